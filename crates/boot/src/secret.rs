@@ -1,0 +1,82 @@
+//! Keys and tokens of the configuration.
+
+use std::fmt;
+use std::path::Path;
+
+/// A key: shown by neither `Debug` nor `Display`, never serialized.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Why a secret could not be read. Names the file, never its contents.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// `NAME` and `NAME_FILE` are both set.
+    #[error("set it or its _FILE form, not both")]
+    Twice,
+    /// The file of `NAME_FILE` cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file of `NAME_FILE` holds nothing.
+    #[error("{path} is empty")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+}
+
+impl Secret {
+    /// The secret given as `NAME` or in the file `NAME_FILE`; white space around it and
+    /// an empty `NAME` count as nothing.
+    ///
+    /// # Errors
+    ///
+    /// Both are given, or the file cannot be read or is empty.
+    pub fn read(value: Option<&str>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
+        let value = value.map(str::trim).filter(|value| !value.is_empty());
+        match (value, file) {
+            (Some(_), Some(_)) => Err(SecretError::Twice),
+            (Some(value), None) => Ok(Some(Self(value.to_owned()))),
+            (None, None) => Ok(None),
+            (None, Some(file)) => {
+                let path = || file.display().to_string();
+                let text =
+                    std::fs::read_to_string(file).map_err(|source| SecretError::Unreadable { path: path(), source })?;
+                match text.trim() {
+                    "" => Err(SecretError::Empty { path: path() }),
+                    text => Ok(Some(Self(text.to_owned()))),
+                }
+            }
+        }
+    }
+
+    /// The secret itself: for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_and_hide() {
+        let secret = Secret::read(Some(" k3y \n"), None).unwrap().unwrap();
+        assert_eq!((secret.expose(), format!("{secret:?}").as_str()), ("k3y", "Secret(..)"));
+        assert_eq!(Secret::read(Some(""), None).unwrap(), None);
+        assert!(matches!(Secret::read(Some("a"), Some(Path::new("b"))), Err(SecretError::Twice)));
+        let missing = Secret::read(None, Some(Path::new("/nowhere/key"))).unwrap_err();
+        assert!(missing.to_string().starts_with("cannot read /nowhere/key: "), "{missing}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Logs and traces of a service.
+//!
+//! Every log line is one JSON object that begins with `timestamp service level trace_id
+//! message`, with the event's other fields after them. Traces go to an OpenTelemetry
+//! collector when `OTEL_EXPORTER_OTLP_ENDPOINT` names one.
+
+mod json_line;
+mod otel;
+
+use std::io::IsTerminal as _;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+pub use json_line::JsonLine;
+pub use otel::{current_traceparent, set_parent};
+
+use crate::config_error::ConfigError;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line, for machines.
+    Json,
+    /// Coloured text, for a person at a terminal.
+    Pretty,
+}
+
+/// Settings of logs and traces, for both services.
+#[derive(Debug, Clone, Args)]
+pub struct TelemetryArgs {
+    /// Log format [default: pretty on a terminal, else json]
+    #[arg(long, env = "LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Least level logged, or a filter such as `info,core_server=debug`
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// OpenTelemetry collector (OTLP over HTTP) that gets the traces [default: none]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Keeps telemetry alive; dropping it sends what is still to be sent.
+#[derive(Debug)]
+#[must_use = "telemetry ends when this is dropped"]
+pub struct Guard {
+    traces: Option<otel::Traces>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(traces) = self.traces.take() {
+            traces.shut_down();
+        }
+    }
+}
+
+impl TelemetryArgs {
+    /// Notes what is wrong with these settings.
+    pub fn check(&self, problems: &mut ConfigError) {
+        problems.check("LOG_LEVEL", EnvFilter::try_new(&self.log_level));
+        if let Some(endpoint) = &self.otlp_endpoint
+            && !endpoint.starts_with("http://")
+            && !endpoint.starts_with("https://")
+        {
+            problems.add("OTEL_EXPORTER_OTLP_ENDPOINT", "must begin with http:// or https://");
+        }
+    }
+}
+
+/// Starts the telemetry of `service` for the whole process.
+///
+/// # Errors
+///
+/// The filter or the collector's address cannot be used, or telemetry runs already.
+pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, ConfigError> {
+    let mut problems = ConfigError::default();
+    let filter = problems.check("LOG_LEVEL", EnvFilter::try_new(&args.log_level));
+    let traces = match &args.otlp_endpoint {
+        None => None,
+        Some(endpoint) => problems.check("OTEL_EXPORTER_OTLP_ENDPOINT", otel::Traces::start(service, endpoint)),
+    };
+    let Some(filter) = filter else { return Err(problems) };
+    let terminal = std::io::stdout().is_terminal();
+    let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let lines = match format {
+        LogFormat::Json => fmt::layer().event_format(JsonLine::new(service)).boxed(),
+        LogFormat::Pretty => fmt::layer().with_ansi(terminal).with_target(false).boxed(),
+    };
+    let started = tracing_subscriber::registry()
+        .with(lines)
+        .with(traces.as_ref().map(otel::Traces::layer))
+        .with(filter)
+        .try_init();
+    problems.check("LOG_FORMAT", started);
+    if problems.is_empty() { Ok(Guard { traces }) } else { Err(problems) }
+}

@@ -1,0 +1,142 @@
+//! Log lines for machines.
+
+use std::fmt;
+
+use protocol::Timestamp;
+use protocol::trace::TraceId;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Formats an event as one JSON object: `timestamp service level trace_id message`, then
+/// the event's own fields in their order.
+#[derive(Debug)]
+pub struct JsonLine {
+    service: &'static str,
+    /// Stands in lines that belong to no one's trace: start, stop, configuration.
+    process_trace: TraceId,
+}
+
+impl JsonLine {
+    /// A format for the lines of `service`.
+    pub fn new(service: &'static str) -> Self {
+        Self { service, process_trace: TraceId::random() }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        #[expect(clippy::disallowed_methods, reason = "the edge: a log line says when it was written")]
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let Fields { trace_id, message, rest } = fields;
+        write!(
+            out,
+            r#"{{"timestamp":"{now}","service":"{}","level":"{}","trace_id":"{}","message":{}"#,
+            self.service,
+            event.metadata().level().as_str().to_ascii_lowercase(),
+            trace_id.unwrap_or_else(|| self.process_trace.to_string()),
+            Value::from(message),
+        )?;
+        for (name, value) in rest {
+            write!(out, ",{}:{value}", Value::from(name))?;
+        }
+        writeln!(out, "}}")
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    trace_id: Option<String>,
+    message: String,
+    rest: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match field.name() {
+            "message" => self.message = text(value),
+            "trace_id" => self.trace_id = Some(text(value)),
+            name => {
+                self.rest.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_object_in_the_promised_order() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(JsonLine::new("core-server"))
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(trace_id = %"abc", user = "Usuario-1", size_bytes = 7, "said \"hi\"\n");
+            tracing::warn!("no trace");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let rows: Vec<&str> = text.lines().collect();
+        assert_eq!(rows.len(), 2);
+        let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","size_bytes":7,"user":"Usuario-1"}"#;
+        assert!(rows[0].starts_with(r#"{"timestamp":"20"#) && rows[0].ends_with(tail), "{}", rows[0]);
+        let second: Value = serde_json::from_str(rows[1]).unwrap();
+        assert_eq!(second["trace_id"].as_str().map(str::len), Some(32));
+    }
+}

@@ -1,0 +1,165 @@
+//! Settings: raw arguments first, then a checked [`Config`]. The only code that reads the environment.
+
+mod args;
+
+use std::path::Path;
+use std::time::Duration;
+
+use boot::{ConfigError, Secret, TrustedProxies};
+use reqwest::Url;
+
+pub use args::Args;
+
+use crate::connection::Times;
+use crate::limits::RateLimit;
+use crate::llm::{Backoff, CallTimes, LlmSettings};
+use crate::turn::ContextSettings;
+
+/// Where a key without an address belongs, as in the prototype.
+const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
+
+/// Files the process needs besides those of clients: the listener, calls to the model, logs.
+const OWN_FILES: u64 = 128;
+
+/// Checked settings. Everything the core does depends on nothing else.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address or host name to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Whose PROXY headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Most connections at once from one address.
+    pub max_connections_per_address: usize,
+    /// Time limits of a connection.
+    pub times: Times,
+    /// Time for answers under way to end when the server stops.
+    pub drain: Duration,
+    /// Messages per person and time.
+    pub rate: RateLimit,
+    /// Messages of one person that may wait or be answered at once.
+    pub per_user_max: usize,
+    /// Calls to the model at once.
+    pub max_in_flight: usize,
+    /// Messages that may wait for a call.
+    pub queue_max: usize,
+    /// Time a message waits for a call.
+    pub queue_timeout: Duration,
+    /// The model; without one the built-in companion answers.
+    pub llm: Option<LlmSettings>,
+    /// What the model gets to read.
+    pub context: ContextSettings,
+}
+
+impl Config {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// Names all that is wrong, by variable.
+    pub fn new(args: &Args) -> Result<Self, ConfigError> {
+        let mut problems = ConfigError::default();
+        let p = &mut problems;
+        let config = Self {
+            host: args.app_host.trim().to_owned(),
+            port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
+            trusted_proxies: p
+                .check("TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies))
+                .unwrap_or_default(),
+            max_connections: p.number("MAX_CONNECTIONS", &args.max_connections, 1..=1_000_000),
+            max_connections_per_address: p.number(
+                "MAX_CONNECTIONS_PER_ADDRESS",
+                &args.max_connections_per_address,
+                1..=1_000_000,
+            ),
+            times: times(p, args),
+            drain: p.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
+            rate: RateLimit {
+                events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
+                window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
+            },
+            per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
+            max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
+            queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
+            queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
+            llm: llm(p, args),
+            context: context(p, args),
+        };
+        args.telemetry.check(p);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Lowers the number of connections to what `open_files` allows. Says whether it had to.
+    pub fn fit_to_file_limit(&mut self, open_files: u64) -> bool {
+        let fits = usize::try_from(open_files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
+        let lowered = fits < self.max_connections;
+        self.max_connections = self.max_connections.min(fits);
+        lowered
+    }
+}
+
+fn times(p: &mut ConfigError, args: &Args) -> Times {
+    Times {
+        greet_delay: Duration::from_millis(p.number("GREET_DELAY_MS", &args.greet_delay_ms, 0..=60_000)),
+        handshake: p.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
+        idle: p.seconds("IDLE_SECONDS", &args.idle_seconds, 1.0..=604_800.0),
+        write: p.seconds("WRITE_SECONDS", &args.write_seconds, 0.1..=3_600.0),
+    }
+}
+
+fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
+    let key = Secret::read(args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
+    let key = p.check("GROQ_API_KEY", key).flatten();
+    let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
+    let url = url.and_then(|url| p.check("LLM_URL", http_url(url)));
+    // Checked also where no model is used, so that a mistake shows before there is one.
+    let settings = |url| LlmSettings {
+        url,
+        key,
+        model: args.model_name.trim().to_owned(),
+        temperature: p.number("LLM_TEMPERATURE", &args.llm_temperature, 0.0..=2.0),
+        max_tokens: p.number("LLM_MAX_TOKENS", &args.llm_max_tokens, 1..=1_000_000),
+        times: CallTimes {
+            connect: p.seconds("LLM_CONNECT_TIMEOUT_SECONDS", &args.llm_connect_timeout_seconds, 0.1..=600.0),
+            first_token: p.seconds(
+                "LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
+                &args.llm_first_token_timeout_seconds,
+                0.1..=3_600.0,
+            ),
+            silence: p.seconds("LLM_SILENCE_TIMEOUT_SECONDS", &args.llm_silence_timeout_seconds, 0.1..=3_600.0),
+            total: p.seconds("LLM_TIMEOUT_SECONDS", &args.llm_timeout_seconds, 0.1..=3_600.0),
+        },
+        tries: p.number("LLM_MAX_RETRIES", &args.llm_max_retries, 1..=100),
+        backoff: Backoff {
+            initial: p.seconds("LLM_BACKOFF_INITIAL", &args.llm_backoff_initial, 0.0..=600.0),
+            max: p.seconds("LLM_BACKOFF_MAX", &args.llm_backoff_max, 0.0..=600.0),
+        },
+    };
+    let placeholder = || Url::parse(GROQ_URL).ok();
+    let wanted = url.is_some();
+    url.or_else(placeholder).map(settings).filter(|_| wanted)
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) => Err("must begin with http:// or https://".to_owned()),
+        Err(error) => Err(format!("not an address: {error}")),
+    }
+}
+
+fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {
+    let read = |file: &Path| {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        if text.trim().is_empty() { Err(format!("{} is empty", file.display())) } else { Ok(text.trim().to_owned()) }
+    };
+    ContextSettings {
+        max_entries: p.number("LLM_HISTORY_MAX_MESSAGES", &args.llm_history_max_messages, 0..=10_000),
+        token_budget: p.number("LLM_INPUT_TOKEN_BUDGET", &args.llm_input_token_budget, 1.0..=10_000_000.0),
+        chars_per_token: p.number("LLM_CHARS_PER_TOKEN", &args.llm_chars_per_token, 0.1..=100.0),
+        system_prompt: args.system_prompt_file.as_deref().and_then(|file| p.check("SYSTEM_PROMPT_FILE", read(file))),
+    }
+}

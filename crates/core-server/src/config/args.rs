@@ -1,0 +1,125 @@
+//! The raw command line and environment.
+
+use std::path::PathBuf;
+
+use boot::telemetry::TelemetryArgs;
+use clap::Parser;
+
+/// Talks with people: sessions, history, limits, and the calls to a language model.
+///
+/// Values are checked by [`super::Config::new`], so that one start names all that is wrong.
+#[derive(Debug, Clone, Parser)]
+#[command(version, about, long_about = None)]
+pub struct Args {
+    /// Address or host name to listen on
+    #[arg(long, env = "APP_HOST", default_value = "127.0.0.1")]
+    pub app_host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "APP_PORT", default_value = "5001")]
+    pub app_port: String,
+    /// Networks whose PROXY protocol headers are believed
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
+    pub trusted_proxies: String,
+    /// Most connections at once; lowered where the process may not open as many files
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
+    pub max_connections: String,
+    /// Most connections at once from one address
+    #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value = "256")]
+    pub max_connections_per_address: String,
+    /// Milliseconds of silence after which a connection is greeted
+    #[arg(long, env = "GREET_DELAY_MS", default_value = "100")]
+    pub greet_delay_ms: String,
+    /// Time for a PROXY header that has begun, and for `hello` where a gateway announced frames
+    #[arg(long, env = "HANDSHAKE_SECONDS", default_value = "10")]
+    pub handshake_seconds: String,
+    /// Time without a line from the client after which its connection is closed
+    #[arg(long, env = "IDLE_SECONDS", default_value = "900")]
+    pub idle_seconds: String,
+    /// Time for a client to take what is written to it
+    #[arg(long, env = "WRITE_SECONDS", default_value = "10")]
+    pub write_seconds: String,
+    /// Time for answers under way to end after SIGTERM
+    #[arg(long, env = "DRAIN_SECONDS", default_value = "20")]
+    pub drain_seconds: String,
+
+    /// Messages a person may send within the window
+    #[arg(long, env = "RATE_MAX_MESSAGES", default_value = "10")]
+    pub rate_max_messages: String,
+    /// Length of the window
+    #[arg(long, env = "RATE_WINDOW_SECONDS", default_value = "60")]
+    pub rate_window_seconds: String,
+    /// Messages of one person that may wait or be answered at once
+    #[arg(long, env = "PER_USER_MAX", default_value = "2")]
+    pub per_user_max: String,
+    /// Calls to the model at once
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value = "20")]
+    pub max_in_flight: String,
+    /// Messages that may wait for a call to the model
+    #[arg(long, env = "QUEUE_MAX", default_value = "1000")]
+    pub queue_max: String,
+    /// Time a message waits for a call to the model
+    #[arg(long, env = "QUEUE_TIMEOUT_SECONDS", default_value = "30")]
+    pub queue_timeout_seconds: String,
+
+    /// Address of a `…/chat/completions` API [default: Groq's if there is a key, else the built-in companion answers]
+    #[arg(long, env = "LLM_URL")]
+    pub llm_url: Option<String>,
+    /// Key of the API
+    #[arg(long, env = "GROQ_API_KEY", hide_env_values = true)]
+    pub groq_api_key: Option<String>,
+    /// File that holds the key of the API
+    #[arg(long, env = "GROQ_API_KEY_FILE")]
+    pub groq_api_key_file: Option<PathBuf>,
+    /// Name of the model
+    #[arg(long, env = "MODEL_NAME", default_value = "llama-3.1-8b-instant")]
+    pub model_name: String,
+    /// Sampling temperature, 0 to 2
+    #[arg(long, env = "LLM_TEMPERATURE", default_value = "0.5")]
+    pub llm_temperature: String,
+    /// Longest answer, in tokens
+    #[arg(long, env = "LLM_MAX_TOKENS", default_value = "512")]
+    pub llm_max_tokens: String,
+    /// Time for a whole call to the model
+    #[arg(long, env = "LLM_TIMEOUT_SECONDS", default_value = "30")]
+    pub llm_timeout_seconds: String,
+    /// Time to connect to the API
+    #[arg(long, env = "LLM_CONNECT_TIMEOUT_SECONDS", default_value = "5")]
+    pub llm_connect_timeout_seconds: String,
+    /// Time for the first piece of an answer
+    #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default_value = "20")]
+    pub llm_first_token_timeout_seconds: String,
+    /// Time between two pieces of an answer
+    #[arg(long, env = "LLM_SILENCE_TIMEOUT_SECONDS", default_value = "10")]
+    pub llm_silence_timeout_seconds: String,
+    /// Tries of one call, the first included
+    #[arg(long, env = "LLM_MAX_RETRIES", default_value = "3")]
+    pub llm_max_retries: String,
+    /// Longest pause after the first failed try; doubles with each one
+    #[arg(long, env = "LLM_BACKOFF_INITIAL", default_value = "0.5")]
+    pub llm_backoff_initial: String,
+    /// Longest pause between two tries, also when the API asks for more
+    #[arg(long, env = "LLM_BACKOFF_MAX", default_value = "5")]
+    pub llm_backoff_max: String,
+    /// Earlier messages and answers the model gets to read
+    #[arg(long, env = "LLM_HISTORY_MAX_MESSAGES", default_value = "20")]
+    pub llm_history_max_messages: String,
+    /// Tokens the model gets to read, instructions included, as an estimate
+    #[arg(long, env = "LLM_INPUT_TOKEN_BUDGET", default_value = "3000")]
+    pub llm_input_token_budget: String,
+    /// Characters to a token, for the estimate
+    #[arg(long, env = "LLM_CHARS_PER_TOKEN", default_value = "4")]
+    pub llm_chars_per_token: String,
+    /// File with the model's instructions [default: built in, in the person's language]
+    #[arg(long, env = "SYSTEM_PROMPT_FILE")]
+    pub system_prompt_file: Option<PathBuf>,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Check the configuration and exit: 0 if it is good, 78 if not
+    #[arg(long)]
+    pub check_config: bool,
+    /// Ask the core that runs with this configuration for its health and exit: 0 if it is well, 1 if not
+    #[arg(long, conflicts_with = "check_config")]
+    pub check_health: bool,
+}

@@ -1,0 +1,456 @@
+//! One task per client: reading, writing, time limits. Turns bytes into frames and back.
+//!
+//! Everything that is to be told goes through the connection's [`Outbox`]; the loop below is
+//! the only code that writes to the socket. Whatever takes time runs as a task of its own, so
+//! that the loop never waits for anything but its socket.
+
+mod frames;
+mod line_reader;
+mod plain;
+mod plain_lines;
+mod texts;
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use protocol::hop::CLOSING_LINE_MARK;
+use protocol::server_frame::{Entry, ErrorFrame};
+use protocol::trace::Traceparent;
+use protocol::{
+    CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame, UserText,
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use frames::too_many_connections;
+
+use crate::session::{ConnectionId, Outbox, Session, Sessions};
+use crate::store::StoreError;
+use line_reader::LineReader;
+use plain::Plain;
+
+/// Bytes gathered for one write; frames beyond it wait in the outbox, where deltas join.
+const WRITE_BYTES: usize = 16 * 1_024;
+/// Requests one connection may have under way; the next line waits for one of them.
+const MAX_REQUESTS: usize = 8;
+/// Entries read from the store at once for a replay.
+const REPLAY_PAGE: usize = 50;
+/// How long we wait for a peer to take its last bytes and close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Context {
+    /// The conversations.
+    pub sessions: Arc<Sessions>,
+    /// Time limits.
+    pub times: Times,
+    /// Where work that may outlive a connection runs.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server is going away.
+    pub draining: CancellationToken,
+}
+
+/// Time limits of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// After which the plain face greets someone who says nothing.
+    pub greet_delay: Duration,
+    /// For a PROXY header that has begun, and for `hello` where frames were announced.
+    pub handshake: Duration,
+    /// Without a line from the client.
+    pub idle: Duration,
+    /// For the client to take what is written.
+    pub write: Duration,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The person's address.
+    pub address: IpAddr,
+    /// The connection's trace.
+    pub trace: Traceparent,
+    /// The face a gateway announced; then its lines are tagged.
+    pub face: Option<Face>,
+    /// Whether it understands the closing line.
+    pub closing_line: bool,
+    /// When it connected.
+    pub since: Instant,
+}
+
+/// What is done with the connection when a task of its has ended.
+type Continuation = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A client's connection without its socket.
+pub struct Connection {
+    context: Arc<Context>,
+    peer: Peer,
+    face: FaceState,
+    attached: Option<Attached>,
+    outbox: Arc<Outbox>,
+    /// Bytes being written.
+    out: BytesMut,
+    /// Since when no byte of `out` was taken.
+    stalled_since: Option<Instant>,
+    /// Stored entries to be written before anything in the outbox.
+    replay: Option<Replay>,
+    /// Work the next line waits for.
+    task: Option<JoinHandle<Continuation>>,
+    /// The last line, for the idle limit.
+    heard_at: Instant,
+    /// The client will send no more.
+    ended: bool,
+    draining: bool,
+    /// Set when the connection is to end once everything is written.
+    closing: Option<CloseReason>,
+}
+
+#[derive(Debug)]
+enum FaceState {
+    /// No byte yet, no announcement: plain after the greeting delay.
+    Undecided,
+    Plain(Plain),
+    Frames,
+}
+
+/// The session this connection belongs to.
+#[derive(Debug)]
+struct Attached {
+    session: Arc<Session>,
+    id: ConnectionId,
+    token: ResumeToken,
+}
+
+/// A replay under way: entries after `after`, up to `last`.
+#[derive(Debug, Clone, Copy)]
+struct Replay {
+    after: u64,
+    last: u64,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).field("face", &self.face).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.session.detach(self.id);
+    }
+}
+
+impl Connection {
+    /// A connection of `peer` on which nothing happened yet.
+    pub fn new(peer: Peer, context: Arc<Context>) -> Self {
+        let face = match peer.face {
+            None | Some(Face::Plain) => FaceState::Undecided,
+            Some(Face::Frames) => FaceState::Frames,
+        };
+        let heard_at = peer.since;
+        Self {
+            context,
+            peer,
+            face,
+            attached: None,
+            outbox: Arc::default(),
+            out: BytesMut::new(),
+            stalled_since: None,
+            replay: None,
+            task: None,
+            heard_at,
+            ended: false,
+            draining: false,
+            closing: None,
+        }
+    }
+
+    /// Serves the client on `stream`, of which `first` was read already, until it leaves,
+    /// breaks a rule or the server drains. Returns why it ended, after telling the peer.
+    pub async fn run<S>(mut self, stream: S, first: BytesMut) -> CloseReason
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        let (source, mut sink) = tokio::io::split(stream);
+        let mut codec = LineCodec::default();
+        if self.peer.face.is_some() {
+            codec.expect_tags();
+        }
+        let mut source = pin!(source);
+        let mut reader = LineReader::new(source.as_mut(), first, codec);
+        if self.peer.face == Some(Face::Plain) {
+            self.greet();
+        }
+        let outbox = Arc::clone(&self.outbox);
+        let draining = self.context.draining.clone();
+        let mut drained = pin!(draining.cancelled());
+        let mut timer = pin!(sleep_until(self.next_deadline()));
+        let reason = loop {
+            self.fill();
+            if let Some(reason) = self.finished() {
+                break reason;
+            }
+            let deadline = self.next_deadline();
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                biased;
+                () = &mut drained, if !self.draining => self.drain(),
+                written = sink.write_buf(&mut self.out), if !self.out.is_empty() => self.on_written(&written),
+                done = ended(&mut self.task), if self.task.is_some() => self.on_task(done),
+                () = outbox.changed() => {}
+                line = reader.next(), if self.wants_line() => self.on_line(line),
+                () = &mut timer => self.on_timer(),
+            }
+        };
+        let rest = std::mem::take(&mut self.out);
+        let last = self.peer.closing_line.then_some(reason);
+        drop(self);
+        if reason != CloseReason::SlowConsumer {
+            // A peer that does not take its last bytes in time does without them.
+            let _ = timeout(LINGER, farewell(sink, reader.into_source(), rest, last)).await;
+        }
+        reason
+    }
+
+    /// Moves frames from the outbox to the bytes being written.
+    fn fill(&mut self) {
+        while self.out.len() < WRITE_BYTES {
+            if let Some(replay) = self.replay {
+                return self.continue_replay(replay);
+            }
+            let Some(frame) = self.outbox.take() else { break };
+            self.render(frame);
+        }
+        if self.out.is_empty() {
+            self.stalled_since = None;
+            self.out = BytesMut::new();
+        } else {
+            self.stalled_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn render(&mut self, frame: ServerFrame) {
+        let language = self.language();
+        match &mut self.face {
+            FaceState::Frames | FaceState::Undecided => frame.encode_line(&mut self.out),
+            FaceState::Plain(plain) => {
+                if let Some(line) = plain.render(frame, language) {
+                    self.say(&line);
+                }
+            }
+        }
+    }
+
+    /// Writes a line of the plain face.
+    fn say(&mut self, line: &str) {
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.extend_from_slice(b"\n");
+    }
+
+    /// Why the connection is over, once there is nothing left to write.
+    fn finished(&self) -> Option<CloseReason> {
+        let told = self.outbox.close_reason();
+        if told == Some(CloseReason::SlowConsumer) || self.closing == Some(CloseReason::SlowConsumer) {
+            return Some(CloseReason::SlowConsumer);
+        }
+        if !self.out.is_empty() || self.task.is_some() || self.replay.is_some() || !self.outbox.is_empty() {
+            return (self.closing == Some(CloseReason::ClientGone)).then_some(CloseReason::ClientGone);
+        }
+        let quiet = !self.is_awaiting() && self.outbox.requests() == 0;
+        let left = (self.ended && quiet).then_some(CloseReason::ClientGone);
+        let drained = (self.draining && quiet).then_some(CloseReason::Draining);
+        self.closing.or(told).or(left).or(drained)
+    }
+
+    /// Whether an answer is on its way that this connection should still get.
+    fn is_awaiting(&self) -> bool {
+        let plain = matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some());
+        plain || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
+    }
+
+    /// Whether the next line may be read now. While not, the peer's TCP connection fills up:
+    /// that is the back-pressure.
+    fn wants_line(&self) -> bool {
+        let waits = matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some());
+        let over = self.ended || self.draining || self.closing.is_some();
+        let room = self.out.len() < WRITE_BYTES && self.outbox.requests() < MAX_REQUESTS;
+        room && !waits && !over && self.task.is_none() && self.replay.is_none()
+    }
+
+    fn on_line(&mut self, line: io::Result<Option<Inbound>>) {
+        self.heard_at = Instant::now();
+        match line {
+            Err(_) => self.closing = Some(CloseReason::ClientGone),
+            Ok(None) => self.ended = true,
+            Ok(Some(Inbound::Rejected(code))) => self.on_rejected(code),
+            Ok(Some(Inbound::Line { trace, text })) => {
+                let trace = trace.unwrap_or_else(|| self.peer.trace.child());
+                match self.face {
+                    FaceState::Frames => self.on_frame(&text, trace),
+                    FaceState::Undecided | FaceState::Plain(_) => self.on_plain_line(text, trace),
+                }
+            }
+        }
+    }
+
+    fn on_rejected(&mut self, code: ErrorCode) {
+        match self.face {
+            FaceState::Frames => self.error(code, None),
+            FaceState::Undecided => self.greet_then(Box::new(move |connection| connection.say_error(code))),
+            FaceState::Plain(_) => self.say_error(code),
+        }
+    }
+
+    fn on_written(&mut self, written: &io::Result<usize>) {
+        match written {
+            Ok(_) => self.stalled_since = Some(Instant::now()),
+            Err(_) => self.closing = Some(CloseReason::ClientGone),
+        }
+    }
+
+    fn on_timer(&mut self) {
+        let (now, times) = (Instant::now(), self.context.times);
+        let over = |since: Instant, limit: Duration| since + limit <= now;
+        if self.stalled_since.is_some_and(|since| over(since, times.write)) {
+            self.closing = Some(CloseReason::SlowConsumer);
+        } else if matches!(self.face, FaceState::Undecided) {
+            if self.task.is_none() && over(self.peer.since, times.greet_delay) {
+                self.greet();
+            }
+        } else if self.attached.is_none() && self.task.is_none() && over(self.heard_at, times.handshake) {
+            self.closing = Some(CloseReason::HandshakeTimeout);
+        } else if over(self.heard_at, times.idle) {
+            if self.is_awaiting() {
+                self.heard_at = now;
+            } else {
+                self.closing = Some(CloseReason::Idle);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let times = self.context.times;
+        let waits_for_client = match self.face {
+            FaceState::Undecided if self.task.is_none() => self.peer.since + times.greet_delay,
+            FaceState::Undecided => self.peer.since + times.idle,
+            _ if self.attached.is_none() && self.task.is_none() => self.heard_at + times.handshake,
+            _ => self.heard_at + times.idle,
+        };
+        self.stalled_since.map_or(waits_for_client, |since| waits_for_client.min(since + times.write))
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        if matches!(self.face, FaceState::Frames) && self.attached.is_some() {
+            self.outbox.push(frames::draining_notice());
+        }
+    }
+
+    /// Runs `work` as a task of its own; the next line waits until what it returns has been
+    /// done with this connection. If the connection ends first, `work` still goes on.
+    fn later<C>(&mut self, work: impl Future<Output = C> + Send + 'static)
+    where
+        C: FnOnce(&mut Self) + Send + 'static,
+    {
+        let task = self.context.tasks.spawn(async move { Box::new(work.await) as Continuation });
+        self.task = Some(task);
+    }
+
+    fn on_task(&mut self, done: Option<Continuation>) {
+        self.task = None;
+        match done {
+            Some(then) => then(self),
+            None => self.closing = Some(CloseReason::Internal),
+        }
+    }
+
+    /// Reads the next page of a replay.
+    fn continue_replay(&mut self, replay: Replay) {
+        if self.task.is_some() {
+            return;
+        }
+        let Some(Attached { session, .. }) = &self.attached else {
+            self.replay = None;
+            return;
+        };
+        let session = Arc::clone(session);
+        self.later(async move {
+            let page = session.entries_after(replay.after, REPLAY_PAGE).await;
+            move |connection: &mut Self| connection.replay_page(replay, page)
+        });
+    }
+
+    fn replay_page(&mut self, replay: Replay, page: Result<Vec<Entry>, StoreError>) {
+        self.replay = None;
+        match page {
+            Err(error) => {
+                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
+                self.closing = Some(CloseReason::Internal);
+            }
+            Ok(entries) => {
+                let wanted = entries.into_iter().take_while(|entry| entry.seq <= replay.last);
+                let mut after = replay.after;
+                for entry in wanted {
+                    after = entry.seq;
+                    ServerFrame::Turn(entry).encode_line(&mut self.out);
+                }
+                self.replay = (replay.after < after && after < replay.last).then_some(Replay { after, ..replay });
+            }
+        }
+    }
+
+    /// Tells a program what went wrong.
+    fn error(&self, code: ErrorCode, id: Option<MessageId>) {
+        let error = ErrorFrame::new(code, self.language()).with_id(id).with_trace(self.peer.trace.trace_id);
+        self.outbox.push(ServerFrame::Error(error));
+    }
+
+    fn language(&self) -> Language {
+        self.attached.as_ref().map_or_else(Language::default, |attached| attached.session.language())
+    }
+}
+
+/// Waits for the task; `None` if it panicked.
+async fn ended(task: &mut Option<JoinHandle<Continuation>>) -> Option<Continuation> {
+    match task {
+        Some(task) => task.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes what is left and the closing line, then closes so that the peer gets all of it: a
+/// socket closed with unread bytes would be reset, and what is on its way lost.
+async fn farewell(
+    mut sink: impl AsyncWrite + Unpin,
+    mut source: impl AsyncRead + Unpin,
+    mut rest: BytesMut,
+    last: Option<CloseReason>,
+) -> io::Result<()> {
+    if let Some(reason) = last {
+        push_closing_line(&mut rest, reason);
+    }
+    sink.write_all(&rest).await?;
+    sink.shutdown().await?;
+    let mut unread = [0; 1_024];
+    while 0 < source.read(&mut unread).await? {}
+    Ok(())
+}
+
+fn push_closing_line(out: &mut BytesMut, reason: CloseReason) {
+    out.extend_from_slice(&[CLOSING_LINE_MARK]);
+    out.extend_from_slice(reason.name().as_bytes());
+    out.extend_from_slice(b"\n");
+}
+
+/// A message's text and its place in the trace, as a line brought it.
+type Line = (UserText, Traceparent);

@@ -1,0 +1,228 @@
+//! The framed face: what each client frame does (`proto-line/SPEC.md` §3 to §5).
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use protocol::client_frame::{Hello, Rejection, Request};
+use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
+use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, Welcome};
+use protocol::trace::Traceparent;
+use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
+use tokio::time::timeout;
+
+use super::{Attached, Connection, FaceState, Peer, Replay};
+use crate::session::Opened;
+use crate::store::StoreError;
+use crate::turn::Message;
+
+/// Version of the protocol.
+const VERSION: u64 = 1;
+/// When to reconnect after `draining`; clients add jitter of their own.
+const RECONNECT_IN_MS: u64 = 1_000;
+
+pub(super) fn draining_notice() -> ServerFrame {
+    ServerFrame::Notice { code: NoticeCode::Draining, reconnect_in_ms: RECONNECT_IN_MS }
+}
+
+impl Connection {
+    /// Takes a line on a framed connection.
+    pub(super) fn on_frame(&mut self, line: &UserText, trace: Traceparent) {
+        let frame = ClientFrame::parse(line.expose());
+        if self.attached.is_none() {
+            return self.before_welcome(frame, ClientFrame::meant(line.expose()).is_some());
+        }
+        match frame {
+            Ok(ClientFrame::Hello(_)) => self.error(ErrorCode::BadFrame, None),
+            Ok(ClientFrame::Message { id, text }) => self.submit(Message { id, text, trace }),
+            Ok(ClientFrame::Stop { id }) => self.stop(id),
+            Ok(ClientFrame::Request(request)) => self.request(request, trace),
+            Ok(ClientFrame::Ping { id }) => self.outbox.push(ServerFrame::Pong { id }),
+            Ok(ClientFrame::Bye) => self.closing = Some(CloseReason::Bye),
+            Err(Rejection { code, id }) => self.error(code, id),
+        }
+    }
+
+    /// Without a session only `hello` does something.
+    fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, is_client_frame: bool) {
+        match frame {
+            Ok(ClientFrame::Hello(hello)) => self.hello(hello),
+            Ok(
+                ClientFrame::Message { id, .. }
+                | ClientFrame::Stop { id }
+                | ClientFrame::Request(Request { id, .. })
+                | ClientFrame::Ping { id: Some(id) },
+            ) => self.error(ErrorCode::HelloRequired, Some(id)),
+            Ok(ClientFrame::Ping { id: None } | ClientFrame::Bye) => self.error(ErrorCode::HelloRequired, None),
+            Err(Rejection { code, id }) => {
+                let before_hello = is_client_frame && !matches!(code, ErrorCode::BadFrame if id.is_none());
+                self.error(if before_hello { ErrorCode::HelloRequired } else { code }, id);
+            }
+        }
+    }
+
+    /// Takes a client frame on a plain connection: `hello` makes it framed for good as long
+    /// as nothing was said, everything else is out of place.
+    pub(super) fn on_frame_in_plain(&mut self, line: &UserText, is_hello: bool) {
+        let frame = ClientFrame::parse(line.expose());
+        let chatted = matches!(&self.face, FaceState::Plain(plain) if plain.chatted);
+        if is_hello && !chatted {
+            self.face = FaceState::Frames;
+            // The greeting's session belongs to nobody now; nothing was said in it.
+            self.attached = None;
+            return self.before_welcome(frame, true);
+        }
+        let id = match frame {
+            Ok(
+                ClientFrame::Message { id, .. }
+                | ClientFrame::Stop { id }
+                | ClientFrame::Request(Request { id, .. })
+                | ClientFrame::Ping { id: Some(id) },
+            ) => Some(id),
+            Ok(ClientFrame::Hello(_) | ClientFrame::Ping { id: None } | ClientFrame::Bye) => None,
+            Err(Rejection { id, .. }) => id,
+        };
+        let code = if is_hello { ErrorCode::BadFrame } else { ErrorCode::HelloRequired };
+        let error = ErrorFrame::new(code, self.language()).with_id(id).with_trace(self.peer.trace.trace_id);
+        ServerFrame::Error(error).encode_line(&mut self.out);
+    }
+
+    fn hello(&mut self, hello: Hello) {
+        if hello.v != VERSION {
+            self.error(ErrorCode::VersionUnsupported, None);
+            self.closing = Some(CloseReason::VersionUnsupported);
+            return;
+        }
+        let Hello { resume, since, locale, .. } = hello;
+        let sessions = Arc::clone(&self.context.sessions);
+        match resume.map(|token| token.expose().parse::<ResumeToken>()) {
+            None => self.later(async move {
+                let opened = sessions.create(locale.unwrap_or_default()).await;
+                move |connection: &mut Self| connection.on_opened(opened.map(Some), false, since)
+            }),
+            Some(Err(_)) => self.error(ErrorCode::BadResume, None),
+            Some(Ok(token)) => self.later(async move {
+                let opened = sessions.resume(token, locale).await;
+                move |connection: &mut Self| connection.on_opened(opened, true, since)
+            }),
+        }
+    }
+
+    fn on_opened(&mut self, opened: Result<Option<Opened>, StoreError>, resumed: bool, since: Option<u64>) {
+        match opened {
+            Ok(Some(opened)) => self.welcome(opened, resumed, since),
+            Ok(None) => self.error(ErrorCode::BadResume, None),
+            Err(error) => {
+                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "no session could be opened");
+                self.error(ErrorCode::Unavailable, None);
+            }
+        }
+    }
+
+    fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>) {
+        let Opened { session, token } = opened;
+        let (id, seq) = session.attach(Arc::clone(&self.outbox));
+        // Replayed are the newest entries after `since`; without it, none.
+        let oldest = seq.saturating_sub(MAX_REPLAY_ENTRIES as u64);
+        let since = since.unwrap_or(seq).min(seq);
+        let after = since.max(oldest);
+        let welcome = Welcome {
+            v: VERSION,
+            session: session.id().clone(),
+            user: session.user(),
+            resume: UserText::new(token.expose()),
+            resumed,
+            seq,
+            missed: (since < after).then_some(after - since),
+            locale: session.locale(),
+            trace_id: self.peer.trace.trace_id,
+            limits: self.limits(),
+        };
+        tracing::info!(
+            trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
+        );
+        // Straight to the socket: what the session tells from now on comes after the replay.
+        ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
+        self.replay = (after < seq).then_some(Replay { after, last: seq });
+        self.attached = Some(Attached { session, id, token });
+    }
+
+    fn limits(&self) -> Limits {
+        let rate = self.context.sessions.engine().rate.limit();
+        Limits {
+            max_line_bytes: MAX_LINE_BYTES,
+            max_text_chars: MAX_TEXT_CHARS,
+            rate: Rate { messages: rate.events, window_ms: u64::try_from(rate.window.as_millis()).unwrap_or(u64::MAX) },
+        }
+    }
+
+    /// Hands a message to the session; the next line waits until it is accepted or refused.
+    pub(super) fn submit(&mut self, message: Message) {
+        let Some(Attached { session, id, .. }) = &self.attached else { return };
+        let (session, id) = (Arc::clone(session), *id);
+        self.later(async move {
+            session.submit(id, message).await;
+            |_: &mut Self| {}
+        });
+    }
+
+    fn stop(&mut self, id: MessageId) {
+        if let Some(Attached { session, .. }) = &self.attached
+            && !session.stop(&id)
+        {
+            self.error(ErrorCode::NotFound, Some(id));
+        }
+    }
+
+    /// Answers a request from a task of its own: it delays neither the next nor a message.
+    fn request(&mut self, request: Request, trace: Traceparent) {
+        let Some(Attached { session, id: from, .. }) = &self.attached else { return };
+        let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
+        let id = request.id.clone();
+        let erases = request.method == "erase";
+        outbox.expect_response();
+        let answer = async move {
+            let result = timeout(request.timeout, session.request(from, request)).await;
+            let code = match result {
+                Ok(Ok(result)) => {
+                    outbox.respond(ServerFrame::Response { id, result });
+                    return true;
+                }
+                Ok(Err(error)) => error.code(),
+                Err(_) => ErrorCode::Timeout,
+            };
+            let error = ErrorFrame::new(code, session.language()).with_id(Some(id)).with_trace(trace.trace_id);
+            outbox.respond(ServerFrame::Error(error));
+            false
+        };
+        if erases {
+            // What comes after it must not find the session any more.
+            self.later(async move {
+                let erased = answer.await;
+                move |connection: &mut Self| {
+                    if erased {
+                        connection.attached = None;
+                    }
+                }
+            });
+        } else {
+            self.context.tasks.spawn(answer);
+        }
+    }
+}
+
+/// What a peer there is no room for gets, in the form its face needs.
+pub fn too_many_connections(peer: &Peer) -> BytesMut {
+    let mut out = BytesMut::new();
+    let error = ErrorFrame::new(ErrorCode::TooManyConnections, Locale::default().language());
+    match peer.face {
+        Some(Face::Frames) => ServerFrame::Error(error.with_trace(peer.trace.trace_id)).encode_line(&mut out),
+        Some(Face::Plain) | None => {
+            out.extend_from_slice(error.message.as_bytes());
+            out.extend_from_slice(b"\n");
+        }
+    }
+    if peer.closing_line {
+        super::push_closing_line(&mut out, CloseReason::TooManyConnections);
+    }
+    out
+}

@@ -1,0 +1,63 @@
+//! Lines from a socket, without a buffer while nothing comes.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use protocol::{Inbound, LineCodec};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+/// Room made for one read.
+const READ_BYTES: usize = 4_096;
+
+/// Reads lines. Holds memory only while part of a line is there.
+#[derive(Debug)]
+pub(super) struct LineReader<R> {
+    source: R,
+    buffer: BytesMut,
+    codec: LineCodec,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// Reads `source`, of which `first` has been read already.
+    pub(super) fn new(source: R, first: BytesMut, codec: LineCodec) -> Self {
+        Self { source, buffer: first, codec }
+    }
+
+    /// The next line; `None` at the end of the stream, where a cut line is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what has been read stays here.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Inbound>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Inbound>>> {
+        loop {
+            if let Some(inbound) = self.codec.next_line(&mut self.buffer) {
+                return Poll::Ready(Ok(Some(inbound)));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(READ_BYTES);
+        let filled = poll_read_buf(Pin::new(&mut self.source), cx, &mut self.buffer);
+        if filled.is_pending() && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        filled
+    }
+
+    /// Gives the source back; what was read and not used is dropped.
+    pub(super) fn into_source(self) -> R {
+        self.source
+    }
+}

@@ -1,0 +1,200 @@
+//! The plain face: frames rendered as lines for people, and lines read as commands.
+
+use std::fmt::Write as _;
+
+use protocol::server_frame::{Entry, Resource};
+use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame};
+
+use super::texts;
+
+/// What the plain face remembers of its connection.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    /// A message was sent: the connection stays plain for good.
+    pub(super) chatted: bool,
+    /// The message whose one line has not been written; the next line waits for it.
+    pub(super) awaiting: Option<MessageId>,
+    /// The line so far.
+    reply: String,
+    /// `/borrar` was written once.
+    pub(super) erase_asked: bool,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command<'a> {
+    Say,
+    Leave,
+    Help,
+    History,
+    Session,
+    Resume(&'a str),
+    Erase,
+    Language(&'a str),
+    Unknown,
+}
+
+impl<'a> Command<'a> {
+    /// Reads a line. A word behind a slash at its start is a command, anything else is a message.
+    pub(super) fn parse(line: &'a str) -> Self {
+        let line = line.trim();
+        let is = |word: &str| line.eq_ignore_ascii_case(word);
+        if is("salir") || is("exit") || is("quit") {
+            return Self::Leave;
+        }
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        if !word.strip_prefix('/').is_some_and(|name| name.starts_with(char::is_alphabetic)) {
+            return Self::Say;
+        }
+        match word.to_lowercase().as_str() {
+            "/ayuda" | "/help" => Self::Help,
+            "/historial" => Self::History,
+            "/sesion" | "/sesión" => Self::Session,
+            "/reanudar" => Self::Resume(rest.trim()),
+            "/borrar" => Self::Erase,
+            "/idioma" => Self::Language(rest.trim()),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The language `/idioma` names, if the product speaks it.
+pub(super) fn language_named(name: &str) -> Option<Locale> {
+    [Language::Spanish, Language::English]
+        .into_iter()
+        .find(|language| name.eq_ignore_ascii_case(language.code()))
+        .map(Locale::from)
+}
+
+impl Plain {
+    /// The next line waits for the answer to `id`.
+    pub(super) fn expect(&mut self, id: MessageId) {
+        self.chatted = true;
+        self.awaiting = Some(id);
+        self.reply = String::new();
+    }
+
+    /// Takes a frame in. Gives the line for the awaited message once it is complete; what
+    /// concerns other messages does not show.
+    pub(super) fn render(&mut self, frame: ServerFrame, language: Language) -> Option<String> {
+        let awaited = self.awaiting.as_ref();
+        match frame {
+            ServerFrame::Support { id, text, resources, .. } if awaited == Some(&id) => {
+                self.reply.push_str(text.expose());
+                self.reply.push(' ');
+                resources.iter().for_each(|resource| push_resource(&mut self.reply, resource));
+                None
+            }
+            ServerFrame::Delta { id, text, .. } if awaited == Some(&id) => {
+                self.reply.push_str(text.expose());
+                None
+            }
+            ServerFrame::Done(done) if awaited == Some(&done.id) => {
+                let line = fold(&std::mem::take(&mut self.reply));
+                self.awaiting = None;
+                Some(if line.is_empty() { ErrorCode::Stopped.message(language, None) } else { line })
+            }
+            ServerFrame::Error(error) if error.id.is_some() && awaited == error.id.as_ref() => {
+                self.awaiting = None;
+                Some(error.message)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn push_resource(line: &mut String, resource: &Resource) {
+    // Writing to a String cannot fail.
+    let _ = write!(line, "{}: {}. ", resource.name, resource.contact);
+}
+
+/// The last entries as lines.
+pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
+    if entries.is_empty() {
+        return vec![texts::no_history(language).to_owned()];
+    }
+    let line = |entry: &Entry| format!("{}: {}", texts::speaker(language, entry.role), fold(entry.text.expose()));
+    entries.iter().map(line).collect()
+}
+
+/// One line a terminal can show safely: line breaks become one space, other control
+/// characters and escape sequences are removed.
+pub(super) fn fold(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '\n' | '\r' | '\t' | '\u{0b}' | '\u{0c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
+                if !line.ends_with(' ') && !line.is_empty() {
+                    line.push(' ');
+                }
+            }
+            '\u{1b}' => skip_escape(&mut rest),
+            letter if letter.is_control() => {}
+            letter => line.push(letter),
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// Skips what follows ESC: a control sequence up to its final byte, an operating system
+/// command up to its terminator, else one character (ECMA-48).
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.next() {
+        Some('[') => {
+            while rest.next_if(|letter| !('@'..='~').contains(letter) && *letter != '\n').is_some() {}
+            rest.next_if(|letter| *letter != '\n');
+        }
+        Some(']') => {
+            while rest.next_if(|letter| !matches!(letter, '\u{07}' | '\u{1b}' | '\n')).is_some() {}
+            if rest.next_if_eq(&'\u{1b}').is_some() {
+                rest.next_if_eq(&'\\');
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        for (line, want) in [
+            ("hola", Command::Say),
+            ("SALIR", Command::Leave),
+            (" Quit ", Command::Leave),
+            ("salir de casa me cuesta", Command::Say),
+            ("/ayuda", Command::Help),
+            ("/HELP", Command::Help),
+            ("/reanudar  abc ", Command::Resume("abc")),
+            ("/reanudar", Command::Resume("")),
+            ("/idioma en", Command::Language("en")),
+            ("/bailar", Command::Unknown),
+            ("/ no es un comando", Command::Say),
+            ("/", Command::Say),
+            ("1/2", Command::Say),
+        ] {
+            assert_eq!(Command::parse(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn folded_lines() {
+        for (text, want) in [
+            ("hola", "hola"),
+            ("uno\ndos\r\n\r\ntres\n", "uno dos tres"),
+            ("\n\nuno", "uno"),
+            ("a\u{1b}[31mrojo\u{1b}[0m", "arojo"),
+            ("a\u{1b}]0;title\u{07}b\u{1b}]8;;x\u{1b}\\c", "abc"),
+            ("a\u{0}\u{7}\u{4}b\u{9b}", "ab"),
+            ("a\u{1b}[999", "a"),
+            ("a\u{1b}", "a"),
+            ("uno\u{2028}dos", "uno dos"),
+        ] {
+            assert_eq!(fold(text), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The plain face: what each line does (`proto-line/SPEC.md` §2).
+
+use std::sync::Arc;
+
+use protocol::limits::MAX_TEXT_CHARS;
+use protocol::trace::Traceparent;
+use protocol::{ClientFrame, CloseReason, ErrorCode, Locale, MessageId, ResumeToken, UserText};
+
+use super::plain::{Command, Plain, history, language_named};
+use super::{Attached, Connection, Continuation, FaceState, Line, texts};
+use crate::session::Opened;
+use crate::store::StoreError;
+use crate::turn::Message;
+
+/// Entries `/historial` shows.
+const HISTORY_ENTRIES: usize = 20;
+
+impl Connection {
+    /// Takes a line on a connection that is not framed.
+    pub(super) fn on_plain_line(&mut self, text: UserText, trace: Traceparent) {
+        if let Some(meant) = ClientFrame::meant(text.expose()) {
+            return self.on_frame_in_plain(&text, meant.is_hello());
+        }
+        match self.face {
+            FaceState::Plain(_) => self.obey((text, trace)),
+            FaceState::Undecided | FaceState::Frames => {
+                self.greet_then(Box::new(move |connection| connection.obey((text, trace))));
+            }
+        }
+    }
+
+    /// Opens a session and greets.
+    pub(super) fn greet(&mut self) {
+        self.greet_then(Box::new(|_| {}));
+    }
+
+    /// Greets, then does what was to be done.
+    pub(super) fn greet_then(&mut self, then: Continuation) {
+        let sessions = Arc::clone(&self.context.sessions);
+        self.later(async move {
+            let opened = sessions.create(Locale::default()).await;
+            move |connection: &mut Self| {
+                connection.on_greeted(opened);
+                then(connection);
+            }
+        });
+    }
+
+    fn on_greeted(&mut self, opened: Result<Opened, StoreError>) {
+        self.face = FaceState::Plain(Plain::default());
+        match opened {
+            Ok(opened) => {
+                self.attach(opened);
+                let user = self.attached.as_ref().map(|attached| attached.session.user());
+                texts::greeting(user.unwrap_or_default()).iter().for_each(|line| self.say(line));
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                self.closing = Some(CloseReason::Internal);
+            }
+        }
+    }
+
+    fn attach(&mut self, Opened { session, token }: Opened) {
+        let (id, _) = session.attach(Arc::clone(&self.outbox));
+        tracing::info!(trace_id = %self.peer.trace.trace_id, user = %session.user(), "session opened");
+        self.attached = Some(Attached { session, id, token });
+    }
+
+    /// Does what a line asks.
+    fn obey(&mut self, (text, trace): Line) {
+        let Some((session, token)) = self.attached.as_ref().map(|it| (Arc::clone(&it.session), it.token.clone()))
+        else {
+            return;
+        };
+        let language = session.language();
+        let FaceState::Plain(plain) = &mut self.face else { return };
+        let erase_asked = std::mem::take(&mut plain.erase_asked);
+        match Command::parse(text.expose()) {
+            Command::Say => self.converse(text.trimmed(), trace),
+            Command::Leave => {
+                self.say(texts::goodbye(language));
+                self.closing = Some(CloseReason::Bye);
+            }
+            Command::Help => texts::help(language).iter().for_each(|line| self.say(line)),
+            Command::Unknown => self.say(texts::unknown_command(language)),
+            Command::Session => self.say(&texts::session_token(language, &token.expose())),
+            Command::Resume("") => self.say(texts::token_missing(language)),
+            Command::Resume(token) => self.resume(token),
+            Command::Erase if erase_asked => self.erase(),
+            Command::Erase => {
+                plain.erase_asked = true;
+                self.say(texts::confirm_erase(language));
+            }
+            Command::History => self.later(async move {
+                let entries = session.last_entries(HISTORY_ENTRIES).await;
+                move |connection: &mut Self| match entries {
+                    Ok(entries) => history(&entries, language).iter().for_each(|line| connection.say(line)),
+                    Err(error) => connection.store_failed(&error),
+                }
+            }),
+            Command::Language(name) => match language_named(name) {
+                None => self.say(texts::languages(language)),
+                Some(locale) => self.later(async move {
+                    let changed = session.set_locale(locale).await;
+                    move |connection: &mut Self| match changed {
+                        Ok(()) => connection.say(texts::language_changed(locale.language())),
+                        Err(error) => connection.store_failed(&error),
+                    }
+                }),
+            },
+        }
+    }
+
+    fn converse(&mut self, text: UserText, trace: Traceparent) {
+        if MAX_TEXT_CHARS < text.chars() {
+            return self.say_error(ErrorCode::TextTooLong);
+        }
+        let id = MessageId::random();
+        if let FaceState::Plain(plain) = &mut self.face {
+            plain.expect(id.clone());
+        }
+        self.submit(Message { id, text, trace });
+    }
+
+    fn resume(&mut self, token: &str) {
+        let Ok(token) = token.parse::<ResumeToken>() else {
+            return self.say_error(ErrorCode::BadResume);
+        };
+        let sessions = Arc::clone(&self.context.sessions);
+        self.later(async move {
+            let opened = sessions.resume(token, None).await;
+            move |connection: &mut Self| match opened {
+                Ok(Some(opened)) => {
+                    connection.attach(opened);
+                    if let Some(Attached { session, .. }) = &connection.attached {
+                        let line = texts::resumed(session.language(), session.user());
+                        connection.say(&line);
+                    }
+                }
+                Ok(None) => connection.say_error(ErrorCode::BadResume),
+                Err(error) => connection.store_failed(&error),
+            }
+        });
+    }
+
+    fn erase(&mut self) {
+        let Some(Attached { session, id, .. }) = &self.attached else { return };
+        let (session, id) = (Arc::clone(session), *id);
+        self.later(async move {
+            let erased = session.erase(id).await;
+            let language = session.language();
+            move |connection: &mut Self| match erased {
+                Ok(_) => {
+                    connection.say(texts::erased(language));
+                    connection.attached = None;
+                    connection.closing = Some(CloseReason::Erased);
+                }
+                Err(error) => connection.store_failed(&error),
+            }
+        });
+    }
+
+    /// Says in one line what went wrong.
+    pub(super) fn say_error(&mut self, code: ErrorCode) {
+        let message = code.message(self.language(), None);
+        self.say(&message);
+    }
+
+    fn store_failed(&mut self, error: &StoreError) {
+        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the store failed");
+        self.say_error(ErrorCode::Unavailable);
+    }
+}

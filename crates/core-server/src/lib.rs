@@ -1,0 +1,19 @@
+//! Everything of PsicoIA that has state or an opinion: sessions, history, limits, safety, and
+//! the calls to a language model.
+//!
+//! Layers, each of which uses only what stands below it: `config` · [`server`] ·
+//! [`connection`] · [`session`] · [`turn`] · [`limits`], [`llm`], [`store`] · `protocol`.
+
+pub mod config;
+pub mod connection;
+mod health_check;
+pub mod limits;
+pub mod llm;
+pub mod server;
+pub mod session;
+pub mod store;
+pub mod turn;
+
+pub use config::{Args, Config};
+pub use health_check::check_health;
+pub use server::Server;

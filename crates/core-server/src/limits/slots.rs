@@ -1,0 +1,260 @@
+//! A bounded number of things at once, first come first served.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How often someone who waits is told a new place in the queue, at most.
+const PLACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// There is no slot, and no use in waiting for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no slot became free in time")]
+pub struct SlotsFull;
+
+/// Slots with a bounded queue in front of them.
+///
+/// When the queue is full one more is refused at once; who waits longer than the time
+/// limit is refused then.
+#[derive(Debug)]
+pub struct Slots {
+    queue_max: usize,
+    queue_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Everyone who has a ticket below the first one here has left the queue.
+    waiting: VecDeque<Waiter>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    grant: oneshot::Sender<Slot>,
+}
+
+/// The right to one thing at a time; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Option<Arc<Slots>>,
+}
+
+/// A place in the queue; dropping it leaves the queue.
+struct Place<'a> {
+    slots: &'a Slots,
+    ticket: u64,
+}
+
+impl Slots {
+    /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
+    pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
+        let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0 };
+        Arc::new(Self { queue_max, queue_timeout, state: Mutex::new(state) })
+    }
+
+    /// Whether one more could take a slot or a place in the queue now.
+    pub fn has_room(&self) -> bool {
+        let state = self.state();
+        0 < state.free || state.waiting.len() < self.queue_max
+    }
+
+    /// How long anyone waits at most.
+    pub fn queue_timeout(&self) -> Duration {
+        self.queue_timeout
+    }
+
+    /// Waits for a slot, first come first served. `on_place` hears how many are ahead:
+    /// at once if there is a wait, then when it changes, at most once a second.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotsFull`] when the queue is full or the wait too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the queue; nobody else loses their place.
+    pub async fn acquire(self: &Arc<Self>, mut on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
+        let (place, mut granted) = match self.enter()? {
+            Entered::Slot(slot) => return Ok(slot),
+            Entered::Queue(place, granted) => (place, granted),
+        };
+        let deadline = Instant::now() + self.queue_timeout;
+        let mut told = place.ahead();
+        on_place(told);
+        let wait = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    slot = &mut granted => return slot.map_err(|_| SlotsFull),
+                    () = sleep(PLACE_INTERVAL) => {
+                        let ahead = place.ahead();
+                        if ahead < told {
+                            told = ahead;
+                            on_place(ahead);
+                        }
+                    }
+                }
+            }
+        };
+        timeout_at(deadline, wait).await.unwrap_or(Err(SlotsFull))
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<Entered<'_>, SlotsFull> {
+        let mut state = self.state();
+        if 0 < state.free && state.waiting.is_empty() {
+            state.free -= 1;
+            return Ok(Entered::Slot(Slot { slots: Some(Arc::clone(self)) }));
+        }
+        if self.queue_max <= state.waiting.len() {
+            return Err(SlotsFull);
+        }
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        let (grant, granted) = oneshot::channel();
+        state.waiting.push_back(Waiter { ticket, grant });
+        Ok(Entered::Queue(Place { slots: self, ticket }, granted))
+    }
+
+    /// Gives a slot that became free to the first who still waits.
+    fn pass_on(self: Arc<Self>) {
+        loop {
+            let mut state = self.state();
+            let Some(waiter) = state.waiting.pop_front() else {
+                state.free += 1;
+                return;
+            };
+            drop(state);
+            let slot = Slot { slots: Some(Arc::clone(&self)) };
+            match waiter.grant.send(slot) {
+                Ok(()) => return,
+                // They left in this very moment. Disarm the slot: the loop passes it on.
+                Err(mut slot) => slot.slots = None,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Entered<'a> {
+    Slot(Slot),
+    Queue(Place<'a>, oneshot::Receiver<Slot>),
+}
+
+impl Place<'_> {
+    fn ahead(&self) -> usize {
+        self.slots.state().waiting.partition_point(|waiter| waiter.ticket < self.ticket)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.slots.state();
+        let at = state.waiting.partition_point(|waiter| waiter.ticket < self.ticket);
+        if state.waiting.get(at).is_some_and(|waiter| waiter.ticket == self.ticket) {
+            state.waiting.remove(at);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(slots) = self.slots.take() {
+            slots.pass_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn slots(count: usize, queue: usize) -> Arc<Slots> {
+        Slots::new(count, queue, Duration::from_secs(30))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_come_first_served() {
+        let slots = slots(1, 10);
+        let first = slots.acquire(|_| unreachable!()).await.unwrap();
+        let waiters: Vec<_> = (0..3)
+            .map(|number| {
+                let slots = Arc::clone(&slots);
+                async move { (slots.acquire(|_| {}).await.map(drop), number) }
+            })
+            .collect();
+        let mut tasks = tokio::task::JoinSet::new();
+        for waiter in waiters {
+            tasks.spawn(waiter);
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        let mut order = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            order.push(done.unwrap());
+        }
+        assert_eq!(order, [(Ok(()), 0), (Ok(()), 1), (Ok(()), 2)]);
+        assert_eq!(slots.state().free, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_told_as_they_fall() {
+        let slots = slots(1, 10);
+        let held = slots.acquire(|_| {}).await.unwrap();
+        let mut ahead = pin!(slots.acquire(|_| {}));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(ahead.as_mut().poll(&mut context).is_pending());
+        let places = Mutex::new(Vec::new());
+        {
+            let mut last = pin!(slots.acquire(|place| places.lock().unwrap().push(place)));
+            assert!(last.as_mut().poll(&mut context).is_pending());
+            drop(held);
+            let Poll::Ready(next) = ahead.as_mut().poll(&mut context) else { panic!("not next") };
+            tokio::time::advance(PLACE_INTERVAL).await;
+            assert!(last.as_mut().poll(&mut context).is_pending());
+            drop(next);
+            assert!(last.as_mut().poll(&mut context).is_ready());
+        }
+        assert_eq!(*places.lock().unwrap(), [1, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_and_a_long_wait_ends() {
+        let slots = slots(1, 1);
+        let held = slots.acquire(|_| {}).await.unwrap();
+        let mut waiting = pin!(slots.acquire(|_| {}));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(!slots.has_room());
+        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(SlotsFull));
+        assert_eq!(waiting.await.map(drop), Err(SlotsFull));
+        drop(held);
+        assert_eq!(slots.state().free, 1, "who gave up took no slot along");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leaving_the_queue_keeps_everyone_elses_place() {
+        let slots = slots(1, 10);
+        let held = slots.acquire(|_| {}).await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut leaves = Box::pin(slots.acquire(|_| {}));
+        assert!(leaves.as_mut().poll(&mut context).is_pending());
+        let mut stays = pin!(slots.acquire(|_| {}));
+        assert!(stays.as_mut().poll(&mut context).is_pending());
+        drop(leaves);
+        drop(held);
+        assert!(stays.as_mut().poll(&mut context).is_ready());
+    }
+}

@@ -1,0 +1,163 @@
+//! An exact sliding window per person.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So many events in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Events a person may cause within any `window`.
+    pub events: usize,
+    /// Length of the window.
+    pub window: Duration,
+}
+
+/// The recent events of one person, oldest first.
+#[derive(Debug, Default)]
+struct Window {
+    events: VecDeque<Instant>,
+}
+
+impl Window {
+    /// Forgets events that `limit` no longer counts at `now`.
+    fn expire(&mut self, limit: RateLimit, now: Instant) {
+        while self.events.front().is_some_and(|&at| limit.window <= now.saturating_duration_since(at)) {
+            self.events.pop_front();
+        }
+    }
+
+    /// How long until one more event fits; `None` if it does now.
+    fn wait(&mut self, limit: RateLimit, now: Instant) -> Option<Duration> {
+        self.expire(limit, now);
+        // The event that must leave first, counted from the newest.
+        let over = self.events.len().checked_sub(limit.events)?;
+        let leaves = self.events.get(over).map_or(now, |&at| at + limit.window);
+        Some(leaves.saturating_duration_since(now))
+    }
+}
+
+/// Windows of many people. Holds someone's events only while they count.
+#[derive(Debug)]
+pub struct RateLimiter<K> {
+    limit: RateLimit,
+    windows: Mutex<Windows<K>>,
+}
+
+#[derive(Debug)]
+struct Windows<K> {
+    by_key: HashMap<K, Window>,
+    /// When windows that have become empty are next looked for.
+    sweep_at: Option<Instant>,
+}
+
+impl<K: Hash + Eq> RateLimiter<K> {
+    /// Nobody has done anything yet.
+    pub fn new(limit: RateLimit) -> Self {
+        Self { limit, windows: Mutex::new(Windows { by_key: HashMap::new(), sweep_at: None }) }
+    }
+
+    /// The limit in force.
+    pub fn limit(&self) -> RateLimit {
+        self.limit
+    }
+
+    /// How long `key` must wait for its next event at `now`; `None` when it need not.
+    pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.by_key.get_mut(key)?.wait(self.limit, now)
+    }
+
+    /// Counts an event of `key` at `now`.
+    pub fn record(&self, key: K, now: Instant) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.sweep(self.limit, now);
+        windows.by_key.entry(key).or_default().events.push_back(now);
+    }
+}
+
+impl<K: Hash + Eq> Windows<K> {
+    /// Lets go of people whose events no longer count, once per window: each event is
+    /// looked at once more at most.
+    fn sweep(&mut self, limit: RateLimit, now: Instant) {
+        if self.sweep_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.sweep_at = Some(now + limit.window);
+        self.by_key.retain(|_, window| {
+            window.expire(limit, now);
+            !window.events.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: RateLimit = RateLimit { events: 2, window: Duration::from_secs(10) };
+
+    /// Takes an event if it fits, else says how long to wait in ms.
+    fn take(limiter: &RateLimiter<u8>, key: u8, now: Instant) -> Result<(), u128> {
+        match limiter.wait(&key, now) {
+            Some(wait) => Err(wait.as_millis()),
+            None => {
+                limiter.record(key, now);
+                Ok(())
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let steps: &[(u64, u8, Result<(), u128>)] = &[
+            (0, 1, Ok(())),
+            (4_000, 1, Ok(())),
+            (4_000, 1, Err(6_000)),
+            (4_000, 2, Ok(())), // Another person is not affected.
+            (9_999, 1, Err(1)),
+            (10_000, 1, Ok(())), // The first event has just left.
+            (10_000, 1, Err(4_000)),
+            (90_000, 1, Ok(())),
+            (90_000, 1, Ok(())),
+            (90_000, 1, Err(10_000)),
+        ];
+        let start = Instant::now();
+        let limiter = RateLimiter::new(LIMIT);
+        for (index, &(at_ms, key, want)) in steps.iter().enumerate() {
+            let got = take(&limiter, key, start + Duration::from_millis(at_ms));
+            assert_eq!(got, want, "step {index}, at {at_ms} ms");
+        }
+        assert_eq!(limiter.windows.lock().unwrap().by_key.len(), 1, "the idle person is forgotten");
+    }
+
+    proptest! {
+        /// Against the plain definition: an event fits if fewer than `events` lie in the
+        /// window before it, and the wait told is exact.
+        #[test]
+        fn as_defined(gaps in proptest::collection::vec(0u64..6_000, 1..60)) {
+            let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
+            let (mut at, mut taken) = (0u64, Vec::new());
+            for gap in gaps {
+                at += gap;
+                let window = u64::try_from(LIMIT.window.as_millis()).unwrap();
+                let inside: Vec<u64> = taken.iter().copied().filter(|&t| at < t + window).collect();
+                let want = if inside.len() < LIMIT.events {
+                    Ok(())
+                } else {
+                    Err(u128::from(inside[inside.len() - LIMIT.events] + window - at))
+                };
+                let got = take(&limiter, 0, start + Duration::from_millis(at));
+                prop_assert_eq!(got, want);
+                if got.is_ok() {
+                    taken.push(at);
+                }
+            }
+        }
+    }
+}

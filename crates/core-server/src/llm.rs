@@ -1,0 +1,83 @@
+//! Where answers come from: a language model behind an OpenAI-compatible API, or the
+//! built-in companion. The only code that makes outbound HTTP calls.
+
+mod chat_completions;
+pub mod companion;
+mod error;
+mod retry;
+mod sse;
+
+use std::time::Duration;
+
+use boot::Secret;
+use protocol::trace::Traceparent;
+use protocol::{MessageLabel, UserText};
+use serde::Serialize;
+
+pub use chat_completions::{Answer, Model};
+pub use error::LlmError;
+pub use retry::Backoff;
+
+/// How to reach a model and what to ask of it.
+#[derive(Debug, Clone)]
+pub struct LlmSettings {
+    /// Full address of `…/chat/completions`.
+    pub url: reqwest::Url,
+    /// Key sent as a bearer token.
+    pub key: Option<Secret>,
+    /// Name of the model.
+    pub model: String,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Longest answer, in tokens.
+    pub max_tokens: u32,
+    /// Time for one call.
+    pub times: CallTimes,
+    /// Tries of one call, the first included; at least 1.
+    pub tries: u32,
+    /// Pauses between tries.
+    pub backoff: Backoff,
+}
+
+/// Time limits of one call to a model.
+#[derive(Debug, Clone, Copy)]
+pub struct CallTimes {
+    /// To open a connection.
+    pub connect: Duration,
+    /// From the request to the first piece of the answer.
+    pub first_token: Duration,
+    /// Between two pieces.
+    pub silence: Duration,
+    /// For the whole call.
+    pub total: Duration,
+}
+
+/// One line of the conversation as the model gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: ChatRole,
+    /// What was said.
+    pub content: UserText,
+}
+
+/// Who speaks, in the words of the OpenAI API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatRole {
+    /// Instructions.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// On whose behalf a call is made.
+#[derive(Debug, Clone, Copy)]
+pub struct CallContext {
+    /// Sent as `X-Request-ID`.
+    pub label: MessageLabel,
+    /// Sent as `traceparent`.
+    pub trace: Traceparent,
+}

@@ -1,0 +1,219 @@
+//! An OpenAI-compatible `chat/completions` API with `stream: true`.
+
+use std::time::SystemTime;
+
+use protocol::UserText;
+use protocol::server_frame::{Finish, Usage};
+use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::error::LlmError;
+use super::retry::parse_retry_after;
+use super::sse::{Event, Events};
+use super::{CallContext, ChatMessage, LlmSettings};
+
+/// A model behind one address, with its pool of connections.
+#[derive(Debug)]
+pub struct Model {
+    http: reqwest::Client,
+    settings: LlmSettings,
+}
+
+/// An answer that has begun: its first piece is there.
+#[derive(Debug)]
+pub struct Answer {
+    first: Option<String>,
+    events: Events,
+    /// When the whole call has to be over.
+    deadline: Instant,
+    settings: LlmSettings,
+    finish: Option<Finish>,
+    usage: Option<Usage>,
+}
+
+#[derive(Serialize)]
+struct RequestBody<'a> {
+    model: &'a str,
+    messages: &'a [ChatMessage],
+    temperature: f32,
+    max_tokens: u32,
+    stream: bool,
+    stream_options: StreamOptions,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl Model {
+    /// A client for the model of `settings`. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// The system's certificates cannot be used.
+    pub fn new(settings: LlmSettings) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.times.connect)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, settings })
+    }
+
+    /// The model's name, as told in `done`.
+    pub fn name(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// Asks for an answer and waits for its first piece, trying again while that may help.
+    /// Once a piece is there the call is never repeated.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last try.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or later the answer, ends the call at the provider.
+    pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer, LlmError> {
+        let mut failures = 0;
+        loop {
+            let error = match self.attempt(messages, context).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            failures += 1;
+            if self.settings.tries <= failures || !error.is_transient() {
+                return Err(error);
+            }
+            let pause = self.settings.backoff.pause(failures, &error);
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                trace_id = %context.trace.trace_id, message.label = %context.label,
+                attempt = failures, pause_ms, %error, "model call failed, trying again"
+            );
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer, LlmError> {
+        let times = self.settings.times;
+        let begin = Instant::now();
+        let deadline = begin + times.total;
+        let limit = times.first_token.min(times.total);
+        let open = async {
+            let response = self.request(messages, context).send().await.map_err(unreachable)?;
+            let status = response.status();
+            if !status.is_success() {
+                return Err(LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) });
+            }
+            let mut answer = Answer {
+                first: None,
+                events: Events::new(response.bytes_stream()),
+                deadline,
+                settings: self.settings.clone(),
+                finish: None,
+                usage: None,
+            };
+            answer.first = answer.piece().await?;
+            if answer.first.is_some() { Ok(answer) } else { Err(LlmError::Empty) }
+        };
+        let late = LlmError::Timeout { waiting_for: "first token", limit };
+        timeout_at(begin + limit, open).await.unwrap_or(Err(late))
+    }
+
+    fn request(&self, messages: &[ChatMessage], context: CallContext) -> reqwest::RequestBuilder {
+        let settings = &self.settings;
+        let body = RequestBody {
+            model: &settings.model,
+            messages,
+            temperature: settings.temperature,
+            max_tokens: settings.max_tokens,
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+        };
+        let request = self
+            .http
+            .post(settings.url.clone())
+            .header(ACCEPT, "text/event-stream")
+            .header("x-request-id", context.label.to_string())
+            .header("traceparent", context.trace.to_string())
+            .json(&body);
+        match &settings.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+}
+
+impl Answer {
+    /// The next piece; `None` when the answer is complete.
+    ///
+    /// # Errors
+    ///
+    /// The stream broke, went silent for too long, or is not the API's. What came before
+    /// is all there will be.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what has been read is not lost.
+    pub async fn next(&mut self) -> Option<Result<UserText, LlmError>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(UserText::new(first)));
+        }
+        let times = self.settings.times;
+        let silent = Instant::now() + times.silence;
+        let (until, waiting_for, limit) = if silent < self.deadline {
+            (silent, "next piece", times.silence)
+        } else {
+            (self.deadline, "end of the answer", times.total)
+        };
+        let piece = timeout_at(until, self.piece()).await;
+        piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit })).map(|text| text.map(UserText::new)).transpose()
+    }
+
+    /// How the model ended its answer; known after [`Answer::next`] gave `None`.
+    pub fn finish(&self) -> Finish {
+        self.finish.unwrap_or(Finish::Stop)
+    }
+
+    /// Tokens counted, if the provider tells.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    async fn piece(&mut self) -> Result<Option<String>, LlmError> {
+        while let Some(event) = self.events.next().await {
+            match event? {
+                Event::Text(text) => return Ok(Some(text)),
+                Event::Finish(reason) => {
+                    self.finish = Some(if reason == "length" { Finish::Length } else { Finish::Stop });
+                }
+                Event::Usage(usage) => self.usage = Some(usage),
+                Event::Nothing => {}
+                Event::Done => return Ok(None),
+            }
+        }
+        // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
+        if self.finish.is_some() { Ok(None) } else { Err(LlmError::Cut) }
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> LlmError {
+    let error = error.without_url();
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    LlmError::Unreachable { reason }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a Retry-After date is calendar time, seen at the edge")]
+fn retry_after(headers: &HeaderMap) -> Option<std::time::Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    parse_retry_after(value, SystemTime::now())
+}

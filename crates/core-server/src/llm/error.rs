@@ -1,0 +1,62 @@
+//! Why a model gave no whole answer.
+
+use std::time::Duration;
+
+/// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
+/// no answer, no key.
+#[derive(Debug, thiserror::Error)]
+pub enum LlmError {
+    /// No connection, or it broke before the answer began.
+    #[error("the model cannot be reached: {reason}")]
+    Unreachable {
+        /// What the network said.
+        reason: String,
+    },
+    /// The provider answered with an error status.
+    #[error("the model answered with HTTP status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// When the provider wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// A time limit ran out.
+    #[error("the model took too long: no {waiting_for} within {limit:?}")]
+    Timeout {
+        /// What did not come.
+        waiting_for: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The stream holds something that is not the API's.
+    #[error("the model's stream cannot be read: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The stream ended before the answer did.
+    #[error("the model's stream ended before its answer")]
+    Cut,
+    /// The answer ended without a word.
+    #[error("the model's answer was empty")]
+    Empty,
+}
+
+impl LlmError {
+    /// Whether the same call may go better another time, as long as nothing of the answer
+    /// was shown.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+        }
+    }
+
+    /// When the provider wants to be asked again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => None,
+        }
+    }
+}

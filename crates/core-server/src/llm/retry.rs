@@ -1,0 +1,76 @@
+//! Pauses between tries: exponential with full jitter, or what the provider asks for.
+
+use std::time::{Duration, SystemTime};
+
+use super::error::LlmError;
+
+/// Exponential backoff.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// Longest pause after the first failure; doubles with each one.
+    pub initial: Duration,
+    /// Longest pause at all, also when the provider asks for more.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// The pause after failure number `failures` (from 1): what the provider asked for, else
+    /// anything up to the exponential bound, so that people who failed together do not return
+    /// together ("full jitter", AWS Architecture Blog 2015).
+    pub fn pause(self, failures: u32, error: &LlmError) -> Duration {
+        match error.retry_after() {
+            Some(asked) => asked.min(self.max),
+            None => self.bound(failures).mul_f64(fastrand::f64()),
+        }
+    }
+
+    fn bound(self, failures: u32) -> Duration {
+        let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
+        self.initial.saturating_mul(doubled).min(self.max)
+    }
+}
+
+/// Reads a `Retry-After` value: seconds, or a date seen from `now`.
+pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(5) };
+        for (failures, bound_ms) in [(1, 500), (2, 1_000), (3, 2_000), (4, 4_000), (5, 5_000), (99, 5_000)] {
+            assert_eq!(backoff.bound(failures).as_millis(), bound_ms, "after {failures}");
+            assert!(backoff.pause(failures, &LlmError::Cut) <= backoff.bound(failures));
+        }
+        for (asked, pause) in [(2, 2), (60, 5)] {
+            let error = LlmError::Status { status: 429, retry_after: Some(Duration::from_secs(asked)) };
+            assert_eq!(backoff.pause(1, &error), Duration::from_secs(pause));
+        }
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (value, want) in [
+            ("2", Some(2_000)),
+            (" 1.5 ", Some(1_500)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30_000)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+            ("NaN", None),
+        ] {
+            let got = parse_retry_after(value, now).map(|after| after.as_millis());
+            assert_eq!(got, want, "{value}");
+        }
+    }
+}

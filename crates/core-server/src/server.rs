@@ -1,0 +1,182 @@
+//! Accepts clients, learns who they are, and drains when asked to.
+
+mod hop;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use protocol::CloseReason;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection::{self, Connection};
+use crate::limits::{Connections, RateLimiter, Slots};
+use crate::llm::Model;
+use crate::session::Sessions;
+use crate::store::Store;
+use crate::turn::Engine;
+use boot::TrustedProxies;
+use hop::Arrival;
+
+/// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
+const SPARE_SOCKETS: usize = 128;
+/// Pause after an accept that failed because something is used up, such as open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for a refused client to take its one line.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
+/// A silent peer is asked for life after this time: half-open connections end.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Everything the server's connections share.
+#[derive(Debug)]
+pub struct Server {
+    context: Arc<connection::Context>,
+    connections: Arc<Connections>,
+    trusted: TrustedProxies,
+    sockets: Arc<Semaphore>,
+    drain: Duration,
+}
+
+/// Opens the port of `config`.
+///
+/// # Errors
+///
+/// The port is taken, or the address is not ours; the message says which.
+pub async fn bind(config: &Config) -> io::Result<TcpListener> {
+    TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
+        let Config { host, port, .. } = config;
+        io::Error::new(error.kind(), format!("cannot listen on {host}:{port} (APP_HOST, APP_PORT): {error}"))
+    })
+}
+
+impl Server {
+    /// A server with the settings of `config` that keeps its conversations in `store`.
+    ///
+    /// # Errors
+    ///
+    /// The client for the model cannot be made.
+    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, reqwest::Error> {
+        let tasks = TaskTracker::new();
+        let engine = Engine {
+            store,
+            rate: RateLimiter::new(config.rate),
+            slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
+            model: config.llm.map(Model::new).transpose()?,
+            context: config.context,
+        };
+        let context = connection::Context {
+            sessions: Sessions::new(engine, config.per_user_max, tasks.clone()),
+            times: config.times,
+            tasks,
+            draining: CancellationToken::new(),
+        };
+        Ok(Self {
+            context: Arc::new(context),
+            connections: Connections::new(config.max_connections, config.max_connections_per_address),
+            trusted: config.trusted_proxies,
+            sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
+            drain: config.drain,
+        })
+    }
+
+    /// Serves clients of `listener` until `shutdown`, then drains: clients are told, answers
+    /// under way end, connections close. Returns how much was left when the time was over.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.accept_all(&listener) => {}
+        }
+        drop(listener);
+        let tasks = &self.context.tasks;
+        tracing::info!(tasks.open = tasks.len(), "draining");
+        self.context.draining.cancel();
+        tasks.close();
+        if timeout(self.drain, tasks.wait()).await.is_err() {
+            tracing::warn!(tasks.left = tasks.len(), "drain timed out");
+        }
+        tasks.len()
+    }
+
+    async fn accept_all(self: &Arc<Self>, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => self.accept(stream, address),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let Ok(permit) = Arc::clone(&self.sockets).try_acquire_owned() else {
+            return tracing::warn!(client.address = %address.ip(), "connection dropped: no sockets left");
+        };
+        // A socket without these options works too.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        let server = Arc::clone(self);
+        self.context.tasks.spawn(async move {
+            server.handle(stream, address.ip()).await;
+            drop(permit);
+        });
+    }
+
+    /// Serves one client whose socket comes from `address`, from its first byte to its last.
+    pub async fn handle<S>(&self, mut stream: S, address: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begin = Instant::now();
+        let mut first = BytesMut::new();
+        let trusted = self.trusted.contains(address);
+        let arrival = hop::arrive(&mut stream, &mut first, self.context.times).await;
+        let (peer, reason) = match arrival {
+            Arrival::Lost => return,
+            Arrival::Late => return refused(address, CloseReason::HandshakeTimeout),
+            Arrival::Header(_) | Arrival::BadHeader if !trusted => return refused(address, CloseReason::Unauthorized),
+            Arrival::BadHeader => return refused(address, CloseReason::HandshakeTimeout),
+            arrival => {
+                let peer = arrival.peer(address, begin);
+                let trace = peer.trace.trace_id;
+                tracing::info!(trace_id = %trace, client.address = %peer.address, "connection opened");
+                (peer.clone(), self.converse(stream, first, peer).await)
+            }
+        };
+        let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            trace_id = %peer.trace.trace_id, client.address = %peer.address,
+            close.reason = %reason, duration_ms, "connection closed"
+        );
+    }
+
+    async fn converse<S>(&self, mut stream: S, first: BytesMut, peer: connection::Peer) -> CloseReason
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(_permit) = self.connections.admit(peer.address) else {
+            let _ = timeout(REFUSAL_LIMIT, async {
+                stream.write_all(&connection::too_many_connections(&peer)).await?;
+                stream.shutdown().await
+            })
+            .await;
+            return CloseReason::TooManyConnections;
+        };
+        // Boxed: while nothing else is known of a connection, its task stays small.
+        Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await
+    }
+}
+
+fn refused(address: IpAddr, reason: CloseReason) {
+    tracing::warn!(client.address = %address, close.reason = %reason, "connection refused in its PROXY header");
+}

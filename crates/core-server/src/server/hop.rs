@@ -1,0 +1,72 @@
+//! The first bytes of a connection: a PROXY header, or an ordinary client already talking.
+
+use std::net::IpAddr;
+
+use bytes::{Buf as _, BytesMut};
+use protocol::hop::{HopHeader, HopParse, parse};
+use protocol::trace::Traceparent;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::{Peer, Times};
+
+/// How a connection began.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// With a header, which has been removed from the bytes read.
+    Header(HopHeader),
+    /// With something else, or nothing for the greeting delay.
+    Ordinary,
+    /// With a header that cannot be read.
+    BadHeader,
+    /// With part of a header whose rest did not come in time.
+    Late,
+    /// It closed before it said anything.
+    Lost,
+}
+
+/// Reads until it is clear whether there is a header. `first` holds what was read and is not
+/// part of it.
+pub(super) async fn arrive(stream: &mut (impl AsyncRead + Unpin), first: &mut BytesMut, times: Times) -> Arrival {
+    let begin = Instant::now();
+    loop {
+        let deadline = match parse(first) {
+            HopParse::Header { header, len } => {
+                first.advance(len);
+                return Arrival::Header(header);
+            }
+            HopParse::Absent => return Arrival::Ordinary,
+            HopParse::Invalid => return Arrival::BadHeader,
+            HopParse::Incomplete { certain: true } => begin + times.handshake,
+            HopParse::Incomplete { certain: false } => begin + times.greet_delay,
+        };
+        match timeout_at(deadline, stream.read_buf(first)).await {
+            Err(_) if deadline == begin + times.greet_delay => return Arrival::Ordinary,
+            Err(_) => return Arrival::Late,
+            Ok(Ok(0)) if first.is_empty() => return Arrival::Lost,
+            // It closed its sending side; what it sent is for the connection to judge.
+            Ok(Ok(0)) => return Arrival::Ordinary,
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Arrival::Lost,
+        }
+    }
+}
+
+impl Arrival {
+    /// Who is at the other end of a connection from `address` that began at `since`.
+    pub(super) fn peer(self, address: IpAddr, since: Instant) -> Peer {
+        let header = match self {
+            Self::Header(header) => Some(header),
+            Self::Ordinary | Self::BadHeader | Self::Late | Self::Lost => None,
+        };
+        let source = header.as_ref().and_then(|header| header.source);
+        let announced = header.as_ref().and_then(|header| header.trace);
+        Peer {
+            address: source.map_or(address, |source| source.ip()).to_canonical(),
+            trace: announced.unwrap_or_else(Traceparent::random),
+            face: header.as_ref().and_then(|header| header.face),
+            closing_line: header.is_some_and(|header| header.closing_line),
+            since,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! A conversation as a state machine without sockets: what is accepted, what runs, who listens.
+//!
+//! A [`Session`] is live while a connection holds it or an answer is under way, then it is let
+//! go: memory follows live people. Its turns run one after another, whichever connection sent
+//! them, and belong to the session: a connection that ends does not end them.
+
+mod outbox;
+mod registry;
+mod requests;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Timing};
+use protocol::{
+    ErrorCode, Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use outbox::Outbox;
+pub use registry::{Opened, Sessions};
+pub use requests::RequestError;
+
+use crate::store::{SessionRecord, StoreError};
+use crate::turn::{Admission, Audience, Job, Message, Outcome, Refusal};
+
+/// A live conversation.
+#[derive(Debug)]
+pub struct Session {
+    sessions: Arc<Sessions>,
+    user: UserLabel,
+    id: SessionId,
+    created_at: Timestamp,
+    /// Held while an entry is stored and told about, so that everyone hears of entries in
+    /// the order of their `seq`.
+    commit: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+/// Tells the connections of a session apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(u64);
+
+#[derive(Debug)]
+struct State {
+    seq: u64,
+    messages: u64,
+    locale: Locale,
+    connections: Vec<(ConnectionId, Arc<Outbox>)>,
+    next_connection: u64,
+    /// Messages being decided on.
+    admitting: usize,
+    /// Accepted messages whose turn has not come. Bounded by `PER_USER_MAX`.
+    waiting: VecDeque<Pending>,
+    running: Option<Running>,
+    /// Whether the task that answers one message after another is there.
+    answering: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    job: Job,
+    sender: ConnectionId,
+}
+
+/// The answer under way.
+#[derive(Debug)]
+struct Running {
+    id: MessageId,
+    sender: ConnectionId,
+    draft: UserText,
+    chars: usize,
+    stop: CancellationToken,
+}
+
+/// Who gets a frame.
+#[derive(Clone, Copy)]
+enum To {
+    Everyone,
+    EveryoneBut(ConnectionId),
+    /// This connection, or everyone once it is gone: it may have resumed as another.
+    Sender(ConnectionId),
+}
+
+impl Session {
+    fn new(sessions: Arc<Sessions>, record: SessionRecord) -> Self {
+        let SessionRecord { user, id, created_at, locale, seq, messages } = record;
+        let state = State {
+            seq,
+            messages,
+            locale,
+            connections: Vec::new(),
+            next_connection: 0,
+            admitting: 0,
+            waiting: VecDeque::new(),
+            running: None,
+            answering: false,
+        };
+        Self { sessions, user, id, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+    }
+
+    /// The person's label.
+    pub fn user(&self) -> UserLabel {
+        self.user
+    }
+
+    /// The session's public id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The language to speak.
+    pub fn language(&self) -> Language {
+        self.state().locale.language()
+    }
+
+    /// The locale answered in.
+    pub fn locale(&self) -> Locale {
+        self.state().locale
+    }
+
+    /// Whether a message is under way.
+    pub fn is_busy(&self) -> bool {
+        let state = self.state();
+        state.answering || 0 < state.admitting
+    }
+
+    /// Lets `outbox` hear what happens from now on, the answer under way from its start.
+    /// Returns the highest `seq` before that.
+    pub fn attach(&self, outbox: Arc<Outbox>) -> (ConnectionId, u64) {
+        let mut state = self.state();
+        let connection = ConnectionId(state.next_connection);
+        state.next_connection += 1;
+        if let Some(Running { id, draft, .. }) = &state.running
+            && !draft.is_empty()
+        {
+            outbox.push(outbox::delta(id.clone(), 0, draft.clone()));
+        }
+        state.connections.push((connection, outbox));
+        (connection, state.seq)
+    }
+
+    /// Forgets a connection. What it sent goes on.
+    pub fn detach(&self, connection: ConnectionId) {
+        self.state().connections.retain(|(id, _)| *id != connection);
+    }
+
+    /// Takes a message of connection `from`: everyone concerned is told what becomes of it.
+    /// To be run as a task of its own: it goes on when the connection ends.
+    pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
+        let per_user_max = self.sessions.per_user_max();
+        let busy = {
+            let mut state = self.state();
+            state.admitting += 1;
+            per_user_max <= state.waiting.len() + usize::from(state.running.is_some())
+        };
+        let commit = self.commit.lock().await;
+        let admission = self.sessions.engine().admit(self.user, &message, busy).await;
+        let mut state = self.state();
+        state.admitting -= 1;
+        match admission {
+            Ok(Admission::Accepted(entry)) => {
+                state.seq = entry.seq;
+                state.messages += 1;
+                state.tell_accepted(from, &message, entry.seq);
+                state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
+                self.enqueue(&mut state, from, message, entry.seq);
+            }
+            Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries, busy),
+            Ok(Admission::Refused(refusal)) => state.refuse(To::Sender(from), message.id, refusal),
+            Err(error) => state.store_failed(To::Sender(from), &message, &error),
+        }
+        drop(state);
+        drop(commit);
+    }
+
+    /// A message that was stored before gets its answer again; if there is none and none is
+    /// coming (the process ended, or no slot was free in time) it is answered now.
+    fn repeated(
+        self: &Arc<Self>,
+        state: &mut State,
+        from: ConnectionId,
+        message: Message,
+        entries: Vec<Entry>,
+        busy: bool,
+    ) {
+        let first = entries.iter().find(|entry| entry.role == Role::User);
+        let seq = first.map_or(0, |entry| entry.seq);
+        let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
+        let under_way = state.is_under_way(&message.id);
+        if answer.is_none() && !under_way && busy {
+            return state.refuse(To::Sender(from), message.id, Refusal::busy());
+        }
+        state.tell_accepted(from, &message, seq);
+        if let Some(answer) = answer {
+            state.publish(To::Sender(from), outbox::delta(message.id, 0, answer.text.clone()));
+            state.publish(To::Sender(from), stored_done(answer));
+        } else if !under_way {
+            let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
+            self.enqueue(state, from, Message { text, ..message }, seq);
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, state: &mut State, sender: ConnectionId, message: Message, seq: u64) {
+        let job = Job {
+            id: message.id,
+            label: MessageLabel { user: self.user, number: state.messages },
+            seq,
+            text: message.text,
+            language: state.locale.language(),
+            trace: message.trace,
+            accepted_at: Instant::now(),
+        };
+        state.waiting.push_back(Pending { job, sender });
+        if !state.answering {
+            state.answering = true;
+            self.sessions.tasks().spawn(Arc::clone(self).answer_all());
+        }
+    }
+
+    /// Answers one message after another until none waits.
+    async fn answer_all(self: Arc<Self>) {
+        while let Some((job, stop)) = self.next_job() {
+            let outcome = self.sessions.engine().answer(&job, &*self, &stop).await;
+            self.conclude(job, outcome).await;
+        }
+    }
+
+    fn next_job(&self) -> Option<(Job, CancellationToken)> {
+        let mut state = self.state();
+        let Some(Pending { job, sender }) = state.waiting.pop_front() else {
+            state.answering = false;
+            // Connections that wait for the session to be idle (drain, half-close) look again.
+            state.wake();
+            return None;
+        };
+        let stop = CancellationToken::new();
+        state.running =
+            Some(Running { id: job.id.clone(), sender, draft: UserText::default(), chars: 0, stop: stop.clone() });
+        Some((job, stop))
+    }
+
+    /// Stores the answer and tells everyone that it is complete.
+    async fn conclude(&self, job: Job, outcome: Result<Outcome, Refusal>) {
+        let _commit = self.commit.lock().await;
+        let draft = self.state().running.as_ref().map_or_else(UserText::default, |running| running.draft.clone());
+        let (recorded, outcome) = match outcome {
+            Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
+            Ok(outcome) => (self.sessions.engine().record(&job, draft, &outcome).await.map(Some), Ok(outcome)),
+            Err(refusal) => (Ok(None), Err(refusal)),
+        };
+        let mut state = self.state();
+        let sender = state.running.take().map_or(To::Everyone, |running| To::Sender(running.sender));
+        match (recorded, outcome) {
+            (Ok(seq), Ok(outcome)) => {
+                state.seq = seq.unwrap_or(state.seq);
+                state.publish(To::Everyone, done(job.id, seq, outcome));
+            }
+            (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
+            (Err(error), _) => {
+                let message = Message { id: job.id, text: job.text, trace: job.trace };
+                state.store_failed(To::Everyone, &message, &error);
+            }
+        }
+    }
+
+    /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one.
+    pub fn stop(&self, id: &MessageId) -> bool {
+        let mut state = self.state();
+        if let Some(running) = state.running.as_ref().filter(|running| running.id == *id) {
+            running.stop.cancel();
+            return true;
+        }
+        let Some(at) = state.waiting.iter().position(|pending| pending.job.id == *id) else {
+            return false;
+        };
+        if let Some(Pending { job, .. }) = state.waiting.remove(at) {
+            let outcome = self.sessions.engine().not_begun(&job);
+            state.publish(To::Everyone, done(job.id, None, outcome));
+        }
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Audience for Session {
+    fn queued(&self, ahead: usize) {
+        let state = self.state();
+        if let Some(Running { id, sender, .. }) = &state.running {
+            state.publish(To::Sender(*sender), ServerFrame::Queued { id: id.clone(), ahead });
+        }
+    }
+
+    fn delta(&self, piece: UserText) {
+        let mut state = self.state();
+        let Some(running) = &mut state.running else { return };
+        let offset = running.chars;
+        running.chars += piece.chars();
+        running.draft.push(&piece);
+        let id = running.id.clone();
+        state.publish(To::Everyone, outbox::delta(id, offset, piece));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sessions.let_go(self.user);
+    }
+}
+
+impl State {
+    fn publish(&self, to: To, frame: ServerFrame) {
+        let wanted = |id: ConnectionId| match to {
+            To::Everyone => true,
+            To::EveryoneBut(other) => id != other,
+            To::Sender(sender) => id == sender || !self.connections.iter().any(|(id, _)| *id == sender),
+        };
+        let mut listeners = self.connections.iter().filter(|(id, _)| wanted(*id)).map(|(_, outbox)| outbox);
+        // The last one gets the frame itself: most sessions have one connection.
+        if let Some(mut listener) = listeners.next() {
+            for next in listeners {
+                std::mem::replace(&mut listener, next).push(frame.clone());
+            }
+            listener.push(frame);
+        }
+    }
+
+    fn tell_accepted(&self, sender: ConnectionId, message: &Message, seq: u64) {
+        let accepted = ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id };
+        self.publish(To::Sender(sender), accepted);
+    }
+
+    fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
+        let language = self.locale.language();
+        let error = ErrorFrame::new(refusal.code, language).with_retry_after(refusal.retry_after, language);
+        self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
+    }
+
+    fn store_failed(&self, to: To, message: &Message, error: &StoreError) {
+        tracing::error!(trace_id = %message.trace.trace_id, %error, "the store failed, the message has no answer");
+        self.refuse(to, message.id.clone(), Refusal::unavailable());
+    }
+
+    fn is_under_way(&self, id: &MessageId) -> bool {
+        self.running.as_ref().is_some_and(|running| running.id == *id)
+            || self.waiting.iter().any(|pending| pending.job.id == *id)
+    }
+
+    fn wake(&self) {
+        self.connections.iter().for_each(|(_, outbox)| outbox.wake());
+    }
+}
+
+fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
+    let Outcome { finish, source, model, chars, timing, usage } = outcome;
+    ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage }))
+}
+
+/// The `done` of an answer that was stored before: how long it took is not known any more.
+fn stored_done(answer: &Entry) -> ServerFrame {
+    ServerFrame::Done(Box::new(Done {
+        id: answer.id.clone(),
+        seq: Some(answer.seq),
+        finish: answer.finish.unwrap_or(Finish::Stop),
+        source: answer.source.unwrap_or(protocol::server_frame::Source::Llm),
+        model: None,
+        chars: answer.text.chars(),
+        ms: Timing::default(),
+        usage: None,
+    }))
+}
+
+/// What a request or an opening answers when the store fails.
+fn store_code(error: &StoreError) -> ErrorCode {
+    match error {
+        StoreError::NoSession { .. } => ErrorCode::NotFound,
+    }
+}

@@ -1,0 +1,198 @@
+//! Questions about a session (`proto-line/SPEC.md` §5).
+
+use bytes::BytesMut;
+use protocol::client_frame::Request;
+use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
+use protocol::server_frame::{Entry, ResponseResult};
+use protocol::{CloseReason, ErrorCode, Locale, ServerFrame};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{ConnectionId, Session, store_code};
+use crate::store::{Page, StoreError};
+
+/// Room left in a line for everything but the entries.
+const ENVELOPE_BYTES: usize = 512;
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// No method has this name.
+    #[error("unknown method")]
+    UnknownMethod,
+    /// The parameters do not fit the method.
+    #[error("bad parameters")]
+    BadParams,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RequestError {
+    /// What to answer.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownMethod => ErrorCode::UnknownMethod,
+            Self::BadParams => ErrorCode::BadParams,
+            Self::Store(error) => store_code(error),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct HistoryParams {
+    before_seq: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct ExportParams {
+    after_seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct EraseParams {
+    confirm: String,
+}
+
+#[derive(Deserialize)]
+struct LocaleParams {
+    locale: Locale,
+}
+
+impl Session {
+    /// Answers `request` of connection `from`.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`]; nothing was changed.
+    pub async fn request(&self, from: ConnectionId, request: Request) -> Result<ResponseResult, RequestError> {
+        match request.method.as_str() {
+            "session" => Ok(self.describe()),
+            "history" => self.history(params(request)?).await,
+            "export" => self.export(params(request)?).await,
+            "erase" => {
+                let EraseParams { confirm } = params(request)?;
+                if confirm != self.id.as_str() {
+                    return Err(RequestError::BadParams);
+                }
+                Ok(ResponseResult::Erased { erased: self.erase(from).await? })
+            }
+            "set_locale" => {
+                let LocaleParams { locale } = params(request)?;
+                self.set_locale(locale).await?;
+                Ok(ResponseResult::Locale { locale })
+            }
+            _ => Err(RequestError::UnknownMethod),
+        }
+    }
+
+    fn describe(&self) -> ResponseResult {
+        let state = self.state();
+        ResponseResult::Session {
+            session: self.id.clone(),
+            user: self.user,
+            created_at: self.created_at,
+            seq: state.seq,
+            connections: state.connections.len(),
+            locale: state.locale,
+        }
+    }
+
+    async fn history(&self, params: HistoryParams) -> Result<ResponseResult, RequestError> {
+        let limit = params.limit.unwrap_or(DEFAULT_HISTORY_ENTRIES);
+        if !(1..=MAX_HISTORY_ENTRIES).contains(&limit) {
+            return Err(RequestError::BadParams);
+        }
+        let seq = params.before_seq.unwrap_or(u64::MAX);
+        let mut entries =
+            self.sessions.engine().store.entries(self.user, Page::Before { seq, limit: limit + 1 }).await?;
+        let beyond = entries.len().saturating_sub(limit);
+        entries.drain(..beyond);
+        // The newest are wanted most: what does not fit is left out at the front.
+        let fits = fitting(entries.iter().rev());
+        let left_out = entries.len() - fits;
+        let entries = entries.into_iter().skip(left_out).map(ServerFrame::Turn).collect();
+        Ok(ResponseResult::History { entries, more: 0 < beyond + left_out })
+    }
+
+    async fn export(&self, params: ExportParams) -> Result<ResponseResult, RequestError> {
+        let seq = params.after_seq.unwrap_or(0);
+        let limit = MAX_HISTORY_ENTRIES;
+        let entries = self.sessions.engine().store.entries(self.user, Page::After { seq, limit: limit + 1 }).await?;
+        let fits = fitting(entries.iter().take(limit));
+        let more = fits < entries.len();
+        let next = entries.get(..fits).and_then(<[Entry]>::last).map_or(seq, |last| last.seq);
+        let entries = entries.into_iter().take(fits).map(ServerFrame::Turn).collect();
+        Ok(ResponseResult::Export { entries, more, next })
+    }
+
+    /// The last `limit` entries, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn last_entries(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.sessions.engine().store.entries(self.user, Page::Before { seq: u64::MAX, limit }).await
+    }
+
+    /// Up to `limit` entries after `seq`.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.sessions.engine().store.entries(self.user, Page::After { seq, limit }).await
+    }
+
+    /// Answers in another language from now on.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
+        self.sessions.engine().store.set_locale(self.user, locale).await?;
+        self.state().locale = locale;
+        Ok(())
+    }
+
+    /// Removes everything there is of the session, on behalf of connection `from`; its other
+    /// connections are closed. Says how many entries there were.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn erase(&self, from: ConnectionId) -> Result<u64, StoreError> {
+        let _commit = self.commit.lock().await;
+        let erased = self.sessions.engine().store.erase(self.user).await?;
+        let mut state = self.state();
+        state.waiting.clear();
+        if let Some(running) = &state.running {
+            running.stop.cancel();
+        }
+        for (id, outbox) in std::mem::take(&mut state.connections) {
+            if id != from {
+                outbox.close(CloseReason::Erased);
+            }
+        }
+        Ok(erased)
+    }
+}
+
+fn params<P: DeserializeOwned>(request: Request) -> Result<P, RequestError> {
+    serde_json::from_value(request.params.into()).map_err(|_| RequestError::BadParams)
+}
+
+/// How many of `entries`, in their order, fit one server line.
+fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>) -> usize {
+    let mut line = BytesMut::new();
+    let mut bytes = ENVELOPE_BYTES;
+    entries
+        .take_while(|entry| {
+            line.clear();
+            ServerFrame::Turn((*entry).clone()).encode_line(&mut line);
+            bytes += line.len();
+            bytes <= MAX_SERVER_LINE_BYTES
+        })
+        .count()
+}

@@ -1,0 +1,326 @@
+//! One message from admission to stored answer: limits, context, model, store.
+//!
+//! It knows nothing of connections: who listens is an [`Audience`].
+
+mod context;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::limits::MAX_ANSWER_CHARS;
+use protocol::server_frame::{Entry, Finish, Role, Source, Timing, Usage};
+use protocol::trace::Traceparent;
+use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserLabel, UserText};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::limits::{RateLimiter, Slots, SlotsFull};
+use crate::llm::{Answer, CallContext, Model, companion};
+use crate::store::{Appended, NewEntry, Store, StoreError};
+
+pub use context::ContextSettings;
+
+/// When someone with too many messages under way may try again: about as long as an answer takes.
+const BUSY_RETRY: Duration = Duration::from_secs(2);
+
+/// What turns need; shared by all of them.
+#[derive(Debug)]
+pub struct Engine {
+    /// Sessions and entries.
+    pub store: Arc<dyn Store>,
+    /// Messages per person and time.
+    pub rate: RateLimiter<UserLabel>,
+    /// Model calls at once.
+    pub slots: Arc<Slots>,
+    /// The model; without one the companion answers.
+    pub model: Option<Model>,
+    /// What the model gets to read.
+    pub context: ContextSettings,
+}
+
+/// A message as it came.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Idempotency key within the session.
+    pub id: MessageId,
+    /// What the person wrote.
+    pub text: UserText,
+    /// Where it stands in its trace.
+    pub trace: Traceparent,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Admission {
+    /// Stored now.
+    Accepted(Entry),
+    /// Stored before: its entry and, when there is one, its answer.
+    Known(Vec<Entry>),
+    /// Neither stored nor to be answered.
+    Refused(Refusal),
+}
+
+/// Why a message gets no answer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What to tell the client.
+    pub code: ErrorCode,
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+/// An accepted message that waits for its answer.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The message's id.
+    pub id: MessageId,
+    /// Its label in logs and towards the model.
+    pub label: MessageLabel,
+    /// Its `seq`.
+    pub seq: u64,
+    /// What the person wrote.
+    pub text: UserText,
+    /// Language to answer in.
+    pub language: Language,
+    /// Where it stands in its trace.
+    pub trace: Traceparent,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+}
+
+/// Whoever follows an answer. Neither call blocks.
+pub trait Audience: Send + Sync {
+    /// The answer waits for a model slot behind `ahead` others.
+    fn queued(&self, ahead: usize);
+    /// The next piece of the answer.
+    fn delta(&self, piece: UserText);
+}
+
+/// How an answer went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub finish: Finish,
+    /// Where it came from.
+    pub source: Source,
+    /// The model that gave it.
+    pub model: Option<String>,
+    /// Its length.
+    pub chars: usize,
+    /// How long it took.
+    pub timing: Timing,
+    /// Tokens counted.
+    pub usage: Option<Usage>,
+}
+
+impl Refusal {
+    /// The person has as many messages under way as they may.
+    pub fn busy() -> Self {
+        Self { code: ErrorCode::UserBusy, retry_after: BUSY_RETRY }
+    }
+
+    /// Something the answer needs is away.
+    pub fn unavailable() -> Self {
+        Self { code: ErrorCode::Unavailable, retry_after: BUSY_RETRY }
+    }
+}
+
+impl Engine {
+    /// Decides on a message of `user` and stores it if it is accepted. `busy`: they have as
+    /// many under way as they may. A message that was stored before is known, whatever the limits say.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the message may or may not be stored.
+    pub async fn admit(&self, user: UserLabel, message: &Message, busy: bool) -> Result<Admission, StoreError> {
+        if let Some(refusal) = self.refusal(user, busy) {
+            let known = self.store.entries_of(user, &message.id).await?;
+            return Ok(if known.is_empty() { Admission::Refused(refusal) } else { Admission::Known(known) });
+        }
+        let entry = NewEntry {
+            id: message.id.clone(),
+            role: Role::User,
+            text: message.text.clone(),
+            at: now(),
+            finish: None,
+            source: None,
+        };
+        match self.store.append(user, entry).await? {
+            Appended::New(entry) => {
+                self.rate.record(user, Instant::now());
+                Ok(Admission::Accepted(entry))
+            }
+            Appended::Known => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
+        }
+    }
+
+    fn refusal(&self, user: UserLabel, busy: bool) -> Option<Refusal> {
+        if let Some(retry_after) = self.rate.wait(&user, Instant::now()) {
+            Some(Refusal { code: ErrorCode::RateLimited, retry_after })
+        } else if busy {
+            Some(Refusal::busy())
+        } else if self.model.is_some() && !self.slots.has_room() {
+            Some(self.overloaded())
+        } else {
+            None
+        }
+    }
+
+    /// By the queue's time limit everyone who waits now has been answered or has given up.
+    fn overloaded(&self) -> Refusal {
+        Refusal { code: ErrorCode::Overloaded, retry_after: self.slots.queue_timeout() }
+    }
+
+    /// Generates the answer to `job` and tells `audience` as it comes. Ends early, with
+    /// what there is, when `stop` is cancelled. Stores nothing: see [`Engine::record`].
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] when no model slot was free in time or the store failed.
+    pub async fn answer(
+        &self,
+        job: &Job,
+        audience: &dyn Audience,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, Refusal> {
+        let span = tracing::info_span!("turn", message.label = %job.label, otel.kind = "internal");
+        boot::telemetry::set_parent(&span, job.trace);
+        let mut progress = self.progress();
+        let finish = {
+            let generate = self.generate(job, audience, &mut progress).instrument(span);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(Finish::Stopped),
+                finish = generate => finish,
+            }
+        };
+        finish.map(|finish| self.outcome(job, finish, progress))
+    }
+
+    /// The outcome of a job that was stopped before it began.
+    pub fn not_begun(&self, job: &Job) -> Outcome {
+        self.outcome(job, Finish::Stopped, self.progress())
+    }
+
+    fn progress(&self) -> Progress {
+        let source = if self.model.is_some() { Source::Llm } else { Source::Companion };
+        Progress { source, chars: 0, queue: None, first: None, usage: None }
+    }
+
+    async fn generate(&self, job: &Job, audience: &dyn Audience, progress: &mut Progress) -> Result<Finish, Refusal> {
+        if let Some(model) = &self.model {
+            let slot = self.slots.acquire(|ahead| audience.queued(ahead)).await;
+            let _slot = slot.map_err(|SlotsFull| self.overloaded())?;
+            progress.queue = Some(Instant::now());
+            let messages = self.context.build(&*self.store, job).await.map_err(|error| {
+                tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
+                Refusal::unavailable()
+            })?;
+            let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
+            match model.open(&messages, CallContext { label: job.label, trace }).await {
+                Ok(answer) => return Ok(stream(job, answer, audience, progress).await),
+                Err(error) => tracing::error!(
+                    trace_id = %job.trace.trace_id, message.label = %job.label, %error,
+                    "no answer from the model, the companion answers"
+                ),
+            }
+        }
+        progress.source = Source::Companion;
+        let reply = companion::reply(&job.text, job.language, job.label.number);
+        progress.add(&reply);
+        audience.delta(reply);
+        Ok(Finish::Stop)
+    }
+
+    fn outcome(&self, job: &Job, finish: Finish, progress: Progress) -> Outcome {
+        let since = |at: Option<Instant>| at.map_or(0, |at| millis(at.saturating_duration_since(job.accepted_at)));
+        let outcome = Outcome {
+            finish,
+            source: progress.source,
+            model: self.model.as_ref().filter(|_| progress.source == Source::Llm).map(|model| model.name().to_owned()),
+            chars: progress.chars,
+            timing: Timing {
+                queue: since(progress.queue),
+                first: since(progress.first),
+                total: since(Some(Instant::now())),
+            },
+            usage: progress.usage,
+        };
+        tracing::info!(
+            trace_id = %job.trace.trace_id, message.label = %job.label,
+            turn.source = ?outcome.source, turn.finish = ?finish, turn.chars = outcome.chars,
+            turn.queue_ms = outcome.timing.queue, turn.first_ms = outcome.timing.first, turn.total_ms = outcome.timing.total,
+            "turn ended"
+        );
+        outcome
+    }
+
+    /// Stores the answer `text` to `job`.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the answer may or may not be stored.
+    pub async fn record(&self, job: &Job, text: UserText, outcome: &Outcome) -> Result<u64, StoreError> {
+        let entry = NewEntry {
+            id: job.id.clone(),
+            role: Role::Assistant,
+            text,
+            at: now(),
+            finish: Some(outcome.finish),
+            source: Some(outcome.source),
+        };
+        match self.store.append(job.label.user, entry).await? {
+            Appended::New(entry) => Ok(entry.seq),
+            Appended::Known => unreachable!("only a person's message can be known before"),
+        }
+    }
+}
+
+/// What is known of an answer while it comes.
+struct Progress {
+    source: Source,
+    chars: usize,
+    queue: Option<Instant>,
+    first: Option<Instant>,
+    usage: Option<Usage>,
+}
+
+impl Progress {
+    fn add(&mut self, piece: &UserText) {
+        self.first.get_or_insert_with(Instant::now);
+        self.chars += piece.chars();
+    }
+}
+
+async fn stream(job: &Job, mut answer: Answer, audience: &dyn Audience, progress: &mut Progress) -> Finish {
+    while let Some(piece) = answer.next().await {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "answer broke off");
+                return Finish::Error;
+            }
+        };
+        let room = MAX_ANSWER_CHARS - progress.chars;
+        let fits = piece.chars() <= room;
+        let piece = if fits { piece } else { piece.first_chars(room) };
+        progress.add(&piece);
+        audience.delta(piece);
+        if !fits {
+            return Finish::Length;
+        }
+    }
+    progress.usage = answer.usage();
+    answer.finish()
+}
+
+/// Calendar time, for entries and sessions.
+#[expect(clippy::disallowed_methods, reason = "the edge: entries carry calendar time")]
+pub fn now() -> Timestamp {
+    std::time::SystemTime::now().into()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,244 @@
+//! Lines in and out of a byte stream (`proto-line/SPEC.md` §1, §6).
+
+use bytes::{Buf, BytesMut};
+use memchr::memchr;
+use tokio_util::codec::Decoder;
+
+use crate::error_code::ErrorCode;
+use crate::limits::MAX_LINE_BYTES;
+use crate::trace::{TRACEPARENT_LEN, Traceparent};
+
+/// Bytes a gateway puts before a line: `@`, a traceparent, one space.
+pub const TAG_LEN: usize = TRACEPARENT_LEN + 2;
+
+/// Writes the tag of one line.
+pub fn encode_tag(trace: Traceparent) -> [u8; TAG_LEN] {
+    let mut tag = [b' '; TAG_LEN];
+    tag[0] = b'@';
+    tag[1..=TRACEPARENT_LEN].copy_from_slice(&trace.encode());
+    tag
+}
+
+/// What one line of input turned into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbound {
+    /// A line with something in it, without its ending and its tag.
+    Line {
+        /// The trace the gateway put before the line.
+        trace: Option<Traceparent>,
+        /// The line.
+        text: crate::UserText,
+    },
+    /// A line we refuse. The stream is still in step, so the connection goes on.
+    Rejected(ErrorCode),
+}
+
+/// Bounded line decoder.
+///
+/// A line over the limit is discarded up to its LF and reported once; a line that a
+/// stream's end cuts off is dropped, never taken for a message. Lines of white space
+/// are skipped. Buffers at most one line and scans every byte once, however it arrives.
+#[derive(Debug)]
+pub struct LineCodec {
+    max_bytes: usize,
+    tagged: bool,
+    /// Bytes at the start of the buffer known to hold no LF.
+    scanned: usize,
+    /// Dropping the rest of a line that was already rejected.
+    discarding: bool,
+}
+
+impl Default for LineCodec {
+    fn default() -> Self {
+        Self::new(MAX_LINE_BYTES)
+    }
+}
+
+impl LineCodec {
+    /// A decoder for lines of at most `max_bytes`, endings and tags not counted.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, tagged: false, scanned: 0, discarding: false }
+    }
+
+    /// From the next line on, a gateway's tag is expected before each line.
+    pub fn expect_tags(&mut self) {
+        self.tagged = true;
+    }
+
+    /// The next complete line in `src`, or `None` when more bytes are needed.
+    pub fn next_line(&mut self, src: &mut BytesMut) -> Option<Inbound> {
+        loop {
+            let Some(found) = memchr(b'\n', src.get(self.scanned..).unwrap_or_default()) else {
+                return self.without_end(src);
+            };
+            let mut line = src.split_to(self.scanned + found);
+            src.advance(1);
+            self.scanned = 0;
+            if std::mem::take(&mut self.discarding) {
+                continue;
+            }
+            if line.last() == Some(&b'\r') {
+                line.truncate(line.len() - 1);
+            }
+            if let Some(inbound) = self.complete(line) {
+                return Some(inbound);
+            }
+        }
+    }
+
+    /// No LF yet: remember how far we looked, and give up on a line that cannot fit any more.
+    fn without_end(&mut self, src: &mut BytesMut) -> Option<Inbound> {
+        // A CR that belongs to the ending may be the last byte here.
+        let longest = self.max_bytes + if self.tagged { TAG_LEN } else { 0 } + 1;
+        let overflow = longest < src.len() && !self.discarding;
+        self.discarding |= overflow;
+        if self.discarding {
+            src.clear();
+        }
+        self.scanned = src.len();
+        overflow.then_some(Inbound::Rejected(ErrorCode::LineTooLong))
+    }
+
+    fn complete(&self, mut line: BytesMut) -> Option<Inbound> {
+        let trace = if self.tagged { take_tag(&mut line) } else { None };
+        if self.max_bytes < line.len() {
+            return Some(Inbound::Rejected(ErrorCode::LineTooLong));
+        }
+        match std::str::from_utf8(&line) {
+            Err(_) => Some(Inbound::Rejected(ErrorCode::InvalidUtf8)),
+            Ok(text) if text.trim().is_empty() => None,
+            Ok(text) => Some(Inbound::Line { trace, text: crate::UserText::new(text) }),
+        }
+    }
+}
+
+/// Removes the tag at the start of `line`, if there is a well-formed one.
+fn take_tag(line: &mut BytesMut) -> Option<Traceparent> {
+    let (b'@', rest) = line.split_first()? else { return None };
+    let (tag, rest) = rest.split_at_checked(TRACEPARENT_LEN)?;
+    let trace = Traceparent::parse(tag).ok()?;
+    rest.starts_with(b" ").then(|| {
+        line.advance(TAG_LEN);
+        trace
+    })
+}
+
+impl Decoder for LineCodec {
+    type Item = Inbound;
+    type Error = std::io::Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> std::io::Result<Option<Inbound>> {
+        Ok(self.next_line(src))
+    }
+
+    /// A line without its ending was cut off: it is dropped.
+    fn decode_eof(&mut self, src: &mut BytesMut) -> std::io::Result<Option<Inbound>> {
+        let inbound = self.next_line(src);
+        if inbound.is_none() {
+            src.clear();
+        }
+        Ok(inbound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::UserText;
+
+    const MAX: usize = 16;
+
+    fn line(text: &str) -> Inbound {
+        Inbound::Line { trace: None, text: UserText::new(text) }
+    }
+
+    /// Feeds `input` in chunks that end at `cuts`, draining the decoder after each.
+    fn feed(codec: &mut LineCodec, input: &[u8], cuts: &[usize]) -> Vec<Inbound> {
+        let mut seen = Vec::new();
+        let mut buffer = BytesMut::new();
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([input.len()]) {
+            buffer.extend_from_slice(&input[from..to]);
+            from = to;
+            while let Some(inbound) = codec.next_line(&mut buffer) {
+                seen.push(inbound);
+            }
+            assert!(buffer.len() <= MAX + TAG_LEN + 1, "buffers more than a line");
+        }
+        seen
+    }
+
+    #[test]
+    fn lines_split_at_every_byte() {
+        use ErrorCode::{InvalidUtf8, LineTooLong};
+        let cases: &[(&[u8], Vec<Inbound>)] = &[
+            (b"hola\n", vec![line("hola")]),
+            (b"hola\r\nchau\n", vec![line("hola"), line("chau")]),
+            (b"\n  \r\n\t\nx\n", vec![line("x")]),
+            (b"cut", vec![]),
+            (b"0123456789abcdef\n", vec![line("0123456789abcdef")]),
+            (b"0123456789abcdef\r\n", vec![line("0123456789abcdef")]),
+            (b"0123456789abcdefX\nok\n", vec![Inbound::Rejected(LineTooLong), line("ok")]),
+            (b"0123456789abcdefXYZ....\nok\n", vec![Inbound::Rejected(LineTooLong), line("ok")]),
+            (b"\xff\xfe\nok\n", vec![Inbound::Rejected(InvalidUtf8), line("ok")]),
+            (b"a\rb\n", vec![line("a\rb")]),
+        ];
+        for (input, want) in cases {
+            for cut in 0..=input.len() {
+                let got = feed(&mut LineCodec::new(MAX), input, &[cut]);
+                assert_eq!(&got, want, "{input:?} cut at {cut}");
+            }
+            let every: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(&feed(&mut LineCodec::new(MAX), input, &every), want, "{input:?} by byte");
+        }
+    }
+
+    #[test]
+    fn tags_are_taken_once_and_not_counted() {
+        let trace = Traceparent::random();
+        let tag = String::from_utf8(encode_tag(trace).to_vec()).unwrap();
+        let tagged = |text: &str| Inbound::Line { trace: Some(trace), text: UserText::new(text) };
+        let cases = [
+            (format!("{tag}0123456789abcdef\n"), vec![tagged("0123456789abcdef")]),
+            (format!("{tag}0123456789abcdefX\n"), vec![Inbound::Rejected(ErrorCode::LineTooLong)]),
+            (format!("{tag}\n"), vec![]),
+            (format!("{tag}@x\n"), vec![tagged("@x")]),
+            ("untagged\n".to_owned(), vec![line("untagged")]),
+        ];
+        for (input, want) in cases {
+            let mut codec = LineCodec::new(MAX);
+            codec.expect_tags();
+            assert_eq!(feed(&mut codec, input.as_bytes(), &[]), want, "{input}");
+        }
+    }
+
+    #[test]
+    fn end_of_stream_drops_a_cut_line() {
+        let mut codec = LineCodec::new(MAX);
+        let mut buffer = BytesMut::from("whole\nhalf");
+        assert_eq!(codec.decode_eof(&mut buffer).unwrap(), Some(line("whole")));
+        assert_eq!(codec.decode_eof(&mut buffer).unwrap(), None);
+        assert!(buffer.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_chunks_give_the_same_lines(
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200),
+            mut cuts in proptest::collection::vec(0usize..200, 0..8),
+            tagged: bool,
+        ) {
+            cuts.retain(|&cut| cut <= input.len());
+            cuts.sort_unstable();
+            let codec = || {
+                let mut codec = LineCodec::new(MAX);
+                if tagged { codec.expect_tags(); }
+                codec
+            };
+            let every: Vec<usize> = (0..input.len()).collect();
+            prop_assert_eq!(feed(&mut codec(), &input, &cuts), feed(&mut codec(), &input, &every));
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What `core-server`, `ws-gateway` and every client must agree on: frames, the
+//! line codec, limits, error codes, close reasons and the hop header.
+//!
+//! The contract itself is `proto-line/SPEC.md`; this crate is its Rust form and is
+//! tested against the schemas and vectors beside it. It does no I/O and starts no task.
+
+#![warn(missing_docs)]
+
+pub mod client_frame;
+mod close_reason;
+pub mod codec;
+mod error_code;
+mod face;
+pub mod hop;
+mod ids;
+pub mod limits;
+mod locale;
+pub mod server_frame;
+mod text;
+mod timestamp;
+pub mod trace;
+
+pub use client_frame::ClientFrame;
+pub use close_reason::CloseReason;
+pub use codec::{Inbound, LineCodec};
+pub use error_code::ErrorCode;
+pub use face::Face;
+pub use ids::{IdError, MessageId, MessageLabel, ResumeToken, SessionId, TokenHash, UserLabel};
+pub use locale::{Language, Locale};
+pub use server_frame::ServerFrame;
+pub use text::UserText;
+pub use timestamp::Timestamp;

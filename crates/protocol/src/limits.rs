@@ -1,0 +1,32 @@
+//! Sizes both ends rely on (`proto-line/SPEC.md` §1, §3, §5).
+
+/// Longest client line in bytes, its ending and a tag not counted. Fits the longest
+/// message with every character escaped.
+pub const MAX_LINE_BYTES: usize = 65_536;
+
+/// Longest server line in bytes, its ending not counted.
+pub const MAX_SERVER_LINE_BYTES: usize = 262_144;
+
+/// Longest message a person may send, in Unicode scalar values.
+pub const MAX_TEXT_CHARS: usize = 8_000;
+
+/// Longest answer, in Unicode scalar values; a longer one ends with `finish:"length"`.
+pub const MAX_ANSWER_CHARS: usize = 32_000;
+
+/// Entries replayed after a resume; `welcome.missed` counts those before them.
+pub const MAX_REPLAY_ENTRIES: usize = 500;
+
+/// Most entries one `history` request may ask for.
+pub const MAX_HISTORY_ENTRIES: usize = 200;
+
+/// Entries a `history` request gets when it names no limit.
+pub const DEFAULT_HISTORY_ENTRIES: usize = 50;
+
+/// Shortest, default and longest `request.timeout_ms`.
+pub const REQUEST_TIMEOUT_MS: (u64, u64, u64) = (100, 5_000, 30_000);
+
+/// Longest `hello.client`, `hello.resume` and `hello.auth`, in Unicode scalar values.
+pub const MAX_HELLO_FIELD_CHARS: (usize, usize, usize) = (128, 128, 8_192);
+
+/// Longest `request.method`, in Unicode scalar values.
+pub const MAX_METHOD_CHARS: usize = 64;

@@ -1,0 +1,297 @@
+//! Frames the server sends (`proto-line/SPEC.md` §4, §5).
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::error_code::ErrorCode;
+use crate::ids::{MessageId, SessionId, UserLabel};
+use crate::locale::{Language, Locale};
+use crate::text::UserText;
+use crate::timestamp::Timestamp;
+use crate::trace::TraceId;
+
+/// Everything the server can say to a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "SPEC.md §4 says what each frame and field means")]
+pub enum ServerFrame {
+    Welcome(Box<Welcome>),
+    Turn(Entry),
+    Accepted {
+        id: MessageId,
+        seq: u64,
+        trace_id: TraceId,
+    },
+    Queued {
+        id: MessageId,
+        ahead: usize,
+    },
+    Support {
+        id: MessageId,
+        seq: u64,
+        level: Level,
+        text: UserText,
+        resources: Vec<Resource>,
+    },
+    Delta {
+        id: MessageId,
+        offset: usize,
+        text: UserText,
+    },
+    Done(Box<Done>),
+    Response {
+        id: MessageId,
+        result: ResponseResult,
+    },
+    Error(ErrorFrame),
+    Notice {
+        code: NoticeCode,
+        reconnect_in_ms: u64,
+    },
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<MessageId>,
+    },
+}
+
+impl ServerFrame {
+    /// Appends the frame and its LF to `out`.
+    pub fn encode_line(&self, out: &mut BytesMut) {
+        serde_json::to_writer((&mut *out).writer(), self)
+            .expect("frames have string keys and a BytesMut grows: nothing to fail on");
+        out.put_u8(b'\n');
+    }
+}
+
+/// The answer to `hello`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the protocol.
+    pub v: u64,
+    /// The session's public id.
+    pub session: SessionId,
+    /// The person's label.
+    pub user: UserLabel,
+    /// Secret that resumes the session.
+    pub resume: UserText,
+    /// Whether an earlier session goes on.
+    pub resumed: bool,
+    /// Highest stored `seq`.
+    pub seq: u64,
+    /// Entries after `since` that are not replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+    /// Language answered in.
+    pub locale: Locale,
+    /// The connection's trace.
+    pub trace_id: TraceId,
+    /// What the server allows.
+    pub limits: Limits,
+}
+
+/// Limits told in `welcome`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest line in bytes.
+    pub max_line_bytes: usize,
+    /// Longest message in characters.
+    pub max_text_chars: usize,
+    /// How many messages in what time.
+    pub rate: Rate,
+}
+
+/// The rate limit told in `welcome`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Messages a person may send within the window.
+    pub messages: usize,
+    /// Length of the window.
+    pub window_ms: u64,
+}
+
+/// A stored entry of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Position in the session, from 1 without gaps.
+    pub seq: u64,
+    /// The message it is or belongs to.
+    pub id: MessageId,
+    /// Who speaks.
+    pub role: Role,
+    /// What was said.
+    pub text: UserText,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// How an answer ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Finish>,
+    /// Where an answer came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Who speaks in an [`Entry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "SPEC.md §4")]
+pub enum Role {
+    User,
+    Assistant,
+    Support,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model had said what it wanted.
+    Stop,
+    /// The answer reached a limit on its length.
+    Length,
+    /// The person stopped it.
+    Stopped,
+    /// The model broke off in the middle.
+    Error,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A language model.
+    Llm,
+    /// The built-in companion.
+    Companion,
+}
+
+/// How grave a sign of risk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "SPEC.md §4")]
+pub enum Level {
+    Concern,
+    High,
+    Imminent,
+}
+
+/// A place to get help.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "SPEC.md §4")]
+pub struct Resource {
+    pub name: String,
+    pub contact: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    pub region: String,
+    pub hours: String,
+}
+
+/// The end of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The message answered.
+    pub id: MessageId,
+    /// Where the answer is stored; `None` when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// How it ended.
+    pub finish: Finish,
+    /// Where it came from.
+    pub source: Source,
+    /// The model that gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Length in Unicode scalar values.
+    pub chars: usize,
+    /// How long it took.
+    pub ms: Timing,
+    /// Tokens the provider counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// How long an answer took, in milliseconds since the message was accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Until a model slot was free.
+    pub queue: u64,
+    /// Until the first piece of the answer.
+    pub first: u64,
+    /// Until its end.
+    pub total: u64,
+}
+
+/// Tokens the provider counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "names of the OpenAI API")]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+}
+
+/// Results of requests (`proto-line/SPEC.md` §5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "SPEC.md §5 says what each field means")]
+pub enum ResponseResult {
+    Session { session: SessionId, user: UserLabel, created_at: Timestamp, seq: u64, connections: usize, locale: Locale },
+    Export { entries: Vec<ServerFrame>, more: bool, next: u64 },
+    History { entries: Vec<ServerFrame>, more: bool },
+    Erased { erased: u64 },
+    Locale { locale: Locale },
+}
+
+/// An `error` frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorFrame {
+    /// What went wrong.
+    pub code: ErrorCode,
+    /// The same for people.
+    pub message: String,
+    /// The frame it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// When trying again makes sense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Trace to quote when asking for help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
+}
+
+impl ErrorFrame {
+    /// An error with its message in `language`.
+    pub fn new(code: ErrorCode, language: Language) -> Self {
+        Self { code, message: code.message(language, None), id: None, retry_after_ms: None, trace_id: None }
+    }
+
+    /// The same for the frame `id`.
+    #[must_use]
+    pub fn with_id(self, id: Option<MessageId>) -> Self {
+        Self { id, ..self }
+    }
+
+    /// The same with the time after which to try again, in the field and in the words.
+    #[must_use]
+    pub fn with_retry_after(self, after: Duration, language: Language) -> Self {
+        let message = self.code.message(language, Some(after));
+        let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self { message, retry_after_ms: Some(after_ms), ..self }
+    }
+
+    /// The same with a trace to quote.
+    #[must_use]
+    pub fn with_trace(self, trace_id: TraceId) -> Self {
+        Self { trace_id: Some(trace_id), ..self }
+    }
+}
+
+/// Codes of `notice` frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeCode {
+    /// The server is going away.
+    Draining,
+}
