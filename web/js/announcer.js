@@ -1,0 +1,20 @@
+// Speaks to screen readers. Each sentence is a node of its own, so that two in a row are both read:
+// a region whose text is replaced loses the first one.
+
+const KEEP_MS = 60_000;
+
+export class Announcer {
+  #region;
+
+  constructor(region) {
+    this.#region = region;
+  }
+
+  say(words) {
+    const line = document.createElement("p");
+    line.textContent = words;
+    this.#region.append(line);
+    // Old sentences would be found again, out of place, by someone who reads through the page.
+    setTimeout(() => line.remove(), KEEP_MS);
+  }
+}

@@ -1,0 +1,250 @@
+// One conversation over as many sockets as it takes: hello, heartbeat, reconnect, requests. No DOM.
+// Everything from outside (sockets, time, chance) is handed in, so that the tests decide about it.
+
+import { backoffMs, spreadMs } from "./backoff.js";
+import { newId } from "./text.js";
+
+export const SUBPROTOCOL = "psicoia.v1";
+const WELCOME_TIMEOUT_MS = 10_000;
+const HEARTBEAT_MS = 30_000;
+const PONG_TIMEOUT_MS = 8_000;
+/** A connection that lived this long was a good one: the next failure starts counting from zero. */
+const STABLE_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 5_000;
+const FINAL = new Set(["version_unsupported", "unauthorized"]);
+
+/** A request that got no result. `code` is a wire code, or `disconnected`. */
+export class RequestError extends Error {
+  constructor(code, message = code) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Connection {
+  #io;
+  #on;
+  #socket = null;
+  #ready = false;
+  #everReady = false;
+  #stopped = false;
+  #askedTwice = false;
+  #attempt = 0;
+  #readyAt = 0;
+  #heardAt = 0;
+  /** Not before this time, because the server said so. */
+  #notBefore = 0;
+  #timers = new Map();
+  #requests = new Map();
+
+  /**
+   * @param io {url, createSocket(url, protocol), clock: {now, setTimeout, clearTimeout}, random, isOnline}
+   * @param on {hello() → frame, state({name, retryAt, why}), welcome(frame), frame(frame), badResume(), cut()}
+   */
+  constructor(io, on) {
+    this.#io = io;
+    this.#on = on;
+  }
+
+  get ready() {
+    return this.#ready;
+  }
+
+  /** Connects now, whatever was planned. */
+  open() {
+    this.#hangUp();
+    this.#stopped = false;
+    this.#askedTwice = false;
+    this.#on.state({ name: this.#everReady || this.#attempt > 0 ? "reconnecting" : "connecting", retryAt: null });
+    const socket = this.#io.createSocket(this.#io.url, SUBPROTOCOL);
+    this.#socket = socket;
+    this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
+    socket.onopen = () => this.#write(this.#on.hello());
+    socket.onmessage = (event) => this.#receive(event.data);
+    socket.onclose = () => this.#lost();
+  }
+
+  /** Leaves this socket for another at once, for example to begin another session. */
+  restart() {
+    this.#attempt = 0;
+    this.#notBefore = 0;
+    this.open();
+  }
+
+  /** The network or the person is back: do not wait for the timer, and do not trust an old socket. */
+  wake() {
+    if (this.#stopped) return;
+    if (this.#ready) this.#probe();
+    else if (this.#socket === null) this.open();
+  }
+
+  /** The browser says the network is gone: its sockets are dead, they just do not know yet. */
+  sleep() {
+    if (this.#socket !== null) this.#lost();
+  }
+
+  /** Sends a frame; false if there is nobody to send it to. */
+  send(frame) {
+    return this.#ready && this.#write(frame);
+  }
+
+  /** Resolves with the result, rejects with a {@link RequestError}; never stays open. */
+  request(method, params = {}, timeoutMs = REQUEST_TIMEOUT_MS) {
+    const id = newId();
+    return new Promise((resolve, reject) => {
+      if (!this.send({ type: "request", id, method, params, timeout_ms: timeoutMs })) {
+        reject(new RequestError("disconnected"));
+        return;
+      }
+      this.#requests.set(id, { resolve, reject });
+      // The server answers its own deadline; this one is for the server that does not.
+      this.#after(id, timeoutMs + 2_000, () => this.#settle(id, "reject", new RequestError("timeout")));
+    });
+  }
+
+  #receive(data) {
+    this.#heardAt = this.#io.clock.now();
+    const frame = parse(data);
+    if (frame === null) return;
+    if (frame.type === "welcome") this.#welcome(frame);
+    else if (frame.type === "error" && this.#handleError(frame)) return;
+    else if (!this.#ready) return;
+    else if (frame.type === "response") this.#settle(frame.id, "resolve", frame.result);
+    else if (frame.type === "notice") this.#notice(frame);
+    else if (frame.type !== "pong") this.#on.frame(frame);
+  }
+
+  #welcome(frame) {
+    this.#cancel("welcome");
+    this.#ready = true;
+    this.#everReady = true;
+    this.#readyAt = this.#io.clock.now();
+    this.#notBefore = 0;
+    this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
+    this.#on.state({ name: "connected", retryAt: null });
+    this.#on.welcome(frame);
+  }
+
+  /** True if the error was about the connection or a request; a message's error is the page's business. */
+  #handleError(frame) {
+    if (FINAL.has(frame.code)) {
+      this.#refused(frame.code);
+      return true;
+    }
+    if (this.#requests.has(frame.id)) {
+      this.#settle(frame.id, "reject", new RequestError(frame.code, frame.message));
+      return true;
+    }
+    const wait = frame.id === undefined ? frame.retry_after_ms : undefined;
+    if (wait > 0) this.#notBefore = this.#io.clock.now() + wait;
+    if (this.#ready) return false;
+    if (frame.code === "bad_resume") this.#helloAgain();
+    else this.#lost();
+    return true;
+  }
+
+  /** Once per socket: a server that refuses a hello without a token as well must not be hammered. */
+  #helloAgain() {
+    if (this.#askedTwice) {
+      this.#lost();
+      return;
+    }
+    this.#askedTwice = true;
+    this.#on.badResume();
+    this.#write(this.#on.hello());
+  }
+
+  #notice(frame) {
+    if (frame.code !== "draining") return;
+    const delay = spreadMs(frame.reconnect_in_ms ?? 0, this.#io.random);
+    this.#notBefore = this.#io.clock.now() + delay;
+    this.#after("drain", delay, () => {
+      this.#notBefore = 0;
+      this.open();
+    });
+  }
+
+  #heartbeat() {
+    if (this.#io.clock.now() - this.#heardAt >= HEARTBEAT_MS) this.#probe();
+    this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
+  }
+
+  /** Asks for a sign of life; a half-open socket would otherwise look fine for many minutes. */
+  #probe() {
+    const asked = this.#io.clock.now();
+    this.#write({ type: "ping" });
+    this.#after("pong", PONG_TIMEOUT_MS, () => {
+      if (this.#heardAt < asked) this.#lost();
+    });
+  }
+
+  #refused(why) {
+    this.#hangUp();
+    this.#stopped = true;
+    this.#on.state({ name: "offline", retryAt: null, why });
+  }
+
+  /** The socket is gone, or as good as gone: plan the next one. */
+  #lost() {
+    const now = this.#io.clock.now();
+    if (this.#ready && now - this.#readyAt >= STABLE_MS) this.#attempt = 0;
+    this.#hangUp();
+    const delay = Math.max(backoffMs(this.#attempt, this.#io.random), this.#notBefore - now);
+    this.#attempt += 1;
+    this.#notBefore = 0;
+    const name = this.#io.isOnline() ? "reconnecting" : "offline";
+    this.#on.state({ name, retryAt: now + delay });
+    // Also while "offline": the browser's word for it is a guess, a connection is proof.
+    this.#after("retry", delay, () => this.open());
+  }
+
+  /** Lets go of the socket without hearing from it again; whatever waited for it is told. */
+  #hangUp() {
+    const [socket, wasReady] = [this.#socket, this.#ready];
+    this.#socket = null;
+    this.#ready = false;
+    for (const id of [...this.#requests.keys()]) this.#settle(id, "reject", new RequestError("disconnected"));
+    for (const name of [...this.#timers.keys()]) this.#cancel(name);
+    if (socket !== null) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
+    if (wasReady) this.#on.cut();
+  }
+
+  #settle(id, how, value) {
+    this.#cancel(id);
+    const request = this.#requests.get(id);
+    this.#requests.delete(id);
+    request?.[how](value);
+  }
+
+  #write(frame) {
+    // Between "closing" and its event a socket takes frames and drops them: better not to pretend.
+    if (this.#socket?.readyState !== 1) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  #after(name, delayMs, action) {
+    this.#cancel(name);
+    this.#timers.set(name, this.#io.clock.setTimeout(() => {
+      this.#timers.delete(name);
+      action();
+    }, delayMs));
+  }
+
+  #cancel(name) {
+    this.#io.clock.clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+}
+
+function parse(data) {
+  try {
+    const frame = JSON.parse(data);
+    return frame !== null && typeof frame === "object" ? frame : null;
+  } catch {
+    return null;
+  }
+}

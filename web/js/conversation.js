@@ -1,0 +1,250 @@
+// The conversation as a state model. Pure: frames and the time come in, changes go out; no DOM, no socket.
+//
+// What an entry is made of is in entry.js.
+
+import { fieldsOf, newEntry, RANK } from "./entry.js";
+import { countChars, dropChars } from "./text.js";
+
+export class Conversation {
+  #entries = [];
+  #byKey = new Map();
+  #bySeq = new Map();
+  /** Answers being waited for or written: asked about at every piece, so not searched for. */
+  #open = new Set();
+  #arrivals = 0;
+  #listener;
+
+  /** `listener({kind, entry, next?, suffix?})`, kind: `placed` `updated` `grown` `removed` `cleared`. */
+  constructor(listener = () => {}) {
+    this.#listener = listener;
+  }
+
+  /** In the order of the page. Not to be changed. */
+  get entries() {
+    return this.#entries;
+  }
+
+  get openAnswers() {
+    return [...this.#open].map((entry) => entry.id);
+  }
+
+  /** Lowest `seq` held, 0 if none. */
+  get firstSeq() {
+    return this.#bySeq.size === 0 ? 0 : Math.min(...this.#bySeq.keys());
+  }
+
+  /** The highest `seq` below which nothing is missing: what `hello` may claim to hold. */
+  get lastSeq() {
+    let seq = this.firstSeq;
+    while (this.#bySeq.has(seq + 1)) seq += 1;
+    return seq;
+  }
+
+  get(role, id) {
+    return this.#byKey.get(`${role}:${id}`);
+  }
+
+  /** A message the person just wrote here. */
+  write(id, text, now) {
+    return this.#create("user", id, { text, at: now, state: "waiting" });
+  }
+
+  /** Moves an own message along before the server has spoken about it. */
+  mark(id, state, error = null) {
+    const entry = this.get("user", id);
+    if (!entry || entry.seq !== null) return;
+    Object.assign(entry, { state, error });
+    this.#emit("updated", entry);
+  }
+
+  /** Takes a message that was never accepted out again. */
+  remove(id) {
+    const entry = this.get("user", id);
+    if (!entry || entry.seq !== null) return;
+    this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
+    this.#byKey.delete(entry.key);
+    this.#emit("removed", entry);
+  }
+
+  /** Another session begins. What was not accepted belongs to no session yet and may stay. */
+  reset({ keepUnsent = true } = {}) {
+    const kept = keepUnsent ? this.#entries.filter((entry) => entry.role === "user" && entry.seq === null) : [];
+    this.#entries = [];
+    this.#byKey.clear();
+    this.#bySeq.clear();
+    this.#open.clear();
+    this.#listener({ kind: "cleared" });
+    for (const entry of kept) {
+      this.#byKey.set(entry.key, entry);
+      this.#place(entry);
+    }
+  }
+
+  /** The connection is back: whoever was being waited for gets their full time again. */
+  refresh(now) {
+    for (const entry of this.#open) entry.heardAt = now;
+  }
+
+  /** An answer nobody has spoken of for `silenceMs` is given up, so that no one waits for ever. */
+  expire(now, silenceMs) {
+    const lost = [...this.#open].filter((entry) => now - entry.heardAt >= silenceMs);
+    for (const entry of lost) this.#finish(entry, { finish: "error", error: "timeout", gaveUp: true });
+    return lost;
+  }
+
+  /**
+   * Takes one server frame. Returns what happened that the rest of the page may care about:
+   * `{kind: "added" | "finished" | "failed" | "incomplete", entry}`.
+   */
+  apply(frame, now) {
+    switch (frame.type) {
+      case "accepted": return this.#accepted(frame, now);
+      case "queued": return this.#queued(frame, now);
+      case "support": return this.#stored("support", frame, now);
+      case "delta": return this.#delta(frame, now);
+      case "done": return this.#done(frame, now);
+      case "turn": return this.#stored(frame.role, frame, now);
+      case "error": return this.#error(frame);
+      default: return [];
+    }
+  }
+
+  #accepted({ id, seq }, now) {
+    const entry = this.get("user", id);
+    if (!entry) return [];
+    Object.assign(entry, { state: "sent", error: null });
+    this.#number(entry, seq);
+    this.#place(entry);
+    this.#answer(id, now);
+    return [];
+  }
+
+  #queued({ id, ahead }, now) {
+    const entry = this.#answer(id, now);
+    if (!entry.streaming) return [];
+    entry.ahead = ahead;
+    this.#emit("updated", entry);
+    return [];
+  }
+
+  #delta({ id, offset, text }, now) {
+    const entry = this.#answer(id, now);
+    // Stored text is the last word; only an answer that this page gave up on may come back to life.
+    if (!entry.streaming && !entry.gaveUp) return [];
+    const revived = !entry.streaming || entry.ahead !== null;
+    Object.assign(entry, { streaming: true, ahead: null, gaveUp: false, finish: null, error: null });
+    this.#open.add(entry);
+    if (revived) this.#emit("updated", entry);
+    // A piece beyond what is held would leave a hole: `done` then counts wrong and asks for a repair.
+    const suffix = offset > entry.chars ? "" : dropChars(text, entry.chars - offset);
+    if (suffix === "") return [];
+    entry.text += suffix;
+    entry.chars += countChars(suffix);
+    this.#listener({ kind: "grown", entry, suffix });
+    return [];
+  }
+
+  #done({ id, seq, finish, source, chars }, now) {
+    const entry = this.#answer(id, now);
+    const known = !entry.streaming && !entry.gaveUp;
+    if (seq !== undefined) this.#number(entry, seq);
+    this.#finish(entry, { finish, source: source ?? null, error: null });
+    this.#place(entry);
+    const whole = chars === undefined || seq === undefined || chars === entry.chars;
+    const happened = whole ? [] : [{ kind: "incomplete", entry }];
+    return known ? happened : [...happened, { kind: "finished", entry }];
+  }
+
+  /** A stored entry, by replay, by another connection, or live help lines. */
+  #stored(role, frame, now) {
+    if (!(role in RANK)) return [];
+    // The same entry may have been seen before it was stored: it has this role and id and no `seq` yet.
+    const early = frame.id === undefined ? undefined : this.get(role, frame.id);
+    const held = this.#bySeq.get(frame.seq) ?? (early?.seq === null ? early : undefined);
+    const fields = fieldsOf(role, frame, now);
+    if (!held) {
+      const entry = this.#create(role, frame.id, { ...fields, seq: frame.seq });
+      return [{ kind: "added", entry }];
+    }
+    const finished = held.streaming || held.gaveUp;
+    Object.assign(held, fields, { at: held.at ?? fields.at, streaming: false, gaveUp: false, error: null });
+    this.#open.delete(held);
+    this.#number(held, frame.seq);
+    this.#place(held);
+    return finished ? [{ kind: "finished", entry: held }] : [];
+  }
+
+  #error({ id, code }) {
+    // `not_found` answers a `stop` that came too late; `shutting_down` is followed by a resend.
+    if (id === undefined || code === "not_found" || code === "shutting_down") return [];
+    const message = this.get("user", id);
+    if (message && message.seq === null) {
+      this.mark(id, "failed", code);
+      return [{ kind: "failed", entry: message }];
+    }
+    const answer = this.get("assistant", id);
+    if (!answer?.streaming) return [];
+    this.#finish(answer, { finish: code === "stopped" ? "stopped" : "error", error: code });
+    return [{ kind: "failed", entry: answer }];
+  }
+
+  /** The answer to message `id`, begun if need be. */
+  #answer(id, now) {
+    const entry = this.get("assistant", id)
+      ?? this.#create("assistant", id, { at: now, streaming: true, ahead: null, finish: null, source: null });
+    entry.heardAt = now;
+    return entry;
+  }
+
+  #finish(entry, fields) {
+    Object.assign(entry, { streaming: false, ahead: null, gaveUp: false }, fields);
+    this.#open.delete(entry);
+    this.#emit("updated", entry);
+  }
+
+  #create(role, id, fields) {
+    const taken = id === undefined || this.get(role, id);
+    const key = taken ? `seq:${fields.seq}` : `${role}:${id}`;
+    const entry = newEntry(key, role, id, { ...fields, arrival: this.#arrivals++ });
+    if (entry.seq !== null) this.#bySeq.set(entry.seq, entry);
+    this.#byKey.set(key, entry);
+    if (entry.streaming) this.#open.add(entry);
+    this.#place(entry);
+    return entry;
+  }
+
+  #number(entry, seq) {
+    if (this.#bySeq.get(seq) === entry) return;
+    entry.seq = seq;
+    this.#bySeq.set(seq, entry);
+  }
+
+  /** Puts an entry where it belongs; says so only if that changed anything. */
+  #place(entry) {
+    const from = this.#entries.lastIndexOf(entry);
+    if (from >= 0) this.#entries.splice(from, 1);
+    let index = this.#entries.length;
+    while (index > 0 && this.#order(this.#entries[index - 1], entry) > 0) index -= 1;
+    this.#entries.splice(index, 0, entry);
+    const kind = index === from ? "updated" : "placed";
+    this.#listener({ kind, entry, next: this.#entries[index + 1] });
+  }
+
+  /**
+   * By `seq`, except that an answer stands right below its question even where a second question was stored
+   * in between: the same order live and after a reload.
+   */
+  #order(a, b) {
+    const [left, right] = [this.#anchor(a), this.#anchor(b)];
+    if (left !== right) return left < right ? -1 : 1;
+    return (a.id === b.id ? RANK[a.role] - RANK[b.role] : 0) || a.arrival - b.arrival;
+  }
+
+  #anchor(entry) {
+    return this.get("user", entry.id)?.seq ?? entry.seq ?? Infinity;
+  }
+
+  #emit(kind, entry) {
+    this.#listener({ kind, entry });
+  }
+}

@@ -1,0 +1,34 @@
+// The few things every view needs from the DOM. Text always goes in as text, never as markup.
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** An element with properties (`className`, `textContent`, `data: {…}`, `onclick`…) and children. */
+export function element(tag, { data = {}, ...properties } = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  Object.assign(node.dataset, data);
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+/** Sets or removes an attribute that is there or not. */
+export function toggleAttribute(node, name, value) {
+  if (value === null || value === undefined || value === false) node.removeAttribute(name);
+  else node.setAttribute(name, value === true ? "" : value);
+}
+
+/** Writes the words of the language into everything in `index.html` that names a sentence. */
+export function fillWords(texts) {
+  document.documentElement.lang = texts.language;
+  for (const node of document.querySelectorAll("[data-t]")) node.textContent = texts.t(node.dataset.t);
+  for (const node of document.querySelectorAll("[data-label]")) label(node, texts.t(node.dataset.label));
+  for (const node of document.querySelectorAll("[data-aria-label]")) node.ariaLabel = texts.t(node.dataset.ariaLabel);
+  for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = texts.t(node.dataset.placeholder);
+}
+
+/** A name for a button that shows an icon: spoken, and shown on hover. */
+export function label(node, words) {
+  node.setAttribute("aria-label", words);
+  node.title = words;
+}

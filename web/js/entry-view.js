@@ -1,0 +1,121 @@
+// How one entry of the conversation looks. It is built once and then only touched where it changed.
+
+import { element, toggleAttribute } from "./dom.js";
+import { contactNode } from "./help.js";
+
+/** `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp()} */
+export class EntryView {
+  #texts;
+  #actions;
+  #text = document.createTextNode("");
+  #who = element("span", { className: "visually-hidden" });
+  #meta = element("div", { className: "meta" });
+
+  constructor(entry, texts, actions) {
+    this.entry = entry;
+    this.#texts = texts;
+    this.#actions = actions;
+    const text = element("div", { className: "text", dir: "auto" }, this.#text);
+    this.node = element("article", { className: "entry", data: { role: entry.role } }, this.#who, text, this.#meta);
+    if (entry.role === "support") this.node.insertBefore(element("h2", { className: "support-title" }), text);
+    this.update();
+  }
+
+  /** Appends a piece of a growing answer: no re-reading of what is already there. */
+  grow(suffix) {
+    this.#text.appendData(suffix);
+  }
+
+  update() {
+    const { entry, node } = this;
+    if (this.#text.data !== entry.text) this.#text.data = entry.text;
+    this.#who.textContent = `${this.#texts.t(`who_${entry.role}`)} `;
+    toggleAttribute(node, "data-state", entry.state);
+    toggleAttribute(node, "data-level", entry.level);
+    if (entry.role === "assistant") this.#updateAnswer();
+    if (entry.role === "support") this.#updateSupport();
+    this.#meta.replaceChildren(...this.#metaOf(entry).filter(Boolean));
+  }
+
+  #updateAnswer() {
+    const { entry, node } = this;
+    toggleAttribute(node, "data-streaming", entry.streaming);
+    toggleAttribute(node, "aria-busy", entry.streaming ? "true" : null);
+    toggleAttribute(node, "data-finish", entry.streaming ? null : entry.finish);
+    toggleAttribute(node, "data-source", entry.streaming ? null : entry.source);
+  }
+
+  #updateSupport() {
+    this.node.querySelector(".support-title").textContent = this.#texts.t("support_title");
+    this.node.querySelector(".resources")?.remove();
+    const { resources } = this.entry;
+    if (!resources?.length) return;
+    const items = resources.map((resource) => this.#resource(resource));
+    this.node.insertBefore(element("ul", { className: "resources" }, ...items), this.#meta);
+  }
+
+  #resource(resource) {
+    const about = [resource.name, resource.region, resource.hours && this.#texts.t("hours", resource.hours)];
+    return element("li", {},
+      contactNode(resource, this.#texts),
+      element("span", { className: "about", textContent: about.filter(Boolean).join(" · ") }));
+  }
+
+  #metaOf(entry) {
+    if (entry.role === "user") return this.#metaOfMessage(entry);
+    if (entry.role === "support") return [this.#button("support_all", () => this.#actions.openHelp(), "quiet")];
+    return entry.streaming ? this.#metaOfWaiting(entry) : this.#metaOfAnswer(entry);
+  }
+
+  #metaOfMessage(entry) {
+    const state = this.#words(`state_${entry.state}`, "state");
+    if (entry.state !== "failed") return [this.#time(entry), state];
+    return [
+      state,
+      this.#button("retry", () => this.#actions.retry(entry)),
+      this.#button("edit", () => this.#actions.edit(entry)),
+    ];
+  }
+
+  #metaOfWaiting(entry) {
+    if (entry.ahead === null) return [this.#words("writing", "writing")];
+    return [element("span", { className: "queue", textContent: this.#texts.t("queued", entry.ahead) })];
+  }
+
+  #metaOfAnswer(entry) {
+    const empty = entry.text === "";
+    const broken = entry.finish === "error";
+    return [
+      this.#time(entry),
+      entry.source === "companion" && this.#companionMark(),
+      empty && broken && this.#words("no_answer", "mark"),
+      empty && entry.finish === "stopped" && this.#words("stopped_early", "mark"),
+      !empty && this.#texts.has(`mark_${entry.finish}`) && this.#words(`mark_${entry.finish}`, "mark"),
+      empty && broken && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on"),
+      !empty && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
+    ];
+  }
+
+  #companionMark() {
+    const mark = this.#words("mark_companion", "mark companion");
+    mark.title = this.#texts.t("mark_companion_title");
+    return mark;
+  }
+
+  #words(name, className) {
+    return element("span", { className, textContent: this.#texts.t(name) });
+  }
+
+  #button(name, onclick, className = "") {
+    return element("button", { type: "button", className: `quiet ${className}`, textContent: this.#texts.t(name), onclick });
+  }
+
+  #time(entry) {
+    if (entry.at === null) return null;
+    const at = new Date(entry.at);
+    const today = at.toDateString() === new Date().toDateString();
+    const shape = today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" };
+    const words = at.toLocaleString(this.#texts.language, shape);
+    return element("time", { dateTime: at.toISOString(), textContent: words });
+  }
+}

@@ -1,0 +1,36 @@
+// One entry of the conversation: what it holds and how wire fields become it. Pure.
+//
+//   all        key, role, id, seq (null until stored), text, chars, at (ms since 1970 or null), error (a code), arrival
+//   user       state: "waiting" | "sending" | "sent" | "failed"
+//   assistant  streaming, ahead, finish, source, heardAt, gaveUp
+//   support    level, resources
+
+import { countChars } from "./text.js";
+
+/** Order inside one turn: the question, then help lines, then the answer. */
+export const RANK = { user: 0, support: 1, assistant: 2 };
+
+export function newEntry(key, role, id, fields) {
+  return { key, role, id, seq: null, text: "", chars: 0, at: null, error: null, ...fields };
+}
+
+/** What a stored entry on the wire says about the entry on the page. */
+export function fieldsOf(role, frame, now) {
+  return { text: frame.text, chars: countChars(frame.text), at: timeOf(frame.at, now), ...detailsOf(role, frame) };
+}
+
+function detailsOf(role, frame) {
+  if (role === "user") return { state: "sent" };
+  if (role === "assistant") {
+    return { streaming: false, ahead: null, finish: frame.finish ?? "stop", source: frame.source ?? null };
+  }
+  // A replayed card comes without its list; one that is on the page keeps what it has.
+  return frame.resources ? { level: frame.level, resources: frame.resources } : {};
+}
+
+/** Milliseconds since 1970 of a wire time (ISO 8601 or a number); `now` for what happens now. */
+function timeOf(at, now) {
+  if (at === undefined) return now;
+  const time = new Date(at).getTime();
+  return Number.isNaN(time) ? null : time;
+}

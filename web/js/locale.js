@@ -1,0 +1,24 @@
+// Which language to speak and which country to think of. Pure.
+
+export const LANGUAGES = ["es", "en"];
+
+/** The remembered language, else the first the browser asks for that we speak, else Spanish. */
+export function chooseLanguage(remembered, preferred) {
+  if (LANGUAGES.includes(remembered)) return remembered;
+  const spoken = preferred.map((tag) => tag.slice(0, 2).toLowerCase());
+  return spoken.find((language) => LANGUAGES.includes(language)) ?? "es";
+}
+
+/** The country in the browser's languages, or null. A macro-region (`es-419`) names no country. */
+export function regionOf(preferred) {
+  for (const tag of preferred) {
+    const region = tag.split("-").slice(1).find((part) => /^[a-z]{2}$/i.test(part));
+    if (region) return region.toUpperCase();
+  }
+  return null;
+}
+
+/** The tag sent to the server: the language on the page and the person's country, which picks help lines. */
+export function localeTag(language, region) {
+  return region ? `${language}-${region}` : language;
+}

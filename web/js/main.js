@@ -1,0 +1,170 @@
+// Wires the session to the page. What a thing does is in its own module; this file says who talks to whom.
+
+import { Announcer } from "./announcer.js";
+import { Chat } from "./chat.js";
+import { Composer } from "./composer.js";
+import { byId, fillWords, label } from "./dom.js";
+import { Help } from "./help.js";
+import { chooseLanguage, localeTag, regionOf } from "./locale.js";
+import { LogView } from "./log-view.js";
+import { Scroll } from "./scroll.js";
+import { StartOver } from "./start-over.js";
+import { StatusView } from "./status-view.js";
+import { Storage } from "./storage.js";
+import { Texts } from "./strings.js";
+import { Theme } from "./theme.js";
+
+const TICK_MS = 15_000;
+const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long"]);
+
+const storage = Storage.ofBrowser();
+const region = regionOf(navigator.languages);
+const texts = new Texts(chooseLanguage(storage.get("language"), navigator.languages));
+const t = texts.t.bind(texts);
+const announcer = new Announcer(byId("announcer"));
+const say = (words) => announcer.say(words);
+let restoring = storage.get("resume") !== null;
+let unread = 0;
+
+const io = {
+  url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
+  createSocket: (url, protocol) => new WebSocket(url, protocol),
+  clock: {
+    now: () => Date.now(),
+    setTimeout: (action, ms) => setTimeout(action, ms),
+    clearTimeout: (timer) => clearTimeout(timer),
+  },
+  random: Math.random,
+  isOnline: () => navigator.onLine,
+};
+
+fillWords(texts);
+const theme = new Theme(storage, (current) => label(byId("theme"), t(current === "dark" ? "to_light" : "to_dark")));
+const help = new Help(texts, region);
+const scroll = new Scroll(texts);
+const status = new StatusView(texts, { say, retry: () => chat.wake() });
+const log = new LogView(texts, {
+  retry: (entry) => chat.retry(entry),
+  edit: (entry) => composer.putBack(chat.takeBack(entry)),
+  goOn: () => send(t("go_on_text")),
+  askAgain: (entry) => chat.askAgain(entry),
+  openHelp: () => help.open(),
+});
+const chat = new Chat(io, storage, {
+  locale: () => localeTag(texts.language, region),
+  change: changed,
+  state: (state) => status.connection(state),
+  limits: (limits) => { composer.limit = limits?.max_text_chars ?? 8_000; },
+  accepted: () => status.clearNotice(),
+  problem: showProblem,
+  happened,
+  restored,
+  older: (more) => { byId("older").hidden = !more; },
+  gone: () => status.notice(() => t("session_gone")),
+});
+const composer = new Composer(texts, { send, stop, say });
+const startOver = new StartOver(texts, () => chat.startOver(), () => {
+  status.clearNotice();
+  say(t("start_over_done"));
+  composer.focus();
+});
+
+function send(text) {
+  chat.send(text);
+  scroll.toEnd();
+}
+
+function stop() {
+  if (!chat.stop()) status.notice(() => t("error_disconnected"));
+}
+
+function changed(change) {
+  log.change(change);
+  if (change.kind === "placed" && !change.next) scroll.news();
+  refresh();
+}
+
+/** What depends on the conversation as a whole: cheap, because it follows every change. */
+function refresh() {
+  const empty = chat.conversation.entries.length === 0;
+  byId("welcome").hidden = !empty || restoring;
+  byId("restoring").hidden = !empty || !restoring;
+  composer.canStop = chat.conversation.openAnswers.length > 0;
+}
+
+function restored() {
+  const count = chat.conversation.entries.length;
+  if (restoring && count > 0) say(t("restored", count));
+  restoring = false;
+  refresh();
+}
+
+/** An answer finished, help lines or another tab's message arrived: told to ears, eyes and the tab's title. */
+function happened({ kind, entry }) {
+  if (kind === "failed") return;
+  if (entry.role === "support") scroll.keepVisible(log.nodeOf(entry));
+  const contacts = (entry.resources ?? []).map(({ name, contact }) => `${name}: ${contact}.`);
+  const text = entry.text || t(entry.finish === "stopped" ? "stopped_early" : "no_answer");
+  say([t(`who_${entry.role}`), text, ...contacts].join(" "));
+  if (!document.hidden || entry.role === "user") return;
+  unread += 1;
+  document.title = t("left_title", unread);
+}
+
+function showProblem({ code, message, retry_after_ms: retryAfterMs }) {
+  // Ours follow the language of the page and leave the seconds to the countdown; the server knows the others.
+  const words = () => (KNOWN_PROBLEMS.has(code) ? t(`error_${code}`) : message || t("error_other"));
+  status.notice(words, retryAfterMs);
+}
+
+function setLanguage(language) {
+  texts.language = language;
+  storage.set("language", language);
+  fillWords(texts);
+  label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
+  for (const view of [log, status, composer, scroll, help, startOver]) view.render();
+  byId("older").textContent = t("older");
+  chat.setLocale();
+}
+
+async function loadOlder() {
+  const button = byId("older");
+  button.textContent = t("older_loading");
+  try {
+    await chat.loadOlder((apply) => scroll.keepPlace(apply));
+  } catch (error) {
+    showProblem({ code: error.code, message: t("error_disconnected") });
+  }
+  button.textContent = t("older");
+}
+
+function seen() {
+  if (document.hidden) return;
+  unread = 0;
+  document.title = "PsicoIA";
+  chat.wake();
+}
+
+for (const chip of document.querySelectorAll("#chips .chip")) {
+  chip.onclick = () => {
+    send(t(`chip_${chip.dataset.topic}_text`));
+    composer.focus();
+  };
+}
+byId("language").onclick = () => setLanguage(texts.language === "es" ? "en" : "es");
+byId("theme").onclick = () => theme.toggle();
+byId("start-over").onclick = () => startOver.ask();
+byId("older").onclick = loadOlder;
+byId("older").textContent = t("older");
+addEventListener("online", () => chat.wake());
+addEventListener("offline", () => chat.sleep());
+addEventListener("pageshow", (event) => event.persisted && chat.wake());
+addEventListener("storage", (event) => storage.concerns(event, "resume") && chat.tokenChanged());
+addEventListener("beforeunload", (event) => chat.hasUnsent && event.preventDefault());
+document.addEventListener("visibilitychange", seen);
+setInterval(() => chat.tick(), TICK_MS);
+
+refresh();
+// A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
+if (matchMedia("(pointer: fine)").matches) composer.focus();
+chat.start();

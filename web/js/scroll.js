@@ -1,0 +1,96 @@
+// Follows the end of the conversation while the person is there, and leaves them alone while they read above.
+
+import { byId } from "./dom.js";
+
+/** This close to the end counts as being there. */
+const NEAR_PX = 64;
+/** What is kept in sight stands this far below the upper edge. */
+const MARGIN_PX = 16;
+
+export class Scroll {
+  #scroller = byId("scroller");
+  #jump = byId("jump");
+  #texts;
+  #atEnd = true;
+  #lastTop = 0;
+  #news = false;
+  #kept = null;
+
+  constructor(texts) {
+    this.#texts = texts;
+    this.#scroller.addEventListener("scroll", () => this.#look(), { passive: true });
+    this.#jump.onclick = () => {
+      this.toEnd();
+      byId("message").focus();
+    };
+    // Content that grows, off-screen entries that get their real height, a keyboard that slides in.
+    const grown = new ResizeObserver(() => this.#follow());
+    grown.observe(this.#scroller);
+    grown.observe(this.#scroller.firstElementChild);
+  }
+
+  toEnd() {
+    this.#kept = null;
+    this.#atEnd = true;
+    this.#news = false;
+    this.#follow();
+    this.render();
+  }
+
+  /** Something new stands at the end: followed if the person is there, else announced by the button. */
+  news() {
+    if (this.#atEnd) return;
+    this.#news = true;
+    this.render();
+  }
+
+  /** Something that following the end must not push out of sight: help lines. Until the person moves on. */
+  keepVisible(node) {
+    if (this.#atEnd) this.#kept = node;
+    this.#follow();
+  }
+
+  /** Keeps what the person reads in place while `change` adds entries above it. */
+  keepPlace(change) {
+    const anchor = byId("log").firstElementChild;
+    const before = anchor?.getBoundingClientRect().top;
+    change();
+    if (anchor) this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+  }
+
+  render() {
+    this.#jump.hidden = this.#atEnd;
+    this.#jump.classList.toggle("news", this.#news);
+    this.#jump.lastElementChild.textContent = this.#news ? this.#texts.t("new_messages") : "";
+    this.#jump.setAttribute("aria-label", this.#texts.t(this.#news ? "new_messages" : "go_to_end"));
+  }
+
+  #look() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    if (scrollTop === this.#lastTop) return; // Our own doing.
+    const near = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    // Only going up is leaving: content that grew faster than we followed also puts the end far away.
+    const atEnd = near || (this.#atEnd && scrollTop >= this.#lastTop);
+    this.#lastTop = scrollTop;
+    if (near) this.#kept = null;
+    if (atEnd === this.#atEnd) return;
+    this.#atEnd = atEnd;
+    if (atEnd) this.#news = false;
+    this.render();
+  }
+
+  #follow() {
+    if (!this.#atEnd) return;
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    const hidden = this.#kept === null ? 0 : this.#topOf(this.#scroller) + MARGIN_PX - this.#topOf(this.#kept);
+    if (hidden > 0) this.#scroller.scrollTop -= hidden;
+    this.#lastTop = this.#scroller.scrollTop;
+    if (hidden <= 0) return;
+    this.#atEnd = false;
+    this.news();
+  }
+
+  #topOf(node) {
+    return node.getBoundingClientRect().top;
+  }
+}

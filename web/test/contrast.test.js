@@ -1,0 +1,52 @@
+// The colours in css/base.css against WCAG 2.2 AA, in both themes.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+const css = readFileSync(new URL("../css/base.css", import.meta.url), "utf8");
+const TEXT = 4.5;
+const EDGE = 3;
+
+// [foreground, background, least contrast]
+const pairs = [
+  ...["page", "glow", "surface", "user", "accent-soft", "care"].map((ground) => ["ink", ground, TEXT]),
+  ...["page", "glow", "surface", "accent-soft", "care"].map((ground) => ["ink-soft", ground, TEXT]),
+  ...["page", "surface", "accent-soft", "care"].map((ground) => ["accent", ground, TEXT]),
+  ...["page", "surface"].map((ground) => ["danger", ground, TEXT]),
+  ...["care", "surface", "accent-soft"].map((ground) => ["care-ink", ground, TEXT]),
+  ["on-accent", "accent", TEXT],
+  ["on-danger", "danger", TEXT],
+  ...["page", "surface", "glow", "care"].map((ground) => ["edge", ground, EDGE]),
+  ...["page", "glow"].map((ground) => ["care-edge", ground, EDGE]),
+];
+
+function tokens(selector) {
+  const start = css.indexOf(`${selector} {`);
+  assert.ok(start >= 0, selector);
+  const block = css.slice(start, css.indexOf("}", start));
+  return Object.fromEntries([...block.matchAll(/--([a-z-]+): (#[0-9a-f]{6});/g)].map(([, name, value]) => [name, value]));
+}
+
+function luminance(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => {
+    const share = Number.parseInt(colour.slice(at, at + 2), 16) / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+function contrast(one, other) {
+  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+for (const selector of [":root", ':root[data-theme="dark"]']) {
+  test(`contrast in ${selector}`, () => {
+    const colours = tokens(selector);
+    for (const [front, back, least] of pairs) {
+      const got = contrast(colours[front], colours[back]);
+      assert.ok(got >= least, `${front} on ${back}: ${got.toFixed(2)} < ${least}`);
+    }
+  });
+}
