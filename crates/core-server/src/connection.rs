@@ -106,6 +106,8 @@ pub struct Connection {
     task: Option<JoinHandle<Continuation>>,
     /// The last line, for the idle limit.
     heard_at: Instant,
+    /// Not a byte has come yet.
+    silent: bool,
     /// The client will send no more.
     ended: bool,
     draining: bool,
@@ -167,6 +169,7 @@ impl Connection {
             replay: None,
             task: None,
             heard_at,
+            silent: true,
             ended: false,
             draining: false,
             closing: None,
@@ -198,6 +201,7 @@ impl Connection {
             if let Some(reason) = self.finished() {
                 break reason;
             }
+            self.silent = !reader.is_touched();
             let deadline = self.next_deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -323,11 +327,11 @@ impl Connection {
         let over = |since: Instant, limit: Duration| since + limit <= now;
         if self.stalled_since.is_some_and(|since| over(since, times.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
-        } else if matches!(self.face, FaceState::Undecided) {
-            if self.task.is_none() && over(self.peer.since, times.greet_delay) {
+        } else if self.may_be_greeted() {
+            if over(self.peer.since, times.greet_delay) {
                 self.greet();
             }
-        } else if self.attached.is_none() && self.task.is_none() && over(self.heard_at, times.handshake) {
+        } else if self.awaits_hello() && over(self.heard_at, times.handshake) {
             self.closing = Some(CloseReason::HandshakeTimeout);
         } else if over(self.heard_at, times.idle) {
             if self.is_awaiting() {
@@ -341,12 +345,21 @@ impl Connection {
     fn next_deadline(&self) -> Instant {
         let times = self.context.times;
         let waits_for_client = match self.face {
-            FaceState::Undecided if self.task.is_none() => self.peer.since + times.greet_delay,
-            FaceState::Undecided => self.peer.since + times.idle,
-            _ if self.attached.is_none() && self.task.is_none() => self.heard_at + times.handshake,
+            FaceState::Undecided if self.may_be_greeted() => self.peer.since + times.greet_delay,
+            _ if self.awaits_hello() => self.heard_at + times.handshake,
             _ => self.heard_at + times.idle,
         };
         self.stalled_since.map_or(waits_for_client, |since| waits_for_client.min(since + times.write))
+    }
+
+    /// Whether the greeting delay counts: nobody has said a thing.
+    fn may_be_greeted(&self) -> bool {
+        matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent
+    }
+
+    /// Whether a program is expected to say `hello`.
+    fn awaits_hello(&self) -> bool {
+        matches!(self.face, FaceState::Frames) && self.attached.is_none() && self.task.is_none()
     }
 
     fn drain(&mut self) {

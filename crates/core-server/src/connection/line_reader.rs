@@ -19,12 +19,19 @@ pub(super) struct LineReader<R> {
     source: R,
     buffer: BytesMut,
     codec: LineCodec,
+    touched: bool,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     /// Reads `source`, of which `first` has been read already.
     pub(super) fn new(source: R, first: BytesMut, codec: LineCodec) -> Self {
-        Self { source, buffer: first, codec }
+        let touched = !first.is_empty();
+        Self { source, buffer: first, codec, touched }
+    }
+
+    /// Whether any byte has come.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
     }
 
     /// The next line; `None` at the end of the stream, where a cut line is dropped.
@@ -44,6 +51,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(None));
             }
+            self.touched = true;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How often someone who waits is told a new place in the queue, at most.
@@ -24,6 +24,8 @@ pub struct Slots {
     queue_max: usize,
     queue_timeout: Duration,
     state: Mutex<State>,
+    /// The queue has become shorter at its front.
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
         let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0 };
-        Arc::new(Self { queue_max, queue_timeout, state: Mutex::new(state) })
+        Arc::new(Self { queue_max, queue_timeout, state: Mutex::new(state), moved: Notify::new() })
     }
 
     /// Whether one more could take a slot or a place in the queue now.
@@ -86,19 +88,16 @@ impl Slots {
             Entered::Queue(place, granted) => (place, granted),
         };
         let deadline = Instant::now() + self.queue_timeout;
-        let mut told = place.ahead();
-        on_place(told);
         let wait = async {
+            let mut told = place.ahead();
+            on_place(told);
             loop {
                 tokio::select! {
                     biased;
                     slot = &mut granted => return slot.map_err(|_| SlotsFull),
-                    () = sleep(PLACE_INTERVAL) => {
-                        let ahead = place.ahead();
-                        if ahead < told {
-                            told = ahead;
-                            on_place(ahead);
-                        }
+                    ahead = place.falls_below(told) => {
+                        told = ahead;
+                        on_place(ahead);
                     }
                 }
             }
@@ -131,6 +130,7 @@ impl Slots {
                 return;
             };
             drop(state);
+            self.moved.notify_waiters();
             let slot = Slot { slots: Some(Arc::clone(&self)) };
             match waiter.grant.send(slot) {
                 Ok(()) => return,
@@ -151,6 +151,20 @@ enum Entered<'a> {
 }
 
 impl Place<'_> {
+    /// Waits at least [`PLACE_INTERVAL`] and until fewer than `told` are ahead; gives the number.
+    async fn falls_below(&self, told: usize) -> usize {
+        sleep(PLACE_INTERVAL).await;
+        loop {
+            // Made before the look: a move in between is not missed.
+            let moved = self.slots.moved.notified();
+            let ahead = self.ahead();
+            if ahead < told {
+                return ahead;
+            }
+            moved.await;
+        }
+    }
+
     fn ahead(&self) -> usize {
         self.slots.state().waiting.partition_point(|waiter| waiter.ticket < self.ticket)
     }
@@ -162,6 +176,8 @@ impl Drop for Place<'_> {
         let at = state.waiting.partition_point(|waiter| waiter.ticket < self.ticket);
         if state.waiting.get(at).is_some_and(|waiter| waiter.ticket == self.ticket) {
             state.waiting.remove(at);
+            drop(state);
+            self.slots.moved.notify_waiters();
         }
     }
 }

@@ -1,0 +1,4 @@
+//! Both services together.
+
+mod transcripts;
+mod world;

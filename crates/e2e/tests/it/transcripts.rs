@@ -1,0 +1,40 @@
+//! Every conversation of `proto-line/transcripts`, in process, over TCP and through the gateway.
+
+use testkit::clock::Frozen;
+use testkit::transcript::{self, Transport};
+
+use crate::world::Whole;
+
+/// A moved folder must fail the run, not pass with nothing to do.
+const MIN_TRANSCRIPTS: usize = 70;
+
+fn replay_all(transport: Transport) {
+    let transcripts = transcript::load_all(&transcript::folder()).unwrap();
+    assert!(MIN_TRANSCRIPTS <= transcripts.len(), "found only {} transcripts", transcripts.len());
+    let mut failures = Vec::new();
+    for transcript in transcripts.iter().filter(|transcript| transcript.runs_over(transport)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let played = runtime.block_on(async {
+            let _frozen = Frozen::clock();
+            let mut whole = Whole::start(transcript, transport).await;
+            transcript::run(transcript, &mut whole).await
+        });
+        failures.extend(played.err().map(|failure| failure.to_string()));
+    }
+    assert!(failures.is_empty(), "{} failed over {}:\n{}", failures.len(), transport.name(), failures.join("\n"));
+}
+
+#[test]
+fn in_process() {
+    replay_all(Transport::Process);
+}
+
+#[test]
+fn over_tcp() {
+    replay_all(Transport::Tcp);
+}
+
+#[test]
+fn through_the_gateway() {
+    replay_all(Transport::Gateway);
+}

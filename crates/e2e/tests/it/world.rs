@@ -1,0 +1,150 @@
+//! A core, a model and perhaps a gateway in this process, under a clock that stands still.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Parser as _;
+use core_server::store::MemoryStore;
+use core_server::{Server, server};
+use protocol::Face;
+use testkit::line_peer::LinePeer;
+use testkit::llm::{Answer, Fallback, LlmStandin, Options};
+use testkit::peer::{Ending, Peer, PeerError};
+use testkit::transcript::{Transcript, Transport, World};
+use testkit::ws_peer::WsPeer;
+use tokio::io::DuplexStream;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use ws_gateway::Workers;
+
+/// Room in the pipe of a connection in memory; less than a long line, so that writes wait.
+const PIPE_BYTES: usize = 4_096;
+
+pub(crate) struct Whole {
+    transport: Transport,
+    server: Arc<Server>,
+    standin: LlmStandin,
+    core: SocketAddr,
+    gateway: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    workers: Arc<Workers>,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Arguments such as `--app-port=0` from pairs such as (`APP_PORT`, `0`).
+fn flags<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let flag = |(name, value): (&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+    ["program".to_owned()].into_iter().chain(settings.into_iter().map(flag)).collect()
+}
+
+impl Whole {
+    pub(crate) async fn start(transcript: &Transcript, transport: Transport) -> Self {
+        // A call the transcript does not script is a defect the core should feel.
+        let unscripted: Answer = broken_down();
+        let options = Options { fallback: Fallback::Answer(unscripted), ..Options::default() };
+        let standin = LlmStandin::start(options).await.unwrap();
+        let url = standin.url();
+        let model = transcript.has_model().then_some(("LLM_URL", url.as_str()));
+        let settings = transcript.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let args = core_server::Args::parse_from(flags(settings.chain(model).chain([("APP_PORT", "0")])));
+        let config = core_server::Config::new(&args).unwrap();
+        let listener = server::bind(&config).await.unwrap();
+        let core = listener.local_addr().unwrap();
+        let server = Arc::new(Server::new(config, Arc::new(MemoryStore::default())).unwrap());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(Arc::clone(&server).serve(listener, stop.clone()));
+        let workers = Arc::new(Workers::current());
+        let mut whole = Self { transport, server, standin, core, gateway: None, stop, tasks, workers: workers };
+        if transport == Transport::Gateway {
+            whole.start_gateway().await;
+        }
+        whole
+    }
+
+    async fn start_gateway(&mut self) {
+        let port = self.core.port().to_string();
+        let args = ws_gateway::Args::parse_from(flags([
+            ("WS_PORT", "0"),
+            ("TCP_PORT", &port),
+            // A client that a transcript leaves alone for an hour answers no ping.
+            ("PING_SECONDS", "3600"),
+        ]));
+        let config = ws_gateway::Config::new(&args).unwrap();
+        let listener = ws_gateway::bind(&config).await.unwrap();
+        self.gateway = Some(listener.local_addr().unwrap());
+        let (stop, workers) = (self.stop.clone(), Arc::clone(&self.workers));
+        self.tasks.spawn(async move { ws_gateway::serve(listener, config, &workers, stop).await });
+    }
+}
+
+/// An answer with status 500, as a provider that has broken down gives.
+fn broken_down() -> Answer {
+    Answer { status: 500, ..Answer::default() }
+}
+
+impl World for Whole {
+    type Peer = Client;
+
+    async fn connect(&mut self, face: Face) -> Result<Client, PeerError> {
+        match (self.transport, self.gateway) {
+            (Transport::Gateway, Some(gateway)) => Ok(Client::WebSocket(Box::new(WsPeer::connect(gateway, face).await?))),
+            (Transport::Tcp | Transport::Gateway, _) => Ok(Client::Tcp(LinePeer::connect(self.core).await?)),
+            (Transport::Process, _) => {
+                let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+                let server = Arc::clone(&self.server);
+                self.tasks.spawn(async move { server.handle(theirs, IpAddr::V4(Ipv4Addr::LOCALHOST)).await });
+                Ok(Client::Memory(LinePeer::new(ours)))
+            }
+        }
+    }
+
+    fn push_answer(&mut self, answer: Answer) {
+        self.standin.push(answer);
+    }
+}
+
+pub(crate) enum Client {
+    Memory(LinePeer<DuplexStream>),
+    Tcp(LinePeer<TcpStream>),
+    WebSocket(Box<WsPeer>),
+}
+
+/// Does the same with whatever kind of client it is.
+macro_rules! any {
+    ($client:expr, $peer:ident => $do:expr) => {
+        match $client {
+            Client::Memory($peer) => $do,
+            Client::Tcp($peer) => $do,
+            Client::WebSocket($peer) => $do,
+        }
+    };
+}
+
+impl Peer for Client {
+    async fn send_line(&mut self, line: &str) -> Result<(), PeerError> {
+        any!(self, peer => peer.send_line(line).await)
+    }
+
+    async fn next_line(&mut self) -> Result<Option<String>, PeerError> {
+        any!(self, peer => peer.next_line().await)
+    }
+
+    async fn half_close(&mut self) -> Result<(), PeerError> {
+        any!(self, peer => peer.half_close().await)
+    }
+
+    fn cut(&mut self) {
+        any!(self, peer => peer.cut());
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        any!(self, peer => peer.ending())
+    }
+}
