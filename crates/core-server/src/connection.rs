@@ -8,7 +8,9 @@ mod frames;
 mod line_reader;
 mod plain;
 mod plain_lines;
+mod replay;
 mod texts;
+mod times;
 
 use std::io;
 use std::net::IpAddr;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use protocol::hop::CLOSING_LINE_MARK;
-use protocol::server_frame::{Entry, ErrorFrame};
+use protocol::server_frame::ErrorFrame;
 use protocol::trace::Traceparent;
 use protocol::{
     CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame, UserText,
@@ -30,18 +32,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use frames::too_many_connections;
+pub use times::Times;
 
 use crate::session::{ConnectionId, Outbox, Session, Sessions};
-use crate::store::StoreError;
 use line_reader::LineReader;
 use plain::Plain;
+use replay::Replay;
 
 /// Bytes gathered for one write; frames beyond it wait in the outbox, where deltas join.
 const WRITE_BYTES: usize = 16 * 1_024;
 /// Requests one connection may have under way; the next line waits for one of them.
 const MAX_REQUESTS: usize = 8;
-/// Entries read from the store at once for a replay.
-const REPLAY_PAGE: usize = 50;
 /// How long we wait for a peer to take its last bytes and close.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -56,19 +57,6 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Cancelled when the server is going away.
     pub draining: CancellationToken,
-}
-
-/// Time limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// After which the plain face greets someone who says nothing.
-    pub greet_delay: Duration,
-    /// For a PROXY header that has begun, and for `hello` where frames were announced.
-    pub handshake: Duration,
-    /// Without a line from the client.
-    pub idle: Duration,
-    /// For the client to take what is written.
-    pub write: Duration,
 }
 
 /// Who is at the other end.
@@ -129,13 +117,6 @@ struct Attached {
     session: Arc<Session>,
     id: ConnectionId,
     token: ResumeToken,
-}
-
-/// A replay under way: entries after `after`, up to `last`.
-#[derive(Debug, Clone, Copy)]
-struct Replay {
-    after: u64,
-    last: u64,
 }
 
 impl std::fmt::Debug for Connection {
@@ -322,46 +303,6 @@ impl Connection {
         }
     }
 
-    fn on_timer(&mut self) {
-        let (now, times) = (Instant::now(), self.context.times);
-        let over = |since: Instant, limit: Duration| since + limit <= now;
-        if self.stalled_since.is_some_and(|since| over(since, times.write)) {
-            self.closing = Some(CloseReason::SlowConsumer);
-        } else if self.may_be_greeted() {
-            if over(self.peer.since, times.greet_delay) {
-                self.greet();
-            }
-        } else if self.awaits_hello() && over(self.heard_at, times.handshake) {
-            self.closing = Some(CloseReason::HandshakeTimeout);
-        } else if over(self.heard_at, times.idle) {
-            if self.is_awaiting() {
-                self.heard_at = now;
-            } else {
-                self.closing = Some(CloseReason::Idle);
-            }
-        }
-    }
-
-    fn next_deadline(&self) -> Instant {
-        let times = self.context.times;
-        let waits_for_client = match self.face {
-            FaceState::Undecided if self.may_be_greeted() => self.peer.since + times.greet_delay,
-            _ if self.awaits_hello() => self.heard_at + times.handshake,
-            _ => self.heard_at + times.idle,
-        };
-        self.stalled_since.map_or(waits_for_client, |since| waits_for_client.min(since + times.write))
-    }
-
-    /// Whether the greeting delay counts: nobody has said a thing.
-    fn may_be_greeted(&self) -> bool {
-        matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent
-    }
-
-    /// Whether a program is expected to say `hello`.
-    fn awaits_hello(&self) -> bool {
-        matches!(self.face, FaceState::Frames) && self.attached.is_none() && self.task.is_none()
-    }
-
     fn drain(&mut self) {
         self.draining = true;
         if matches!(self.face, FaceState::Frames) && self.attached.is_some() {
@@ -384,41 +325,6 @@ impl Connection {
         match done {
             Some(then) => then(self),
             None => self.closing = Some(CloseReason::Internal),
-        }
-    }
-
-    /// Reads the next page of a replay.
-    fn continue_replay(&mut self, replay: Replay) {
-        if self.task.is_some() {
-            return;
-        }
-        let Some(Attached { session, .. }) = &self.attached else {
-            self.replay = None;
-            return;
-        };
-        let session = Arc::clone(session);
-        self.later(async move {
-            let page = session.entries_after(replay.after, REPLAY_PAGE).await;
-            move |connection: &mut Self| connection.replay_page(replay, page)
-        });
-    }
-
-    fn replay_page(&mut self, replay: Replay, page: Result<Vec<Entry>, StoreError>) {
-        self.replay = None;
-        match page {
-            Err(error) => {
-                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
-                self.closing = Some(CloseReason::Internal);
-            }
-            Ok(entries) => {
-                let wanted = entries.into_iter().take_while(|entry| entry.seq <= replay.last);
-                let mut after = replay.after;
-                for entry in wanted {
-                    after = entry.seq;
-                    ServerFrame::Turn(entry).encode_line(&mut self.out);
-                }
-                self.replay = (replay.after < after && after < replay.last).then_some(Replay { after, ..replay });
-            }
         }
     }
 

@@ -7,11 +7,11 @@
 mod outbox;
 mod registry;
 mod requests;
+mod state;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Timing};
+use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
 use protocol::{
     ErrorCode, Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
 };
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub use outbox::Outbox;
 pub use registry::{Opened, Sessions};
 pub use requests::RequestError;
+
+use state::{Pending, Running, State, To};
 
 use crate::store::{SessionRecord, StoreError};
 use crate::turn::{Admission, Audience, Job, Message, Outcome, Refusal};
@@ -42,61 +44,10 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(u64);
 
-#[derive(Debug)]
-struct State {
-    seq: u64,
-    messages: u64,
-    locale: Locale,
-    connections: Vec<(ConnectionId, Arc<Outbox>)>,
-    next_connection: u64,
-    /// Messages being decided on.
-    admitting: usize,
-    /// Accepted messages whose turn has not come. Bounded by `PER_USER_MAX`.
-    waiting: VecDeque<Pending>,
-    running: Option<Running>,
-    /// Whether the task that answers one message after another is there.
-    answering: bool,
-}
-
-#[derive(Debug)]
-struct Pending {
-    job: Job,
-    sender: ConnectionId,
-}
-
-/// The answer under way.
-#[derive(Debug)]
-struct Running {
-    id: MessageId,
-    sender: ConnectionId,
-    draft: UserText,
-    chars: usize,
-    stop: CancellationToken,
-}
-
-/// Who gets a frame.
-#[derive(Clone, Copy)]
-enum To {
-    Everyone,
-    EveryoneBut(ConnectionId),
-    /// This connection, or everyone once it is gone: it may have resumed as another.
-    Sender(ConnectionId),
-}
-
 impl Session {
     fn new(sessions: Arc<Sessions>, record: SessionRecord) -> Self {
-        let SessionRecord { user, id, created_at, locale, seq, messages } = record;
-        let state = State {
-            seq,
-            messages,
-            locale,
-            connections: Vec::new(),
-            next_connection: 0,
-            admitting: 0,
-            waiting: VecDeque::new(),
-            running: None,
-            answering: false,
-        };
+        let state = State::new(&record);
+        let SessionRecord { user, id, created_at, .. } = record;
         Self { sessions, user, id, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -149,13 +100,9 @@ impl Session {
     /// Takes a message of connection `from`: everyone concerned is told what becomes of it.
     /// To be run as a task of its own: it goes on when the connection ends.
     pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
-        let per_user_max = self.sessions.per_user_max();
-        let busy = {
-            let mut state = self.state();
-            state.admitting += 1;
-            per_user_max <= state.waiting.len() + usize::from(state.running.is_some())
-        };
+        self.state().admitting += 1;
         let commit = self.commit.lock().await;
+        let busy = self.sessions.per_user_max() <= self.state().under_way();
         let admission = self.sessions.engine().admit(self.user, &message, busy).await;
         let mut state = self.state();
         state.admitting -= 1;
@@ -167,7 +114,7 @@ impl Session {
                 state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
                 self.enqueue(&mut state, from, message, entry.seq);
             }
-            Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries, busy),
+            Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries),
             Ok(Admission::Refused(refusal)) => state.refuse(To::Sender(from), message.id, refusal),
             Err(error) => state.store_failed(To::Sender(from), &message, &error),
         }
@@ -177,19 +124,12 @@ impl Session {
 
     /// A message that was stored before gets its answer again; if there is none and none is
     /// coming (the process ended, or no slot was free in time) it is answered now.
-    fn repeated(
-        self: &Arc<Self>,
-        state: &mut State,
-        from: ConnectionId,
-        message: Message,
-        entries: Vec<Entry>,
-        busy: bool,
-    ) {
+    fn repeated(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, entries: Vec<Entry>) {
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
         let under_way = state.is_under_way(&message.id);
-        if answer.is_none() && !under_way && busy {
+        if answer.is_none() && !under_way && self.sessions.per_user_max() <= state.under_way() {
             return state.refuse(To::Sender(from), message.id, Refusal::busy());
         }
         state.tell_accepted(from, &message, seq);
@@ -309,49 +249,6 @@ impl Audience for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.sessions.let_go(self.user);
-    }
-}
-
-impl State {
-    fn publish(&self, to: To, frame: ServerFrame) {
-        let wanted = |id: ConnectionId| match to {
-            To::Everyone => true,
-            To::EveryoneBut(other) => id != other,
-            To::Sender(sender) => id == sender || !self.connections.iter().any(|(id, _)| *id == sender),
-        };
-        let mut listeners = self.connections.iter().filter(|(id, _)| wanted(*id)).map(|(_, outbox)| outbox);
-        // The last one gets the frame itself: most sessions have one connection.
-        if let Some(mut listener) = listeners.next() {
-            for next in listeners {
-                std::mem::replace(&mut listener, next).push(frame.clone());
-            }
-            listener.push(frame);
-        }
-    }
-
-    fn tell_accepted(&self, sender: ConnectionId, message: &Message, seq: u64) {
-        let accepted = ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id };
-        self.publish(To::Sender(sender), accepted);
-    }
-
-    fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
-        let language = self.locale.language();
-        let error = ErrorFrame::new(refusal.code, language).with_retry_after(refusal.retry_after, language);
-        self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
-    }
-
-    fn store_failed(&self, to: To, message: &Message, error: &StoreError) {
-        tracing::error!(trace_id = %message.trace.trace_id, %error, "the store failed, the message has no answer");
-        self.refuse(to, message.id.clone(), Refusal::unavailable());
-    }
-
-    fn is_under_way(&self, id: &MessageId) -> bool {
-        self.running.as_ref().is_some_and(|running| running.id == *id)
-            || self.waiting.iter().any(|pending| pending.job.id == *id)
-    }
-
-    fn wake(&self) {
-        self.connections.iter().for_each(|(_, outbox)| outbox.wake());
     }
 }
 

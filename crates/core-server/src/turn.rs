@@ -249,7 +249,7 @@ impl Engine {
         };
         tracing::info!(
             trace_id = %job.trace.trace_id, message.label = %job.label,
-            turn.source = ?outcome.source, turn.finish = ?finish, turn.chars = outcome.chars,
+            turn.source = %outcome.source, turn.finish = %finish, turn.chars = outcome.chars,
             turn.queue_ms = outcome.timing.queue, turn.first_ms = outcome.timing.first, turn.total_ms = outcome.timing.total,
             "turn ended"
         );

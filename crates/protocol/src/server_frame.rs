@@ -1,5 +1,6 @@
 //! Frames the server sends (`proto-line/SPEC.md` §4, §5).
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
@@ -156,6 +157,12 @@ pub enum Finish {
     Error,
 }
 
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,6 +171,12 @@ pub enum Source {
     Llm,
     /// The built-in companion.
     Companion,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// How grave a sign of risk is.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::error::LlmError;
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
-use super::{CallContext, ChatMessage, LlmSettings};
+use super::{CallContext, CallTimes, ChatMessage, LlmSettings};
 
 /// A model behind one address, with its pool of connections.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Answer {
     events: Events,
     /// When the whole call has to be over.
     deadline: Instant,
-    settings: LlmSettings,
+    times: CallTimes,
     finish: Option<Finish>,
     usage: Option<Usage>,
 }
@@ -113,7 +113,7 @@ impl Model {
                 first: None,
                 events: Events::new(response.bytes_stream()),
                 deadline,
-                settings: self.settings.clone(),
+                times,
                 finish: None,
                 usage: None,
             };
@@ -163,7 +163,7 @@ impl Answer {
         if let Some(first) = self.first.take() {
             return Some(Ok(UserText::new(first)));
         }
-        let times = self.settings.times;
+        let times = self.times;
         let silent = Instant::now() + times.silence;
         let (until, waiting_for, limit) = if silent < self.deadline {
             (silent, "next piece", times.silence)

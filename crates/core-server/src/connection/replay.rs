@@ -1,0 +1,56 @@
+//! What a client missed, page by page, before it hears what happens now.
+
+use std::sync::Arc;
+
+use protocol::server_frame::Entry;
+use protocol::{CloseReason, ServerFrame};
+
+use super::{Attached, Connection};
+use crate::store::StoreError;
+
+/// Entries read from the store at once.
+const PAGE: usize = 50;
+
+/// A replay under way: entries after `after`, up to `last`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replay {
+    pub(super) after: u64,
+    pub(super) last: u64,
+}
+
+impl Connection {
+    /// Reads the next page of a replay.
+    pub(super) fn continue_replay(&mut self, replay: Replay) {
+        if self.task.is_some() {
+            return;
+        }
+        let Some(Attached { session, .. }) = &self.attached else {
+            self.replay = None;
+            return;
+        };
+        let session = Arc::clone(session);
+        self.later(async move {
+            let page = session.entries_after(replay.after, PAGE).await;
+            move |connection: &mut Self| connection.replay_page(replay, page)
+        });
+    }
+
+    fn replay_page(&mut self, replay: Replay, page: Result<Vec<Entry>, StoreError>) {
+        self.replay = None;
+        match page {
+            Err(error) => {
+                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
+                self.closing = Some(CloseReason::Internal);
+            }
+            Ok(entries) => {
+                let wanted = entries.into_iter().take_while(|entry| entry.seq <= replay.last);
+                let mut after = replay.after;
+                for entry in wanted {
+                    after = entry.seq;
+                    ServerFrame::Turn(entry).encode_line(&mut self.out);
+                }
+                self.replay = (replay.after < after && after < replay.last).then_some(Replay { after, ..replay });
+            }
+        }
+    }
+}
