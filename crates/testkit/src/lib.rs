@@ -1,0 +1,18 @@
+//! What tests and benchmarks of both services share: a stand-in for the model, the
+//! transcript runner, peers, a paused clock that works with real sockets, and
+//! processes with their logs and footprint.
+//!
+//! For tests and benchmarks only: no service may depend on it outside its
+//! dev-dependencies.
+
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod footprint;
+pub mod line_peer;
+pub mod llm;
+pub mod peer;
+pub mod process;
+pub mod transcript;
+pub mod watchdog;
+pub mod ws_peer;

@@ -1,0 +1,181 @@
+//! What the stand-in says to one call.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// One scripted answer.
+///
+/// From JSON it is an object of these fields, all optional, or only the pieces:
+/// `["ho","la"]`, `"hola"`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
+pub struct Answer {
+    /// The text, one content chunk each.
+    pub pieces: Vec<String>,
+    /// Milliseconds from the request to the first chunk (to the response, if that is an error).
+    pub first_ms: u64,
+    /// Milliseconds between one group of chunks and the next.
+    pub gap_ms: u64,
+    /// Chunks in a group, written at once; only seen when `gap_ms` is not 0.
+    pub burst: usize,
+    /// HTTP status; anything but 200 is answered with an error object.
+    pub status: u16,
+    /// Value of the `Retry-After` header.
+    pub retry_after: Option<RetryAfter>,
+    /// Where to go silent, with the connection open.
+    pub hang: Option<Hang>,
+    /// Break the connection after the pieces.
+    pub cut: bool,
+    /// After the pieces, send bytes that are no chunk, and end.
+    pub garbage: bool,
+    /// `finish_reason` of the last chunk.
+    pub finish: String,
+    /// Whether a request for usage is honoured.
+    pub usage: bool,
+}
+
+/// Value of a `Retry-After` header.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum RetryAfter {
+    /// A number of seconds.
+    Seconds(u64),
+    /// An HTTP date, or anything else to be sent as it is.
+    Text(String),
+}
+
+impl RetryAfter {
+    /// As the header holds it.
+    pub fn header(&self) -> String {
+        match self {
+            Self::Seconds(seconds) => seconds.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// Where an answer goes silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hang {
+    /// Before the response.
+    Headers,
+    /// After the pieces.
+    Stream,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            pieces: Vec::new(),
+            first_ms: 0,
+            gap_ms: 0,
+            burst: 1,
+            status: 200,
+            retry_after: None,
+            hang: None,
+            cut: false,
+            garbage: false,
+            finish: "stop".to_owned(),
+            usage: true,
+        }
+    }
+}
+
+impl Answer {
+    /// `pieces`, at once.
+    pub fn pieces<P: Into<String>>(pieces: impl IntoIterator<Item = P>) -> Self {
+        Self { pieces: pieces.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// One piece.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::pieces([text.into()])
+    }
+
+    /// `count` short pieces, for load.
+    pub fn chunks(count: usize) -> Self {
+        Self::pieces((0..count).map(|index| format!("palabra{index} ")))
+    }
+
+    /// An error with this HTTP status.
+    pub fn status(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    /// Silence, from `hang` on.
+    #[must_use]
+    pub fn hanging(self, hang: Hang) -> Self {
+        Self { hang: Some(hang), ..self }
+    }
+
+    /// The same with delays before the first chunk and between chunks.
+    #[must_use]
+    pub fn paced(self, first_ms: u64, gap_ms: u64) -> Self {
+        Self { first_ms, gap_ms, ..self }
+    }
+}
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let answer = match value {
+            Value::String(text) => Ok(Self::text(text)),
+            Value::Array(_) => serde_json::from_value::<Vec<String>>(value).map(Self::pieces),
+            // The derived function, which `remote` makes an inherent one.
+            other => Self::deserialize(other),
+        };
+        answer.map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let full = r#"{"pieces":["a"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"retry_after":4,
+            "hang":"stream","cut":true,"garbage":true,"finish":"length","usage":false}"#;
+        let cases = [
+            (r#""hola""#, Answer::text("hola")),
+            (r#"["ho","la"]"#, Answer::pieces(["ho", "la"])),
+            ("{}", Answer::default()),
+            (r#"{"hang":"headers"}"#, Answer::default().hanging(Hang::Headers)),
+            (r#"{"retry_after":null}"#, Answer::default()),
+            (
+                r#"{"retry_after":"Wed, 21 Oct 2026 07:28:00 GMT"}"#,
+                Answer {
+                    retry_after: Some(RetryAfter::Text("Wed, 21 Oct 2026 07:28:00 GMT".to_owned())),
+                    ..Answer::default()
+                },
+            ),
+            (
+                full,
+                Answer {
+                    pieces: vec!["a".to_owned()],
+                    first_ms: 1,
+                    gap_ms: 2,
+                    burst: 3,
+                    status: 429,
+                    retry_after: Some(RetryAfter::Seconds(4)),
+                    hang: Some(Hang::Stream),
+                    cut: true,
+                    garbage: true,
+                    finish: "length".to_owned(),
+                    usage: false,
+                },
+            ),
+        ];
+        for (json, want) in cases {
+            assert_eq!(serde_json::from_str::<Answer>(json).unwrap(), want, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_typing_error_is_not_ignored() {
+        for json in [r#"{"peices":["a"]}"#, r#"{"hang":"never"}"#, "[1]", "3"] {
+            assert!(serde_json::from_str::<Answer>(json).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The streamed body: groups of chunks with pauses between them, and a scripted end.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::llm::answer::{Answer, Hang};
+use crate::llm::ledger::Ticket;
+
+/// The script says that the connection breaks here.
+#[derive(Debug, thiserror::Error)]
+#[error("scripted cut")]
+pub(super) struct Cut;
+
+/// What follows the last group.
+#[derive(Debug)]
+enum End {
+    Whole,
+    Silence,
+    /// The pieces must be on their way before the connection breaks: hyper writes out
+    /// what it has when the body is pending.
+    FlushThenCut,
+    Cut,
+}
+
+/// A body that hyper polls; dropped early, its ticket says that the client went away.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    segments: VecDeque<Bytes>,
+    /// Set while there is something to wait for before the next group.
+    pause: Option<Pin<Box<Sleep>>>,
+    gap: Duration,
+    end: End,
+    ticket: Ticket,
+}
+
+impl AnswerBody {
+    /// Starts the clock of `answer`, whose bytes are `segments`.
+    pub(super) fn new(answer: &Answer, segments: Vec<Bytes>, ticket: Ticket) -> Self {
+        let first = Duration::from_millis(answer.first_ms);
+        let pause = (!first.is_zero()).then(|| Box::pin(sleep_until(Instant::now() + first)));
+        let end = match (answer.cut, answer.hang) {
+            (true, _) => End::FlushThenCut,
+            (false, Some(Hang::Stream)) => End::Silence,
+            (false, _) => End::Whole,
+        };
+        Self { segments: segments.into(), pause, gap: Duration::from_millis(answer.gap_ms), end, ticket }
+    }
+
+    /// The next pause counts from the end of the last one, so that a pace is kept.
+    fn start_pause(&mut self, last: Option<Pin<Box<Sleep>>>) {
+        if self.gap.is_zero() || self.segments.is_empty() {
+            return;
+        }
+        let from = last.as_ref().map_or_else(Instant::now, |sleep| sleep.deadline());
+        let mut sleep = last.unwrap_or_else(|| Box::pin(sleep_until(from)));
+        sleep.as_mut().reset(from + self.gap);
+        self.pause = Some(sleep);
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(pause) = self.pause.as_mut() {
+            ready!(pause.as_mut().poll(cx));
+        }
+        let last = self.pause.take();
+        if let Some(segment) = self.segments.pop_front() {
+            self.start_pause(last);
+            return Poll::Ready(Some(Ok(Frame::data(segment))));
+        }
+        match self.end {
+            End::Whole => {
+                self.ticket.finish();
+                Poll::Ready(None)
+            }
+            End::Silence => Poll::Pending,
+            End::FlushThenCut => {
+                self.end = End::Cut;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            End::Cut => {
+                self.ticket.finish();
+                Poll::Ready(Some(Err(Cut)))
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the stand-in remembers of the calls it got.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// One call.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which call it was, from 1.
+    pub number: u64,
+    /// When its body had arrived.
+    pub arrived: Instant,
+    /// When the answer had been written, or the client had gone.
+    pub ended: Option<Instant>,
+    /// How it went.
+    pub outcome: Outcome,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// How a call went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is being answered, or hangs as it was told to.
+    Running,
+    /// The whole answer was written, or the scripted fault was carried out.
+    Finished,
+    /// The client went away first.
+    Cancelled,
+}
+
+impl Request {
+    /// Value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The `x-request-id` header.
+    pub fn request_id(&self) -> Option<&str> {
+        self.header("x-request-id")
+    }
+
+    /// The `traceparent` header.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.header("traceparent")
+    }
+
+    /// The `authorization` header.
+    pub fn authorization(&self) -> Option<&str> {
+        self.header("authorization")
+    }
+
+    /// The body; null if it is not JSON.
+    pub fn body(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// Every call so far: counts of all of them, details of the newest.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    keep: usize,
+    pages: Mutex<Pages>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    total: u64,
+    in_flight: usize,
+    peak: usize,
+    kept: VecDeque<Request>,
+}
+
+impl Ledger {
+    /// Keeps the details of the newest `keep` calls.
+    pub(super) fn new(keep: usize) -> Arc<Self> {
+        Arc::new(Self { keep, pages: Mutex::default(), changed: watch::Sender::new(()) })
+    }
+
+    /// Notes a call; it runs until the ticket is finished or dropped.
+    pub(super) fn open(self: &Arc<Self>, headers: HeaderMap, body: Bytes) -> Ticket {
+        let number = {
+            let mut pages = self.pages();
+            pages.total += 1;
+            pages.in_flight += 1;
+            pages.peak = pages.peak.max(pages.in_flight);
+            let number = pages.total;
+            if self.keep <= pages.kept.len() {
+                pages.kept.pop_front();
+            }
+            if 0 < self.keep {
+                let (arrived, outcome) = (Instant::now(), Outcome::Running);
+                pages.kept.push_back(Request { number, arrived, ended: None, outcome, headers, body });
+            }
+            number
+        };
+        self.changed.send_replace(());
+        Ticket { ledger: Arc::clone(self), number, closed: false }
+    }
+
+    fn close(&self, number: u64, outcome: Outcome) {
+        {
+            let mut pages = self.pages();
+            pages.in_flight -= 1;
+            let at = pages.kept.partition_point(|request| request.number < number);
+            if let Some(request) = pages.kept.get_mut(at).filter(|request| request.number == number) {
+                request.outcome = outcome;
+                request.ended = Some(Instant::now());
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.pages().kept.iter().cloned().collect()
+    }
+
+    /// Calls so far, calls now, and the most at once.
+    pub(super) fn counts(&self) -> (u64, usize, usize) {
+        let pages = self.pages();
+        (pages.total, pages.in_flight, pages.peak)
+    }
+
+    /// Wakes when anything changes after the call.
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open call. Dropped before [`Ticket::finish`], the call counts as cancelled.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    ledger: Arc<Ledger>,
+    pub(super) number: u64,
+    closed: bool,
+}
+
+impl Ticket {
+    pub(super) fn finish(&mut self) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.ledger.close(self.number, Outcome::Finished);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.ledger.close(self.number, Outcome::Cancelled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn counts_all_and_keeps_the_newest() {
+        let ledger = Ledger::new(2);
+        let open = || ledger.open(HeaderMap::new(), Bytes::new());
+        let (mut first, mut second, third) = (open(), open(), open());
+        assert_eq!(ledger.counts(), (3, 3, 3));
+        first.finish();
+        second.finish();
+        drop((first, second, third));
+        assert_eq!(ledger.counts(), (3, 0, 3));
+        let outcomes: Vec<_> = ledger.requests().iter().map(|request| (request.number, request.outcome)).collect();
+        assert_eq!(outcomes, [(2, Outcome::Finished), (3, Outcome::Cancelled)]);
+    }
+}

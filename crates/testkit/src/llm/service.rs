@@ -1,0 +1,201 @@
+//! The HTTP side of the stand-in.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::llm::Fallback;
+use crate::llm::answer::{Answer, Hang};
+use crate::llm::body::AnswerBody;
+use crate::llm::ledger::{Ledger, Ticket};
+use crate::llm::wire::{self, Call};
+
+type StandinBody = Either<Full<Bytes>, AnswerBody>;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ledger: Arc<Ledger>,
+    queue: Mutex<VecDeque<Answer>>,
+    fallback: Fallback,
+    /// The rendered fallback, while calls do not differ in what shows in it.
+    rendered: Mutex<Option<(Call, Vec<Bytes>)>>,
+}
+
+/// The part of a request that shows in its answer.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    stream: bool,
+    #[serde(default)]
+    stream_options: StreamOptions,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+impl Shared {
+    pub(super) fn new(fallback: Fallback, keep: usize) -> Arc<Self> {
+        let (queue, rendered) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { ledger: Ledger::new(keep), queue, fallback, rendered })
+    }
+
+    pub(super) fn push(&self, answer: Answer) {
+        lock(&self.queue).push_back(answer);
+    }
+
+    /// Scripted answers that no call has taken yet.
+    pub(super) fn queued(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
+    async fn answer(&self, request: hyper::Request<Incoming>) -> Response<StandinBody> {
+        if !request.uri().path().ends_with("/chat/completions") {
+            return error(StatusCode::NOT_FOUND);
+        }
+        if request.method() != Method::POST {
+            return error(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else { return error(StatusCode::BAD_REQUEST) };
+        let body = body.to_bytes();
+        let Ok(asked) = serde_json::from_slice::<Asked>(&body) else { return error(StatusCode::BAD_REQUEST) };
+        if !asked.stream {
+            return error(StatusCode::BAD_REQUEST);
+        }
+        let ticket = self.ledger.open(head.headers, body.clone());
+        let call = Call {
+            number: ticket.number,
+            model: asked.model,
+            include_usage: asked.stream_options.include_usage,
+            prompt_bytes: body.len(),
+        };
+        self.respond(call, &body, ticket).await
+    }
+
+    async fn respond(&self, call: Call, body: &[u8], ticket: Ticket) -> Response<StandinBody> {
+        let scripted = lock(&self.queue).pop_front();
+        match (scripted, &self.fallback) {
+            (Some(answer), _) => carry_out(&answer, wire::render(&answer, &call), ticket).await,
+            (None, Fallback::Echo) => {
+                let answer = Answer::text(format!("eco: {}", last_user_message(body)));
+                carry_out(&answer, wire::render(&answer, &call), ticket).await
+            }
+            (None, Fallback::Answer(answer)) => carry_out(answer, self.rendered(answer, call), ticket).await,
+        }
+    }
+
+    /// The bytes of the fallback. Under load they are the same from call to call, so they
+    /// are kept; only the completion's number and the guessed tokens are those of an earlier call.
+    fn rendered(&self, answer: &Answer, call: Call) -> Vec<Bytes> {
+        let mut rendered = lock(&self.rendered);
+        match &*rendered {
+            Some((last, bytes)) if last.model == call.model && last.include_usage == call.include_usage => {
+                bytes.clone()
+            }
+            _ => {
+                let bytes = wire::render(answer, &call);
+                *rendered = Some((call, bytes.clone()));
+                bytes
+            }
+        }
+    }
+}
+
+/// Serves until `stop`.
+pub(super) async fn accept_loop(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    loop {
+        let stream = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                // Out of file descriptors or a client already gone: neither ends the stand-in.
+                Err(_) => continue,
+            },
+        };
+        tasks.spawn(serve(stream, Arc::clone(&shared), stop.clone()));
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
+    // Only costs time if it fails.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        // How it ended is in the ledger.
+        _ = connection => {}
+    }
+}
+
+/// Makes `answer` the response: `segments` are its bytes.
+async fn carry_out(answer: &Answer, segments: Vec<Bytes>, mut ticket: Ticket) -> Response<StandinBody> {
+    if answer.hang == Some(Hang::Headers) {
+        // Until the client goes away and this future, with the ticket, is dropped.
+        future::pending::<()>().await;
+    }
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = if status == StatusCode::OK {
+        let mut response = Response::new(Either::Right(AnswerBody::new(answer, segments, ticket)));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    } else {
+        tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
+        ticket.finish();
+        error(status)
+    };
+    let retry_after = answer.retry_after.as_ref().map(|after| HeaderValue::try_from(after.header()));
+    if let Some(Ok(value)) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, value);
+    }
+    response
+}
+
+fn error(status: StatusCode) -> Response<StandinBody> {
+    let mut response = Response::new(Either::Left(Full::new(wire::error_body(status.as_u16()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What the person said last; empty if the request holds no such message.
+fn last_user_message(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = messages.iter().rev().find(|message| message["role"] == "user");
+    last.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,92 @@
+//! The lines a process writes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// Lines kept; older ones go first.
+const MOST_LINES: usize = 200_000;
+
+/// Collects lines until every stream has ended.
+#[derive(Debug)]
+pub(super) struct Log {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    /// How many lines there have been.
+    count: watch::Receiver<usize>,
+    tasks: TaskTracker,
+}
+
+impl Log {
+    /// The lines of both streams, in the order they come.
+    pub(super) fn of<O, E>(stdout: Option<O>, stderr: Option<E>) -> Self
+    where
+        O: AsyncRead + Send + Unpin + 'static,
+        E: AsyncRead + Send + Unpin + 'static,
+    {
+        let lines = Arc::default();
+        let (written, count) = watch::channel(0);
+        let tasks = TaskTracker::new();
+        if let Some(stdout) = stdout {
+            tasks.spawn(collect(stdout, Arc::clone(&lines), written.clone()));
+        }
+        if let Some(stderr) = stderr {
+            tasks.spawn(collect(stderr, Arc::clone(&lines), written));
+        }
+        tasks.close();
+        Self { lines, count, tasks }
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        lock(&self.lines).iter().cloned().collect()
+    }
+
+    /// The first line that satisfies `condition`; `None` once no more can come.
+    pub(super) async fn find(&self, mut condition: impl FnMut(&str) -> bool) -> Option<String> {
+        let mut count = self.count.clone();
+        let mut seen = 0;
+        loop {
+            {
+                let lines = lock(&self.lines);
+                let total = *count.borrow_and_update();
+                let known = lines.len().saturating_sub(total - seen);
+                if let Some(line) = lines.iter().skip(known).find(|line| condition(line)) {
+                    return Some(line.clone());
+                }
+                seen = total;
+            }
+            count.changed().await.ok()?;
+        }
+    }
+
+    /// Waits until both streams have ended.
+    pub(super) async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+async fn collect<R>(stream: R, lines: Arc<Mutex<VecDeque<String>>>, written: watch::Sender<usize>)
+where
+    R: AsyncRead + Unpin,
+{
+    let mut stream = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    // A stream that cannot be read has ended as well.
+    while stream.read_until(b'\n', &mut bytes).await.is_ok_and(|read| 0 < read) {
+        let line = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into_owned();
+        bytes.clear();
+        // The count rises under the lock, so that it never disagrees with the lines.
+        let mut lines = lock(&lines);
+        if MOST_LINES <= lines.len() {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+        written.send_modify(|count| *count += 1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
