@@ -202,7 +202,8 @@ impl Connection {
         drop(self);
         if reason != CloseReason::SlowConsumer {
             // A peer that does not take its last bytes in time does without them.
-            let _ = timeout(LINGER, farewell(sink, reader.into_source(), rest, last)).await;
+            // Boxed: a connection does not carry the room for its end through its life.
+            let _ = timeout(LINGER, Box::pin(farewell(sink, reader.into_source(), rest, last))).await;
         }
         reason
     }

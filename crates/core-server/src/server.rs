@@ -140,41 +140,37 @@ impl Server {
         let begin = Instant::now();
         let mut first = BytesMut::new();
         let trusted = self.trusted.contains(address);
-        let arrival = hop::arrive(&mut stream, &mut first, self.context.times).await;
-        let (peer, reason) = match arrival {
+        // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
+        let arrival = Box::pin(hop::arrive(&mut stream, &mut first, self.context.times)).await;
+        let peer = match arrival {
             Arrival::Lost => return,
-            Arrival::Late => return refused(address, CloseReason::HandshakeTimeout),
-            Arrival::Header(_) | Arrival::BadHeader if !trusted => return refused(address, CloseReason::Unauthorized),
-            Arrival::BadHeader => return refused(address, CloseReason::HandshakeTimeout),
-            arrival => {
-                let peer = arrival.peer(address, begin);
-                let trace = peer.trace.trace_id;
-                tracing::info!(trace_id = %trace, client.address = %peer.address, "connection opened");
-                (peer.clone(), self.converse(stream, first, peer).await)
-            }
+            Arrival::Late | Arrival::BadHeader if trusted => return refused(address, CloseReason::HandshakeTimeout),
+            Arrival::Header(_) if !trusted => return refused(address, CloseReason::Unauthorized),
+            Arrival::Late | Arrival::BadHeader => return refused(address, CloseReason::Unauthorized),
+            arrival => arrival.peer(address, begin),
+        };
+        let (trace, address) = (peer.trace.trace_id, peer.address);
+        tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
+        let reason = match self.connections.admit(address) {
+            Some(_permit) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
+            None => Box::pin(turn_away(stream, peer)).await,
         };
         let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
-            trace_id = %peer.trace.trace_id, client.address = %peer.address,
-            close.reason = %reason, duration_ms, "connection closed"
+            trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
         );
     }
+}
 
-    async fn converse<S>(&self, mut stream: S, first: BytesMut, peer: connection::Peer) -> CloseReason
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Some(_permit) = self.connections.admit(peer.address) else {
-            let _ = timeout(REFUSAL_LIMIT, async {
-                stream.write_all(&connection::too_many_connections(&peer)).await?;
-                stream.shutdown().await
-            })
-            .await;
-            return CloseReason::TooManyConnections;
-        };
-        // Boxed: while nothing else is known of a connection, its task stays small.
-        Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await
-    }
+/// Tells a client that there is no room for it.
+async fn turn_away(mut stream: impl AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
+    let tell = async {
+        stream.write_all(&connection::too_many_connections(&peer)).await?;
+        stream.shutdown().await
+    };
+    // Who does not take the line in time does without it.
+    let _ = timeout(REFUSAL_LIMIT, tell).await;
+    CloseReason::TooManyConnections
 }
 
 fn refused(address: IpAddr, reason: CloseReason) {

@@ -1,0 +1,159 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use loadgen::{LoadError, Observed, Via, bridge, chat, idle};
+use protocol::Face;
+
+/// Makes load for PsicoIA and measures what it costs.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Args {
+    /// Print the result as one JSON object.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// People who write and wait for answers: throughput and latency.
+    Chat(ChatArgs),
+    /// People who are connected and say nothing: memory.
+    Idle(IdleArgs),
+    /// One line through the gateway, through HAProxy and through nothing.
+    Bridge(BridgeArgs),
+    /// The far end of `bridge`: sends every line back.
+    #[command(hide = true)]
+    Echo {
+        /// Port to listen on; 0 takes a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    crowd: Crowd,
+    /// Messages of each person.
+    #[arg(long, default_value_t = 10)]
+    messages: usize,
+    /// Turns per second of all people together, whatever the answers take. Without it each
+    /// writes when the last answer is there.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// How long each person waits between an answer and the next message.
+    #[arg(long, default_value_t = 0)]
+    think_ms: u64,
+    /// What people write.
+    #[arg(long, default_value = "hola, hoy fue un día largo")]
+    text: String,
+    /// How long an answer may take.
+    #[arg(long, default_value_t = 60)]
+    timeout_seconds: u64,
+    /// No message is sent after this long.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    crowd: Crowd,
+    /// How long after the last greeting the memory is read.
+    #[arg(long, default_value_t = 3_000)]
+    settle_ms: u64,
+}
+
+/// Who connects where.
+#[derive(Debug, clap::Args)]
+struct Crowd {
+    /// Where to connect: ws://host:port/ws or tcp://host:port.
+    #[arg(long)]
+    via: Via,
+    /// What to speak: frames or plain.
+    #[arg(long, default_value = "frames", value_parser = face)]
+    face: Face,
+    /// How many people.
+    #[arg(long, default_value_t = 100)]
+    people: usize,
+    /// A process to watch, as name=PID; may be repeated.
+    #[arg(long = "pid", value_name = "NAME=PID")]
+    observed: Vec<Observed>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BridgeArgs {
+    /// The gateway's binary; without it only the others are measured.
+    #[arg(long)]
+    gateway: Option<PathBuf>,
+    /// HAProxy's binary or name.
+    #[arg(long, default_value = "haproxy")]
+    haproxy: PathBuf,
+    /// Leave HAProxy out, and with it the ratios.
+    #[arg(long)]
+    no_haproxy: bool,
+    /// How often each is measured, in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Time of each phase of a round.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Connections in the throughput phase.
+    #[arg(long, default_value_t = 50)]
+    connections: usize,
+    /// Idle connections in the memory phase; 0 leaves it out.
+    #[arg(long, default_value_t = 3_000)]
+    idle: usize,
+    /// Length of the line.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125))]
+    line_bytes: u8,
+}
+
+impl ChatArgs {
+    pub(crate) fn options(self) -> chat::Options {
+        chat::Options {
+            via: self.crowd.via,
+            face: self.crowd.face,
+            people: self.crowd.people,
+            messages: self.messages,
+            text: self.text,
+            rate: self.rate.filter(|rate| 0.0 < *rate),
+            think: Duration::from_millis(self.think_ms),
+            timeout: Duration::from_secs(self.timeout_seconds),
+            limit: Duration::from_secs(self.seconds),
+            observed: self.crowd.observed,
+        }
+    }
+}
+
+impl IdleArgs {
+    pub(crate) fn options(self) -> idle::Options {
+        let Crowd { via, face, people, observed } = self.crowd;
+        idle::Options { via, face, people, settle: Duration::from_millis(self.settle_ms), observed }
+    }
+}
+
+impl BridgeArgs {
+    pub(crate) fn options(self) -> Result<bridge::Options, LoadError> {
+        Ok(bridge::Options {
+            loadgen: std::env::current_exe()?,
+            gateway: self.gateway,
+            haproxy: (!self.no_haproxy).then_some(self.haproxy),
+            rounds: self.rounds.max(1),
+            phase: Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::from_secs(2)),
+            connections: self.connections.max(1),
+            idle: self.idle,
+            settle: Duration::from_secs(1),
+            line_bytes: self.line_bytes.into(),
+        })
+    }
+}
+
+fn face(name: &str) -> Result<Face, String> {
+    Face::from_name(name.as_bytes()).ok_or_else(|| "frames or plain".to_owned())
+}

@@ -1,0 +1,135 @@
+//! The far end of a bridge at its lightest: sends every line back.
+//!
+//! Takes a gateway's hop header and removes the tags it announces; other connections get
+//! back what they send, byte for byte. Holds no buffer for a connection that is idle.
+
+use std::io;
+use std::mem;
+
+use protocol::codec::TAG_LEN;
+use protocol::hop::{self, HopParse};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+/// Read at once; several lines of the benchmark.
+const READ_BYTES: usize = 4_096;
+
+/// Echoes on every connection, for ever.
+pub async fn serve(listener: TcpListener) {
+    let tasks = TaskTracker::new();
+    loop {
+        // Out of file descriptors: the client will notice.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        tasks.spawn(async move {
+            // How a connection ends is the client's business.
+            let _ = echo(stream).await;
+        });
+    }
+}
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut state = State::Undecided;
+    let mut pending = Vec::new();
+    loop {
+        stream.readable().await?;
+        match read_and_turn(&stream, &mut state, &mut pending) {
+            Ok(Some(back)) => stream.write_all(&back).await?,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What is known of a connection.
+enum State {
+    /// Its first bytes have not decided it.
+    Undecided,
+    /// Echo everything.
+    Raw,
+    /// Echo lines without their tags.
+    Tagged,
+}
+
+/// Reads what is there into the stack and returns what goes back; `None` at the end.
+/// Bytes that cannot be used yet wait in `pending`.
+fn read_and_turn(stream: &TcpStream, state: &mut State, pending: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    let mut chunk = [0; READ_BYTES];
+    let read = stream.try_read(&mut chunk)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    let chunk = chunk.get(..read).unwrap_or_default();
+    let bytes = if pending.is_empty() {
+        chunk.to_vec()
+    } else {
+        pending.extend_from_slice(chunk);
+        mem::take(pending)
+    };
+    turn(bytes, state, pending).map(Some)
+}
+
+fn turn(mut bytes: Vec<u8>, state: &mut State, pending: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+    if matches!(state, State::Undecided) {
+        match hop::parse(&bytes) {
+            HopParse::Absent => *state = State::Raw,
+            HopParse::Header { header, len } => {
+                bytes.drain(..len);
+                *state = if header.face.is_some() { State::Tagged } else { State::Raw };
+            }
+            HopParse::Incomplete { .. } => {
+                *pending = bytes;
+                return Ok(Vec::new());
+            }
+            HopParse::Invalid => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    if matches!(state, State::Raw) {
+        return Ok(bytes);
+    }
+    let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
+    *pending = bytes.split_off(whole);
+    Ok(untagged(&bytes))
+}
+
+/// Complete lines without the tags before them.
+fn untagged(lines: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        out.extend_from_slice(line.get(TAG_LEN..).unwrap_or_default());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Face;
+    use protocol::codec::encode_tag;
+    use protocol::trace::Traceparent;
+
+    use super::*;
+
+    #[test]
+    fn raw_bytes_and_tagged_lines_in_any_pieces() {
+        let trace = Traceparent::random();
+        let address = "127.0.0.1:1".parse().unwrap();
+        let mut tagged = hop::encode(address, address, trace, Face::Plain);
+        for line in ["uno\n", "dos\n"] {
+            tagged.extend_from_slice(&encode_tag(trace));
+            tagged.extend_from_slice(line.as_bytes());
+        }
+        for (input, want) in [(tagged.as_slice(), b"uno\ndos\n".as_slice()), (b"uno\nd", b"uno\nd")] {
+            for cut in 0..=input.len() {
+                let (mut state, mut pending, mut back) = (State::Undecided, Vec::new(), Vec::new());
+                for piece in [&input[..cut], &input[cut..]] {
+                    let mut bytes = mem::take(&mut pending);
+                    bytes.extend_from_slice(piece);
+                    back.extend(turn(bytes, &mut state, &mut pending).unwrap());
+                }
+                assert_eq!(back, want, "cut at {cut}");
+            }
+        }
+    }
+}

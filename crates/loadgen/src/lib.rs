@@ -1,0 +1,21 @@
+//! Load for both services: people who chat, people who are idle, and the bare round
+//! trip of a line through a bridge, beside HAProxy and beside nothing at all.
+//!
+//! Everything runs on one thread, so that the load takes as little as it can of the
+//! machine it shares with what it measures.
+
+#![warn(missing_docs)]
+
+pub mod bridge;
+pub mod chat;
+pub mod echo;
+mod error;
+pub mod idle;
+mod observed;
+mod stats;
+mod via;
+
+pub use error::LoadError;
+pub use observed::{Cost, Observed};
+pub use stats::{Latency, Percentiles};
+pub use via::{Client, Via};

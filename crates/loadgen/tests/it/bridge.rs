@@ -1,0 +1,40 @@
+use std::time::Duration;
+
+use loadgen::bridge::{self, Options};
+
+#[tokio::test]
+async fn the_floor_is_measured() {
+    let options = Options {
+        loadgen: env!("CARGO_BIN_EXE_loadgen").into(),
+        gateway: None,
+        haproxy: None,
+        rounds: 2,
+        phase: Duration::from_millis(30),
+        connections: 3,
+        idle: 20,
+        settle: Duration::from_millis(1),
+        line_bytes: 64,
+    };
+    let report = bridge::run(&options).await.unwrap();
+    assert_eq!(report.rows.len(), 1);
+    let floor = &report.rows[0];
+    assert!(0.0 < floor.round_trip_p50_us.value.min, "{report}");
+    assert!(0.0 < floor.rate_per_second.value.min, "{report}");
+    assert!(floor.round_trip_p50_us.ratio.is_none() && floor.idle_bytes_each.is_some(), "{report}");
+}
+
+#[tokio::test]
+async fn a_binary_that_is_not_there_is_an_error() {
+    let options = Options {
+        loadgen: "/nonexistent/loadgen".into(),
+        gateway: None,
+        haproxy: None,
+        rounds: 1,
+        phase: Duration::ZERO,
+        connections: 1,
+        idle: 0,
+        settle: Duration::ZERO,
+        line_bytes: 64,
+    };
+    assert!(bridge::run(&options).await.is_err());
+}

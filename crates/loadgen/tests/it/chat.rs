@@ -1,0 +1,81 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use loadgen::chat::{self, Options};
+use loadgen::{Observed, Via, idle};
+use protocol::Face;
+use tokio::net::TcpListener;
+
+use crate::fake_core;
+
+fn options(address: SocketAddr) -> Options {
+    Options {
+        via: Via::Tcp { host: address.to_string() },
+        face: Face::Frames,
+        people: 5,
+        messages: 4,
+        text: "hola".to_owned(),
+        rate: None,
+        think: Duration::ZERO,
+        timeout: Duration::from_secs(20),
+        limit: Duration::from_secs(60),
+        observed: vec![Observed { name: "own".to_owned(), pid: std::process::id() }],
+    }
+}
+
+#[tokio::test]
+async fn closed_loop_counts_every_turn() {
+    let address = fake_core::start().await;
+    let report = chat::run(&options(address)).await.unwrap();
+    assert_eq!((report.turns, report.chunks), (20, 40));
+    assert!(report.errors.is_empty(), "{report}");
+    for latency in [report.accepted, report.first, report.done] {
+        assert_eq!(latency.unwrap().count, 20);
+    }
+    assert_eq!(report.costs.len(), 1);
+    assert!(0 < report.costs[0].resident_bytes);
+    assert!(report.to_string().contains("5 people, 20 turns"), "{report}");
+}
+
+#[tokio::test]
+async fn websockets_give_the_same_counts() {
+    let address = fake_core::start_websocket().await;
+    let via = format!("ws://{address}/ws").parse().unwrap();
+    let report = chat::run(&Options { via, ..options(address) }).await.unwrap();
+    assert_eq!((report.turns, report.chunks), (20, 40));
+}
+
+#[tokio::test]
+async fn open_loop_keeps_to_its_rate_and_its_limit() {
+    let address = fake_core::start().await;
+    let all = Options { rate: Some(1_000.0), ..options(address) };
+    assert_eq!(chat::run(&all).await.unwrap().turns, 20);
+    // Due at 0, 100, 200 ms: the rest lies beyond the limit.
+    let few = Options { rate: Some(10.0), limit: Duration::from_millis(250), ..options(address) };
+    assert_eq!(chat::run(&few).await.unwrap().turns, 3);
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_code() {
+    let address = fake_core::start().await;
+    let refused = Options { text: fake_core::REFUSED.to_owned(), ..options(address) };
+    let report = chat::run(&refused).await.unwrap();
+    assert_eq!((report.turns, report.errors["rate_limited"]), (0, 20));
+
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(chat::run(&options(closed)).await.is_err());
+}
+
+#[tokio::test]
+async fn idle_people_are_all_there() {
+    let address = fake_core::start().await;
+    let options = idle::Options {
+        via: Via::Tcp { host: address.to_string() },
+        face: Face::Frames,
+        people: 100,
+        settle: Duration::from_millis(1),
+        observed: vec![Observed { name: "own".to_owned(), pid: std::process::id() }],
+    };
+    let report = idle::run(&options).await.unwrap();
+    assert_eq!((report.people, report.costs.len()), (100, 1));
+}
