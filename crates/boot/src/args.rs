@@ -14,7 +14,7 @@ use crate::config_error::ConfigError;
 /// # Errors
 ///
 /// An unknown flag, or `--help` and `--version`, which clap prints as errors of their own kind.
-pub fn parse_args<A: Parser>() -> Result<A, clap::Error> {
+pub(crate) fn parse_args<A: Parser>() -> Result<A, clap::Error> {
     let command = without_empty_variables(A::command());
     let matches: ArgMatches = command.try_get_matches()?;
     A::from_arg_matches(&matches)

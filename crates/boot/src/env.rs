@@ -8,7 +8,7 @@ use crate::config_error::ConfigError;
 /// # Errors
 ///
 /// A `.env` that is there and cannot be read or parsed. That it is missing is no error.
-pub fn load_dotenv() -> Result<(), ConfigError> {
+pub(crate) fn load_dotenv() -> Result<(), ConfigError> {
     match dotenvy::from_filename(".env") {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),

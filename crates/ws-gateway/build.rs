@@ -1,0 +1,5 @@
+//! Builds the crate anew when a file of the web client comes or goes.
+
+fn main() {
+    println!("cargo:rerun-if-changed=../../web");
+}

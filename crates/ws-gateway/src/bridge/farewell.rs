@@ -1,0 +1,80 @@
+//! The end of a connection, so that the close frame arrives.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use tungstenite::Message;
+
+use super::client::Client;
+use super::pipe::Pipe;
+use crate::close::Ending;
+
+/// How long a peer may take to answer the close frame, and again to close its side.
+const PATIENCE: Duration = Duration::from_secs(2);
+const READ_BYTES: usize = 4 * 1_024;
+
+/// Sends the close frame, waits for the client's, then closes so that neither is lost: a socket closed
+/// with unread bytes would be reset, and the reset could overtake the frame.
+pub(crate) async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, ending: Ending) {
+    client.close(ending);
+    let answered = timeout(PATIENCE, async {
+        poll_fn(|cx| client.pipe.poll_flush(cx)).await?;
+        if !ending.breaks_framing() {
+            poll_fn(|cx| poll_close_frame(client, cx)).await;
+        }
+        Ok::<(), std::io::Error>(())
+    });
+    // A client that takes nothing or is gone cannot be waited for any longer.
+    if let Ok(Ok(())) = answered.await {
+        hang_up(&mut client.pipe).await;
+        let _gave_up = timeout(PATIENCE, poll_fn(|cx| poll_end(&mut client.pipe, cx))).await;
+    }
+}
+
+/// Writes what waits and ends our direction, within bounds.
+pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>) {
+    let _gave_up = timeout(PATIENCE, async {
+        poll_fn(|cx| pipe.poll_flush(cx)).await?;
+        poll_fn(|cx| pipe.poll_shutdown(cx)).await
+    })
+    .await;
+}
+
+/// Ready when the client's close frame or the end of its stream has come; messages before it are dropped.
+fn poll_close_frame<S>(client: &mut Client<S>, cx: &mut Context<'_>) -> Poll<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        let read = ready!(client.pipe.poll_read(cx, &mut bytes));
+        let mut input = bytes.filled();
+        if read.is_err() || input.is_empty() {
+            return Poll::Ready(());
+        }
+        loop {
+            match client.next_message(&mut input) {
+                Ok(Some(Message::Close(_))) | Err(_) => return Poll::Ready(()),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+            }
+        }
+    }
+}
+
+/// Ready when the peer has closed its direction.
+fn poll_end<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>, cx: &mut Context<'_>) -> Poll<()> {
+    loop {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        let read = ready!(pipe.poll_read(cx, &mut bytes));
+        if read.is_err() || bytes.filled().is_empty() {
+            return Poll::Ready(());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The core's output, cut into lines as it arrives.
+
+use memchr::memchr;
+use protocol::CloseReason;
+use protocol::hop::CLOSING_LINE_MARK;
+
+/// Longest closing line kept; no reason's name comes near.
+const MAX_CLOSING_BYTES: usize = 64;
+
+/// Finds the lines in a byte stream without holding any of them: a line that has not
+/// arrived whole is passed on in pieces. Only the closing line is kept, to be understood.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    at: At,
+    reason: Option<CloseReason>,
+}
+
+#[derive(Debug, Default)]
+enum At {
+    #[default]
+    Start,
+    /// Part of the line has been passed on.
+    Middle,
+    /// Inside the core's closing line.
+    Closing(Vec<u8>),
+}
+
+/// A line of the core, or a piece of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Whether a line begins with it.
+    pub(crate) first: bool,
+    /// Whether the line ends with it.
+    pub(crate) last: bool,
+}
+
+impl Lines {
+    /// Passes the lines in `input` to `sink`, their ends removed.
+    pub(crate) fn feed(&mut self, mut input: &[u8], mut sink: impl FnMut(Piece<'_>)) {
+        while !input.is_empty() {
+            let end = memchr(b'\n', input);
+            let (bytes, rest) = match end {
+                Some(end) => (&input[..end], &input[end + 1..]),
+                None => (input, &[][..]),
+            };
+            input = rest;
+            self.piece(bytes, end.is_some(), &mut sink);
+        }
+    }
+
+    fn piece(&mut self, bytes: &[u8], last: bool, sink: &mut impl FnMut(Piece<'_>)) {
+        if matches!(self.at, At::Start) && bytes.first() == Some(&CLOSING_LINE_MARK) {
+            self.at = At::Closing(Vec::new());
+        }
+        if let At::Closing(line) = &mut self.at {
+            line.extend(bytes.iter().take(MAX_CLOSING_BYTES - line.len()));
+            if last {
+                self.reason = self.reason.or(closing_reason(line));
+            }
+        } else {
+            let first = matches!(self.at, At::Start);
+            sink(Piece { bytes, first, last });
+            self.at = At::Middle;
+        }
+        if last {
+            self.at = At::Start;
+        }
+    }
+
+    /// What the core's closing line said, if there was one.
+    pub(crate) fn closing_reason(&self) -> Option<CloseReason> {
+        self.reason
+    }
+}
+
+fn closing_reason(line: &[u8]) -> Option<CloseReason> {
+    CloseReason::from_name(line.get(1..)?.trim_ascii_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes out of `input` in chunks that end at `cuts`: whole lines, then the reason.
+    fn check(input: &[u8], cuts: &[usize]) -> (Vec<String>, Option<CloseReason>) {
+        let (mut lines, mut whole, mut part) = (Lines::default(), Vec::new(), String::new());
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([input.len()]) {
+            lines.feed(&input[from..to], |piece| {
+                assert_eq!(piece.first, part.is_empty(), "a line begins once");
+                part.push_str(&format!("+{}", piece.bytes.escape_ascii()));
+                if piece.last {
+                    whole.push(std::mem::take(&mut part).replace('+', ""));
+                }
+            });
+            from = to;
+        }
+        (whole, lines.closing_reason())
+    }
+
+    #[test]
+    fn split_at_every_byte() {
+        let cases: &[(&[u8], &[&str], Option<CloseReason>)] = &[
+            (b"hola\n", &["hola"], None),
+            (b"a\n\nb\ncut", &["a", "", "b"], None),
+            (b"chau\n\x04bye\n", &["chau"], Some(CloseReason::Bye)),
+            (b"\x04idle\r\n", &[], Some(CloseReason::Idle)),
+            (b"\x04nonsense\nx\n", &["x"], None),
+            (b"\x04bye", &[], None),
+            (b"a\x04bye\n", &["a\\x04bye"], None),
+            (b"\x04draining\n\x04bye\n", &[], Some(CloseReason::Draining)),
+        ];
+        for (input, want, reason) in cases {
+            for cut in 0..=input.len() {
+                let (lines, got) = check(input, &[cut]);
+                assert_eq!((&lines[..], got), (&want.map_strings()[..], *reason), "{input:?} cut at {cut}");
+            }
+            let every: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(check(input, &every), (want.map_strings(), *reason), "{input:?} by byte");
+        }
+    }
+
+    trait MapStrings {
+        fn map_strings(&self) -> Vec<String>;
+    }
+
+    impl MapStrings for &[&str] {
+        fn map_strings(&self) -> Vec<String> {
+            self.iter().map(|&text| text.to_owned()).collect()
+        }
+    }
+
+    #[test]
+    fn an_endless_closing_line_is_not_kept() {
+        let mut lines = Lines::default();
+        lines.feed(&[CLOSING_LINE_MARK; 10_000], |_| unreachable!("not passed on"));
+        assert!(matches!(&lines.at, At::Closing(line) if line.len() == MAX_CLOSING_BYTES));
+    }
+}

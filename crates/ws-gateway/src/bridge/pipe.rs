@@ -1,0 +1,47 @@
+//! One socket of a bridge and what waits to be written to it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A socket with its outgoing bytes. Holds no memory while nothing waits: there is no
+/// read buffer, and the write buffer goes away as soon as it is empty.
+#[derive(Debug)]
+pub(crate) struct Pipe<S> {
+    socket: S,
+    /// Bytes to write, in order. Bounded by whoever appends: each side is read only while
+    /// the other's has room.
+    pub(crate) out: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
+    pub(crate) fn new(socket: S) -> Self {
+        Self { socket, out: BytesMut::new() }
+    }
+
+    /// Writes what waits; `Ready(Ok)` when nothing does any more.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.out.advance(written),
+            }
+        }
+        // Also frees the memory: an idle connection keeps none.
+        self.out = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what has come, at most what `buf` has room for. Nothing read is the end of the stream.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+
+    /// Ends our direction; the peer reads everything before it.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,323 @@
+//! The bridge between two ends in memory, where time and every byte are under control.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use proptest::prelude::*;
+use protocol::codec::TAG_LEN;
+use protocol::trace::Traceparent;
+use protocol::{CloseReason, Face};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, DuplexStream, duplex,
+};
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::{Instant, sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
+
+use super::{CORE_READ_BYTES, Client, Core, Patience, run};
+use crate::close::Ending;
+
+const HEADER: &[u8] = b"header\n";
+const PATIENCE: Patience = Patience { ping: Duration::from_secs(25), pong: Duration::from_secs(10) };
+/// For tests without a paused clock: nothing is ever late.
+const ENDLESS: Patience = Patience { ping: Duration::from_secs(3_600), pong: Duration::from_secs(3_600) };
+
+struct Bridge {
+    client: DuplexStream,
+    core: DuplexStream,
+    ending: JoinHandle<Ending>,
+}
+
+/// A bridge whose two sockets hold `buffer` bytes each way.
+fn bridge(face: Face, patience: Patience, buffer: usize) -> Bridge {
+    bridge_after(Bytes::new(), face, patience, buffer)
+}
+
+fn bridge_after(leftover: Bytes, face: Face, patience: Patience, buffer: usize) -> Bridge {
+    let (client, client_end) = duplex(buffer);
+    let (core, core_end) = duplex(buffer);
+    let ending = Handle::current().spawn(async move {
+        let mut client = Client::new(client_end, face);
+        let mut core = Core::new(core_end, HEADER, Traceparent::random());
+        run(&mut client, &mut core, leftover, patience, &CancellationToken::new()).await
+    });
+    Bridge { client, core, ending }
+}
+
+async fn websocket(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
+}
+
+/// A text frame as a client sends it, with a mask of zeros.
+fn frame(text: &str) -> Vec<u8> {
+    let len = u8::try_from(text.len()).ok().filter(|len| *len < 126).expect("short");
+    [&[0x81, 0x80 | len, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+/// Lets everything that can go on do so.
+async fn settle() {
+    for _ in 0..1_000 {
+        yield_now().await;
+    }
+}
+
+/// Writes `unit` again and again until the stream takes no more; how many bytes it took.
+async fn fill(stream: &mut DuplexStream, unit: &[u8]) -> usize {
+    let (mut taken, mut settled) = (0, false);
+    loop {
+        let rest = &unit[taken % unit.len()..];
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_write(cx, rest))).await {
+            Poll::Ready(written) => {
+                taken += written.unwrap();
+                settled = false;
+            }
+            Poll::Pending if settled => return taken,
+            Poll::Pending => {
+                settle().await;
+                settled = true;
+            }
+        }
+    }
+}
+
+/// Reads `count` tagged lines, their tags removed.
+async fn read_lines(core: DuplexStream, count: usize) -> Vec<String> {
+    let mut lines = BufReader::new(core).split(b'\n');
+    assert_eq!(lines.next_segment().await.unwrap().unwrap(), HEADER.trim_ascii_end());
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let mut line = lines.next_segment().await.unwrap().unwrap();
+        seen.push(String::from_utf8(line.split_off(TAG_LEN)).unwrap());
+    }
+    seen
+}
+
+#[tokio::test]
+async fn the_header_leaves_with_the_first_line_or_alone_at_once() {
+    let mut with_line = bridge_after(frame("hola").into(), Face::Plain, ENDLESS, 1_024);
+    let mut bytes = [0; 1_024];
+    let len = with_line.core.read(&mut bytes).await.unwrap();
+    assert_eq!(len, HEADER.len() + TAG_LEN + "hola\n".len(), "one write");
+    let mut alone = bridge(Face::Plain, ENDLESS, 1_024);
+    let len = alone.core.read(&mut bytes).await.unwrap();
+    assert_eq!(&bytes[..len], HEADER);
+}
+
+#[tokio::test]
+async fn messages_that_come_together_leave_together() {
+    let mut bridge = bridge(Face::Plain, ENDLESS, 1_024);
+    let mut bytes = [0; 1_024];
+    bridge.core.read_exact(&mut bytes[..HEADER.len()]).await.unwrap();
+    bridge.client.write_all(&[frame("a"), frame("b"), frame("c")].concat()).await.unwrap();
+    assert_eq!(bridge.core.read(&mut bytes).await.unwrap(), 3 * (TAG_LEN + 2));
+    bridge.core.write_all(b"a\nb\nc\n").await.unwrap();
+    let len = bridge.client.read(&mut bytes).await.unwrap();
+    assert_eq!(&bytes[..len], b"\x81\x01a\x81\x01b\x81\x01c");
+}
+
+#[tokio::test]
+async fn a_long_line_is_sent_in_bounded_fragments() {
+    let mut bridge = bridge(Face::Plain, ENDLESS, 1 << 20);
+    let line = "x".repeat(100_000);
+    bridge.core.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    let (mut fragments, mut whole, mut last) = (0, 0, false);
+    while !last {
+        let head = bridge.client.read_u16().await.unwrap();
+        let len = match head & 0x7f {
+            126 => usize::from(bridge.client.read_u16().await.unwrap()),
+            len => usize::from(len),
+        };
+        assert_eq!(head >> 8 & 0xf, u16::from(fragments == 0), "text first, then continuation");
+        assert!(len <= CORE_READ_BYTES);
+        bridge.client.read_exact(&mut vec![0; len]).await.unwrap();
+        (fragments, whole, last) = (fragments + 1, whole + len, head & 0x8000 != 0);
+    }
+    assert_eq!(whole, line.len());
+    assert!(100_000 / CORE_READ_BYTES < fragments);
+}
+
+#[tokio::test]
+async fn a_bad_frame_is_answered_only_after_the_line_that_is_being_sent() {
+    let mut bridge = bridge(Face::Frames, ENDLESS, 4_096);
+    bridge.core.write_all(b"first ").await.unwrap();
+    let mut bytes = [0; 8];
+    bridge.client.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"\x01\x06first ");
+    bridge.client.write_all(&[frame("\n"), frame("{}"), frame("\n")].concat()).await.unwrap();
+    settle().await;
+    bridge.core.write_all(b"line\nsecond\n").await.unwrap();
+    let mut client = websocket(bridge.client).await;
+    let mut bytes = [0; 6];
+    client.get_mut().read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"\x80\x04line");
+    for want in ["bad_frame", "bad_frame", "second"] {
+        let text = client.next().await.unwrap().unwrap().into_text().unwrap();
+        assert!(text.contains(want), "wanted {want}, got {text}");
+    }
+    assert_eq!(read_lines(bridge.core, 1).await, ["{}"]);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_core_and_loses_nothing() {
+    let mut bridge = bridge(Face::Plain, ENDLESS, 4_096);
+    let taken = fill(&mut bridge.core, b"a line of the core\n").await;
+    assert!(4_096 < taken && taken < 2 * 4_096 + 3 * CORE_READ_BYTES, "{taken} bytes piled up");
+    // Its own messages still pass.
+    bridge.client.write_all(&frame("hola")).await.unwrap();
+    let mut head = vec![0; HEADER.len() + TAG_LEN + 5];
+    bridge.core.read_exact(&mut head).await.unwrap();
+    assert!(head.ends_with(b" hola\n"));
+    let mut client = websocket(bridge.client).await;
+    for _ in 0..taken / b"a line of the core\n".len() {
+        assert_eq!(client.next().await.unwrap().unwrap(), Message::text("a line of the core"));
+    }
+}
+
+#[tokio::test]
+async fn a_core_that_does_not_read_stops_the_client_and_loses_nothing() {
+    let mut bridge = bridge(Face::Plain, ENDLESS, 4_096);
+    let frame = frame("a message of the client");
+    let taken = fill(&mut bridge.client, &frame).await;
+    assert!(4_096 < taken && taken < 8 * 4_096, "{taken} bytes piled up");
+    // The other direction still passes.
+    bridge.core.write_all(b"hola\n").await.unwrap();
+    let mut hello = [0; 6];
+    bridge.client.read_exact(&mut hello).await.unwrap();
+    let whole = taken / frame.len();
+    let lines = read_lines(bridge.core, whole).await;
+    assert!(lines.iter().all(|line| line == "a message of the client"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_stays() {
+    let bridge = bridge(Face::Plain, PATIENCE, 4_096);
+    let client = websocket(bridge.client).await;
+    let (mut sink, mut stream) = client.split();
+    let reader = Handle::current().spawn(async move {
+        let mut pings = 0;
+        while let Some(Ok(Message::Ping(_))) = stream.next().await {
+            pings += 1;
+        }
+        pings
+    });
+    sleep(Duration::from_secs(25 * 10 + 1)).await;
+    sink.send("still here".into()).await.unwrap();
+    assert_eq!(read_lines(bridge.core, 1).await, ["still here"]);
+    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost, "ends only because the test let go of the core");
+    assert_eq!(reader.await.unwrap(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_given_up() {
+    let (start, bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 4_096));
+    assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+    assert_eq!(start.elapsed().as_secs(), 35);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_client_sends_shows_that_it_lives() {
+    let mut bridge = bridge(Face::Plain, PATIENCE, 64 * 1_024);
+    for _ in 0..100 {
+        sleep(Duration::from_secs(9)).await;
+        bridge.client.write_all(&frame("no pong")).await.unwrap();
+    }
+    assert!(!bridge.ending.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_a_slow_consumer() {
+    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 256));
+    sleep(Duration::from_secs(3)).await;
+    bridge.core.write_all(&[b'x'; 500]).await.unwrap();
+    assert_eq!(bridge.ending.await.unwrap(), CloseReason::SlowConsumer.into());
+    assert_eq!(start.elapsed().as_secs(), 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_is_busy_for_long_does_not_cost_the_client_its_connection() {
+    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+    let (frame, mut sent) = (frame("a message of the client"), 0);
+    while tokio::time::timeout(Duration::from_secs(1), bridge.client.write_all(&frame)).await.is_ok() {
+        sent += 1;
+    }
+    // It may not even be heard to answer pings, because it is not read.
+    sleep(Duration::from_secs(600)).await;
+    assert!(!bridge.ending.is_finished());
+    assert_eq!(read_lines(bridge.core, sent).await.len(), sent);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// A buffer of one byte splits at every byte, a larger one wherever it is full.
+    #[test]
+    fn the_same_lines_come_out_however_they_are_cut(
+        up in proptest::collection::vec("[^\n]{0,30}", 0..20),
+        down in proptest::collection::vec("[^\n\u{4}]{0,30}", 0..20),
+        buffer in 1usize..100,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bridge = bridge(Face::Frames, ENDLESS, buffer);
+            let (mut sink, mut stream) = websocket(bridge.client).await.split();
+            let (core_read, mut core_write) = tokio::io::split(bridge.core);
+            let send_up = async {
+                for text in &up {
+                    sink.send(Message::text(text.as_str())).await.unwrap();
+                }
+            };
+            let send_down = async {
+                for line in &down {
+                    core_write.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+                }
+            };
+            let read_up = async {
+                let mut lines = BufReader::new(core_read).split(b'\n');
+                assert!(lines.next_segment().await.unwrap().is_some());
+                for text in &up {
+                    assert_eq!(&lines.next_segment().await.unwrap().unwrap()[TAG_LEN..], text.as_bytes());
+                }
+            };
+            let read_down = async {
+                for line in &down {
+                    assert_eq!(&stream.next().await.unwrap().unwrap(), &Message::text(line.as_str()));
+                }
+            };
+            tokio::join!(send_up, send_down, read_up, read_down);
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_safe(
+        up in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x81), Just(0x80), Just(0x00), Just(b'\n')], 0..300),
+        down in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x04), Just(b'\n')], 0..300),
+        buffer in 1usize..400,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bridge = bridge(Face::Frames, ENDLESS, buffer);
+            let (client, core) = (bridge.client, bridge.core);
+            let flood = |mut stream: DuplexStream, bytes: Vec<u8>| async move {
+                let (mut read, mut write) = tokio::io::split(&mut stream);
+                let send = async {
+                    // The bridge may have ended before all was sent.
+                    let _closed = write.write_all(&bytes).await;
+                    let _closed = write.shutdown().await;
+                };
+                let mut sink = tokio::io::sink();
+                let (_, read) = tokio::join!(send, tokio::io::copy(&mut read, &mut sink));
+                read.unwrap();
+            };
+            tokio::join!(flood(client, up), flood(core, down));
+            bridge.ending.await.expect("no panic");
+        });
+    }
+}

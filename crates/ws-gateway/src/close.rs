@@ -1,0 +1,134 @@
+//! Why a connection ended, and how the WebSocket side is told (`proto-line/SPEC.md` §6).
+
+use std::fmt;
+
+use protocol::CloseReason;
+use tungstenite::Error;
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+/// Why one WebSocket ended; each ends with exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A reason both services know, the core's own included.
+    Known(CloseReason),
+    /// A message longer than a line may be.
+    TooBig,
+    /// A binary message, which no face has.
+    BinaryRefused,
+    /// A text message that is not UTF-8.
+    InvalidUtf8,
+    /// The client broke the WebSocket protocol.
+    ProtocolError,
+    /// The core's connection ended without its closing line.
+    CoreLost,
+    /// No connection to the core could be made.
+    CoreUnreachable,
+}
+
+impl Ending {
+    /// Its name in the close frame and in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Known(reason) => reason.name(),
+            Self::TooBig => "too_big",
+            Self::BinaryRefused => "binary_refused",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::ProtocolError => "protocol_error",
+            Self::CoreLost => "core_lost",
+            Self::CoreUnreachable => "core_unreachable",
+        }
+    }
+
+    /// Its WebSocket close code.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Known(reason) => known_code(reason),
+            Self::ProtocolError => 1002,
+            Self::BinaryRefused => 1003,
+            Self::InvalidUtf8 => 1007,
+            Self::TooBig => 1009,
+            Self::CoreLost => 1012,
+            Self::CoreUnreachable => 1013,
+        }
+    }
+
+    /// Whether the client's bytes can no longer be understood as frames.
+    pub(crate) fn breaks_framing(self) -> bool {
+        matches!(self, Self::TooBig | Self::InvalidUtf8 | Self::ProtocolError)
+    }
+
+    pub(crate) fn frame(self) -> CloseFrame {
+        CloseFrame { code: CloseCode::from(self.code()), reason: self.name().into() }
+    }
+}
+
+fn known_code(reason: CloseReason) -> u16 {
+    match reason {
+        CloseReason::Bye | CloseReason::Erased | CloseReason::ClientGone => 1000,
+        CloseReason::Draining => 1001,
+        CloseReason::Unauthorized | CloseReason::VersionUnsupported => 1008,
+        CloseReason::Internal => 1011,
+        CloseReason::TooManyConnections => 1013,
+        CloseReason::SlowConsumer => 4008,
+        CloseReason::Idle => 4009,
+        CloseReason::HandshakeTimeout => 4010,
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl From<CloseReason> for Ending {
+    fn from(reason: CloseReason) -> Self {
+        Self::Known(reason)
+    }
+}
+
+/// What an error of the client's WebSocket means for its connection.
+impl From<Error> for Ending {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Capacity(_) => Self::TooBig,
+            Error::Utf8(_) => Self::InvalidUtf8,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_) => Self::Known(CloseReason::ClientGone),
+            Error::Protocol(_) => Self::ProtocolError,
+            // What is left belongs to clients, TLS and handshakes, which are not done here.
+            _ => Self::Known(CloseReason::Internal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_the_contract() {
+        let codes = CloseReason::ALL.map(|reason| Ending::from(reason).code());
+        assert_eq!(codes, [1000, 1000, 1001, 4009, 4008, 4010, 1008, 1008, 1013, 1000, 1011]);
+    }
+
+    #[test]
+    fn every_code_may_be_sent() {
+        let others = [
+            Ending::TooBig,
+            Ending::BinaryRefused,
+            Ending::InvalidUtf8,
+            Ending::ProtocolError,
+            Ending::CoreLost,
+            Ending::CoreUnreachable,
+        ];
+        for ending in CloseReason::ALL.map(Ending::from).into_iter().chain(others) {
+            assert!(ending.frame().code.is_allowed(), "{ending}");
+            assert!(ending.name().len() <= 123, "{ending} does not fit a close frame");
+        }
+    }
+}

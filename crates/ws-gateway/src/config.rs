@@ -1,0 +1,119 @@
+//! Settings: raw arguments first, then a checked [`Config`].
+
+mod args;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use boot::{ConfigError, TrustedProxies};
+
+pub use self::args::Args;
+use crate::bridge::Patience;
+use crate::http::OriginPolicy;
+use crate::upstream::CoreAddress;
+
+/// Files the process needs besides those of connections: runtimes, the listener, log output.
+const OWN_FILES: u64 = 64;
+/// Connections accepted beyond `max_connections`: page loads, health checks, and people told to come back later.
+pub(crate) const SPARE_CONNECTIONS: usize = 128;
+
+/// Checked settings. Everything the gateway does depends on nothing else.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address or host name to listen on.
+    pub host: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Where the core is.
+    pub core: CoreAddress,
+    /// Proxies whose word is believed about the person behind them.
+    pub trusted_proxies: TrustedProxies,
+    /// Whose pages may connect.
+    pub origins: OriginPolicy,
+    /// Most WebSocket connections at once.
+    pub max_connections: usize,
+    /// Most WebSocket connections at once from one address.
+    pub max_connections_per_address: usize,
+    /// Time for a request's head.
+    pub handshake_limit: Duration,
+    /// Time for connections to end when the gateway stops.
+    pub drain_limit: Duration,
+    /// Time to connect to the core.
+    pub connect_limit: Duration,
+    /// How long a silent client is waited for.
+    pub patience: Patience,
+    /// Threads that carry connections.
+    pub workers: usize,
+}
+
+impl Config {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// Names all that is wrong, by variable.
+    pub fn new(args: &Args) -> Result<Self, ConfigError> {
+        let mut problems = ConfigError::default();
+        let config = Self {
+            host: host(&mut problems, "WS_HOST", &args.ws_host),
+            port: problems.number("WS_PORT", &args.ws_port, 0..=u16::MAX),
+            core: CoreAddress {
+                host: host(&mut problems, "TCP_HOST", &args.tcp_host),
+                port: problems.number("TCP_PORT", &args.tcp_port, 1..=u16::MAX),
+            },
+            trusted_proxies: checked(&mut problems, "TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies)),
+            origins: checked(
+                &mut problems,
+                "ALLOWED_ORIGINS",
+                OriginPolicy::parse(args.allowed_origins.as_deref().unwrap_or_default()),
+            ),
+            max_connections: problems.number("MAX_CONNECTIONS", &args.max_connections, 1..=1_000_000),
+            max_connections_per_address: problems.number(
+                "MAX_CONNECTIONS_PER_ADDRESS",
+                &args.max_connections_per_address,
+                1..=1_000_000,
+            ),
+            handshake_limit: problems.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
+            drain_limit: problems.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
+            connect_limit: problems.seconds("CONNECT_TIMEOUT_SECONDS", &args.connect_timeout_seconds, 0.1..=60.0),
+            patience: Patience {
+                ping: problems.seconds("PING_SECONDS", &args.ping_seconds, 1.0..=3_600.0),
+                pong: problems.seconds("PONG_SECONDS", &args.pong_seconds, 1.0..=3_600.0),
+            },
+            workers: workers(&mut problems, args.workers.as_deref()),
+        };
+        args.telemetry.check(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Lowers `max_connections` to what a limit of `files` open files allows; true if that was needed.
+    pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
+        let spare = SPARE_CONNECTIONS as u64 + OWN_FILES;
+        let fits = usize::try_from(files.saturating_sub(spare) / 2).unwrap_or(usize::MAX).max(1);
+        let lower = fits < self.max_connections;
+        self.max_connections = self.max_connections.min(fits);
+        lower
+    }
+}
+
+/// The value, or a stand-in for a configuration that will not be used.
+fn checked<T: Default>(problems: &mut ConfigError, variable: &str, value: Result<T, String>) -> T {
+    problems.check(variable, value).unwrap_or_default()
+}
+
+fn host(problems: &mut ConfigError, variable: &str, text: &str) -> String {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let looks_like_one = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    if bare.is_empty() || !bare.bytes().all(looks_like_one) {
+        problems.add(variable, format_args!("{text:?} is neither an address nor a host name"));
+    }
+    bare.to_owned()
+}
+
+fn workers(problems: &mut ConfigError, text: Option<&str>) -> usize {
+    match text {
+        Some(text) => problems.number("WORKERS", text, 1..=1_024),
+        None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+    }
+}

@@ -1,0 +1,102 @@
+//! One client from its first byte to its close reason.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::{CloseReason, hop};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::{self, Client, Core};
+use crate::close::Ending;
+use crate::config::Config;
+use crate::http::{Granted, Site, Upgraded};
+use crate::seats::Seats;
+use crate::upstream;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: Arc<Config>,
+    pub(crate) site: Arc<Site>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Gateway {
+    pub(crate) fn new(config: Config, draining: CancellationToken) -> Self {
+        let config = Arc::new(config);
+        let seats = Arc::new(Seats::new(config.max_connections, config.max_connections_per_address));
+        let site = Arc::new(Site::new(Arc::clone(&config), draining.clone()));
+        Self { config, site, seats, draining }
+    }
+
+    /// Serves one accepted connection to its end.
+    pub(crate) async fn connection(self: Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        // Each phase has a box of its own: what it needs is gone when the next begins, and
+        // the task that stays for hours is no larger than the bridge.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        if let Some(upgraded) = Box::pin(Arc::clone(&self.site).serve(stream, peer)).await {
+            self.websocket(upgraded).await;
+        }
+    }
+
+    async fn websocket(&self, upgraded: Upgraded) {
+        let Upgraded { stream, leftover, granted } = upgraded;
+        let opened = Instant::now();
+        let destination = stream.local_addr();
+        log_open(&granted);
+        let mut client = Client::new(stream, granted.face);
+        let ending = match (self.seats.take(granted.person.ip()), destination) {
+            (None, _) => CloseReason::TooManyConnections.into(),
+            (_, Err(_)) => CloseReason::ClientGone.into(),
+            (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&granted, destination)).await {
+                Err(ending) => ending,
+                Ok(mut core) => {
+                    let patience = self.config.patience;
+                    let ending = bridge::run(&mut client, &mut core, leftover, patience, &self.draining).await;
+                    Box::pin(bridge::hang_up(&mut core.pipe)).await;
+                    ending
+                }
+            },
+        };
+        Box::pin(bridge::say_farewell(&mut client, ending)).await;
+        log_close(&granted, ending, opened);
+    }
+
+    /// A core, with the header that says for whom.
+    async fn dial(&self, granted: &Granted, destination: SocketAddr) -> Result<Core<TcpStream>, Ending> {
+        let unreachable = |error: &dyn std::error::Error| {
+            tracing::warn!(trace_id = %granted.trace.trace_id, error = %error, "core unreachable");
+            Ending::CoreUnreachable
+        };
+        let stream = upstream::connect(&self.config.core, self.config.connect_limit)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        upstream::tune(&stream).map_err(|error: io::Error| unreachable(&error))?;
+        let header = hop::encode(granted.person, destination, granted.trace, granted.face);
+        Ok(Core::new(stream, &header, granted.trace))
+    }
+}
+
+fn log_open(granted: &Granted) {
+    tracing::info!(
+        trace_id = %granted.trace.trace_id,
+        client.address = %granted.person.ip(),
+        client.face = %granted.face,
+        "connection opened"
+    );
+}
+
+fn log_close(granted: &Granted, ending: Ending, opened: Instant) {
+    let duration_ms = opened.elapsed().as_millis();
+    tracing::info!(
+        trace_id = %granted.trace.trace_id,
+        close.reason = ending.name(),
+        close.code = ending.code(),
+        duration_ms,
+        "connection closed"
+    );
+}

@@ -1,0 +1,21 @@
+//! `--check-health`: for containers without a shell.
+
+use std::io::{self, Read as _, Write as _};
+
+use crate::config::Config;
+
+/// Enough for the status line.
+const MAX_ANSWER_BYTES: u64 = 64;
+
+/// Asks the gateway that runs with `config` whether it lives.
+///
+/// # Errors
+///
+/// It does not answer within seconds, or not with 200.
+pub fn check_health(config: &Config) -> io::Result<()> {
+    let mut stream = boot::connect_to_own_server(&config.host, config.port)?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") { Ok(()) } else { Err(io::Error::other("the gateway did not answer 200")) }
+}

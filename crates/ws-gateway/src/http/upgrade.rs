@@ -1,0 +1,110 @@
+//! From an HTTP request to a WebSocket: who asks, from which page, in which face.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{Request, StatusCode};
+use protocol::Face;
+use protocol::trace::Traceparent;
+use tungstenite::Error;
+use tungstenite::error::ProtocolError;
+use tungstenite::handshake::server::create_response_with_body;
+
+use super::address::person_address;
+use super::response::{Answer, plain};
+use crate::config::Config;
+
+/// The subprotocol of programs.
+const FRAMES_PROTOCOL: &str = "psicoia.v1";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// What is known of a connection once its upgrade has been granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Granted {
+    /// Where the person is.
+    pub(crate) person: SocketAddr,
+    /// Who is at the other end.
+    pub(crate) face: Face,
+    /// The connection's trace.
+    pub(crate) trace: Traceparent,
+}
+
+/// Whether the request asks for a WebSocket.
+pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Grants the upgrade, or only says why not.
+pub(super) fn answer<B>(request: &Request<B>, peer: SocketAddr, config: &Config) -> (Option<Granted>, Answer) {
+    let headers = request.headers();
+    let believed = config.trusted_proxies.contains(peer.ip());
+    let person = person_address(peer, headers, &config.trusted_proxies);
+    if !may_connect(headers, believed, config) {
+        tracing::info!(client.address = %person.ip(), "refused an upgrade: origin not allowed");
+        return (None, plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n"));
+    }
+    let mut answer = match create_response_with_body(request, || Full::new(Bytes::new())) {
+        Ok(answer) => answer,
+        Err(error) => return (None, refusal(&error)),
+    };
+    let parent = headers.get(TRACEPARENT).filter(|_| believed);
+    let parent = parent.and_then(|value| Traceparent::parse(value.as_bytes()).ok());
+    let trace = parent.map_or_else(Traceparent::random, Traceparent::child);
+    let face = face(headers);
+    let id = HeaderValue::try_from(trace.trace_id.to_string()).expect("hex digits make a header");
+    answer.headers_mut().insert(X_TRACE_ID, id);
+    if face == Face::Frames {
+        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(FRAMES_PROTOCOL));
+    }
+    (Some(Granted { person, face, trace }), answer)
+}
+
+/// While the gateway drains, a client is sent to another one.
+pub(super) fn draining() -> Answer {
+    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// A request without an upgrade where there is nothing else.
+pub(super) fn required() -> Answer {
+    let mut answer = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n");
+    answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+}
+
+fn refusal(error: &Error) -> Answer {
+    match error {
+        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            let mut answer = required();
+            *answer.body_mut() = Full::new(Bytes::from_static(b"only version 13 of WebSocket is spoken here\n"));
+            answer
+        }
+        _ => plain(StatusCode::BAD_REQUEST, "this is not a WebSocket upgrade as RFC 6455 defines it\n"),
+    }
+}
+
+fn may_connect(headers: &HeaderMap, believed: bool, config: &Config) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (origin, more) = (origins.next(), origins.next());
+    let Some(origin) = origin else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| believed).and_then(|value| value.to_str().ok());
+    // A chain of proxies appends: the last entry is the nearest one's.
+    let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+    let hosts: Vec<&str> = host.into_iter().chain(forwarded).collect();
+    more.is_none() && config.origins.allows(origin, &hosts)
+}
+
+fn face(headers: &HeaderMap) -> Face {
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let frames = offers.flat_map(|offer| offer.split(',')).any(|offer| offer.trim() == FRAMES_PROTOCOL);
+    if frames { Face::Frames } else { Face::Plain }
+}

@@ -1,0 +1,26 @@
+//! Lets browsers talk to PsicoIA: turns one WebSocket into one TCP connection to the core and back.
+//!
+//! It keeps nothing that outlives a connection and never looks inside a line; it also serves
+//! the web client and health pages. It must know nothing of sessions, models or stores.
+//!
+//! Layers, each of which may use only what stands below it: [`config`] and server → connection →
+//! http → bridge → upstream → [`close`].
+
+mod bridge;
+pub mod close;
+pub mod config;
+mod connection;
+mod health_check;
+mod http;
+mod seats;
+mod server;
+mod upstream;
+mod workers;
+
+pub use self::bridge::Patience;
+pub use self::config::{Args, Config};
+pub use self::health_check::check_health;
+pub use self::http::{Origin, OriginPolicy};
+pub use self::server::{BindError, Drained, bind, serve};
+pub use self::upstream::CoreAddress;
+pub use self::workers::Workers;

@@ -1,0 +1,109 @@
+//! Accepting connections, and ending them when the gateway stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, SPARE_CONNECTIONS};
+use crate::connection::Gateway;
+use crate::workers::Workers;
+
+/// How long to wait when the system has no file left for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The gateway's port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {host}:{port} (WS_HOST, WS_PORT): {source}")]
+pub struct BindError {
+    host: String,
+    port: u16,
+    source: io::Error,
+}
+
+/// How a gateway ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had not ended within the drain time.
+    pub left: usize,
+}
+
+/// Takes the port of `config`.
+///
+/// # Errors
+///
+/// The port is in use, the address is not this machine's, or the name has none.
+pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
+    let bound = TcpListener::bind((config.host.as_str(), config.port)).await;
+    bound.map_err(|source| BindError { host: config.host.clone(), port: config.port, source })
+}
+
+/// Serves `listener` until `shutdown` fires and connections have ended, or the drain time is over.
+///
+/// While it drains, it still answers HTTP, so that `/readyz` can say so; upgrades are refused.
+pub async fn serve(listener: TcpListener, config: Config, workers: &Workers, shutdown: CancellationToken) -> Drained {
+    let gateway = Arc::new(Gateway::new(config, shutdown.clone()));
+    let tasks = TaskTracker::new();
+    let accept = accept_all(&listener, &gateway, workers, &tasks);
+    let drain = async {
+        shutdown.cancelled().await;
+        tracing::info!(connections = tasks.len(), "draining");
+        tasks.close();
+        timeout(gateway.config.drain_limit, tasks.wait()).await
+    };
+    let in_time = tokio::select! {
+        never = accept => match never {},
+        in_time = drain => in_time.is_ok(),
+    };
+    let left = if in_time { 0 } else { tasks.len() };
+    if 0 < left {
+        tracing::warn!(connections = left, "drain timed out");
+    }
+    Drained { left }
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    gateway: &Arc<Gateway>,
+    workers: &Workers,
+    tasks: &TaskTracker,
+) -> std::convert::Infallible {
+    let most = gateway.config.max_connections.saturating_add(SPARE_CONNECTIONS);
+    loop {
+        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            // Beyond the cap there is no room even to say so.
+            Ok(_) if most <= tasks.len() => {}
+            Ok((stream, peer)) => admit(stream, peer, gateway, workers, tasks),
+            Err(error) if is_one_clients(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    gateway: &Arc<Gateway>,
+    workers: &Workers,
+    tasks: &TaskTracker,
+) {
+    // It fails only when the client is gone again.
+    if stream.set_nodelay(true).is_ok() {
+        let connection = Arc::clone(gateway).connection(stream, peer);
+        tasks.spawn_on(connection, workers.next());
+    }
+}
+
+/// Errors of one connection that was gone before it was accepted.
+fn is_one_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

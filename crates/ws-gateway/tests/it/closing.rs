@@ -1,0 +1,110 @@
+//! How connections end, and what each side is told.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use protocol::CloseReason;
+use tokio::io::AsyncWriteExt as _;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::rig::{Rig, upgrade, within};
+
+#[tokio::test]
+async fn the_closing_line_decides() {
+    let rig = Rig::start().await;
+    for (reason, code) in
+        CloseReason::ALL.into_iter().zip([1000, 1000, 1001, 4009, 4008, 4010, 1008, 1008, 1013, 1000, 1011])
+    {
+        let (mut client, mut core) = rig.pair(None).await;
+        core.say(format!("adiós\n\u{4}{reason}\n")).await;
+        drop(core);
+        assert_eq!(client.text().await, "adiós", "what was said before is not lost");
+        assert_eq!(client.closed().await, (code, reason.name().to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_core_is_told() {
+    let rig = Rig::start().await;
+    for (last_words, heard) in [("", None), ("hola\n", Some("hola")), ("half a li", None), ("\u{4}by", None)] {
+        let (mut client, mut core) = rig.pair(None).await;
+        core.say(last_words).await;
+        drop(core);
+        if let Some(heard) = heard {
+            assert_eq!(client.text().await, heard);
+        }
+        assert_eq!(client.closed().await, (1012, "core_lost".to_owned()), "{last_words:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_closing_line_is_read_though_the_core_takes_no_more() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    core.say("\u{4}idle\n").await;
+    // Unread input when it closes: the gateway's next write is refused.
+    client.send("too late").await;
+    core.line().await;
+    drop(core);
+    for _ in 0..3 {
+        if client.websocket.send("and later".into()).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(client.closed().await, (4009, "idle".to_owned()));
+}
+
+#[tokio::test]
+async fn no_core() {
+    let (address, _shutdown) = Rig::start().await.lose_core();
+    let (mut client, _) = upgrade(address, "/ws", &[]).await.unwrap();
+    assert_eq!(client.closed().await, (1013, "core_unreachable".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_a_rule_is_told_which() {
+    let rig = Rig::start().await;
+    let raw = |bytes: &'static [u8], opcode| Message::Frame(Frame::message(bytes, opcode, true));
+    let too_big = "x".repeat(protocol::limits::MAX_LINE_BYTES + 1);
+    let cases: [(Message, u16, &str); 5] = [
+        (Message::Text(too_big.into()), 1009, "too_big"),
+        (Message::Binary("x".into()), 1003, "binary_refused"),
+        (raw(b"\xff\xfe", OpCode::Data(Data::Text)), 1007, "invalid_utf8"),
+        (raw(b"x", OpCode::Data(Data::Continue)), 1002, "protocol_error"),
+        (raw(b"x", OpCode::Data(Data::Reserved(3))), 1002, "protocol_error"),
+    ];
+    for (message, code, name) in cases {
+        let (mut client, mut core) = rig.pair(None).await;
+        client.send("antes").await;
+        client.send(message).await;
+        assert_eq!(client.closed().await, (code, name.to_owned()));
+        assert_eq!(core.line().await, "antes");
+        core.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_after_breaking_a_rule_still_reads_the_reason() {
+    let rig = Rig::start().await;
+    let (mut client, _core) = rig.pair(None).await;
+    let huge = Message::Frame(Frame::message(vec![b'x'; 1_000_000], OpCode::Data(Data::Text), true));
+    client.send(huge).await;
+    assert_eq!(client.closed().await, (1009, "too_big".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_cores_connection() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    client.send("chau").await;
+    within(client.websocket.close(None)).await.unwrap();
+    assert_eq!(core.line().await, "chau");
+    core.ended().await;
+    assert!(matches!(within(client.websocket.next()).await, Some(Ok(Message::Close(None))) | None));
+
+    let (mut client, mut core) = rig.pair(None).await;
+    client.send("se cortó").await;
+    within(client.websocket.get_mut().shutdown()).await.unwrap();
+    assert_eq!(core.line().await, "se cortó");
+    core.ended().await;
+}

@@ -1,0 +1,77 @@
+//! Starting and stopping.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ws_gateway::Drained;
+
+use crate::rig::{Rig, config, within};
+
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ws-gateway"));
+    program.env_clear().current_dir(env!("CARGO_TARGET_TMPDIR"));
+    program
+}
+
+#[tokio::test]
+async fn drain_closes_everything_and_ends() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    core.say("a line before\n").await;
+    assert_eq!(client.text().await, "a line before");
+    rig.shutdown.cancel();
+    assert_eq!(client.closed().await, (1001, "draining".to_owned()));
+    core.ended().await;
+    drop((client, core));
+    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 0 });
+}
+
+#[tokio::test]
+async fn drain_does_not_wait_for_ever() {
+    let rig = Rig::start_with(|config| config.drain_limit = Duration::from_millis(50)).await;
+    let (_client, _core) = rig.pair(None).await;
+    rig.shutdown.cancel();
+    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 1 });
+}
+
+#[tokio::test]
+async fn an_idle_gateway_stops_at_once() {
+    let rig = Rig::start().await;
+    rig.shutdown.cancel();
+    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 0 });
+}
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let taken = ws_gateway::bind(&config()).await.unwrap();
+    let mut config = config();
+    config.port = taken.local_addr().unwrap().port();
+    let error = ws_gateway::bind(&config).await.unwrap_err().to_string();
+    let want = format!("cannot listen on 127.0.0.1:{} (WS_HOST, WS_PORT): Address already in use", config.port);
+    assert!(error.starts_with(&want), "{error}");
+    let output = program().env("WS_PORT", config.port.to_string()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(&want));
+}
+
+#[test]
+fn a_signal_stops_the_program_and_health_can_be_asked() {
+    let mut gateway = program().args(["--ws-port", "0", "--workers", "2"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(gateway.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it should say where it listens");
+    }
+    let port = line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let health = || program().args(["--check-health", "--ws-port", &port]).output().unwrap().status.code();
+    assert_eq!(health(), Some(0), "{line}");
+    let stopped = Command::new("kill").arg(gateway.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(gateway.wait().unwrap().code(), Some(0));
+    line.clear();
+    log.read_to_string(&mut line).unwrap();
+    assert!(line.contains("draining") && line.contains("stopped"), "{line}");
+    assert_eq!(health(), Some(1));
+}

@@ -1,0 +1,11 @@
+//! The gateway from outside: a WebSocket client on one side, a scripted core on the other.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
+
+mod admission;
+mod closing;
+mod lifecycle;
+mod messages;
+mod pages;
+mod rig;
+mod settings;

@@ -1,0 +1,182 @@
+//! Messages become lines and lines become messages.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use protocol::Face;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::rig::Rig;
+
+const FRAMES: Option<&str> = Some("psicoia.v1");
+
+#[tokio::test]
+async fn the_face_is_announced_before_any_line() {
+    let rig = Rig::start().await;
+    let offers: &[(Option<&'static str>, Option<&str>, Face)] = &[
+        (None, None, Face::Plain),
+        (Some("psicoia.v1"), Some("psicoia.v1"), Face::Frames),
+        (Some("chat, psicoia.v1"), Some("psicoia.v1"), Face::Frames),
+    ];
+    for path in ["/ws", "/"] {
+        for &(offer, selected, face) in offers {
+            let headers: Vec<_> = offer.into_iter().map(|offer| ("sec-websocket-protocol", offer)).collect();
+            let (_client, response) = rig.request(path, &headers).await.unwrap();
+            let got = response.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap());
+            assert_eq!(got, selected, "{offer:?}");
+            let header = rig.core().await.header;
+            assert_eq!((header.face, header.closing_line), (Some(face), true));
+            assert_eq!(header.source.unwrap().ip().to_string(), "127.0.0.1");
+            let trace = header.trace.unwrap();
+            assert_eq!(response.headers()["x-trace-id"].to_str().unwrap(), trace.trace_id.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_subprotocol_is_not_selected() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let rig = Rig::start().await;
+    let mut stream = rig.tcp().await;
+    let request = "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(rig.core().await.header.face, Some(Face::Plain));
+    let mut head = vec![0; 1_024];
+    let len = stream.read(&mut head).await.unwrap();
+    let head = String::from_utf8_lossy(&head[..len]).to_lowercase();
+    assert!(head.starts_with("http/1.1 101 ") && !head.contains("sec-websocket-protocol"), "{head}");
+}
+
+#[tokio::test]
+async fn each_line_has_a_tag_of_its_own_in_the_connections_trace() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(FRAMES).await;
+    let mut spans = HashSet::new();
+    for text in ["a", "", "  ", "ñandú 🌵", "{\"type\":\"ping\"}"] {
+        client.send(text).await;
+        let (trace, line) = core.tagged().await;
+        assert_eq!(line, text);
+        assert_eq!(trace.trace_id, core.header.trace.unwrap().trace_id);
+        assert!(spans.insert(trace.span_id), "a span twice");
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_one_line_in_the_plain_face() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    for (message, line) in [("dos\nlíneas", "dos líneas"), ("a\r\nb\n\nc\n", "a b  c "), ("x\r", "x\r")] {
+        client.send(message).await;
+        assert_eq!(core.line().await, line);
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_a_line_feed_is_a_bad_frame() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(FRAMES).await;
+    client.send("{\n}").await;
+    client.send("{}").await;
+    let error = client.text().await;
+    assert!(error.starts_with(r#"{"type":"error","code":"bad_frame","message":""#), "{error}");
+    assert!(!error.contains('\n'));
+    assert_eq!(core.line().await, "{}", "only the good one is forwarded");
+}
+
+#[tokio::test]
+async fn fragments_of_a_message_are_joined() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    let text = "cortada en el medio de la ñ".as_bytes();
+    let cut = text.len() - 1;
+    client.send(Message::Frame(Frame::message(text[..cut].to_vec(), OpCode::Data(Data::Text), false))).await;
+    client.send(Message::Ping("between".into())).await;
+    client.send(Message::Frame(Frame::message(text[cut..].to_vec(), OpCode::Data(Data::Continue), true))).await;
+    assert_eq!(core.line().await.as_bytes(), text);
+}
+
+#[tokio::test]
+async fn the_longest_lines_arrive_whole() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(FRAMES).await;
+    let longest = "é".repeat(protocol::limits::MAX_LINE_BYTES / 2);
+    client.send(longest.as_str()).await;
+    assert_eq!(core.line().await, longest);
+    let longest = "é".repeat(protocol::limits::MAX_SERVER_LINE_BYTES / 2);
+    core.say(format!("{longest}\nnext\n")).await;
+    assert_eq!(client.text().await, longest);
+    assert_eq!(client.text().await, "next");
+}
+
+#[tokio::test]
+async fn output_split_at_every_byte() {
+    let rig = Rig::start().await;
+    let output = "uno\nñandú 🌵\n\n{\"type\":\"pong\"}\n".as_bytes();
+    let (mut client, mut core) = rig.pair(None).await;
+    for cut in 1..output.len() {
+        core.say(&output[..cut]).await;
+        tokio::task::yield_now().await;
+        core.say(&output[cut..]).await;
+        for line in ["uno", "ñandú 🌵", "", "{\"type\":\"pong\"}"] {
+            assert_eq!(client.text().await, line, "cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_messages_both_ways_at_once() {
+    const MESSAGES: usize = 20_000;
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(FRAMES).await;
+    let echo = tokio::runtime::Handle::current().spawn(async move {
+        for index in 0..MESSAGES {
+            let line = core.line().await;
+            assert_eq!(line, format!("message {index}"));
+            core.say(format!("{line} came back\n")).await;
+        }
+    });
+    for chunk in 0..MESSAGES / 100 {
+        for index in chunk * 100..(chunk + 1) * 100 {
+            client.send(format!("message {index}")).await;
+        }
+        for index in chunk * 100..(chunk + 1) * 100 {
+            assert_eq!(client.text().await, format!("message {index} came back"));
+        }
+    }
+    echo.await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_lines_in_any_chunks_come_out_the_same(
+        lines in proptest::collection::vec("[^\n\u{4}]{0,40}", 1..20),
+        cuts in proptest::collection::vec(0usize..800, 0..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rig = Rig::start().await;
+            let (mut client, mut core) = rig.pair(FRAMES).await;
+            let output: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (output.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut from = 0;
+            for to in cuts.into_iter().chain([output.len()]) {
+                core.say(&output[from..to]).await;
+                tokio::task::yield_now().await;
+                from = to;
+            }
+            for line in &lines {
+                assert_eq!(&client.text().await, line);
+                client.send(line.as_str()).await;
+            }
+            for line in &lines {
+                assert_eq!(&core.line().await, line);
+            }
+        });
+    }
+}
