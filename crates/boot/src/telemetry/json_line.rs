@@ -4,7 +4,7 @@ use std::fmt;
 
 use protocol::Timestamp;
 use protocol::trace::TraceId;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -57,7 +57,7 @@ where
 struct Fields {
     trace_id: Option<String>,
     message: String,
-    rest: Map<String, Value>,
+    rest: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
@@ -66,9 +66,7 @@ impl Fields {
         match field.name() {
             "message" => self.message = text(value),
             "trace_id" => self.trace_id = Some(text(value)),
-            name => {
-                self.rest.insert(name.to_owned(), value);
-            }
+            name => self.rest.push((name, value)),
         }
     }
 }
@@ -134,7 +132,7 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(rows.len(), 2);
-        let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","size_bytes":7,"user":"Usuario-1"}"#;
+        let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","user":"Usuario-1","size_bytes":7}"#;
         assert!(rows[0].starts_with(r#"{"timestamp":"20"#) && rows[0].ends_with(tail), "{}", rows[0]);
         let second: Value = serde_json::from_str(rows[1]).unwrap();
         assert_eq!(second["trace_id"].as_str().map(str::len), Some(32));

@@ -64,7 +64,7 @@ fn a_signal_stops_the_program_and_health_can_be_asked() {
         line.clear();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "it should say where it listens");
     }
-    let port = line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let port = line.split(r#""listen":"127.0.0.1:"#).nth(1).unwrap().split('"').next().unwrap().to_owned();
     let health = || program().args(["--check-health", "--ws-port", &port]).output().unwrap().status.code();
     assert_eq!(health(), Some(0), "{line}");
     let stopped = Command::new("kill").arg(gateway.id().to_string()).status().unwrap();
