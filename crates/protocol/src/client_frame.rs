@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error_code::ErrorCode;
 use crate::ids::MessageId;
+use crate::json;
 use crate::limits;
 use crate::locale::Locale;
 use crate::text::UserText;
@@ -84,8 +85,13 @@ pub struct Rejection {
 struct Probe<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
-    #[serde(default)]
-    id: Value,
+}
+
+impl<'a> Probe<'a> {
+    /// `None` for what is no JSON object with a `type`. `serde` would take an array for one.
+    fn new(line: &'a str) -> Option<Self> {
+        if json::begins_as_object(line) { serde_json::from_str(line).ok() } else { None }
+    }
 }
 
 #[derive(Deserialize)]
@@ -104,12 +110,17 @@ struct MessageFields {
     text: UserText,
 }
 
+/// What is wrong with a message's other fields matters less than a text that is too long.
+#[derive(Deserialize)]
+struct WithText {
+    text: UserText,
+}
+
 #[derive(Deserialize)]
 struct RequestFields {
     id: MessageId,
     method: String,
-    #[serde(default)]
-    params: serde_json::Map<String, Value>,
+    params: Option<serde_json::Map<String, Value>>,
     timeout_ms: Option<u64>,
 }
 
@@ -121,28 +132,26 @@ impl ClientFrame {
     /// `unknown_type` for an object of another type, `text_too_long` for a message over
     /// the limit, `bad_frame` for everything else that is not a frame.
     pub fn parse(line: &str) -> Result<Self, Rejection> {
-        let probe: Probe<'_> =
-            serde_json::from_str(line).map_err(|_| Rejection { code: ErrorCode::BadFrame, id: None })?;
+        let (Some(probe), Some(levels)) = (Probe::new(line), json::levels(line)) else {
+            return Err(Rejection { code: ErrorCode::BadFrame, id: None });
+        };
         let frame = match &*probe.kind {
             "hello" => read(line).and_then(hello),
-            "message" => read(line).and_then(message),
+            "message" => read(line).and_then(message).map_err(|code| too_long(line).unwrap_or(code)),
             "stop" => read(line).map(|WithId { id }| Self::Stop { id }),
             "request" => read(line).and_then(request),
             "ping" => read(line).map(|WithOptionalId { id }| Self::Ping { id }),
             "bye" => Ok(Self::Bye),
             _ => Err(ErrorCode::UnknownType),
         };
-        frame.map_err(|code| Rejection { code, id: probe.id.as_str().and_then(|id| id.parse().ok()) })
+        let frame = if levels < limits::TOO_MANY_LEVELS { frame } else { frame.and(Err(ErrorCode::BadFrame)) };
+        frame.map_err(|code| Rejection { code, id: read(line).map(|WithId { id }| id).ok() })
     }
 
     /// What `line` is meant as: a JSON object with the `type` of a client frame, well formed
     /// or not, is never taken for chat.
     pub fn meant(line: &str) -> Option<Meant> {
-        // Cheap first: people rarely open with a brace.
-        if !line.trim_start().starts_with('{') {
-            return None;
-        }
-        match &*serde_json::from_str::<Probe<'_>>(line).ok()?.kind {
+        match &*Probe::new(line)?.kind {
             "hello" => Some(Meant::Hello),
             "message" | "stop" | "request" | "ping" | "bye" => Some(Meant::Other),
             _ => None,
@@ -173,7 +182,9 @@ fn read<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ErrorCode> {
 fn hello(hello: Hello) -> Result<ClientFrame, ErrorCode> {
     let fits = |field: &Option<UserText>, max: usize| field.as_ref().is_none_or(|text| text.chars() <= max);
     let (client, resume, auth) = limits::MAX_HELLO_FIELD_CHARS;
-    if fits(&hello.client, client) && fits(&hello.resume, resume) && fits(&hello.auth, auth) {
+    let named = hello.resume.as_ref().is_none_or(|token| !token.is_empty());
+    let counted = hello.since.is_none_or(|since| since <= limits::MAX_INTEGER);
+    if named && counted && fits(&hello.client, client) && fits(&hello.resume, resume) && fits(&hello.auth, auth) {
         Ok(ClientFrame::Hello(hello))
     } else {
         Err(ErrorCode::BadFrame)
@@ -181,13 +192,17 @@ fn hello(hello: Hello) -> Result<ClientFrame, ErrorCode> {
 }
 
 fn message(MessageFields { id, text }: MessageFields) -> Result<ClientFrame, ErrorCode> {
-    if limits::MAX_TEXT_CHARS < text.chars() {
-        Err(ErrorCode::TextTooLong)
-    } else if text.expose().trim().is_empty() {
+    if limits::MAX_TEXT_CHARS < text.chars() || text.expose().trim().is_empty() || text.expose().contains('\0') {
         Err(ErrorCode::BadFrame)
     } else {
         Ok(ClientFrame::Message { id, text })
     }
+}
+
+/// The error of a text over the limit, which comes before any other about the fields.
+fn too_long(line: &str) -> Option<ErrorCode> {
+    let WithText { text } = read(line).ok()?;
+    (limits::MAX_TEXT_CHARS < text.chars()).then_some(ErrorCode::TextTooLong)
 }
 
 fn request(fields: RequestFields) -> Result<ClientFrame, ErrorCode> {
@@ -195,8 +210,82 @@ fn request(fields: RequestFields) -> Result<ClientFrame, ErrorCode> {
     let (shortest, default, longest) = limits::REQUEST_TIMEOUT_MS;
     let timeout_ms = timeout_ms.unwrap_or(default);
     if (shortest..=longest).contains(&timeout_ms) && (1..=limits::MAX_METHOD_CHARS).contains(&method.chars().count()) {
-        Ok(ClientFrame::Request(Request { id, method, params, timeout: Duration::from_millis(timeout_ms) }))
+        let (params, timeout) = (params.unwrap_or_default(), Duration::from_millis(timeout_ms));
+        Ok(ClientFrame::Request(Request { id, method, params, timeout }))
     } else {
         Err(ErrorCode::BadFrame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(line: &str) -> Option<ErrorCode> {
+        ClientFrame::parse(line).err().map(|rejection| rejection.code)
+    }
+
+    #[test]
+    fn beyond_the_vectors() {
+        use ErrorCode::{BadFrame, TextTooLong, UnknownType};
+        let long = "a".repeat(limits::MAX_TEXT_CHARS + 1);
+        let nested = |levels: usize| format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let cases = [
+            // An array is no object, even with the values of one in their order.
+            (r#"["bye"]"#.to_owned(), Some(BadFrame)),
+            (r#"["ping","p1"]"#.to_owned(), Some(BadFrame)),
+            (r#"["message","a","hola"]"#.to_owned(), Some(BadFrame)),
+            // What is no field of the type is not looked at.
+            (r#"{"type":"bye","id":"a","id":7}"#.to_owned(), None),
+            (r#"{"type":"saludo","id":"a","id":"b"}"#.to_owned(), Some(UnknownType)),
+            (r#"{"type":"ping","x":1e999}"#.to_owned(), None),
+            // But it is JSON, and nests little.
+            (r#"{"type":"ping","x":"\ud83d"}"#.to_owned(), Some(BadFrame)),
+            (nested(126), None),
+            (nested(127), Some(BadFrame)),
+            (nested(127).replace("ping", "saludo"), Some(UnknownType)),
+            // A text that is too long comes before what else is wrong.
+            (format!(r#"{{"type":"message","text":"{long}"}}"#), Some(TextTooLong)),
+            (format!(r#"{{"type":"message","id":7,"text":"{long}"}}"#), Some(TextTooLong)),
+            (format!(r#"{{"type":"message","id":"a","text":"{long}\u0000"}}"#), Some(TextTooLong)),
+            (format!(r#"{{"type":"ping","text":"{long}"}}"#), None),
+            (r#"{"type":"hello","v":1,"since":9007199254740991}"#.to_owned(), None),
+            (r#"{"type":"hello","v":1,"since":9007199254740992}"#.to_owned(), Some(BadFrame)),
+            // White space is Unicode's: NEL is, a byte order mark is not.
+            (r#"{"type":"message","id":"a","text":"\u0085"}"#.to_owned(), Some(BadFrame)),
+            (r#"{"type":"message","id":"a","text":"\ufeff"}"#.to_owned(), None),
+        ];
+        for (line, want) in cases {
+            assert_eq!(code(&line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_names_the_id_that_can_be_read() {
+        for (line, want) in [
+            (r#"{"type":"message","id":"a"}"#, Some("a")),
+            (r#"{"type":"request","id":"r1","method":7}"#, Some("r1")),
+            (r#"{"type":"message","id":"a b","text":"hola"}"#, None),
+            (r#"{"type":"message","id":"a","id":"b","text":"hola"}"#, None),
+            (r#"{"id":"a"}"#, None),
+        ] {
+            let id = ClientFrame::parse(line).unwrap_err().id;
+            assert_eq!(id.as_ref().map(MessageId::as_str), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_meant_whatever_its_other_fields_hold() {
+        for (line, want) in [
+            (r#" {"type":"hello"}"#, Some(Meant::Hello)),
+            (r#"{"type":"stop","id":[[7]]}"#, Some(Meant::Other)),
+            (r#"{"type":"ping","id":"a","id":"b"}"#, Some(Meant::Other)),
+            (r#"{"type":"saludo"}"#, None),
+            (r#"["bye"]"#, None),
+            (r#"{"type":"bye""#, None),
+            ("hola", None),
+        ] {
+            assert_eq!(ClientFrame::meant(line), want, "{line}");
+        }
     }
 }

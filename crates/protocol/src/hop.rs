@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ppp::v2;
-use ppp::{HeaderResult, PartialResult as _, v1};
+use memchr::memchr;
+use ppp::{PartialResult as _, v1, v2};
 
 use crate::face::Face;
 use crate::trace::Traceparent;
@@ -21,6 +21,9 @@ pub const CLOSING_LINE_MARK: u8 = 0x04;
 
 /// Longest header accepted, in bytes: a v2 header with every TLV we know fits many times.
 pub const MAX_HEADER_BYTES: usize = 1_024;
+
+/// Longest v1 header, its line ending included, by the PROXY protocol itself.
+const MAX_V1_BYTES: usize = 107;
 
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_PREFIXES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];
@@ -61,47 +64,58 @@ pub enum HopParse {
 
 /// Looks for a header at the start of `bytes`.
 pub fn parse(bytes: &[u8]) -> HopParse {
-    match begins_as_header(bytes) {
-        Begins::Not => return HopParse::Absent,
-        Begins::Perhaps => return HopParse::Incomplete { certain: false },
-        Begins::Surely if MAX_HEADER_BYTES < bytes.len() => {}
-        Begins::Surely => {}
-    }
-    let parsed = HeaderResult::parse(bytes);
-    if parsed.is_incomplete() {
-        return if MAX_HEADER_BYTES <= bytes.len() {
-            HopParse::Invalid
-        } else {
-            HopParse::Incomplete { certain: true }
-        };
-    }
-    match parsed {
-        HeaderResult::V1(Ok(header)) => HopParse::Header {
-            header: HopHeader { source: v1_source(header.addresses), trace: None, face: None, closing_line: false },
-            len: header.header.len(),
-        },
-        HeaderResult::V2(Ok(header)) => {
-            let len = header.len();
-            v2_header(&header).map_or(HopParse::Invalid, |header| HopParse::Header { header, len })
-        }
-        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => HopParse::Invalid,
+    match begins(bytes) {
+        Begins::AsNone => HopParse::Absent,
+        Begins::AsAny => HopParse::Incomplete { certain: false },
+        Begins::AsV1 => parse_v1(bytes),
+        Begins::AsV2 => parse_v2(bytes),
     }
 }
 
 enum Begins {
-    Surely,
-    Perhaps,
-    Not,
+    AsV1,
+    AsV2,
+    AsAny,
+    AsNone,
 }
 
-fn begins_as_header(bytes: &[u8]) -> Begins {
-    // CR and LF alone may be a person's empty lines; the NUL that follows is not.
-    if bytes.starts_with(&V2_SIGNATURE[..5]) || V1_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix)) {
-        Begins::Surely
+fn begins(bytes: &[u8]) -> Begins {
+    if V1_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix)) {
+        Begins::AsV1
+    } else if bytes.starts_with(&V2_SIGNATURE[..5]) {
+        // CR and LF alone may be a person's empty lines; the NUL that follows is not.
+        Begins::AsV2
     } else if V2_SIGNATURE.starts_with(bytes) || V1_PREFIXES.iter().any(|prefix| prefix.starts_with(bytes)) {
-        Begins::Perhaps
+        Begins::AsAny
     } else {
-        Begins::Not
+        Begins::AsNone
+    }
+}
+
+/// The parser takes a header that is cut before its last port for a malformed one, and some
+/// malformed ones for cut: it only gets to see whole lines.
+fn parse_v1(bytes: &[u8]) -> HopParse {
+    let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
+    let Some(end) = memchr(b'\n', within) else {
+        return if within.len() < MAX_V1_BYTES { HopParse::Incomplete { certain: true } } else { HopParse::Invalid };
+    };
+    match v1::Header::try_from(&within[..=end]) {
+        Ok(header) => HopParse::Header {
+            header: HopHeader { source: v1_source(header.addresses), trace: None, face: None, closing_line: false },
+            len: header.header.len(),
+        },
+        Err(_) => HopParse::Invalid,
+    }
+}
+
+fn parse_v2(bytes: &[u8]) -> HopParse {
+    match v2::Header::try_from(bytes) {
+        Ok(header) if header.len() <= MAX_HEADER_BYTES => {
+            let len = header.len();
+            v2_header(&header).map_or(HopParse::Invalid, |header| HopParse::Header { header, len })
+        }
+        Err(error) if error.is_incomplete() && bytes.len() < MAX_HEADER_BYTES => HopParse::Incomplete { certain: true },
+        Ok(_) | Err(_) => HopParse::Invalid,
     }
 }
 
@@ -126,7 +140,7 @@ fn v2_header(header: &v2::Header<'_>) -> Option<HopHeader> {
         match tlv.kind {
             TLV_TRACEPARENT => hop.trace = Some(Traceparent::parse(&tlv.value).ok()?),
             TLV_FACE => hop.face = Some(Face::from_name(&tlv.value)?),
-            TLV_CLOSING_LINE => hop.closing_line = true,
+            TLV_CLOSING_LINE => hop.closing_line = *tlv.value == *b"1",
             _ => {}
         }
     }
@@ -211,9 +225,43 @@ mod tests {
         ];
         for (bytes, want) in cases {
             assert_eq!(&parse(bytes), want, "{bytes:?}");
+            // However it is cut, a header is waited for.
+            if let HopParse::Header { len, .. } = want {
+                for cut in 0..*len {
+                    assert!(matches!(parse(&bytes[..cut]), HopParse::Incomplete { .. }), "{bytes:?} cut at {cut}");
+                }
+            }
         }
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; MAX_HEADER_BYTES]].concat();
         assert_eq!(parse(&endless), HopParse::Invalid);
+    }
+
+    #[test]
+    fn a_header_may_be_as_long_as_the_limit() {
+        let header = |len: usize| {
+            let rest = u16::try_from(len - 16).unwrap().to_be_bytes();
+            [V2_SIGNATURE, b"\x20\x00", &rest, &vec![0; len - 16]].concat()
+        };
+        let none = HopHeader { source: None, trace: None, face: None, closing_line: false };
+        let longest = header(MAX_HEADER_BYTES);
+        assert_eq!(parse(&longest), HopParse::Header { header: none, len: MAX_HEADER_BYTES });
+        assert_eq!(parse(&longest[..MAX_HEADER_BYTES - 1]), HopParse::Incomplete { certain: true });
+        // Whole or in pieces.
+        let too_long = header(MAX_HEADER_BYTES + 1);
+        assert_eq!(parse(&too_long), HopParse::Invalid);
+        assert_eq!(parse(&too_long[..MAX_HEADER_BYTES]), HopParse::Invalid);
+    }
+
+    #[test]
+    fn only_1_announces_the_closing_line() {
+        for (value, want) in [(b"1".as_slice(), true), (b"0", false), (b"", false), (b"11", false)] {
+            let len = u8::try_from(12 + 3 + value.len()).unwrap();
+            let address = [1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2];
+            let tlv = [TLV_CLOSING_LINE, 0, u8::try_from(value.len()).unwrap()];
+            let bytes = [V2_SIGNATURE, b"\x21\x11\x00", &[len], &address, &tlv, value].concat();
+            let HopParse::Header { header, .. } = parse(&bytes) else { panic!("{value:?}: no header") };
+            assert_eq!(header.closing_line, want, "{value:?}");
+        }
     }
 
     proptest! {

@@ -13,6 +13,7 @@ mod error_code;
 mod face;
 pub mod hop;
 mod ids;
+mod json;
 pub mod limits;
 mod locale;
 pub mod server_frame;

@@ -30,3 +30,9 @@ pub const MAX_HELLO_FIELD_CHARS: (usize, usize, usize) = (128, 128, 8_192);
 
 /// Longest `request.method`, in Unicode scalar values.
 pub const MAX_METHOD_CHARS: usize = 64;
+
+/// Largest whole number a client may send: the largest that every JSON parser reads exactly.
+pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;
+
+/// Levels of arrays and objects inside each other that are too many; the frame itself is one.
+pub const TOO_MANY_LEVELS: usize = 128;

@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A point `ms` milliseconds after the Unix epoch, clamped to what a calendar
-    /// with four-digit years can show.
+    /// A point `ms` milliseconds after the Unix epoch, clamped to what a calendar with
+    /// four-digit years can show in any time zone.
     pub fn from_unix_ms(ms: i64) -> Self {
-        Self(ms.clamp(0, 253_402_300_799_999))
+        // Not its milliseconds: jiff takes no more than whole seconds here.
+        Self(ms.clamp(0, jiff::Timestamp::MAX.as_second() * 1_000))
     }
 
     /// Milliseconds since the Unix epoch.
@@ -59,7 +60,7 @@ mod tests {
         for (ms, want) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_795_341_600_050, "2026-11-22T10:00:00.050Z"),
-            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-30T22:00:00.000Z"),
         ] {
             assert_eq!(Timestamp::from_unix_ms(ms).to_string(), want);
         }

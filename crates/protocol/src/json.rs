@@ -1,0 +1,89 @@
+//! What the contract asks of a line beyond what `serde_json` checks in fields that it skips.
+
+use std::str::Bytes;
+
+/// Whether the first thing on `line` is an object.
+pub(crate) fn begins_as_object(line: &str) -> bool {
+    line.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
+}
+
+/// How many levels `line`, which is JSON to `serde_json`, nests, the fields that are skipped
+/// included; `None` if a string in it has half of a surrogate pair.
+pub(crate) fn levels(line: &str) -> Option<usize> {
+    let mut bytes = line.bytes();
+    let (mut level, mut deepest, mut in_string) = (0_usize, 0, false);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => skip_escape(&mut bytes)?,
+            b'{' | b'[' if !in_string => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b'}' | b']' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Some(deepest)
+}
+
+/// Takes what follows a backslash, and all of a surrogate pair; `None` for half of one.
+fn skip_escape(bytes: &mut Bytes<'_>) -> Option<()> {
+    if bytes.next()? != b'u' {
+        return Some(());
+    }
+    match code_unit(bytes) {
+        0xD800..=0xDBFF => {
+            let escape = bytes.next()? == b'\\' && bytes.next()? == b'u';
+            (escape && (0xDC00..=0xDFFF).contains(&code_unit(bytes))).then_some(())
+        }
+        0xDC00..=0xDFFF => None,
+        _ => Some(()),
+    }
+}
+
+/// The value of four hexadecimal digits.
+fn code_unit(bytes: &mut Bytes<'_>) -> u32 {
+    bytes.take(4).fold(0, |unit, digit| unit << 4 | char::from(digit).to_digit(16).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_counted_outside_strings() {
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
+        for (line, want) in [
+            ("7".to_owned(), 0),
+            (nested(200), 200),
+            (format!("[{}]", ["{\"x\":[]}"; 200].join(",")), 3),
+            (format!("[\"{}\\\"{}\"]", nested(9), nested(9)), 1),
+        ] {
+            assert_eq!(levels(&line), Some(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn surrogates_come_in_pairs() {
+        for (line, want) in [
+            (r#""\ud83d\ude00""#, true),
+            (r#""\\ud83d""#, true),
+            (r#""\u00e9\n""#, true),
+            (r#""\ud83d""#, false),
+            (r#""\ud83d\n""#, false),
+            (r#""\ud83d\ud83d""#, false),
+            (r#""\ude00\ud83d""#, false),
+            (r#"{"\ud83d":1}"#, false),
+        ] {
+            assert_eq!(levels(line).is_some(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn objects_begin_with_a_brace() {
+        for (line, want) in [("{}", true), (" \t{}", true), ("[{}]", false), ("\u{a0}{}", false), ("", false)] {
+            assert_eq!(begins_as_object(line), want, "{line:?}");
+        }
+    }
+}

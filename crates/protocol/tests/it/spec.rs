@@ -1,0 +1,126 @@
+//! What `SPEC.md` and the schemas list and count, against the Rust lists and limits.
+
+use protocol::limits::{
+    DEFAULT_HISTORY_ENTRIES, MAX_ANSWER_CHARS, MAX_HELLO_FIELD_CHARS, MAX_HISTORY_ENTRIES, MAX_LINE_BYTES,
+    MAX_METHOD_CHARS, MAX_REPLAY_ENTRIES, MAX_SERVER_LINE_BYTES, MAX_TEXT_CHARS, REQUEST_TIMEOUT_MS,
+};
+use protocol::{CloseReason, ErrorCode};
+use serde_json::json;
+
+use crate::contract::{CLIENT_SCHEMA, SERVER_SCHEMA, spec};
+
+/// The cells of each row that begins with a name in backquotes, in section `number`.
+fn rows(number: u32) -> Vec<Vec<String>> {
+    let spec = spec();
+    let section = spec.split("\n## ").find(|section| section.starts_with(&format!("{number}. "))).unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').skip(1).map(|cell| cell.trim().replace('`', "")).collect())
+        .collect()
+}
+
+#[test]
+fn close_reasons_are_those_of_section_8() {
+    let listed: Vec<String> = rows(8).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(listed, CloseReason::ALL.map(CloseReason::name));
+    for name in listed {
+        assert_eq!(CloseReason::from_name(name.as_bytes()).map(CloseReason::name), Some(name.as_str()));
+    }
+}
+
+#[test]
+fn close_reasons_with_a_websocket_code_are_those_of_section_6() {
+    let spec = spec();
+    let (_, table) = spec.split_once("| why it ended | close reason (§8) |").unwrap();
+    let mut listed: Vec<&str> =
+        table.lines().take_while(|line| !line.is_empty() || line.starts_with('|')).filter_map(reason_cell).collect();
+    let told = |reason: &CloseReason| *reason != CloseReason::ClientGone;
+    let mut all: Vec<&str> =
+        CloseReason::ALL.iter().filter(|reason| told(reason)).map(|reason| reason.name()).collect();
+    listed.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(listed, all);
+}
+
+fn reason_cell(row: &str) -> Option<&str> {
+    row.split('|').nth(2)?.trim().strip_prefix('`')?.strip_suffix('`')
+}
+
+#[test]
+fn error_codes_are_those_of_section_7_and_the_schema() {
+    let rows = rows(7);
+    let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(listed, ErrorCode::ALL.map(|code| code.to_string()));
+    for (row, code) in rows.iter().zip(ErrorCode::ALL) {
+        assert_eq!((row[2] == "yes", row[3] == "yes"), (code.has_retry_after(), code.closes_connection()), "{code}");
+    }
+    assert_eq!(SERVER_SCHEMA.defined("error/properties/code/enum"), &json!(listed));
+    let timed = SERVER_SCHEMA.defined("error/if/properties/code/enum");
+    let carrying: Vec<_> = ErrorCode::ALL.into_iter().filter(|code| code.has_retry_after()).collect();
+    assert_eq!(timed, &json!(carrying));
+}
+
+/// `number` as `SPEC.md` writes it.
+fn written(number: impl TryInto<u64>) -> String {
+    let number = number.try_into().ok().unwrap();
+    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
+}
+
+#[test]
+fn limits_are_those_of_spec_md() {
+    let (client, resume, auth) = MAX_HELLO_FIELD_CHARS.map_each(written);
+    let (shortest, default, longest) = REQUEST_TIMEOUT_MS.map_each(written);
+    let (line, server_line) = (written(MAX_LINE_BYTES), written(MAX_SERVER_LINE_BYTES));
+    let (text, answer) = (written(MAX_TEXT_CHARS), written(MAX_ANSWER_CHARS));
+    let (most, usual) = (written(MAX_HISTORY_ENTRIES), written(DEFAULT_HISTORY_ENTRIES));
+    let sentences = [
+        format!("`max_line_bytes` of `welcome`, {line} unless configured"),
+        format!("| server → client | {server_line} bytes |"),
+        format!("an answer is cut at {answer} characters"),
+        format!("| `message` | `id`, `text` | text: 1 to {text} characters |"),
+        format!("A `text` of more than {text} characters: `text_too_long`"),
+        format!("| | `resume`? | 1 to {resume} characters |"),
+        format!("| | `client`? | up to {client} characters |"),
+        format!("| | `auth`? | up to {auth} characters |"),
+        format!("method: 1 to {} characters", written(MAX_METHOD_CHARS)),
+        format!("| | `timeout_ms`? | integer, {shortest} to {longest} | deadline for the answer; default {default} |"),
+        format!("the newest {}; `missed` counts the rest", written(MAX_REPLAY_ENTRIES)),
+        format!("`limit`? (1 to {most}, default {usual})"),
+    ];
+    let spec = spec();
+    for sentence in sentences {
+        assert!(spec.contains(&sentence), "SPEC.md does not say: {sentence}");
+    }
+}
+
+/// Applies one function to each number of a triple of limits.
+trait MapEach<T> {
+    fn map_each<R>(self, each: impl Fn(T) -> R) -> (R, R, R);
+}
+
+impl<T> MapEach<T> for (T, T, T) {
+    fn map_each<R>(self, each: impl Fn(T) -> R) -> (R, R, R) {
+        (each(self.0), each(self.1), each(self.2))
+    }
+}
+
+#[test]
+fn limits_are_those_of_the_schemas() {
+    let (client, resume, auth) = MAX_HELLO_FIELD_CHARS;
+    let (shortest, default, longest) = REQUEST_TIMEOUT_MS;
+    let stated = [
+        ("text/maxLength", json!(MAX_TEXT_CHARS)),
+        ("hello/properties/client/maxLength", json!(client)),
+        ("hello/properties/resume/maxLength", json!(resume)),
+        ("hello/properties/auth/maxLength", json!(auth)),
+        ("request/properties/method/maxLength", json!(MAX_METHOD_CHARS)),
+        ("request/properties/timeout_ms/minimum", json!(shortest)),
+        ("request/properties/timeout_ms/default", json!(default)),
+        ("request/properties/timeout_ms/maximum", json!(longest)),
+    ];
+    for (pointer, limit) in stated {
+        assert_eq!(CLIENT_SCHEMA.defined(pointer), &limit, "{pointer}");
+    }
+    assert_eq!(SERVER_SCHEMA.defined("historyResult/properties/entries/maxItems"), &json!(MAX_HISTORY_ENTRIES));
+}

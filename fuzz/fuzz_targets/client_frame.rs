@@ -1,0 +1,18 @@
+//! Any text is judged without a panic, and a frame means the same however its JSON is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use protocol::ClientFrame;
+use serde_json::Value;
+
+fuzz_target!(|line: &str| {
+    let meant = ClientFrame::meant(line);
+    let Ok(frame) = ClientFrame::parse(line) else { return };
+    assert_eq!(meant.map(|meant| meant.is_hello()), Some(matches!(frame, ClientFrame::Hello(_))));
+    match serde_json::from_str::<Value>(line) {
+        Ok(json) => assert_eq!(ClientFrame::parse(&json.to_string()), Ok(frame)),
+        // Ignored fields may hold numbers that `Value` has no room for.
+        Err(error) => assert!(error.to_string().starts_with("number out of range"), "{error}"),
+    }
+});
