@@ -6,13 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use boot::{ConfigError, Secret, TrustedProxies};
-use reqwest::Url;
 
 pub use args::Args;
 
 use crate::connection::Times;
 use crate::limits::RateLimit;
-use crate::llm::{Backoff, CallTimes, LlmSettings};
+use crate::llm::{ApiUrl, Backoff, CallTimes, LlmSettings};
 use crate::turn::ContextSettings;
 
 /// Where a key without an address belongs, as in the prototype.
@@ -114,7 +113,7 @@ fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
     let key = Secret::read(args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
     let key = p.check("GROQ_API_KEY", key).flatten();
     let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
-    let url = url.and_then(|url| p.check("LLM_URL", http_url(url)));
+    let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
     // Checked also where no model is used, so that a mistake shows before there is one.
     let settings = |url| LlmSettings {
         url,
@@ -138,17 +137,9 @@ fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
             max: p.seconds("LLM_BACKOFF_MAX", &args.llm_backoff_max, 0.0..=600.0),
         },
     };
-    let placeholder = || Url::parse(GROQ_URL).ok();
+    let placeholder = || GROQ_URL.parse().ok();
     let wanted = url.is_some();
     url.or_else(placeholder).map(settings).filter(|_| wanted)
-}
-
-fn http_url(text: &str) -> Result<Url, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        Ok(_) => Err("must begin with http:// or https://".to_owned()),
-        Err(error) => Err(format!("not an address: {error}")),
-    }
 }
 
 fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {

@@ -14,15 +14,42 @@ use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserText};
 use serde::Serialize;
 
-pub use chat_completions::{Answer, Model};
+pub use chat_completions::{Answer, Model, ModelError};
 pub use error::LlmError;
 pub use retry::Backoff;
+
+/// Full address of a `…/chat/completions` API: http or https, with a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiUrl(reqwest::Url);
+
+/// The text is no such address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiUrlError {
+    /// Neither http nor https.
+    #[error("must begin with http:// or https:// and name a host")]
+    Scheme,
+    /// Not an address at all.
+    #[error("not an address: {0}")]
+    Malformed(String),
+}
+
+impl std::str::FromStr for ApiUrl {
+    type Err = ApiUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ApiUrlError> {
+        match reqwest::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
+            Ok(_) => Err(ApiUrlError::Scheme),
+            Err(error) => Err(ApiUrlError::Malformed(error.to_string())),
+        }
+    }
+}
 
 /// How to reach a model and what to ask of it.
 #[derive(Debug, Clone)]
 pub struct LlmSettings {
-    /// Full address of `…/chat/completions`.
-    pub url: reqwest::Url,
+    /// Where the API is.
+    pub url: ApiUrl,
     /// Key sent as a bearer token.
     pub key: Option<Secret>,
     /// Name of the model.

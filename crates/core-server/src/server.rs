@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{self, Connection};
 use crate::limits::{Connections, RateLimiter, Slots};
-use crate::llm::Model;
+use crate::llm::{Model, ModelError};
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::turn::Engine;
@@ -64,7 +64,7 @@ impl Server {
     /// # Errors
     ///
     /// The client for the model cannot be made.
-    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, reqwest::Error> {
+    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
         let tasks = TaskTracker::new();
         let engine = Engine {
             store,

@@ -249,49 +249,11 @@ pub struct Usage {
 #[serde(untagged)]
 #[expect(missing_docs, reason = "SPEC.md §5 says what each field means; entries are turns")]
 pub enum ResponseResult {
-    Session {
-        session: SessionId,
-        user: UserLabel,
-        created_at: Timestamp,
-        seq: u64,
-        connections: usize,
-        locale: Locale,
-    },
-    Export {
-        #[serde(with = "entries")]
-        entries: Vec<ServerFrame>,
-        more: bool,
-        next: u64,
-    },
-    History {
-        #[serde(with = "entries")]
-        entries: Vec<ServerFrame>,
-        more: bool,
-    },
-    Erased {
-        erased: u64,
-    },
-    Locale {
-        locale: Locale,
-    },
-}
-
-/// The entries of a result: turns, without the `type` that a frame has.
-mod entries {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use super::{Entry, ServerFrame};
-
-    pub(super) fn serialize<S: Serializer>(frames: &[ServerFrame], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(frames.iter().filter_map(|frame| match frame {
-            ServerFrame::Turn(entry) => Some(entry),
-            _ => None,
-        }))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServerFrame>, D::Error> {
-        Ok(Vec::<Entry>::deserialize(deserializer)?.into_iter().map(ServerFrame::Turn).collect())
-    }
+    Session { session: SessionId, user: UserLabel, created_at: Timestamp, seq: u64, connections: usize, locale: Locale },
+    Export { entries: Vec<Entry>, more: bool, next: u64 },
+    History { entries: Vec<Entry>, more: bool },
+    Erased { erased: u64 },
+    Locale { locale: Locale },
 }
 
 /// An `error` frame.

@@ -47,13 +47,18 @@ struct StreamOptions {
     include_usage: bool,
 }
 
+/// The client for the model cannot be made: the system's certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no HTTPS client for the model: {0}")]
+pub struct ModelError(#[from] reqwest::Error);
+
 impl Model {
     /// A client for the model of `settings`. Opens no connection yet.
     ///
     /// # Errors
     ///
-    /// The system's certificates cannot be used.
-    pub fn new(settings: LlmSettings) -> Result<Self, reqwest::Error> {
+    /// See [`ModelError`].
+    pub fn new(settings: LlmSettings) -> Result<Self, ModelError> {
         let http = reqwest::Client::builder()
             .connect_timeout(settings.times.connect)
             .tcp_nodelay(true)
@@ -136,7 +141,7 @@ impl Model {
         };
         let request = self
             .http
-            .post(settings.url.clone())
+            .post(settings.url.0.clone())
             .header(ACCEPT, "text/event-stream")
             .header("x-request-id", context.label.to_string())
             .header("traceparent", context.trace.to_string())

@@ -163,7 +163,9 @@ fn weight(frame: &ServerFrame) -> usize {
 fn result_bytes(result: &protocol::server_frame::ResponseResult) -> usize {
     use protocol::server_frame::ResponseResult as R;
     match result {
-        R::Export { entries, .. } | R::History { entries, .. } => entries.iter().map(weight).sum(),
+        R::Export { entries, .. } | R::History { entries, .. } => {
+            entries.iter().map(|entry| FRAME_BYTES + entry.text.len_bytes()).sum()
+        }
         R::Session { .. } | R::Erased { .. } | R::Locale { .. } => 0,
     }
 }

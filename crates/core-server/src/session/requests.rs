@@ -112,7 +112,7 @@ impl Session {
         // The newest are wanted most: what does not fit is left out at the front.
         let fits = fitting(entries.iter().rev());
         let left_out = entries.len() - fits;
-        let entries = entries.into_iter().skip(left_out).map(ServerFrame::Turn).collect();
+        let entries = entries.into_iter().skip(left_out).collect();
         Ok(ResponseResult::History { entries, more: 0 < beyond + left_out })
     }
 
@@ -123,7 +123,7 @@ impl Session {
         let fits = fitting(entries.iter().take(limit));
         let more = fits < entries.len();
         let next = entries.get(..fits).and_then(<[Entry]>::last).map_or(seq, |last| last.seq);
-        let entries = entries.into_iter().take(fits).map(ServerFrame::Turn).collect();
+        let entries = entries.into_iter().take(fits).collect();
         Ok(ResponseResult::Export { entries, more, next })
     }
 

@@ -120,7 +120,7 @@ fn done() -> impl Strategy<Value = ServerFrame> {
 }
 
 fn result() -> impl Strategy<Value = ResponseResult> {
-    let entries = || vec(entry().prop_map(ServerFrame::Turn), 0..5);
+    let entries = || vec(entry(), 0..5);
     let connections = (1..1_000_u64).prop_map(|number| usize::try_from(number).unwrap());
     prop_oneof![
         (session(), user(), instant(), natural(), connections, locale()).prop_map(
@@ -209,7 +209,7 @@ fn the_longest_answer_fits_a_line_however_it_is_escaped() {
         let (finish, source) = (Some(Finish::Stopped), Some(Source::Companion));
         let entry = Entry { seq: MAX_INTEGER, id: id.clone(), role: Role::Assistant, text, at, finish, source };
         let delta = ServerFrame::Delta { id: id.clone(), offset: 0, text: entry.text.clone() };
-        let page = ResponseResult::Export { entries: vec![ServerFrame::Turn(entry.clone())], more: true, next: 1 };
+        let page = ResponseResult::Export { entries: vec![entry.clone()], more: true, next: 1 };
         for frame in [delta, ServerFrame::Turn(entry), ServerFrame::Response { id, result: page }] {
             assert!(line(&frame).len() <= MAX_SERVER_LINE_BYTES, "{unit:?}");
         }
