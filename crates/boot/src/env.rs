@@ -9,7 +9,7 @@ use crate::config_error::ConfigError;
 ///
 /// A `.env` that is there and cannot be read or parsed. That it is missing is no error.
 pub(crate) fn load_dotenv() -> Result<(), ConfigError> {
-    match dotenvy::from_filename(".env") {
+    match dotenvy::from_path(".env") {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         Err(dotenvy::Error::LineParse(_, at)) => {

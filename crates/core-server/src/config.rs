@@ -35,8 +35,6 @@ pub struct Config {
     pub max_connections_per_address: usize,
     /// Time limits of a connection.
     pub times: Times,
-    /// Time for answers under way to end when the server stops.
-    pub drain: Duration,
     /// Messages per person and time.
     pub rate: RateLimit,
     /// Messages of one person that may wait or be answered at once.
@@ -75,7 +73,6 @@ impl Config {
                 1..=1_000_000,
             ),
             times: times(p, args),
-            drain: p.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
             rate: RateLimit {
                 events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
                 window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
@@ -106,6 +103,7 @@ fn times(p: &mut ConfigError, args: &Args) -> Times {
         handshake: p.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
         idle: p.seconds("IDLE_SECONDS", &args.idle_seconds, 1.0..=604_800.0),
         write: p.seconds("WRITE_SECONDS", &args.write_seconds, 0.1..=3_600.0),
+        drain: p.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
     }
 }
 

@@ -98,7 +98,8 @@ pub struct Connection {
     silent: bool,
     /// The client will send no more.
     ended: bool,
-    draining: bool,
+    /// Since when the server is going away.
+    draining_since: Option<Instant>,
     /// Set when the connection is to end once everything is written.
     closing: Option<CloseReason>,
 }
@@ -152,7 +153,7 @@ impl Connection {
             heard_at,
             silent: true,
             ended: false,
-            draining: false,
+            draining_since: None,
             closing: None,
         }
     }
@@ -189,7 +190,7 @@ impl Connection {
             }
             tokio::select! {
                 biased;
-                () = &mut drained, if !self.draining => self.drain(),
+                () = &mut drained, if self.draining_since.is_none() => self.drain(),
                 written = sink.write_buf(&mut self.out), if !self.out.is_empty() => self.on_written(&written),
                 done = ended(&mut self.task), if self.task.is_some() => self.on_task(done),
                 () = outbox.changed() => {}
@@ -254,7 +255,7 @@ impl Connection {
         }
         let quiet = !self.is_awaiting() && self.outbox.requests() == 0;
         let left = (self.ended && quiet).then_some(CloseReason::ClientGone);
-        let drained = (self.draining && quiet).then_some(CloseReason::Draining);
+        let drained = (self.draining_since.is_some() && quiet).then_some(CloseReason::Draining);
         self.closing.or(told).or(left).or(drained)
     }
 
@@ -268,7 +269,7 @@ impl Connection {
     /// that is the back-pressure.
     fn wants_line(&self) -> bool {
         let waits = matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some());
-        let over = self.ended || self.draining || self.closing.is_some();
+        let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
         let room = self.out.len() < WRITE_BYTES && self.outbox.requests() < MAX_REQUESTS;
         room && !waits && !over && self.task.is_none() && self.replay.is_none()
     }
@@ -305,7 +306,7 @@ impl Connection {
     }
 
     fn drain(&mut self) {
-        self.draining = true;
+        self.draining_since = Some(Instant::now());
         if matches!(self.face, FaceState::Frames) && self.attached.is_some() {
             self.outbox.push(frames::draining_notice());
         }

@@ -31,6 +31,8 @@ use hop::Arrival;
 const SPARE_SOCKETS: usize = 128;
 /// Pause after an accept that failed because something is used up, such as open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for connections to be told when their drain time is over.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 /// Time for a refused client to take its one line.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 /// A silent peer is asked for life after this time: half-open connections end.
@@ -43,7 +45,6 @@ pub struct Server {
     connections: Arc<Connections>,
     trusted: TrustedProxies,
     sockets: Arc<Semaphore>,
-    drain: Duration,
 }
 
 /// Opens the port of `config`.
@@ -84,7 +85,6 @@ impl Server {
             connections: Connections::new(config.max_connections, config.max_connections_per_address),
             trusted: config.trusted_proxies,
             sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
-            drain: config.drain,
         })
     }
 
@@ -100,7 +100,7 @@ impl Server {
         tracing::info!(tasks.open = tasks.len(), "draining");
         self.context.draining.cancel();
         tasks.close();
-        if timeout(self.drain, tasks.wait()).await.is_err() {
+        if timeout(self.context.times.drain + DRAIN_MARGIN, tasks.wait()).await.is_err() {
             tracing::warn!(tasks.left = tasks.len(), "drain timed out");
         }
         tasks.len()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::CloseReason;
+use protocol::{CloseReason, ErrorCode};
 use tokio::time::Instant;
 
 use super::{Connection, FaceState};
@@ -18,6 +18,8 @@ pub struct Times {
     pub idle: Duration,
     /// For the client to take what is written.
     pub write: Duration,
+    /// For answers under way to end when the server is going away.
+    pub drain: Duration,
 }
 
 impl Connection {
@@ -27,6 +29,8 @@ impl Connection {
         let over = |since: Instant, limit: Duration| since + limit <= now;
         if self.stalled_since.is_some_and(|since| over(since, times.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
+        } else if self.draining_since.is_some_and(|since| over(since, times.drain)) {
+            self.give_up_draining();
         } else if self.may_be_greeted() {
             if over(self.peer.since, times.greet_delay) {
                 self.greet();
@@ -46,11 +50,28 @@ impl Connection {
     pub(super) fn next_deadline(&self) -> Instant {
         let times = self.context.times;
         let waits_for_client = match self.face {
+            // Only what is still to be written keeps it open; nothing else is due any more.
+            _ if self.closing.is_some() => Instant::now() + times.idle,
             FaceState::Undecided if self.may_be_greeted() => self.peer.since + times.greet_delay,
             _ if self.awaits_hello() => self.heard_at + times.handshake,
             _ => self.heard_at + times.idle,
         };
-        self.stalled_since.map_or(waits_for_client, |since| waits_for_client.min(since + times.write))
+        let stalled = self.stalled_since.map(|since| since + times.write);
+        let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| since + times.drain);
+        [stalled, drained].into_iter().flatten().fold(waits_for_client, Instant::min)
+    }
+
+    /// The answer under way does not end in time: the person is told, and will find it
+    /// after they reconnect if it ends at all.
+    fn give_up_draining(&mut self) {
+        if self.closing.is_none() {
+            match self.face {
+                FaceState::Frames => self.error(ErrorCode::ShuttingDown, None),
+                FaceState::Plain(_) => self.say_error(ErrorCode::ShuttingDown),
+                FaceState::Undecided => {}
+            }
+            self.closing = Some(CloseReason::Draining);
+        }
     }
 
     /// Whether the greeting delay counts: nobody has said a thing.

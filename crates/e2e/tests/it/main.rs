@@ -1,4 +1,19 @@
-//! Both services together.
+//! Both services together: in this process under a clock that stands still (`transcripts`), and as
+//! the processes people run, with real clients (everything else).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
+
+mod balancer;
+mod browser;
+mod codes;
+mod config;
+mod drain;
+mod http;
+mod model;
+mod person;
+mod privacy;
+mod program;
+mod prototype;
+mod town;
 mod transcripts;
 mod world;

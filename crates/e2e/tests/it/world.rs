@@ -61,7 +61,7 @@ impl Whole {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Arc::clone(&server).serve(listener, stop.clone()));
         let workers = Arc::new(Workers::current());
-        let mut whole = Self { transport, server, standin, core, gateway: None, stop, tasks, workers: workers };
+        let mut whole = Self { transport, server, standin, core, gateway: None, stop, tasks, workers };
         if transport == Transport::Gateway {
             whole.start_gateway().await;
         }
@@ -94,7 +94,9 @@ impl World for Whole {
 
     async fn connect(&mut self, face: Face) -> Result<Client, PeerError> {
         match (self.transport, self.gateway) {
-            (Transport::Gateway, Some(gateway)) => Ok(Client::WebSocket(Box::new(WsPeer::connect(gateway, face).await?))),
+            (Transport::Gateway, Some(gateway)) => {
+                Ok(Client::WebSocket(Box::new(WsPeer::connect(gateway, face).await?)))
+            }
             (Transport::Tcp | Transport::Gateway, _) => Ok(Client::Tcp(LinePeer::connect(self.core).await?)),
             (Transport::Process, _) => {
                 let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);

@@ -1,0 +1,254 @@
+//! The web client in a real browser, against real services.
+
+mod chromium;
+
+use serde_json::{Value, json};
+use testkit::llm::{Answer, Fallback};
+use testkit::watchdog::LIMIT;
+
+use crate::town::{Plan, Town};
+use chromium::{Browser, ENTER, ESCAPE, TAB, say};
+
+/// Notes every length the answer on its way is seen to have, in `growth`.
+const WATCH_GROWTH: &str = "
+    window.growth = [];
+    const note = () => {
+        const length = all('[data-role=assistant][data-streaming] .text').at(-1)?.textContent.length;
+        if (length && growth.at(-1) !== length) growth.push(length);
+    };
+    new MutationObserver(note).observe(one('#log'), { subtree: true, childList: true, characterData: true });
+";
+const CONNECTED: &str = "one('#status').dataset.state === 'connected'";
+const IDLE: &str = "one('#stop').hidden && !one('[data-streaming]') && one('[data-finish]')";
+
+fn page(town: &Town) -> String {
+    format!("http://{}/", town.gateways[0].address())
+}
+
+/// A browser with the page open and connected.
+async fn visitor(town: &Town) -> Option<Browser> {
+    let browser = Browser::start().await?;
+    browser.open(&page(town)).await;
+    browser.until(CONNECTED).await;
+    Some(browser)
+}
+
+/// A long answer that takes its time.
+fn slow_story() -> Answer {
+    Answer::pieces((1..=200).map(|step| format!("paso {step}, "))).paced(0, 50)
+}
+
+#[tokio::test]
+async fn a_conversation() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    assert_eq!(browser.run("return navigator.languages").await, json!(["es-AR", "es"]));
+    assert_eq!(
+        browser.run("return [document.documentElement.lang, one('#status .words').textContent]").await,
+        json!(["es", "Conectado"])
+    );
+
+    town.standin.push(slow_story());
+    browser.run(WATCH_GROWTH).await;
+    browser.write("Contame un cuento largo.").await;
+    browser.until("growth.length >= 4").await;
+    browser.screenshot("browser-streaming").await;
+    browser.click("#stop").await;
+    browser.until("one('[data-role=assistant][data-finish=stopped]')").await;
+    let entries = browser.entries().await;
+    let told = entries[1][1].as_str().unwrap();
+    assert_eq!(entries[0], json!(["user", "Contame un cuento largo."]));
+    assert!(told.starts_with("paso 1, paso 2, ") && !told.contains("paso 200"), "{told}");
+
+    browser.write("Gracias, ¿y ahora?").await;
+    browser.until("entries().length === 4 && one('[data-finish=stop]')").await;
+    let entries = browser.entries().await;
+    assert_eq!(entries[3], json!(["assistant", "eco: Gracias, ¿y ahora?"]));
+    browser.screenshot("browser-conversation").await;
+
+    browser.reload().await;
+    browser.until("entries().length === 4").await;
+    assert_eq!(browser.entries().await, entries);
+    assert_eq!(browser.run("return one('#restoring').hidden && one('#welcome').hidden").await, true);
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn help_by_keyboard() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    browser.run("document.activeElement.blur()").await;
+    let focus = "return document.activeElement.id";
+    for _ in 0..5 {
+        browser.press(TAB).await;
+        if browser.run(focus).await == "help-open" {
+            break;
+        }
+    }
+    assert_eq!(browser.run(focus).await, "help-open");
+    browser.press(ENTER).await;
+    browser.until("one('#help').open && one('#help-lines .own')").await;
+    let own = browser.run("return one('#help-lines .own').innerText").await;
+    for words in ["Argentina", "135", "0800-999-0091"] {
+        assert!(own.as_str().unwrap().contains(words), "{words} in {own}");
+    }
+    let numbers =
+        browser.run("return all('#help-lines .own a[href^=\"tel:\"]').map((link) => link.getAttribute('href'))").await;
+    for number in ["tel:135", "tel:08009990091"] {
+        assert!(numbers.as_array().unwrap().contains(&json!(number)), "{number} in {numbers}");
+    }
+    browser.screenshot("browser-help").await;
+    browser.press(ESCAPE).await;
+    browser.until("!one('#help').open").await;
+    assert_eq!(browser.run(focus).await, "help-open");
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn another_language() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let words =
+        "return ['#status .words', '#welcome h2', '.disclaimer', '#chips'].map((place) => one(place).innerText)";
+    let spanish = browser.run(words).await;
+    assert_eq!((&spanish[0], &spanish[1]), (&json!("Conectado"), &json!("¿Cómo te sentís hoy?")));
+    browser.click("#language").await;
+    browser.until("document.documentElement.lang === 'en'").await;
+    let english = browser.run(words).await;
+    assert_eq!((&english[0], &english[1]), (&json!("Connected"), &json!("How are you feeling today?")));
+    for place in 0..4 {
+        assert_ne!(spanish[place], english[place]);
+    }
+    // It is remembered, and the server answers errors in it too.
+    browser.reload().await;
+    browser.until(CONNECTED).await;
+    assert_eq!(browser.run(words).await, english);
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies() {
+    let mut town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    browser.write("uno").await;
+    browser.until(IDLE).await;
+    assert_eq!(browser.console_errors().await, [""; 0]);
+
+    town.gateway().kill().await;
+    let state = browser.until("one('#status').dataset.state !== 'connected' && one('#status').innerText").await;
+    let words = state.as_str().unwrap().trim();
+    assert!(words.starts_with("Reconectando") || words.starts_with("Sin conexión"), "{words:?}");
+    browser.write("dos, sin conexión").await;
+    browser.until("all('[data-role=user]').at(-1)?.dataset.state === 'waiting'").await;
+    browser.until("!one('#connection-note').hidden").await;
+    browser.screenshot("browser-reconnecting").await;
+
+    let folder = town.room("gateway-again");
+    town.gateway().restart_in(&folder).await;
+    browser.until(CONNECTED).await;
+    browser.until("entries().length === 4 && all('[data-finish]').length === 2").await;
+    browser.write("tres").await;
+    browser.until("entries().length === 6 && all('[data-finish]').length === 3").await;
+    let expected = ["uno", "dos, sin conexión", "tres"]
+        .map(|text| [json!(["user", text]), json!(["assistant", format!("eco: {text}")])]);
+    assert_eq!(browser.entries().await, Value::from(expected.concat()));
+    assert_eq!(browser.run("return one('#connection-note').hidden").await, true);
+    let mut errors = browser.console_errors().await;
+    errors.retain(|error| !error.contains("ERR_CONNECTION_REFUSED"));
+    assert_eq!(errors, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn two_tabs() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let first = browser.tab().await;
+    browser.write("uno").await;
+    browser.until(IDLE).await;
+    let second = browser.new_tab().await;
+    browser.open(&page(&town)).await;
+    browser.until("entries().length === 2").await;
+    browser.write("dos").await;
+    browser.show(&first).await;
+    browser.until("entries().length === 4 && all('[data-finish]').length === 2").await;
+    browser.write("tres").await;
+    let expected =
+        ["uno", "dos", "tres"].map(|text| [json!(["user", text]), json!(["assistant", format!("eco: {text}")])]);
+    for tab in [first, second] {
+        browser.show(&tab).await;
+        browser.until("entries().length === 6 && all('[data-finish]').length === 3").await;
+        assert_eq!(browser.entries().await, Value::from(expected.concat()));
+        assert_eq!(browser.console_errors().await, [""; 0]);
+    }
+    browser.close().await;
+}
+
+/// What can be scrolled sideways or reaches beyond the edges of the page.
+const TOO_WIDE: &str = "
+    const scrolls = ['html', 'body', '#scroller', '#help', '.dialog-body']
+        .filter((place) => one(place).scrollWidth > one(place).clientWidth);
+    const juts = all('body *:not(.visually-hidden, .skip)').filter((node) => {
+        const { left, right, width } = node.getBoundingClientRect();
+        return width > 0 && (left < -0.5 || right > innerWidth + 0.5);
+    });
+    return [...scrolls, ...juts.map((node) => node.outerHTML.slice(0, 100))];
+";
+
+#[tokio::test]
+async fn narrow_and_wide() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let widths = [360, 1_440];
+    for width in widths {
+        browser.resize(width, 740).await;
+        assert_eq!(browser.run(TOO_WIDE).await, json!([]), "empty, {width} px");
+        browser.screenshot(&format!("browser-welcome-{width}")).await;
+    }
+    browser.write(&format!("Una palabra sin fin: {}", "ja".repeat(150))).await;
+    browser.until(IDLE).await;
+    for width in widths {
+        browser.resize(width, 740).await;
+        assert_eq!(browser.run(TOO_WIDE).await, json!([]), "in conversation, {width} px");
+        browser.screenshot(&format!("browser-conversation-{width}")).await;
+        browser.click("#help-open").await;
+        browser.until("one('#help').open && one('#help-lines .own')").await;
+        assert_eq!(browser.run(TOO_WIDE).await, json!([]), "help, {width} px");
+        browser.screenshot(&format!("browser-help-{width}")).await;
+        browser.press(ESCAPE).await;
+        browser.until("!one('#help').open").await;
+    }
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+/// With a model that runs somewhere: `PSICOIA_LOCAL_LLM` is its `…/chat/completions`.
+#[tokio::test]
+async fn a_real_model() {
+    let Some(model) = std::env::var_os("PSICOIA_LOCAL_LLM") else {
+        return say("skipped: PSICOIA_LOCAL_LLM is not set");
+    };
+    // The stand-in must not be needed.
+    let plan = Plan::with_gateway().fallback(Fallback::Answer(Answer::status(500)));
+    // One on a small machine may have to read its instructions for a while.
+    let plan = plan.core("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", 60).core("LLM_TIMEOUT_SECONDS", 90);
+    let town = plan.core("LLM_URL", model.to_str().unwrap()).start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    browser.patience(6 * LIMIT).await;
+    browser.run(WATCH_GROWTH).await;
+    browser.write("Contame con muchos detalles cómo puedo ordenar mi semana.").await;
+    browser.until("growth.length >= 4").await;
+    browser.click("#stop").await;
+    browser.until("one('[data-role=assistant][data-finish=stopped][data-source=llm]')").await;
+    browser.write("Gracias. ¿Me lo decís en una frase?").await;
+    browser.until("all('[data-role=assistant][data-finish]').length === 2").await;
+    browser.screenshot("browser-real-model").await;
+    for answer in [1, 3] {
+        assert!(!browser.entries().await[answer][1].as_str().unwrap().trim().is_empty());
+    }
+    assert_eq!((browser.console_errors().await, town.standin.total()), (Vec::new(), 0));
+    browser.close().await;
+}

@@ -1,0 +1,125 @@
+//! Why a WebSocket was closed, as its client is told (`proto-line/SPEC.md` §6).
+
+use protocol::Face;
+use protocol::limits::MAX_LINE_BYTES;
+use serde_json::json;
+use testkit::peer::Ending;
+use testkit::ws_peer::WsPeer;
+use tokio::net::TcpSocket;
+
+use crate::http;
+use crate::person::Person;
+use crate::program::{Kind, Program};
+use crate::town::{Plan, Town};
+
+async fn welcomed(town: &Town) -> Person<WsPeer> {
+    let mut person = town.at_gateway(Face::Frames).await;
+    person.hello().await;
+    person
+}
+
+#[tokio::test]
+async fn good_bye_in_both_faces() {
+    let town = Plan::with_gateway().start().await;
+    let mut program = welcomed(&town).await;
+    program.send(json!({"type": "bye"})).await;
+    assert_eq!(program.ending().await, Ending::WebSocket(1000));
+    let mut person = town.at_gateway(Face::Plain).await;
+    person.write("salir").await;
+    assert_eq!(person.lines(4).await.pop().unwrap(), "Gracias por hablar conmigo. Cuidate mucho.");
+    assert_eq!(person.ending().await, Ending::WebSocket(1000));
+}
+
+#[tokio::test]
+async fn erased_from_another_connection() {
+    let town = Plan::with_gateway().start().await;
+    let mut first = town.at_gateway(Face::Frames).await;
+    let welcome = first.hello().await;
+    let mut second = town.at_gateway(Face::Frames).await;
+    second.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"]})).await;
+    assert_eq!(second.frame_of("welcome").await["session"], welcome["session"]);
+    second
+        .send(json!({"type": "request", "id": "r", "method": "erase", "params": {"confirm": welcome["session"]}}))
+        .await;
+    assert_eq!(second.frame_of("response").await["result"], json!({"erased": 0}));
+    assert_eq!(first.ending().await, Ending::WebSocket(1000));
+    // The one that asked stays, and may begin anew.
+    assert_ne!(second.hello().await["session"], welcome["session"]);
+}
+
+#[tokio::test]
+async fn idle() {
+    let town = Plan::with_gateway().core("IDLE_SECONDS", 1).start().await;
+    let mut program = welcomed(&town).await;
+    let mut person = town.at_gateway(Face::Plain).await;
+    assert_eq!(program.ending().await, Ending::WebSocket(4009));
+    assert_eq!(person.ending().await, Ending::WebSocket(4009));
+}
+
+#[tokio::test]
+async fn silence_instead_of_hello() {
+    let town = Plan::with_gateway().core("HANDSHAKE_SECONDS", "0.2").start().await;
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(4010));
+}
+
+#[tokio::test]
+async fn a_version_of_the_future() {
+    let town = Plan::with_gateway().start().await;
+    let mut program = town.at_gateway(Face::Frames).await;
+    program.send(json!({"type": "hello", "v": 2})).await;
+    assert_eq!(program.frame().await["code"], "version_unsupported");
+    assert_eq!(program.ending().await, Ending::WebSocket(1008));
+}
+
+#[tokio::test]
+async fn a_message_too_big() {
+    let town = Plan::with_gateway().start().await;
+    let mut program = welcomed(&town).await;
+    program.write(&"x".repeat(MAX_LINE_BYTES + 1)).await;
+    assert_eq!(program.ending().await, Ending::WebSocket(1009));
+}
+
+#[tokio::test]
+async fn too_many_connections() {
+    let town = Plan::with_gateway().core("MAX_CONNECTIONS", 1).start().await;
+    let _first = welcomed(&town).await;
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(1013));
+    let town = Plan::with_gateway().gateway("MAX_CONNECTIONS", 1).start().await;
+    let _first = welcomed(&town).await;
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(1013));
+}
+
+#[tokio::test]
+async fn no_core() {
+    // Ours and not listened on: nobody else can get it, and nobody answers.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("WS_PORT", "0".to_owned()), ("TCP_PORT", port)];
+    let gateway = Program::start(Kind::Gateway, folder.path(), &settings).await;
+    let mut person = Person::new(WsPeer::connect(gateway.address(), Face::Frames).await.unwrap());
+    assert_eq!(person.ending().await, Ending::WebSocket(1013));
+}
+
+#[tokio::test]
+async fn a_core_that_dies() {
+    let mut town = Plan::with_gateway().start().await;
+    let mut program = welcomed(&town).await;
+    town.core.kill().await;
+    assert_eq!(program.ending().await, Ending::WebSocket(1012));
+}
+
+#[tokio::test]
+async fn pages_of_strangers() {
+    let town = Plan::with_gateway().start().await;
+    let gateway = town.gateways[0].address();
+    let upgrade = |origin: String| {
+        format!(
+            "Origin: {origin}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+    };
+    assert_eq!(http::status(gateway, "/ws", &upgrade("https://example.org".to_owned())).await.unwrap(), 403);
+    assert_eq!(http::status(gateway, "/ws", &upgrade(format!("http://{gateway}"))).await.unwrap(), 101);
+}

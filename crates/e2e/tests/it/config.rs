@@ -1,0 +1,190 @@
+//! The settings, from outside: what a wrong one costs, and that their list is the truth.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Output;
+
+use clap::CommandFactory as _;
+use tokio::net::TcpListener;
+
+use crate::program::{Kind, Setting, run};
+use crate::town::Plan;
+
+const BAD_CONFIG: Option<i32> = Some(78);
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Settings that are wrong, and how each is named. The port is not wrong, but taken.
+fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
+    let (own, names): (&[(&'static str, &str)], _) = match kind {
+        Kind::Core => (
+            &[
+                ("RATE_MAX_MESSAGES", "many"),
+                ("LLM_URL", "ftp://model"),
+                ("LLM_TEMPERATURE", "3"),
+                ("GROQ_API_KEY_FILE", "no-such-file"),
+            ],
+            vec!["RATE_MAX_MESSAGES: ", "LLM_URL: ", "LLM_TEMPERATURE: ", "GROQ_API_KEY: "],
+        ),
+        Kind::Gateway => (
+            &[("TCP_PORT", "0"), ("ALLOWED_ORIGINS", "example.org"), ("PING_SECONDS", "-1")],
+            vec!["TCP_PORT: ", "ALLOWED_ORIGINS: ", "PING_SECONDS: "],
+        ),
+    };
+    let both = [("DRAIN_SECONDS", "soon"), ("TRUSTED_PROXIES", "localhost"), ("LOG_LEVEL", "core=nonsense=")];
+    let settings = own.iter().copied().chain(both).map(|(name, value)| (name, value.to_owned()));
+    let names = names.into_iter().chain(["DRAIN_SECONDS: ", "TRUSTED_PROXIES: ", "LOG_LEVEL: "]);
+    (settings.chain([(kind.port(), port.to_string())]).collect(), names.collect())
+}
+
+#[tokio::test]
+async fn all_mistakes_are_told_at_once_before_the_port_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for kind in Kind::BOTH {
+        let (settings, names) = mistakes(kind, taken.local_addr().unwrap().port());
+        for argument in [None, Some("--check-config")] {
+            let output = run(kind, folder.path(), &settings, argument).await;
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), BAD_CONFIG, "{told}");
+            let head = format!("{}: bad configuration, {} problems:", kind.name(), names.len());
+            assert_eq!(told.lines().next(), Some(head.as_str()), "{told}");
+            for name in &names {
+                let lines = told.lines().filter(|line| line.trim_start().starts_with(name)).count();
+                assert_eq!(lines, 1, "{name}in\n{told}");
+            }
+            assert_eq!(told.lines().count(), names.len() + 1, "{told}");
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_configuration_is_only_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for kind in Kind::BOTH {
+        let settings = [(kind.port(), taken.local_addr().unwrap().port().to_string())];
+        let output = run(kind, folder.path(), &settings, Some("--check-config")).await;
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    for (kind, host) in [(Kind::Core, "APP_HOST"), (Kind::Gateway, "WS_HOST")] {
+        let output = run(kind, folder.path(), &[(kind.port(), address.port().to_string())], None).await;
+        let (name, port) = (kind.name(), kind.port());
+        let want = format!("{name}: cannot listen on {address} ({host}, {port}): Address already in use");
+        assert!(stderr(&output).starts_with(&want), "{}", stderr(&output));
+        assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(1), 1), "{}", stderr(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_flag_that_does_not_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in Kind::BOTH {
+        let output = run(kind, folder.path(), &[], Some("--no-such-flag")).await;
+        assert_eq!(output.status.code(), BAD_CONFIG);
+        assert!(stderr(&output).contains("--no-such-flag"), "{}", stderr(&output));
+        let output = run(kind, folder.path(), &[], Some("--help")).await;
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(kind.port()));
+    }
+}
+
+#[tokio::test]
+async fn health() {
+    let mut town = Plan::with_gateway().start().await;
+    let ports = [(Kind::Core, town.core.address().port()), (Kind::Gateway, town.gateways[0].address().port())];
+    let folder = town.room("elsewhere");
+    for want in [0, 1] {
+        for (kind, port) in ports {
+            let output = run(kind, &folder, &[(kind.port(), port.to_string())], Some("--check-health")).await;
+            assert_eq!(output.status.code(), Some(want), "{}: {}", kind.name(), stderr(&output));
+        }
+        town.gateway().terminate().await;
+        town.core.terminate().await;
+    }
+}
+
+/// `.env.example` promises: "the programs read `.env` in the folder where they are started".
+#[tokio::test]
+async fn the_dotenv_of_another_folder_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "APP_PORT=x\nWS_PORT=x\n").unwrap();
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    for kind in Kind::BOTH {
+        let output = run(kind, folder.path(), &[], Some("--check-config")).await;
+        assert_eq!(output.status.code(), BAD_CONFIG, "{}", stderr(&output));
+        let output = run(kind, &inner, &[], Some("--check-config")).await;
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
+    }
+}
+
+/// Variables and their defaults; nothing is an empty default.
+type Defaults = BTreeMap<String, String>;
+
+fn defaults(command: &clap::Command) -> Defaults {
+    let with_variable = command.get_arguments().filter_map(|arg| Some((arg.get_env()?, arg.get_default_values())));
+    let text = |value: &std::ffi::OsStr| value.to_str().unwrap().to_owned();
+    with_variable
+        .map(|(name, values)| (text(name), values.first().map(|value| text(value)).unwrap_or_default()))
+        .collect()
+}
+
+/// Reads `#NAME=default` and `NAME=value`. Each has a comment right above.
+fn documented() -> Vec<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut entries = Vec::new();
+    let mut explained = false;
+    for line in text.lines() {
+        let setting = line.strip_prefix('#').unwrap_or(line).split_once('=');
+        let setting =
+            setting.filter(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
+        if let Some((name, value)) = setting {
+            assert!(explained, "{name} stands in .env.example without a word");
+            entries.push((name.to_owned(), value.to_owned()));
+        }
+        explained = setting.is_none() && line.starts_with("# ");
+    }
+    entries
+}
+
+#[test]
+fn the_example_lists_every_variable_with_its_default() {
+    let (core, gateway) = (defaults(&core_server::Args::command()), defaults(&ws_gateway::Args::command()));
+    for (name, value) in &core {
+        let other = gateway.get(name).unwrap_or(value);
+        assert_eq!(value, other, "{name} has two defaults");
+    }
+    let wanted: Defaults = core.into_iter().chain(gateway).collect();
+    let documented = documented();
+    assert!(20 <= documented.len(), "found only {}", documented.len());
+    let told: Defaults = documented.iter().cloned().collect();
+    assert_eq!(told.len(), documented.len(), "something is listed twice");
+    let differ = |(name, value): &(&String, &String), other: &Defaults| other.get(*name) != Some(value);
+    let missing: Vec<_> = wanted.iter().filter(|pair| differ(pair, &told)).collect();
+    let wrong: Vec<_> = told.iter().filter(|pair| differ(pair, &wanted)).collect();
+    assert!(missing.is_empty() && wrong.is_empty(), "the services have {missing:?},\n.env.example has {wrong:?}");
+}
+
+/// The example is a `.env` that both services take as it is.
+#[tokio::test]
+async fn the_example_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = documented().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    std::fs::write(folder.path().join(".env"), lines).unwrap();
+    for kind in Kind::BOTH {
+        let output = run(kind, folder.path(), &[], Some("--check-config")).await;
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
+    }
+}

@@ -1,0 +1,37 @@
+//! Plain HTTP requests: what a load balancer or a stranger would send.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use testkit::watchdog::{LIMIT, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Pause between two looks at a process that tells nobody when it changes.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// The status of the answer to a GET of `path`, with `headers` (each ended by CR LF).
+pub(crate) async fn status(address: SocketAddr, path: &str, headers: &str) -> io::Result<u16> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+    let head = within(LIMIT, async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, io::Error>(head)
+    });
+    let head = head.await.unwrap()?;
+    let status = str::from_utf8(&head).ok().and_then(|text| text.split_once(' ')?.1.parse().ok());
+    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Waits until someone listens at `address` and answers a GET of `path` with `want`.
+pub(crate) async fn until_status(address: SocketAddr, path: &str, want: u16) {
+    let seen = within(LIMIT, async {
+        while !status(address, path, "Connection: close\r\n").await.is_ok_and(|status| status == want) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    });
+    seen.await.unwrap_or_else(|expired| panic!("{path} of {address} is not {want}: {expired}"));
+}

@@ -1,0 +1,156 @@
+//! Nothing that people write or read, and no key or token, is ever logged.
+
+use protocol::Face;
+use protocol::limits::MAX_LINE_BYTES;
+use serde_json::{Value, json};
+use testkit::llm::{Answer, Hang};
+use testkit::peer::Peer as _;
+use testkit::ws_peer::WsPeer;
+
+use crate::person::Person;
+use crate::town::{Plan, Town};
+
+/// In everything that people write and read here.
+const SECRET: &str = "xilofonos-violetas";
+const KEY: &str = "gsk_llave-de-marmol";
+
+/// Everything that a log line may hold of a person, with a secret in it.
+fn written(what: &str) -> String {
+    format!("{what} {SECRET}")
+}
+
+/// Talks in the plain face, commands and mistakes included; returns the resume token.
+async fn at_a_terminal(town: &Town) -> String {
+    let mut person = town.at_core().await;
+    person.lines(3).await;
+    person.write(&written("hola")).await;
+    assert!(person.line().await.contains(SECRET));
+    person.write("/sesion").await;
+    let token = person.line().await.rsplit(' ').next().unwrap().to_owned();
+    for command in ["/reanudar rt_", "/idioma ", "/", "/historial ", "/borrar ", "{\"type\":\"hello\",\"v\":\""] {
+        person.write(&format!("{command}{SECRET}")).await;
+        person.line().await;
+    }
+    person.write(&format!("/reanudar {token}")).await;
+    person.peer.send_bytes(&[SECRET.as_bytes(), b"\xff\n"].concat()).await.unwrap();
+    person.write(&SECRET.repeat(MAX_LINE_BYTES / SECRET.len() + 1)).await;
+    person.write(&SECRET.repeat(500)).await;
+    person.write("salir").await;
+    person.ending().await;
+    // Half a line, and gone.
+    let mut person = town.at_core().await;
+    person.peer.send_bytes(SECRET.as_bytes()).await.unwrap();
+    person.peer.cut();
+    token
+}
+
+/// Breaks every rule there is for frames; returns the resume token and the trace id of the connection.
+async fn as_a_program(town: &Town) -> (String, String) {
+    let mut person = town.at_gateway(Face::Frames).await;
+    let trace = person.peer.trace_id().unwrap().to_owned();
+    person.send(json!({"type": "hello", "v": 1, "resume": written("rt_"), "client": SECRET, "auth": SECRET})).await;
+    assert_eq!(person.frame().await["code"], "bad_resume");
+    let token = person.hello().await["resume"].as_str().unwrap().to_owned();
+    let broken = [
+        json!({"type": SECRET}),
+        json!({"type": "message", "id": SECRET, "text": ""}),
+        json!({"type": "message", "id": "x", "text": SECRET.repeat(500)}),
+        json!({"type": "stop", "id": SECRET}),
+        json!({"type": "request", "id": "r1", "method": SECRET}),
+        json!({"type": "request", "id": "r2", "method": "erase", "params": {"confirm": SECRET}}),
+        json!({"type": "request", "id": "r3", "method": "set_locale", "params": {"locale": SECRET}}),
+        json!(SECRET),
+    ];
+    for frame in broken {
+        person.send(frame.clone()).await;
+        assert_eq!(person.frame().await["type"], "error", "{frame}");
+    }
+    person.write(&format!("{{\"type\":\"message\",\n\"text\":\"{SECRET}\"}}")).await;
+    assert_eq!(person.frame().await["code"], "bad_frame");
+    for (id, answer) in [("a", Answer::text(written("eco"))), ("b", Answer { cut: true, ..Answer::text(SECRET) })] {
+        town.standin.push(answer);
+        assert!(person.ask(id, &written("mensaje")).await.text.contains(SECRET));
+    }
+    person.send(json!({"type": "request", "id": "r4", "method": "export"})).await;
+    assert!(person.frame_of("response").await.to_string().contains(SECRET));
+    (token, trace)
+}
+
+/// Failures of the model, and messages beyond what is allowed.
+async fn with_a_broken_model(person: &mut Person<WsPeer>, town: &Town) {
+    let garbage = Answer { garbage: true, ..Answer::text(SECRET) };
+    let faults = [Answer::status(500), Answer::status(401), Answer::default().hanging(Hang::Headers), garbage];
+    for (id, fault) in ["c", "d", "e", "f"].into_iter().zip(faults) {
+        town.standin.push(fault);
+        person.ask(id, &written("otra cosa")).await;
+    }
+    person.say("g", &written("una de más")).await;
+    assert_eq!(person.frame().await["code"], "rate_limited");
+    person.peer.send(vec![0xff; 4].into()).await.unwrap();
+    person.ending().await;
+}
+
+/// Checks that `line` begins as every line does, and returns it.
+fn well_formed(line: &str) -> Value {
+    let object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let mut rest = line.strip_prefix('{').unwrap();
+    for (name, next) in
+        ["timestamp", "service", "level", "trace_id", "message"].into_iter().zip([",", ",", ",", ",", ""])
+    {
+        let value = object[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}"));
+        let field = format!("\"{name}\":{}{next}", Value::from(value));
+        rest = rest.strip_prefix(field.as_str()).unwrap_or_else(|| panic!("{name} is out of place: {line}"));
+    }
+    assert_eq!(object["trace_id"].as_str().unwrap().len(), 32, "{line}");
+    object
+}
+
+async fn nothing_private_is_logged(level: &str) {
+    let plan = Plan::with_gateway().core("GROQ_API_KEY", KEY).both("LOG_LEVEL", level);
+    let plan =
+        plan.core("RATE_MAX_MESSAGES", 4).core("LLM_MAX_RETRIES", 1).core("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", "0.2");
+    let mut town = plan.start().await;
+    let mut tokens = vec![at_a_terminal(&town).await];
+    let (token, trace) = as_a_program(&town).await;
+    let mut person = town.at_gateway(Face::Frames).await;
+    tokens.push(person.hello().await["resume"].as_str().unwrap().to_owned());
+    with_a_broken_model(&mut person, &town).await;
+    let mut person = town.at_gateway(Face::Plain).await;
+    person.lines(3).await;
+    person.write(&format!("/reanudar {token}")).await;
+    person.write("salir").await;
+    person.ending().await;
+    tokens.push(token);
+
+    assert!(town.standin.requests().iter().all(|request| request.authorization() == Some(&format!("Bearer {KEY}"))));
+    town.gateway().terminate().await;
+    town.core.terminate().await;
+    let logs = town.logs();
+    let tokens = tokens.iter().map(|token| token.as_str());
+    for secret in [SECRET, KEY, "xilofonos", "violetas", "marmol"].into_iter().chain(tokens) {
+        assert!(5 <= secret.len());
+        let leaks: Vec<&String> = logs.iter().filter(|line| line.contains(secret)).collect();
+        assert!(leaks.is_empty(), "{secret} at {level}: {leaks:#?}");
+    }
+    let lines: Vec<Value> = logs.iter().map(|line| well_formed(line)).collect();
+    assert!(lines.iter().any(|line| line["level"] == level), "nothing at {level}");
+    for service in ["core-server", "ws-gateway"] {
+        let of_trace = lines.iter().filter(|line| line["service"] == service && line["trace_id"] == trace.as_str());
+        assert!(2 <= of_trace.count(), "{service} says too little of {trace}:\n{}", logs.join("\n"));
+    }
+}
+
+#[tokio::test]
+async fn at_level_info() {
+    nothing_private_is_logged("info").await;
+}
+
+#[tokio::test]
+async fn at_level_debug() {
+    nothing_private_is_logged("debug").await;
+}
+
+#[tokio::test]
+async fn at_level_trace() {
+    nothing_private_is_logged("trace").await;
+}

@@ -1,0 +1,115 @@
+//! A service as a process: started in a folder of its own, found by its log, started again
+//! where it was.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Output};
+
+use serde_json::Value;
+use testkit::process::{Launch, Service, built};
+use testkit::watchdog::{LIMIT, within};
+use tokio::process::Command;
+
+/// The name of a variable and its value.
+pub(crate) type Setting = (&'static str, String);
+
+/// Which of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Core,
+    Gateway,
+}
+
+impl Kind {
+    pub(crate) const BOTH: [Self; 2] = [Self::Core, Self::Gateway];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core-server",
+            Self::Gateway => "ws-gateway",
+        }
+    }
+
+    /// The variable with the port it listens on.
+    pub(crate) fn port(self) -> &'static str {
+        match self {
+            Self::Core => "APP_PORT",
+            Self::Gateway => "WS_PORT",
+        }
+    }
+
+    fn launch(self, folder: &Path) -> Launch {
+        Launch::new(built(self.name()).unwrap()).directory(folder)
+    }
+}
+
+/// A running service. Killed when dropped.
+pub(crate) struct Program {
+    kind: Kind,
+    launch: Launch,
+    service: Service,
+    address: SocketAddr,
+}
+
+impl Program {
+    /// Starts one in `folder` with `settings`, and waits until it listens.
+    pub(crate) async fn start(kind: Kind, folder: &Path, settings: &[Setting]) -> Self {
+        let launch = settings.iter().fold(kind.launch(folder), |launch, (name, value)| launch.env(name, value));
+        let (service, address) = listening(&launch).await;
+        Self { kind, launch, service, address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every line it has logged so far.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        self.service.logs()
+    }
+
+    /// Waits until it logs `message`.
+    pub(crate) async fn wait_for(&self, message: &str) {
+        let found = self.service.wait_for_log(|line| line.contains(&format!("\"message\":\"{message}\""))).await;
+        assert!(found.is_ok_and(|line| line.is_some()), "no {message:?} in\n{}", self.logs().join("\n"));
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.service.terminate().await.unwrap()
+    }
+
+    /// Ends it without warning.
+    pub(crate) async fn kill(&mut self) {
+        self.service.kill().await.unwrap();
+    }
+
+    /// Starts it again, at the same address but in another `folder`: it remembers nothing.
+    pub(crate) async fn restart_in(&mut self, folder: &Path) {
+        let launch = self.launch.clone().directory(folder).env(self.kind.port(), self.address.port().to_string());
+        (self.service, self.address) = listening(&launch).await;
+    }
+}
+
+async fn listening(launch: &Launch) -> (Service, SocketAddr) {
+    let service = launch.spawn().unwrap();
+    let line = service.wait_for_log(|line| listen_address(line).is_some()).await;
+    match line.ok().flatten().as_deref().and_then(listen_address) {
+        Some(address) => (service, address),
+        None => panic!("it does not listen:\n{}", service.logs().join("\n")),
+    }
+}
+
+/// Where the service listens, if this is the line that says so.
+fn listen_address(line: &str) -> Option<SocketAddr> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    line["listen"].as_str().filter(|_| line["message"] == "ready")?.parse().ok()
+}
+
+/// Runs a service to its end, with `settings` and one more argument, if any.
+pub(crate) async fn run(kind: Kind, folder: &Path, settings: &[Setting], argument: Option<&str>) -> Output {
+    let mut command = Command::new(built(kind.name()).unwrap());
+    command.current_dir(folder).env_clear().args(argument).kill_on_drop(true);
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
+    within(LIMIT, command.output()).await.unwrap().unwrap()
+}
