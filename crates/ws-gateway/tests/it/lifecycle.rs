@@ -1,9 +1,9 @@
 //! Starting and stopping.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use testkit::process::Launch;
 use ws_gateway::Drained;
 
 use crate::rig::{Rig, config, within};
@@ -55,23 +55,15 @@ async fn a_port_in_use() {
     assert!(String::from_utf8(output.stderr).unwrap().contains(&want));
 }
 
-#[test]
-fn a_signal_stops_the_program_and_health_can_be_asked() {
-    let mut gateway = program().args(["--ws-port", "0", "--workers", "2"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(gateway.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("ready") {
-        line.clear();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it should say where it listens");
-    }
-    let port = line.split(r#""listen":"127.0.0.1:"#).nth(1).unwrap().split('"').next().unwrap().to_owned();
+#[tokio::test]
+async fn a_signal_stops_the_program_and_health_can_be_asked() {
+    let launch = Launch::new(env!("CARGO_BIN_EXE_ws-gateway")).env("WS_PORT", "0").env("WORKERS", "2");
+    let mut gateway = launch.start().await.unwrap();
+    let port = gateway.listen().unwrap().port().to_string();
     let health = || program().args(["--check-health", "--ws-port", &port]).output().unwrap().status.code();
-    assert_eq!(health(), Some(0), "{line}");
-    let stopped = Command::new("kill").arg(gateway.id().to_string()).status().unwrap();
-    assert!(stopped.success());
-    assert_eq!(gateway.wait().unwrap().code(), Some(0));
-    line.clear();
-    log.read_to_string(&mut line).unwrap();
-    assert!(line.contains("draining") && line.contains("stopped"), "{line}");
+    assert_eq!(health(), Some(0));
+    assert_eq!(gateway.terminate().await.unwrap().code(), Some(0));
+    let log = gateway.logs().concat();
+    assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     assert_eq!(health(), Some(1));
 }
