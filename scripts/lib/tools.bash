@@ -1,0 +1,40 @@
+# For the other scripts: section titles, and installing what is missing. To be sourced.
+# shellcheck shell=bash
+
+section() { printf '\n==== %s (%d s)\n' "$*" "$SECONDS"; }
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# Rust itself is not installed for anyone: which way is the person's choice.
+need_cargo() {
+    command -v cargo >/dev/null && return
+    [ -x "$HOME/.cargo/bin/cargo" ] && export PATH="$HOME/.cargo/bin:$PATH" && return
+    fail "cargo was not found. Install Rust with rustup (rust-toolchain.toml names the version), then start this again."
+}
+
+# need_debian COMMAND=PACKAGE...: installs the packages whose command is missing.
+need_debian() {
+    local pair missing=()
+    for pair; do
+        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        fail "please install first (names of Debian packages): ${missing[*]}"
+    fi
+    section "installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# need_cargo_tool NAME VERSION: any version that is there will do; this one is installed where none is.
+need_cargo_tool() {
+    command -v "$1" >/dev/null && return
+    export PATH="$HOME/.cargo/bin:$PATH"
+    command -v "$1" >/dev/null && return
+    section "installing $1 (once, some minutes)"
+    cargo install --locked --quiet "$1@$2"
+}
