@@ -27,6 +27,8 @@ pub struct Config {
     pub host: String,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Threads that serve connections; `None`: one per core of the machine.
+    pub workers: Option<usize>,
     /// Whose PROXY headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Most connections at once.
@@ -63,6 +65,7 @@ impl Config {
         let config = Self {
             host: args.app_host.trim().to_owned(),
             port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
+            workers: args.workers.as_deref().map(|workers| p.number("WORKERS", workers, 1..=1_024)),
             trusted_proxies: p
                 .check("TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies))
                 .unwrap_or_default(),

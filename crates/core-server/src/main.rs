@@ -25,8 +25,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if config.fit_to_file_limit(boot::raise_fd_limit()) {
         tracing::warn!(max_connections = config.max_connections, "MAX_CONNECTIONS lowered: too few open files allowed");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = config.workers {
+        threads.worker_threads(workers);
+    }
+    threads.enable_all().build()?.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {

@@ -113,6 +113,9 @@ pub struct Args {
     #[arg(long, env = "SYSTEM_PROMPT_FILE")]
     pub system_prompt_file: Option<PathBuf>,
 
+    /// Threads that serve connections [default: one per core of the machine]
+    #[arg(long, env = "WORKERS")]
+    pub workers: Option<String>,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

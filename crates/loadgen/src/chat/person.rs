@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::time::Duration;
 
 use protocol::Face;
 use serde::Deserialize;
@@ -11,6 +12,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::chat::Plan;
 use crate::chat::tally::Tally;
 use crate::via::Client;
+
+/// How late a timer may be: tokio's resolution is a millisecond.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
 
 /// The fields of a server frame that matter here.
 #[derive(Deserialize)]
@@ -37,7 +41,8 @@ pub(super) async fn chat(mut client: Client, plan: &Plan<'_>, tally: &RefCell<Ta
     for number in 0..plan.options.messages {
         let Some(due) = plan.due() else { break };
         sleep_until(due).await;
-        let turn = timeout(plan.options.timeout, turn(&mut client, plan, number, due, tally)).await;
+        let begin = begin(due, Instant::now());
+        let turn = timeout(plan.options.timeout, turn(&mut client, plan, number, begin, tally)).await;
         match turn.unwrap_or(Turn::Lost("no_answer")) {
             Turn::Answered => tally.borrow_mut().turns += 1,
             Turn::Refused(code) => tally.borrow_mut().error(&code),
@@ -51,6 +56,13 @@ pub(super) async fn chat(mut client: Client, plan: &Plan<'_>, tally: &RefCell<Ta
         }
     }
     client
+}
+
+/// From when a turn that was due at `due` counts: then, also if it had to wait for the turn
+/// before, so that a slow server cannot hide behind a patient client. But tokio's timers are
+/// up to a millisecond late by themselves, and that is not the server's.
+fn begin(due: Instant, now: Instant) -> Instant {
+    if now.saturating_duration_since(due) <= TIMER_SLACK { now } else { due }
 }
 
 async fn turn(client: &mut Client, plan: &Plan<'_>, number: usize, due: Instant, tally: &RefCell<Tally>) -> Turn {
