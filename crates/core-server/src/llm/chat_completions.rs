@@ -24,6 +24,8 @@ pub struct Model {
 #[derive(Debug)]
 pub struct Answer {
     first: Option<String>,
+    /// A word has come.
+    begun: bool,
     events: Events,
     /// When the whole call has to be over.
     deadline: Instant,
@@ -116,6 +118,7 @@ impl Model {
             }
             let mut answer = Answer {
                 first: None,
+                begun: false,
                 events: Events::new(response.bytes_stream()),
                 deadline,
                 times,
@@ -192,6 +195,14 @@ impl Answer {
     async fn piece(&mut self) -> Result<Option<String>, LlmError> {
         while let Some(event) = self.events.next().await {
             match event? {
+                // Many models begin with a space or a line break that belongs to no word.
+                Event::Text(text) if !self.begun => {
+                    let text = text.trim_start();
+                    self.begun = !text.is_empty();
+                    if self.begun {
+                        return Ok(Some(text.to_owned()));
+                    }
+                }
                 Event::Text(text) => return Ok(Some(text)),
                 Event::Finish(reason) => {
                     self.finish = Some(if reason == "length" { Finish::Length } else { Finish::Stop });
