@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
 
+mod bad_lines;
 mod balancer;
 mod browser;
 mod codes;

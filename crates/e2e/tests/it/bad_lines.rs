@@ -1,0 +1,72 @@
+//! Every line of `proto-line/vectors/invalid.jsonl` against a running core: it gets its error,
+//! and the connection goes on.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use testkit::line_peer::LinePeer;
+use testkit::peer::Peer as _;
+use testkit::watchdog::{LIMIT, within};
+use tokio::net::TcpStream;
+
+use crate::town::{Plan, Town};
+
+/// A moved file must fail the run, not pass with nothing to do.
+const MIN_VECTORS: usize = 60;
+
+fn vectors() -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto-line/vectors/invalid.jsonl");
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The bytes of a vector: given as they are, in hexadecimal, or as a repetition.
+fn bytes(vector: &Value) -> Vec<u8> {
+    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if let Some(line) = vector["line"].as_str() {
+        return line.into();
+    }
+    if let Some(hex) = vector["line_hex"].as_str() {
+        let digits = hex.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap());
+        return digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+    }
+    let repeat = &vector["repeat"];
+    let times = usize::try_from(repeat["times"].as_u64().unwrap()).unwrap();
+    [part(&repeat["prefix"]), part(&repeat["unit"]).repeat(times), part(&repeat["suffix"])].concat().into()
+}
+
+async fn frame(peer: &mut LinePeer<TcpStream>) -> Value {
+    let line = within(LIMIT, peer.next_line()).await.unwrap().unwrap().expect("a line, not the end");
+    serde_json::from_str(&line).unwrap()
+}
+
+async fn check(town: &Town, vector: &Value) {
+    let name = &vector["name"];
+    let mut peer = LinePeer::connect(town.core.address()).await.unwrap();
+    let before_hello = vector["before_hello"] == json!(true);
+    if !before_hello {
+        peer.send_line(r#"{"type":"hello","v":1}"#).await.unwrap();
+        assert_eq!(frame(&mut peer).await["type"], "welcome", "{name}");
+    }
+    peer.send_bytes(&[&bytes(vector)[..], b"\n"].concat()).await.unwrap();
+    let error = frame(&mut peer).await;
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &vector["error"]), "{name}: {error}");
+    if vector["error"] == "version_unsupported" {
+        assert_eq!(within(LIMIT, peer.next_line()).await.unwrap().unwrap(), None, "{name}: it closes");
+        return;
+    }
+    peer.send_line(r#"{"type":"ping","id":"on"}"#).await.unwrap();
+    let next = frame(&mut peer).await;
+    let goes_on = if before_hello { next["code"] == "hello_required" } else { next["type"] == "pong" };
+    assert!(goes_on && next["id"] == "on", "{name}: {next}");
+}
+
+#[tokio::test]
+async fn every_bad_line_gets_its_error_and_the_connection_goes_on() {
+    let town = Plan::default().start().await;
+    let vectors = vectors();
+    assert!(MIN_VECTORS <= vectors.len(), "found only {} vectors", vectors.len());
+    for vector in &vectors {
+        check(&town, vector).await;
+    }
+}
