@@ -112,7 +112,8 @@ fn times(p: &mut ConfigError, args: &Args) -> Times {
 
 fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
     let key = Secret::read(args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
-    let key = p.check("GROQ_API_KEY", key).flatten();
+    let given = if args.groq_api_key_file.is_some() { "GROQ_API_KEY_FILE" } else { "GROQ_API_KEY" };
+    let key = p.check(given, key).flatten();
     let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
     let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
     // Checked also where no model is used, so that a mistake shows before there is one.

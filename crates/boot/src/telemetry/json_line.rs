@@ -84,6 +84,11 @@ impl Visit for Fields {
         self.put(field, value.into());
     }
 
+    /// JSON numbers end at 64 bits here; milliseconds of a `Duration` come as 128.
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.put(field, u64::try_from(value).unwrap_or(u64::MAX).into());
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value.into());
     }
@@ -126,13 +131,13 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(trace_id = %"abc", user = "Usuario-1", size_bytes = 7, "said \"hi\"\n");
+            tracing::info!(trace_id = %"abc", user = "Usuario-1", size_bytes = 7, took_ms = 3_u128, "said \"hi\"\n");
             tracing::warn!("no trace");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(rows.len(), 2);
-        let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","user":"Usuario-1","size_bytes":7}"#;
+        let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","user":"Usuario-1","size_bytes":7,"took_ms":3}"#;
         assert!(rows[0].starts_with(r#"{"timestamp":"20"#) && rows[0].ends_with(tail), "{}", rows[0]);
         let second: Value = serde_json::from_str(rows[1]).unwrap();
         assert_eq!(second["trace_id"].as_str().map(str::len), Some(32));

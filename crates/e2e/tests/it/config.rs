@@ -26,7 +26,7 @@ fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
                 ("LLM_TEMPERATURE", "3"),
                 ("GROQ_API_KEY_FILE", "no-such-file"),
             ],
-            vec!["RATE_MAX_MESSAGES: ", "LLM_URL: ", "LLM_TEMPERATURE: ", "GROQ_API_KEY: "],
+            vec!["RATE_MAX_MESSAGES: ", "LLM_URL: ", "LLM_TEMPERATURE: ", "GROQ_API_KEY_FILE: "],
         ),
         Kind::Gateway => (
             &[("TCP_PORT", "0"), ("ALLOWED_ORIGINS", "example.org"), ("PING_SECONDS", "-1")],
