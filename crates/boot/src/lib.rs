@@ -1,5 +1,6 @@
 //! What both services do around their real work: logs and traces, signals, secrets,
-//! `.env`, and the checked start of a process. It knows neither conversations nor sockets.
+//! `.env`, the checked start of a process, who is trusted and how many may connect. It knows
+//! neither conversations nor sockets.
 
 mod args;
 mod config_error;
@@ -7,6 +8,7 @@ mod env;
 mod fd_limit;
 mod health;
 mod program;
+mod seats;
 mod secret;
 
 pub mod signals;
@@ -17,5 +19,6 @@ pub use config_error::ConfigError;
 pub use fd_limit::raise_fd_limit;
 pub use health::connect_to_own_server;
 pub use program::run_program;
+pub use seats::{Seat, Seats};
 pub use secret::Secret;
 pub use trusted_proxies::TrustedProxies;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot::{Seats, TrustedProxies};
 use bytes::BytesMut;
 use protocol::CloseReason;
 use socket2::{SockRef, TcpKeepalive};
@@ -19,12 +20,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{self, Connection};
-use crate::limits::{Connections, RateLimiter, Slots};
+use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::turn::Engine;
-use boot::TrustedProxies;
 use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
@@ -42,7 +42,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     context: Arc<connection::Context>,
-    connections: Arc<Connections>,
+    seats: Arc<Seats>,
     trusted: TrustedProxies,
     sockets: Arc<Semaphore>,
 }
@@ -82,7 +82,7 @@ impl Server {
         };
         Ok(Self {
             context: Arc::new(context),
-            connections: Connections::new(config.max_connections, config.max_connections_per_address),
+            seats: Seats::new(config.max_connections, config.max_connections_per_address),
             trusted: config.trusted_proxies,
             sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
         })
@@ -151,8 +151,8 @@ impl Server {
         };
         let (trace, address) = (peer.trace.trace_id, peer.address);
         tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
-        let reason = match self.connections.admit(address) {
-            Some(_permit) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
+        let reason = match self.seats.take(address) {
+            Some(_seat) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
             None => Box::pin(turn_away(stream, peer)).await,
         };
         let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);

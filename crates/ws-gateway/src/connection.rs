@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use boot::Seats;
 use protocol::{CloseReason, hop};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -13,7 +14,6 @@ use crate::bridge::{self, Client, Core};
 use crate::close::Ending;
 use crate::config::Config;
 use crate::http::{Granted, Site, Upgraded};
-use crate::seats::Seats;
 use crate::upstream;
 
 /// What all connections share.
@@ -28,7 +28,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(config: Config, draining: CancellationToken) -> Self {
         let config = Arc::new(config);
-        let seats = Arc::new(Seats::new(config.max_connections, config.max_connections_per_address));
+        let seats = Seats::new(config.max_connections, config.max_connections_per_address);
         let site = Arc::new(Site::new(Arc::clone(&config), draining.clone()));
         Self { config, site, seats, draining }
     }

@@ -12,7 +12,6 @@ pub mod config;
 mod connection;
 mod health_check;
 mod http;
-mod seats;
 mod server;
 mod upstream;
 mod workers;

@@ -23,7 +23,7 @@ pub struct Args {
     /// Most connections at once; lowered where the process may not open as many files
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
     pub max_connections: String,
-    /// Most connections at once from one address
+    /// Most connections at once from one IPv4 address or IPv6 /64 network
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value = "256")]
     pub max_connections_per_address: String,
     /// Milliseconds of silence after which a connection is greeted

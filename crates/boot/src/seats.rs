@@ -1,12 +1,12 @@
-//! How many WebSocket connections there may be, in all and from one address.
+//! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts open WebSocket connections.
+/// Counts open connections in all and per address.
 #[derive(Debug)]
-pub(crate) struct Seats {
+pub struct Seats {
     max: usize,
     max_per_address: usize,
     taken: Mutex<Taken>,
@@ -19,20 +19,21 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The right to one open WebSocket; gives it back when dropped.
+/// The right to one open connection; gives it back when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub struct Seat {
     seats: Arc<Seats>,
     address: IpAddr,
 }
 
 impl Seats {
-    pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
-        Self { max, max_per_address, taken: Mutex::default() }
+    /// Seats for `max` connections, `max_per_address` of them from one IPv4 address or IPv6 /64 network.
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, taken: Mutex::default() })
     }
 
     /// A seat for a person at `address`, unless they or all together have as many as they may.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let address = household(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let theirs = taken.by_address.get(&address).copied().unwrap_or_default();
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn seats_are_limited_and_given_back() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let seats = Arc::new(Seats::new(3, 2));
+        let seats = Seats::new(3, 2);
         let first = seats.take(ip("203.0.113.9")).unwrap();
         let _second = seats.take(ip("203.0.113.9")).unwrap();
         assert!(seats.take(ip("203.0.113.9")).is_none(), "two of this address");
