@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use frames::too_many_connections;
 pub use times::Times;
 
-use crate::session::{ConnectionId, Outbox, Session, Sessions};
+use crate::session::{ConnectionId, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
 use plain::Plain;
 use replay::Replay;
@@ -209,6 +209,16 @@ impl Connection {
         reason
     }
 
+    /// Joins a session, in place of the one before. Returns its highest `seq`.
+    fn attach(&mut self, Opened { session, token }: Opened, resumed: bool) -> u64 {
+        let (id, seq) = session.attach(Arc::clone(&self.outbox));
+        tracing::info!(
+            trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
+        );
+        self.attached = Some(Attached { session, id, token });
+        seq
+    }
+
     /// Moves frames from the outbox to the bytes being written.
     fn fill(&mut self) {
         while self.out.len() < WRITE_BYTES {
@@ -261,17 +271,20 @@ impl Connection {
 
     /// Whether an answer is on its way that this connection should still get.
     fn is_awaiting(&self) -> bool {
-        let plain = matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some());
-        plain || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
+        self.owes_line() || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
+    }
+
+    /// Whether a plain message has not got its one line yet.
+    fn owes_line(&self) -> bool {
+        matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some())
     }
 
     /// Whether the next line may be read now. While not, the peer's TCP connection fills up:
     /// that is the back-pressure.
     fn wants_line(&self) -> bool {
-        let waits = matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some());
         let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
         let room = self.out.len() < WRITE_BYTES && self.outbox.requests() < MAX_REQUESTS;
-        room && !waits && !over && self.task.is_none() && self.replay.is_none()
+        room && !self.owes_line() && !over && self.task.is_none() && self.replay.is_none()
     }
 
     fn on_line(&mut self, line: io::Result<Option<Inbound>>) {

@@ -125,6 +125,15 @@ struct RequestFields {
 }
 
 impl ClientFrame {
+    /// The id the frame carries, if it carries one.
+    pub fn id(&self) -> Option<&MessageId> {
+        match self {
+            Self::Message { id, .. } | Self::Stop { id } | Self::Request(Request { id, .. }) => Some(id),
+            Self::Ping { id } => id.as_ref(),
+            Self::Hello(_) | Self::Bye => None,
+        }
+    }
+
     /// Reads one line.
     ///
     /// # Errors

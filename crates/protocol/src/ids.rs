@@ -155,7 +155,7 @@ impl fmt::Debug for TokenHash {
 }
 
 /// A person's name in greetings and logs: `Usuario-N`, theirs for the session's life.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UserLabel(pub u64);
 
 impl fmt::Display for UserLabel {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use protocol::client_frame::{Hello, Rejection, Request};
+use protocol::client_frame::{Hello, Meant, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
 use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, Welcome};
 use protocol::trace::Traceparent;
@@ -29,7 +29,7 @@ impl Connection {
     pub(super) fn on_frame(&mut self, line: &UserText, trace: Traceparent) {
         let frame = ClientFrame::parse(line.expose());
         if self.attached.is_none() {
-            return self.before_welcome(frame, ClientFrame::meant(line.expose()).is_some());
+            return self.before_welcome(frame, ClientFrame::meant(line.expose()));
         }
         match frame {
             Ok(ClientFrame::Hello(_)) => self.error(ErrorCode::BadFrame, None),
@@ -42,21 +42,14 @@ impl Connection {
         }
     }
 
-    /// Without a session only `hello` does something.
-    fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, is_client_frame: bool) {
+    /// Without a session only `hello` does something. Another client frame is told so,
+    /// well formed or not.
+    fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, meant: Option<Meant>) {
         match frame {
             Ok(ClientFrame::Hello(hello)) => self.hello(hello),
-            Ok(
-                ClientFrame::Message { id, .. }
-                | ClientFrame::Stop { id }
-                | ClientFrame::Request(Request { id, .. })
-                | ClientFrame::Ping { id: Some(id) },
-            ) => self.error(ErrorCode::HelloRequired, Some(id)),
-            Ok(ClientFrame::Ping { id: None } | ClientFrame::Bye) => self.error(ErrorCode::HelloRequired, None),
-            Err(Rejection { code, id }) => {
-                let before_hello = is_client_frame && !matches!(code, ErrorCode::BadFrame if id.is_none());
-                self.error(if before_hello { ErrorCode::HelloRequired } else { code }, id);
-            }
+            Ok(frame) => self.error(ErrorCode::HelloRequired, frame.id().cloned()),
+            Err(Rejection { id, .. }) if meant == Some(Meant::Other) => self.error(ErrorCode::HelloRequired, id),
+            Err(Rejection { code, id }) => self.error(code, id),
         }
     }
 
@@ -69,18 +62,9 @@ impl Connection {
             self.face = FaceState::Frames;
             // The greeting's session belongs to nobody now; nothing was said in it.
             self.attached = None;
-            return self.before_welcome(frame, true);
+            return self.before_welcome(frame, Some(Meant::Hello));
         }
-        let id = match frame {
-            Ok(
-                ClientFrame::Message { id, .. }
-                | ClientFrame::Stop { id }
-                | ClientFrame::Request(Request { id, .. })
-                | ClientFrame::Ping { id: Some(id) },
-            ) => Some(id),
-            Ok(ClientFrame::Hello(_) | ClientFrame::Ping { id: None } | ClientFrame::Bye) => None,
-            Err(Rejection { id, .. }) => id,
-        };
+        let id = frame.map_or_else(|rejection| rejection.id, |frame| frame.id().cloned());
         let code = if is_hello { ErrorCode::BadFrame } else { ErrorCode::HelloRequired };
         let error = ErrorFrame::new(code, self.language()).with_id(id).with_trace(self.peer.trace.trace_id);
         ServerFrame::Error(error).encode_line(&mut self.out);
@@ -119,8 +103,8 @@ impl Connection {
     }
 
     fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>) {
-        let Opened { session, token } = opened;
-        let (id, seq) = session.attach(Arc::clone(&self.outbox));
+        let (session, token) = (Arc::clone(&opened.session), opened.token.expose());
+        let seq = self.attach(opened, resumed);
         // Replayed are the newest entries after `since`; without it, none.
         let oldest = seq.saturating_sub(MAX_REPLAY_ENTRIES as u64);
         let since = since.unwrap_or(seq).min(seq);
@@ -129,7 +113,7 @@ impl Connection {
             v: VERSION,
             session: session.id().clone(),
             user: session.user(),
-            resume: UserText::new(token.expose()),
+            resume: UserText::new(token),
             resumed,
             seq,
             missed: (since < after).then_some(after - since),
@@ -137,13 +121,9 @@ impl Connection {
             trace_id: self.peer.trace.trace_id,
             limits: self.limits(),
         };
-        tracing::info!(
-            trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
-        );
         // Straight to the socket: what the session tells from now on comes after the replay.
         ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
         self.replay = (after < seq).then_some(Replay { after, last: seq });
-        self.attached = Some(Attached { session, id, token });
     }
 
     fn limits(&self) -> Limits {

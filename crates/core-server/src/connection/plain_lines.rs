@@ -50,21 +50,15 @@ impl Connection {
         self.face = FaceState::Plain(Plain::default());
         match opened {
             Ok(opened) => {
-                self.attach(opened);
-                let user = self.attached.as_ref().map(|attached| attached.session.user());
-                texts::greeting(user.unwrap_or_default()).iter().for_each(|line| self.say(line));
+                let user = opened.session.user();
+                self.attach(opened, false);
+                texts::greeting(user).iter().for_each(|line| self.say(line));
             }
             Err(error) => {
                 self.store_failed(&error);
                 self.closing = Some(CloseReason::Internal);
             }
         }
-    }
-
-    fn attach(&mut self, Opened { session, token }: Opened) {
-        let (id, _) = session.attach(Arc::clone(&self.outbox));
-        tracing::info!(trace_id = %self.peer.trace.trace_id, user = %session.user(), "session opened");
-        self.attached = Some(Attached { session, id, token });
     }
 
     /// Does what a line asks.
@@ -132,11 +126,9 @@ impl Connection {
             let opened = sessions.resume(token, None).await;
             move |connection: &mut Self| match opened {
                 Ok(Some(opened)) => {
-                    connection.attach(opened);
-                    if let Some(Attached { session, .. }) = &connection.attached {
-                        let line = texts::resumed(session.language(), session.user());
-                        connection.say(&line);
-                    }
+                    let line = texts::resumed(opened.session.language(), opened.session.user());
+                    connection.attach(opened, true);
+                    connection.say(&line);
                 }
                 Ok(None) => connection.say_error(ErrorCode::BadResume),
                 Err(error) => connection.store_failed(&error),

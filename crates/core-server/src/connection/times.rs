@@ -49,12 +49,15 @@ impl Connection {
     /// When something may be due next.
     pub(super) fn next_deadline(&self) -> Instant {
         let times = self.context.times;
-        let waits_for_client = match self.face {
+        let waits_for_client = if self.closing.is_some() {
             // Only what is still to be written keeps it open; nothing else is due any more.
-            _ if self.closing.is_some() => Instant::now() + times.idle,
-            FaceState::Undecided if self.may_be_greeted() => self.peer.since + times.greet_delay,
-            _ if self.awaits_hello() => self.heard_at + times.handshake,
-            _ => self.heard_at + times.idle,
+            Instant::now() + times.idle
+        } else if self.may_be_greeted() {
+            self.peer.since + times.greet_delay
+        } else if self.awaits_hello() {
+            self.heard_at + times.handshake
+        } else {
+            self.heard_at + times.idle
         };
         let stalled = self.stalled_since.map(|since| since + times.write);
         let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| since + times.drain);
