@@ -27,6 +27,14 @@ pub enum LoadError {
         /// Why.
         source: PeerError,
     },
+    /// A framed connection cannot be opened.
+    #[error("connection {number}: {source}")]
+    Open {
+        /// Which one, from 0.
+        number: usize,
+        /// Why.
+        source: client::ConnectError,
+    },
     /// A connection was not greeted in time.
     #[error("connection {number} was not greeted: {got}")]
     NotGreeted {

@@ -8,6 +8,7 @@
 
 pub mod bridge;
 pub mod chat;
+pub mod disk;
 pub mod echo;
 mod error;
 pub mod idle;
@@ -18,4 +19,4 @@ mod via;
 pub use error::LoadError;
 pub use observed::{Cost, Observed};
 pub use stats::{Latency, Percentiles};
-pub use via::{Client, Via};
+pub use via::{Client, Plain, Via};

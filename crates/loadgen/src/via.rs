@@ -1,5 +1,6 @@
 //! Where people connect, and the two kinds of connection they may have.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -68,11 +69,25 @@ impl Via {
     }
 
     async fn open_one(&self, number: usize, address: SocketAddr, face: Face) -> Result<Client, LoadError> {
+        match face {
+            Face::Frames => self.open_framed(number).await,
+            Face::Plain => self.open_plain(number, address).await,
+        }
+    }
+
+    /// With the product's own client. A connection that is lost stays lost: that is counted.
+    async fn open_framed(&self, number: usize) -> Result<Client, LoadError> {
+        let address = self.to_string().parse().map_err(|_| LoadError::Via(self.to_string()))?;
+        let builder = client::Client::builder(address).client_name("loadgen").connect_limit(GREETING).attempts(1);
+        let client = builder.connect().await.map_err(|source| LoadError::Open { number, source })?;
+        Ok(Client::Framed(Box::new(client)))
+    }
+
+    async fn open_plain(&self, number: usize, address: SocketAddr) -> Result<Client, LoadError> {
         let opening = async {
-            let mut client =
-                self.connect(address, face).await.map_err(|source| LoadError::Connect { number, source })?;
-            match client.greeting(face).await {
-                Ok(()) => Ok(client),
+            let mut client = self.connect(address).await.map_err(|source| LoadError::Connect { number, source })?;
+            match client.greeting().await {
+                Ok(()) => Ok(Client::Plain(client)),
                 Err(got) => Err(LoadError::NotGreeted { number, got }),
             }
         };
@@ -80,13 +95,13 @@ impl Via {
         timeout(GREETING, opening).await.map_err(late)?
     }
 
-    async fn connect(&self, address: SocketAddr, face: Face) -> Result<Client, PeerError> {
+    async fn connect(&self, address: SocketAddr) -> Result<Plain, PeerError> {
         match self {
-            Self::Tcp { .. } => LinePeer::connect(address).await.map(Client::Tcp),
+            Self::Tcp { .. } => LinePeer::connect(address).await.map(Plain::Tcp),
             Self::WebSocket { url, .. } => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                WsPeer::upgrade(stream, url, face).await.map(Box::new).map(Client::WebSocket)
+                WsPeer::upgrade(stream, url, Face::Plain).await.map(Box::new).map(Plain::WebSocket)
             }
         }
     }
@@ -98,16 +113,34 @@ impl Via {
     }
 }
 
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host } => write!(f, "tcp://{host}"),
+            Self::WebSocket { url, .. } => f.write_str(url),
+        }
+    }
+}
+
 /// One person's connection.
 #[derive(Debug)]
 pub enum Client {
+    /// Frames, as a program has them.
+    Framed(Box<client::Client>),
+    /// Lines, as people have them.
+    Plain(Plain),
+}
+
+/// Lines as people have them.
+#[derive(Debug)]
+pub enum Plain {
     /// To the core.
     Tcp(LinePeer<TcpStream>),
     /// To a gateway.
     WebSocket(Box<WsPeer>),
 }
 
-impl Client {
+impl Plain {
     /// Sends a line.
     ///
     /// # Errors
@@ -133,23 +166,11 @@ impl Client {
     }
 
     /// Goes through what comes before the first message; the error is what came instead.
-    async fn greeting(&mut self, face: Face) -> Result<(), String> {
-        if face == Face::Plain {
-            for _ in 0..GREETING_LINES {
-                self.line().await?;
-            }
-            return Ok(());
+    async fn greeting(&mut self) -> Result<(), String> {
+        for _ in 0..GREETING_LINES {
+            self.line().await?;
         }
-        self.send_line(r#"{"type":"hello","v":1,"client":"loadgen"}"#).await.map_err(|error| error.to_string())?;
-        loop {
-            let line = self.line().await?;
-            if line.contains(r#""type":"welcome""#) {
-                return Ok(());
-            }
-            if line.contains(r#""type":"error""#) {
-                return Err(line);
-            }
-        }
+        Ok(())
     }
 
     async fn line(&mut self) -> Result<String, String> {

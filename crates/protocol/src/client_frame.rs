@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Deserialize;
+use bytes::{BufMut as _, BytesMut};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::error_code::ErrorCode;
@@ -14,7 +15,8 @@ use crate::locale::Locale;
 use crate::text::UserText;
 
 /// A well-formed client frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame {
     /// Opens or resumes a session.
     Hello(Hello),
@@ -35,6 +37,7 @@ pub enum ClientFrame {
     /// Answered by `pong`.
     Ping {
         /// Comes back with the `pong`.
+        #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<MessageId>,
     },
     /// The server closes.
@@ -42,24 +45,29 @@ pub enum ClientFrame {
 }
 
 /// Fields of `hello`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the protocol the client speaks.
     pub v: u64,
     /// Resume token as text: a malformed one is `bad_resume`, not `bad_frame`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resume: Option<UserText>,
     /// Last `seq` the client holds; `None` replays nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
     /// Language the person wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<Locale>,
     /// Name of the client program.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<UserText>,
     /// Credential of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<UserText>,
 }
 
 /// Fields of `request`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
     /// Comes back with the response.
     pub id: MessageId,
@@ -68,6 +76,7 @@ pub struct Request {
     /// Its parameters; an empty object when absent.
     pub params: serde_json::Map<String, Value>,
     /// How long the client waits.
+    #[serde(rename = "timeout_ms", serialize_with = "milliseconds")]
     pub timeout: Duration,
 }
 
@@ -134,6 +143,13 @@ impl ClientFrame {
         }
     }
 
+    /// Appends the frame and its LF to `out`. Compact: the line has no other LF.
+    pub fn encode_line(&self, out: &mut BytesMut) {
+        serde_json::to_writer((&mut *out).writer(), self)
+            .expect("frames have string keys and a BytesMut grows: nothing to fail on");
+        out.put_u8(b'\n');
+    }
+
     /// Reads one line.
     ///
     /// # Errors
@@ -182,6 +198,10 @@ impl Meant {
     pub fn is_hello(self) -> bool {
         self == Self::Hello
     }
+}
+
+fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn read<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ErrorCode> {

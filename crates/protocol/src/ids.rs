@@ -6,7 +6,6 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What is wrong with an id, without repeating it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,8 +99,8 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The secret that continues a session: 256 random bits. Stores keep its
-/// [`TokenHash`] only, and `Debug` does not show it.
+/// The secret that continues a session: 256 random bits. Stores keep a keyed hash of it
+/// only, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResumeToken([u8; 32]);
 
@@ -111,9 +110,9 @@ impl ResumeToken {
         Self(rand::random())
     }
 
-    /// What a store may keep.
-    pub fn hash(&self) -> TokenHash {
-        TokenHash(Sha256::digest(self.0).into())
+    /// The secret's bits: to be hashed, never stored.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The secret as its owner gets it, 43 characters of base64url.
@@ -137,25 +136,8 @@ impl fmt::Debug for ResumeToken {
     }
 }
 
-/// SHA-256 of a [`ResumeToken`]: finds the session and cannot be turned back.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    /// The hash's bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenHash(..)")
-    }
-}
-
 /// A person's name in greetings and logs: `Usuario-N`, theirs for the session's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserLabel(pub u64);
 
 impl fmt::Display for UserLabel {
@@ -201,7 +183,7 @@ mod tests {
     fn tokens_round_trip_and_hide() {
         let token = ResumeToken::random();
         let again: ResumeToken = token.expose().parse().unwrap();
-        assert_eq!(again.hash(), token.hash());
+        assert_eq!(again.as_bytes(), token.as_bytes());
         assert_eq!(format!("{token:?}"), "ResumeToken(..)");
         assert_eq!("x".parse::<ResumeToken>(), Err(IdError::Token));
     }

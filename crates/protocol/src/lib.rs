@@ -26,7 +26,7 @@ pub use close_reason::CloseReason;
 pub use codec::{Inbound, LineCodec};
 pub use error_code::ErrorCode;
 pub use face::Face;
-pub use ids::{IdError, MessageId, MessageLabel, ResumeToken, SessionId, TokenHash, UserLabel};
+pub use ids::{IdError, MessageId, MessageLabel, ResumeToken, SessionId, UserLabel};
 pub use locale::{Language, Locale};
 pub use server_frame::ServerFrame;
 pub use text::UserText;

@@ -26,7 +26,7 @@ pub struct ChatReport {
     pub chunks: u64,
     /// Deltas per second.
     pub chunks_per_second: f64,
-    /// Turns that failed, by error code; also `connection_lost`, `no_answer` and `not_a_frame`.
+    /// Turns that failed, by error code; also `connection_lost` and `no_answer`.
     pub errors: BTreeMap<String, u64>,
     /// To `accepted`.
     pub accepted: Option<Percentiles>,

@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 /// What a message must hold to be refused.
 pub(crate) const REFUSED: &str = "demasiado";
 
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
 /// Over TCP.
 pub(crate) async fn start() -> SocketAddr {
     listen(serve).await
@@ -72,16 +74,23 @@ async fn serve(stream: TcpStream) {
 fn answers(frame: &Value) -> Vec<Value> {
     let id = &frame["id"];
     match frame["type"].as_str().unwrap() {
-        "hello" => vec![json!({"type": "welcome", "v": 1})],
+        "hello" => vec![json!({
+            "type": "welcome", "v": 1, "session": "s", "user": "Usuario-1", "resume": "secret", "resumed": false,
+            "seq": 0, "locale": "es", "trace_id": TRACE_ID,
+            "limits": {"max_line_bytes": 65_536, "max_text_chars": 8_000, "rate": {"messages": 10, "window_ms": 1}},
+        })],
         "message" if frame["text"].as_str().unwrap().contains(REFUSED) => {
-            vec![json!({"type": "error", "id": id, "code": "rate_limited"})]
+            vec![json!({"type": "error", "id": id, "code": "rate_limited", "message": "later", "retry_after_ms": 1})]
         }
         "message" => vec![
-            json!({"type": "accepted", "id": id, "seq": 1}),
+            json!({"type": "accepted", "id": id, "seq": 1, "trace_id": TRACE_ID}),
             json!({"type": "delta", "id": id, "offset": 0, "text": "ho"}),
-            json!({"type": "turn", "id": "other", "seq": 9}),
+            json!({"type": "turn", "id": "other", "seq": 9, "role": "user", "text": "x", "at": "2026-11-22T10:00:00.000Z"}),
             json!({"type": "delta", "id": id, "offset": 2, "text": "la"}),
-            json!({"type": "done", "id": id, "seq": 2}),
+            json!({
+                "type": "done", "id": id, "seq": 2, "finish": "stop", "source": "llm", "chars": 4,
+                "ms": {"queue": 0, "first": 0, "total": 0},
+            }),
         ],
         other => panic!("{other}"),
     }

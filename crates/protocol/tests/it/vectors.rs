@@ -56,6 +56,21 @@ fn valid_client_lines_are_read() {
     }
 }
 
+/// What a client of ours writes.
+#[test]
+fn client_frames_are_written_as_they_are_read() {
+    for vector in of(Side::Client) {
+        let frame = answer(&vector.bytes()).unwrap();
+        let mut written = BytesMut::new();
+        frame.encode_line(&mut written);
+        let line = written.strip_suffix(b"\n").unwrap();
+        assert!(!line.contains(&b'\n'), "{}", vector.name);
+        let json: Value = serde_json::from_slice(line).unwrap();
+        assert!(CLIENT_SCHEMA.accepts(&json), "{}: written as {json}", vector.name);
+        assert_eq!(answer(line), Ok(frame), "{}: written as {json}", vector.name);
+    }
+}
+
 #[test]
 fn valid_server_lines_are_read_and_written_again() {
     let known = known_fields(&SERVER_SCHEMA.json);

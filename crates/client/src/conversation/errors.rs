@@ -1,0 +1,84 @@
+//! What errors of the server mean for the conversation.
+
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use protocol::server_frame::ErrorFrame;
+
+use super::{Conversation, Next};
+use crate::error::RequestError;
+use crate::event::{Closed, Event};
+
+impl Conversation {
+    /// An error in place of `welcome`.
+    pub(super) fn on_refusal(&mut self, error: ErrorFrame) -> Next {
+        use ErrorCode::{BadFrame, BadResume, InvalidUtf8, LineTooLong, Unauthorized, UnknownType, VersionUnsupported};
+        match error.code {
+            BadResume if self.introduction.anew => {
+                self.begin_anew();
+                Next::Continue
+            }
+            BadResume => Next::Close(Closed::BadResume { error: Box::new(error) }),
+            // The same hello would be refused again.
+            VersionUnsupported | Unauthorized | BadFrame | UnknownType | LineTooLong | InvalidUtf8 => refused(error),
+            _ => reconnect(&error),
+        }
+    }
+
+    /// The session is gone: the same connection asks for another one. Messages that have no
+    /// answer go there.
+    fn begin_anew(&mut self) {
+        self.introduction.resume = None;
+        self.held = None;
+        self.session = None;
+        self.messages.forget_acceptance();
+        self.tell(Event::SessionLost);
+        self.hello = Some(self.introduce());
+    }
+
+    /// An error after `welcome`.
+    pub(super) fn on_error(&mut self, error: ErrorFrame) -> Next {
+        use ErrorCode::{ShuttingDown, SlowConsumer, TooManyConnections, Unauthorized, VersionUnsupported};
+        match error.code {
+            VersionUnsupported | Unauthorized => return refused(error),
+            SlowConsumer | TooManyConnections | ShuttingDown => return reconnect(&error),
+            _ => {}
+        }
+        match error.id.clone() {
+            Some(id) => {
+                self.on_error_about(&id, error);
+                Next::Continue
+            }
+            // Without a session nothing goes here any more.
+            None if error.code == ErrorCode::HelloRequired => reconnect(&error),
+            None => {
+                self.tell(Event::Error(error));
+                Next::Continue
+            }
+        }
+    }
+
+    fn on_error_about(&mut self, id: &protocol::MessageId, error: ErrorFrame) {
+        if let Some(pending) = self.request.as_mut().filter(|pending| pending.request.id == *id) {
+            pending.result = Some(Err(RequestError::Refused(error)));
+        } else if error.code == ErrorCode::NotFound {
+            // The answer to a stop that came too late; the message has had its end, or will.
+            self.tell(Event::Error(error));
+        } else if self.messages.remove(id) {
+            self.answers.forget(id);
+            self.tell(Event::Refused(error));
+            self.fill();
+        } else if !self.answers.unsettle(id) {
+            self.answers.forget(id);
+            self.tell(Event::Error(error));
+        }
+    }
+}
+
+fn refused(error: ErrorFrame) -> Next {
+    Next::Close(Closed::Refused { why: error.message.clone(), error: Some(Box::new(error)) })
+}
+
+fn reconnect(error: &ErrorFrame) -> Next {
+    Next::Reconnect { why: error.message.clone(), after: error.retry_after_ms.map(Duration::from_millis) }
+}

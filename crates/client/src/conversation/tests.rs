@@ -1,0 +1,561 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use protocol::server_frame::{ErrorFrame, NoticeCode};
+use protocol::{ErrorCode, Language};
+
+use super::model::{Model, welcome};
+use super::*;
+use crate::event::Closed;
+
+/// A conversation that says what its frames and events are, one word or two each.
+struct Table {
+    conversation: Conversation,
+    next: Next,
+}
+
+impl Table {
+    fn new(introduction: Introduction) -> Self {
+        Self { conversation: Conversation::new(introduction), next: Next::Continue }
+    }
+
+    /// With a session and `seq` entries held.
+    fn open(seq: u64) -> Self {
+        let mut table = Self::new(Introduction { window: 2, ..Introduction::default() });
+        table.conversation.connected();
+        table.frames();
+        table.give(welcome(false, seq, None));
+        table.events();
+        table
+    }
+
+    fn frames(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.conversation.next_frame())
+            .map(|frame| match frame {
+                ClientFrame::Hello(hello) => {
+                    format!("hello {:?} {:?}", hello.resume.as_ref().map(UserText::expose), hello.since)
+                }
+                ClientFrame::Message { id, .. } => format!("message {id}"),
+                ClientFrame::Stop { id } => format!("stop {id}"),
+                ClientFrame::Request(request) => format!("request {}", request.method),
+                ClientFrame::Ping { .. } => "ping".to_owned(),
+                ClientFrame::Bye => "bye".to_owned(),
+            })
+            .collect()
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.conversation.next_event())
+            .map(|event| match event {
+                Event::Connected(welcome) => format!("connected {:?}", welcome.missed),
+                Event::Turn(entry) => format!("turn {}", entry.seq),
+                Event::Accepted { id, seq } => format!("accepted {id} {seq}"),
+                Event::Delta { id, offset, text } => format!("delta {id} {offset} {}", text.expose()),
+                Event::Restarted { id } => format!("restarted {id}"),
+                Event::Done(done) => format!("done {} {:?}", done.id, done.seq),
+                Event::Refused(error) => format!("refused {}", error.code),
+                Event::Error(error) => format!("error {}", error.code),
+                other => serde_json::to_value(&other).unwrap()["type"].as_str().unwrap().to_owned(),
+            })
+            .collect()
+    }
+
+    fn give(&mut self, frame: ServerFrame) {
+        self.next = self.conversation.on_frame(frame);
+    }
+
+    /// A frame as it is on the wire.
+    fn line(&mut self, line: &str) -> &mut Self {
+        self.give(serde_json::from_str(line).unwrap());
+        self
+    }
+
+    fn delta(&mut self, id: &str, offset: usize, text: &str) -> &mut Self {
+        self.give(ServerFrame::Delta { id: id.parse().unwrap(), offset, text: UserText::new(text) });
+        self
+    }
+
+    fn accepted(&mut self, id: &str, seq: u64) -> &mut Self {
+        self.give(model::accepted(&id.parse().unwrap(), seq));
+        self
+    }
+
+    fn turn(&mut self, seq: u64, id: &str, role: &str, text: &str) -> &mut Self {
+        let at = "2026-11-22T10:00:00.000Z";
+        self.line(&format!(
+            r#"{{"type":"turn","seq":{seq},"id":"{id}","role":"{role}","text":"{text}","at":"{at}","finish":"stop","source":"llm"}}"#
+        ))
+    }
+
+    fn done(&mut self, id: &str, seq: Option<u64>, chars: usize) -> &mut Self {
+        let seq = seq.map(|seq| format!(r#""seq":{seq},"#)).unwrap_or_default();
+        self.line(&format!(
+            r#"{{"type":"done","id":"{id}",{seq}"finish":"stop","source":"llm","chars":{chars},"ms":{{"queue":0,"first":0,"total":0}}}}"#
+        ))
+    }
+
+    fn error(&mut self, code: ErrorCode, id: Option<&str>) -> &mut Self {
+        let id = id.map(|id| id.parse().unwrap());
+        self.give(ServerFrame::Error(ErrorFrame::new(code, Language::English).with_id(id)));
+        self
+    }
+
+    fn say(&mut self, id: &str) -> &mut Self {
+        self.conversation.send(id.parse().unwrap(), UserText::new("hola")).unwrap();
+        self
+    }
+
+    /// Another connection, up to its welcome.
+    fn again(&mut self, seq: u64) -> Vec<String> {
+        self.conversation.disconnected();
+        self.conversation.connected();
+        let hello = self.frames();
+        self.give(welcome(true, seq, None));
+        hello
+    }
+}
+
+#[test]
+fn a_turn_without_trouble() {
+    let mut table = Table::open(0);
+    table.say("a");
+    assert_eq!(table.frames(), ["message a"]);
+    table.accepted("a", 1).delta("a", 0, "ho").delta("a", 2, "la").done("a", Some(2), 4);
+    assert_eq!(table.events(), ["accepted a 1", "delta a 0 hola", "done a Some(2)"]);
+    assert_eq!((table.conversation.held(), table.conversation.open_messages()), (Some(2), 0));
+}
+
+#[test]
+fn nothing_is_sent_before_the_welcome_and_all_of_it_after() {
+    let mut table = Table::new(Introduction { window: 2, ..Introduction::default() });
+    table.say("a").say("b").say("c").say("a");
+    assert_eq!(table.frames(), Vec::<String>::new());
+    table.conversation.connected();
+    assert_eq!(table.frames(), ["hello None None"]);
+    table.give(welcome(false, 0, None));
+    assert_eq!(table.frames(), ["message a", "message b"], "the window is 2");
+    table.accepted("a", 1).delta("a", 0, "x").done("a", Some(2), 1);
+    assert_eq!(table.frames(), ["message c"]);
+}
+
+#[test]
+fn a_cut_in_mid_answer() {
+    let mut table = Table::open(0);
+    table.say("a").say("b").frames();
+    table.accepted("a", 1).delta("a", 0, "año ");
+    assert_eq!(table.events(), ["accepted a 1", "delta a 0 año "]);
+    assert_eq!(table.again(1), [r#"hello Some("secret") Some(1)"#]);
+    // `a` too: a server that died would not answer it otherwise.
+    assert_eq!(table.frames(), ["message a", "message b"]);
+    table.delta("a", 0, "año nue").accepted("a", 1).accepted("b", 2).delta("a", 7, "vo").done("a", Some(3), 9);
+    assert_eq!(table.events(), ["connected None", "delta a 4 nue", "accepted b 2", "delta a 7 vo", "done a Some(3)"]);
+}
+
+/// The message is sent again right behind `hello`, so the server tells its answer twice.
+#[test]
+fn an_answer_that_was_completed_meanwhile_is_told_once() {
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.accepted("a", 1).delta("a", 0, "ho").events();
+    table.again(2);
+    assert_eq!(table.frames(), ["message a"]);
+    table.turn(2, "a", "assistant", "hola");
+    assert_eq!(table.events(), ["connected None", "delta a 2 la", "done a Some(2)"]);
+    table.accepted("a", 1).delta("a", 0, "hola").done("a", Some(2), 4);
+    assert_eq!(table.events(), Vec::<String>::new());
+    // The same id later is another matter.
+    table.say("a");
+    table.accepted("a", 1).delta("a", 0, "hola").done("a", Some(2), 4);
+    assert_eq!(table.events(), ["accepted a 1", "delta a 0 hola", "done a Some(2)"]);
+}
+
+/// The message that was sent again and the end of its answer cross.
+#[test]
+fn an_answer_that_ends_before_the_repetition_arrives_is_told_once() {
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.accepted("a", 1).delta("a", 0, "ho").events();
+    table.again(1);
+    table.delta("a", 0, "ho");
+    assert_eq!(table.frames(), ["message a"]);
+    table.delta("a", 2, "la").done("a", Some(2), 4);
+    table.accepted("a", 1).delta("a", 0, "hola").done("a", Some(2), 4);
+    assert_eq!(table.events(), ["connected None", "delta a 2 la", "done a Some(2)"]);
+}
+
+#[test]
+fn a_lost_accepted_is_made_good_by_the_replay_or_the_repetition() {
+    let mut table = Table::open(0);
+    table.say("a").say("b").frames();
+    table.again(1);
+    table.turn(1, "a", "user", "hola").accepted("a", 1).accepted("b", 2);
+    assert_eq!(table.events(), ["connected None", "accepted a 1", "accepted b 2"]);
+}
+
+#[test]
+fn a_server_that_lost_its_answer_begins_another_one() {
+    for (pieces, chars, want) in [
+        (vec![(0, "adiós")], 5, vec!["restarted a", "delta a 0 adiós", "done a Some(2)"]),
+        (vec![(0, "ho"), (2, "y")], 3, vec!["restarted a", "delta a 0 hoy", "done a Some(2)"]),
+        // The beginning of the lost one.
+        (vec![(0, "ho")], 2, vec!["restarted a", "delta a 0 ho", "done a Some(2)"]),
+        (vec![(0, "hol"), (3, "anda")], 7, vec!["delta a 4 nda", "done a Some(2)"]),
+    ] {
+        let mut table = Table::open(0);
+        table.say("a").frames();
+        table.accepted("a", 1).delta("a", 0, "hola").events();
+        table.again(1);
+        for (offset, text) in pieces {
+            table.delta("a", offset, text);
+        }
+        table.done("a", Some(2), chars);
+        assert_eq!(table.events()[1..], want);
+    }
+}
+
+#[test]
+fn a_gap_is_not_told_as_an_answer() {
+    let gap = |table: &mut Table| matches!(table.next, Next::Reconnect { .. });
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.accepted("a", 1).delta("a", 0, "ho").delta("a", 3, "a");
+    assert!(gap(&mut table));
+    let mut table = Table::open(0);
+    table.delta("x", 2, "medio");
+    assert!(gap(&mut table));
+    let mut table = Table::open(0);
+    table.delta("x", 0, "ho").done("x", Some(1), 4);
+    assert!(gap(&mut table));
+    assert_eq!(table.conversation.held(), Some(0), "the resume replays it");
+}
+
+#[test]
+fn other_devices() {
+    let mut table = Table::open(4);
+    table.turn(5, "x", "user", "hola").delta("x", 0, "ho").turn(5, "x", "user", "hola");
+    assert_eq!(table.events(), ["turn 5", "delta x 0 ho"]);
+    table.again(7);
+    table.turn(6, "x", "assistant", "hola").turn(7, "y", "user", "qué tal");
+    assert_eq!(table.events(), ["connected None", "delta x 2 la", "done x Some(6)", "turn 7"]);
+    // Accepted of another device that is gone: its `turn` follows.
+    table.accepted("z", 8).turn(8, "z", "user", "y?");
+    assert_eq!(table.events(), ["turn 8"]);
+}
+
+#[test]
+fn missed_entries_are_skipped_once_and_for_all() {
+    let mut table = Table::new(Introduction {
+        resume: Some(UserText::new("secret")),
+        since: Some(10),
+        window: 2,
+        ..Introduction::default()
+    });
+    table.conversation.connected();
+    assert_eq!(table.frames(), [r#"hello Some("secret") Some(10)"#]);
+    table.give(welcome(true, 1_000, Some(490)));
+    assert_eq!(table.conversation.held(), Some(500));
+    table.turn(501, "x", "user", "hola");
+    assert_eq!(table.events(), ["connected Some(490)", "turn 501"]);
+    assert_eq!(table.again(1_000), [r#"hello Some("secret") Some(501)"#]);
+    // A server restored from yesterday's backup.
+    table.again(30);
+    table.turn(31, "y", "user", "hola");
+    assert!(table.events().contains(&"turn 31".to_owned()));
+}
+
+#[test]
+fn refusals() {
+    use ErrorCode::{BadFrame, NotFound, RateLimited, ShuttingDown, Unauthorized};
+    let mut table = Table::open(0);
+    table.say("a").say("b").say("c").frames();
+    table.error(RateLimited, Some("a")).error(NotFound, Some("b")).error(BadFrame, None);
+    assert_eq!(table.events(), ["refused rate_limited", "error not_found", "error bad_frame"]);
+    assert_eq!(table.frames(), ["message c"], "a place in the window is free");
+    // The same id again is a message again.
+    table.error(RateLimited, Some("b")).events();
+    table.say("a");
+    assert_eq!(table.frames(), ["message a"]);
+    table.error(ShuttingDown, Some("a"));
+    assert!(matches!(table.next, Next::Reconnect { .. }));
+    table.again(0);
+    assert_eq!(table.frames(), ["message c", "message a"]);
+    table.error(Unauthorized, None);
+    assert!(matches!(table.next, Next::Close(Closed::Refused { .. })));
+}
+
+#[test]
+fn hello_is_refused_for_now_for_good_or_for_this_session() {
+    use ErrorCode::{BadResume, Overloaded, TooManyConnections, Unavailable, VersionUnsupported};
+    let mut table = Table::open(3);
+    table.say("a").frames();
+    table.accepted("a", 4).delta("a", 0, "hola").events();
+    table.conversation.disconnected();
+    table.conversation.connected();
+    table.frames();
+    for code in [Unavailable, Overloaded, TooManyConnections] {
+        table.error(code, None);
+        assert!(matches!(table.next, Next::Reconnect { .. }), "{code}");
+    }
+    table.error(VersionUnsupported, None);
+    assert!(matches!(table.next, Next::Close(Closed::Refused { .. })));
+    table.error(BadResume, None);
+    assert!(matches!(table.next, Next::Close(Closed::BadResume { .. })));
+
+    table.conversation.introduction.anew = true;
+    table.error(BadResume, None);
+    assert_eq!((table.next.clone(), table.frames()), (Next::Continue, vec!["hello None None".to_owned()]));
+    table.give(welcome(false, 0, None));
+    assert_eq!(table.frames(), ["message a"], "what has no answer goes to the new session");
+    table.accepted("a", 1).delta("a", 0, "buenas");
+    assert_eq!(table.events(), ["session_lost", "connected None", "accepted a 1", "restarted a", "delta a 0 buenas"]);
+}
+
+#[test]
+fn draining_sends_nothing_new_and_waits_for_what_is_under_way() {
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.accepted("a", 1);
+    table.give(ServerFrame::Notice { code: NoticeCode::Draining, reconnect_in_ms: 1_000 });
+    assert_eq!(table.next, Next::Drain(Duration::from_secs(1)));
+    table.say("b");
+    assert_eq!(table.frames(), Vec::<String>::new());
+    assert!(table.conversation.is_draining() && table.conversation.is_busy());
+    table.delta("a", 0, "x").done("a", Some(2), 1);
+    assert!(!table.conversation.is_busy());
+    table.again(2);
+    assert_eq!(table.frames(), ["message b"]);
+}
+
+#[test]
+fn stops() {
+    let mut table = Table::open(0);
+    table.say("a").say("b").say("c").frames();
+    let stop = |table: &mut Table, id: &str| table.conversation.stop(id.parse().unwrap()).unwrap();
+    stop(&mut table, "c");
+    assert_eq!((table.frames(), table.conversation.open_messages()), (vec![], 2), "no one had seen it");
+    stop(&mut table, "a");
+    table.again(0);
+    assert_eq!(table.frames(), ["message a", "message b", "stop a"], "it has to be known to be stopped");
+    // Stopped while it waited: nothing is stored.
+    table.accepted("a", 1).done("a", None, 0);
+    assert_eq!(table.events(), ["connected None", "accepted a 1", "done a None"]);
+}
+
+#[test]
+fn limits() {
+    let mut table = Table::open(0);
+    let send = |table: &mut Table, id: usize, text: &str| {
+        table.conversation.send(format!("m{id}").parse().unwrap(), UserText::new(text))
+    };
+    for text in ["", " \n", "a\0b"] {
+        assert_eq!(send(&mut table, 0, text), Err(SendError::NoText), "{text:?}");
+    }
+    assert_eq!(send(&mut table, 0, &"ñ".repeat(8_001)), Err(SendError::TooLong { max: 8_000 }));
+    (0..64).for_each(|id| assert_eq!(send(&mut table, id, &"ñ".repeat(8_000)), Ok(())));
+    assert_eq!(send(&mut table, 64, "x"), Err(SendError::Full));
+    // Whatever a server makes up, only a few texts are kept.
+    for id in 0..100 {
+        table.delta(&format!("x{id}"), 0, "x");
+    }
+    assert!(table.conversation.answers.len() <= 8);
+}
+
+#[test]
+fn debug_shows_no_text() {
+    let mut table = Table::open(0);
+    table.conversation.send("a".parse().unwrap(), UserText::new("planted")).unwrap();
+    table.turn(1, "x", "user", "planted").delta("y", 0, "planted");
+    let event = table.conversation.events.clone();
+    let shown = format!("{:?} {event:?}", table.conversation);
+    assert!(!shown.contains("planted") && !shown.contains("secret"), "{shown}");
+}
+
+// ---- against the model --------------------------------------------------------------------------
+
+#[derive(Debug, Clone)]
+enum Step {
+    Say,
+    Elsewhere,
+    /// So many frames of the client reach the server.
+    Up(usize),
+    /// So many frames of the server reach the client.
+    Down(usize),
+    Piece(u8),
+    Support,
+    Finish,
+    Refuse,
+    Cut,
+    Die,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Say),
+        1 => Just(Step::Elsewhere),
+        6 => (1..4_usize).prop_map(Step::Up),
+        6 => (1..6_usize).prop_map(Step::Down),
+        6 => any::<u8>().prop_map(Step::Piece),
+        1 => Just(Step::Support),
+        3 => Just(Step::Finish),
+        1 => Just(Step::Refuse),
+        3 => Just(Step::Cut),
+        1 => Just(Step::Die),
+    ]
+}
+
+/// What a consumer that only follows the events has.
+#[derive(Default)]
+struct Consumer {
+    seqs: Vec<u64>,
+    texts: BTreeMap<String, String>,
+    ended: BTreeMap<String, Option<String>>,
+    restarts: usize,
+}
+
+impl Consumer {
+    fn follow(&mut self, event: Event) {
+        match event {
+            Event::Turn(entry) => {
+                if entry.role == Role::Assistant {
+                    self.ended.insert(entry.id.to_string(), Some(entry.text.expose().to_owned()));
+                }
+                self.seqs.push(entry.seq);
+            }
+            Event::Accepted { seq, .. } => self.seqs.push(seq),
+            Event::Support(support) => self.seqs.push(support.seq),
+            Event::Delta { id, offset, text } => {
+                let told = self.texts.entry(id.to_string()).or_default();
+                assert_eq!(told.chars().count(), offset, "{id}");
+                told.push_str(text.expose());
+            }
+            Event::Restarted { id } => {
+                self.restarts += 1;
+                self.texts.insert(id.to_string(), String::new());
+            }
+            Event::Done(done) => {
+                let text = self.texts.remove(done.id.as_str()).unwrap_or_default();
+                assert_eq!(text.chars().count(), done.chars, "{}", done.id);
+                let before = self.ended.insert(done.id.to_string(), Some(text));
+                // A refusal may cross with the message that was sent again, which is answered then.
+                assert!(before.flatten().is_none(), "{} ended twice", done.id);
+                self.seqs.extend(done.seq);
+            }
+            Event::Refused(error) => {
+                let id = error.id.unwrap().to_string();
+                self.texts.remove(&id);
+                assert!(self.ended.insert(id.clone(), None).is_none(), "{id} ended twice");
+            }
+            _ => {}
+        }
+    }
+}
+
+struct World {
+    conversation: Conversation,
+    model: Model,
+    consumer: Consumer,
+    said: usize,
+}
+
+impl World {
+    fn new(replayed: u64) -> Self {
+        let conversation = Conversation::new(Introduction { window: 2, ..Introduction::default() });
+        let model = Model::new(replayed);
+        let mut world = Self { conversation, model, consumer: Consumer::default(), said: 0 };
+        world.reconnect();
+        world.up(1);
+        world.down(1);
+        world
+    }
+
+    fn reconnect(&mut self) {
+        self.model.wire = None;
+        self.conversation.disconnected();
+        self.conversation.connected();
+    }
+
+    fn up(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(frame) = self.conversation.next_frame() else { break };
+            self.model.receive(frame);
+        }
+    }
+
+    fn down(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(frame) = self.model.wire.as_mut().and_then(VecDeque::pop_front) else { break };
+            assert_eq!(self.conversation.on_frame(frame), Next::Continue);
+            while let Some(event) = self.conversation.next_event() {
+                self.consumer.follow(event);
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Say => {
+                let id: MessageId = format!("m{}", self.said).parse().unwrap();
+                self.said += 1;
+                self.conversation.send(id, UserText::new("hola")).unwrap();
+            }
+            Step::Elsewhere => {
+                self.model.elsewhere(format!("x{}", self.model.entries.len()).parse().unwrap());
+            }
+            Step::Up(count) => self.up(*count),
+            Step::Down(count) => self.down(*count),
+            // Other lives, other words; some of them begin in the same way.
+            Step::Piece(seed) => {
+                let piece = ["a", "ño", "🙂b", "a\u{301}"][usize::from(*seed) % 4];
+                self.model.piece(if *seed < 128 { piece } else { ["é", "z", "aa"][self.model.lives % 3] });
+            }
+            Step::Support => self.model.support(),
+            Step::Finish => self.model.finish(),
+            Step::Refuse => self.model.refuse(),
+            Step::Cut => self.reconnect(),
+            Step::Die => {
+                self.model.die();
+                self.reconnect();
+            }
+        }
+    }
+
+    /// Lets everything come to its end.
+    fn settle(&mut self) {
+        for _ in 0..10 + 4 * self.said {
+            self.up(usize::MAX);
+            self.model.piece("fin");
+            self.model.finish();
+            self.down(usize::MAX);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_doubled_or_reordered(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut world = World::new(u64::MAX);
+        steps.iter().for_each(|step| world.step(step));
+        world.settle();
+        let (consumer, model) = (&world.consumer, &world.model);
+
+        prop_assert_eq!(world.conversation.open_messages(), 0);
+        prop_assert_eq!(&consumer.seqs, &(1..=model.entries.len() as u64).collect::<Vec<_>>());
+        for number in 0..world.said {
+            let id = format!("m{number}");
+            prop_assert!(consumer.ended.contains_key(&id), "{} has no end", id);
+            let parsed = id.parse().unwrap();
+            prop_assert_eq!(model.entries.iter().filter(|it| it.id == parsed && it.role == Role::User).count(), 1);
+            let stored = model.entry_of(&parsed, Role::Assistant).map(|it| it.text.expose().to_owned());
+            prop_assert_eq!(&consumer.ended[&id], &stored, "{}", id);
+        }
+        for entry in model.entries.iter().filter(|entry| entry.role == Role::Assistant) {
+            let told = consumer.ended.get(entry.id.as_str());
+            prop_assert_eq!(told, Some(&Some(entry.text.expose().to_owned())), "{}", entry.id);
+        }
+        if model.lives == 0 {
+            prop_assert_eq!(consumer.restarts, 0);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a line means.
+
+/// A line that a person wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    Say(&'a str),
+    Nothing,
+    Leave,
+    Help,
+    History,
+    Session,
+    Erase,
+    Language(&'a str),
+    Stop,
+    Unknown,
+}
+
+impl<'a> Command<'a> {
+    pub(crate) fn parse(line: &'a str) -> Self {
+        let trimmed = line.trim();
+        let lower = trimmed.to_lowercase();
+        if trimmed.is_empty() {
+            return Self::Nothing;
+        }
+        if ["salir", "exit", "quit"].contains(&lower.as_str()) {
+            return Self::Leave;
+        }
+        let Some(word) = lower.split_whitespace().next().and_then(|word| word.strip_prefix('/')) else {
+            return Self::Say(line);
+        };
+        let argument = trimmed.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim());
+        match word {
+            // Not a command: "/ no es un comando".
+            "" => Self::Say(line),
+            "ayuda" | "help" => Self::Help,
+            "historial" | "history" => Self::History,
+            "sesion" | "sesión" | "session" => Self::Session,
+            "borrar" | "erase" => Self::Erase,
+            "idioma" | "language" => Self::Language(argument),
+            "parar" | "stop" => Self::Stop,
+            "salir" | "exit" | "quit" => Self::Leave,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        for (line, want) in [
+            ("hola", Command::Say("hola")),
+            ("  \t", Command::Nothing),
+            (" SALIR ", Command::Leave),
+            ("salir de casa me cuesta", Command::Say("salir de casa me cuesta")),
+            ("/AYUDA", Command::Help),
+            ("/help", Command::Help),
+            ("/historial", Command::History),
+            ("/sesión", Command::Session),
+            ("/erase", Command::Erase),
+            ("/idioma  en ", Command::Language("en")),
+            ("/language", Command::Language("")),
+            ("/stop", Command::Stop),
+            ("/bailar", Command::Unknown),
+            ("/ no", Command::Say("/ no")),
+        ] {
+            assert_eq!(Command::parse(line), want, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A conversation with a person at the terminal.
+//!
+//! Either a line is being edited, and what comes appears above it in whole lines, or an answer
+//! is awaited and streams, and Ctrl-C stops it.
+
+mod event;
+
+use std::ops::ControlFlow;
+
+use client::{Client, Event, Locale, MessageId, RequestError, Role, SendError};
+use protocol::server_frame::Entry;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Setup;
+use crate::commands::Command;
+use crate::exit::Exit;
+use crate::input::{Input, Keyboard};
+use crate::printable::{Printable, printable};
+use crate::screen::{Screen, Style};
+use crate::words::{self, Words};
+
+/// Entries shown when an earlier session goes on, and by `/historial`.
+const SHOWN: (usize, usize) = (6, 20);
+/// Where texts of other devices' answers are cut; a session has one at a time.
+const MAX_ELSEWHERE: usize = 8;
+
+type Flow = Result<ControlFlow<()>, Exit>;
+const GO_ON: Flow = Ok(ControlFlow::Continue(()));
+const LEAVE: Flow = Ok(ControlFlow::Break(()));
+
+struct Talk<'a> {
+    setup: &'a Setup,
+    words: &'static Words,
+    screen: Screen,
+    /// The own message whose answer is awaited; no line is edited meanwhile.
+    awaited: Option<MessageId>,
+    /// Something of that answer is on the screen.
+    begun: bool,
+    pieces: Printable,
+    /// Answers that come while a line is being edited: shown when they are whole.
+    elsewhere: Vec<(MessageId, String)>,
+    /// `/borrar` was the last line.
+    erasing: bool,
+    /// The first welcome is behind us.
+    greeted: bool,
+    /// The person knows that there is no connection.
+    offline: bool,
+    interrupts: u32,
+}
+
+/// Runs until the person leaves or the conversation is over.
+pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> {
+    let Keyboard { ask, mut lines, above } = Keyboard::open().map_err(|error| Exit::Other(error.to_string()))?;
+    let mut talk = Talk::new(setup, Screen::new(setup.color, above));
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        if talk.awaited.is_none() && !talk.screen.prompting {
+            talk.screen.end_line()?;
+            talk.screen.prompting = true;
+            // The keyboard's thread is there as long as its receiver.
+            let _ = ask.try_send(talk.screen.styled(Style::Speaker, talk.words.prompt));
+        }
+        let flow = tokio::select! {
+            event = client.next_event() => match event {
+                Some(event) => talk.on_event(client, event).await?,
+                None => return Ok(()),
+            },
+            input = lines.recv() => {
+                talk.screen.prompting = false;
+                talk.on_input(client, input.unwrap_or(Input::End)).await?
+            }
+            interrupt = tokio::signal::ctrl_c() => {
+                interrupt?;
+                talk.on_interrupt(client)?
+            }
+            _ = terminate.recv() => ControlFlow::Break(()),
+        };
+        if flow.is_break() {
+            return Ok(());
+        }
+    }
+}
+
+impl<'a> Talk<'a> {
+    fn new(setup: &'a Setup, screen: Screen) -> Self {
+        Self {
+            setup,
+            words: setup.words(),
+            screen,
+            awaited: None,
+            begun: false,
+            pieces: Printable::default(),
+            elsewhere: Vec::new(),
+            erasing: false,
+            greeted: false,
+            offline: false,
+            interrupts: 0,
+        }
+    }
+
+    fn remark(&mut self, text: &str) -> Result<(), Exit> {
+        Ok(self.screen.lines(Style::Dim, text)?)
+    }
+
+    /// A line of somebody.
+    fn speak(&mut self, speaker: &str, text: &str) -> Result<(), Exit> {
+        let speaker = self.screen.styled(Style::Speaker, &format!("{speaker}:"));
+        Ok(self.screen.lines(Style::Plain, &format!("{speaker} {}", printable(text)))?)
+    }
+
+    // ---- the person -------------------------------------------------------------------------
+
+    async fn on_input(&mut self, client: &mut Client, input: Input) -> Flow {
+        let text = match input {
+            Input::Line(text) => text,
+            Input::Cleared => return GO_ON,
+            Input::Bad => return self.remark(self.words.too_long).map(ControlFlow::Continue),
+            Input::End => return self.remark(self.words.bye).map(ControlFlow::Break),
+            Input::Failed(error) => return Err(error.into()),
+        };
+        let confirmed = std::mem::take(&mut self.erasing);
+        match Command::parse(text.expose()) {
+            Command::Nothing => {}
+            Command::Say(text) => self.say(client, text)?,
+            Command::Leave => return self.remark(self.words.bye).map(ControlFlow::Break),
+            Command::Help => self.remark(self.words.help)?,
+            Command::History => self.history(client, None, SHOWN.1).await?,
+            Command::Session => self.show_token(client)?,
+            Command::Erase if confirmed => return self.erase(client).await,
+            Command::Erase => {
+                self.erasing = true;
+                self.remark(self.words.confirm_erase)?;
+            }
+            Command::Language(tag) => self.language(client, tag).await?,
+            Command::Stop => self.remark(self.words.nothing_to_stop)?,
+            Command::Unknown => self.remark(self.words.unknown_command)?,
+        }
+        GO_ON
+    }
+
+    fn say(&mut self, client: &mut Client, text: &str) -> Result<(), Exit> {
+        match client.send(text) {
+            Ok(id) => {
+                self.awaited = Some(id);
+                (self.begun, self.pieces, self.interrupts) = (false, Printable::default(), 0);
+                Ok(())
+            }
+            Err(SendError::NoText) => self.remark(self.words.no_text),
+            Err(SendError::TooLong { .. }) => self.remark(self.words.too_long),
+            Err(SendError::Full) => self.remark(self.words.too_many),
+            Err(_) => self.remark(self.words.ended),
+        }
+    }
+
+    /// Ctrl-C while an answer is awaited: stops it; then says so; then does not wait any more.
+    fn on_interrupt(&mut self, client: &mut Client) -> Flow {
+        let Some(id) = self.awaited.clone() else { return GO_ON };
+        self.interrupts += 1;
+        match self.interrupts {
+            // Too many stops: the answer goes on, nothing is lost.
+            1 => drop(client.stop(&id)),
+            2 => self.remark(self.words.leave_again)?,
+            _ => {
+                self.screen.end_line()?;
+                self.elsewhere.push((id, String::new()));
+                self.awaited = None;
+            }
+        }
+        if client.unanswered() == 0 {
+            self.awaited = None;
+        }
+        GO_ON
+    }
+
+    fn show_token(&mut self, client: &Client) -> Result<(), Exit> {
+        let token = client.resume_token().map_or("", |token| token.expose()).to_owned();
+        self.remark(self.words.token)?;
+        let command = format!("  PSICOIA_RESUME={token} psicoia {}", self.setup.address());
+        Ok(self.screen.lines(Style::Plain, &command)?)
+    }
+
+    async fn history(&mut self, client: &mut Client, before: Option<u64>, limit: usize) -> Result<(), Exit> {
+        match client.history(before, limit).await {
+            Ok(page) if page.entries.is_empty() => self.remark(self.words.no_history),
+            Ok(page) => page.entries.iter().try_for_each(|entry| self.show_entry(entry, self.words.you)),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn show_entry(&mut self, entry: &Entry, you: &str) -> Result<(), Exit> {
+        match entry.role {
+            Role::User => self.speak(you, entry.text.expose()),
+            Role::Assistant => self.speak(PSICOIA, entry.text.expose()),
+            Role::Support => Ok(self.screen.lines(Style::Help, &printable(entry.text.expose()))?),
+        }
+    }
+
+    async fn erase(&mut self, client: &mut Client) -> Flow {
+        match client.erase().await {
+            Ok(_) => {
+                self.setup.forget()?;
+                self.remark(self.words.erased).map(ControlFlow::Break)
+            }
+            Err(error) => self.failed(&error).map(ControlFlow::Continue),
+        }
+    }
+
+    async fn language(&mut self, client: &mut Client, tag: &str) -> Result<(), Exit> {
+        let supported = ["es", "en"].iter().any(|code| tag.to_lowercase().starts_with(code));
+        let Some(locale) = tag.parse::<Locale>().ok().filter(|_| supported) else {
+            return self.remark(self.words.languages);
+        };
+        match client.set_locale(locale).await {
+            Ok(locale) => {
+                self.words = words::of(locale.language());
+                self.remark(self.words.language_set)
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &RequestError) -> Result<(), Exit> {
+        match error {
+            RequestError::Refused(error) => self.remark(&printable(&error.message)),
+            RequestError::TimedOut => self.remark(self.words.lost),
+            error => self.remark(&error.to_string()),
+        }
+    }
+}
+
+const PSICOIA: &str = "PsicoIA";

@@ -1,0 +1,118 @@
+//! What the server says, as a person sees it.
+
+use client::{Answered, Closed, Finish, Support, Welcome};
+
+use super::{
+    Client, Event, Exit, Flow, GO_ON, LEAVE, MAX_ELSEWHERE, MessageId, PSICOIA, SHOWN, Style, Talk, printable,
+};
+use crate::piped::resource_line;
+
+impl Talk<'_> {
+    pub(super) async fn on_event(&mut self, client: &mut Client, event: Event) -> Flow {
+        match event {
+            Event::Connected(welcome) => self.on_connected(client, &welcome).await?,
+            Event::SessionLost => self.remark(self.words.session_lost)?,
+            Event::Turn(entry) => self.show_entry(&entry, self.words.elsewhere)?,
+            Event::Queued { ahead, .. } if 0 < ahead => self.remark(&format!("{} {ahead}", self.words.queued))?,
+            Event::Support(support) => self.on_support(&support)?,
+            Event::Delta { id, text, .. } => self.on_piece(&id, text.expose())?,
+            Event::Restarted { id } => self.on_restarted(&id)?,
+            Event::Done(done) => self.on_done(&done)?,
+            Event::Refused(error) => {
+                self.awaited.take_if(|id| error.id.as_ref() == Some(id));
+                self.remark(&printable(&error.message))?;
+            }
+            Event::Error(error) => self.remark(&printable(&error.message))?,
+            // The first attempt mostly succeeds, and nobody has to know.
+            Event::Reconnecting { attempt, .. } if 1 < attempt && !self.offline => {
+                self.offline = true;
+                self.remark(self.words.lost)?;
+            }
+            Event::Closed { reason } => return self.on_closed(reason),
+            _ => {}
+        }
+        GO_ON
+    }
+
+    async fn on_connected(&mut self, client: &mut Client, welcome: &Welcome) -> Result<(), Exit> {
+        self.setup.remember(client)?;
+        let words = self.words;
+        if std::mem::take(&mut self.offline) {
+            return self.remark(words.back);
+        }
+        if !std::mem::replace(&mut self.greeted, true) {
+            let greeting = if welcome.resumed { words.resumed } else { words.greeting };
+            self.remark(greeting)?;
+            if welcome.resumed && 0 < welcome.seq {
+                // What comes from now on is told by itself.
+                self.history(client, Some(welcome.seq + 1), SHOWN.0).await?;
+            }
+        } else if let Some(missed) = welcome.missed {
+            self.remark(&format!("{} {missed}", words.missed))?;
+        }
+        Ok(())
+    }
+
+    fn on_support(&mut self, support: &Support) -> Result<(), Exit> {
+        let mut text = printable(support.text.expose());
+        for resource in &support.resources {
+            text.push('\n');
+            text.push_str(&resource_line(resource));
+        }
+        Ok(self.screen.lines(Style::Help, &text)?)
+    }
+
+    fn on_piece(&mut self, id: &MessageId, text: &str) -> Result<(), Exit> {
+        if self.awaited.as_ref() == Some(id) {
+            let shown = self.pieces.piece(text);
+            if !std::mem::replace(&mut self.begun, true) {
+                let speaker = self.screen.styled(Style::Speaker, &format!("{PSICOIA}:"));
+                self.screen.piece(&format!("{speaker} "))?;
+            }
+            return Ok(self.screen.piece(&shown)?);
+        }
+        let at = self.elsewhere.iter().position(|(other, _)| other == id).unwrap_or_else(|| {
+            if MAX_ELSEWHERE <= self.elsewhere.len() {
+                self.elsewhere.remove(0);
+            }
+            self.elsewhere.push((id.clone(), String::new()));
+            self.elsewhere.len() - 1
+        });
+        self.elsewhere[at].1.push_str(text);
+        Ok(())
+    }
+
+    fn on_restarted(&mut self, id: &MessageId) -> Result<(), Exit> {
+        if self.awaited.as_ref() == Some(id) {
+            self.begun = false;
+            return self.remark(self.words.restarted);
+        }
+        self.elsewhere.retain(|(other, _)| other != id);
+        Ok(())
+    }
+
+    fn on_done(&mut self, done: &Answered) -> Result<(), Exit> {
+        let note = match done.finish {
+            Finish::Stop | Finish::Length => None,
+            Finish::Stopped => Some(self.words.stopped),
+            Finish::Error => Some(self.words.cut),
+        };
+        if self.awaited.take_if(|id| *id == done.id).is_some() {
+            self.screen.end_line()?;
+        } else if let Some(at) = self.elsewhere.iter().position(|(id, _)| *id == done.id) {
+            let (_, text) = self.elsewhere.swap_remove(at);
+            if !text.is_empty() {
+                self.speak(PSICOIA, &text)?;
+            }
+        }
+        note.map_or(Ok(()), |note| self.remark(&format!("({note})")))
+    }
+
+    fn on_closed(&mut self, reason: Closed) -> Flow {
+        if reason == Closed::Ended || matches!(reason, Closed::BadResume { .. }) {
+            self.remark(self.words.ended)?;
+        }
+        crate::over(reason)?;
+        LEAVE
+    }
+}

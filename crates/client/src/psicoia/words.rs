@@ -1,0 +1,120 @@
+//! Everything the program says by itself. What the server says comes in its own words.
+
+use protocol::Language;
+
+/// The program's words in one language.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub(crate) connecting: &'static str,
+    pub(crate) greeting: &'static str,
+    pub(crate) resumed: &'static str,
+    pub(crate) session_lost: &'static str,
+    pub(crate) prompt: &'static str,
+    pub(crate) you: &'static str,
+    pub(crate) elsewhere: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) unknown_command: &'static str,
+    pub(crate) no_history: &'static str,
+    pub(crate) token: &'static str,
+    pub(crate) confirm_erase: &'static str,
+    pub(crate) erased: &'static str,
+    pub(crate) languages: &'static str,
+    pub(crate) language_set: &'static str,
+    pub(crate) nothing_to_stop: &'static str,
+    pub(crate) stopped: &'static str,
+    pub(crate) cut: &'static str,
+    pub(crate) restarted: &'static str,
+    pub(crate) queued: &'static str,
+    pub(crate) lost: &'static str,
+    pub(crate) back: &'static str,
+    pub(crate) missed: &'static str,
+    pub(crate) leave_again: &'static str,
+    pub(crate) ended: &'static str,
+    pub(crate) no_text: &'static str,
+    pub(crate) too_long: &'static str,
+    pub(crate) too_many: &'static str,
+    pub(crate) bye: &'static str,
+}
+
+pub(crate) fn of(language: Language) -> &'static Words {
+    match language {
+        Language::Spanish => &SPANISH,
+        Language::English => &ENGLISH,
+    }
+}
+
+static SPANISH: Words = Words {
+    connecting: "Conectando…",
+    greeting: "Bienvenido a PsicoIA. Contame cómo te sentís hoy. /ayuda muestra lo que podés hacer.",
+    resumed: "Seguimos donde habíamos quedado. /ayuda muestra lo que podés hacer.",
+    session_lost: "La charla anterior ya no está. Empezamos una nueva.",
+    prompt: "Vos: ",
+    you: "Vos",
+    elsewhere: "Vos (otro dispositivo)",
+    help: "Escribí lo que sentís y te respondo. También podés usar:\n  \
+           /historial       los últimos mensajes\n  \
+           /sesion          el código para seguir esta charla en otro dispositivo\n  \
+           /parar           detener la respuesta (también Ctrl-C)\n  \
+           /idioma es|en    cambiar el idioma\n  \
+           /borrar          borrar esta charla\n  \
+           salir            terminar (también Ctrl-D)",
+    unknown_command: "No conozco ese comando. Escribí /ayuda para ver los que hay.",
+    no_history: "Todavía no hay mensajes.",
+    token: "Para seguir esta charla en otro lado. Guardalo como una contraseña:",
+    confirm_erase: "Esto borra la charla para siempre. Escribí /borrar otra vez para confirmar.",
+    erased: "Listo: borré la charla.",
+    languages: "Idiomas: /idioma es o /idioma en.",
+    language_set: "Desde ahora te hablo en español.",
+    nothing_to_stop: "No hay ninguna respuesta en curso.",
+    stopped: "detenida",
+    cut: "cortada",
+    restarted: "La respuesta empieza de nuevo.",
+    queued: "En espera. Personas antes que vos:",
+    lost: "Sin conexión. Vuelvo a intentarlo solo.",
+    back: "Conectado otra vez.",
+    missed: "Hay más mensajes de los que se muestran: /historial. Faltan:",
+    leave_again: "Sigo esperando la respuesta. Ctrl-C otra vez para volver a escribir.",
+    ended: "El servidor terminó la charla.",
+    no_text: "Escribí algo de texto.",
+    too_long: "Ese mensaje es demasiado largo.",
+    too_many: "Hay demasiados mensajes sin respuesta. Esperá un momento.",
+    bye: "Gracias por hablar conmigo. Cuidate mucho.",
+};
+
+static ENGLISH: Words = Words {
+    connecting: "Connecting…",
+    greeting: "Welcome to PsicoIA. Tell me how you feel today. /help shows what you can do.",
+    resumed: "We go on where we left off. /help shows what you can do.",
+    session_lost: "The earlier conversation is gone. We begin a new one.",
+    prompt: "You: ",
+    you: "You",
+    elsewhere: "You (another device)",
+    help: "Write what you feel and I will answer. You can also use:\n  \
+           /history           the latest messages\n  \
+           /session           the code to go on with this conversation on another device\n  \
+           /stop              stop the answer (Ctrl-C does, too)\n  \
+           /language es|en    change the language\n  \
+           /erase             erase this conversation\n  \
+           quit               leave (Ctrl-D does, too)",
+    unknown_command: "I don't know that command. Write /help to see the list.",
+    no_history: "There are no messages yet.",
+    token: "To go on with this conversation elsewhere. Keep it like a password:",
+    confirm_erase: "This erases the conversation for good. Write /erase again to confirm.",
+    erased: "Done: the conversation is erased.",
+    languages: "Languages: /language es or /language en.",
+    language_set: "I will speak English from now on.",
+    nothing_to_stop: "There is no answer under way.",
+    stopped: "stopped",
+    cut: "cut off",
+    restarted: "The answer begins anew.",
+    queued: "Waiting. People before you:",
+    lost: "No connection. I keep trying by myself.",
+    back: "Connected again.",
+    missed: "There are more messages than shown: /history. Missing:",
+    leave_again: "I am still waiting for the answer. Ctrl-C again to write.",
+    ended: "The server ended the conversation.",
+    no_text: "Write some text.",
+    too_long: "That message is too long.",
+    too_many: "Too many messages have no answer yet. Wait a moment.",
+    bye: "Thank you for talking with me. Take care.",
+};

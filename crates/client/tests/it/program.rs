@@ -1,0 +1,128 @@
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use testkit::watchdog::{LIMIT, within};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::world::{World, says};
+
+async fn psicoia(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
+        .args(arguments)
+        .env_clear()
+        .env("LANG", "es_AR.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    // One that has ended already does not read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    within(LIMIT, child.wait_with_output()).await.unwrap().unwrap()
+}
+
+fn file(folder: &Path) -> String {
+    folder.join("state/session").to_str().unwrap().to_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_pipe_gets_an_answer_for_each_line_and_the_session_goes_on() {
+    let answer = says("buenas\u{1b}[31m noches\u{7}");
+    let world = World::start(answer, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+
+    // The last line has no ending.
+    let output = psicoia(&[&address, "--session-file", &session], "hola\n\n¿qué tal?").await;
+    assert_eq!(text(&output.stdout), "buenas noches\nbuenas noches\n", "{output:?}");
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+
+    let address = format!("ws://{}/ws", world.gateway);
+    let output = psicoia(&[&address, "--session-file", &session, "--json"], "una más\n").await;
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let events = events(&output);
+    let types = types(&events);
+    assert_eq!((types[0], types[1], types.last().copied()), ("connected", "accepted", Some("closed")), "{types:?}");
+    assert_eq!((&events[0]["resumed"], &events[0]["seq"], &events[1]["seq"]), (&true.into(), &4.into(), &5.into()));
+    let done = events.iter().find(|event| event["type"] == "done").unwrap();
+    assert_eq!((&done["seq"], &done["finish"]), (&6.into(), &"stop".into()));
+    assert_eq!(events.last().unwrap()["reason"], "bye");
+
+    let output = psicoia(&[&address, "--session-file", &session, "--new", "--json"], "").await;
+    assert_eq!(self::events(&output)[0]["resumed"], false);
+}
+
+#[tokio::test]
+async fn a_forgotten_session_is_begun_anew_and_a_named_one_is_not() {
+    let world = World::start(says("buenas"), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let unknown = "x".repeat(43);
+    std::fs::create_dir_all(folder.path().join("state")).unwrap();
+    std::fs::write(&session, &unknown).unwrap();
+
+    let output = psicoia(&[&address, "--session-file", &session], "hola\n").await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "buenas\n"));
+    assert!(text(&output.stderr).contains("Empezamos una nueva"), "{output:?}");
+    assert_ne!(std::fs::read_to_string(&session).unwrap().trim(), unknown);
+
+    let output = psicoia(&[&address, "--resume", &unknown], "hola\n").await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(66), ""));
+    assert!(!text(&output.stderr).is_empty());
+}
+
+#[tokio::test]
+async fn exit_codes() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = format!("tcp://{nobody}");
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join("file");
+    std::fs::write(&taken, "").unwrap();
+    let below = taken.join("session");
+    let world = World::start(says("buenas"), &[]).await;
+    let address = format!("tcp://{}", world.core);
+    let session = file(folder.path());
+    let long = format!("{}\n", "a".repeat(9_000));
+    for (arguments, input, code) in [
+        (vec!["http://x"], "", 2),
+        (vec!["--resume", "x", "--new"], "", 2),
+        (vec!["--help"], "", 0),
+        (vec![&nobody, "--session-file", &session], "hola\n", 69),
+        (vec![&address, "--session-file", below.to_str().unwrap()], "hola\n", 73),
+        (vec![&address, "--session-file", &session], &long, 75),
+        (vec![&address, "--session-file", &session], "", 0),
+    ] {
+        let output = psicoia(&arguments, input).await;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_be_sent_later_is_sent_later() {
+    let settings = [("RATE_MAX_MESSAGES", "1"), ("RATE_WINDOW_SECONDS", "1")];
+    let world = World::start(says("buenas"), &settings).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let output = psicoia(&[&address, "--session-file", &session], "uno\ndos\n").await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "buenas\nbuenas\n"), "{output:?}");
+    // A program is told and decides.
+    let output = psicoia(&[&address, "--session-file", &session, "--json"], "uno\ndos\n").await;
+    assert!(types(&events(&output)).contains(&"refused"), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+}

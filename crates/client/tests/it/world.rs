@@ -1,0 +1,107 @@
+//! A core with a scripted model, a gateway before it, and a relay that can cut.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use core_server::{Server, server};
+use testkit::llm::{Answer, Fallback, LlmStandin, Options};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use ws_gateway::Workers;
+
+pub(crate) struct World {
+    pub(crate) core: SocketAddr,
+    pub(crate) gateway: SocketAddr,
+    _standin: LlmStandin,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _workers: Arc<Workers>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn flags(settings: &[(&str, &str)]) -> Vec<String> {
+    let flag = |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+    ["program".to_owned()].into_iter().chain(settings.iter().map(flag)).collect()
+}
+
+/// The one place that knows how a core is made.
+fn new_core(config: core_server::Config) -> Server {
+    Server::new(config, Arc::new(core_server::store::MemoryStore::default())).unwrap()
+}
+
+impl World {
+    /// With a model that answers `answer`, and these settings of the core.
+    pub(crate) async fn start(answer: Answer, settings: &[(&str, &str)]) -> Self {
+        let options = Options { fallback: Fallback::Answer(answer), ..Options::default() };
+        let standin = LlmStandin::start(options).await.unwrap();
+        let url = standin.url();
+        let settings = [settings, &[("APP_PORT", "0"), ("LLM_URL", &url)]].concat();
+        let config = core_server::Config::new(&core_server::Args::parse_from(flags(&settings))).unwrap();
+        let listener = server::bind(&config).await.unwrap();
+        let core = listener.local_addr().unwrap();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(Arc::new(new_core(config)).serve(listener, stop.clone()));
+
+        let args = ws_gateway::Args::parse_from(flags(&[("WS_PORT", "0"), ("TCP_PORT", &core.port().to_string())]));
+        let config = ws_gateway::Config::new(&args).unwrap();
+        let listener = ws_gateway::bind(&config).await.unwrap();
+        let gateway = listener.local_addr().unwrap();
+        let workers = Arc::new(Workers::current());
+        let (shared, stopped) = (Arc::clone(&workers), stop.clone());
+        tasks.spawn(async move { ws_gateway::serve(listener, config, &shared, stopped).await });
+        Self { core, gateway, _standin: standin, tasks, stop, _workers: workers }
+    }
+
+    /// Whatever goes through the relay before `target` can be cut.
+    pub(crate) async fn relay(&self, target: SocketAddr) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cuts, cut) = watch::channel(0_u32);
+        let tasks = self.tasks.clone();
+        self.tasks.spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cut = cut.clone();
+                cut.mark_unchanged();
+                tasks.spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Relay { address, cuts }
+    }
+}
+
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    cuts: watch::Sender<u32>,
+}
+
+impl Relay {
+    /// Ends every connection without a good-bye.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+/// An answer of many pieces with a little time between them.
+pub(crate) fn slow() -> Answer {
+    let pieces = (0..40).map(|number| format!("¿{number}? ñandú 🙂 ")).collect();
+    Answer { pieces, gap_ms: 5, ..Answer::default() }
+}
+
+/// An answer in one piece.
+pub(crate) fn says(text: &str) -> Answer {
+    Answer { pieces: vec![text.to_owned()], ..Answer::default() }
+}

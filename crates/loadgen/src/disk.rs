@@ -1,0 +1,130 @@
+//! The floor under everything durable: what the disk takes to keep one block.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::stats::{Latency, Percentiles};
+
+/// What a database writes at least: a page of its log.
+const BLOCK_BYTES: usize = 4_096;
+/// Blocks written over and over, as a log is once it has its size.
+const BLOCKS: usize = 64;
+/// Enough for a 99th percentile.
+const TRIES: usize = 300;
+
+/// What a folder's disk takes to write a block and flush it (fdatasync).
+#[derive(Debug, Clone, Serialize)]
+pub struct Floor {
+    /// The kind of file system, as the kernel calls it; `None` where it does not say.
+    pub filesystem: Option<String>,
+    /// Of a write and its flush.
+    pub latency: Percentiles,
+}
+
+impl Floor {
+    /// Whether it is memory, where nothing is durable.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.filesystem.as_deref(), Some("tmpfs" | "ramfs"))
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { filesystem, latency } = self;
+        let kind = filesystem.as_deref().unwrap_or("unknown");
+        let warning = if self.is_memory() { ": memory, not a disk" } else { "" };
+        write!(f, "{latency} (4 KiB and fdatasync, {kind}{warning})")
+    }
+}
+
+/// Measures it with a file in `folder` that is gone afterwards. Blocks for about 300 flushes:
+/// to be run on a thread of its own.
+///
+/// # Errors
+///
+/// `folder` cannot be written to.
+pub fn measure(folder: &Path) -> io::Result<Floor> {
+    let scratch = Scratch::new(folder)?;
+    let block = [0x5a; BLOCK_BYTES];
+    let write = |number: usize| scratch.file.write_all_at(&block, ((number % BLOCKS) * BLOCK_BYTES) as u64);
+    (0..BLOCKS).try_for_each(write)?;
+    scratch.file.sync_all()?;
+    let mut latency = Latency::default();
+    for number in 0..TRIES {
+        let start = Instant::now();
+        write(number)?;
+        scratch.file.sync_data()?;
+        latency.record(start.elapsed());
+    }
+    let latency = latency.percentiles().expect("there were some tries");
+    Ok(Floor { filesystem: filesystem(folder), latency })
+}
+
+/// A file that is removed when dropped.
+struct Scratch {
+    file: File,
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!("loadgen-floor-{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is 256 KiB with a name that says whose it is.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn filesystem(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    kind_of(&fs::read_to_string("/proc/self/mounts").ok()?, &folder)
+}
+
+/// The kind of the file system that `folder` is on, by the lines of `/proc/self/mounts`.
+fn kind_of(mounts: &str, folder: &Path) -> Option<String> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    // Of mounts at the same place the last one is seen, which is also the one `max_by_key` gives.
+    let seen = mounts.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len())?;
+    Some(seen.1.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_measured_and_left_as_it_was() {
+        let folder = std::env::temp_dir().join(format!("loadgen-disk-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let floor = measure(&folder).unwrap();
+        assert_eq!(floor.latency.count, 300);
+        assert!(0.0 < floor.latency.p50_ms && floor.latency.p50_ms <= floor.latency.p99_ms, "{floor}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir(&folder).unwrap();
+        assert_eq!(measure(&folder).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_deepest_mount_counts_and_of_two_the_last() {
+        let mounts = "rootfs / rootfs rw 0 0\n/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/db xfs rw 0 0\n";
+        for (folder, kind) in [("/", "ext4"), ("/var/lib", "ext4"), ("/tmp/x", "tmpfs"), ("/tmp/db/a", "xfs"), ("/tmpx", "ext4")] {
+            assert_eq!(kind_of(mounts, Path::new(folder)).as_deref(), Some(kind), "{folder}");
+        }
+        assert_eq!(kind_of("", Path::new("/")), None);
+    }
+}
