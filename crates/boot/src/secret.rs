@@ -54,6 +54,11 @@ impl Secret {
         }
     }
 
+    /// The secrets of a list that is separated by commas.
+    pub fn split(&self) -> impl Iterator<Item = Self> {
+        self.0.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(|secret| Self(secret.to_owned()))
+    }
+
     /// The secret itself: for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0

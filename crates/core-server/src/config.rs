@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use boot::{ConfigError, Secret, TrustedProxies};
 
-pub use args::Args;
+pub use args::{Args, Command};
 
 use crate::connection::Times;
 use crate::limits::RateLimit;
 use crate::llm::{ApiUrl, Backoff, CallTimes, LlmSettings};
+use crate::store::keys::Keyring;
+use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::ContextSettings;
 
 /// Where a key without an address belongs, as in the prototype.
@@ -41,6 +43,12 @@ pub struct Config {
     pub rate: RateLimit,
     /// Messages of one person that may wait or be answered at once.
     pub per_user_max: usize,
+    /// How long an answer goes on that nobody listens to.
+    pub orphan: Duration,
+    /// Where conversations are kept.
+    pub database: DatabaseSettings,
+    /// How long what was said is kept; `None`: until it is erased.
+    pub retention: Option<Duration>,
     /// Calls to the model at once.
     pub max_in_flight: usize,
     /// Messages that may wait for a call.
@@ -81,6 +89,9 @@ impl Config {
                 window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
             },
             per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
+            orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
+            database: database(p, args),
+            retention: retention(p, args),
             max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
             queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
@@ -110,10 +121,34 @@ fn times(p: &mut ConfigError, args: &Args) -> Times {
     }
 }
 
+fn database(p: &mut ConfigError, args: &Args) -> DatabaseSettings {
+    let url = p.check("DATABASE_URL", args.database_url.parse::<DatabaseUrl>());
+    let key = secret(p, "DATA_KEY", args.data_key.as_deref(), args.data_key_file.as_deref());
+    let previous =
+        secret(p, "DATA_KEY_PREVIOUS", args.data_key_previous.as_deref(), args.data_key_previous_file.as_deref());
+    let previous: Vec<_> = previous.iter().flat_map(Secret::split).collect();
+    p.check("DATA_KEY", Keyring::new(key.as_ref(), &[]));
+    let keys = p.check("DATA_KEY_PREVIOUS", Keyring::new(key.as_ref(), &previous));
+    DatabaseSettings {
+        url: url.unwrap_or_else(|| DatabaseUrl::Sqlite("data/psicoia.db".into())),
+        keys: keys.unwrap_or_default(),
+        max_connections: p.number("DATABASE_MAX_CONNECTIONS", &args.database_max_connections, 1..=1_000),
+    }
+}
+
+fn retention(p: &mut ConfigError, args: &Args) -> Option<Duration> {
+    let days: u64 = p.number("RETENTION_DAYS", &args.retention_days, 0..=36_500);
+    (0 < days).then(|| Duration::from_secs(days * 86_400))
+}
+
+/// The secret given as `name` or in the file of `name_FILE`.
+fn secret(p: &mut ConfigError, name: &str, value: Option<&str>, file: Option<&Path>) -> Option<Secret> {
+    let variable = if file.is_some() { format!("{name}_FILE") } else { name.to_owned() };
+    p.check(&variable, Secret::read(value, file)).flatten()
+}
+
 fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
-    let key = Secret::read(args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
-    let given = if args.groq_api_key_file.is_some() { "GROQ_API_KEY_FILE" } else { "GROQ_API_KEY" };
-    let key = p.check(given, key).flatten();
+    let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
     let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
     let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
     // Checked also where no model is used, so that a mistake shows before there is one.

@@ -210,7 +210,7 @@ impl Connection {
     }
 
     /// Joins a session, in place of the one before. Returns its highest `seq`.
-    fn attach(&mut self, Opened { session, token }: Opened, resumed: bool) -> u64 {
+    fn attach(&mut self, Opened { session, token, .. }: Opened, resumed: bool) -> u64 {
         let (id, seq) = session.attach(Arc::clone(&self.outbox));
         tracing::info!(
             trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
@@ -291,7 +291,7 @@ impl Connection {
         self.heard_at = Instant::now();
         match line {
             Err(_) => self.closing = Some(CloseReason::ClientGone),
-            Ok(None) => self.ended = true,
+            Ok(None) => self.half_close(),
             Ok(Some(Inbound::Rejected(code))) => self.on_rejected(code),
             Ok(Some(Inbound::Line { trace, text })) => {
                 let trace = trace.unwrap_or_else(|| self.peer.trace.child());
@@ -300,6 +300,13 @@ impl Connection {
                     FaceState::Undecided | FaceState::Plain(_) => self.on_plain_line(text, trace),
                 }
             }
+        }
+    }
+
+    fn half_close(&mut self) {
+        self.ended = true;
+        if let Some(Attached { session, id, .. }) = &self.attached {
+            session.half_close(*id);
         }
     }
 

@@ -14,6 +14,6 @@ pub mod session;
 pub mod store;
 pub mod turn;
 
-pub use config::{Args, Config};
+pub use config::{Args, Command, Config};
 pub use health_check::check_health;
 pub use server::Server;

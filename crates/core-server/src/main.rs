@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use boot::{signals, telemetry};
-use core_server::store::MemoryStore;
-use core_server::{Args, Config, Server, server};
+use core_server::{Args, Command, Config, Server, server, store};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -29,18 +28,32 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if let Some(workers) = config.workers {
         threads.worker_threads(workers);
     }
-    threads.enable_all().build()?.block_on(serve(config))
+    threads.enable_all().build()?.block_on(async {
+        match args.command {
+            None => serve(config).await,
+            Some(Command::Rekey) => rekey(config).await,
+        }
+    })
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let listener = server::bind(&config).await?;
+    let database = config.database.url.to_string();
+    let store = store::open(config.database.clone()).await?;
     let model = config.llm.as_ref().map_or("none: the built-in companion answers", |llm| &llm.model).to_owned();
-    let server = Arc::new(Server::new(config, Arc::new(MemoryStore::default()))?);
-    tracing::info!(listen = %listener.local_addr()?, model, "ready");
+    let server = Arc::new(Server::new(config, store)?);
+    tracing::info!(listen = %listener.local_addr()?, model, database, "ready");
     let shutdown = CancellationToken::new();
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
     let (left, stopped) = tokio::join!(server.serve(listener, shutdown.clone()), stop);
     stopped?;
     tracing::info!(tasks.left = left, "stopped");
+    Ok(())
+}
+
+async fn rekey(config: Config) -> Result<(), Box<dyn Error>> {
+    let store = store::open(config.database).await?;
+    store::rekey(&*store).await?;
+    tracing::info!("everything is stored under the current key");
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::connection::{self, Connection};
 use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
-use crate::session::Sessions;
+use crate::session::{Policy, Sessions};
 use crate::store::Store;
 use crate::turn::Engine;
 use hop::Arrival;
@@ -45,6 +45,7 @@ pub struct Server {
     seats: Arc<Seats>,
     trusted: TrustedProxies,
     sockets: Arc<Semaphore>,
+    retention: Option<Duration>,
 }
 
 /// Opens the port of `config`.
@@ -67,6 +68,7 @@ impl Server {
     /// The client for the model cannot be made.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
         let tasks = TaskTracker::new();
+        let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
         let engine = Engine {
             store,
             rate: RateLimiter::new(config.rate),
@@ -75,7 +77,7 @@ impl Server {
             context: config.context,
         };
         let context = connection::Context {
-            sessions: Sessions::new(engine, config.per_user_max, tasks.clone()),
+            sessions: Sessions::new(engine, policy, tasks.clone()),
             times: config.times,
             tasks,
             draining: CancellationToken::new(),
@@ -84,6 +86,7 @@ impl Server {
             context: Arc::new(context),
             seats: Seats::new(config.max_connections, config.max_connections_per_address),
             trusted: config.trusted_proxies,
+            retention: config.retention,
             sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
         })
     }
@@ -91,9 +94,11 @@ impl Server {
     /// Serves clients of `listener` until `shutdown`, then drains: clients are told, answers
     /// under way end, connections close. Returns how much was left when the time was over.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
+        let sweeping = Arc::clone(&self.context.sessions).sweep_forever(self.retention);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.accept_all(&listener) => {}
+            () = sweeping => {}
         }
         drop(listener);
         let tasks = &self.context.tasks;

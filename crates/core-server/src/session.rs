@@ -7,24 +7,24 @@
 mod outbox;
 mod registry;
 mod requests;
+mod retention;
 mod state;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
-use protocol::{
-    ErrorCode, Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
-};
-use tokio::time::Instant;
+use protocol::{Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use outbox::Outbox;
-pub use registry::{Opened, Sessions};
+pub use registry::{Opened, Policy, Sessions};
 pub use requests::RequestError;
 
-use state::{Pending, Running, State, To};
+use state::{Listener, Pending, Running, State, To};
 
-use crate::store::{SessionRecord, StoreError};
+use crate::store::SessionRecord;
 use crate::turn::{Admission, Audience, Job, Message, Outcome, Refusal};
 
 /// A live conversation.
@@ -88,13 +88,23 @@ impl Session {
         {
             outbox.push(outbox::delta(id.clone(), 0, draft.clone()));
         }
-        state.connections.push((connection, outbox));
+        state.connections.push(Listener { id: connection, outbox, half_closed: false });
+        state.count_listeners();
         (connection, state.seq)
     }
 
     /// Forgets a connection. What it sent goes on.
     pub fn detach(&self, connection: ConnectionId) {
-        self.state().connections.retain(|(id, _)| *id != connection);
+        let mut state = self.state();
+        state.connections.retain(|listener| listener.id != connection);
+        state.count_listeners();
+    }
+
+    /// The client of a connection closed its sending side: it hears on, but may be gone for good.
+    pub fn half_close(&self, connection: ConnectionId) {
+        let mut state = self.state();
+        state.connections.iter_mut().filter(|listener| listener.id == connection).for_each(|it| it.half_closed = true);
+        state.count_listeners();
     }
 
     /// Takes a message of connection `from`: everyone concerned is told what becomes of it.
@@ -102,8 +112,12 @@ impl Session {
     pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
         self.state().admitting += 1;
         let commit = self.commit.lock().await;
-        let busy = self.sessions.per_user_max() <= self.state().under_way();
-        let admission = self.sessions.engine().admit(self.user, &message, busy).await;
+        let (after, under_way) = {
+            let state = self.state();
+            (state.seq, state.under_way())
+        };
+        let busy = self.sessions.policy().per_user_max <= under_way;
+        let admission = self.sessions.engine().admit(self.user, after, &message, busy).await;
         let mut state = self.state();
         state.admitting -= 1;
         match admission {
@@ -125,17 +139,23 @@ impl Session {
     /// A message that was stored before gets its answer again; if there is none and none is
     /// coming (the process ended, or no slot was free in time) it is answered now.
     fn repeated(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, entries: Vec<Entry>) {
+        // Stored when the database did not live to say so: the others have not heard of it.
+        for entry in entries.iter().filter(|entry| state.seq < entry.seq) {
+            state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
+        }
+        state.seq = entries.last().map_or(state.seq, |last| last.seq.max(state.seq));
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
         let under_way = state.is_under_way(&message.id);
-        if answer.is_none() && !under_way && self.sessions.per_user_max() <= state.under_way() {
+        if answer.is_none() && !under_way && self.sessions.policy().per_user_max <= state.under_way() {
             return state.refuse(To::Sender(from), message.id, Refusal::busy());
         }
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
-            state.publish(To::Sender(from), outbox::delta(message.id, 0, answer.text.clone()));
-            state.publish(To::Sender(from), stored_done(answer));
+            // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
+            state.publish(To::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
+            state.publish(To::Only(from), stored_done(answer));
         } else if !under_way {
             let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
             self.enqueue(state, from, Message { text, ..message }, seq);
@@ -162,8 +182,31 @@ impl Session {
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
         while let Some((job, stop)) = self.next_job() {
-            let outcome = self.sessions.engine().answer(&job, &*self, &stop).await;
+            let outcome = {
+                let mut answer = pin!(self.sessions.engine().answer(&job, &*self, &stop));
+                tokio::select! {
+                    outcome = &mut answer => outcome,
+                    () = self.orphaned() => {
+                        stop.cancel();
+                        answer.await
+                    }
+                }
+            };
             self.conclude(job, outcome).await;
+        }
+    }
+
+    /// Waits until nobody has listened for the orphan limit.
+    async fn orphaned(&self) {
+        let limit = self.sessions.policy().orphan;
+        loop {
+            let deserted_since = self.state().deserted_since;
+            // Whoever leaves while we sleep has been gone for less than the limit when we look again.
+            let wake = deserted_since.unwrap_or_else(Instant::now) + limit;
+            if deserted_since.is_some() && wake <= Instant::now() {
+                return;
+            }
+            sleep_until(wake).await;
         }
     }
 
@@ -184,17 +227,21 @@ impl Session {
     /// Stores the answer and tells everyone that it is complete.
     async fn conclude(&self, job: Job, outcome: Result<Outcome, Refusal>) {
         let _commit = self.commit.lock().await;
-        let draft = self.state().running.as_ref().map_or_else(UserText::default, |running| running.draft.clone());
+        let (after, draft) = {
+            let state = self.state();
+            let draft = state.running.as_ref().map_or_else(UserText::default, |running| running.draft.clone());
+            (state.seq, draft)
+        };
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
-            Ok(outcome) => (self.sessions.engine().record(&job, draft, &outcome).await.map(Some), Ok(outcome)),
+            Ok(outcome) => (self.sessions.engine().record(&job, after, draft, &outcome).await.map(Some), Ok(outcome)),
             Err(refusal) => (Ok(None), Err(refusal)),
         };
         let mut state = self.state();
         let sender = state.running.take().map_or(To::Everyone, |running| To::Sender(running.sender));
         match (recorded, outcome) {
             (Ok(seq), Ok(outcome)) => {
-                state.seq = seq.unwrap_or(state.seq);
+                state.seq = seq.unwrap_or_default().max(state.seq);
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
             (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
@@ -269,11 +316,4 @@ fn stored_done(answer: &Entry) -> ServerFrame {
         ms: Timing::default(),
         usage: None,
     }))
-}
-
-/// What a request or an opening answers when the store fails.
-fn store_code(error: &StoreError) -> ErrorCode {
-    match error {
-        StoreError::NoSession { .. } => ErrorCode::NotFound,
-    }
 }

@@ -1,25 +1,57 @@
 //! What outlives a connection: sessions and their entries.
 //!
-//! Everything here is durable once the call returns. `memory` keeps it in the process,
-//! which is durable as long as the process is.
+//! Everything here is durable once the call returns. [`SqliteStore`] is the default,
+//! [`PostgresStore`] serves several cores, [`MemoryStore`] keeps everything in the process,
+//! which is durable as long as the process is. All pass the same contract (`tests/it/store`).
+//! The only code with SQL.
 
+mod error;
+pub mod keys;
 mod memory;
+mod migration;
+mod postgres;
+mod rekey;
+mod rows;
+mod sqlite;
+mod url;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::server_frame::{Entry, Finish, Role, Source};
-use protocol::{Locale, MessageId, SessionId, Timestamp, TokenHash, UserLabel, UserText};
+use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 
+pub use error::{OpenError, StoreError};
+use keys::Keyring;
 pub use memory::MemoryStore;
+pub use postgres::PostgresStore;
+pub use rekey::rekey;
+pub use sqlite::SqliteStore;
+pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};
 
-/// Why a store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The session was erased in the meantime.
-    #[error("session of {user} does not exist")]
-    NoSession {
-        /// Whose session.
-        user: UserLabel,
-    },
+/// Where conversations are kept, and how.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// The database.
+    pub url: DatabaseUrl,
+    /// Connections to a PostgreSQL server at most.
+    pub max_connections: usize,
+    /// Keys for texts at rest.
+    pub keys: Keyring,
+}
+
+/// Opens the database of `settings` and brings its tables up to date.
+///
+/// # Errors
+///
+/// It cannot be used as it is; the message says why. Nothing was lost.
+pub async fn open(settings: DatabaseSettings) -> Result<Arc<dyn Store>, OpenError> {
+    match settings.url {
+        DatabaseUrl::Sqlite(file) => Ok(Arc::new(SqliteStore::open(&file, settings.keys).await?)),
+        DatabaseUrl::Postgres(url) => {
+            Ok(Arc::new(PostgresStore::open(&url, settings.max_connections, settings.keys).await?))
+        }
+    }
 }
 
 /// A session as stored. `user` is its key.
@@ -37,6 +69,8 @@ pub struct SessionRecord {
     pub seq: u64,
     /// How many of its entries the person wrote.
     pub messages: u64,
+    /// Up to which `seq` entries were swept because their time was over; 0: none was.
+    pub swept: u64,
 }
 
 /// A session to be created.
@@ -44,8 +78,8 @@ pub struct SessionRecord {
 pub struct NewSession {
     /// Its public id.
     pub id: SessionId,
-    /// Hash of the token that resumes it.
-    pub token: TokenHash,
+    /// The token that resumes it; only a keyed hash of it is stored.
+    pub token: ResumeToken,
     /// The language to answer in.
     pub locale: Locale,
     /// When it begins.
@@ -74,8 +108,11 @@ pub struct NewEntry {
 pub enum Appended {
     /// Stored now.
     New(Entry),
-    /// A message with this id was stored before; nothing was changed.
-    Known,
+    /// An entry with this id and role was stored before, as `seq`; nothing was changed.
+    Known {
+        /// Where it is.
+        seq: u64,
+    },
 }
 
 /// Which entries of a session, always given oldest first.
@@ -97,23 +134,48 @@ pub enum Page {
     },
 }
 
+/// What is old enough to be swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cutoffs {
+    /// Sessions in which nothing was ever said and that nobody used since.
+    pub empty: Timestamp,
+    /// Entries from before, and sessions that nobody used since; `None` keeps them.
+    pub kept: Option<Timestamp>,
+}
+
+/// Where an entry is in the whole database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Whose session.
+    pub user: UserLabel,
+    /// Which entry of it.
+    pub seq: u64,
+}
+
 /// Durable sessions and entries.
+///
+/// # Errors
+///
+/// Every call may fail with [`StoreError::Unavailable`]: then it may or may not have
+/// happened. Every call may be repeated without doing anything twice.
 ///
 /// # Cancel safety
 ///
 /// A call that is dropped may or may not have happened, as after a crash.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Creates a session and gives its person the next free label.
+    /// Creates a session and gives its person the next free label. Labels rise, and are never
+    /// given twice.
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError>;
 
     /// The session that `token` continues, if it exists.
-    async fn session_by_token(&self, token: TokenHash) -> Result<Option<SessionRecord>, StoreError>;
+    async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError>;
 
-    /// Appends an entry. A [`Role::User`] entry whose id is already there is not appended.
-    async fn append(&self, user: UserLabel, entry: NewEntry) -> Result<Appended, StoreError>;
+    /// Appends an entry as the session's next, unless one with its id and role is there. `after`
+    /// is the highest `seq` the caller knows of: a hint that saves a round trip where it is right.
+    async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError>;
 
-    /// Every entry with this message id: the message and what answered it.
+    /// Every entry with this message id, oldest first: the message and what answered it.
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError>;
 
     /// A page of the session's entries.
@@ -122,6 +184,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Changes the language to answer in.
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError>;
 
+    /// Notes that these sessions are in use at `now`. Those that do not exist are passed over.
+    async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError>;
+
     /// Removes the session with its token and entries; says how many entries there were.
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError>;
+
+    /// Removes what is older than `cutoffs`, at most about `limit` rows, and says how many. Less
+    /// than `limit`: nothing is left to remove.
+    async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
+
+    /// Writes up to `limit` entries after `after` the way new ones are written: under the
+    /// current key, or plain if there is none. Says where it came to; `None` at the end,
+    /// when everything else that is under a key has been written anew too.
+    async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
+
+    /// Whether the database does its work.
+    async fn check(&self) -> Result<(), StoreError>;
 }

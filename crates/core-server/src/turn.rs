@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::limits::MAX_ANSWER_CHARS;
-use protocol::server_frame::{Entry, Finish, Role, Source, Timing, Usage};
+use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source, Timing, Usage};
 use protocol::trace::Traceparent;
 use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserLabel, UserText};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -23,6 +23,11 @@ pub use context::ContextSettings;
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
+/// How long a finished answer waits for a database that is away: about as long as one takes to
+/// restart or to fail over.
+pub const RECORD_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two tries to store an answer.
+const RECORD_PAUSE: Duration = Duration::from_millis(250);
 
 /// What turns need; shared by all of them.
 #[derive(Debug)]
@@ -66,8 +71,8 @@ pub enum Admission {
 pub struct Refusal {
     /// What to tell the client.
     pub code: ErrorCode,
-    /// When to try again.
-    pub retry_after: Duration,
+    /// When to try again, where that makes sense.
+    pub retry_after: Option<Duration>,
 }
 
 /// An accepted message that waits for its answer.
@@ -117,23 +122,45 @@ pub struct Outcome {
 impl Refusal {
     /// The person has as many messages under way as they may.
     pub fn busy() -> Self {
-        Self { code: ErrorCode::UserBusy, retry_after: BUSY_RETRY }
+        Self { code: ErrorCode::UserBusy, retry_after: Some(BUSY_RETRY) }
     }
 
-    /// Something the answer needs is away.
-    pub fn unavailable() -> Self {
-        Self { code: ErrorCode::Unavailable, retry_after: BUSY_RETRY }
+    /// As an error in `language`.
+    pub fn frame(self, language: Language) -> ErrorFrame {
+        let frame = ErrorFrame::new(self.code, language);
+        match self.retry_after {
+            Some(after) => frame.with_retry_after(after, language),
+            None => frame,
+        }
+    }
+}
+
+/// What people are told when the store fails.
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NoSession { .. } => Self { code: ErrorCode::NotFound, retry_after: None },
+            StoreError::Unavailable(_) => Self { code: ErrorCode::Unavailable, retry_after: Some(BUSY_RETRY) },
+            StoreError::Damaged(_) | StoreError::UnknownKey(_) => Self { code: ErrorCode::Internal, retry_after: None },
+        }
     }
 }
 
 impl Engine {
-    /// Decides on a message of `user` and stores it if it is accepted. `busy`: they have as
-    /// many under way as they may. A message that was stored before is known, whatever the limits say.
+    /// Decides on a message of `user`, whose highest `seq` is `after` as far as is known, and
+    /// stores it if it is accepted. `busy`: they have as many under way as they may. A message
+    /// that was stored before is known, whatever the limits say.
     ///
     /// # Errors
     ///
     /// The store failed; the message may or may not be stored.
-    pub async fn admit(&self, user: UserLabel, message: &Message, busy: bool) -> Result<Admission, StoreError> {
+    pub async fn admit(
+        &self,
+        user: UserLabel,
+        after: u64,
+        message: &Message,
+        busy: bool,
+    ) -> Result<Admission, StoreError> {
         if let Some(refusal) = self.refusal(user, busy) {
             let known = self.store.entries_of(user, &message.id).await?;
             return Ok(if known.is_empty() { Admission::Refused(refusal) } else { Admission::Known(known) });
@@ -146,18 +173,18 @@ impl Engine {
             finish: None,
             source: None,
         };
-        match self.store.append(user, entry).await? {
+        match self.store.append(user, after, entry).await? {
             Appended::New(entry) => {
                 self.rate.record(user, Instant::now());
                 Ok(Admission::Accepted(entry))
             }
-            Appended::Known => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
+            Appended::Known { .. } => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
         }
     }
 
     fn refusal(&self, user: UserLabel, busy: bool) -> Option<Refusal> {
         if let Some(retry_after) = self.rate.wait(&user, Instant::now()) {
-            Some(Refusal { code: ErrorCode::RateLimited, retry_after })
+            Some(Refusal { code: ErrorCode::RateLimited, retry_after: Some(retry_after) })
         } else if busy {
             Some(Refusal::busy())
         } else if self.model.is_some() && !self.slots.has_room() {
@@ -169,7 +196,7 @@ impl Engine {
 
     /// By the queue's time limit everyone who waits now has been answered or has given up.
     fn overloaded(&self) -> Refusal {
-        Refusal { code: ErrorCode::Overloaded, retry_after: self.slots.queue_timeout() }
+        Refusal { code: ErrorCode::Overloaded, retry_after: Some(self.slots.queue_timeout()) }
     }
 
     /// Generates the answer to `job` and tells `audience` as it comes. Ends early, with
@@ -215,7 +242,7 @@ impl Engine {
             progress.queue = Some(Instant::now());
             let messages = self.context.build(&*self.store, job).await.map_err(|error| {
                 tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
-                Refusal::unavailable()
+                Refusal::from(&error)
             })?;
             let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
             match model.open(&messages, CallContext { label: job.label, trace }).await {
@@ -256,12 +283,13 @@ impl Engine {
         outcome
     }
 
-    /// Stores the answer `text` to `job`.
+    /// Stores the answer `text` to `job`, after entry `after` as far as is known. Says its `seq`.
+    /// A database that is away for a moment is waited for: people have read this answer.
     ///
     /// # Errors
     ///
-    /// The store failed; the answer may or may not be stored.
-    pub async fn record(&self, job: &Job, text: UserText, outcome: &Outcome) -> Result<u64, StoreError> {
+    /// The store failed for longer than [`RECORD_PATIENCE`]; the answer may or may not be stored.
+    pub async fn record(&self, job: &Job, after: u64, text: UserText, outcome: &Outcome) -> Result<u64, StoreError> {
         let entry = NewEntry {
             id: job.id.clone(),
             role: Role::Assistant,
@@ -270,9 +298,19 @@ impl Engine {
             finish: Some(outcome.finish),
             source: Some(outcome.source),
         };
-        match self.store.append(job.label.user, entry).await? {
-            Appended::New(entry) => Ok(entry.seq),
-            Appended::Known => unreachable!("only a person's message can be known before"),
+        let give_up = Instant::now() + RECORD_PATIENCE;
+        loop {
+            match self.store.append(job.label.user, after, entry.clone()).await {
+                Ok(Appended::New(Entry { seq, .. }) | Appended::Known { seq }) => return Ok(seq),
+                Err(error @ StoreError::Unavailable(_)) if Instant::now() < give_up => {
+                    tracing::warn!(
+                        trace_id = %job.trace.trace_id, message.label = %job.label, %error,
+                        "the answer could not be stored yet"
+                    );
+                    sleep(RECORD_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }

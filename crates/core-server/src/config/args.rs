@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use boot::telemetry::TelemetryArgs;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Talks with people: sessions, history, limits, and the calls to a language model.
 ///
@@ -60,6 +60,31 @@ pub struct Args {
     /// Time a message waits for a call to the model
     #[arg(long, env = "QUEUE_TIMEOUT_SECONDS", default_value = "30")]
     pub queue_timeout_seconds: String,
+
+    /// Where conversations are kept: `sqlite://path`, or `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = "sqlite://data/psicoia.db")]
+    pub database_url: String,
+    /// Connections to a PostgreSQL server at most
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "16")]
+    pub database_max_connections: String,
+    /// Key that texts are encrypted with at rest: 32 random bytes in base64 [default: they are not]
+    #[arg(long, env = "DATA_KEY", hide_env_values = true)]
+    pub data_key: Option<String>,
+    /// File that holds the key for texts at rest
+    #[arg(long, env = "DATA_KEY_FILE")]
+    pub data_key_file: Option<PathBuf>,
+    /// Earlier keys, separated by commas: to read what is still under them, until `core-server rekey`
+    #[arg(long, env = "DATA_KEY_PREVIOUS", hide_env_values = true)]
+    pub data_key_previous: Option<String>,
+    /// File that holds the earlier keys
+    #[arg(long, env = "DATA_KEY_PREVIOUS_FILE")]
+    pub data_key_previous_file: Option<PathBuf>,
+    /// Days that what was said is kept; 0: until it is erased
+    #[arg(long, env = "RETENTION_DAYS", default_value = "0")]
+    pub retention_days: String,
+    /// Time that an answer goes on to which nobody listens any more
+    #[arg(long, env = "ORPHAN_SECONDS", default_value = "120")]
+    pub orphan_seconds: String,
 
     /// Address of a `…/chat/completions` API [default: Groq's if there is a key, else the built-in companion answers]
     #[arg(long, env = "LLM_URL")]
@@ -119,10 +144,24 @@ pub struct Args {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Check the configuration and exit: 0 if it is good, 78 if not
     #[arg(long)]
     pub check_config: bool,
     /// Ask the core that runs with this configuration for its health and exit: 0 if it is well, 1 if not
     #[arg(long, conflicts_with = "check_config")]
     pub check_health: bool,
+}
+
+/// What the program does instead of serving.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Write everything that is stored under `DATA_KEY`, or plain without one; then exit
+    ///
+    /// To change the key: put the old one into `DATA_KEY_PREVIOUS` and the new one into
+    /// `DATA_KEY`, start the cores again, run this, and take `DATA_KEY_PREVIOUS` away. The cores
+    /// may go on meanwhile.
+    Rekey,
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{Attached, Connection, FaceState, Peer, Replay};
 use crate::session::Opened;
 use crate::store::StoreError;
-use crate::turn::Message;
+use crate::turn::{Message, Refusal};
 
 /// Version of the protocol.
 const VERSION: u64 = 1;
@@ -97,18 +97,20 @@ impl Connection {
             Ok(None) => self.error(ErrorCode::BadResume, None),
             Err(error) => {
                 tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "no session could be opened");
-                self.error(ErrorCode::Unavailable, None);
+                let error = Refusal::from(&error).frame(self.language());
+                self.outbox.push(ServerFrame::Error(error.with_trace(self.peer.trace.trace_id)));
             }
         }
     }
 
     fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>) {
-        let (session, token) = (Arc::clone(&opened.session), opened.token.expose());
+        let (session, token, swept) = (Arc::clone(&opened.session), opened.token.expose(), opened.swept);
         let seq = self.attach(opened, resumed);
         // Replayed are the newest entries after `since`; without it, none.
         let oldest = seq.saturating_sub(MAX_REPLAY_ENTRIES as u64);
         let since = since.unwrap_or(seq).min(seq);
         let after = since.max(oldest);
+        let missed = after.saturating_sub(since.max(swept));
         let welcome = Welcome {
             v: VERSION,
             session: session.id().clone(),
@@ -116,7 +118,7 @@ impl Connection {
             resume: UserText::new(token),
             resumed,
             seq,
-            missed: (since < after).then_some(after - since),
+            missed: (0 < missed).then_some(missed),
             locale: session.locale(),
             trace_id: self.peer.trace.trace_id,
             limits: self.limits(),
@@ -162,16 +164,16 @@ impl Connection {
         outbox.expect_response();
         let answer = async move {
             let result = timeout(request.timeout, session.request(from, request)).await;
-            let code = match result {
+            let language = session.language();
+            let error = match result {
                 Ok(Ok(result)) => {
                     outbox.respond(ServerFrame::Response { id, result });
                     return true;
                 }
-                Ok(Err(error)) => error.code(),
-                Err(_) => ErrorCode::Timeout,
+                Ok(Err(error)) => error.refusal().frame(language),
+                Err(_) => ErrorFrame::new(ErrorCode::Timeout, language),
             };
-            let error = ErrorFrame::new(code, session.language()).with_id(Some(id)).with_trace(trace.trace_id);
-            outbox.respond(ServerFrame::Error(error));
+            outbox.respond(ServerFrame::Error(error.with_id(Some(id)).with_trace(trace.trace_id)));
             false
         };
         if erases {

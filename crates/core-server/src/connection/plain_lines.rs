@@ -10,7 +10,7 @@ use super::plain::{Command, Plain, history, language_named};
 use super::{Attached, Connection, Continuation, FaceState, Line, texts};
 use crate::session::Opened;
 use crate::store::StoreError;
-use crate::turn::Message;
+use crate::turn::{Message, Refusal};
 
 /// Entries `/historial` shows.
 const HISTORY_ENTRIES: usize = 20;
@@ -161,6 +161,7 @@ impl Connection {
 
     fn store_failed(&mut self, error: &StoreError) {
         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the store failed");
-        self.say_error(ErrorCode::Unavailable);
+        let error = Refusal::from(error).frame(self.language());
+        self.say(&error.message);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use protocol::{Locale, ResumeToken, SessionId, UserLabel};
 use tokio_util::task::TaskTracker;
@@ -14,9 +15,18 @@ use crate::turn::{Engine, now};
 #[derive(Debug)]
 pub struct Sessions {
     engine: Engine,
-    per_user_max: usize,
+    policy: Policy,
     tasks: TaskTracker,
     live: Mutex<HashMap<UserLabel, Weak<Session>>>,
+}
+
+/// What holds for every session.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Messages of one person that may wait or be answered at once.
+    pub per_user_max: usize,
+    /// How long an answer goes on that nobody listens to.
+    pub orphan: Duration,
 }
 
 /// A session somebody may attach to.
@@ -26,13 +36,14 @@ pub struct Opened {
     pub session: Arc<Session>,
     /// The secret that resumes it.
     pub token: ResumeToken,
+    /// Up to which `seq` its entries are not kept any more.
+    pub swept: u64,
 }
 
 impl Sessions {
-    /// No session is live. Answers run on `tasks`; a person may have `per_user_max`
-    /// messages waiting or running.
-    pub fn new(engine: Engine, per_user_max: usize, tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { engine, per_user_max, tasks, live: Mutex::default() })
+    /// No session is live. Answers run on `tasks`.
+    pub fn new(engine: Engine, policy: Policy, tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self { engine, policy, tasks, live: Mutex::default() })
     }
 
     /// Begins a session.
@@ -42,9 +53,10 @@ impl Sessions {
     /// The store failed.
     pub async fn create(self: &Arc<Self>, locale: Locale) -> Result<Opened, StoreError> {
         let token = ResumeToken::random();
-        let new = NewSession { id: SessionId::random(), token: token.hash(), locale, created_at: now() };
+        let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
-        Ok(Opened { session: self.live_session(record), token })
+        let swept = record.swept;
+        Ok(Opened { session: self.live_session(record), token, swept })
     }
 
     /// Goes on with the session of `token`; `None` if there is none. `locale` changes its language.
@@ -57,14 +69,15 @@ impl Sessions {
         token: ResumeToken,
         locale: Option<Locale>,
     ) -> Result<Option<Opened>, StoreError> {
-        let Some(record) = self.engine.store.session_by_token(token.hash()).await? else {
+        let Some(record) = self.engine.store.session_by_token(&token).await? else {
             return Ok(None);
         };
+        let swept = record.swept;
         let session = self.live_session(record);
         if let Some(locale) = locale.filter(|locale| *locale != session.locale()) {
             session.set_locale(locale).await?;
         }
-        Ok(Some(Opened { session, token }))
+        Ok(Some(Opened { session, token, swept }))
     }
 
     /// The session of `record`: the live one if there is one, which may know more by now.
@@ -93,15 +106,15 @@ impl Sessions {
         &self.engine
     }
 
-    pub(super) fn per_user_max(&self) -> usize {
-        self.per_user_max
+    pub(super) fn policy(&self) -> Policy {
+        self.policy
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<UserLabel, Weak<Session>>> {
+    pub(super) fn live(&self) -> MutexGuard<'_, HashMap<UserLabel, Weak<Session>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

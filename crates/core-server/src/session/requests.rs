@@ -8,8 +8,10 @@ use protocol::{CloseReason, ErrorCode, Locale, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ConnectionId, Session, store_code};
+use super::state::Listener;
+use super::{ConnectionId, Session};
 use crate::store::{Page, StoreError};
+use crate::turn::Refusal;
 
 /// Room left in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
@@ -30,11 +32,12 @@ pub enum RequestError {
 
 impl RequestError {
     /// What to answer.
-    pub fn code(&self) -> ErrorCode {
+    pub fn refusal(&self) -> Refusal {
+        let refused = |code| Refusal { code, retry_after: None };
         match self {
-            Self::UnknownMethod => ErrorCode::UnknownMethod,
-            Self::BadParams => ErrorCode::BadParams,
-            Self::Store(error) => store_code(error),
+            Self::UnknownMethod => refused(ErrorCode::UnknownMethod),
+            Self::BadParams => refused(ErrorCode::BadParams),
+            Self::Store(error) => error.into(),
         }
     }
 }
@@ -170,7 +173,7 @@ impl Session {
         if let Some(running) = &state.running {
             running.stop.cancel();
         }
-        for (id, outbox) in std::mem::take(&mut state.connections) {
+        for Listener { id, outbox, .. } in std::mem::take(&mut state.connections) {
             if id != from {
                 outbox.close(CloseReason::Erased);
             }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::server_frame::ErrorFrame;
 use protocol::{Locale, MessageId, ServerFrame, UserText};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectionId, Outbox};
@@ -16,8 +16,10 @@ pub(super) struct State {
     pub(super) seq: u64,
     pub(super) messages: u64,
     pub(super) locale: Locale,
-    pub(super) connections: Vec<(ConnectionId, Arc<Outbox>)>,
+    pub(super) connections: Vec<Listener>,
     pub(super) next_connection: u64,
+    /// Since when nobody listens.
+    pub(super) deserted_since: Option<Instant>,
     /// Messages being decided on.
     pub(super) admitting: usize,
     /// Accepted messages whose turn has not come. Bounded by `PER_USER_MAX`.
@@ -25,6 +27,15 @@ pub(super) struct State {
     pub(super) running: Option<Running>,
     /// Whether the task that answers one message after another is there.
     pub(super) answering: bool,
+}
+
+/// A connection that hears what happens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) id: ConnectionId,
+    pub(super) outbox: Arc<Outbox>,
+    /// Its client sends no more: it may wait for its answer, or be gone for good.
+    pub(super) half_closed: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +61,8 @@ pub(super) enum To {
     EveryoneBut(ConnectionId),
     /// This connection, or everyone once it is gone: it may have resumed as another.
     Sender(ConnectionId),
+    /// This connection alone: the others have had it.
+    Only(ConnectionId),
 }
 
 impl State {
@@ -60,6 +73,7 @@ impl State {
             locale: record.locale,
             connections: Vec::new(),
             next_connection: 0,
+            deserted_since: Some(Instant::now()),
             admitting: 0,
             waiting: VecDeque::new(),
             running: None,
@@ -76,9 +90,11 @@ impl State {
         let wanted = |id: ConnectionId| match to {
             To::Everyone => true,
             To::EveryoneBut(other) => id != other,
-            To::Sender(sender) => id == sender || !self.connections.iter().any(|(id, _)| *id == sender),
+            To::Only(wanted) => id == wanted,
+            To::Sender(sender) => id == sender || !self.connections.iter().any(|listener| listener.id == sender),
         };
-        let mut listeners = self.connections.iter().filter(|(id, _)| wanted(*id)).map(|(_, outbox)| outbox);
+        let mut listeners =
+            self.connections.iter().filter(|listener| wanted(listener.id)).map(|listener| &listener.outbox);
         // The last one gets the frame itself: most sessions have one connection.
         if let Some(mut listener) = listeners.next() {
             for next in listeners {
@@ -94,14 +110,13 @@ impl State {
     }
 
     pub(super) fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
-        let language = self.locale.language();
-        let error = ErrorFrame::new(refusal.code, language).with_retry_after(refusal.retry_after, language);
+        let error = refusal.frame(self.locale.language());
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
     }
 
     pub(super) fn store_failed(&self, to: To, message: &Message, error: &StoreError) {
         tracing::error!(trace_id = %message.trace.trace_id, %error, "the store failed, the message has no answer");
-        self.refuse(to, message.id.clone(), Refusal::unavailable());
+        self.refuse(to, message.id.clone(), error.into());
     }
 
     pub(super) fn is_under_way(&self, id: &MessageId) -> bool {
@@ -109,7 +124,16 @@ impl State {
             || self.waiting.iter().any(|pending| pending.job.id == *id)
     }
 
+    /// Notes since when nobody listens, or that somebody does.
+    pub(super) fn count_listeners(&mut self) {
+        if self.connections.iter().all(|listener| listener.half_closed) {
+            self.deserted_since.get_or_insert_with(Instant::now);
+        } else {
+            self.deserted_since = None;
+        }
+    }
+
     pub(super) fn wake(&self) {
-        self.connections.iter().for_each(|(_, outbox)| outbox.wake());
+        self.connections.iter().for_each(|listener| listener.outbox.wake());
     }
 }

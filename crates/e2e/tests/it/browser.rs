@@ -1,6 +1,7 @@
 //! The web client in a real browser, against real services.
 
 mod chromium;
+mod together;
 
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};
@@ -18,6 +19,8 @@ const WATCH_GROWTH: &str = "
     };
     new MutationObserver(note).observe(one('#log'), { subtree: true, childList: true, characterData: true });
 ";
+/// The network is back, as the browser says it; without it, reconnecting takes a random while.
+const NUDGE: &str = "dispatchEvent(new Event('online'))";
 const CONNECTED: &str = "one('#status').dataset.state === 'connected'";
 const IDLE: &str = "one('#stop').hidden && !one('[data-streaming]') && one('[data-finish]')";
 
@@ -146,8 +149,7 @@ async fn a_gateway_that_dies() {
     browser.until("!one('#connection-note').hidden").await;
     browser.screenshot("browser-reconnecting").await;
 
-    let folder = town.room("gateway-again");
-    town.gateway().restart_in(&folder).await;
+    town.gateway().restart().await;
     browser.until(CONNECTED).await;
     browser.until("entries().length === 4 && all('[data-finish]').length === 2").await;
     browser.write("tres").await;
@@ -159,6 +161,31 @@ async fn a_gateway_that_dies() {
     let mut errors = browser.console_errors().await;
     errors.retain(|error| !error.contains("ERR_CONNECTION_REFUSED"));
     assert_eq!(errors, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_core_that_dies_in_mid_answer() {
+    let mut town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    browser.write("uno").await;
+    browser.until(IDLE).await;
+    town.standin.push(slow_story());
+    browser.run(WATCH_GROWTH).await;
+    browser.write("dos").await;
+    browser.until("growth.length >= 4").await;
+    town.core.kill().await;
+    browser.until("one('#status').dataset.state !== 'connected'").await;
+    // What it had begun to say is forgotten; what was accepted is not, and gets its answer.
+    town.standin.push(Answer::pieces(["otra ", "cosa"]));
+    town.core.restart().await;
+    browser.run(NUDGE).await;
+    browser.until("all('[data-finish=stop]').length === 2").await;
+    let expected = [["user", "uno"], ["assistant", "eco: uno"], ["user", "dos"], ["assistant", "otra cosa"]];
+    assert_eq!(browser.entries().await, json!(expected));
+    browser.reload().await;
+    browser.until("entries().length === 4").await;
+    assert_eq!(browser.entries().await, json!(expected));
     browser.close().await;
 }
 

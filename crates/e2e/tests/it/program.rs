@@ -84,9 +84,9 @@ impl Program {
         self.service.kill().await.unwrap();
     }
 
-    /// Starts it again, at the same address but in another `folder`: it remembers nothing.
-    pub(crate) async fn restart_in(&mut self, folder: &Path) {
-        let launch = self.launch.clone().directory(folder).env(self.kind.port(), self.address.port().to_string());
+    /// Starts it again where it was: at the same address, in the same folder.
+    pub(crate) async fn restart(&mut self) {
+        let launch = self.launch.clone().env(self.kind.port(), self.address.port().to_string());
         (self.service, self.address) = listening(&launch).await;
     }
 }

@@ -140,14 +140,6 @@ impl Traveller {
         answer
     }
 
-    /// Begins a new session on the connection that is there.
-    pub(super) async fn start_anew(&mut self) {
-        let welcome = self.person.hello().await;
-        assert_eq!((&welcome["resumed"], &welcome["seq"]), (&json!(false), &json!(0)), "{welcome}");
-        self.resume = welcome["resume"].clone();
-        self.held.clear();
-    }
-
     /// The session as the core has it.
     pub(super) async fn export(&mut self) -> BTreeMap<u64, Said> {
         self.person.send(json!({"type": "request", "id": "export", "method": "export"})).await;

@@ -1,0 +1,110 @@
+//! Letting go of what was kept long enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{Timestamp, UserLabel};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::Sessions;
+use crate::store::{Cutoffs, StoreError};
+use crate::turn::now;
+
+/// How often what is old enough is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// Rows removed at once: few, so that nobody who writes waits for long.
+const BATCH: usize = 200;
+/// Pause between two batches.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+/// How long a session is kept in which nothing was ever said, such as that of a page that was only looked at.
+const EMPTY_KEPT: Duration = Duration::from_secs(86_400);
+
+impl Sessions {
+    /// Removes, now and every hour, what was said longer than `retention` ago and sessions that
+    /// nobody used for as long; without `retention` only sessions in which nothing was ever said.
+    /// Does not end.
+    pub async fn sweep_forever(self: Arc<Self>, retention: Option<Duration>) {
+        let mut hours = interval(SWEEP_EVERY);
+        hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            hours.tick().await;
+            match self.sweep(retention).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(rows, "old entries and sessions removed"),
+                Err(error) => tracing::error!(%error, "old entries and sessions could not be removed"),
+            }
+        }
+    }
+
+    async fn sweep(&self, retention: Option<Duration>) -> Result<usize, StoreError> {
+        let live: Vec<UserLabel> = self.live().keys().copied().collect();
+        let store = &self.engine().store;
+        let now = now();
+        // Somebody may sit there for days and say nothing.
+        store.touch(&live, now).await?;
+        let cutoffs = Cutoffs { empty: before(now, EMPTY_KEPT), kept: retention.map(|kept| before(now, kept)) };
+        let mut removed = 0;
+        loop {
+            let batch = store.sweep(cutoffs, BATCH).await?;
+            removed += batch;
+            if batch < BATCH {
+                return Ok(removed);
+            }
+            sleep(BATCH_PAUSE).await;
+        }
+    }
+}
+
+fn before(now: Timestamp, ago: Duration) -> Timestamp {
+    let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_ms(now.unix_ms().saturating_sub(ago_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Locale, ResumeToken, SessionId};
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::limits::{RateLimit, RateLimiter, Slots};
+    use crate::session::Policy;
+    use crate::store::{MemoryStore, NewSession, Store as _};
+    use crate::turn::{ContextSettings, Engine};
+
+    fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
+        let engine = Engine {
+            store,
+            rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
+            slots: Slots::new(1, 1, Duration::from_secs(1)),
+            model: None,
+            context: ContextSettings { max_entries: 1, token_budget: 1.0, chars_per_token: 1.0, system_prompt: None },
+        };
+        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
+        Sessions::new(engine, policy, TaskTracker::new())
+    }
+
+    #[tokio::test]
+    async fn a_session_somebody_sits_in_is_not_old() {
+        let store = Arc::new(MemoryStore::default());
+        let sessions = sessions(Arc::clone(&store));
+        let long_ago = Timestamp::from_unix_ms(0);
+        let mut tokens = Vec::new();
+        for _ in 0..3 {
+            let token = ResumeToken::random();
+            let id = SessionId::random();
+            let new = NewSession { id, token: token.clone(), locale: Locale::default(), created_at: long_ago };
+            store.create_session(new).await.unwrap();
+            tokens.push(token);
+        }
+        let there = sessions.resume(tokens[1].clone(), None).await.unwrap().unwrap();
+        assert_eq!(sessions.sweep(None).await.unwrap(), 2);
+        drop(there);
+        assert_eq!(sessions.sweep(Some(EMPTY_KEPT)).await.unwrap(), 0);
+        let mut left = Vec::new();
+        for token in &tokens {
+            left.push(store.session_by_token(token).await.unwrap().is_some());
+        }
+        assert_eq!(left, [false, true, false]);
+        assert!(sessions.live().is_empty());
+    }
+}

@@ -1,0 +1,118 @@
+//! Appending an entry: one statement, one round trip.
+//!
+//! A text is sealed for its place before it is sent, so the statement only stores it if the
+//! session's `seq` is what the caller took it for. All its parts see the database as it was when
+//! it began, but a session that another transaction changes meanwhile is waited for and looked
+//! at again: of two appends with the same `seq`, the second changes nothing and is repeated.
+
+use protocol::UserLabel;
+use protocol::server_frame::{Entry, Role};
+
+use super::pool::{Failure, Lease};
+use super::queries::get;
+use crate::store::keys::Keyring;
+use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
+use crate::store::{Appended, NewEntry, Place, StoreError};
+
+/// Tries before the session is locked: others may append to it too, but seldom do.
+const TRIES: usize = 3;
+
+const APPEND: &str = "WITH known AS ( \
+        SELECT seq FROM entries WHERE user_id = $1 AND message_id = $3 AND role = $4 \
+    ), numbered AS ( \
+        UPDATE sessions SET seq = seq + 1, messages = messages + $5, oldest_at = coalesce(oldest_at, $6), \
+            last_seen = CASE WHEN seq = swept OR last_seen < $7 THEN greatest(last_seen, $6) ELSE last_seen END \
+        WHERE user_id = $1 AND seq = $2 AND NOT EXISTS (SELECT FROM known) RETURNING seq \
+    ), stored AS ( \
+        INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at, finish, source) \
+        SELECT $1, seq, $3, $4, $8::bigint, $9::bytea, $6, $10::text, $11::text FROM numbered RETURNING seq \
+    ) \
+    SELECT (SELECT seq FROM known) AS known, (SELECT seq FROM stored) AS stored, seq AS was \
+    FROM sessions WHERE user_id = $1";
+
+/// What came of one try.
+enum Tried {
+    Done(Appended),
+    /// The session was or is at another `seq`: this, unless it is changed right now.
+    Elsewhere(u64),
+}
+
+pub(super) async fn append(
+    lease: &mut Lease,
+    keys: &Keyring,
+    place: Place,
+    entry: &NewEntry,
+) -> Result<Appended, StoreError> {
+    let mut place = place;
+    for _ in 0..TRIES {
+        match attempt(lease, keys, place, entry).await? {
+            Tried::Done(appended) => return Ok(appended),
+            Tried::Elsewhere(seq) => place.seq = seq,
+        }
+    }
+    append_locked(lease, keys, place.user, entry).await
+}
+
+/// Appends while no other can.
+async fn append_locked(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    entry: &NewEntry,
+) -> Result<Appended, StoreError> {
+    lease.begin().await?;
+    let locked = lease.query("SELECT seq FROM sessions WHERE user_id = $1 FOR UPDATE", &[&column(user.0)]).await?;
+    let seq = match locked.first() {
+        Some(row) => number(get(row, "seq")?)?,
+        None => 0,
+    };
+    let tried = attempt(lease, keys, Place { user, seq }, entry).await;
+    lease.commit().await?;
+    match tried? {
+        Tried::Done(appended) => Ok(appended),
+        Tried::Elsewhere(_) => Err(StoreError::unavailable("a locked session was changed")),
+    }
+}
+
+/// Appends after `place`, if that is the session's last.
+async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEntry) -> Result<Tried, StoreError> {
+    let Place { user, seq: after } = place;
+    let next = Place { user, seq: after.saturating_add(1) };
+    let sealed = keys.seal(next, &entry.text);
+    let (user_id, role, at) = (column(user.0), name(entry.role), entry.at.unix_ms());
+    let counted = i64::from(entry.role == Role::User);
+    let (finish, source) = (entry.finish.map(name), entry.source.map(name));
+    let parameters = [
+        &user_id as &(dyn tokio_postgres::types::ToSql + Sync),
+        &column(after),
+        &entry.id.as_str(),
+        &role,
+        &counted,
+        &at,
+        &(at - SEEN_GRAIN_MS),
+        &sealed.key.map(|id| id.0),
+        &sealed.bytes,
+        &finish,
+        &source,
+    ];
+    match lease.query(APPEND, &parameters).await {
+        Ok(rows) => {
+            let row = rows.first().ok_or(StoreError::NoSession { user })?;
+            if let Some(seq) = get::<Option<i64>>(row, "known")? {
+                Ok(Tried::Done(Appended::Known { seq: number(seq)? }))
+            } else if get::<Option<i64>>(row, "stored")?.is_some() {
+                Ok(Tried::Done(Appended::New(stored(next.seq, entry))))
+            } else {
+                Ok(Tried::Elsewhere(number(get(row, "was")?)?))
+            }
+        }
+        // Stored by another at this moment: the next try finds it.
+        Err(failure) if Failure::is_unique_violation(&failure) => Ok(Tried::Elsewhere(after)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+fn stored(seq: u64, entry: &NewEntry) -> Entry {
+    let NewEntry { id, role, text, at, finish, source } = entry.clone();
+    Entry { seq, id, role, text, at, finish, source }
+}

@@ -1,0 +1,69 @@
+//! Removing what is too old. Several cores may do it at once: each passes over what another has locked.
+
+use super::pool::{Failure, Lease};
+use super::queries::get;
+use crate::store::rows::column;
+use crate::store::{Cutoffs, StoreError};
+
+/// Sessions whose entries are looked at in one transaction.
+const BATCH: usize = 32;
+
+/// Sessions without entries. The condition is there twice: for what is found, and for what it has
+/// become when its lock was free.
+const EMPTY: &str = "DELETE FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 AND user_id IN \
+    (SELECT user_id FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+/// Sessions nothing of which is left; an entry that is still kept keeps its session.
+const LEFT_OVER: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id IN \
+    (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
+    ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
+/// The first entries of a session up to the first that is kept.
+const ENTRIES: &str = "WITH first AS ( \
+        SELECT seq, at FROM entries WHERE user_id = $1 ORDER BY seq LIMIT $3 + 1 \
+    ), kept AS ( \
+        SELECT seq, at FROM first WHERE $2 <= at OR seq = (SELECT seq FROM first ORDER BY seq OFFSET $3 LIMIT 1) ORDER BY seq LIMIT 1 \
+    ), removed AS ( \
+        DELETE FROM entries WHERE user_id = $1 AND seq IN \
+            (SELECT seq FROM first WHERE seq < coalesce((SELECT seq FROM kept), 9223372036854775807)) \
+        RETURNING seq \
+    ) \
+    UPDATE sessions SET swept = greatest(swept, (SELECT max(seq) FROM removed)), oldest_at = (SELECT at FROM kept) \
+    WHERE user_id = $1 RETURNING (SELECT count(*) FROM removed) AS removed";
+
+pub(super) async fn sweep(lease: &mut Lease, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+    let mut left = limit;
+    left -= delete(lease, EMPTY, cutoffs.empty.unix_ms(), left).await?;
+    let Some(kept) = cutoffs.kept else { return Ok(limit - left) };
+    let kept = kept.unix_ms();
+    while 0 < left {
+        let Some(removed) = sweep_entries(lease, kept, left).await? else { break };
+        left -= removed.min(left);
+    }
+    left -= delete(lease, LEFT_OVER, kept, left).await?;
+    Ok(limit - left)
+}
+
+async fn delete(lease: &mut Lease, sql: &str, before: i64, limit: usize) -> Result<usize, Failure> {
+    let deleted = lease.execute(sql, &[&before, &column(limit as u64)]).await?;
+    Ok(usize::try_from(deleted).unwrap_or(limit).min(limit))
+}
+
+/// Removes up to `limit` entries of some sessions; `None`: there are no such sessions.
+async fn sweep_entries(lease: &mut Lease, kept: i64, limit: usize) -> Result<Option<usize>, StoreError> {
+    lease.begin().await?;
+    let sessions = lease.query(WITH_OLD_ENTRIES, &[&kept, &column(BATCH.min(limit) as u64)]).await?;
+    let mut removed = 0;
+    // Locked: each statement sees everything that was appended.
+    for session in &sessions {
+        let user_id: i64 = get(session, "user_id")?;
+        let limit = column(limit.saturating_sub(removed) as u64);
+        if limit == 0 {
+            break;
+        }
+        let rows = lease.query(ENTRIES, &[&user_id, &kept, &limit]).await?;
+        let count = rows.first().map(|row| get::<i64>(row, "removed")).transpose()?.unwrap_or(0);
+        removed += usize::try_from(count).unwrap_or(0);
+    }
+    lease.commit().await?;
+    Ok((!sessions.is_empty()).then_some(removed))
+}

@@ -1,0 +1,24 @@
+//! Changing the key of everything that is stored.
+
+use super::{Place, Store, StoreError};
+
+/// Entries written anew at once.
+const BATCH: usize = 200;
+
+/// Writes every text that is not under the current key anew: under it, or plain where there
+/// is none. Others may use the database meanwhile. Can be broken off and run again.
+///
+/// # Errors
+///
+/// The database is not available, or holds a text under a key that is not configured; what
+/// came before it is under the current key.
+pub async fn rekey(store: &dyn Store) -> Result<(), StoreError> {
+    let mut done: Option<Place> = None;
+    let mut batches = 0_usize;
+    while let Some(place) = store.reseal(done, BATCH).await? {
+        done = Some(place);
+        batches += 1;
+        tracing::info!(batches, user = %place.user, "texts written under the current key");
+    }
+    Ok(())
+}

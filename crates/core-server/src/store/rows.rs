@@ -1,0 +1,95 @@
+//! How sessions and entries look in tables: what both databases share.
+
+use std::fmt::Display;
+
+use protocol::server_frame::{Entry, Finish, Role, Source};
+use protocol::{Locale, MessageId, SessionId, Timestamp, UserLabel};
+use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error;
+
+use super::keys::{KeyId, Keyring, Sealed};
+use super::{Place, SessionRecord, StoreError};
+
+/// How far `last_seen` may lag behind: it is written only when it is older, because it has an index.
+pub(super) const SEEN_GRAIN_MS: i64 = 3_600_000;
+
+/// A row of `sessions`.
+#[derive(Debug)]
+pub(super) struct SessionRow {
+    pub(super) user_id: i64,
+    pub(super) session_id: String,
+    pub(super) locale: String,
+    pub(super) created_at: i64,
+    pub(super) seq: i64,
+    pub(super) messages: i64,
+    pub(super) swept: i64,
+}
+
+/// A row of `entries`.
+#[derive(Debug)]
+pub(super) struct EntryRow {
+    pub(super) seq: i64,
+    pub(super) message_id: String,
+    pub(super) role: String,
+    pub(super) key_id: Option<i64>,
+    pub(super) text: Vec<u8>,
+    pub(super) at: i64,
+    pub(super) finish: Option<String>,
+    pub(super) source: Option<String>,
+}
+
+impl SessionRow {
+    pub(super) fn read(self) -> Result<SessionRecord, StoreError> {
+        let locale = self.locale.parse::<Locale>();
+        Ok(SessionRecord {
+            user: UserLabel(number(self.user_id)?),
+            id: SessionId::from(self.session_id.as_str()),
+            created_at: Timestamp::from_unix_ms(self.created_at),
+            locale: locale.map_err(|_| damaged("locale", self.user_id))?,
+            seq: number(self.seq)?,
+            messages: number(self.messages)?,
+            swept: number(self.swept)?,
+        })
+    }
+}
+
+impl EntryRow {
+    /// The entry of `user`, its text opened with `keys`.
+    pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Entry, StoreError> {
+        let seq = number(self.seq)?;
+        let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
+        Ok(Entry {
+            seq,
+            id: self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?,
+            role: from_name::<Role>(&self.role)?,
+            text: keys.open(Place { user, seq }, sealed)?,
+            at: Timestamp::from_unix_ms(self.at),
+            finish: self.finish.as_deref().map(from_name::<Finish>).transpose()?,
+            source: self.source.as_deref().map(from_name::<Source>).transpose()?,
+        })
+    }
+}
+
+/// The name of a role, a finish or a source: the same as on the wire.
+pub(super) fn name<T: Display>(value: T) -> String {
+    value.to_string()
+}
+
+fn from_name<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, StoreError> {
+    T::deserialize(name.into_deserializer()).map_err(|error: Error| StoreError::Damaged(error.to_string()))
+}
+
+/// A number of ours as a column; none comes near the limit.
+pub(super) fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A column as a number of ours.
+pub(super) fn number(column: i64) -> Result<u64, StoreError> {
+    u64::try_from(column).map_err(|_| damaged("a number", column))
+}
+
+fn damaged(what: &str, place: impl Display) -> StoreError {
+    StoreError::Damaged(format!("{what} at {place}"))
+}

@@ -1,0 +1,187 @@
+//! What is written, within the writer's transaction.
+//!
+//! A change that answers [`StoreError::NoSession`] finds that out before it changes anything.
+
+use protocol::server_frame::{Entry, Role};
+use protocol::{Locale, Timestamp, UserLabel};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_params, params};
+
+use super::queries;
+use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
+use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
+use crate::store::{Appended, Cutoffs, NewEntry, NewSession, Place, SessionRecord, StoreError};
+
+/// The key of this database's resume tokens; a new database gets one.
+pub(super) fn token_key(db: &mut Connection, keys: &Keyring) -> Result<TokenKey, StoreError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "SELECT key_id, value FROM keys WHERE name = 'resume_tokens'";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Sealed { key: row.get::<_, Option<i64>>("key_id")?.map(KeyId), bytes: row.get("value")? })
+    };
+    let stored = transaction.query_row(sql, [], read).optional()?;
+    let key = match stored {
+        Some(sealed) => TokenKey::open(keys, sealed)?,
+        None => {
+            let key = TokenKey::random();
+            put_token_key(&transaction, keys, &key)?;
+            key
+        }
+    };
+    transaction.commit()?;
+    Ok(key)
+}
+
+fn put_token_key(db: &Connection, keys: &Keyring, key: &TokenKey) -> rusqlite::Result<()> {
+    let Sealed { key: id, bytes } = key.seal(keys);
+    let sql = "INSERT OR REPLACE INTO keys (name, key_id, value) VALUES ('resume_tokens', ?1, ?2)";
+    db.execute(sql, params![id.map(|id| id.0), bytes]).map(drop)
+}
+
+pub(super) fn create_session(
+    db: &Connection,
+    session: NewSession,
+    token: TokenHash,
+) -> Result<SessionRecord, StoreError> {
+    // Repeated, it changes nothing and finds the session all the same.
+    let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen) VALUES (?1, ?2, ?3, ?4, ?4) \
+               ON CONFLICT (token_hash) DO UPDATE SET seq = seq \
+               RETURNING user_id, session_id, locale, created_at, seq, messages, swept";
+    let columns =
+        params![session.id.as_str(), token.as_bytes(), session.locale.to_string(), session.created_at.unix_ms()];
+    db.prepare_cached(sql)?.query_row(columns, queries::session)?.read()
+}
+
+pub(super) fn append(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    entry: NewEntry,
+) -> Result<Appended, StoreError> {
+    let (user_id, role) = (column(user.0), name(entry.role));
+    let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role = ?3";
+    let known = db.prepare_cached(sql)?.query_row(params![user_id, entry.id.as_str(), role], |row| row.get(0));
+    if let Some(seq) = known.optional()? {
+        return Ok(Appended::Known { seq: number(seq)? });
+    }
+    let sql = "UPDATE sessions SET seq = seq + 1, messages = messages + ?2 WHERE user_id = ?1 \
+               RETURNING seq, swept, last_seen";
+    let counted = i64::from(entry.role == Role::User);
+    let row = db.prepare_cached(sql)?.query_row([user_id, counted], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (seq, swept, last_seen): (i64, i64, i64) = row.optional()?.ok_or(StoreError::NoSession { user })?;
+    let at = entry.at.unix_ms();
+    if seq == swept + 1 || last_seen + SEEN_GRAIN_MS < at {
+        let sql = "UPDATE sessions SET last_seen = max(last_seen, ?2), oldest_at = coalesce(oldest_at, ?2) WHERE user_id = ?1";
+        db.prepare_cached(sql)?.execute([user_id, at])?;
+    }
+    let NewEntry { id, role, text, at, finish, source } = entry;
+    let entry = Entry { seq: number(seq)?, id, role, text, at, finish, source };
+    insert(db, keys, user, &entry)?;
+    Ok(Appended::New(entry))
+}
+
+fn insert(db: &Connection, keys: &Keyring, user: UserLabel, entry: &Entry) -> rusqlite::Result<()> {
+    let sealed = keys.seal(Place { user, seq: entry.seq }, &entry.text);
+    let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at, finish, source) \
+               VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at, :finish, :source)";
+    let columns = named_params! {
+        ":user_id": column(user.0),
+        ":seq": column(entry.seq),
+        ":message_id": entry.id.as_str(),
+        ":role": name(entry.role),
+        ":key_id": sealed.key.map(|id| id.0),
+        ":text": sealed.bytes,
+        ":at": entry.at.unix_ms(),
+        ":finish": entry.finish.map(name),
+        ":source": entry.source.map(name),
+    };
+    db.prepare_cached(sql)?.execute(columns).map(drop)
+}
+
+pub(super) fn set_locale(db: &Connection, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
+    let sql = "UPDATE sessions SET locale = ?2 WHERE user_id = ?1";
+    let changed = db.prepare_cached(sql)?.execute(params![column(user.0), locale.to_string()])?;
+    if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
+}
+
+pub(super) fn touch(db: &Connection, users: &[i64], now: Timestamp) -> Result<(), StoreError> {
+    let mut update =
+        db.prepare_cached("UPDATE sessions SET last_seen = ?2 WHERE user_id = ?1 AND last_seen < ?2 - ?3")?;
+    for user in users {
+        update.execute([*user, now.unix_ms(), SEEN_GRAIN_MS])?;
+    }
+    Ok(())
+}
+
+pub(super) fn erase(db: &Connection, user: UserLabel) -> Result<u64, StoreError> {
+    let user_id = column(user.0);
+    if db.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user_id])? == 0 {
+        return Err(StoreError::NoSession { user });
+    }
+    Ok(db.prepare_cached("DELETE FROM entries WHERE user_id = ?1")?.execute([user_id])? as u64)
+}
+
+pub(super) fn sweep(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+    let sql = "DELETE FROM sessions WHERE user_id IN \
+               (SELECT user_id FROM sessions WHERE seq = 0 AND last_seen < ?1 LIMIT ?2)";
+    let mut swept = db.prepare_cached(sql)?.execute([cutoffs.empty.unix_ms(), column(limit as u64)])?;
+    let Some(kept) = cutoffs.kept.map(Timestamp::unix_ms) else { return Ok(swept) };
+    while swept < limit {
+        let sql = "SELECT user_id, swept FROM sessions WHERE oldest_at < ?1 ORDER BY oldest_at LIMIT 1";
+        let found = db.prepare_cached(sql)?.query_row([kept], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((user_id, from)) = found else { break };
+        swept += sweep_entries(db, (user_id, from), kept, limit - swept)?;
+    }
+    // Nothing of theirs is left; an entry that is still kept keeps its session.
+    let sql = "DELETE FROM sessions WHERE user_id IN \
+               (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
+    swept += db.prepare_cached(sql)?.execute([kept, column(limit.saturating_sub(swept) as u64)])?;
+    Ok(swept)
+}
+
+/// Removes the first entries of a session, up to `limit`, as long as they are older than `kept`.
+fn sweep_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
+    let sql = "SELECT seq, at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT ?2";
+    let first = db
+        .prepare_cached(sql)?
+        .query_map([user_id, column(limit as u64 + 1)], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(i64, i64)>, _>>()?;
+    let old = first.iter().take_while(|(_, at)| *at < kept).count().min(limit);
+    let last = old.checked_sub(1).and_then(|at| first.get(at)).map_or(from, |(seq, _)| *seq);
+    let removed =
+        db.prepare_cached("DELETE FROM entries WHERE user_id = ?1 AND seq <= ?2")?.execute([user_id, last])?;
+    let oldest = first.get(old).map(|(_, at)| *at);
+    let sql = "UPDATE sessions SET swept = ?2, oldest_at = ?3 WHERE user_id = ?1";
+    db.prepare_cached(sql)?.execute(params![user_id, last, oldest])?;
+    Ok(removed)
+}
+
+pub(super) fn reseal(
+    db: &Connection,
+    keys: &Keyring,
+    token_key: &TokenKey,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Option<Place>, StoreError> {
+    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    let sql = "SELECT * FROM entries WHERE (?1, ?2) < (user_id, seq) ORDER BY user_id, seq LIMIT ?3";
+    let rows = db
+        .prepare_cached(sql)?
+        .query_map([from.0, from.1, column(limit as u64)], |row| Ok((row.get("user_id")?, queries::entry(row)?)))?
+        .collect::<Result<Vec<(i64, _)>, _>>()?;
+    let mut last = None;
+    for (user_id, row) in rows {
+        let (seq, key) = (row.seq, row.key_id.map(KeyId));
+        let user = UserLabel(number(user_id)?);
+        let place = Place { user, seq: number(seq)? };
+        last = Some(place);
+        if key != keys.current_id() {
+            let sealed = keys.seal(place, &row.read(user, keys)?.text);
+            let sql = "UPDATE entries SET key_id = ?3, text = ?4 WHERE user_id = ?1 AND seq = ?2";
+            db.prepare_cached(sql)?.execute(params![user_id, seq, sealed.key.map(|id| id.0), sealed.bytes])?;
+        }
+    }
+    if last.is_none() {
+        put_token_key(db, keys, token_key)?;
+    }
+    Ok(last)
+}

@@ -1,0 +1,69 @@
+//! What is read.
+
+use protocol::{MessageId, UserLabel};
+use rusqlite::{Connection, Row, params};
+
+use crate::store::Page;
+use crate::store::keys::TokenHash;
+use crate::store::rows::{EntryRow, SessionRow, column};
+
+/// The session of a token, and the hash that is stored of it.
+pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
+    let sql = "SELECT user_id, session_id, locale, created_at, seq, messages, swept, token_hash \
+               FROM sessions WHERE token_hash = ?1";
+    db.prepare_cached(sql)?.query_row([token.as_bytes()], |row| Ok((session(row)?, row.get("token_hash")?)))
+}
+
+pub(super) fn exists(db: &Connection, user: UserLabel) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sessions WHERE user_id = ?1")?.exists([column(user.0)])
+}
+
+pub(super) fn entries_of(db: &Connection, user: UserLabel, id: &MessageId) -> rusqlite::Result<Vec<EntryRow>> {
+    let sql = "SELECT * FROM entries WHERE user_id = ?1 AND message_id = ?2 ORDER BY seq";
+    db.prepare_cached(sql)?.query_map(params![column(user.0), id.as_str()], entry)?.collect()
+}
+
+pub(super) fn entries(db: &Connection, user: UserLabel, page: Page) -> rusqlite::Result<Vec<EntryRow>> {
+    let user = column(user.0);
+    let (sql, seq, limit) = match page {
+        Page::After { seq, limit } => {
+            ("SELECT * FROM entries WHERE user_id = ?1 AND ?2 < seq ORDER BY seq LIMIT ?3", seq, limit)
+        }
+        Page::Before { seq, limit } => {
+            ("SELECT * FROM entries WHERE user_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3", seq, limit)
+        }
+    };
+    let limit = column(limit as u64);
+    let rows = db.prepare_cached(sql)?.query_map([user, column(seq), limit], entry)?.collect::<Result<Vec<_>, _>>();
+    rows.map(|mut rows| {
+        if matches!(page, Page::Before { .. }) {
+            rows.reverse();
+        }
+        rows
+    })
+}
+
+pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
+    Ok(SessionRow {
+        user_id: row.get("user_id")?,
+        session_id: row.get("session_id")?,
+        locale: row.get("locale")?,
+        created_at: row.get("created_at")?,
+        seq: row.get("seq")?,
+        messages: row.get("messages")?,
+        swept: row.get("swept")?,
+    })
+}
+
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+    Ok(EntryRow {
+        seq: row.get("seq")?,
+        message_id: row.get("message_id")?,
+        role: row.get("role")?,
+        key_id: row.get("key_id")?,
+        text: row.get("text")?,
+        at: row.get("at")?,
+        finish: row.get("finish")?,
+        source: row.get("source")?,
+    })
+}

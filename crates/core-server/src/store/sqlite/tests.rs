@@ -1,0 +1,229 @@
+//! What the contract in `tests/it/store` cannot show: files, disks and locks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::server_frame::Role;
+use protocol::{ResumeToken, SessionId, UserText};
+use tempfile::TempDir;
+
+use super::*;
+
+const SECRET: &str = "nadie debe encontrar esto";
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("data/psicoia.db")
+    }
+
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.file(), Keyring::default()).await.unwrap()
+    }
+
+    /// Every byte the database has on the disk.
+    fn bytes(&self) -> Vec<u8> {
+        let files = fs::read_dir(self.file().parent().unwrap()).unwrap();
+        files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        self.bytes().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+fn new_session() -> NewSession {
+    NewSession {
+        id: SessionId::random(),
+        token: ResumeToken::random(),
+        locale: Locale::default(),
+        created_at: Timestamp::from_unix_ms(0),
+    }
+}
+
+fn message(id: &str, text: &str) -> NewEntry {
+    NewEntry {
+        id: id.parse().unwrap(),
+        role: Role::User,
+        text: UserText::new(text),
+        at: Timestamp::from_unix_ms(1),
+        finish: None,
+        source: None,
+    }
+}
+
+async fn someone(store: &SqliteStore) -> UserLabel {
+    store.create_session(new_session()).await.unwrap().user
+}
+
+#[tokio::test]
+async fn what_is_removed_is_nowhere_in_the_files() {
+    let sweep_all = Cutoffs { empty: Timestamp::from_unix_ms(0), kept: Some(Timestamp::from_unix_ms(10)) };
+    for sweep in [false, true] {
+        let place = Place::new();
+        let store = place.open().await;
+        let user = someone(&store).await;
+        for number in 0..50 {
+            let text = format!("{SECRET} {}", "y más ".repeat(number * 20));
+            store.append(user, 0, message(&format!("m{number}"), &text)).await.unwrap();
+        }
+        assert!(place.holds(SECRET));
+        if sweep {
+            while 7 <= store.sweep(sweep_all, 7).await.unwrap() {}
+        } else {
+            assert_eq!(store.erase(user).await.unwrap(), 50);
+        }
+        // The log is emptied after whoever asked was told; the next change comes after that.
+        someone(&store).await;
+        assert!(!place.holds(SECRET), "sweep: {sweep}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_nothing_that_was_stored() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+    let limit_pages = |pages: u32| {
+        store.writer.change(move |db| {
+            let used: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            Ok(db.pragma_update_and_check(None, "max_page_count", used + pages, |_| Ok(()))?)
+        })
+    };
+    limit_pages(0).await.unwrap();
+    let long = "x".repeat(30_000);
+    let full = store.append(user, 1, message("b", &long)).await.unwrap_err();
+    assert!(matches!(&full, StoreError::Unavailable(error) if error.to_string().contains("full")), "{full}");
+    // The connection that failed is gone, and its limit with it: there is room again.
+    let appended = store.append(user, 1, message("b", &long)).await.unwrap();
+    assert!(matches!(appended, Appended::New(entry) if entry.seq == 2));
+    let entries = store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_database_that_may_not_be_written_still_reads() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+    store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?)).await.unwrap();
+    let error = store.append(user, 1, message("b", "chau")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("readonly")), "{error}");
+    assert_eq!(store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?)).await.unwrap();
+    let other = rusqlite::Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.append(user, 0, message("a", "hola")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("locked")), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_change_of_an_erased_session_fails_in_its_group() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    let nobody = UserLabel(99);
+    let (one, two, three) = tokio::join!(
+        store.append(user, 0, message("a", "hola")),
+        store.append(nobody, 0, message("b", "hola")),
+        store.append(user, 0, message("c", "hola")),
+    );
+    assert!(matches!(one, Ok(Appended::New(_))) && matches!(three, Ok(Appended::New(_))));
+    assert!(matches!(two, Err(StoreError::NoSession { user }) if user == nobody));
+}
+
+#[tokio::test]
+async fn files_that_are_no_database_are_refused_and_left_alone() {
+    let garbage: &[u8] = &[b'x'; 8_192];
+    for (what, contents) in [("garbage", garbage), ("half a header", b"SQLite for")] {
+        let place = Place::new();
+        fs::create_dir_all(place.file().parent().unwrap()).unwrap();
+        fs::write(place.file(), contents).unwrap();
+        let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err().to_string();
+        assert!(
+            error.contains("cannot open the database sqlite://") && error.contains("not a database"),
+            "{what}: {error}"
+        );
+        assert_eq!(fs::read(place.file()).unwrap(), contents, "{what}");
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.file()).unwrap();
+    let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err().to_string();
+    assert!(error.contains("cannot open the database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    for number in 0..200 {
+        store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
+    }
+    drop(store);
+    let mut bytes = fs::read(place.file()).unwrap();
+    let pages = bytes.len() / 4_096;
+    // All but the first pages, which hold the schema.
+    bytes[12 * 4_096..(pages - 1) * 4_096].fill(0xaa);
+    fs::write(place.file(), bytes).unwrap();
+    let store = place.open().await;
+    let error = store.entries(user, Page::After { seq: 0, limit: 200 }).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_later_schema_is_refused_by_its_version() {
+    let place = Place::new();
+    drop(place.open().await);
+    let sql = "INSERT INTO refinery_schema_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')";
+    rusqlite::Connection::open(place.file()).unwrap().execute_batch(sql).unwrap();
+    let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn two_cores_may_start_at_once_and_share_a_file() {
+    let place = Place::new();
+    let (one, two) = tokio::join!(place.open(), place.open());
+    let user = someone(&one).await;
+    for number in 0..20 {
+        let id = format!("m{number}");
+        let (first, second) =
+            tokio::join!(one.append(user, 0, message(&id, "hola")), two.append(user, 0, message(&id, "hola")));
+        let new = [first.unwrap(), second.unwrap()].iter().filter(|it| matches!(it, Appended::New(_))).count();
+        assert_eq!(new, 1, "{id}");
+    }
+    assert_eq!(two.entries(user, Page::After { seq: 0, limit: 50 }).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone_and_closed_when_dropped() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let store = place.open().await;
+    someone(&store).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.file()), mode(place.file().parent().unwrap())), (0o600, 0o700));
+    drop(store);
+    let files = fs::read_dir(place.file().parent().unwrap()).unwrap().count();
+    assert_eq!(files, 1, "the write-ahead log is gone");
+}
