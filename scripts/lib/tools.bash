@@ -30,6 +30,23 @@ need_debian() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# need_postgres: a PostgreSQL server's programs, for tests that start servers of their own. The package
+# would also make and start one on the usual port; nobody asked for that.
+need_postgres() {
+    local initdb
+    for initdb in "$(command -v initdb)" /usr/lib/postgresql/*/bin/initdb; do
+        [ -x "$initdb" ] && return
+    done
+    # Read by the package when it is installed.
+    local no_cluster=/etc/postgresql-common/createcluster.d/psicoia-tests.conf
+    if [ "$(id -u)" = 0 ]; then
+        mkdir -p "${no_cluster%/*}"
+        echo 'create_main_cluster = false' >"$no_cluster"
+    fi
+    need_debian initdb=postgresql
+    rm -f "$no_cluster"
+}
+
 # need_cargo_tool NAME VERSION: any version that is there will do; this one is installed where none is.
 need_cargo_tool() {
     command -v "$1" >/dev/null && return

@@ -12,6 +12,7 @@ pub mod footprint;
 pub mod line_peer;
 pub mod llm;
 pub mod peer;
+pub mod postgres;
 pub mod process;
 pub mod transcript;
 pub mod watchdog;

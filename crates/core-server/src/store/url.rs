@@ -142,7 +142,7 @@ mod tests {
             ("data/psicoia.db", DatabaseUrlError::Scheme),
             ("sqlite://", DatabaseUrlError::Path),
             ("postgres://", DatabaseUrlError::Server),
-            ("postgres://ana:p?cret@host/db", DatabaseUrlError::Server),
+            ("postgres://ana:cret@host/db?unknown=1", DatabaseUrlError::Server),
             ("postgres://ana:cret@host:port/db", DatabaseUrlError::Server),
             ("postgres://ana:cret@host/db?sslmode=sometimes", DatabaseUrlError::Server),
         ];

@@ -33,9 +33,9 @@ pub(super) async fn set_locale(lease: &mut Lease, user: UserLabel, locale: Local
 pub(super) async fn touch(lease: &mut Lease, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
     let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
     // Locked in order, so that two cores with sessions in common do not wait for each other.
-    let sql = "UPDATE sessions SET last_seen = $2 WHERE last_seen < $3 AND user_id IN \
+    let sql = "UPDATE sessions SET last_seen = $2 WHERE last_seen < $3 AND user_id = ANY(ARRAY \
                (SELECT user_id FROM sessions WHERE user_id = ANY($1) AND last_seen < $3 \
-                ORDER BY user_id FOR NO KEY UPDATE)";
+                ORDER BY user_id FOR NO KEY UPDATE))";
     let now = now.unix_ms();
     Ok(lease.execute(sql, &[&users, &now, &(now - SEEN_GRAIN_MS)]).await.map(drop)?)
 }

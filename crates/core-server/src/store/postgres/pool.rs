@@ -106,7 +106,10 @@ impl Lease {
     pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<u64>, Failure> {
         use tokio_postgres::SimpleQueryMessage::CommandComplete;
         let messages = self.run(async |client| client.simple_query(sql).await).await?;
-        Ok(messages.iter().filter_map(|message| if let CommandComplete(rows) = message { Some(*rows) } else { None }).collect())
+        Ok(messages
+            .iter()
+            .filter_map(|message| if let CommandComplete(rows) = message { Some(*rows) } else { None })
+            .collect())
     }
 
     /// Begins a transaction. Without [`Lease::commit`] nothing of it happens.

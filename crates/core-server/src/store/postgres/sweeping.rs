@@ -9,17 +9,19 @@ use crate::store::{Cutoffs, StoreError};
 const BATCH: usize = 32;
 
 /// Sessions without entries. The condition is there twice: for what is found, and for what it has
-/// become when its lock was free.
-const EMPTY: &str = "DELETE FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 AND user_id IN \
-    (SELECT user_id FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+/// become when its lock was free. An array, because a joined subquery may be run more than once, and
+/// then its limit is none.
+const EMPTY: &str = "DELETE FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
+    (SELECT user_id FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 LIMIT $2 \
+     FOR UPDATE SKIP LOCKED))";
 /// Sessions nothing of which is left; an entry that is still kept keeps its session.
-const LEFT_OVER: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id IN \
-    (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+const LEFT_OVER: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
+    (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
     ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
 /// The first entries of a session up to the first that is kept.
 const ENTRIES: &str = "WITH first AS ( \
-        SELECT seq, at FROM entries WHERE user_id = $1 ORDER BY seq LIMIT $3 + 1 \
+        SELECT seq, at FROM entries WHERE user_id = $1 ORDER BY seq LIMIT $3::bigint + 1 \
     ), kept AS ( \
         SELECT seq, at FROM first WHERE $2 <= at OR seq = (SELECT seq FROM first ORDER BY seq OFFSET $3 LIMIT 1) ORDER BY seq LIMIT 1 \
     ), removed AS ( \

@@ -1,0 +1,60 @@
+//! The contract of [`core_server::store::Store`]: one suite that every implementation passes.
+
+mod concurrency;
+mod entries;
+mod keys;
+mod model;
+mod postgres;
+mod rig;
+mod sessions;
+mod sweeping;
+
+use core_server::store::{Appended, NewEntry, NewSession, Store};
+use protocol::server_frame::{Entry, Finish, Role, Source};
+use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+
+/// Longer than `last_seen` may lag behind.
+const HOUR_MS: i64 = 3_600_000;
+/// When the tests begin.
+const START_MS: i64 = 1_700_000_000_000;
+
+/// So many hours after the tests began; whole ones, because `last_seen` is kept to the hour.
+fn hours(count: i64) -> Timestamp {
+    Timestamp::from_unix_ms(START_MS + 2 * count * HOUR_MS)
+}
+
+fn new_session(at: Timestamp) -> NewSession {
+    NewSession { id: SessionId::random(), token: ResumeToken::random(), locale: Locale::default(), created_at: at }
+}
+
+async fn session(store: &dyn Store) -> UserLabel {
+    store.create_session(new_session(hours(0))).await.unwrap().user
+}
+
+fn id(id: &str) -> MessageId {
+    id.parse().unwrap()
+}
+
+fn message(name: &str, text: &str) -> NewEntry {
+    message_at(name, text, hours(0))
+}
+
+fn message_at(name: &str, text: &str, at: Timestamp) -> NewEntry {
+    NewEntry { id: id(name), role: Role::User, text: UserText::new(text), at, finish: None, source: None }
+}
+
+fn answer(name: &str, text: &str) -> NewEntry {
+    NewEntry { role: Role::Assistant, finish: Some(Finish::Stop), source: Some(Source::Llm), ..message(name, text) }
+}
+
+/// The entry that was stored now.
+fn new(appended: Appended) -> Entry {
+    match appended {
+        Appended::New(entry) => entry,
+        Appended::Known { seq } => panic!("known as {seq}"),
+    }
+}
+
+fn seqs(entries: &[Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.seq).collect()
+}

@@ -1,0 +1,191 @@
+//! What only a server can do: be away, be full, be of another version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core_server::store::keys::Keyring;
+use core_server::store::{OpenError, Page, PostgresStore, PostgresUrl, StoreError};
+use testkit::postgres::{Postgres, Stop};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+const FROM_START: Page = Page::After { seq: 0, limit: 9_999 };
+
+async fn open(url: &str, connections: usize) -> Result<PostgresStore, OpenError> {
+    let url: PostgresUrl = url.parse().unwrap();
+    PostgresStore::open(&url, connections, Keyring::default()).await
+}
+
+fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost() {
+    let mut server = Postgres::start_new().unwrap();
+    let store = Arc::new(open(&server.create_database("it").unwrap(), 4).await.unwrap());
+    let user = session(&*store).await;
+    store.append(user, 0, message("before", "hola")).await.unwrap();
+
+    // Between calls: idle connections break unseen.
+    server.restart(Stop::Immediate).unwrap();
+    let started = Instant::now();
+    while is_unavailable(&store.check().await) {
+        assert!(started.elapsed() < Duration::from_secs(3), "never comes back");
+    }
+
+    // While it is away, calls say so soon.
+    server.stop(Stop::Fast);
+    let asked = Instant::now();
+    assert!(is_unavailable(&store.append(user, 1, message("away", "hola")).await));
+    assert!(is_unavailable(&store.check().await));
+    assert!(asked.elapsed() < Duration::from_secs(4));
+    server.start().unwrap();
+
+    // During calls.
+    let writer = {
+        let store = Arc::clone(&store);
+        async move {
+            let (mut accepted, mut refused) = (Vec::new(), 0);
+            let mut after = 1;
+            for index in 0.. {
+                let name = format!("m{index}");
+                loop {
+                    match store.append(user, after, message(&name, "hola")).await {
+                        Ok(Appended::New(Entry { seq, .. }) | Appended::Known { seq }) => break after = seq,
+                        Err(StoreError::Unavailable(_)) => refused += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                    sleep(Duration::from_millis(5)).await;
+                }
+                accepted.push(name);
+                if 20 < accepted.len() && 0 < refused && store.check().await.is_ok() {
+                    break;
+                }
+            }
+            (accepted, refused)
+        }
+    };
+    let writing = tokio::task::JoinSet::from_iter([writer]);
+    sleep(Duration::from_millis(200)).await;
+    server.restart(Stop::Immediate).unwrap();
+    let (accepted, refused) = writing.join_all().await.remove(0);
+    assert!(0 < refused);
+    let stored = store.entries(user, FROM_START).await.unwrap();
+    let names: Vec<_> = stored.iter().skip(1).map(|entry| entry.id.to_string()).collect();
+    assert_eq!(names, accepted);
+    assert_eq!(seqs(&stored), (1..=stored.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_hangs_nobody() {
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server.create_database("it").unwrap(), 1).await.unwrap();
+    store.check().await.unwrap();
+    server.freeze(true).unwrap();
+    let asked = Instant::now();
+    let (first, second) = tokio::join!(store.check(), store.check());
+    assert!(is_unavailable(&first) && is_unavailable(&second), "{first:?} {second:?}");
+    let third = store.check().await;
+    assert!(is_unavailable(&third), "{third:?}");
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    server.freeze(false).unwrap();
+    store.check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_cores_that_start_at_once_make_the_tables_once() {
+    let server = Postgres::start_new().unwrap();
+    for round in 0..3 {
+        let url = server.create_database(&format!("it{round}")).unwrap();
+        let (one, other) = tokio::join!(open(&url, 2), open(&url, 2));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let made = new_session(hours(0));
+        let user = one.create_session(made.clone()).await.unwrap().user;
+        // They hash tokens with the same key.
+        assert_eq!(other.session_by_token(&made.token).await.unwrap().map(|found| found.user), Some(user));
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_refused() {
+    let server = Postgres::start_new().unwrap();
+    let url = server.create_database("it").unwrap();
+    drop(open(&url, 1).await.unwrap());
+    let later =
+        "INSERT INTO refinery_schema_history SELECT 99, 'later', applied_on, '1' FROM refinery_schema_history LIMIT 1";
+    server.sql("it", later).unwrap();
+    let error = open(&url, 1).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
+    // The server takes a moment to see that the connection is closed.
+    let locks = || server.sql("it", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").unwrap();
+    let asked = Instant::now();
+    while locks() != "0" {
+        assert!(asked.elapsed() < Duration::from_secs(3), "the lock is left behind");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_only_reads_is_unavailable_until_it_writes() {
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server.create_database("it").unwrap(), 2).await.unwrap();
+    let user = session(&store).await;
+    let read_only = |on| format!("ALTER DATABASE it SET default_transaction_read_only = {on}");
+    server.sql("it", &read_only("on")).unwrap();
+    let close = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'psicoia'";
+    server.sql("it", close).unwrap();
+    // The connection that was closed may be noticed by a call.
+    let _ = store.check().await;
+    let refused = store.append(user, 0, message("a", "hola")).await;
+    assert!(is_unavailable(&refused), "{refused:?}");
+    assert!(store.entries(user, FROM_START).await.unwrap().is_empty());
+    server.sql("postgres", &read_only("off")).unwrap();
+    server.sql("postgres", close).unwrap();
+    let _ = store.check().await;
+    new(store.append(user, 0, message("a", "hola")).await.unwrap());
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_named_without_the_password() {
+    let server = Postgres::start_new().unwrap();
+    server.sql("postgres", "CREATE ROLE locked LOGIN PASSWORD 's3cret'").unwrap();
+    let port = server.port();
+    let place = format!("127.0.0.1:{port}");
+    let cases = [
+        (format!("postgres://locked:wr0ng@{place}/postgres"), "password authentication failed"),
+        (format!("postgres://postgres:wr0ng@{place}/none"), "\"none\" does not exist"),
+        (format!("postgres://postgres:wr0ng@{place}/postgres?sslmode=require"), "TLS"),
+        ("postgres://postgres:wr0ng@127.0.0.1:1/postgres".to_owned(), "refused"),
+        ("postgres://postgres:wr0ng@host.invalid/postgres".to_owned(), "host.invalid"),
+    ];
+    for (url, words) in cases {
+        let error = open(&url, 1).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, OpenError::Unreachable { .. }), "{url}: {text}");
+        assert!(text.contains(words) && !text.contains("wr0ng"), "{url}: {text}");
+        assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_too_long_for_a_connection_is_told() {
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server.create_database("it").unwrap(), 1).await.unwrap();
+    let user = session(&store).await;
+    // Someone else holds the session, so that the only connection is in use.
+    let hold = "BEGIN; SELECT FROM sessions FOR UPDATE; SELECT pg_sleep(4.5); COMMIT";
+    let holder = std::thread::spawn(move || server.sql("it", hold).map(|_| server).unwrap());
+    sleep(Duration::from_millis(500)).await;
+    let late = async {
+        sleep(Duration::from_millis(100)).await;
+        store.check().await
+    };
+    let (appended, refused) = tokio::join!(store.append(user, 0, message("a", "hola")), late);
+    assert!(is_unavailable(&refused), "{refused:?}");
+    assert!(refused.unwrap_err().to_string().contains("in use"));
+    new(appended.unwrap());
+    store.check().await.unwrap();
+    drop(holder.join().unwrap());
+}
