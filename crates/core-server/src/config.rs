@@ -12,7 +12,7 @@ pub use args::{Args, Command};
 use crate::connection::Times;
 use crate::limits::RateLimit;
 use crate::llm::{ApiUrl, Backoff, CallTimes, LlmSettings};
-use crate::store::keys::Keyring;
+use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::ContextSettings;
 
@@ -126,12 +126,12 @@ fn database(p: &mut ConfigError, args: &Args) -> DatabaseSettings {
     let key = secret(p, "DATA_KEY", args.data_key.as_deref(), args.data_key_file.as_deref());
     let previous =
         secret(p, "DATA_KEY_PREVIOUS", args.data_key_previous.as_deref(), args.data_key_previous_file.as_deref());
-    let previous: Vec<_> = previous.iter().flat_map(Secret::split).collect();
-    p.check("DATA_KEY", Keyring::new(key.as_ref(), &[]));
-    let keys = p.check("DATA_KEY_PREVIOUS", Keyring::new(key.as_ref(), &previous));
+    let key = key.and_then(|key| p.check("DATA_KEY", DataKey::new(&key)));
+    let previous = previous.iter().flat_map(Secret::split);
+    let previous = previous.filter_map(|key| p.check("DATA_KEY_PREVIOUS", DataKey::new(&key))).collect();
     DatabaseSettings {
         url: url.unwrap_or_else(|| DatabaseUrl::Sqlite("data/psicoia.db".into())),
-        keys: keys.unwrap_or_default(),
+        keys: Keyring::new(key, previous),
         max_connections: p.number("DATABASE_MAX_CONNECTIONS", &args.database_max_connections, 1..=1_000),
     }
 }

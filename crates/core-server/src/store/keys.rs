@@ -35,14 +35,26 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// A key that texts are sealed with.
 #[derive(Clone)]
-struct DataKey {
+pub struct DataKey {
     id: KeyId,
     cipher: XChaCha20Poly1305,
 }
 
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DataKey({})", self.id)
+    }
+}
+
 impl DataKey {
-    fn new(secret: &Secret) -> Result<Self, DataKeyError> {
+    /// The key written down in `secret`.
+    ///
+    /// # Errors
+    ///
+    /// It is no data key.
+    pub fn new(secret: &Secret) -> Result<Self, DataKeyError> {
         let bytes = STANDARD.decode(secret.expose()).map_err(|_| DataKeyError)?;
         let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| DataKeyError)?;
         let mut id = [0; 8];
@@ -61,29 +73,16 @@ pub struct Sealed {
 }
 
 /// The data keys: one to write with, if any, and all to read with.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keyring {
     current: Option<DataKey>,
     previous: Vec<DataKey>,
 }
 
-impl fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring").field("current", &self.current_id()).finish_non_exhaustive()
-    }
-}
-
 impl Keyring {
     /// Writes under `current`, or plain without it, and also reads what is under `previous`.
-    ///
-    /// # Errors
-    ///
-    /// One of them is no data key.
-    pub fn new(current: Option<&Secret>, previous: &[Secret]) -> Result<Self, DataKeyError> {
-        Ok(Self {
-            current: current.map(DataKey::new).transpose()?,
-            previous: previous.iter().map(DataKey::new).collect::<Result<_, _>>()?,
-        })
+    pub fn new(current: Option<DataKey>, previous: Vec<DataKey>) -> Self {
+        Self { current, previous }
     }
 
     /// The key that is written with.

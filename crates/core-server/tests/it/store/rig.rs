@@ -8,20 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boot::Secret;
-use core_server::store::keys::Keyring;
+use core_server::store::keys::{DataKey, Keyring};
 use core_server::store::{DatabaseSettings, DatabaseUrl, MemoryStore, OpenError, Store, open};
 use tempfile::TempDir;
 use testkit::postgres::Postgres;
 
 /// A data key.
-pub(super) fn key(name: u8) -> Secret {
+pub(super) fn key(name: u8) -> DataKey {
     let key = STANDARD.encode([name; 32]);
-    Secret::read(Some(&key), None).unwrap().unwrap()
+    DataKey::new(&Secret::read(Some(&key), None).unwrap().unwrap()).unwrap()
 }
 
 pub(super) fn keyring(current: Option<u8>, previous: &[u8]) -> Keyring {
-    let previous: Vec<_> = previous.iter().map(|name| key(*name)).collect();
-    Keyring::new(current.map(key).as_ref(), &previous).unwrap()
+    Keyring::new(current.map(key), previous.iter().copied().map(key).collect())
 }
 
 /// The server of the tests that run now in this process.

@@ -1,0 +1,218 @@
+//! What the default store costs beside the disk it stands on: `cargo bench -p core-server --bench store`.
+//!
+//! The database is made in a folder below `PSICOIA_BENCH_FOLDER`, or else below `TMPDIR`. It must
+//! be on a real disk: in memory nothing is durable, and the numbers say nothing.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run stops")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use boot::Secret;
+use core_server::store::keys::{DataKey, Keyring};
+use core_server::store::{NewEntry, NewSession, Page, SqliteStore, Store};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use protocol::server_frame::{Finish, Role, Source};
+use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Sessions that are written to at once.
+const SESSIONS: usize = 1_000;
+/// Appends of each caller in one round, which is what criterion repeats.
+const ROUND: u64 = 8;
+/// What a page of the write-ahead log and of the database takes.
+const BLOCK_BYTES: usize = 4_096;
+/// Blocks the floor is measured on, over and over, as the log is written once it has its size.
+const BLOCKS: u64 = 1_000;
+/// Entries read to make the context of a message: the newest, and the message itself.
+const CONTEXT: usize = 21;
+/// Short and long sessions: one shorter than a context, one that just fills it, and a very long one.
+const HISTORIES: [usize; 3] = [10, 30, 10_000];
+/// Short sessions, so that what is appended to them leaves them short.
+const SHORT_SESSIONS: usize = 1_000;
+
+/// A database in a folder of its own, and the runtime it is used from.
+struct World {
+    runtime: Runtime,
+    store: Arc<SqliteStore>,
+    next_message: AtomicU64,
+    _folder: TempDir,
+}
+
+impl World {
+    fn new(keys: Keyring) -> Arc<Self> {
+        let folder = tempfile::tempdir_in(bench_folder()).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let store = runtime.block_on(SqliteStore::open(&folder.path().join("bench.db"), keys)).unwrap();
+        Arc::new(Self { runtime, store: Arc::new(store), next_message: AtomicU64::new(0), _folder: folder })
+    }
+
+    /// New sessions, made together.
+    fn sessions(self: &Arc<Self>, count: usize) -> Arc<[UserLabel]> {
+        let session = || NewSession {
+            id: SessionId::random(),
+            token: ResumeToken::random(),
+            locale: Locale::default(),
+            created_at: Timestamp::from_unix_ms(0),
+        };
+        let created = self.runtime.block_on(async {
+            let mut creating = JoinSet::new();
+            for _ in 0..count {
+                let store = Arc::clone(&self.store);
+                let session = session();
+                creating.spawn(async move { store.create_session(session).await.unwrap().user });
+            }
+            creating.join_all().await
+        });
+        created.into()
+    }
+
+    /// Appends to `sessions` in turn, `count` times by each of `callers`.
+    fn append(self: &Arc<Self>, sessions: &Arc<[UserLabel]>, callers: usize, count: u64) -> Duration {
+        self.runtime.block_on(async {
+            let start = Instant::now();
+            let mut calling = JoinSet::new();
+            for _ in 0..callers {
+                let (world, sessions) = (Arc::clone(self), Arc::clone(sessions));
+                calling.spawn(async move {
+                    for _ in 0..count {
+                        world.append_next(&sessions).await;
+                    }
+                });
+            }
+            calling.join_all().await;
+            start.elapsed()
+        })
+    }
+
+    async fn append_next(&self, sessions: &[UserLabel]) {
+        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
+        let user = sessions[usize::try_from(number).unwrap() % sessions.len()];
+        self.store.append(user, 0, entry(number)).await.unwrap();
+    }
+}
+
+/// Messages and answers in turns, of the length they usually have.
+fn entry(number: u64) -> NewEntry {
+    let answer = number % 2 == 1;
+    NewEntry {
+        id: format!("message-{number}").parse::<MessageId>().unwrap(),
+        role: if answer { Role::Assistant } else { Role::User },
+        text: UserText::new("¿cómo estás hoy? ".repeat(if answer { 20 } else { 4 })),
+        at: Timestamp::from_unix_ms(1_000 * i64::try_from(number).unwrap()),
+        finish: answer.then_some(Finish::Stop),
+        source: answer.then_some(Source::Llm),
+    }
+}
+
+fn bench_folder() -> PathBuf {
+    std::env::var_os("PSICOIA_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from)
+}
+
+/// The kind of file system `folder` is on, as the kernel calls it.
+fn filesystem(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    // Of mounts at the same place the last one is seen.
+    let seen = mounts.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len())?;
+    Some(seen.1.to_owned())
+}
+
+#[expect(clippy::print_stderr, reason = "numbers without the disk they were measured on are of no use")]
+fn say_where() {
+    let folder = bench_folder();
+    let kind = filesystem(&folder).unwrap_or_else(|| "unknown".to_owned());
+    eprintln!("in {}, file system {kind}", folder.display());
+    if matches!(kind.as_str(), "tmpfs" | "ramfs") {
+        eprintln!("WARNING: that is memory, not a disk: set PSICOIA_BENCH_FOLDER to a folder on one");
+    }
+}
+
+fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
+    group
+}
+
+/// What nothing durable can be faster than: a block, written and flushed, one after another.
+fn floor(criterion: &mut Criterion) {
+    say_where();
+    let folder = tempfile::tempdir_in(bench_folder()).unwrap();
+    let file = File::create(folder.path().join("floor")).unwrap();
+    let block = [0x5a; BLOCK_BYTES];
+    let mut next = 0;
+    let mut write = || {
+        file.write_all_at(&block, (next % BLOCKS) * BLOCK_BYTES as u64).unwrap();
+        next += 1;
+    };
+    (0..BLOCKS).for_each(|_| write());
+    file.sync_all().unwrap();
+    let mut group = group(criterion, "floor");
+    group.throughput(Throughput::Elements(1)).bench_function("write 4 KiB, fdatasync", |bencher| {
+        bencher.iter(|| {
+            write();
+            file.sync_data().unwrap();
+        });
+    });
+    group.finish();
+}
+
+fn keyrings() -> [(&'static str, Keyring); 2] {
+    let key = Secret::read(Some("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), None).unwrap();
+    let key = DataKey::new(&key.unwrap()).unwrap();
+    [("plain", Keyring::default()), ("sealed", Keyring::new(Some(key), Vec::new()))]
+}
+
+/// Durable entries by many callers at once.
+fn append(criterion: &mut Criterion) {
+    let mut group = group(criterion, "append");
+    for (name, keys) in keyrings() {
+        let world = World::new(keys);
+        let sessions = world.sessions(SESSIONS);
+        for callers in [1, 64, 512] {
+            group.throughput(Throughput::Elements(callers as u64 * ROUND));
+            group.bench_function(BenchmarkId::new(name, callers), |bencher| {
+                bencher.iter_custom(|rounds| world.append(&sessions, callers, rounds * ROUND));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// What a turn asks of the store in a short and in a long session.
+fn history(criterion: &mut Criterion) {
+    let world = World::new(Keyring::default());
+    let mut group = group(criterion, "history");
+    group.throughput(Throughput::Elements(1));
+    for entries in HISTORIES {
+        let count = if entries < SHORT_SESSIONS { SHORT_SESSIONS } else { 1 };
+        let sessions = world.sessions(count);
+        let callers = 100;
+        world.append(&sessions, callers, (entries * count / callers) as u64);
+        group.bench_function(BenchmarkId::new("context", entries), |bencher| {
+            let page = Page::Before { seq: u64::MAX, limit: CONTEXT };
+            let read = || async { world.store.entries(sessions[0], page).await.unwrap() };
+            bencher.to_async(&world.runtime).iter(read);
+        });
+        group.bench_function(BenchmarkId::new("append", entries), |bencher| {
+            bencher.to_async(&world.runtime).iter(|| world.append_next(&sessions));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, floor, append, history);
+criterion_main!(benches);
