@@ -9,6 +9,8 @@ const PAGE = 100;
 const HISTORY_MAX = 200;
 /** Longer than the server's own queue, tries and time-outs together: after this an answer is not coming. */
 const SILENCE_MS = 180_000;
+/** Close code of a message that the gateway does not take. */
+const TOO_BIG = 1009;
 /** Errors that announce the end of the connection: the status line already tells that story. */
 const CLOSING = new Set(["shutting_down", "slow_consumer", "too_many_connections"]);
 
@@ -20,13 +22,19 @@ export class Chat {
   #connection;
   #token = null;
   #session = null;
-  /** Entries up to here are being replayed to a page that just opened: history, not news. */
+  /** Nothing of this session was on the page before: what is replayed is history, not news. */
+  #fresh = true;
+  /** Entries up to here are history. */
   #historyUntil = 0;
+  /** The highest `seq` when the connection was welcomed. */
+  #storedUntil = 0;
+  /** Behind this `seq` more was said while we were away than is replayed; null if not. */
+  #gapAfter = null;
 
   /**
    * @param io what {@link Connection} needs
    * @param on {locale(), change(change), state(state), limits(limits), accepted(), problem(frame),
-   *   happened({kind, entry}), restored(), older(more), gone()}
+   *   happened({kind, entry}), restored(), older(more), switched(), gone()}
    */
   constructor(io, storage, on) {
     this.#io = io;
@@ -37,9 +45,11 @@ export class Chat {
       hello: () => this.#hello(),
       state: on.state,
       welcome: (frame) => this.#welcome(frame),
+      replayed: () => this.#replayed(),
       frame: (frame) => this.#frame(frame),
       badResume: () => this.#badResume(),
-      cut: () => this.#cut(),
+      cut: (code) => this.#cut(code),
+      busy: () => this.conversation.openAnswers.length > 0,
     });
   }
 
@@ -106,8 +116,9 @@ export class Chat {
 
   /** Loads a page of older entries; `around(apply)` may keep the view in place while they are added. */
   async loadOlder(around) {
-    const before = { before_seq: this.conversation.firstSeq, limit: PAGE };
-    const { entries, more } = await this.#connection.request("history", before);
+    const { firstSeq } = this.conversation;
+    const page = firstSeq === 0 ? { limit: PAGE } : { before_seq: firstSeq, limit: PAGE };
+    const { entries, more } = await this.#connection.request("history", page);
     around(() => this.#applyEntries(entries));
     this.#on.older(more);
   }
@@ -115,7 +126,7 @@ export class Chat {
   /** Erases the session on the server and begins another. Rejects, and changes nothing, if it cannot. */
   async startOver() {
     await this.#connection.request("erase", { confirm: this.#session });
-    this.#storage.remove("resume");
+    this.#forget();
     this.#outbox.clear();
     this.#switchTo(null, { keepUnsent: false });
     this.#connection.restart();
@@ -154,24 +165,44 @@ export class Chat {
   #hello() {
     // Read every time: another tab may have begun another session since.
     const stored = this.#storage.get("resume");
-    if (stored !== this.#token) this.#switchTo(stored);
+    if (stored !== this.#token) {
+      const left = this.conversation.firstSeq > 0;
+      this.#switchTo(stored);
+      if (left) this.#on.gone();
+    }
     const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web" };
     return this.#token === null ? hello : { ...hello, resume: this.#token, since: this.conversation.lastSeq };
   }
 
   #welcome(frame) {
+    const stored = this.#storage.get("resume");
+    if (!frame.resumed && stored !== null && stored !== this.#token) {
+      // Another tab began a session at the same moment. Theirs it is: ours is empty, and one is enough.
+      this.#connection.restart();
+      return;
+    }
     const held = this.conversation.lastSeq;
     if (!frame.resumed && held > 0) this.conversation.reset();
     this.#token = frame.resume;
     this.#session = frame.session;
     this.#storage.set("resume", frame.resume);
-    this.#historyUntil = frame.resumed && held === 0 ? frame.seq : 0;
+    this.#historyUntil = this.#fresh ? frame.seq : 0;
+    this.#storedUntil = frame.seq;
     this.conversation.refresh(this.#io.clock.now());
     this.#on.limits(frame.limits);
     if (frame.missed > 0 && held === 0) this.#on.older(true);
-    if (frame.missed > 0 && held > 0) this.#fillGap(held, frame.missed);
-    if (this.#historyUntil === 0) this.#on.restored();
+    this.#gapAfter = frame.missed > 0 && held > 0 ? held : null;
     this.#pump();
+  }
+
+  /** Everything that was stored when we were welcomed is here, and what is being written has been spoken of. */
+  #replayed() {
+    this.#fresh = false;
+    if (this.#gapAfter === null) this.conversation.settle(this.#storedUntil);
+    else this.#fillGap(this.#gapAfter, this.#storedUntil);
+    // Not a word about an answer we wait for: a server that was killed has forgotten it. The id asks again.
+    for (const { id, text } of this.conversation.unheard) this.#connection.send({ type: "message", id, text });
+    this.#on.restored();
   }
 
   #frame(frame) {
@@ -180,7 +211,6 @@ export class Chat {
     if (frame.type === "accepted") this.#on.accepted();
     if (frame.type === "error") this.#problem(frame, events);
     for (const event of events) this.#event(event);
-    if (frame.type === "turn" && frame.seq === this.#historyUntil) this.#on.restored();
     this.#pump();
   }
 
@@ -195,33 +225,52 @@ export class Chat {
   }
 
   #badResume() {
-    if (this.#storage.get("resume") === this.#token) this.#storage.remove("resume");
+    this.#forget();
     this.#switchTo(this.#storage.get("resume"));
     this.#on.gone();
+  }
+
+  /** Forgets the session's token, but not one that another tab has put in its place. */
+  #forget() {
+    if (this.#storage.get("resume") === this.#token) this.#storage.remove("resume");
   }
 
   #switchTo(token, options) {
     this.#token = token;
     this.#session = null;
+    this.#fresh = true;
     this.#on.older(false);
     this.conversation.reset(options);
+    this.#on.switched();
   }
 
-  #cut() {
-    for (const id of this.#outbox.cut()) this.conversation.mark(id, "waiting");
+  #cut(code) {
+    for (const id of this.#outbox.cut()) {
+      this.conversation.mark(id, "waiting");
+      if (code === TOO_BIG) this.#refuse(id);
+    }
   }
 
-  /** More was said while we were away than is replayed: fetches what lies between, newest first. */
-  async #fillGap(held, missed) {
-    let before = held + missed + 1;
+  /** A message that broke the connection would break the next one as well. */
+  #refuse(id) {
+    this.#outbox.drop(id);
+    this.conversation.mark(id, "failed", "text_too_long");
+    this.#on.problem({ type: "error", id, code: "text_too_long" });
+  }
+
+  /** Fetches what lies between what was held and what was replayed, newest first. */
+  async #fillGap(held, until) {
+    let before = this.conversation.firstAfter(held) ?? until + 1;
     try {
       while (before > held + 1) {
         const limit = Math.min(HISTORY_MAX, before - held - 1);
         const { entries } = await this.#connection.request("history", { before_seq: before, limit });
-        if (entries.length === 0) return;
-        this.#applyEntries(entries);
-        before = entries[0].seq;
+        // Entries whose time was over leave their numbers behind.
+        const between = entries.filter(({ seq }) => seq > held);
+        this.#applyEntries(between);
+        before = between[0]?.seq ?? 0;
       }
+      this.conversation.settle(until);
     } catch {
       // The next hello claims only what is held without gaps, so this is made up for then.
     }

@@ -12,8 +12,13 @@ const PONG_TIMEOUT_MS = 8_000;
 const STABLE_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 const FINAL = new Set(["version_unsupported", "unauthorized"]);
+/** The id of the ping whose pong marks the end of a replay: the server reads it only after that. */
+const REPLAYED = "replayed";
 
-/** A request that got no result. `code` is a wire code, or `disconnected`. */
+/**
+ * A request that got no result. `code` is a wire code, `disconnected` if it was never sent, or `interrupted` if the
+ * connection broke before the answer: then it may or may not have been done.
+ */
 export class RequestError extends Error {
   constructor(code, message = code) {
     super(message);
@@ -39,7 +44,8 @@ export class Connection {
 
   /**
    * @param io {url, createSocket(url, protocol), clock: {now, setTimeout, clearTimeout}, random, isOnline}
-   * @param on {hello() → frame, state({name, retryAt, why}), welcome(frame), frame(frame), badResume(), cut()}
+   * @param on {hello() → frame, state({name, retryAt, why}), welcome(frame), replayed(), frame(frame), badResume(),
+   *   cut(code), busy() → whether an answer is being written}
    */
   constructor(io, on) {
     this.#io = io;
@@ -61,7 +67,7 @@ export class Connection {
     this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
     socket.onopen = () => this.#write(this.#on.hello());
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = () => this.#lost();
+    socket.onclose = (event) => this.#lost(event.code);
   }
 
   /** Leaves this socket for another at once, for example to begin another session. */
@@ -112,6 +118,7 @@ export class Connection {
     else if (frame.type === "response") this.#settle(frame.id, "resolve", frame.result);
     else if (frame.type === "notice") this.#notice(frame);
     else if (frame.type !== "pong") this.#on.frame(frame);
+    else if (frame.id === REPLAYED) this.#on.replayed();
   }
 
   #welcome(frame) {
@@ -123,6 +130,10 @@ export class Connection {
     this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
     this.#on.state({ name: "connected", retryAt: null });
     this.#on.welcome(frame);
+    // Not if the page chose to leave this socket for another session.
+    if (!this.#ready) return;
+    if (frame.resumed) this.#write({ type: "ping", id: REPLAYED });
+    else this.#on.replayed();
   }
 
   /** True if the error was about the connection or a request; a message's error is the page's business. */
@@ -136,7 +147,7 @@ export class Connection {
       return true;
     }
     const wait = frame.id === undefined ? frame.retry_after_ms : undefined;
-    if (wait > 0) this.#notBefore = this.#io.clock.now() + wait;
+    if (wait > 0) this.#notBefore = this.#io.clock.now() + spreadMs(wait, this.#io.random);
     if (this.#ready) return false;
     if (frame.code === "bad_resume") this.#helloAgain();
     else this.#lost();
@@ -160,7 +171,8 @@ export class Connection {
     this.#notBefore = this.#io.clock.now() + delay;
     this.#after("drain", delay, () => {
       this.#notBefore = 0;
-      this.open();
+      // The server finishes what it is writing, and closes once that is done.
+      if (!this.#on.busy()) this.open();
     });
   }
 
@@ -185,10 +197,10 @@ export class Connection {
   }
 
   /** The socket is gone, or as good as gone: plan the next one. */
-  #lost() {
+  #lost(code) {
     const now = this.#io.clock.now();
     if (this.#ready && now - this.#readyAt >= STABLE_MS) this.#attempt = 0;
-    this.#hangUp();
+    this.#hangUp(code);
     const delay = Math.max(backoffMs(this.#attempt, this.#io.random), this.#notBefore - now);
     this.#attempt += 1;
     this.#notBefore = 0;
@@ -199,17 +211,17 @@ export class Connection {
   }
 
   /** Lets go of the socket without hearing from it again; whatever waited for it is told. */
-  #hangUp() {
+  #hangUp(code) {
     const [socket, wasReady] = [this.#socket, this.#ready];
     this.#socket = null;
     this.#ready = false;
-    for (const id of [...this.#requests.keys()]) this.#settle(id, "reject", new RequestError("disconnected"));
+    for (const id of [...this.#requests.keys()]) this.#settle(id, "reject", new RequestError("interrupted"));
     for (const name of [...this.#timers.keys()]) this.#cancel(name);
     if (socket !== null) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
     }
-    if (wasReady) this.#on.cut();
+    if (wasReady) this.#on.cut(code);
   }
 
   #settle(id, how, value) {

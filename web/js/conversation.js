@@ -3,7 +3,7 @@
 // What an entry is made of is in entry.js.
 
 import { fieldsOf, newEntry, RANK } from "./entry.js";
-import { countChars, dropChars } from "./text.js";
+import { countChars, dropChars, takeChars } from "./text.js";
 
 export class Conversation {
   #entries = [];
@@ -11,6 +11,8 @@ export class Conversation {
   #bySeq = new Map();
   /** Answers being waited for or written: asked about at every piece, so not searched for. */
   #open = new Set();
+  /** Up to here nothing is missing that the server still has. */
+  #settled = 0;
   #arrivals = 0;
   #listener;
 
@@ -28,6 +30,12 @@ export class Conversation {
     return [...this.#open].map((entry) => entry.id);
   }
 
+  /** Messages whose answer the server has not spoken of since the last {@link Conversation.refresh}. */
+  get unheard() {
+    const questions = [...this.#open].filter((entry) => !entry.heard).map(({ id }) => this.get("user", id));
+    return questions.filter((question) => typeof question?.seq === "number");
+  }
+
   /** Lowest `seq` held, 0 if none. */
   get firstSeq() {
     return this.#bySeq.size === 0 ? 0 : Math.min(...this.#bySeq.keys());
@@ -35,9 +43,15 @@ export class Conversation {
 
   /** The highest `seq` below which nothing is missing: what `hello` may claim to hold. */
   get lastSeq() {
-    let seq = this.firstSeq;
+    let seq = Math.max(this.firstSeq, this.#settled);
     while (this.#bySeq.has(seq + 1)) seq += 1;
     return seq;
+  }
+
+  /** Lowest `seq` held beyond `seq`, null if none. */
+  firstAfter(seq) {
+    const beyond = [...this.#bySeq.keys()].filter((held) => held > seq);
+    return beyond.length === 0 ? null : Math.min(...beyond);
   }
 
   get(role, id) {
@@ -73,6 +87,7 @@ export class Conversation {
     this.#byKey.clear();
     this.#bySeq.clear();
     this.#open.clear();
+    this.#settled = 0;
     this.#listener({ kind: "cleared" });
     for (const entry of kept) {
       this.#byKey.set(entry.key, entry);
@@ -82,7 +97,12 @@ export class Conversation {
 
   /** The connection is back: whoever was being waited for gets their full time again. */
   refresh(now) {
-    for (const entry of this.#open) entry.heardAt = now;
+    for (const entry of this.#open) Object.assign(entry, { heardAt: now, heard: false });
+  }
+
+  /** Everything up to `seq` has come; a number that has not is of an entry whose time was over. */
+  settle(seq) {
+    this.#settled = Math.max(this.#settled, seq);
   }
 
   /** An answer nobody has spoken of for `silenceMs` is given up, so that no one waits for ever. */
@@ -136,12 +156,25 @@ export class Conversation {
     this.#open.add(entry);
     if (revived) this.#emit("updated", entry);
     // A piece beyond what is held would leave a hole: `done` then counts wrong and asks for a repair.
-    const suffix = offset > entry.chars ? "" : dropChars(text, entry.chars - offset);
-    if (suffix === "") return [];
+    if (offset > entry.chars) return [];
+    const held = dropChars(entry.text, offset, entry.chars);
+    if (text.startsWith(held)) this.#grow(entry, text.slice(held.length));
+    else if (!held.startsWith(text)) this.#rewrite(entry, offset, text);
+    return [];
+  }
+
+  #grow(entry, suffix) {
+    if (suffix === "") return;
     entry.text += suffix;
     entry.chars += countChars(suffix);
     this.#listener({ kind: "grown", entry, suffix });
-    return [];
+  }
+
+  /** What is held from `offset` on is not what is told: a server that was restarted in mid-answer writes another one. */
+  #rewrite(entry, offset, text) {
+    entry.text = takeChars(entry.text, offset) + text;
+    entry.chars = offset + countChars(text);
+    this.#emit("updated", entry);
   }
 
   #done({ id, seq, finish, source, chars }, now) {
@@ -192,8 +225,7 @@ export class Conversation {
   #answer(id, now) {
     const entry = this.get("assistant", id)
       ?? this.#create("assistant", id, { at: now, streaming: true, ahead: null, finish: null, source: null });
-    entry.heardAt = now;
-    return entry;
+    return Object.assign(entry, { heardAt: now, heard: true });
   }
 
   #finish(entry, fields) {

@@ -10,6 +10,7 @@ export class EntryView {
   #text = document.createTextNode("");
   #who = element("span", { className: "visually-hidden" });
   #meta = element("div", { className: "meta" });
+  #day = null;
 
   constructor(entry, texts, actions) {
     this.entry = entry;
@@ -26,6 +27,15 @@ export class EntryView {
     this.#text.appendData(suffix);
   }
 
+  /** Says above the entry which day it is, or not. Answers stand below their question, whatever the clock says. */
+  nameDay(wanted) {
+    if (wanted === (this.#day !== null) || this.entry.role !== "user") return;
+    this.#day?.remove();
+    this.#day = wanted ? element("p", { className: "day" }) : null;
+    if (wanted) this.node.prepend(this.#day);
+    this.#updateDay();
+  }
+
   update() {
     const { entry, node } = this;
     if (this.#text.data !== entry.text) this.#text.data = entry.text;
@@ -34,7 +44,16 @@ export class EntryView {
     toggleAttribute(node, "data-level", entry.level);
     if (entry.role === "assistant") this.#updateAnswer();
     if (entry.role === "support") this.#updateSupport();
+    this.#updateDay();
     this.#meta.replaceChildren(...this.#metaOf(entry).filter(Boolean));
+  }
+
+  #updateDay() {
+    if (this.#day === null) return;
+    const at = new Date(this.entry.at);
+    const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+    const shape = { weekday: "long", day: "numeric", month: "long", ...year };
+    this.#day.textContent = at.toLocaleDateString(this.#texts.language, shape);
   }
 
   #updateAnswer() {
@@ -113,9 +132,7 @@ export class EntryView {
   #time(entry) {
     if (entry.at === null) return null;
     const at = new Date(entry.at);
-    const today = at.toDateString() === new Date().toDateString();
-    const shape = today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" };
-    const words = at.toLocaleString(this.#texts.language, shape);
+    const words = at.toLocaleTimeString(this.#texts.language, { timeStyle: "short" });
     return element("time", { dateTime: at.toISOString(), textContent: words });
   }
 }

@@ -60,6 +60,8 @@ const chat = new Chat(io, storage, {
   happened,
   restored,
   older: (more) => { byId("older").hidden = !more; },
+  // The question was about the conversation that was there.
+  switched: () => startOver.withdraw(),
   gone: () => status.notice(() => t("session_gone")),
 });
 const composer = new Composer(texts, { send, stop, say });

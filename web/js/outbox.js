@@ -40,9 +40,10 @@ export class Outbox {
     const { id } = frame;
     if (frame.type === "accepted" && this.#sent.delete(id)) this.#answering.add(id);
     if (frame.type === "done" || (frame.type === "turn" && frame.role === "assistant")) this.drop(id);
+    // Its `accepted` was lost: the replay, or another tab, tells that it is stored.
     if (frame.type === "turn" && frame.role === "user") {
-      this.#waiting.delete(id);
-      this.#sent.delete(id);
+      const known = this.#waiting.delete(id) || this.#sent.delete(id);
+      if (known) this.#answering.add(id);
     }
     if (frame.type === "error" && frame.code !== "shutting_down") this.drop(id);
   }

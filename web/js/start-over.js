@@ -2,6 +2,9 @@
 
 import { byId } from "./dom.js";
 
+/** Why there was no answer to a request that was sent: it may have been done. */
+const UNSURE = new Set(["interrupted", "timeout"]);
+
 export class StartOver {
   #texts;
   #erase;
@@ -27,6 +30,11 @@ export class StartOver {
     byId("start-over-cancel").focus();
   }
 
+  /** There is nothing left to ask about. While it erases, it closes by itself. */
+  withdraw() {
+    if (!this.#busy) this.#dialog.close();
+  }
+
   render() {
     byId("start-over-confirm").textContent = this.#texts.t(this.#busy ? "start_over_busy" : "start_over_confirm");
   }
@@ -48,7 +56,7 @@ export class StartOver {
 
   #fail(code) {
     const why = this.#texts.has(`error_${code}`) ? `${this.#texts.t(`error_${code}`)} ` : "";
-    this.#error.textContent = why + this.#texts.t("start_over_failed");
+    this.#error.textContent = why + this.#texts.t(UNSURE.has(code) ? "start_over_unsure" : "start_over_failed");
     this.#error.hidden = false;
   }
 

@@ -22,12 +22,13 @@ export class Storage {
   }
 
   get(name) {
+    // What could not be stored is newer than what is stored.
+    if (this.#memory.has(name)) return this.#memory.get(name);
     try {
-      if (this.#store) return this.#store.getItem(PREFIX + name) ?? this.#memory.get(name) ?? null;
+      return this.#store?.getItem(PREFIX + name) ?? null;
     } catch {
-      // Falls through: a storage that throws counts as none.
+      return null;
     }
-    return this.#memory.get(name) ?? null;
   }
 
   set(name, value) {
@@ -45,7 +46,7 @@ export class Storage {
     try {
       this.#store?.removeItem(PREFIX + name);
     } catch {
-      // Nothing was kept there.
+      this.#memory.set(name, null);
     }
   }
 

@@ -91,6 +91,7 @@ const es = {
   error_timeout: "La respuesta tardó demasiado.",
   error_text_too_long: "El mensaje es demasiado largo.",
   error_disconnected: "No hay conexión con el servidor.",
+  error_interrupted: "Se cortó la conexión.",
   error_other: "Algo no salió bien.",
   session_gone: "La conversación anterior ya no existe. Empezamos una nueva.",
   left_title: (n) => `(${n}) PsicoIA`,
@@ -100,6 +101,7 @@ const es = {
   start_over_confirm: "Borrar y empezar de nuevo",
   start_over_busy: "Borrando…",
   start_over_failed: "No se pudo borrar. Tu conversación sigue como estaba.",
+  start_over_unsure: "Puede que no se haya borrado: fijate en un rato y, si sigue acá, probá de nuevo.",
   start_over_done: "Listo, la conversación se borró.",
 
   help_title: "Líneas de ayuda",
@@ -206,6 +208,7 @@ const en = {
   error_timeout: "The answer took too long.",
   error_text_too_long: "The message is too long.",
   error_disconnected: "There is no connection to the server.",
+  error_interrupted: "The connection was lost.",
   error_other: "Something went wrong.",
   session_gone: "The earlier conversation no longer exists. This is a new one.",
   left_title: (n) => `(${n}) PsicoIA`,
@@ -215,6 +218,7 @@ const en = {
   start_over_confirm: "Erase and start over",
   start_over_busy: "Erasing…",
   start_over_failed: "It could not be erased. Your conversation is as it was.",
+  start_over_unsure: "It may not have been erased: look in a while, and try again if it is still here.",
   start_over_done: "Done, the conversation was erased.",
 
   help_title: "Help lines",

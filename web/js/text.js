@@ -7,16 +7,25 @@ export function countChars(text) {
   return count;
 }
 
-/** `text` without its first `count` code points. */
-export function dropChars(text, count) {
-  if (count <= 0) return text;
+/** `text`, `total` code points long, without its first `count`. Nothing is counted where nothing is left. */
+export function dropChars(text, count, total = Infinity) {
+  return count >= total ? "" : text.slice(unitsOf(text, count));
+}
+
+/** The first `count` code points of `text`. */
+export function takeChars(text, count) {
+  return text.slice(0, unitsOf(text, count));
+}
+
+/** How many UTF-16 units the first `count` code points of `text` take. */
+function unitsOf(text, count) {
   let units = 0;
   for (const char of text) {
-    if (count === 0) break;
+    if (count <= 0) break;
     units += char.length;
     count -= 1;
   }
-  return text.slice(units);
+  return units;
 }
 
 /** A fresh id for a message or a request. `randomUUID` is missing on plain HTTP; this is not. */

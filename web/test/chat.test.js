@@ -18,7 +18,7 @@ function fakeStore() {
 }
 
 function open({ store = fakeStore(), io = fakeIo() } = {}) {
-  const seen = { problems: [], events: [], restored: 0, gone: 0, older: false };
+  const seen = { problems: [], events: [], restored: 0, switched: 0, gone: 0, older: false };
   const storage = new Storage(store);
   const chat = new Chat(io, storage, {
     locale: () => "es-AR",
@@ -27,6 +27,7 @@ function open({ store = fakeStore(), io = fakeIo() } = {}) {
     happened: ({ kind, entry }) => seen.events.push(`${kind}:${entry.role}:${entry.text}`),
     restored: () => { seen.restored += 1; },
     older: (more) => { seen.older = more; },
+    switched: () => { seen.switched += 1; },
     gone: () => { seen.gone += 1; },
   });
   chat.start();
@@ -36,6 +37,13 @@ function open({ store = fakeStore(), io = fakeIo() } = {}) {
 function greet(io, more) {
   io.socket.accept();
   io.socket.say(welcome(more));
+}
+
+/** Comes back with these entries replayed. */
+function resume(io, more, ...entries) {
+  io.clock.advance(15_000);
+  greet(io, { resumed: true, ...more });
+  io.socket.say(...entries, { type: "pong", id: "replayed" });
 }
 
 function accepted(io, id, seq) {
@@ -135,7 +143,9 @@ test("a page that opens replays its session as history, not as news", () => {
   assert.deepEqual([io.socket.of("hello")[0].resume, io.socket.of("hello")[0].since], ["t1", 0]);
   assert.deepEqual([seen.older, seen.restored], [true, 0]);
   for (let seq = 3; seq <= 502; seq += 1) io.socket.say(turn(seq, "user", `m${seq}`, "x"));
-  assert.deepEqual([chat.conversation.entries.length, seen.restored, seen.events], [500, 1, []]);
+  assert.deepEqual([chat.conversation.entries.length, seen.restored, seen.events], [500, 0, []]);
+  io.socket.say({ type: "pong", id: "replayed" });
+  assert.equal(seen.restored, 1);
   io.socket.say(turn(503, "user", "other", "de otra pestaña"));
   assert.deepEqual(seen.events, ["added:user:de otra pestaña"]);
 });
@@ -157,14 +167,27 @@ test("more was said while away than is replayed: the gap is fetched", async () =
   greet(io);
   io.socket.say(turn(1, "user", "m1", "1"));
   io.socket.drop();
-  io.clock.advance(15_000);
-  greet(io, { resumed: true, seq: 4, missed: 2 });
-  io.socket.say(turn(4, "user", "m4", "4"));
+  resume(io, { seq: 4, missed: 2 }, turn(4, "user", "m4", "4"));
   const { id, params } = io.socket.of("request")[0];
   assert.deepEqual(params, { before_seq: 4, limit: 2 });
   io.socket.say({ type: "response", id, result: { entries: [turn(2, "user", "m2", "2"), turn(3, "user", "m3", "3")], more: true } });
   await Promise.resolve();
   assert.deepEqual([chat.conversation.entries.map(({ text }) => text), chat.conversation.lastSeq], [["1", "2", "3", "4"], 4]);
+});
+
+test("a gap of which only some is kept any more is filled with that, and not asked about again", async () => {
+  const { chat, io } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "m1", "1"));
+  io.socket.drop();
+  resume(io, { seq: 9, missed: 1 }, turn(9, "user", "m9", "9"));
+  for (const [before, entries] of [[9, [turn(8, "user", "m8", "8")]], [8, []]]) {
+    const { id, params } = io.socket.of("request").at(-1);
+    assert.equal(params.before_seq, before);
+    io.socket.say({ type: "response", id, result: { entries, more: false } });
+    await Promise.resolve();
+  }
+  assert.deepEqual([chat.conversation.entries.map(({ text }) => text), chat.conversation.lastSeq], [["1", "8", "9"], 9]);
 });
 
 test("starting over erases on the server, and the other tab follows into the new session", async () => {
@@ -187,6 +210,119 @@ test("starting over erases on the server, and the other tab follows into the new
   two.io.socket.accept();
   assert.deepEqual([two.io.socket.of("hello")[0].resume, two.io.socket.of("hello")[0].since], ["t2", 0]);
   assert.equal(two.chat.conversation.entries.length, 0);
+  assert.deepEqual([one.seen.gone, two.seen.gone, two.seen.switched], [0, 1, 2], "the other tab is told");
+});
+
+test("erased elsewhere, where the token is not shared: one question, then a new session", () => {
+  const { io, seen, chat, storage } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "vieja"));
+  io.socket.drop(1000);
+  io.clock.advance(15_000);
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "bad_resume" });
+  assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), ["t1", undefined]);
+  io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([storage.get("resume"), chat.conversation.entries, seen.gone], ["t2", [], 1]);
+  const opened = io.sockets.length;
+  io.clock.advance(25_000);
+  assert.equal(io.sockets.length, opened, "and stays there");
+});
+
+test("two tabs that begin at the same moment end up in one session", () => {
+  const store = fakeStore();
+  const [one, two] = [open({ store }), open({ store })];
+  for (const tab of [one, two]) tab.io.socket.accept();
+  one.io.socket.say(welcome({ session: "s1", resume: "t1" }));
+  two.chat.send("para la que quede");
+  two.io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.equal(two.io.sockets.length, 2);
+  two.io.socket.accept();
+  assert.deepEqual([two.io.socket.of("hello")[0].resume, store.getItem("psicoia.resume")], ["t1", "t1"]);
+  two.io.socket.say(welcome({ resumed: true }));
+  assert.deepEqual(two.io.socket.of("message").map(({ text }) => text), ["para la que quede"]);
+});
+
+test("an answer that the server has forgotten is asked for again, one that goes on is not", () => {
+  const { chat, io } = open();
+  greet(io);
+  chat.send("uno");
+  const { id } = io.socket.of("message")[0];
+  accepted(io, id, 1);
+  io.socket.say({ type: "delta", id, offset: 0, text: "Hola, ¿qu" });
+  io.socket.drop();
+  resume(io, { seq: 1 }, { type: "delta", id, offset: 0, text: "Hola, ¿qué" });
+  assert.deepEqual(io.socket.of("message"), []);
+
+  io.socket.drop();
+  resume(io, { seq: 1 });
+  assert.deepEqual(io.socket.of("message"), [{ type: "message", id, text: "uno" }]);
+  accepted(io, id, 1);
+  done(io, id, 2, "Buenas");
+  assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "Buenas"]);
+});
+
+test("a message whose `accepted` was lost still counts as open", () => {
+  const { chat, io } = open();
+  greet(io);
+  for (const text of ["uno", "dos", "tres"]) chat.send(text);
+  const [one, two] = io.socket.of("message").map(({ id }) => id);
+  io.socket.drop();
+  resume(io, { seq: 2 }, turn(1, "user", one, "uno"), turn(2, "user", two, "dos"));
+  const again = () => io.socket.of("message").map(({ text }) => text);
+  assert.deepEqual(again(), ["uno", "dos"]);
+  accepted(io, one, 1);
+  assert.deepEqual(again(), ["uno", "dos"], "the third waits");
+  done(io, one, 3, "A");
+  assert.deepEqual(again(), ["uno", "dos", "tres"]);
+});
+
+test("a session of which nothing is kept any more opens empty, and claims what it has seen", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io, seen } = open({ store });
+  resume(io, { seq: 8 });
+  assert.deepEqual([chat.conversation.entries.length, seen.restored], [0, 1]);
+  io.socket.drop();
+  resume(io, { seq: 8 });
+  assert.equal(io.socket.of("hello")[0].since, 8);
+});
+
+test("a page that opens and is cut in mid-replay still takes the rest for history", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { io, seen } = open({ store });
+  greet(io, { resumed: true, seq: 2 });
+  io.socket.say(turn(1, "user", "a", "uno"));
+  io.socket.drop();
+  resume(io, { seq: 2 }, turn(2, "assistant", "a", "eco"));
+  assert.deepEqual([io.socket.of("hello")[0].since, seen.events, seen.restored], [1, [], 1]);
+});
+
+test("earlier messages come page by page, until there are none", async () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io, seen } = open({ store });
+  resume(io, { seq: 4, missed: 2 }, turn(3, "user", "m3", "3"), turn(4, "user", "m4", "4"));
+  for (const [before, entries, more] of [[3, [turn(2, "user", "m2", "2")], true], [2, [turn(1, "user", "m1", "1")], false]]) {
+    assert.equal(seen.older, true);
+    const loaded = chat.loadOlder((apply) => apply());
+    const { id, method, params } = io.socket.of("request").at(-1);
+    assert.deepEqual([method, params.before_seq], ["history", before]);
+    io.socket.say({ type: "response", id, result: { entries, more } });
+    await loaded;
+  }
+  assert.deepEqual([chat.conversation.entries.map(({ text }) => text), seen.older], [["1", "2", "3", "4"], false]);
+  assert.deepEqual(seen.events, []);
+});
+
+test("a message that the gateway does not take is not sent for ever", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.send("enorme");
+  io.socket.drop(1009);
+  resume(io);
+  assert.deepEqual([states(chat), io.socket.of("message"), seen.problems], [["enorme:failed"], [], ["text_too_long"]]);
 });
 
 test("a session that could not be erased stays", async () => {
@@ -195,7 +331,8 @@ test("a session that could not be erased stays", async () => {
   io.socket.say(turn(1, "user", "a", "x"));
   const erased = chat.startOver();
   io.socket.drop();
-  await assert.rejects(erased, { code: "disconnected" });
+  await assert.rejects(erased, { code: "interrupted" });
+  await assert.rejects(chat.startOver(), { code: "disconnected" });
   assert.deepEqual([chat.conversation.entries.length, storage.get("resume")], [1, "t1"]);
 });
 
@@ -209,4 +346,14 @@ test("without storage the page works, and reconnects to its session", () => {
     io.socket.accept();
     assert.equal(io.socket.of("hello")[0].resume, "t1");
   }
+});
+
+test("what could not be stored counts more than what is stored", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "old");
+  const full = new Storage({ ...store, setItem() { throw new Error("full"); }, removeItem() { throw new Error("full"); } });
+  full.set("resume", "new");
+  assert.equal(full.get("resume"), "new");
+  full.remove("resume");
+  assert.equal(full.get("resume"), null);
 });

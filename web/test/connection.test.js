@@ -6,14 +6,16 @@ import { Connection } from "../js/connection.js";
 import { fakeIo, welcome } from "./peer.js";
 
 function connect(io = fakeIo()) {
-  const seen = { states: [], frames: [], welcomes: 0, cuts: 0, badResumes: 0, hellos: 0 };
+  const seen = { states: [], frames: [], welcomes: 0, replayed: 0, cuts: 0, badResumes: 0, hellos: 0, busy: false };
   const connection = new Connection(io, {
     hello: () => ({ type: "hello", v: 1, n: ++seen.hellos }),
     state: (state) => seen.states.push(state),
     welcome: () => { seen.welcomes += 1; },
+    replayed: () => { seen.replayed += 1; },
     frame: (frame) => seen.frames.push(frame),
     badResume: () => { seen.badResumes += 1; },
     cut: () => { seen.cuts += 1; },
+    busy: () => seen.busy,
   });
   connection.open();
   return { io, seen, connection };
@@ -141,11 +143,36 @@ test("bad_resume: one more hello on the same socket, and no loop", () => {
   assert.deepEqual([seen.badResumes, seen.states.at(-1).name], [1, "reconnecting"]);
 });
 
-test("an error before welcome is a failed attempt; retry_after_ms is honoured", () => {
-  const { io, seen } = connect();
+test("an error before welcome is a failed attempt; retry_after_ms is honoured, and not by everyone at once", () => {
+  for (const [random, wait] of [[0, 9_000], [0.5, 11_250]]) {
+    const { io, seen } = connect(fakeIo({ random: () => random }));
+    io.socket.accept();
+    io.socket.say({ type: "error", code: "unavailable", retry_after_ms: 9_000 });
+    assert.equal(seen.states.at(-1).retryAt, io.clock.now() + wait);
+  }
+});
+
+test("the end of a replay is known: a pong comes behind it, and a new session has none", () => {
+  const { io, seen } = connected();
+  assert.deepEqual([seen.replayed, io.socket.of("ping")], [1, []]);
+  io.socket.drop();
+  io.clock.advance(15_000);
   io.socket.accept();
-  io.socket.say({ type: "error", code: "unavailable", retry_after_ms: 9_000 });
-  assert.equal(seen.states.at(-1).retryAt, io.clock.now() + 9_000);
+  io.socket.say(welcome({ resumed: true, seq: 1 }), { type: "turn", seq: 1 }, { type: "pong" });
+  assert.equal(seen.replayed, 1);
+  io.socket.say({ type: "pong", id: io.socket.of("ping")[0].id });
+  assert.deepEqual([seen.replayed, seen.frames.length], [2, 1]);
+});
+
+test("draining: an answer that is being written is waited for, the server closes behind it", () => {
+  const { io, seen } = connected();
+  seen.busy = true;
+  io.socket.say({ type: "notice", code: "draining", reconnect_in_ms: 1_000 });
+  io.clock.advance(10_000);
+  assert.deepEqual([io.sockets.length, seen.cuts], [1, 0]);
+  io.socket.drop(1001);
+  io.clock.advance(seen.states.at(-1).retryAt - io.clock.now());
+  assert.deepEqual([io.sockets.length, seen.cuts], [2, 1]);
 });
 
 test("an old client is told so and stops knocking", () => {
@@ -173,6 +200,6 @@ test("requests end: with a result, an error, a deadline or the connection", asyn
 
   const lost = connection.request("session");
   io.socket.drop();
-  await assert.rejects(lost, { code: "disconnected" });
+  await assert.rejects(lost, { code: "interrupted" });
   await assert.rejects(connection.request("session"), { code: "disconnected" });
 });

@@ -36,6 +36,10 @@ test("deltas join by offset, whatever is repeated or overlaps", () => {
     [[delta("a", 0, "hola"), delta("a", 1, "ol"), delta("a", 3, "a!")], "hola!"],
     // Offsets count code points: the leaf is one, though JavaScript counts two.
     [[delta("a", 0, "🌿a"), delta("a", 1, "aé"), delta("a", 3, "🌿")], "🌿aé🌿"],
+    // A server that was killed in mid-answer writes another one: what it says now is what counts.
+    [[delta("a", 0, "hola, ¿cómo"), delta("a", 0, "buenas"), delta("a", 6, "!")], "buenas!"],
+    [[delta("a", 0, "hola, ¿cómo"), delta("a", 0, "hola"), delta("a", 4, ", qué")], "hola, qué"],
+    [[delta("a", 0, "🌿🌿x"), delta("a", 1, "yz"), delta("a", 3, "🌿")], "🌿yz🌿"],
     // A hole is never filled with the wrong text.
     [[delta("a", 0, "ho"), delta("a", 9, "x")], "ho"],
   ]) {
@@ -124,6 +128,11 @@ test("older pages go on top, and what is unsent stays at the bottom", () => {
 test("`since` never claims what lies beyond a gap", () => {
   const { conversation } = after(turn(4, "user", "a", "x"), turn(5, "assistant", "a", "y"), turn(9, "user", "b", "z"));
   assert.deepEqual([conversation.firstSeq, conversation.lastSeq], [4, 5]);
+  // Unless the server has nothing there any more.
+  conversation.settle(9);
+  assert.equal(conversation.lastSeq, 9);
+  conversation.reset();
+  assert.equal(conversation.lastSeq, 0);
 });
 
 test("an error refuses a message that was not accepted, and ends an answer that was", () => {

@@ -57,9 +57,9 @@ export class FakeSocket {
     for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
-  drop() {
+  drop(code) {
     this.readyState = 3;
-    this.onclose?.({});
+    this.onclose?.({ code });
   }
 
   of(type) {

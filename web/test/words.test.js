@@ -8,7 +8,7 @@ import { phoneLink, webLink } from "../js/contact.js";
 import { arrange } from "../js/help.js";
 import { chooseLanguage, localeTag, regionOf } from "../js/locale.js";
 import { strings } from "../js/strings.js";
-import { countChars, dropChars } from "../js/text.js";
+import { countChars, dropChars, takeChars } from "../js/text.js";
 
 const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
 const countries = JSON.parse(read("help-lines.json"));
@@ -80,4 +80,5 @@ test("language and country from what the browser says", () => {
 test("characters are code points", () => {
   assert.equal(countChars("a🌿é"), 3);
   assert.deepEqual([dropChars("a🌿é", 2), dropChars("ab", 0), dropChars("ab", 9)], ["é", "ab", ""]);
+  assert.deepEqual([takeChars("a🌿é", 2), takeChars("ab", 0), takeChars("ab", 9)], ["a🌿", "", "ab"]);
 });

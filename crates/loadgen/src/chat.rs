@@ -5,6 +5,7 @@ mod report;
 mod tally;
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 pub use report::ChatReport;
 use tally::Tally;
 
+use crate::disk::{self, Floor};
 use crate::error::LoadError;
 use crate::observed::{Observed, Watch};
 use crate::via::Via;
@@ -42,15 +44,21 @@ pub struct Options {
     pub limit: Duration,
     /// Processes to watch.
     pub observed: Vec<Observed>,
+    /// A folder whose disk is measured first, as the floor of `accepted`.
+    pub disk: Option<PathBuf>,
 }
 
-/// Runs it: connects everybody first, then measures from the first message to the last answer.
+/// Runs it: connects everybody first, looks at the disk, then measures from the first message to the last answer.
 ///
 /// # Errors
 ///
-/// Somebody cannot connect, or a process cannot be watched. What goes wrong later is counted.
+/// Somebody cannot connect, or a process or a disk cannot be measured. What goes wrong later is counted.
 pub async fn run(options: &Options) -> Result<ChatReport, LoadError> {
     let clients = options.via.open(options.people, options.face).await?;
+    let disk = match &options.disk {
+        Some(folder) => Some(disk_floor(folder.clone()).await?),
+        None => None,
+    };
     let tally = RefCell::new(Tally::default());
     let watch = Watch::start(&options.observed)?;
     let plan = Plan { options, start: Instant::now(), next_turn: Cell::new(0) };
@@ -60,7 +68,14 @@ pub async fn run(options: &Options) -> Result<ChatReport, LoadError> {
     let elapsed = plan.start.elapsed();
     let tally = tally.into_inner();
     let costs = watch.costs(tally.turns)?;
-    Ok(ChatReport::new(options, &tally, elapsed, costs))
+    Ok(ChatReport { disk, ..ChatReport::new(options, &tally, elapsed, costs) })
+}
+
+async fn disk_floor(folder: PathBuf) -> Result<Floor, LoadError> {
+    let measured = tokio::task::spawn_blocking(move || {
+        disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })
+    });
+    measured.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// When the next turn is due.

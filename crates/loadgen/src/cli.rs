@@ -58,6 +58,9 @@ pub(crate) struct ChatArgs {
     /// No message is sent after this long.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// A folder beside the database: what its disk takes to keep a block is told with `accepted`.
+    #[arg(long, value_name = "FOLDER")]
+    disk: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -126,6 +129,7 @@ impl ChatArgs {
             think: Duration::from_millis(self.think_ms),
             timeout: Duration::from_secs(self.timeout_seconds),
             limit: Duration::from_secs(self.seconds),
+            disk: self.disk,
             observed: self.crowd.observed,
         }
     }

@@ -121,8 +121,11 @@ mod tests {
 
     #[test]
     fn the_deepest_mount_counts_and_of_two_the_last() {
-        let mounts = "rootfs / rootfs rw 0 0\n/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/db xfs rw 0 0\n";
-        for (folder, kind) in [("/", "ext4"), ("/var/lib", "ext4"), ("/tmp/x", "tmpfs"), ("/tmp/db/a", "xfs"), ("/tmpx", "ext4")] {
+        let mounts =
+            "rootfs / rootfs rw 0 0\n/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/db xfs rw 0 0\n";
+        for (folder, kind) in
+            [("/", "ext4"), ("/var/lib", "ext4"), ("/tmp/x", "tmpfs"), ("/tmp/db/a", "xfs"), ("/tmpx", "ext4")]
+        {
             assert_eq!(kind_of(mounts, Path::new(folder)).as_deref(), Some(kind), "{folder}");
         }
         assert_eq!(kind_of("", Path::new("/")), None);

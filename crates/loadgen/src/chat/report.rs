@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::chat::Options;
 use crate::chat::tally::Tally;
+use crate::disk::Floor;
 use crate::observed::Cost;
 use crate::stats::{Percentiles, rate};
 
@@ -36,6 +37,8 @@ pub struct ChatReport {
     pub done: Option<Percentiles>,
     /// Of the processes watched, per answered turn.
     pub costs: Vec<Cost>,
+    /// What the disk takes that `accepted` waits for, if it was measured.
+    pub disk: Option<Floor>,
 }
 
 impl ChatReport {
@@ -52,6 +55,7 @@ impl ChatReport {
             first: tally.first.percentiles(),
             done: tally.done.percentiles(),
             costs,
+            disk: None,
         }
     }
 }
@@ -63,6 +67,9 @@ impl fmt::Display for ChatReport {
         writeln!(f, "{chunks} chunks: {chunks_per_second:.0} chunks/s")?;
         for (code, count) in &self.errors {
             writeln!(f, "error {code}: {count}")?;
+        }
+        if let Some(floor) = &self.disk {
+            writeln!(f, "disk: {floor}")?;
         }
         for (name, latency) in [("accepted", self.accepted), ("first delta", self.first), ("done", self.done)] {
             if let Some(latency) = latency {

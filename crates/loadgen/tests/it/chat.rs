@@ -20,6 +20,7 @@ fn options(address: SocketAddr) -> Options {
         timeout: Duration::from_secs(20),
         limit: Duration::from_secs(60),
         observed: vec![Observed { name: "own".to_owned(), pid: std::process::id() }],
+        disk: None,
     }
 }
 
@@ -64,6 +65,19 @@ async fn failures_are_counted_by_code() {
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert!(chat::run(&options(closed)).await.is_err());
+}
+
+#[tokio::test]
+async fn the_disk_is_told_beside_accepted() {
+    let address = fake_core::start().await;
+    let disk = Some(env!("CARGO_TARGET_TMPDIR").into());
+    let report = chat::run(&Options { disk, ..options(address) }).await.unwrap();
+    let lines: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
+    let disk = lines.iter().position(|line| line.starts_with("disk: p50 ")).unwrap();
+    assert!(lines[disk + 1].starts_with("accepted: "), "{report}");
+
+    let nowhere = Options { disk: Some("/nonexistent".into()), ..options(address) };
+    assert!(chat::run(&nowhere).await.unwrap_err().to_string().starts_with("/nonexistent: "));
 }
 
 #[tokio::test]

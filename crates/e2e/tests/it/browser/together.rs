@@ -1,0 +1,219 @@
+//! Several browsers, or tabs, on one session.
+
+use protocol::Face;
+use serde_json::{Value, json};
+use testkit::llm::Answer;
+
+use super::chromium::Browser;
+use super::{CONNECTED, IDLE, NUDGE, WATCH_GROWTH, page, visitor};
+use crate::program::Program;
+use crate::town::{Plan, Town};
+
+const TOKEN: &str = "return localStorage.getItem('psicoia.resume')";
+/// Notes every text that stands on the page twice at any moment, in `doubled`. Texts of these tests are unlike.
+const WATCH_DOUBLES: &str = "
+    window.doubled = [];
+    const look = () => {
+        const texts = entries().map(([, text]) => text).filter((text) => text !== '');
+        doubled.push(...texts.filter((text, place) => texts.indexOf(text) !== place));
+    };
+    new MutationObserver(look).observe(one('#log'), { subtree: true, childList: true, characterData: true });
+";
+
+/// A browser of its own that goes on with the session of `other`, by way of `gateway`.
+async fn companion_of(other: &Browser, gateway: &Program) -> Browser {
+    let browser = Browser::start().await.unwrap();
+    browser.open(&format!("http://{}/", gateway.address())).await;
+    browser.until(CONNECTED).await;
+    go_on_with(&browser, &other.run(TOKEN).await).await;
+    browser
+}
+
+async fn go_on_with(browser: &Browser, token: &Value) {
+    browser.run(&format!("localStorage.setItem('psicoia.resume', {token})")).await;
+    browser.reload().await;
+    browser.until(CONNECTED).await;
+}
+
+/// Waits until both show `count` entries, all of them complete, and checks that they show the same.
+async fn agree(browsers: [&Browser; 2], count: usize) -> Value {
+    let complete = format!(
+        "entries().length === {count} && all('[data-role=assistant]').every((answer) => answer.dataset.finish)
+         && all('[data-role=user]').every((message) => message.dataset.state === 'sent')"
+    );
+    for browser in browsers {
+        browser.until(&complete).await;
+    }
+    let entries = browsers[0].entries().await;
+    assert_eq!(browsers[1].entries().await, entries);
+    entries
+}
+
+fn turn(text: &str, answer: &str) -> [Value; 2] {
+    [json!(["user", text]), json!(["assistant", answer])]
+}
+
+fn echo(text: &str) -> [Value; 2] {
+    turn(text, &format!("eco: {text}"))
+}
+
+fn story(steps: usize) -> (Answer, String) {
+    let pieces: Vec<String> = (1..=steps).map(|step| format!("paso {step}, ")).collect();
+    let whole = pieces.concat();
+    (Answer::pieces(pieces).paced(0, 50), whole)
+}
+
+async fn start_over(browser: &Browser) {
+    browser.click("#start-over").await;
+    browser.click("#start-over-confirm").await;
+    browser.until("!one('#start-over-dialog').open && entries().length === 0").await;
+    browser.until(CONNECTED).await;
+}
+
+/// Nothing was ever shown twice, and the page has nothing to complain about but the cut.
+async fn check_pages(browsers: [&Browser; 2]) {
+    for browser in browsers {
+        assert_eq!(browser.run("return doubled").await, json!([]));
+        let mut errors = browser.console_errors().await;
+        errors.retain(|error| !error.contains("ERR_CONNECTION_REFUSED"));
+        assert_eq!(errors, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn two_browsers_hear_each_other() {
+    let town = Plan::with_gateway().start().await;
+    let Some(one) = visitor(&town).await else { return };
+    one.write("uno").await;
+    one.until(IDLE).await;
+    let two = companion_of(&one, &town.gateways[0]).await;
+    let both = [&one, &two];
+    agree(both, 2).await;
+    for browser in both {
+        browser.run(WATCH_DOUBLES).await;
+        browser.run(WATCH_GROWTH).await;
+    }
+
+    let (answer, told) = story(20);
+    town.standin.push(answer);
+    two.write("dos").await;
+    for browser in both {
+        browser.until("growth.length >= 4").await;
+    }
+    let expected = [echo("uno"), turn("dos", &told)].concat();
+    assert_eq!(agree(both, 4).await, Value::from(expected.clone()));
+
+    // At the same moment: whatever comes first is first for both.
+    tokio::join!(one.write("tres"), two.write("cuatro"));
+    let said = agree(both, 8).await;
+    let orders = [["tres", "cuatro"], ["cuatro", "tres"]].map(|texts| texts.map(echo).concat());
+    assert!(orders.iter().any(|order| said == Value::from([&expected[..], order].concat())), "{said}");
+    check_pages(both).await;
+
+    for browser in both {
+        browser.reload().await;
+    }
+    assert_eq!(agree(both, 8).await, said);
+    let log = "return one('#log').innerHTML";
+    assert_eq!(one.run(log).await, two.run(log).await);
+
+    let erased = one.run(TOKEN).await;
+    start_over(&one).await;
+    two.until("entries().length === 0 && !one('#notice').hidden").await;
+    two.until(CONNECTED).await;
+    let tokens = [erased, one.run(TOKEN).await, two.run(TOKEN).await];
+    assert!((0..3).all(|place| tokens[place].is_string() && tokens[place] != tokens[(place + 1) % 3]), "{tokens:?}");
+    for (browser, text) in [(&two, "de dos"), (&one, "de uno")] {
+        browser.write(text).await;
+        browser.until(IDLE).await;
+        assert_eq!(browser.entries().await, json!(echo(text)));
+    }
+    one.close().await;
+    two.close().await;
+}
+
+#[tokio::test]
+async fn one_of_two_browsers_is_cut_off_in_mid_answer() {
+    let mut town = Plan::default().gateways(2).start().await;
+    let Some(one) = visitor(&town).await else { return };
+    let two = companion_of(&one, &town.gateways[1]).await;
+    let both = [&one, &two];
+    for browser in both {
+        browser.run(WATCH_DOUBLES).await;
+        browser.run(WATCH_GROWTH).await;
+    }
+    let (answer, told) = story(30);
+    town.standin.push(answer);
+    one.write("uno").await;
+    two.until("growth.length >= 4").await;
+    town.gateways[1].kill().await;
+    two.until("one('#status').dataset.state !== 'connected'").await;
+    let partly = two.entries().await;
+    let partly = partly[1][1].as_str().unwrap();
+    assert!(told.starts_with(partly) && partly.len() < told.len(), "{partly}");
+    two.write("tres, desde el silencio").await;
+    two.until("all('[data-role=user]').at(-1)?.dataset.state === 'waiting'").await;
+    // What it misses: the rest of the answer, and another message with its own.
+    one.until(IDLE).await;
+    one.write("dos").await;
+    one.until("entries().length === 4 && all('[data-finish]').length === 2").await;
+
+    town.gateways[1].restart().await;
+    two.run(NUDGE).await;
+    let expected = [turn("uno", &told), echo("dos"), echo("tres, desde el silencio")].concat();
+    assert_eq!(agree(both, 6).await, Value::from(expected));
+    check_pages(both).await;
+    one.close().await;
+    two.close().await;
+}
+
+#[tokio::test]
+async fn starting_over_in_one_of_two_tabs() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let first = browser.tab().await;
+    browser.write("vieja").await;
+    browser.until(IDLE).await;
+    let second = browser.new_tab().await;
+    browser.open(&page(&town)).await;
+    browser.until("entries().length === 2").await;
+    start_over(&browser).await;
+    browser.write("nueva").await;
+    browser.until(IDLE).await;
+    for tab in [&first, &second] {
+        browser.show(tab).await;
+        browser.until("entries().length === 2 && one('[data-finish]')").await;
+        assert_eq!(browser.entries().await, json!(echo("nueva")));
+        assert_eq!(browser.console_errors().await, [""; 0]);
+    }
+    browser.close().await;
+}
+
+/// Messages of a long session, more than a page is given when it opens.
+const LONG: usize = 255;
+
+/// Someone who has said a lot, and the token of that session.
+async fn talker(town: &Town) -> Value {
+    let mut person = town.at_gateway(Face::Frames).await;
+    let welcome = person.hello().await;
+    for number in 1..=LONG {
+        person.ask(&format!("m{number}"), &format!("mensaje {number}")).await;
+    }
+    welcome["resume"].clone()
+}
+
+#[tokio::test]
+async fn earlier_messages() {
+    let town = Plan::with_gateway().core("RATE_MAX_MESSAGES", 1_000).start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let token = talker(&town).await;
+    go_on_with(&browser, &token).await;
+    browser.until("entries().length === 500 && one('#restoring').hidden").await;
+    browser.until("!one('#older').hidden").await;
+    browser.click("#older").await;
+    browser.until("one('#older').hidden").await;
+    let all: Vec<Value> = (1..=LONG).flat_map(|number| echo(&format!("mensaje {number}"))).collect();
+    assert_eq!(browser.entries().await, Value::from(all));
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
