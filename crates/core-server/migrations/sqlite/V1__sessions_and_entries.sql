@@ -33,7 +33,9 @@ CREATE TABLE entries (
     at INTEGER NOT NULL,
     finish TEXT,
     source TEXT,
-    PRIMARY KEY (user_id, seq)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (user_id, seq)
+-- With a rowid: entries lie in the order they came, so that a commit of many sessions fills few pages.
+-- The two indexes have small keys; texts in a WITHOUT ROWID table would also overflow from 1 KB on.
+) STRICT;
 -- What makes a repeated message or answer known.
 CREATE UNIQUE INDEX entries_by_message ON entries (user_id, message_id, role);

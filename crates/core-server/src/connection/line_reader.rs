@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use protocol::hop::{self, HopParse};
 use protocol::{Inbound, LineCodec};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
@@ -51,6 +52,10 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(None));
             }
+            // A gateway that was so slow to introduce itself that it was taken for a person.
+            if !self.touched && is_header(&self.buffer) {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
             self.touched = true;
         }
     }
@@ -68,4 +73,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     pub(super) fn into_source(self) -> R {
         self.source
     }
+}
+
+/// Whether this is a PROXY header, or the certain beginning of one: no line to be taken.
+fn is_header(bytes: &[u8]) -> bool {
+    matches!(hop::parse(bytes), HopParse::Header { .. } | HopParse::Incomplete { certain: true } | HopParse::Invalid)
 }

@@ -5,6 +5,7 @@
 //! `synchronous=FULL`: a commit is on the disk before anyone is told.
 
 mod changes;
+mod checkpointer;
 mod connection;
 mod queries;
 mod readers;

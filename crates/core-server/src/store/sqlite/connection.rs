@@ -17,6 +17,8 @@ embed_migrations!("migrations/sqlite");
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// Prepared statements a connection keeps: all there are.
 const STATEMENTS: usize = 32;
+/// Pages the writer keeps, in KiB, which SQLite takes as a negative number: the indexes of the sessions in use.
+const WRITER_CACHE_KIB: i64 = -16_384;
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -69,6 +71,9 @@ pub(super) fn writer(file: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "synchronous", "FULL")?;
     // What is deleted is overwritten.
     db.pragma_update(None, "secure_delete", "ON")?;
+    // The checkpointer does it, outside of commits.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    db.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
     Ok(db)
 }
 

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpointer::Checkpointer;
 use super::connection;
 use crate::store::StoreError;
 
@@ -125,6 +126,7 @@ impl Writer {
 
 fn write_all(file: &Path, db: Connection, mut asked: mpsc::Receiver<Box<dyn Change>>) {
     let mut db = Some(db);
+    let checkpointer = Checkpointer::start(file.to_owned());
     let mut group = Vec::with_capacity(GROUP);
     while 0 < asked.blocking_recv_many(&mut group, GROUP) {
         let committed = commit(file, &mut db, &mut group);
@@ -135,8 +137,10 @@ fn write_all(file: &Path, db: Connection, mut asked: mpsc::Receiver<Box<dyn Chan
         }
         let removes = committed.is_ok() && group.iter().any(|change| change.removes());
         group.drain(..).for_each(|change| change.tell(committed.as_ref().copied()));
-        if removes && let Some(db) = &db {
-            empty_log(db);
+        match &db {
+            Some(db) if removes => empty_log(db),
+            Some(db) => checkpointer.after_commit(db),
+            None => {}
         }
     }
 }

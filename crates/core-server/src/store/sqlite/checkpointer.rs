@@ -1,0 +1,80 @@
+//! Moves committed pages from the write-ahead log to the database, beside the thread that writes.
+//!
+//! Within a commit, as SQLite does it by itself, everyone in the group would wait for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::connection;
+
+/// Between checkpoints: pages that change all the time are moved once for many commits.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pages of the log from which on the writer itself moves what is left, so that the log begins
+/// anew: 64 MB. While it commits, the thread alone never gets to the end.
+const LONG_LOG: u64 = 16_000;
+
+/// The way to the thread. Dropping it waits for the thread.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    committed: Option<SyncSender<()>>,
+    /// Pages in the log, as of the last checkpoint.
+    log: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.committed = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Checkpointer {
+    pub(super) fn start(file: PathBuf) -> Self {
+        // Room for one: that there is something to do need not be said twice.
+        let (committed, commits) = mpsc::sync_channel(1);
+        let log = Arc::new(AtomicU64::new(0));
+        let shared = Arc::clone(&log);
+        let thread = thread::Builder::new()
+            .name("sqlite-checkpointer".to_owned())
+            .spawn(move || keep_up(&file, &commits, &shared))
+            .expect("a process that has just started can start a thread");
+        Self { committed: Some(committed), log, thread: Some(thread) }
+    }
+
+    /// To be called by the writer after each commit, on its connection.
+    pub(super) fn after_commit(&self, db: &Connection) {
+        if LONG_LOG < self.log.load(Ordering::Relaxed) {
+            self.log.store(0, Ordering::Relaxed);
+            checkpoint(db);
+        }
+        if let Some(committed) = &self.committed {
+            let _ = committed.try_send(());
+        }
+    }
+}
+
+fn keep_up(file: &Path, commits: &Receiver<()>, log: &AtomicU64) {
+    let mut db = None;
+    while commits.recv().is_ok() {
+        db = db.or_else(|| connection::writer(file).ok());
+        let pages = db.as_ref().and_then(checkpoint);
+        log.store(pages.unwrap_or(0), Ordering::Relaxed);
+        if pages.is_none() {
+            db = None;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Moves what no reader needs in the log any more; waits for nobody. Says how many pages the log has.
+fn checkpoint(db: &Connection) -> Option<u64> {
+    let moved = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>("log"));
+    moved.inspect_err(|error| tracing::warn!(%error, "the write-ahead log could not be moved")).ok()?.try_into().ok()
+}
