@@ -29,6 +29,8 @@ pub enum Fallback {
     Echo,
     /// The same answer every time.
     Answer(Answer),
+    /// What this function makes of the number of the call, from 1, and what the person said last.
+    Reply(fn(u64, &str) -> Answer),
 }
 
 /// How a stand-in is set up.

@@ -17,7 +17,14 @@ pub struct Sessions {
     engine: Engine,
     policy: Policy,
     tasks: TaskTracker,
-    live: Mutex<HashMap<UserLabel, Weak<Session>>>,
+    live: Mutex<Live>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    sessions: HashMap<UserLabel, Weak<Session>>,
+    /// How many were let go so far.
+    let_go: u64,
 }
 
 /// What holds for every session.
@@ -56,7 +63,9 @@ impl Sessions {
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
         let swept = record.swept;
-        Ok(Opened { session: self.live_session(record), token, swept })
+        let session = Arc::new(Session::new(Arc::clone(self), record));
+        self.live().sessions.insert(session.user(), Arc::downgrade(&session));
+        Ok(Opened { session, token, swept })
     }
 
     /// Goes on with the session of `token`; `None` if there is none. `locale` changes its language.
@@ -69,36 +78,48 @@ impl Sessions {
         token: ResumeToken,
         locale: Option<Locale>,
     ) -> Result<Option<Opened>, StoreError> {
-        let Some(record) = self.engine.store.session_by_token(&token).await? else {
-            return Ok(None);
+        let (session, swept) = loop {
+            let let_go = self.live().let_go;
+            let Some(record) = self.engine.store.session_by_token(&token).await? else {
+                return Ok(None);
+            };
+            let swept = record.swept;
+            // Read once more if the live session may have ended since: the record lacks what it stored last.
+            if let Some(session) = self.live_session(record, let_go) {
+                break (session, swept);
+            }
         };
-        let swept = record.swept;
-        let session = self.live_session(record);
         if let Some(locale) = locale.filter(|locale| *locale != session.locale()) {
             session.set_locale(locale).await?;
         }
         Ok(Some(Opened { session, token, swept }))
     }
 
-    /// The session of `record`: the live one if there is one, which may know more by now.
-    fn live_session(self: &Arc<Self>, record: SessionRecord) -> Arc<Session> {
+    /// The session of `record`: the live one if there is one, which may know more by now. `None`
+    /// if none is and others than the `let_go` known were let go: this one may have been among them.
+    fn live_session(self: &Arc<Self>, record: SessionRecord, let_go: u64) -> Option<Arc<Session>> {
         let mut live = self.live();
-        if let Some(session) = live.get(&record.user).and_then(Weak::upgrade) {
-            return session;
+        match live.sessions.get(&record.user) {
+            Some(session) => session.upgrade(),
+            None if live.let_go != let_go => None,
+            None => {
+                let session = Arc::new(Session::new(Arc::clone(self), record));
+                live.sessions.insert(session.user(), Arc::downgrade(&session));
+                Some(session)
+            }
         }
-        let user = record.user;
-        let session = Arc::new(Session::new(Arc::clone(self), record));
-        live.insert(user, Arc::downgrade(&session));
-        session
     }
 
-    /// Forgets the session of `user` if nothing holds it any more.
+    /// Forgets the session of `user`, which nothing holds any more. No other is made before.
     pub(super) fn let_go(&self, user: UserLabel) {
         let mut live = self.live();
-        // Another one may have been made since the last holder let go.
-        if live.get(&user).is_some_and(|session| session.strong_count() == 0) {
-            live.remove(&user);
-        }
+        live.sessions.remove(&user);
+        live.let_go += 1;
+    }
+
+    /// Whose sessions are live.
+    pub(super) fn users(&self) -> Vec<UserLabel> {
+        self.live().sessions.keys().copied().collect()
     }
 
     /// What turns need.
@@ -114,7 +135,7 @@ impl Sessions {
         &self.tasks
     }
 
-    pub(super) fn live(&self) -> MutexGuard<'_, HashMap<UserLabel, Weak<Session>>> {
+    fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

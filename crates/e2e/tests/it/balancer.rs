@@ -101,7 +101,11 @@ async fn a_gateway_dies_and_then_the_core() {
     the_core_dies(&mut town, &haproxy, &mut people).await;
     join_all(people.iter_mut().map(async |person| {
         let back = person.come_back().await;
-        assert_eq!((&back["type"], &back["resumed"], &back["seq"]), (&"welcome".into(), &true.into(), &6.into()), "{back}");
+        assert_eq!(
+            (&back["type"], &back["resumed"], &back["seq"]),
+            (&"welcome".into(), &true.into(), &6.into()),
+            "{back}"
+        );
         assert_eq!(person.ask("m4", "¿Seguís ahí?").await, answer);
         assert_eq!((person.held.len(), person.export().await), (8, person.held.clone()));
     }))

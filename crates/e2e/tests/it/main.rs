@@ -9,6 +9,7 @@ mod browser;
 mod codes;
 mod config;
 mod drain;
+mod durability;
 mod http;
 mod model;
 mod person;

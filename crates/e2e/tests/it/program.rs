@@ -54,13 +54,22 @@ pub(crate) struct Program {
 impl Program {
     /// Starts one in `folder` with `settings`, and waits until it listens.
     pub(crate) async fn start(kind: Kind, folder: &Path, settings: &[Setting]) -> Self {
-        let launch = settings.iter().fold(kind.launch(folder), |launch, (name, value)| launch.env(name, value));
+        Self::launched(kind, kind.launch(folder), settings).await
+    }
+
+    /// The same with a `launch` that ends up as the program.
+    pub(crate) async fn launched(kind: Kind, launch: Launch, settings: &[Setting]) -> Self {
+        let launch = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let (service, address) = listening(&launch).await;
         Self { kind, launch, service, address }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.service.pid().unwrap()
     }
 
     /// Every line it has logged so far.

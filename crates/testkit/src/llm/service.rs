@@ -101,6 +101,10 @@ impl Shared {
                 let answer = Answer::text(format!("eco: {}", last_user_message(body)));
                 carry_out(&answer, wire::render(&answer, &call), ticket).await
             }
+            (None, Fallback::Reply(reply)) => {
+                let answer = reply(call.number, &last_user_message(body));
+                carry_out(&answer, wire::render(&answer, &call), ticket).await
+            }
             (None, Fallback::Answer(answer)) => carry_out(answer, self.rendered(answer, call), ticket).await,
         }
     }

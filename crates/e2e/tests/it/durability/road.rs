@@ -1,0 +1,134 @@
+//! A way to some gateways that takes another one each time and may break, at any byte.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Where a connection breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// After so many bytes to the server.
+    Up(u64),
+    /// After so many bytes from the server.
+    Down(u64),
+}
+
+/// Its connections break when it is dropped.
+pub(super) struct Road {
+    address: SocketAddr,
+    traffic: Arc<Traffic>,
+    stop: CancellationToken,
+}
+
+/// What went over it.
+#[derive(Default)]
+pub(super) struct Traffic {
+    pub(super) connections: AtomicUsize,
+    pub(super) cuts: AtomicUsize,
+    pub(super) up: AtomicU64,
+    pub(super) down: AtomicU64,
+}
+
+impl Drop for Road {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Road {
+    /// Connections go to one of `gateways` after another, past those that are dead.
+    pub(super) async fn to(gateways: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self::with_cuts(gateways, &[]).await
+    }
+
+    /// One connection after another breaks at `cuts`; one that ends before its cut leaves it to the next.
+    pub(super) async fn with_cuts(gateways: impl IntoIterator<Item = SocketAddr>, cuts: &[Cut]) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (traffic, stop) = (Arc::default(), CancellationToken::new());
+        let (gateways, cuts) = (gateways.into_iter().collect(), cuts.to_vec());
+        let accepting = accept_all(listener, gateways, cuts, Arc::clone(&traffic), stop.clone());
+        TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(accepting));
+        Self { address, traffic, stop }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    gateways: Vec<SocketAddr>,
+    cuts: Vec<Cut>,
+    traffic: Arc<Traffic>,
+    stop: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    for number in 0.. {
+        let (client, _) = listener.accept().await.unwrap();
+        traffic.connections.fetch_add(1, Ordering::Relaxed);
+        let cut = cuts.get(traffic.cuts.load(Ordering::Relaxed)).copied();
+        let gateways: Vec<_> = (0..gateways.len()).map(|next| gateways[(number + next) % gateways.len()]).collect();
+        let carrying = carry(client, gateways, cut, Arc::clone(&traffic));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(carrying));
+    }
+}
+
+/// Carries both ways until one of them ends or is cut. Without a gateway the client hears nothing but the end.
+async fn carry(mut client: TcpStream, gateways: Vec<SocketAddr>, cut: Option<Cut>, traffic: Arc<Traffic>) {
+    let Some(mut gateway) = connect(gateways).await else { return };
+    let (up_limit, down_limit) = match cut {
+        None => (u64::MAX, u64::MAX),
+        Some(Cut::Up(bytes)) => (bytes, u64::MAX),
+        Some(Cut::Down(bytes)) => (u64::MAX, bytes),
+    };
+    let _ = (client.set_nodelay(true), gateway.set_nodelay(true));
+    let ((from_client, to_client), (from_gateway, to_gateway)) = (client.split(), gateway.split());
+    let was_cut = tokio::select! {
+        was_cut = copy(from_client, to_gateway, up_limit, &traffic.up) => was_cut,
+        was_cut = copy(from_gateway, to_client, down_limit, &traffic.down) => was_cut,
+    };
+    traffic.cuts.fetch_add(usize::from(was_cut.unwrap_or(false)), Ordering::Relaxed);
+}
+
+async fn connect(gateways: Vec<SocketAddr>) -> Option<TcpStream> {
+    for gateway in gateways {
+        if let Ok(stream) = TcpStream::connect(gateway).await {
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// Copies up to `limit` bytes; whether it was that which ended it.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    limit: u64,
+    carried: &AtomicU64,
+) -> io::Result<bool> {
+    let mut left = limit;
+    let mut bytes = [0; 4_096];
+    while 0 < left {
+        let most = usize::try_from(left).unwrap_or(bytes.len()).min(bytes.len());
+        let count = from.read(&mut bytes[..most]).await?;
+        if count == 0 {
+            return Ok(false);
+        }
+        to.write_all(&bytes[..count]).await?;
+        left -= count as u64;
+        carried.fetch_add(count as u64, Ordering::Relaxed);
+    }
+    Ok(true)
+}
