@@ -21,7 +21,7 @@ the pipe was refused, 77 the server does not let us in.";
 
 /// Talks to PsicoIA.
 #[derive(Debug, Parser)]
-#[command(name = "psicoia", version, about, after_help = AFTER_HELP)]
+#[command(name = "psicoia", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[arg(
         help = "Where the server is: tcp://host:port or tls://host:port (core), ws://host:port/ws or wss://host/ws (gateway)",
