@@ -1,13 +1,16 @@
 //! What both services do around their real work: logs and traces, signals, secrets,
-//! `.env`, the checked start of a process, who is trusted and how many may connect. It knows
-//! neither conversations nor sockets.
+//! `.env`, the checked start of a process, who is trusted, how many may connect and how often. It
+//! knows neither conversations nor sockets.
 
+mod accept_pauses;
 mod args;
 mod config_error;
 mod env;
 mod fd_limit;
 mod health;
+mod household;
 mod program;
+mod rate_limit;
 mod seats;
 mod secret;
 
@@ -15,10 +18,13 @@ pub mod signals;
 pub mod telemetry;
 mod trusted_proxies;
 
+pub use accept_pauses::AcceptPauses;
 pub use config_error::ConfigError;
 pub use fd_limit::raise_fd_limit;
 pub use health::connect_to_own_server;
+pub use household::Household;
 pub use program::run_program;
+pub use rate_limit::{RateLimit, RateLimiter};
 pub use seats::{Seat, Seats};
 pub use secret::Secret;
 pub use trusted_proxies::TrustedProxies;

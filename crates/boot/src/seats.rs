@@ -1,8 +1,10 @@
 //! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::household::Household;
 
 /// Counts open connections in all and per address.
 #[derive(Debug)]
@@ -16,14 +18,14 @@ pub struct Seats {
 struct Taken {
     all: usize,
     /// Only addresses that have a seat.
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Household, usize>,
 }
 
 /// The right to one open connection; gives it back when dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    address: IpAddr,
+    address: Household,
 }
 
 impl Seats {
@@ -34,7 +36,7 @@ impl Seats {
 
     /// A seat for a person at `address`, unless they or all together have as many as they may.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let address = household(address);
+        let address = Household::of(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let theirs = taken.by_address.get(&address).copied().unwrap_or_default();
         if self.max <= taken.all || self.max_per_address <= theirs {
@@ -56,14 +58,6 @@ impl Drop for Seat {
                 taken.by_address.remove(&self.address);
             }
         }
-    }
-}
-
-/// What counts as one address: an IPv6 line has a whole /64 network to itself.
-fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::turn::ContextSettings;
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
 
+const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of clients: the listener, calls to the model, logs.
 const OWN_FILES: u64 = 128;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Most connections at once from one address.
     pub max_connections_per_address: usize,
+    /// New connections from one address and time.
+    pub connects: RateLimit,
     /// Time limits of a connection.
     pub times: Times,
     /// Messages per person and time.
@@ -83,6 +86,14 @@ impl Config {
                 &args.max_connections_per_address,
                 1..=1_000_000,
             ),
+            connects: RateLimit {
+                events: p.number(
+                    "CONNECTS_PER_MINUTE_PER_ADDRESS",
+                    &args.connects_per_minute_per_address,
+                    1..=1_000_000,
+                ),
+                window: MINUTE,
+            },
             times: times(p, args),
             rate: RateLimit {
                 events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),

@@ -2,7 +2,6 @@
 //! at once. None of these knows what it limits.
 
 mod slots;
-mod window;
 
+pub use boot::{RateLimit, RateLimiter};
 pub use slots::{Slot, Slots, SlotsFull};
-pub use window::{RateLimit, RateLimiter};

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::{Seats, TrustedProxies};
+use boot::{AcceptPauses, Household, Seats, TrustedProxies};
 use bytes::BytesMut;
 use protocol::CloseReason;
 use socket2::{SockRef, TcpKeepalive};
@@ -29,8 +29,6 @@ use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
 const SPARE_SOCKETS: usize = 128;
-/// Pause after an accept that failed because something is used up, such as open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for connections to be told when their drain time is over.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 /// Time for a refused client to take its one line.
@@ -43,6 +41,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Server {
     context: Arc<connection::Context>,
     seats: Arc<Seats>,
+    connects: RateLimiter<Household>,
     trusted: TrustedProxies,
     sockets: Arc<Semaphore>,
     retention: Option<Duration>,
@@ -85,6 +84,7 @@ impl Server {
         Ok(Self {
             context: Arc::new(context),
             seats: Seats::new(config.max_connections, config.max_connections_per_address),
+            connects: RateLimiter::new(config.connects),
             trusted: config.trusted_proxies,
             retention: config.retention,
             sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
@@ -112,12 +112,18 @@ impl Server {
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener) {
+        let mut pauses = AcceptPauses::default();
         loop {
             match listener.accept().await {
-                Ok((stream, address)) => self.accept(stream, address),
+                Ok((stream, address)) => {
+                    pauses.reset();
+                    self.accept(stream, address);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+                    if let Some(pause) = pauses.after(&error) {
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                        sleep(pause).await;
+                    }
                 }
             }
         }
@@ -156,7 +162,10 @@ impl Server {
         };
         let (trace, address) = (peer.trace.trace_id, peer.address);
         tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
-        let reason = match self.seats.take(address) {
+        // Whoever comes too often is told what is told where there is no room.
+        let seat =
+            self.connects.take(Household::of(address), Instant::now()).ok().and_then(|()| self.seats.take(address));
+        let reason = match seat {
             Some(_seat) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
             None => Box::pin(turn_away(stream, peer)).await,
         };

@@ -5,13 +5,14 @@ mod args;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use boot::{ConfigError, TrustedProxies};
+use boot::{ConfigError, RateLimit, TrustedProxies};
 
 pub use self::args::Args;
 use crate::bridge::Patience;
 use crate::http::OriginPolicy;
-use crate::upstream::CoreAddress;
+use crate::upstream::{CoreAddresses, looks_like_host};
 
+const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of connections: runtimes, the listener, log output.
 const OWN_FILES: u64 = 64;
 /// Connections accepted beyond `max_connections`: page loads, health checks, and people told to come back later.
@@ -24,8 +25,8 @@ pub struct Config {
     pub host: String,
     /// Port to listen on.
     pub port: u16,
-    /// Where the core is.
-    pub core: CoreAddress,
+    /// Where the cores are.
+    pub cores: CoreAddresses,
     /// Proxies whose word is believed about the person behind them.
     pub trusted_proxies: TrustedProxies,
     /// Whose pages may connect.
@@ -34,11 +35,13 @@ pub struct Config {
     pub max_connections: usize,
     /// Most WebSocket connections at once from one address.
     pub max_connections_per_address: usize,
+    /// New connections from one address and time.
+    pub connects: RateLimit,
     /// Time for a request's head.
     pub handshake_limit: Duration,
     /// Time for connections to end when the gateway stops.
     pub drain_limit: Duration,
-    /// Time to connect to the core.
+    /// Time to connect to a core, all tries together.
     pub connect_limit: Duration,
     /// How long a silent client is waited for.
     pub patience: Patience,
@@ -57,10 +60,7 @@ impl Config {
         let config = Self {
             host: host(&mut problems, "WS_HOST", &args.ws_host),
             port: problems.number("WS_PORT", &args.ws_port, 0..=u16::MAX),
-            core: CoreAddress {
-                host: host(&mut problems, "TCP_HOST", &args.tcp_host),
-                port: problems.number("TCP_PORT", &args.tcp_port, 1..=u16::MAX),
-            },
+            cores: cores(&mut problems, args),
             trusted_proxies: checked(&mut problems, "TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies)),
             origins: checked(
                 &mut problems,
@@ -73,6 +73,14 @@ impl Config {
                 &args.max_connections_per_address,
                 1..=1_000_000,
             ),
+            connects: RateLimit {
+                events: problems.number(
+                    "CONNECTS_PER_MINUTE_PER_ADDRESS",
+                    &args.connects_per_minute_per_address,
+                    1..=1_000_000,
+                ),
+                window: MINUTE,
+            },
             handshake_limit: problems.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
             drain_limit: problems.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
             connect_limit: problems.seconds("CONNECT_TIMEOUT_SECONDS", &args.connect_timeout_seconds, 0.1..=60.0),
@@ -104,11 +112,15 @@ fn checked<T: Default>(problems: &mut ConfigError, variable: &str, value: Result
 fn host(problems: &mut ConfigError, variable: &str, text: &str) -> String {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let looks_like_one = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
-    if bare.is_empty() || !bare.bytes().all(looks_like_one) {
+    if !looks_like_host(bare) {
         problems.add(variable, format_args!("{text:?} is neither an address nor a host name"));
     }
     bare.to_owned()
+}
+
+fn cores(problems: &mut ConfigError, args: &Args) -> CoreAddresses {
+    let port = problems.number("TCP_PORT", &args.tcp_port, 1..=u16::MAX);
+    checked(problems, "TCP_HOST", CoreAddresses::parse(&args.tcp_host, port))
 }
 
 fn workers(problems: &mut ConfigError, text: Option<&str>) -> usize {

@@ -1,20 +1,21 @@
 //! One client from its first byte to its close reason.
 
-use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use boot::Seats;
+use bytes::Bytes;
 use protocol::{CloseReason, hop};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{self, Client, Core};
 use crate::close::Ending;
 use crate::config::Config;
 use crate::http::{Granted, Site, Upgraded};
-use crate::upstream;
+use crate::upstream::{Lease, Upstream};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) site: Arc<Site>,
     pub(crate) seats: Arc<Seats>,
+    pub(crate) upstream: Arc<Upstream>,
     pub(crate) draining: CancellationToken,
 }
 
@@ -29,8 +31,9 @@ impl Gateway {
     pub(crate) fn new(config: Config, draining: CancellationToken) -> Self {
         let config = Arc::new(config);
         let seats = Seats::new(config.max_connections, config.max_connections_per_address);
-        let site = Arc::new(Site::new(Arc::clone(&config), draining.clone()));
-        Self { config, site, seats, draining }
+        let upstream = Upstream::new(&config.cores);
+        let site = Arc::new(Site::new(Arc::clone(&config), Arc::clone(&upstream), draining.clone()));
+        Self { config, site, seats, upstream, draining }
     }
 
     /// Serves one accepted connection to its end.
@@ -54,9 +57,8 @@ impl Gateway {
             (_, Err(_)) => CloseReason::ClientGone.into(),
             (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&granted, destination)).await {
                 Err(ending) => ending,
-                Ok(mut core) => {
-                    let patience = self.config.patience;
-                    let ending = bridge::run(&mut client, &mut core, leftover, patience, &self.draining).await;
+                Ok((mut core, lease)) => {
+                    let ending = self.carry(&mut client, &mut core, leftover, lease).await;
                     Box::pin(bridge::hang_up(&mut core.pipe)).await;
                     ending
                 }
@@ -67,17 +69,45 @@ impl Gateway {
     }
 
     /// A core, with the header that says for whom.
-    async fn dial(&self, granted: &Granted, destination: SocketAddr) -> Result<Core<TcpStream>, Ending> {
-        let unreachable = |error: &dyn std::error::Error| {
+    async fn dial(&self, granted: &Granted, destination: SocketAddr) -> Result<(Core<TcpStream>, Lease), Ending> {
+        let (stream, lease) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
             tracing::warn!(trace_id = %granted.trace.trace_id, error = %error, "core unreachable");
             Ending::CoreUnreachable
-        };
-        let stream = upstream::connect(&self.config.core, self.config.connect_limit)
-            .await
-            .map_err(|error| unreachable(&error))?;
-        upstream::tune(&stream).map_err(|error: io::Error| unreachable(&error))?;
+        })?;
         let header = hop::encode(granted.person, destination, granted.trace, granted.face);
-        Ok(Core::new(stream, &header, granted.trace))
+        Ok((Core::new(stream, &header, granted.trace), lease))
+    }
+
+    /// Carries messages until the connection ends, and learns from that how the core is.
+    async fn carry(
+        &self,
+        client: &mut Client<TcpStream>,
+        core: &mut Core<TcpStream>,
+        leftover: Bytes,
+        mut lease: Lease,
+    ) -> Ending {
+        let connected = Instant::now();
+        let ending = {
+            let mut run = pin!(bridge::run(client, core, leftover, self.config.patience, &self.draining));
+            let mut early = None;
+            if lease.is_on_probation() {
+                // Boxed: what is only needed now is let go.
+                early = Box::pin(timeout(Lease::PROBATION, run.as_mut())).await.ok();
+                if early.is_none() {
+                    lease.proved();
+                }
+            }
+            match early {
+                Some(ending) => ending,
+                None => run.await,
+            }
+        };
+        if ending == Ending::CoreLost && connected.elapsed() < Lease::PROBATION {
+            lease.failed(&ending);
+        } else if core.lines.closing_reason().is_some() {
+            lease.proved();
+        }
+        ending
     }
 }
 

@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use boot::{Household, RateLimiter};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue};
@@ -24,7 +25,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::health::Readiness;
@@ -32,6 +33,7 @@ pub use self::origin::{Origin, OriginPolicy};
 use self::response::{Answer, plain};
 pub(crate) use self::upgrade::Granted;
 use crate::config::Config;
+use crate::upstream::Upstream;
 
 /// Longest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
@@ -43,6 +45,8 @@ const MAX_LIFE: Duration = Duration::from_secs(120);
 pub(crate) struct Site {
     config: Arc<Config>,
     readiness: Readiness,
+    /// Who has connected how often. Pages are not counted.
+    connects: RateLimiter<Household>,
     draining: CancellationToken,
 }
 
@@ -58,9 +62,10 @@ pub(crate) struct Upgraded {
 type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
 impl Site {
-    pub(crate) fn new(config: Arc<Config>, draining: CancellationToken) -> Self {
-        let readiness = Readiness::new(config.core.clone(), draining.clone());
-        Self { config, readiness, draining }
+    pub(crate) fn new(config: Arc<Config>, upstream: Arc<Upstream>, draining: CancellationToken) -> Self {
+        let readiness = Readiness::new(upstream, draining.clone());
+        let connects = RateLimiter::new(config.connects);
+        Self { config, readiness, connects, draining }
     }
 
     /// Serves requests on `stream` until one is granted an upgrade; `None` when the connection is done without.
@@ -108,18 +113,24 @@ impl Site {
         }
         match path {
             "/" | "/ws" if asks_upgrade && self.draining.is_cancelled() => upgrade::draining(),
-            "/" | "/ws" if asks_upgrade => {
-                let (grant, answer) = upgrade::answer(request, peer, &self.config);
-                if let Some(grant) = grant {
-                    granted.get_or_init(|| grant);
-                }
-                answer
-            }
+            "/" | "/ws" if asks_upgrade => self.upgrade(request, peer, granted),
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
             "/readyz" => self.readiness.answer().await,
             path => assets::serve(path, request.headers()),
         }
+    }
+
+    fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, granted: &OnceLock<Granted>) -> Answer {
+        let (grant, answer) = upgrade::answer(request, peer, &self.config);
+        let Some(grant) = grant else { return answer };
+        let address = grant.person.ip();
+        if let Err(wait) = self.connects.take(Household::of(address), Instant::now()) {
+            tracing::info!(client.address = %address, "refused an upgrade: too many from this address");
+            return upgrade::too_often(wait);
+        }
+        granted.get_or_init(|| grant);
+        answer
     }
 }
 

@@ -21,5 +21,5 @@ pub use self::config::{Args, Config};
 pub use self::health_check::check_health;
 pub use self::http::{Origin, OriginPolicy};
 pub use self::server::{BindError, Drained, bind, serve};
-pub use self::upstream::CoreAddress;
+pub use self::upstream::{CoreAddress, CoreAddresses};
 pub use self::workers::Workers;

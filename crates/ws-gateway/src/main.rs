@@ -25,12 +25,15 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     let workers = Workers::start(config.workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, &workers))
+    let served = runtime.block_on(serve(config, &workers));
+    // Not held up by a name that is being looked up.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(config: Config, workers: &Workers) -> Result<(), Box<dyn Error>> {
     let listener = ws_gateway::bind(&config).await?;
-    tracing::info!(listen = %listener.local_addr()?, core = %config.core, workers = config.workers, "ready");
+    tracing::info!(listen = %listener.local_addr()?, cores = %config.cores, workers = config.workers, "ready");
     let shutdown = CancellationToken::new();
     let serving = ws_gateway::serve(listener, config, workers, shutdown.clone());
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use boot::AcceptPauses;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, SPARE_CONNECTIONS};
 use crate::connection::Gateway;
 use crate::workers::Workers;
-
-/// How long to wait when the system has no file left for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The gateway's port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +55,7 @@ pub async fn serve(listener: TcpListener, config: Config, workers: &Workers, shu
     };
     let in_time = tokio::select! {
         never = accept => match never {},
+        never = gateway.upstream.keep_known() => match never {},
         in_time = drain => in_time.is_ok(),
     };
     let left = if in_time { 0 } else { tasks.len() };
@@ -74,17 +72,21 @@ async fn accept_all(
     tasks: &TaskTracker,
 ) -> std::convert::Infallible {
     let most = gateway.config.max_connections.saturating_add(SPARE_CONNECTIONS);
+    let mut pauses = AcceptPauses::default();
     loop {
         match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             // Beyond the cap there is no room even to say so.
             Ok(_) if most <= tasks.len() => {}
             Ok((stream, peer)) => admit(stream, peer, gateway, workers, tasks),
-            Err(error) if is_one_clients(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                sleep(ACCEPT_PAUSE).await;
+                if let Some(pause) = pauses.after(&error) {
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                    sleep(pause).await;
+                }
+                continue;
             }
         }
+        pauses.reset();
     }
 }
 
@@ -100,10 +102,4 @@ fn admit(
         let connection = Arc::clone(gateway).connection(stream, peer);
         tasks.spawn_on(connection, workers.next());
     }
-}
-
-/// Errors of one connection that was gone before it was accepted.
-fn is_one_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

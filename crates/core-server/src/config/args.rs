@@ -26,6 +26,9 @@ pub struct Args {
     /// Most connections at once from one IPv4 address or IPv6 /64 network
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value = "256")]
     pub max_connections_per_address: String,
+    /// Most new connections within a minute from one IPv4 address or IPv6 /64 network
+    #[arg(long, env = "CONNECTS_PER_MINUTE_PER_ADDRESS", default_value = "600")]
+    pub connects_per_minute_per_address: String,
     /// Milliseconds of silence after which a connection is greeted
     #[arg(long, env = "GREET_DELAY_MS", default_value = "100")]
     pub greet_delay_ms: String,

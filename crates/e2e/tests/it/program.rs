@@ -79,8 +79,24 @@ impl Program {
 
     /// Waits until it logs `message`.
     pub(crate) async fn wait_for(&self, message: &str) {
-        let found = self.service.wait_for_log(|line| line.contains(&format!("\"message\":\"{message}\""))).await;
-        assert!(found.is_ok_and(|line| line.is_some()), "no {message:?} in\n{}", self.logs().join("\n"));
+        self.wait_for_times(1, message).await;
+    }
+
+    /// Waits until it has logged `message` so many times.
+    pub(crate) async fn wait_for_times(&self, times: usize, message: &str) {
+        let (mut seen, message) = (0, field("message", message));
+        let last = |line: &str| {
+            seen += usize::from(line.contains(&message));
+            seen == times
+        };
+        let found = self.service.wait_for_log(last).await;
+        assert!(found.is_ok_and(|line| line.is_some()), "{seen} of {times} {message} in\n{}", self.logs().join("\n"));
+    }
+
+    /// How often it has logged `message`.
+    pub(crate) fn said(&self, message: &str) -> usize {
+        let message = field("message", message);
+        self.logs().iter().filter(|line| line.contains(&message)).count()
     }
 
     /// Asks it to stop, and waits until it has.
@@ -98,6 +114,11 @@ impl Program {
         let launch = self.launch.clone().env(self.kind.port(), self.address.port().to_string());
         (self.service, self.address) = listening(&launch).await;
     }
+}
+
+/// A field as it stands in a log line.
+fn field(name: &str, value: &str) -> String {
+    format!("\"{name}\":\"{value}\"")
 }
 
 async fn listening(launch: &Launch) -> (Service, SocketAddr) {

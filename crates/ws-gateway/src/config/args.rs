@@ -15,10 +15,11 @@ pub struct Args {
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "WS_PORT", default_value = "8765")]
     pub ws_port: String,
-    /// Address or host name of the core; a name with several addresses is several cores
+    /// Addresses or host names of the cores, separated by commas, each perhaps with a port of its own; a name
+    /// with several addresses is several cores
     #[arg(long, env = "TCP_HOST", default_value = "127.0.0.1")]
     pub tcp_host: String,
-    /// Port of the core
+    /// Port of a core that is named without one
     #[arg(long, env = "TCP_PORT", default_value = "5001")]
     pub tcp_port: String,
     /// Networks whose X-Forwarded-For, X-Forwarded-Host and traceparent headers are believed
@@ -33,13 +34,16 @@ pub struct Args {
     /// Most connections at once from one IPv4 address or IPv6 /64 network
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", default_value = "256")]
     pub max_connections_per_address: String,
+    /// Most new connections within a minute from one IPv4 address or IPv6 /64 network
+    #[arg(long, env = "CONNECTS_PER_MINUTE_PER_ADDRESS", default_value = "600")]
+    pub connects_per_minute_per_address: String,
     /// Time for a client to send an HTTP request's head
     #[arg(long, env = "HANDSHAKE_SECONDS", default_value = "10")]
     pub handshake_seconds: String,
     /// Time for open connections to close after SIGTERM
     #[arg(long, env = "DRAIN_SECONDS", default_value = "20")]
     pub drain_seconds: String,
-    /// Time to connect to the core
+    /// Time to connect to a core, all tries together
     #[arg(long, env = "CONNECT_TIMEOUT_SECONDS", default_value = "3")]
     pub connect_timeout_seconds: String,
     /// Time between two pings to a client

@@ -1,6 +1,7 @@
 //! From an HTTP request to a WebSocket: who asks, from which page, in which face.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -68,6 +69,15 @@ pub(super) fn answer<B>(request: &Request<B>, peer: SocketAddr, config: &Config)
 pub(super) fn draining() -> Answer {
     let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// Someone at this address connects too often; the next time they may is after `wait`.
+pub(super) fn too_often(wait: Duration) -> Answer {
+    let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many new connections from this address\n");
+    // In whole seconds: after them there is room.
+    let seconds = wait.as_secs() + u64::from(0 < wait.subsec_nanos());
+    answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     answer
 }
 

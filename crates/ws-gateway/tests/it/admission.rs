@@ -100,6 +100,36 @@ async fn no_more_than_allowed() {
 }
 
 #[tokio::test]
+async fn no_more_often_than_allowed() {
+    let rig = Rig::start_with(|config| config.connects.events = 2).await;
+    let from = |address| [("x-forwarded-for", address)];
+    for (address, want) in [
+        ("203.0.113.1", 101),
+        ("203.0.113.1", 101),
+        ("203.0.113.1", 429),
+        ("203.0.113.2", 101),
+        ("2001:db8::1", 101),
+        ("2001:db8::2", 101),
+        ("2001:db8::3", 429),
+        ("2001:db8:0:1::3", 101),
+    ] {
+        assert_eq!(status(&rig, &from(address)).await, want, "{address}");
+    }
+    let refused = match rig.request("/ws", &from("203.0.113.1")).await.err().map(|error| *error) {
+        Some(Error::Http(response)) => response,
+        other => panic!("{other:?}"),
+    };
+    let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    // Pages are not counted, and neither is an upgrade that is refused for another reason.
+    for _ in 0..5 {
+        assert_eq!((rig.status("/").await, rig.status("/healthz").await), (200, 200));
+        assert_eq!(status(&rig, &[("origin", "null")]).await, 403);
+    }
+    assert_eq!(status(&rig, &[]).await, 101);
+}
+
+#[tokio::test]
 async fn beyond_the_hard_cap_connections_are_dropped() {
     let rig = Rig::start_with(|config| config.max_connections = 1).await;
     let mut held = Vec::new();

@@ -4,6 +4,7 @@
 
 mod admission;
 mod closing;
+mod cores;
 mod lifecycle;
 mod messages;
 mod pages;

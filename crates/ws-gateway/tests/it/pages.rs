@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::rig::{Rig, within};
+use crate::rig::{Rig, core_at, within};
 
 struct Page {
     status: u16,
@@ -113,9 +113,9 @@ async fn health() {
 
 #[tokio::test]
 async fn not_ready_without_a_core() {
-    let rig = Rig::start_with(|config| config.core.port = 1).await;
+    let rig = Rig::start_with(|config| config.cores = core_at(1)).await;
     let page = get(&rig, "/readyz").await;
-    assert_eq!((page.status, page.body.trim_end()), (503, "the core does not answer"));
+    assert_eq!((page.status, page.body.trim_end()), (503, "no core answers"));
     assert_eq!(get(&rig, "/healthz").await.status, 200);
 }
 

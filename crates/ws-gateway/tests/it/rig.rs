@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
-use ws_gateway::{Args, Config, Drained, Workers};
+use ws_gateway::{Args, Config, CoreAddresses, Drained, Workers};
 
 /// Longer than anything here takes: reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +33,11 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
 /// The default configuration on free ports of this machine.
 pub(crate) fn config() -> Config {
     Config::new(&Args::parse_from(["ws-gateway", "--ws-port", "0"])).unwrap()
+}
+
+/// A core of this machine.
+pub(crate) fn core_at(port: u16) -> CoreAddresses {
+    CoreAddresses::parse("127.0.0.1", port).unwrap()
 }
 
 pub(crate) struct Rig {
@@ -50,7 +55,7 @@ impl Rig {
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let cores = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut config = config();
-        config.core.port = cores.local_addr().unwrap().port();
+        config.cores = core_at(cores.local_addr().unwrap().port());
         change(&mut config);
         let listener = ws_gateway::bind(&config).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -79,6 +84,15 @@ impl Rig {
 
     pub(crate) async fn tcp(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The status of the answer to a GET of `path`.
+    pub(crate) async fn status(&self, path: &str) -> u16 {
+        let mut stream = self.tcp().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = [0; "HTTP/1.1 200".len()];
+        within(stream.read_exact(&mut head)).await.unwrap();
+        str::from_utf8(&head[9..]).unwrap().parse().unwrap()
     }
 
     /// A client and the core's end of its connection.
@@ -158,7 +172,8 @@ pub(crate) struct CorePeer {
 }
 
 impl CorePeer {
-    async fn greet(mut stream: TcpStream) -> Self {
+    /// Reads the header.
+    pub(crate) async fn greet(mut stream: TcpStream) -> Self {
         let mut unread = BytesMut::new();
         loop {
             match hop::parse(&unread) {

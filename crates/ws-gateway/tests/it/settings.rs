@@ -18,7 +18,7 @@ fn problems(args: &[&str]) -> Vec<String> {
 fn defaults() {
     let config = Config::new(&Args::parse_from(["ws-gateway"])).unwrap();
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 8765));
-    assert_eq!(config.core.to_string(), "127.0.0.1:5001");
+    assert_eq!(config.cores.to_string(), "127.0.0.1:5001");
     assert_eq!((config.max_connections, config.max_connections_per_address), (10_000, 256));
     assert_eq!((config.drain_limit.as_secs(), config.patience.ping.as_secs()), (20, 25));
     assert!(0 < config.workers);
@@ -31,6 +31,10 @@ fn every_problem_is_named() {
         (&["--ws-host", "::1", "--tcp-host", "core-server.internal"], &[]),
         (&["--ws-port", "70000"], &["WS_PORT: \"70000\" is not a number from 0 to 65535"]),
         (&["--tcp-port", "0"], &["TCP_PORT: "]),
+        (&["--tcp-host", "core-1,core-2:5002,[::1]:5003"], &[]),
+        (&["--tcp-host", "core-1,"], &["TCP_HOST: \"\" is neither"]),
+        (&["--tcp-host", "core:0"], &["TCP_HOST: the port of \"core:0\" is not"]),
+        (&["--connects-per-minute-per-address", "0"], &["CONNECTS_PER_MINUTE_PER_ADDRESS: "]),
         (&["--tcp-host", "http://core"], &["TCP_HOST: \"http://core\" is neither"]),
         (&["--trusted-proxies", "10.0.0.0/99"], &["TRUSTED_PROXIES: \"10.0.0.0/99\" is neither"]),
         (&["--allowed-origins", "example.org"], &["ALLOWED_ORIGINS: \"example.org\" is not an origin"]),

@@ -1,4 +1,4 @@
-//! An exact sliding window per person.
+//! An exact sliding window per person or address.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -71,6 +71,24 @@ impl<K: Hash + Eq> RateLimiter<K> {
         windows.by_key.get_mut(key)?.wait(self.limit, now)
     }
 
+    /// Counts an event of `key` at `now` if it may happen.
+    ///
+    /// # Errors
+    ///
+    /// How long `key` must wait; what is refused is not counted.
+    pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.sweep(self.limit, now);
+        let window = windows.by_key.entry(key).or_default();
+        match window.wait(self.limit, now) {
+            Some(wait) => Err(wait),
+            None => {
+                window.events.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
     /// Counts an event of `key` at `now`.
     pub fn record(&self, key: K, now: Instant) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,15 +120,12 @@ mod tests {
 
     const LIMIT: RateLimit = RateLimit { events: 2, window: Duration::from_secs(10) };
 
-    /// Takes an event if it fits, else says how long to wait in ms.
+    /// Takes an event if it fits, else says how long to wait in ms. Asking first changes nothing.
     fn take(limiter: &RateLimiter<u8>, key: u8, now: Instant) -> Result<(), u128> {
-        match limiter.wait(&key, now) {
-            Some(wait) => Err(wait.as_millis()),
-            None => {
-                limiter.record(key, now);
-                Ok(())
-            }
-        }
+        let wait = limiter.wait(&key, now);
+        let taken = limiter.take(key, now);
+        assert_eq!(taken.err(), wait);
+        taken.map_err(|wait| wait.as_millis())
     }
 
     #[test]
@@ -134,6 +149,16 @@ mod tests {
             assert_eq!(got, want, "step {index}, at {at_ms} ms");
         }
         assert_eq!(limiter.windows.lock().unwrap().by_key.len(), 1, "the idle person is forgotten");
+    }
+
+    #[test]
+    fn what_is_recorded_counts_whether_it_fits_or_not() {
+        let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
+        for _ in 0..3 {
+            limiter.record(1, start);
+        }
+        assert_eq!(limiter.wait(&1, start), Some(LIMIT.window));
+        assert_eq!(limiter.take(1, start + LIMIT.window), Ok(()));
     }
 
     proptest! {

@@ -1,0 +1,38 @@
+//! What counts as one address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// An IPv4 address or an IPv6 /64 network: an IPv6 line has such a network to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Household(IpAddr);
+
+impl Household {
+    /// The one that `address` belongs to. IPv4 in IPv6 is IPv4.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lives_together() {
+        let cases = [
+            ("203.0.113.9", "203.0.113.9", true),
+            ("203.0.113.9", "203.0.113.8", false),
+            ("203.0.113.9", "::ffff:203.0.113.9", true),
+            ("::ffff:203.0.113.9", "::ffff:203.0.113.8", false),
+            ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ];
+        for (one, other, want) in cases {
+            let of = |text: &str| Household::of(text.parse().unwrap());
+            assert_eq!(of(one) == of(other), want, "{one} and {other}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One gateway in front of three cores: people are spread, and go elsewhere when one dies.
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use protocol::Face;
+use tempfile::TempDir;
+use testkit::peer::Ending;
+use testkit::watchdog::{LIMIT, within};
+use testkit::ws_peer::WsPeer;
+
+use crate::http::{self, LOOK_AGAIN};
+use crate::person::Person;
+use crate::program::{Kind, Program};
+
+const CORES: usize = 3;
+const PEOPLE: usize = 60;
+
+struct Cluster {
+    cores: Vec<Program>,
+    gateway: Program,
+    _folder: TempDir,
+}
+
+/// All of them live at one address.
+fn settings() -> Vec<(&'static str, String)> {
+    let limits = ["MAX_CONNECTIONS_PER_ADDRESS", "CONNECTS_PER_MINUTE_PER_ADDRESS"];
+    limits.map(|limit| (limit, "100000".to_owned())).to_vec()
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let room = |name: &str| {
+            let room = folder.path().join(name);
+            std::fs::create_dir(&room).unwrap();
+            room
+        };
+        let mut cores = Vec::new();
+        for number in 0..CORES {
+            let settings = [settings(), vec![("APP_PORT", "0".to_owned())]].concat();
+            cores.push(Program::start(Kind::Core, &room(&format!("core-{number}")), &settings).await);
+        }
+        let listed = cores.iter().map(|core| core.address().to_string()).collect::<Vec<_>>().join(",");
+        let own = vec![("WS_PORT", "0".to_owned()), ("TCP_HOST", listed), ("LOG_LEVEL", "debug".to_owned())];
+        let gateway = Program::start(Kind::Gateway, &room("gateway"), &[settings(), own].concat()).await;
+        Self { cores, gateway, _folder: folder }
+    }
+
+    /// Someone whom a core has welcomed.
+    async fn arrive(&self) -> Person<WsPeer> {
+        let mut person = Person::new(WsPeer::connect(self.gateway.address(), Face::Frames).await.unwrap());
+        person.hello().await;
+        person
+    }
+
+    async fn arrive_together(&self, people: usize) -> Vec<Person<WsPeer>> {
+        join_all((0..people).map(|_| self.arrive())).await
+    }
+
+    /// How many connections each core has had since it started, once these are `all` together.
+    async fn carried(&self, all: usize) -> Vec<usize> {
+        let carried = || -> Vec<usize> { self.cores.iter().map(|core| core.said("connection opened")).collect() };
+        let seen = within(LIMIT, async {
+            while carried().iter().sum::<usize>() < all {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        });
+        seen.await.unwrap_or_else(|expired| panic!("{:?} are not {all}: {expired}", carried()));
+        carried()
+    }
+}
+
+#[tokio::test]
+async fn people_are_spread_and_go_on_when_a_core_dies() {
+    let mut cluster = Cluster::start().await;
+    let mut people = cluster.arrive_together(PEOPLE).await;
+    let carried = cluster.carried(PEOPLE).await;
+    assert!(carried.iter().all(|carried| (18..=22).contains(carried)), "{carried:?}");
+
+    cluster.cores[0].kill().await;
+    let lost = carried[0];
+    // Those who are not its people notice nothing.
+    let endings: FuturesUnordered<_> = people.iter_mut().map(Person::ending).collect();
+    let endings: Vec<Ending> = endings.take(lost).collect().await;
+    assert!(endings.iter().all(|ending| *ending == Ending::WebSocket(1012)), "{endings:?}");
+
+    let again = cluster.arrive_together(lost).await;
+    let carried = cluster.carried(PEOPLE + lost).await;
+    assert!(carried[1..].iter().all(|carried| (28..=32).contains(carried)), "{carried:?}");
+    assert_eq!(http::status(cluster.gateway.address(), "/readyz", "").await.unwrap(), 200);
+    // Nobody was refused, and all of them together needed one ejection; a probe or two may have come due.
+    let gateway = &cluster.gateway;
+    assert_eq!((gateway.said("core ejected"), gateway.said("core unreachable")), (1, 0), "{:?}", gateway.logs());
+    assert!(gateway.said("core still ejected") <= 3, "{:?}", gateway.logs());
+
+    cluster.cores[0].restart().await;
+    let newcomers = the_first_back(&cluster).await;
+    cluster.gateway.wait_for("core is back").await;
+    let fresh = cluster.arrive_together(PEOPLE / CORES).await;
+    let all = cluster.carried(PEOPLE + newcomers.len() + fresh.len()).await;
+    assert_eq!(all[0], 1 + fresh.len(), "everyone goes where there is most room: {all:?}");
+    drop((people, again));
+}
+
+/// People arrive until one of them tries the core that is back; only one does before it is known to work.
+async fn the_first_back(cluster: &Cluster) -> Vec<Person<WsPeer>> {
+    let mut newcomers = Vec::new();
+    let back = within(LIMIT, async {
+        while cluster.cores[0].said("connection opened") == 0 {
+            newcomers.push(cluster.arrive().await);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    });
+    back.await.unwrap_or_else(|expired| panic!("{expired}: {:?}", cluster.gateway.logs()));
+    newcomers
+}

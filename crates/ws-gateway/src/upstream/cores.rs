@@ -1,0 +1,240 @@
+//! Which core the next connection goes to: a state machine without sockets and without a clock.
+//!
+//! A connection goes to the healthy core with the fewest. A core that cannot be connected to is
+//! *ejected* for a time that doubles with each failure. When it is over, one connection probes the
+//! core, and nobody else goes there until that one has proved it or failed. Ejecting never refuses
+//! anyone: where there is no healthy core, connections go to the ejected ones.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest time a core is ejected for after its first failure; doubles with each further one.
+const FIRST_EJECTION: Duration = Duration::from_secs(1);
+/// Longest time a core is ejected for.
+const LONGEST_EJECTION: Duration = Duration::from_secs(30);
+
+/// The cores that are known, and how they are.
+#[derive(Debug)]
+pub(super) struct Cores {
+    /// Listed ones, and ones that are not listed any more but still have connections.
+    known: Vec<Core>,
+    chance: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Core {
+    address: SocketAddr,
+    /// Connections, those that are being made included.
+    open: usize,
+    health: Health,
+    /// Whether new connections may go there.
+    listed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    Ejected {
+        until: Instant,
+        failures: u32,
+    },
+    /// One connection is to show whether it is back.
+    Probed {
+        failures: u32,
+    },
+}
+
+/// What a connection means for the health of its core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It goes to a healthy core, which its failure ejects.
+    Regular,
+    /// It decides whether its core is healthy again.
+    Probe,
+    /// It goes to a core that is being probed because there is no better one. It decides nothing.
+    Extra,
+}
+
+/// A choice. The connection counts until it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pick {
+    pub(super) address: SocketAddr,
+    pub(super) role: Role,
+    /// What is left if this one fails.
+    pub(super) left: Left,
+}
+
+/// The cores that have not been tried yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// At least one of them is healthy.
+    Healthy,
+    /// Only such as are ejected.
+    Ejected,
+    Nothing,
+}
+
+/// A core has just been ejected, or once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ejection {
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Time until it is probed.
+    pub(super) retry_in: Duration,
+}
+
+impl Cores {
+    /// None are known yet.
+    pub(super) fn new(chance: fastrand::Rng) -> Self {
+        Self { known: Vec::new(), chance }
+    }
+
+    /// From now on these are the cores; says whether that is new. One that is gone keeps the connections
+    /// it has, and its health if it comes back before they have ended.
+    pub(super) fn list(&mut self, addresses: &[SocketAddr]) -> bool {
+        let mut changed = false;
+        for core in &mut self.known {
+            let listed = addresses.contains(&core.address);
+            changed |= listed != core.listed;
+            core.listed = listed;
+        }
+        for &address in addresses {
+            if !self.known.iter().any(|core| core.address == address) {
+                self.known.push(Core { address, open: 0, health: Health::Healthy, listed: true });
+                changed = true;
+            }
+        }
+        self.forget();
+        changed
+    }
+
+    /// How many cores new connections may go to.
+    pub(super) fn listed(&self) -> usize {
+        self.known.iter().filter(|core| core.listed).count()
+    }
+
+    /// The core for a connection that was not successful with those `tried`; `None` when these are all.
+    pub(super) fn pick(&mut self, tried: &[SocketAddr], now: Instant) -> Option<Pick> {
+        let due = |core: &Core| matches!(core.health, Health::Ejected { until, .. } if until <= now);
+        // Nobody probes more than once: who has failed already gets what works.
+        let probe = if tried.is_empty() { self.best(tried, due) } else { None };
+        let healthy = |core: &Core| core.health == Health::Healthy;
+        let index = probe.or_else(|| self.best(tried, healthy)).or_else(|| self.best(tried, |_| true))?;
+        let core = &mut self.known[index];
+        core.open += 1;
+        let (address, role) = (core.address, core.health.role());
+        if let Health::Ejected { failures, .. } = core.health {
+            core.health = Health::Probed { failures };
+        }
+        Some(Pick { address, role, left: self.left(tried, address) })
+    }
+
+    /// The connection could not be made, or was lost at once. Says so if that ejects the core.
+    pub(super) fn failed(&mut self, address: SocketAddr, role: Role, now: Instant) -> Option<Ejection> {
+        let index = self.known.iter().position(|core| core.address == address)?;
+        let failures = match (role, self.known[index].health) {
+            (Role::Regular, Health::Healthy) => 1,
+            (Role::Probe, Health::Probed { failures }) => failures.saturating_add(1),
+            // Others have said so already, or are about to.
+            (Role::Regular | Role::Probe | Role::Extra, _) => return None,
+        };
+        let retry_in = longest_ejection(failures).mul_f64(self.chance.f64());
+        self.known[index].health = Health::Ejected { until: now + retry_in, failures };
+        Some(Ejection { failures, retry_in })
+    }
+
+    /// The connection has shown that its core works. Says whether that brings the core back: only its probe
+    /// does, since others may have been made before it failed.
+    pub(super) fn proved(&mut self, address: SocketAddr, role: Role) -> bool {
+        let core = self.known.iter_mut().find(|core| core.address == address && role == Role::Probe);
+        let Some(core) = core.filter(|core| matches!(core.health, Health::Probed { .. })) else { return false };
+        core.health = Health::Healthy;
+        true
+    }
+
+    /// The connection has ended. A probe that has decided nothing leaves that to the next.
+    pub(super) fn release(&mut self, address: SocketAddr, role: Role, now: Instant) {
+        let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return };
+        core.open = core.open.saturating_sub(1);
+        if let (Role::Probe, Health::Probed { failures }) = (role, core.health) {
+            core.health = Health::Ejected { until: now, failures };
+        }
+        if !core.listed {
+            self.forget();
+        }
+    }
+
+    /// The best of those that `may` be taken: the one due soonest, then the one with the fewest
+    /// connections, then any.
+    fn best(&mut self, tried: &[SocketAddr], may: impl Fn(&Core) -> bool) -> Option<usize> {
+        let candidates = self.known.iter().enumerate().filter(|(_, core)| core.is_left(tried) && may(core));
+        let (chance, mut equals) = (&mut self.chance, 0_usize);
+        let mut best: Option<(usize, &Core)> = None;
+        for (index, core) in candidates {
+            match best.map(|(_, best)| core.rank().cmp(&best.rank())) {
+                Some(Ordering::Greater) => continue,
+                Some(Ordering::Equal) => equals += 1,
+                Some(Ordering::Less) | None => equals = 1,
+            }
+            // Each of n equals is taken with a chance of 1/n.
+            if chance.usize(..equals) == 0 {
+                best = Some((index, core));
+            }
+        }
+        best.map(|(index, _)| index)
+    }
+
+    fn left(&self, tried: &[SocketAddr], taken: SocketAddr) -> Left {
+        let mut left = Left::Nothing;
+        for core in self.known.iter().filter(|core| core.is_left(tried) && core.address != taken) {
+            if core.health == Health::Healthy {
+                return Left::Healthy;
+            }
+            left = Left::Ejected;
+        }
+        left
+    }
+
+    fn forget(&mut self) {
+        self.known.retain(|core| core.listed || 0 < core.open);
+    }
+}
+
+impl Core {
+    fn is_left(&self, tried: &[SocketAddr]) -> bool {
+        self.listed && !tried.contains(&self.address)
+    }
+
+    /// Less is better. All healthy ones are due at no time; one that is being probed comes last.
+    fn rank(&self) -> (bool, Option<Instant>, usize) {
+        match self.health {
+            Health::Healthy => (false, None, self.open),
+            Health::Ejected { until, .. } => (false, Some(until), self.open),
+            Health::Probed { .. } => (true, None, self.open),
+        }
+    }
+}
+
+impl Health {
+    /// The role of a connection that finds its core like this.
+    fn role(self) -> Role {
+        match self {
+            Self::Healthy => Role::Regular,
+            Self::Ejected { .. } => Role::Probe,
+            Self::Probed { .. } => Role::Extra,
+        }
+    }
+}
+
+/// The time an ejection may last; how long it does is left to chance (full jitter), so that gateways
+/// do not all probe at once.
+fn longest_ejection(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(31);
+    FIRST_EJECTION.saturating_mul(1 << doublings).min(LONGEST_EJECTION)
+}

@@ -1,0 +1,297 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn address(number: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], number))
+}
+
+fn addresses(numbers: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
+    numbers.into_iter().map(address).collect()
+}
+
+fn cores(count: u16) -> Cores {
+    let mut cores = Cores::new(fastrand::Rng::with_seed(7));
+    assert!(cores.list(&addresses(0..count)));
+    cores
+}
+
+/// Number, role and what is left.
+fn pick(cores: &mut Cores, tried: &[u16], now: Instant) -> Option<(u16, Role, Left)> {
+    let pick = cores.pick(&addresses(tried.iter().copied()), now)?;
+    Some((pick.address.port(), pick.role, pick.left))
+}
+
+#[test]
+fn sixty_connections_are_spread_evenly_from_any_start() {
+    let now = Instant::now();
+    let mut first = [0; 3];
+    for seed in 0..60 {
+        let mut cores = Cores::new(fastrand::Rng::with_seed(seed));
+        cores.list(&addresses(0..3));
+        first[usize::from(pick(&mut cores, &[], now).unwrap().0)] += 1;
+        for _ in 1..60 {
+            pick(&mut cores, &[], now).unwrap();
+        }
+        assert!(cores.known.iter().all(|core| core.open == 20), "{cores:?}");
+    }
+    assert!(first.iter().all(|&times| 10 < times), "equals have equal chances: {first:?}");
+}
+
+#[test]
+fn the_fewest_connections_win() {
+    let (now, mut cores) = (Instant::now(), cores(2));
+    let (one, _, left) = pick(&mut cores, &[], now).unwrap();
+    let (other, ..) = pick(&mut cores, &[], now).unwrap();
+    assert_eq!((one + other, left), (1, Left::Healthy));
+    cores.release(address(one), Role::Regular, now);
+    assert_eq!(pick(&mut cores, &[], now), Some((one, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[one], now), Some((other, Role::Regular, Left::Nothing)));
+    assert_eq!(pick(&mut cores, &[one, other], now), None);
+}
+
+/// Each row is one thing that happens.
+#[test]
+fn a_core_fails_and_comes_back() {
+    let start = Instant::now();
+    let (mut cores, core) = (cores(2), address(0));
+    // The other one is busier, so that this one is the first choice whenever it may be.
+    for _ in 0..9 {
+        cores.pick(&[core], start).unwrap();
+    }
+    assert_eq!(pick(&mut cores, &[], start), Some((0, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[], start), Some((0, Role::Regular, Left::Healthy)));
+    let first = cores.failed(core, Role::Regular, start).unwrap();
+    assert!(first.failures == 1 && first.retry_in <= Duration::from_secs(1), "{first:?}");
+    assert_eq!(cores.failed(core, Role::Regular, start), None, "it is ejected already");
+    assert!(!cores.proved(core, Role::Regular), "it was made before the core failed");
+    assert_eq!(pick(&mut cores, &[], start).unwrap().0, 1, "not due");
+
+    let mut now = start + first.retry_in;
+    for failures in 2..40 {
+        assert_eq!(pick(&mut cores, &[1], now).unwrap().1, Role::Probe, "due, and nothing else is left");
+        cores.release(core, Role::Probe, now);
+        assert_eq!(pick(&mut cores, &[], now), Some((0, Role::Probe, Left::Healthy)), "undecided: due at once");
+        assert_eq!(pick(&mut cores, &[], now).unwrap().0, 1, "one probe at a time");
+        assert_eq!(cores.failed(core, Role::Extra, now), None, "only the probe decides");
+        let again = cores.failed(core, Role::Probe, now).unwrap();
+        cores.release(core, Role::Probe, now);
+        let longest = Duration::from_secs(30).min(Duration::from_secs(1) * 2_u32.pow((failures - 1).min(9)));
+        assert!(again.failures == failures && again.retry_in <= longest, "{again:?}");
+        now += again.retry_in;
+    }
+    assert_eq!(pick(&mut cores, &[], now).unwrap().1, Role::Probe);
+    assert!(cores.proved(core, Role::Probe));
+    assert_eq!(pick(&mut cores, &[], now), Some((0, Role::Regular, Left::Healthy)));
+    assert_eq!(cores.failed(core, Role::Regular, now).unwrap().failures, 1, "success has reset the count");
+}
+
+#[test]
+fn nobody_is_refused_without_a_try() {
+    let (now, mut cores) = (Instant::now(), cores(3));
+    for number in 0..3 {
+        cores.failed(address(number), Role::Regular, now).unwrap();
+    }
+    let until = |core: &Core| match core.health {
+        Health::Ejected { until, .. } => until,
+        other => panic!("{other:?}"),
+    };
+    let mut due: Vec<_> = cores.known.iter().map(|core| (until(core), core.address.port())).collect();
+    due.sort_unstable();
+    // Those due soonest first, though none is due; then the ones that are being probed.
+    for (_, number) in &due {
+        let (picked, role, left) = pick(&mut cores, &[], now).unwrap();
+        assert_eq!((picked, role, left), (*number, Role::Probe, Left::Ejected));
+    }
+    for _ in 0..6 {
+        assert_eq!(pick(&mut cores, &[], now).unwrap().1, Role::Extra);
+    }
+    assert!(cores.known.iter().all(|core| core.open == 3), "{cores:?}");
+    assert!(!cores.proved(address(1), Role::Extra), "only the probe decides");
+    assert!(cores.proved(address(1), Role::Probe));
+    assert_eq!(pick(&mut cores, &[], now), Some((1, Role::Regular, Left::Ejected)));
+}
+
+#[test]
+fn who_has_failed_does_not_probe() {
+    let (start, mut cores) = (Instant::now(), cores(3));
+    cores.failed(address(0), Role::Regular, start);
+    cores.failed(address(1), Role::Regular, start);
+    let later = start + LONGEST_EJECTION;
+    let (probed, role, _) = pick(&mut cores, &[], later).unwrap();
+    assert_eq!(role, Role::Probe);
+    assert_eq!(pick(&mut cores, &[probed], later), Some((2, Role::Regular, Left::Ejected)));
+}
+
+#[test]
+fn an_address_that_is_gone_drains() {
+    let (now, mut cores) = (Instant::now(), cores(1));
+    pick(&mut cores, &[], now).unwrap();
+    assert!(cores.list(&addresses([1])));
+    assert!(!cores.list(&addresses([1])), "nothing new");
+    assert_eq!((cores.listed(), cores.known.len()), (1, 2));
+    assert_eq!(pick(&mut cores, &[], now), Some((1, Role::Regular, Left::Nothing)));
+    // One that comes back meanwhile has its connections still.
+    assert!(cores.list(&addresses([0, 1])));
+    assert!(cores.known.iter().all(|core| core.open == 1), "{cores:?}");
+    assert!(cores.list(&addresses([1])));
+    cores.release(address(0), Role::Regular, now);
+    assert_eq!(cores.known.len(), 1);
+    cores.failed(address(0), Role::Regular, now);
+    cores.release(address(0), Role::Regular, now);
+    assert!(!cores.proved(address(0), Role::Extra));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    List(u8),
+    Pick { tried: u8 },
+    End { which: usize, how: How },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Failed,
+    Proved,
+    Undecided,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u64..20_000).prop_map(Step::Wait),
+        (1u8..16).prop_map(Step::List),
+        prop_oneof![3 => Just(0u8), 1 => 0u8..16].prop_map(|tried| Step::Pick { tried }),
+        prop_oneof![3 => Just(0u8), 1 => 0u8..16].prop_map(|tried| Step::Pick { tried }),
+        (any::<usize>(), prop_oneof![Just(How::Failed), Just(How::Proved), Just(How::Undecided)])
+            .prop_map(|(which, how)| Step::End { which, how }),
+    ]
+}
+
+/// What can be said of each core without knowing how the choice is made.
+#[derive(Debug, Default)]
+struct Model {
+    listed: Vec<u16>,
+    /// Connections that have not ended.
+    leases: Vec<(u16, Role)>,
+    /// Ejected cores: failures, and when they are due.
+    ejected: HashMap<u16, (u32, Instant)>,
+}
+
+impl Model {
+    fn open(&self, number: u16) -> usize {
+        self.leases.iter().filter(|lease| lease.0 == number).count()
+    }
+
+    fn is_probed(&self, number: u16) -> bool {
+        self.leases.contains(&(number, Role::Probe))
+    }
+
+    fn check_pick(&self, tried: &[u16], got: Option<(u16, Role, Left)>, now: Instant) {
+        let left: Vec<u16> = self.listed.iter().copied().filter(|number| !tried.contains(number)).collect();
+        let Some((picked, role, _)) = got else { return assert!(left.is_empty(), "refused, though {left:?} are left") };
+        assert!(left.contains(&picked), "{picked} of {left:?}");
+        let waits = |number: &u16| !self.is_probed(*number);
+        let due = |number: &&u16| self.ejected.get(number).is_some_and(|(_, until)| *until <= now) && waits(number);
+        let healthy: Vec<u16> = left.iter().copied().filter(|number| !self.ejected.contains_key(number)).collect();
+        let soonest = |numbers: &mut dyn Iterator<Item = &u16>| numbers.map(|number| self.ejected[number].1).min();
+        if tried.is_empty()
+            && let Some(until) = soonest(&mut left.iter().filter(due))
+        {
+            assert_eq!((role, self.ejected[&picked].1), (Role::Probe, until));
+        } else if let Some(fewest) = healthy.iter().map(|number| self.open(*number)).min() {
+            assert_eq!((role, self.open(picked)), (Role::Regular, fewest));
+            assert!(healthy.contains(&picked));
+        } else if let Some(until) = soonest(&mut left.iter().filter(|number| waits(number))) {
+            assert_eq!((role, self.ejected[&picked].1), (Role::Probe, until));
+        } else {
+            assert_eq!(role, Role::Extra);
+        }
+    }
+
+    /// Whether and how often the core has failed now, if the end of a connection says so.
+    fn failures(&self, number: u16, role: Role) -> Option<u32> {
+        match (role, self.ejected.get(&number)) {
+            (Role::Regular, None) => Some(1),
+            (Role::Probe, Some((failures, _))) => Some(failures + 1),
+            _ => None,
+        }
+    }
+
+    fn forget(&mut self) {
+        let known: Vec<u16> = self.ejected.keys().copied().collect();
+        for number in known {
+            if !self.listed.contains(&number) && self.open(number) == 0 {
+                self.ejected.remove(&number);
+            }
+        }
+    }
+}
+
+fn bits(set: u8) -> Vec<u16> {
+    (0..8).filter(|bit| set & (1 << bit) != 0).collect()
+}
+
+fn end(cores: &mut Cores, model: &mut Model, (number, role): (u16, Role), how: How, now: Instant) {
+    let mut role_left = role;
+    match how {
+        How::Failed => {
+            let (want, got) = (model.failures(number, role), cores.failed(address(number), role, now));
+            assert_eq!(got.map(|ejection| ejection.failures), want);
+            if let Some(Ejection { failures, retry_in }) = got {
+                assert!(retry_in.as_secs_f64() <= f64::from(failures - 1).exp2().min(30.0));
+                model.ejected.insert(number, (failures, now + retry_in));
+            }
+        }
+        How::Proved => {
+            let back = cores.proved(address(number), role);
+            assert_eq!(back, role == Role::Probe);
+            if back {
+                model.ejected.remove(&number);
+            }
+            role_left = Role::Regular;
+        }
+        How::Undecided => {
+            if let Some(ejected) = model.ejected.get_mut(&number).filter(|_| role == Role::Probe) {
+                ejected.1 = now;
+            }
+        }
+    }
+    cores.release(address(number), role_left, now);
+}
+
+proptest! {
+    #[test]
+    fn as_the_rules_say(steps in proptest::collection::vec(step(), 1..200), seed: u64) {
+        let mut now = Instant::now();
+        let mut cores = Cores::new(fastrand::Rng::with_seed(seed));
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Wait(ms) => now += Duration::from_millis(ms),
+                Step::List(set) => {
+                    model.listed = bits(set);
+                    cores.list(&addresses(bits(set)));
+                }
+                Step::Pick { tried } => {
+                    let got = pick(&mut cores, &bits(tried), now);
+                    model.check_pick(&bits(tried), got, now);
+                    model.leases.extend(got.map(|(number, role, _)| (number, role)));
+                }
+                Step::End { which, how } if !model.leases.is_empty() => {
+                    let lease = model.leases.swap_remove(which % model.leases.len());
+                    end(&mut cores, &mut model, lease, how, now);
+                }
+                Step::End { .. } => {}
+            }
+            model.forget();
+            for core in &cores.known {
+                prop_assert_eq!(core.open, model.open(core.address.port()));
+            }
+            let open: usize = cores.known.iter().map(|core| core.open).sum();
+            prop_assert_eq!(open, model.leases.len(), "no connection is forgotten");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! From the names of cores to their addresses.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use super::address::{CoreAddress, CoreAddresses};
+
+/// How long one look-up is waited for.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Knows the addresses of a host.
+pub(super) trait Resolve {
+    /// All of them.
+    ///
+    /// # Errors
+    ///
+    /// Nobody knows the name, or those who do cannot be asked.
+    fn addresses(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>>;
+}
+
+/// What the system knows: `/etc/hosts` and DNS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+}
+
+/// The names, each with its addresses as they were last known.
+#[derive(Debug)]
+pub(super) struct Names(Vec<Name>);
+
+#[derive(Debug)]
+struct Name {
+    core: CoreAddress,
+    addresses: Vec<SocketAddr>,
+    /// Whether the last look-up failed.
+    failing: bool,
+}
+
+impl Names {
+    pub(super) fn new(cores: &CoreAddresses) -> Self {
+        let name = |core: &CoreAddress| {
+            let addresses = core.literal().into_iter().collect();
+            Name { core: core.clone(), addresses, failing: false }
+        };
+        Self(cores.0.iter().map(name).collect())
+    }
+
+    /// Whether there is anything to look up.
+    pub(super) fn are_literal(&self) -> bool {
+        self.0.iter().all(|name| name.core.literal().is_some())
+    }
+
+    /// All addresses as they are known, each once.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<SocketAddr> = self.0.iter().flat_map(|name| &name.addresses).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Looks up every name. One that cannot be looked up keeps the addresses it had: DNS that is
+    /// away must not take the cores with it.
+    pub(super) async fn look_up(&mut self, resolver: &impl Resolve) {
+        join_all(self.0.iter_mut().filter(|name| name.core.literal().is_none()).map(|name| name.look_up(resolver)))
+            .await;
+    }
+}
+
+impl Name {
+    async fn look_up(&mut self, resolver: &impl Resolve) {
+        let found = timeout(LOOK_UP_LIMIT, resolver.addresses(&self.core.host, self.core.port)).await;
+        let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match found.and_then(|found| if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }) {
+            Ok(found) => {
+                if self.failing {
+                    tracing::info!(core.name = %self.core, "name of a core is found again");
+                }
+                self.addresses = found;
+                self.failing = false;
+            }
+            Err(error) => {
+                // Once, not every few seconds.
+                if !self.failing {
+                    tracing::warn!(core.name = %self.core, %error, "name of a core cannot be looked up");
+                }
+                self.failing = true;
+            }
+        }
+    }
+}

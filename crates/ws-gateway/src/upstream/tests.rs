@@ -1,0 +1,171 @@
+use std::collections::HashMap;
+
+use tokio::net::TcpListener;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Answers what it is told to, and counts.
+#[derive(Debug, Default)]
+struct FakeResolver {
+    known: Mutex<HashMap<&'static str, Vec<SocketAddr>>>,
+    asked: watch::Sender<usize>,
+}
+
+impl FakeResolver {
+    fn set(&self, host: &'static str, addresses: &[SocketAddr]) {
+        self.known.lock().unwrap().insert(host, addresses.to_vec());
+    }
+
+    fn asked(&self) -> usize {
+        *self.asked.borrow()
+    }
+}
+
+impl Resolve for FakeResolver {
+    async fn addresses(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        self.asked.send_modify(|count| *count += 1);
+        self.known.lock().unwrap().get(host).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn upstream(names: &str) -> Arc<Upstream> {
+    Upstream::new(&CoreAddresses::parse(names, 5001).unwrap())
+}
+
+async fn core() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Runs `test` while names are looked up.
+async fn knowing<T>(upstream: &Upstream, resolver: &FakeResolver, test: impl Future<Output = T>) -> T {
+    tokio::select! {
+        never = upstream.keep_known_by(resolver) => match never {},
+        result = test => result,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_not_looked_up_for_every_connection() {
+    let ((_one, one), (_two, two)) = (core().await, core().await);
+    let (upstream, resolver) = (upstream("cores"), FakeResolver::default());
+    resolver.set("cores", &[one, two]);
+    knowing(&upstream, &resolver, async {
+        let mut leases = Vec::new();
+        // The first waits for the look-up that is under way, nobody for another.
+        for _ in 0..20 {
+            leases.push(upstream.connect(LIMIT).await.unwrap());
+        }
+        let at = |core| leases.iter().filter(|(stream, _)| stream.peer_addr().unwrap() == core).count();
+        assert_eq!((at(one), at(two), resolver.asked()), (10, 10, 1));
+        drop(leases);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_come_and_go() {
+    let ((_one, one), (_two, two)) = (core().await, core().await);
+    let (upstream, resolver) = (upstream(&format!("cores,{one}")), FakeResolver::default());
+    let mut rounds = upstream.looked_up.subscribe();
+    knowing(&upstream, &resolver, async {
+        // Known at once, and not lost when a name beside it is not found.
+        rounds.changed().await.unwrap();
+        let held = upstream.connect(LIMIT).await.unwrap();
+        assert_eq!(held.0.peer_addr().unwrap(), one);
+        resolver.set("cores", &[one, two]);
+        rounds.changed().await.unwrap();
+        assert_eq!(upstream.cores().listed(), 2, "the same address twice is one core");
+        assert_eq!(upstream.connect(LIMIT).await.unwrap().0.peer_addr().unwrap(), two);
+        // DNS that knows nothing any more takes nothing away.
+        resolver.known.lock().unwrap().clear();
+        rounds.changed().await.unwrap();
+        assert_eq!(upstream.cores().listed(), 2);
+        resolver.set("cores", &[]);
+        rounds.changed().await.unwrap();
+        assert_eq!(upstream.cores().listed(), 2);
+        let before = Instant::now();
+        rounds.changed().await.unwrap();
+        assert_eq!(before.elapsed(), LOOK_UP_EVERY);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_nobody_knows() {
+    let (upstream, resolver) = (upstream("nowhere"), FakeResolver::default());
+    let mut rounds = upstream.looked_up.subscribe();
+    knowing(&upstream, &resolver, async {
+        rounds.changed().await.unwrap();
+        let before = Instant::now();
+        let error = upstream.connect(LIMIT).await.unwrap_err();
+        assert_eq!(error.to_string(), "no address is known for nowhere:5001");
+        assert_eq!(before.elapsed(), LOOK_UP_PAUSE, "one more look-up, asked for by whoever connects");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cores_that_are_gone_are_tried_once() {
+    let ((_one, one), (two, gone), (three, gone_too)) = (core().await, core().await, core().await);
+    drop((two, three));
+    let upstream = upstream(&format!("{one},{gone},{gone_too}"));
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        let (stream, lease) = upstream.connect(LIMIT).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), one);
+        held.push(lease);
+    }
+    assert!(!held.iter().any(Lease::is_on_probation));
+}
+
+#[tokio::test]
+async fn without_any_core_each_is_tried_and_the_last_error_told() {
+    let ((one, first), (two, second)) = (core().await, core().await);
+    drop((one, two));
+    let upstream = upstream(&format!("{first},{second}"));
+    for _ in 0..5 {
+        let error = upstream.connect(LIMIT).await.unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::Refused { address, .. } if [first, second].contains(address)),
+            "{error}"
+        );
+    }
+    // Both are ejected; the first connection that gets through is let through at once.
+    let _back = TcpListener::bind(first).await.unwrap();
+    let (stream, mut lease) = upstream.connect(LIMIT).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), first);
+    assert!(lease.is_on_probation());
+    lease.proved();
+    assert!(!lease.is_on_probation());
+    assert!(!upstream.connect(LIMIT).await.unwrap().1.is_on_probation());
+}
+
+#[tokio::test]
+async fn what_this_machine_lacks_is_not_the_cores_fault() {
+    for (errno, ours) in [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::NOMEM, true), (Errno::CONNREFUSED, false)]
+    {
+        assert_eq!(is_our_own(&errno.into()), ours, "{errno}");
+    }
+    assert!(!is_our_own(&io::ErrorKind::TimedOut.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_of_the_time() {
+    let now = Instant::now();
+    for (left, passed_ms, want_ms) in [
+        (Left::Healthy, 0, 500),
+        (Left::Healthy, 2_800, 200),
+        (Left::Ejected, 0, 1_500),
+        (Left::Ejected, 2_000, 500),
+        (Left::Nothing, 0, 3_000),
+        (Left::Nothing, 1_000, 2_000),
+    ] {
+        let deadline = now + LIMIT - Duration::from_millis(passed_ms);
+        let got = try_until(left, deadline, LIMIT) - now;
+        assert_eq!(got.as_millis(), want_ms, "{left:?} after {passed_ms} ms");
+    }
+}

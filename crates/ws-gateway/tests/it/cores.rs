@@ -1,0 +1,99 @@
+//! Several cores: some of them are not what they should be.
+
+use futures_util::StreamExt as _;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::rig::{CorePeer, Rig, core_at, within};
+
+/// What a core does with each of its connections.
+#[derive(Clone, Copy)]
+enum Core {
+    /// Greets, and stays.
+    Works,
+    /// Accepts, and ends at once.
+    Crashes,
+}
+
+/// A core in this process; ended when dropped.
+struct Running(u16, AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
+async fn run(core: Core) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = async move {
+        let mut held = Vec::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if matches!(core, Core::Works) {
+                let mut peer = CorePeer::greet(stream).await;
+                peer.say("hola\n").await;
+                held.push(peer);
+            }
+        }
+    };
+    Running(port, tokio::runtime::Handle::current().spawn(serve).abort_handle())
+}
+
+async fn in_front_of(ports: &[u16]) -> Rig {
+    let ports = ports.to_vec();
+    Rig::start_with(move |config| {
+        config.cores.0 = ports.iter().flat_map(|&port| core_at(port).0).collect();
+    })
+    .await
+}
+
+#[tokio::test]
+async fn one_that_crashes_at_every_start_is_not_the_one_with_the_most_room() {
+    let (works, crashes) = (run(Core::Works).await, run(Core::Crashes).await);
+    let rig = in_front_of(&[works.0, crashes.0]).await;
+    let (mut held, mut lost) = (Vec::new(), 0);
+    for _ in 0..40 {
+        let mut client = rig.connect(None).await;
+        match within(client.websocket.next()).await {
+            Some(Ok(Message::Text(text))) if text == "hola" => held.push(client),
+            Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == 1012 => lost += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // It has no connections and would get all of them, but only who probes it is lost.
+    assert!((1..10).contains(&lost), "{lost}");
+    assert_eq!(held.len() + lost, 40);
+}
+
+#[tokio::test]
+async fn one_that_is_not_there_costs_nobody_anything() {
+    let works = run(Core::Works).await;
+    let rig = in_front_of(&[1, works.0, 2]).await;
+    for _ in 0..20 {
+        let mut client = rig.connect(None).await;
+        assert_eq!(client.text().await, "hola");
+    }
+    assert_eq!(rig.status("/readyz").await, 200, "one is enough");
+}
+
+#[tokio::test]
+async fn all_of_them_back_after_all_were_gone() {
+    let (one, two) = (run(Core::Works).await, run(Core::Works).await);
+    let ports = [one.0, two.0];
+    drop((one, two));
+    let rig = in_front_of(&ports).await;
+    for _ in 0..3 {
+        let mut client = rig.connect(None).await;
+        assert_eq!(client.closed().await, (1013, "core_unreachable".to_owned()));
+    }
+    assert_eq!(rig.status("/readyz").await, 503);
+    let listener = TcpListener::bind(("127.0.0.1", ports[1])).await.unwrap();
+    // Not refused for having been away: the first who comes gets through.
+    let mut client = rig.connect(None).await;
+    let mut core = CorePeer::greet(within(listener.accept()).await.unwrap().0).await;
+    core.say("hola\n").await;
+    assert_eq!(client.text().await, "hola");
+}
