@@ -1,6 +1,7 @@
 //! Settings: raw arguments first, then a checked [`Config`]. The only code that reads the environment.
 
 mod args;
+mod providers;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub use args::{Args, Command};
 
 use crate::connection::Times;
 use crate::limits::RateLimit;
-use crate::llm::{ApiUrl, Backoff, CallTimes, LlmSettings};
+use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::ContextSettings;
@@ -44,6 +45,8 @@ pub struct Config {
     pub times: Times,
     /// Messages per person and time.
     pub rate: RateLimit,
+    /// Messages per address and time.
+    pub address_rate: RateLimit,
     /// Messages of one person that may wait or be answered at once.
     pub per_user_max: usize,
     /// How long an answer goes on that nobody listens to.
@@ -73,6 +76,11 @@ impl Config {
     pub fn new(args: &Args) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::default();
         let p = &mut problems;
+        let rate = RateLimit {
+            events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
+            window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
+        };
+        let address_factor: usize = p.number("RATE_ADDRESS_FACTOR", &args.rate_address_factor, 1..=1_000_000);
         let config = Self {
             host: args.app_host.trim().to_owned(),
             port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
@@ -95,10 +103,8 @@ impl Config {
                 window: MINUTE,
             },
             times: times(p, args),
-            rate: RateLimit {
-                events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
-                window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
-            },
+            rate,
+            address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
             per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
             orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
             database: database(p, args),
@@ -159,16 +165,13 @@ fn secret(p: &mut ConfigError, name: &str, value: Option<&str>, file: Option<&Pa
 }
 
 fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
-    let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
-    let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
-    let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
     // Checked also where no model is used, so that a mistake shows before there is one.
-    let settings = |url| LlmSettings {
-        url,
-        key,
-        model: args.model_name.trim().to_owned(),
-        temperature: p.number("LLM_TEMPERATURE", &args.llm_temperature, 0.0..=2.0),
-        max_tokens: p.number("LLM_MAX_TOKENS", &args.llm_max_tokens, 1..=1_000_000),
+    let settings = LlmSettings {
+        providers: llm_providers(p, args),
+        asked: Asked {
+            temperature: p.number("LLM_TEMPERATURE", &args.llm_temperature, 0.0..=2.0),
+            max_tokens: p.number("LLM_MAX_TOKENS", &args.llm_max_tokens, 1..=1_000_000),
+        },
         times: CallTimes {
             connect: p.seconds("LLM_CONNECT_TIMEOUT_SECONDS", &args.llm_connect_timeout_seconds, 0.1..=600.0),
             first_token: p.seconds(
@@ -184,10 +187,24 @@ fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
             initial: p.seconds("LLM_BACKOFF_INITIAL", &args.llm_backoff_initial, 0.0..=600.0),
             max: p.seconds("LLM_BACKOFF_MAX", &args.llm_backoff_max, 0.0..=600.0),
         },
+        deadline: p.seconds("LLM_DEADLINE_SECONDS", &args.llm_deadline_seconds, 0.1..=3_600.0),
     };
-    let placeholder = || GROQ_URL.parse().ok();
-    let wanted = url.is_some();
-    url.or_else(placeholder).map(settings).filter(|_| wanted)
+    Some(settings).filter(|settings| !settings.providers.is_empty())
+}
+
+/// The providers of `LLM_PROVIDERS`, or the one of `LLM_URL` and `GROQ_API_KEY`, or none.
+fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
+    let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
+    let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
+    if let Some(file) = &args.llm_providers {
+        if url.is_some() {
+            p.add("LLM_PROVIDERS", "set either this, or LLM_URL and GROQ_API_KEY");
+        }
+        return p.check("LLM_PROVIDERS", providers::read(file)).unwrap_or_default();
+    }
+    let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
+    let provider = |url| ProviderSettings { url, key, model: args.model_name.trim().to_owned(), weight: 0 };
+    url.map(provider).into_iter().collect()
 }
 
 fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {

@@ -6,6 +6,7 @@
 
 mod frames;
 mod line_reader;
+mod pace;
 mod plain;
 mod plain_lines;
 mod replay;
@@ -36,6 +37,7 @@ pub use times::Times;
 
 use crate::session::{ConnectionId, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
+use pace::Pace;
 use plain::Plain;
 use replay::Replay;
 
@@ -94,6 +96,7 @@ pub struct Connection {
     task: Option<JoinHandle<Continuation>>,
     /// The last line, for the idle limit.
     heard_at: Instant,
+    pace: Pace,
     /// Not a byte has come yet.
     silent: bool,
     /// The client will send no more.
@@ -151,6 +154,7 @@ impl Connection {
             replay: None,
             task: None,
             heard_at,
+            pace: Pace::new(heard_at),
             silent: true,
             ended: false,
             draining_since: None,
@@ -283,12 +287,15 @@ impl Connection {
     /// that is the back-pressure.
     fn wants_line(&self) -> bool {
         let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
-        let room = self.out.len() < WRITE_BYTES && self.outbox.requests() < MAX_REQUESTS;
+        let room = self.out.len() < WRITE_BYTES
+            && self.outbox.requests() < MAX_REQUESTS
+            && self.pace.ready_at() <= Instant::now();
         room && !self.owes_line() && !over && self.task.is_none() && self.replay.is_none()
     }
 
     fn on_line(&mut self, line: io::Result<Option<Inbound>>) {
         self.heard_at = Instant::now();
+        self.pace.note(self.heard_at);
         match line {
             Err(_) => self.closing = Some(CloseReason::ClientGone),
             Ok(None) => self.half_close(),

@@ -1,9 +1,11 @@
 //! Where answers come from: a language model behind an OpenAI-compatible API, or the
 //! built-in companion. The only code that makes outbound HTTP calls.
 
+mod breaker;
 mod chat_completions;
 pub mod companion;
 mod error;
+mod providers;
 mod retry;
 mod sse;
 
@@ -14,8 +16,9 @@ use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserText};
 use serde::Serialize;
 
-pub use chat_completions::{Answer, Model, ModelError};
+pub use chat_completions::{Answer, ModelError};
 pub use error::LlmError;
+pub use providers::Model;
 pub use retry::Backoff;
 
 /// Full address of a `…/chat/completions` API: http or https, with a host.
@@ -33,6 +36,13 @@ pub enum ApiUrlError {
     Malformed(String),
 }
 
+impl ApiUrl {
+    /// What a provider here is called in logs.
+    fn host_and_model(&self, model: &str) -> String {
+        format!("{}/{model}", self.0.host_str().unwrap_or_default())
+    }
+}
+
 impl std::str::FromStr for ApiUrl {
     type Err = ApiUrlError;
 
@@ -48,22 +58,40 @@ impl std::str::FromStr for ApiUrl {
 /// How to reach a model and what to ask of it.
 #[derive(Debug, Clone)]
 pub struct LlmSettings {
+    /// Who is asked, the first one first. Not empty.
+    pub providers: Vec<ProviderSettings>,
+    /// What is asked for.
+    pub asked: Asked,
+    /// Time for one call.
+    pub times: CallTimes,
+    /// Rounds over the providers, the first included; at least 1.
+    pub tries: u32,
+    /// Pauses between rounds.
+    pub backoff: Backoff,
+    /// From the first call to the first piece of an answer, all calls and pauses together.
+    pub deadline: Duration,
+}
+
+/// One provider of a model.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
     /// Where the API is.
     pub url: ApiUrl,
     /// Key sent as a bearer token.
     pub key: Option<Secret>,
     /// Name of the model.
     pub model: String,
+    /// Its share of the calls; where all are 0, the first is asked first.
+    pub weight: u32,
+}
+
+/// What is asked of a model besides the conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
     /// Sampling temperature.
     pub temperature: f32,
     /// Longest answer, in tokens.
     pub max_tokens: u32,
-    /// Time for one call.
-    pub times: CallTimes,
-    /// Tries of one call, the first included; at least 1.
-    pub tries: u32,
-    /// Pauses between tries.
-    pub backoff: Backoff,
 }
 
 /// Time limits of one call to a model.

@@ -40,7 +40,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let listener = server::bind(&config).await?;
     let database = config.database.url.to_string();
     let store = store::open(config.database.clone()).await?;
-    let model = config.llm.as_ref().map_or("none: the built-in companion answers", |llm| &llm.model).to_owned();
+    let model = config.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| {
+        llm.providers.iter().map(|provider| provider.model.as_str()).collect::<Vec<_>>().join(", ")
+    });
     let server = Arc::new(Server::new(config, store)?);
     tracing::info!(listen = %listener.local_addr()?, model, database, "ready");
     let shutdown = CancellationToken::new();

@@ -24,7 +24,7 @@ use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
 use crate::session::{Policy, Sessions};
 use crate::store::Store;
-use crate::turn::Engine;
+use crate::turn::{Context, Engine};
 use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
@@ -71,9 +71,10 @@ impl Server {
         let engine = Engine {
             store,
             rate: RateLimiter::new(config.rate),
+            address_rate: RateLimiter::new(config.address_rate),
             slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
             model: config.llm.map(Model::new).transpose()?,
-            context: config.context,
+            context: Context::new(config.context),
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),

@@ -130,7 +130,7 @@ impl Session {
             }
             Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries),
             Ok(Admission::Refused(refusal)) => state.refuse(To::Sender(from), message.id, refusal),
-            Err(error) => state.store_failed(To::Sender(from), &message, &error),
+            Err(error) => state.store_failed(To::Sender(from), message.id, message.trace, &error),
         }
         drop(state);
         drop(commit);
@@ -246,8 +246,7 @@ impl Session {
             }
             (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
             (Err(error), _) => {
-                let message = Message { id: job.id, text: job.text, trace: job.trace };
-                state.store_failed(To::Everyone, &message, &error);
+                state.store_failed(To::Everyone, job.id, job.trace, &error);
             }
         }
     }

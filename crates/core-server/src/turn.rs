@@ -2,11 +2,13 @@
 //!
 //! It knows nothing of connections: who listens is an [`Audience`].
 
+mod calibration;
 mod context;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot::Household;
 use protocol::limits::MAX_ANSWER_CHARS;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source, Timing, Usage};
 use protocol::trace::Traceparent;
@@ -19,7 +21,7 @@ use crate::limits::{RateLimiter, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
-pub use context::ContextSettings;
+pub use context::{Context, ContextSettings};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -36,12 +38,14 @@ pub struct Engine {
     pub store: Arc<dyn Store>,
     /// Messages per person and time.
     pub rate: RateLimiter<UserLabel>,
+    /// Messages per address and time: beginning anew does not reset it.
+    pub address_rate: RateLimiter<Household>,
     /// Model calls at once.
     pub slots: Arc<Slots>,
     /// The model; without one the companion answers.
     pub model: Option<Model>,
     /// What the model gets to read.
-    pub context: ContextSettings,
+    pub context: Context,
 }
 
 /// A message as it came.
@@ -53,6 +57,8 @@ pub struct Message {
     pub text: UserText,
     /// Where it stands in its trace.
     pub trace: Traceparent,
+    /// Where it came from.
+    pub from: Household,
 }
 
 /// What became of a message.
@@ -135,6 +141,13 @@ impl Refusal {
     }
 }
 
+/// What people are told when too many wait for the model.
+impl From<SlotsFull> for Refusal {
+    fn from(full: SlotsFull) -> Self {
+        Self { code: ErrorCode::Overloaded, retry_after: Some(full.retry_after) }
+    }
+}
+
 /// What people are told when the store fails.
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
@@ -161,7 +174,7 @@ impl Engine {
         message: &Message,
         busy: bool,
     ) -> Result<Admission, StoreError> {
-        if let Some(refusal) = self.refusal(user, busy) {
+        if let Some(refusal) = self.refusal(user, message.from, busy) {
             let known = self.store.entries_of(user, &message.id).await?;
             return Ok(if known.is_empty() { Admission::Refused(refusal) } else { Admission::Known(known) });
         }
@@ -175,28 +188,27 @@ impl Engine {
         };
         match self.store.append(user, after, entry).await? {
             Appended::New(entry) => {
-                self.rate.record(user, Instant::now());
+                let now = Instant::now();
+                self.rate.record(user, now);
+                self.address_rate.record(message.from, now);
                 Ok(Admission::Accepted(entry))
             }
             Appended::Known { .. } => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
         }
     }
 
-    fn refusal(&self, user: UserLabel, busy: bool) -> Option<Refusal> {
-        if let Some(retry_after) = self.rate.wait(&user, Instant::now()) {
+    fn refusal(&self, user: UserLabel, from: Household, busy: bool) -> Option<Refusal> {
+        let now = Instant::now();
+        let (person, address) = (self.rate.wait(&user, now), self.address_rate.wait(&from, now));
+        if let Some(retry_after) = person.max(address) {
             Some(Refusal { code: ErrorCode::RateLimited, retry_after: Some(retry_after) })
         } else if busy {
             Some(Refusal::busy())
-        } else if self.model.is_some() && !self.slots.has_room() {
-            Some(self.overloaded())
+        } else if self.model.is_some() {
+            self.slots.check_room().err().map(Refusal::from)
         } else {
             None
         }
-    }
-
-    /// By the queue's time limit everyone who waits now has been answered or has given up.
-    fn overloaded(&self) -> Refusal {
-        Refusal { code: ErrorCode::Overloaded, retry_after: Some(self.slots.queue_timeout()) }
     }
 
     /// Generates the answer to `job` and tells `audience` as it comes. Ends early, with
@@ -232,21 +244,27 @@ impl Engine {
 
     fn progress(&self) -> Progress {
         let source = if self.model.is_some() { Source::Llm } else { Source::Companion };
-        Progress { source, chars: 0, queue: None, first: None, usage: None }
+        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None }
     }
 
     async fn generate(&self, job: &Job, audience: &dyn Audience, progress: &mut Progress) -> Result<Finish, Refusal> {
         if let Some(model) = &self.model {
             let slot = self.slots.acquire(|ahead| audience.queued(ahead)).await;
-            let _slot = slot.map_err(|SlotsFull| self.overloaded())?;
+            let _slot = slot.map_err(Refusal::from)?;
             progress.queue = Some(Instant::now());
-            let messages = self.context.build(&*self.store, job).await.map_err(|error| {
+            let prompt = self.context.build(&*self.store, job).await.map_err(|error| {
                 tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
                 Refusal::from(&error)
             })?;
             let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
-            match model.open(&messages, CallContext { label: job.label, trace }).await {
-                Ok(answer) => return Ok(stream(job, answer, audience, progress).await),
+            match model.open(&prompt.messages, CallContext { label: job.label, trace }).await {
+                Ok(answer) => {
+                    let finish = stream(job, answer, audience, progress).await;
+                    if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
+                        self.context.learn(model, &prompt, usage.prompt_tokens);
+                    }
+                    return Ok(finish);
+                }
                 Err(error) => tracing::error!(
                     trace_id = %job.trace.trace_id, message.label = %job.label, %error,
                     "no answer from the model, the companion answers"
@@ -265,7 +283,7 @@ impl Engine {
         let outcome = Outcome {
             finish,
             source: progress.source,
-            model: self.model.as_ref().filter(|_| progress.source == Source::Llm).map(|model| model.name().to_owned()),
+            model: progress.model,
             chars: progress.chars,
             timing: Timing {
                 queue: since(progress.queue),
@@ -318,6 +336,7 @@ impl Engine {
 /// What is known of an answer while it comes.
 struct Progress {
     source: Source,
+    model: Option<String>,
     chars: usize,
     queue: Option<Instant>,
     first: Option<Instant>,
@@ -331,7 +350,8 @@ impl Progress {
     }
 }
 
-async fn stream(job: &Job, mut answer: Answer, audience: &dyn Audience, progress: &mut Progress) -> Finish {
+async fn stream(job: &Job, mut answer: Answer<'_>, audience: &dyn Audience, progress: &mut Progress) -> Finish {
+    progress.model = Some(answer.model().to_owned());
     while let Some(piece) = answer.next().await {
         let piece = match piece {
             Ok(piece) => piece,

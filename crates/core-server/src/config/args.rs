@@ -48,6 +48,9 @@ pub struct Args {
     /// Messages a person may send within the window
     #[arg(long, env = "RATE_MAX_MESSAGES", default_value = "10")]
     pub rate_max_messages: String,
+    /// How many persons' messages may come from one IPv4 address or IPv6 /64 network within the window
+    #[arg(long, env = "RATE_ADDRESS_FACTOR", default_value = "20")]
+    pub rate_address_factor: String,
     /// Length of the window
     #[arg(long, env = "RATE_WINDOW_SECONDS", default_value = "60")]
     pub rate_window_seconds: String,
@@ -98,6 +101,9 @@ pub struct Args {
     /// File that holds the key of the API
     #[arg(long, env = "GROQ_API_KEY_FILE")]
     pub groq_api_key_file: Option<PathBuf>,
+    /// File with several providers, in place of one: `[{"url", "key" or "key_file", "model", "weight"}]`
+    #[arg(long, env = "LLM_PROVIDERS")]
+    pub llm_providers: Option<PathBuf>,
     /// Name of the model
     #[arg(long, env = "MODEL_NAME", default_value = "llama-3.1-8b-instant")]
     pub model_name: String,
@@ -119,7 +125,10 @@ pub struct Args {
     /// Time between two pieces of an answer
     #[arg(long, env = "LLM_SILENCE_TIMEOUT_SECONDS", default_value = "10")]
     pub llm_silence_timeout_seconds: String,
-    /// Tries of one call, the first included
+    /// Time for the first piece of an answer over all tries, providers and pauses
+    #[arg(long, env = "LLM_DEADLINE_SECONDS", default_value = "45")]
+    pub llm_deadline_seconds: String,
+    /// Tries of one call, the first included; a try asks one provider after another
     #[arg(long, env = "LLM_MAX_RETRIES", default_value = "3")]
     pub llm_max_retries: String,
     /// Longest pause after the first failed try; doubles with each one

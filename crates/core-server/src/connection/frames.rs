@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use boot::Household;
 use bytes::BytesMut;
 use protocol::client_frame::{Hello, Meant, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
@@ -33,7 +34,7 @@ impl Connection {
         }
         match frame {
             Ok(ClientFrame::Hello(_)) => self.error(ErrorCode::BadFrame, None),
-            Ok(ClientFrame::Message { id, text }) => self.submit(Message { id, text, trace }),
+            Ok(ClientFrame::Message { id, text }) => self.submit(id, text, trace),
             Ok(ClientFrame::Stop { id }) => self.stop(id),
             Ok(ClientFrame::Request(request)) => self.request(request, trace),
             Ok(ClientFrame::Ping { id }) => self.outbox.push(ServerFrame::Pong { id }),
@@ -138,11 +139,12 @@ impl Connection {
     }
 
     /// Hands a message to the session; the next line waits until it is accepted or refused.
-    pub(super) fn submit(&mut self, message: Message) {
-        let Some(Attached { session, id, .. }) = &self.attached else { return };
-        let (session, id) = (Arc::clone(session), *id);
+    pub(super) fn submit(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
+        let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
+        let (session, connection) = (Arc::clone(session), *connection);
+        let message = Message { id, text, trace, from: Household::of(self.peer.address) };
         self.later(async move {
-            session.submit(id, message).await;
+            session.submit(connection, message).await;
             |_: &mut Self| {}
         });
     }

@@ -10,7 +10,7 @@ use super::plain::{Command, Plain, history, language_named};
 use super::{Attached, Connection, Continuation, FaceState, Line, texts};
 use crate::session::Opened;
 use crate::store::StoreError;
-use crate::turn::{Message, Refusal};
+use crate::turn::Refusal;
 
 /// Entries `/historial` shows.
 const HISTORY_ENTRIES: usize = 20;
@@ -114,7 +114,7 @@ impl Connection {
         if let FaceState::Plain(plain) = &mut self.face {
             plain.expect(id.clone());
         }
-        self.submit(Message { id, text, trace });
+        self.submit(id, text, trace);
     }
 
     fn resume(&mut self, token: &str) {

@@ -61,7 +61,8 @@ impl Connection {
         };
         let stalled = self.stalled_since.map(|since| since + times.write);
         let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| since + times.drain);
-        [stalled, drained].into_iter().flatten().fold(waits_for_client, Instant::min)
+        let paced = Some(self.pace.ready_at()).filter(|ready| Instant::now() < *ready);
+        [stalled, drained, paced].into_iter().flatten().fold(waits_for_client, Instant::min)
     }
 
     /// The answer under way does not end in time: the person is told, and will find it

@@ -10,17 +10,29 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// How often someone who waits is told a new place in the queue, at most.
 const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the mean time in a slot takes over of each new one: about the last twenty count.
+const NEWEST_SHARE: f64 = 0.05;
+/// The shortest time after which it makes sense to come back.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+
 /// There is no slot, and no use in waiting for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no slot became free in time")]
-pub struct SlotsFull;
+#[error("no slot becomes free in time")]
+pub struct SlotsFull {
+    /// When there may be room.
+    pub retry_after: Duration,
+}
 
 /// Slots with a bounded queue in front of them.
 ///
-/// When the queue is full one more is refused at once; who waits longer than the time
-/// limit is refused then.
+/// First come, first served, and fair between people: the turns of one session run one after
+/// another, so that each session waits here once at most, however many messages it has.
+///
+/// When the queue is full, or so long that the time limit would pass before the end of it,
+/// one more is refused at once; who waits longer than the time limit is refused then.
 #[derive(Debug)]
 pub struct Slots {
+    count: usize,
     queue_max: usize,
     queue_timeout: Duration,
     state: Mutex<State>,
@@ -34,6 +46,8 @@ struct State {
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
+    /// How long a slot is held, as a moving mean; 0 until one was.
+    mean_held: Duration,
 }
 
 #[derive(Debug)]
@@ -46,6 +60,7 @@ struct Waiter {
 #[derive(Debug)]
 pub struct Slot {
     slots: Option<Arc<Slots>>,
+    since: Instant,
 }
 
 /// A place in the queue; dropping it leaves the queue.
@@ -57,19 +72,32 @@ struct Place<'a> {
 impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
-        let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0 };
-        Arc::new(Self { queue_max, queue_timeout, state: Mutex::new(state), moved: Notify::new() })
+        let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
+        Arc::new(Self { count, queue_max, queue_timeout, state: Mutex::new(state), moved: Notify::new() })
     }
 
-    /// Whether one more could take a slot or a place in the queue now.
-    pub fn has_room(&self) -> bool {
+    /// Whether one more could take a slot, or a place in the queue from which it gets one in time.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotsFull`] as [`Slots::acquire`] would give now.
+    pub fn check_room(&self) -> Result<(), SlotsFull> {
         let state = self.state();
-        0 < state.free || state.waiting.len() < self.queue_max
+        if state.has_free() { Ok(()) } else { self.check_queue(&state) }
     }
 
-    /// How long anyone waits at most.
-    pub fn queue_timeout(&self) -> Duration {
-        self.queue_timeout
+    fn check_queue(&self, state: &State) -> Result<(), SlotsFull> {
+        let turns = state.waiting.len() + 1;
+        let share = f64::from(u32::try_from(turns).unwrap_or(u32::MAX))
+            / f64::from(u32::try_from(self.count).unwrap_or(u32::MAX));
+        let expected = state.mean_held.mul_f64(share);
+        if state.waiting.len() < self.queue_max && expected <= self.queue_timeout {
+            return Ok(());
+        }
+        // When the one who would be last now could wait in time again, or has got a slot.
+        let retry_after =
+            if expected.is_zero() { self.queue_timeout } else { expected.saturating_sub(self.queue_timeout / 2) };
+        Err(SlotsFull { retry_after: retry_after.max(RETRY_MIN) })
     }
 
     /// Waits for a slot, first come first served. `on_place` hears how many are ahead:
@@ -94,7 +122,7 @@ impl Slots {
             loop {
                 tokio::select! {
                     biased;
-                    slot = &mut granted => return slot.map_err(|_| SlotsFull),
+                    slot = &mut granted => return slot.map_err(|_| self.gave_up()),
                     ahead = place.falls_below(told) => {
                         told = ahead;
                         on_place(ahead);
@@ -102,18 +130,21 @@ impl Slots {
                 }
             }
         };
-        timeout_at(deadline, wait).await.unwrap_or(Err(SlotsFull))
+        timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(self.gave_up()))
+    }
+
+    /// Someone waited as long as anyone may: it takes about as long for those behind to be gone.
+    fn gave_up(&self) -> SlotsFull {
+        SlotsFull { retry_after: self.queue_timeout.max(RETRY_MIN) }
     }
 
     fn enter(self: &Arc<Self>) -> Result<Entered<'_>, SlotsFull> {
         let mut state = self.state();
-        if 0 < state.free && state.waiting.is_empty() {
+        if state.has_free() {
             state.free -= 1;
-            return Ok(Entered::Slot(Slot { slots: Some(Arc::clone(self)) }));
+            return Ok(Entered::Slot(Slot { slots: Some(Arc::clone(self)), since: Instant::now() }));
         }
-        if self.queue_max <= state.waiting.len() {
-            return Err(SlotsFull);
-        }
+        self.check_queue(&state)?;
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
@@ -131,7 +162,7 @@ impl Slots {
             };
             drop(state);
             self.moved.notify_waiters();
-            let slot = Slot { slots: Some(Arc::clone(&self)) };
+            let slot = Slot { slots: Some(Arc::clone(&self)), since: Instant::now() };
             match waiter.grant.send(slot) {
                 Ok(()) => return,
                 // They left in this very moment. Disarm the slot: the loop passes it on.
@@ -142,6 +173,20 @@ impl Slots {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_free(&self) -> bool {
+        0 < self.free && self.waiting.is_empty()
+    }
+
+    fn note_held(&mut self, held: Duration) {
+        self.mean_held = if self.mean_held.is_zero() {
+            held
+        } else {
+            self.mean_held.mul_f64(1.0 - NEWEST_SHARE) + held.mul_f64(NEWEST_SHARE)
+        };
     }
 }
 
@@ -185,6 +230,7 @@ impl Drop for Place<'_> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(slots) = self.slots.take() {
+            slots.state().note_held(self.since.elapsed());
             slots.pass_on();
         }
     }
@@ -253,11 +299,30 @@ mod tests {
         let held = slots.acquire(|_| {}).await.unwrap();
         let mut waiting = pin!(slots.acquire(|_| {}));
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        assert!(!slots.has_room());
-        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(SlotsFull));
-        assert_eq!(waiting.await.map(drop), Err(SlotsFull));
+        let full = SlotsFull { retry_after: Duration::from_secs(30) };
+        assert_eq!(slots.check_room(), Err(full));
+        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
+        assert_eq!(waiting.await.map(drop), Err(full));
         drop(held);
         assert_eq!(slots.state().free, 1, "who gave up took no slot along");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_cannot_end_in_time_does_not_begin() {
+        let slots = slots(2, 1_000);
+        let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+        tokio::time::advance(Duration::from_secs(10)).await;
+        drop(held);
+        // Ten seconds each on two slots: six wait for 30 seconds and less.
+        let _held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(slots.acquire(|_| {}))).collect();
+        for waits in &mut waiting {
+            assert!(waits.as_mut().poll(&mut context).is_pending());
+        }
+        let full = SlotsFull { retry_after: Duration::from_secs(20) };
+        assert_eq!(slots.check_room(), Err(full));
+        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,23 +6,35 @@ use protocol::UserText;
 use protocol::server_frame::{Finish, Usage};
 use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::breaker::Breaker;
 use super::error::LlmError;
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
-use super::{CallContext, CallTimes, ChatMessage, LlmSettings};
+use super::{Asked, CallContext, CallTimes, ChatMessage, ProviderSettings};
 
-/// A model behind one address, with its pool of connections.
+/// One provider of a model.
 #[derive(Debug)]
-pub struct Model {
+pub(super) struct Provider {
     http: reqwest::Client,
-    settings: LlmSettings,
+    settings: ProviderSettings,
+    asked: Asked,
+    times: CallTimes,
+    name: String,
+    breaker: Breaker,
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
 }
 
 /// An answer that has begun: its first piece is there.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Answer<'a> {
+    provider: &'a Provider,
     first: Option<String>,
     /// A word has come.
     begun: bool,
@@ -54,62 +66,37 @@ struct StreamOptions {
 #[error("no HTTPS client for the model: {0}")]
 pub struct ModelError(#[from] reqwest::Error);
 
-impl Model {
-    /// A client for the model of `settings`. Opens no connection yet.
-    ///
-    /// # Errors
-    ///
-    /// See [`ModelError`].
-    pub fn new(settings: LlmSettings) -> Result<Self, ModelError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.times.connect)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, settings })
+impl Provider {
+    /// A client for one provider. Opens no connection yet.
+    pub(super) fn new(http: reqwest::Client, settings: ProviderSettings, asked: Asked, times: CallTimes) -> Self {
+        let name = settings.url.host_and_model(&settings.model);
+        Self { http, settings, asked, times, breaker: Breaker::new(name.clone()), name }
     }
 
-    /// The model's name, as told in `done`.
-    pub fn name(&self) -> &str {
-        &self.settings.model
+    /// What it is called in logs.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Asks for an answer and waits for its first piece, trying again while that may help.
-    /// Once a piece is there the call is never repeated.
-    ///
-    /// # Errors
-    ///
-    /// The error of the last try.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future, or later the answer, ends the call at the provider.
-    pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer, LlmError> {
-        let mut failures = 0;
-        loop {
-            let error = match self.attempt(messages, context).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            failures += 1;
-            if self.settings.tries <= failures || !error.is_transient() {
-                return Err(error);
-            }
-            let pause = self.settings.backoff.pause(failures, &error);
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(
-                trace_id = %context.trace.trace_id, message.label = %context.label,
-                attempt = failures, pause_ms, %error, "model call failed, trying again"
-            );
-            sleep(pause).await;
-        }
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
-    async fn attempt(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer, LlmError> {
-        let times = self.settings.times;
+    pub(super) fn weight(&self) -> u32 {
+        self.settings.weight
+    }
+
+    /// Makes one call and waits for the first piece of the answer, until `give_up` at the latest.
+    pub(super) async fn attempt(
+        &self,
+        messages: &[ChatMessage],
+        context: CallContext,
+        give_up: Instant,
+    ) -> Result<Answer<'_>, LlmError> {
+        let times = self.times;
         let begin = Instant::now();
         let deadline = begin + times.total;
-        let limit = times.first_token.min(times.total);
+        let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
         let open = async {
             let response = self.request(messages, context).send().await.map_err(unreachable)?;
             let status = response.status();
@@ -117,6 +104,7 @@ impl Model {
                 return Err(LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) });
             }
             let mut answer = Answer {
+                provider: self,
                 first: None,
                 begun: false,
                 events: Events::new(response.bytes_stream()),
@@ -137,8 +125,8 @@ impl Model {
         let body = RequestBody {
             model: &settings.model,
             messages,
-            temperature: settings.temperature,
-            max_tokens: settings.max_tokens,
+            temperature: self.asked.temperature,
+            max_tokens: self.asked.max_tokens,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
         };
@@ -156,7 +144,12 @@ impl Model {
     }
 }
 
-impl Answer {
+impl Answer<'_> {
+    /// The model that gives it.
+    pub fn model(&self) -> &str {
+        &self.provider.settings.model
+    }
+
     /// The next piece; `None` when the answer is complete.
     ///
     /// # Errors
@@ -179,7 +172,11 @@ impl Answer {
             (self.deadline, "end of the answer", times.total)
         };
         let piece = timeout_at(until, self.piece()).await;
-        piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit })).map(|text| text.map(UserText::new)).transpose()
+        let piece = piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit }));
+        if piece.is_err() {
+            self.provider.breaker.failed(Instant::now());
+        }
+        piece.map(|text| text.map(UserText::new)).transpose()
     }
 
     /// How the model ended its answer; known after [`Answer::next`] gave `None`.

@@ -40,6 +40,9 @@ pub enum LlmError {
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
+    /// No provider is left that could answer.
+    #[error("no provider is left to be asked")]
+    NoProvider,
 }
 
 impl LlmError {
@@ -49,6 +52,16 @@ impl LlmError {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+            Self::NoProvider => false,
+        }
+    }
+
+    /// Whether it says something about the provider, not about what it was asked.
+    pub(super) fn is_providers_fault(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+            Self::NoProvider => false,
         }
     }
 
@@ -56,7 +69,12 @@ impl LlmError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => None,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Empty
+            | Self::NoProvider => None,
         }
     }
 }

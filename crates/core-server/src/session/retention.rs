@@ -69,15 +69,17 @@ mod tests {
     use crate::limits::{RateLimit, RateLimiter, Slots};
     use crate::session::Policy;
     use crate::store::{MemoryStore, NewSession, Store as _};
-    use crate::turn::{ContextSettings, Engine};
+    use crate::turn::{Context, ContextSettings, Engine};
 
     fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
+        let context = ContextSettings { max_entries: 1, token_budget: 1.0, chars_per_token: 1.0, system_prompt: None };
         let engine = Engine {
             store,
             rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
+            address_rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
             slots: Slots::new(1, 1, Duration::from_secs(1)),
             model: None,
-            context: ContextSettings { max_entries: 1, token_budget: 1.0, chars_per_token: 1.0, system_prompt: None },
+            context: Context::new(context),
         };
         let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
         Sessions::new(engine, policy, TaskTracker::new())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use protocol::trace::Traceparent;
 use protocol::{Locale, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -114,9 +115,9 @@ impl State {
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
     }
 
-    pub(super) fn store_failed(&self, to: To, message: &Message, error: &StoreError) {
-        tracing::error!(trace_id = %message.trace.trace_id, %error, "the store failed, the message has no answer");
-        self.refuse(to, message.id.clone(), error.into());
+    pub(super) fn store_failed(&self, to: To, id: MessageId, trace: Traceparent, error: &StoreError) {
+        tracing::error!(trace_id = %trace.trace_id, %error, "the store failed, the message has no answer");
+        self.refuse(to, id, error.into());
     }
 
     pub(super) fn is_under_way(&self, id: &MessageId) -> bool {

@@ -4,6 +4,7 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{Language, UserText};
 
 use super::Job;
+use super::calibration::Calibration;
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Page, Store, StoreError};
 
@@ -23,6 +24,20 @@ pub struct ContextSettings {
     pub system_prompt: Option<String>,
 }
 
+/// Makes what the model gets to read.
+#[derive(Debug)]
+pub struct Context {
+    settings: ContextSettings,
+    calibration: Calibration,
+}
+
+/// What the model gets to read, and how long that is.
+pub(super) struct Prompt {
+    pub(super) messages: Vec<ChatMessage>,
+    /// Tokens by the plain estimate, before it is corrected.
+    estimated: f64,
+}
+
 /// A message and what answered it.
 #[derive(Default)]
 struct Exchange {
@@ -30,25 +45,37 @@ struct Exchange {
     answer: Option<UserText>,
 }
 
-impl ContextSettings {
+impl Context {
+    /// Within the bounds of `settings`.
+    pub fn new(settings: ContextSettings) -> Self {
+        Self { settings, calibration: Calibration::default() }
+    }
+
+    /// `model` counted `counted` tokens in `prompt`: the next estimates are better.
+    pub(super) fn learn(&self, model: &str, prompt: &Prompt, counted: u64) {
+        self.calibration.learn(model, prompt.estimated, counted);
+    }
+
     /// The conversation up to `job`'s message. Whole exchanges are left out, the oldest
     /// first, when they do not fit; the message itself always stands.
-    pub(super) async fn build(&self, store: &dyn Store, job: &Job) -> Result<Vec<ChatMessage>, StoreError> {
-        let page = Page::Before { seq: u64::MAX, limit: self.max_entries + 1 };
+    pub(super) async fn build(&self, store: &dyn Store, job: &Job) -> Result<Prompt, StoreError> {
+        let page = Page::Before { seq: u64::MAX, limit: self.settings.max_entries + 1 };
         let entries = store.entries(job.label.user, page).await?;
         Ok(self.select(exchanges(entries, job.seq), job))
     }
 
-    fn select(&self, earlier: Vec<Exchange>, job: &Job) -> Vec<ChatMessage> {
+    fn select(&self, earlier: Vec<Exchange>, job: &Job) -> Prompt {
         let system = self.instructions(job.language);
-        let mut left = self.token_budget - self.tokens(system) - self.tokens(job.text.expose());
+        let budget = self.settings.token_budget / self.calibration.factor();
+        let mut estimated = self.tokens(system) + self.tokens(job.text.expose());
         let mut fits: Vec<Exchange> = Vec::new();
         for exchange in earlier.into_iter().rev() {
             let texts = [&exchange.question, &exchange.answer].into_iter().flatten();
-            left -= texts.map(|text| self.tokens(text.expose())).sum::<f64>();
-            if left < 0.0 {
+            let longer = estimated + texts.map(|text| self.tokens(text.expose())).sum::<f64>();
+            if budget < longer {
                 break;
             }
+            estimated = longer;
             fits.push(exchange);
         }
         let message = |role, content| ChatMessage { role, content };
@@ -58,11 +85,11 @@ impl ContextSettings {
             messages.extend(answer.map(|text| message(ChatRole::Assistant, text)));
         }
         messages.push(message(ChatRole::User, job.text.clone()));
-        messages
+        Prompt { messages, estimated }
     }
 
     fn instructions(&self, language: Language) -> &str {
-        match (&self.system_prompt, language) {
+        match (&self.settings.system_prompt, language) {
             (Some(own), _) => own,
             (None, Language::Spanish) => include_str!("prompts/es.txt").trim_end(),
             (None, Language::English) => include_str!("prompts/en.txt").trim_end(),
@@ -71,7 +98,7 @@ impl ContextSettings {
 
     #[expect(clippy::cast_precision_loss, reason = "texts have far fewer than 2^52 characters")]
     fn tokens(&self, text: &str) -> f64 {
-        text.chars().count() as f64 / self.chars_per_token + TOKENS_PER_MESSAGE
+        text.chars().count() as f64 / self.settings.chars_per_token + TOKENS_PER_MESSAGE
     }
 }
 
@@ -134,7 +161,7 @@ mod tests {
             trace: Traceparent::random(),
             accepted_at: Instant::now(),
         };
-        let messages = settings.select(exchanges(entries, seq), &job);
+        let messages = Context::new(settings).select(exchanges(entries, seq), &job).messages;
         assert_eq!(messages[0].role, ChatRole::System);
         messages[1..].iter().map(|message| message.content.expose().to_owned()).collect()
     }
@@ -156,5 +183,30 @@ mod tests {
         assert_eq!(texts(entries(), 4, 33.0), ["q2", "a2", "now"]);
         assert_eq!(texts(entries(), 4, 32.9), ["now"]);
         assert_eq!(texts(entries(), 4, 0.0), ["now"]);
+    }
+
+    #[test]
+    fn what_providers_count_moves_the_budget() {
+        let settings = ContextSettings {
+            max_entries: 20,
+            token_budget: 40.0,
+            chars_per_token: 1.0,
+            system_prompt: Some("s".into()),
+        };
+        let context = Context::new(settings);
+        let job = Job {
+            id: "now".parse().unwrap(),
+            label: MessageLabel { user: UserLabel(1), number: 1 },
+            seq: 3,
+            text: UserText::new("now"),
+            language: Language::Spanish,
+            trace: Traceparent::random(),
+            accepted_at: Instant::now(),
+        };
+        let prompt = || context.select(exchanges(vec![entry(1, "a", Role::User, "0123456789")], 3), &job);
+        let first = prompt();
+        assert_eq!((first.messages.len(), first.estimated), (3, 26.0));
+        context.learn("m", &first, 52);
+        assert_eq!(prompt().messages.len(), 2, "26 estimated tokens are 52");
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod cores;
 mod drain;
 mod durability;
+mod fair;
 mod files;
 mod http;
 mod model;

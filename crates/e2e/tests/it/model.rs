@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::llm::{Answer, Hang, Outcome, RetryAfter};
+use testkit::llm::{Answer, Hang, LlmStandin, Options, Outcome, RetryAfter};
 
 use crate::town::Plan;
 
@@ -152,4 +152,28 @@ async fn no_more_calls_at_once_than_allowed() {
     let waits = waits.await;
     assert_eq!((town.standin.total(), town.standin.most_in_flight(), town.standin.in_flight()), (12, 3, 0));
     assert!(6 <= waits.iter().filter(|times| 0 < **times).count(), "few were told that they wait: {waits:?}");
+}
+
+#[tokio::test]
+async fn the_next_provider_answers_and_at_last_the_companion() {
+    let first = LlmStandin::start(Options::default()).await.unwrap();
+    let second = LlmStandin::start(Options::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("providers.json");
+    let provider = |standin: &LlmStandin, model: &str| json!({"url": standin.url(), "model": model, "key": "clave"});
+    let providers = json!([provider(&first, "uno"), provider(&second, "dos")]);
+    std::fs::write(&file, providers.to_string()).unwrap();
+    let town = impatient().core("LLM_URL", "").core("LLM_PROVIDERS", file.display()).start().await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    assert_eq!(person.ask("a", "hola").await.done["model"], "uno");
+    first.push(Answer::status(503));
+    assert_eq!(person.ask("b", "hola").await.done["model"], "dos");
+    first.stop().await;
+    let reply = person.ask("c", "hola").await;
+    assert_eq!((reply.text.as_str(), &reply.done["model"]), ("eco: hola", &json!("dos")));
+    second.stop().await;
+    let reply = person.ask("d", "hola").await;
+    assert_eq!((&reply.done["source"], &reply.done["finish"]), (&json!("companion"), &json!("stop")));
+    assert!(town.logs().iter().all(|line| !line.contains("clave")));
 }

@@ -70,7 +70,8 @@ async fn a_web_page_without_subprotocol() {
 
 #[tokio::test]
 async fn a_hundred_web_pages_at_once() {
-    let town = Plan::with_gateway().start().await;
+    // They all come from one address, as behind a router.
+    let town = Plan::with_gateway().core("RATE_ADDRESS_FACTOR", 100).start().await;
     let gateway = town.gateways[0].address();
     let talks = (0..100).map(|number| async move {
         let mut person = Person::new(WsPeer::connect(gateway, Face::Plain).await.unwrap());

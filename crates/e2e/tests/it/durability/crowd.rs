@@ -25,7 +25,12 @@ const MOST_MICROS: u64 = 40_000;
 
 /// A town in which nobody talks too much.
 pub(super) fn plan() -> Plan {
-    Plan::default().core("RATE_MAX_MESSAGES", 1_000_000).core("MAX_IN_FLIGHT", 100).fallback(Fallback::Reply(recite))
+    Plan::default()
+        .core("RATE_MAX_MESSAGES", 1_000_000)
+        .core("MAX_IN_FLIGHT", 100)
+        // They all come from one address, again and again.
+        .both("CONNECTS_PER_MINUTE_PER_ADDRESS", "1000000")
+        .fallback(Fallback::Reply(recite))
 }
 
 pub(super) fn tcp(address: SocketAddr) -> Address {

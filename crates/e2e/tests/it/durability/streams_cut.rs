@@ -41,7 +41,12 @@ fn prompt(number: usize) -> String {
 
 async fn town() -> Town {
     let plan = Plan::default().gateways(2).fallback(Fallback::Reply(recite));
-    plan.core("MAX_IN_FLIGHT", 200).core("MAX_CONNECTIONS_PER_ADDRESS", 2_000).start().await
+    plan.core("MAX_IN_FLIGHT", 200)
+        .core("MAX_CONNECTIONS_PER_ADDRESS", 2_000)
+        .core("RATE_ADDRESS_FACTOR", 1_000)
+        .both("CONNECTS_PER_MINUTE_PER_ADDRESS", "1000000")
+        .start()
+        .await
 }
 
 /// Bytes each way of an answer that is not cut: from above and, should all pieces be joined, from below.

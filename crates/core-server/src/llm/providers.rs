@@ -1,0 +1,137 @@
+//! The providers of a model, in order, and the one loop that tries again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::breaker::Permit;
+use super::chat_completions::{Answer, ModelError, Provider};
+use super::error::LlmError;
+use super::{CallContext, ChatMessage, LlmSettings};
+
+/// A model behind one provider or several.
+#[derive(Debug)]
+pub struct Model {
+    providers: Vec<Provider>,
+    settings: LlmSettings,
+}
+
+impl Model {
+    /// A client for the providers of `settings`. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`ModelError`].
+    pub fn new(settings: LlmSettings) -> Result<Self, ModelError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.times.connect)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let provider = |provider| Provider::new(http.clone(), provider, settings.asked, settings.times);
+        let providers = settings.providers.iter().cloned().map(provider).collect();
+        Ok(Self { providers, settings })
+    }
+
+    /// Asks for an answer and waits for its first piece. The providers are asked one after
+    /// another, those that are left alone by their breaker excepted; when all have failed, again
+    /// after a pause, as often as `tries` and the deadline over all of it allow. Once a piece is
+    /// there the call is never repeated.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last try.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or later the answer, ends the call at the provider.
+    pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
+        let call = Call { messages, context, deadline: Instant::now() + self.settings.deadline };
+        let mut order = self.order();
+        let mut round = 1;
+        loop {
+            let failures = match self.round(&order, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failures) => failures,
+            };
+            let pauses = failures.iter().filter(|(_, error)| error.is_transient());
+            let pause = pauses.map(|(_, error)| self.settings.backoff.pause(round, error)).min();
+            order
+                .retain(|provider| !failures.iter().any(|(failed, error)| failed == provider && !error.is_transient()));
+            let in_time = |pause: &Duration| Instant::now() + *pause < call.deadline;
+            match pause.filter(in_time).filter(|_| round < self.settings.tries) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(failures.into_iter().last().map_or(LlmError::NoProvider, |(_, error)| error)),
+            }
+            round += 1;
+        }
+    }
+
+    /// Asks each of `order` that is not left alone. If all are, the one who may be asked soonest:
+    /// somebody waits for an answer now, and the provider may be back.
+    async fn round<'a>(&'a self, order: &[&'a Provider], call: &Call<'_>) -> Result<Answer<'a>, Vec<Failure<'a>>> {
+        let mut failures = Vec::new();
+        for provider in order {
+            if let Some(permit) = provider.breaker().permit(Instant::now()) {
+                match ask(provider, permit, call).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => failures.push((*provider, error)),
+                }
+            }
+        }
+        let soonest = order.iter().min_by_key(|provider| provider.breaker().open_until());
+        if let Some(provider) = soonest.filter(|_| failures.is_empty()) {
+            match ask(provider, provider.breaker().force(), call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.push((*provider, error)),
+            }
+        }
+        Err(failures)
+    }
+
+    /// The first is drawn by weight where there are weights; the others follow as configured.
+    fn order(&self) -> Vec<&Provider> {
+        let mut order: Vec<&Provider> = self.providers.iter().collect();
+        let total: u32 = order.iter().map(|provider| provider.weight()).sum();
+        if 0 < total {
+            let mut drawn = fastrand::u32(0..total);
+            let first = order.iter().position(|provider| {
+                let here = drawn < provider.weight();
+                drawn = drawn.saturating_sub(provider.weight());
+                here
+            });
+            order[..=first.unwrap_or_default()].rotate_right(1);
+        }
+        order
+    }
+}
+
+/// A provider, and why it did not answer.
+type Failure<'a> = (&'a Provider, LlmError);
+
+/// What is asked of every provider.
+struct Call<'a> {
+    messages: &'a [ChatMessage],
+    context: CallContext,
+    deadline: Instant,
+}
+
+async fn ask<'a>(provider: &'a Provider, permit: Permit<'a>, call: &Call<'_>) -> Result<Answer<'a>, LlmError> {
+    let asked = provider.attempt(call.messages, call.context, call.deadline).await;
+    match &asked {
+        Ok(_) => permit.succeeded(),
+        Err(error) => {
+            tracing::warn!(
+                trace_id = %call.context.trace.trace_id, message.label = %call.context.label,
+                llm.provider = %provider.name(), %error, "model call failed"
+            );
+            if error.is_providers_fault() {
+                permit.failed(Instant::now());
+            }
+        }
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests;

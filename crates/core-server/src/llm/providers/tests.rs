@@ -1,0 +1,132 @@
+//! Against real HTTP servers on loopback.
+
+use protocol::trace::Traceparent;
+use protocol::{MessageLabel, UserLabel, UserText};
+use testkit::llm::{Answer as Scripted, Fallback, Hang, LlmStandin, Options};
+
+use super::*;
+use crate::llm::{Asked, Backoff, CallTimes, ChatRole, ProviderSettings};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Providers that always give these answers, `model-1` the first.
+async fn standins(answers: &[Scripted]) -> Vec<LlmStandin> {
+    let mut standins = Vec::new();
+    for answer in answers {
+        let fallback = Fallback::Answer(answer.clone());
+        standins.push(LlmStandin::start(Options { fallback, ..Options::default() }).await.unwrap());
+    }
+    standins
+}
+
+fn settings(standins: &[LlmStandin]) -> LlmSettings {
+    let provider = |(number, standin): (usize, &LlmStandin)| ProviderSettings {
+        url: standin.url().parse().unwrap(),
+        key: None,
+        model: format!("model-{number}"),
+        weight: 0,
+    };
+    LlmSettings {
+        providers: (1..).zip(standins).map(provider).collect(),
+        asked: Asked { temperature: 0.5, max_tokens: 10 },
+        times: CallTimes { connect: LONG, first_token: LONG, silence: LONG, total: LONG },
+        tries: 1,
+        backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
+        deadline: LONG,
+    }
+}
+
+/// The model that answered, or why none did.
+async fn ask(model: &Model) -> Result<String, LlmError> {
+    let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
+    let label = MessageLabel { user: UserLabel(1), number: 1 };
+    let answer = model.open(&messages, CallContext { label, trace: Traceparent::random() }).await?;
+    Ok(answer.model().to_owned())
+}
+
+fn totals(standins: &[LlmStandin]) -> Vec<u64> {
+    standins.iter().map(LlmStandin::total).collect()
+}
+
+fn works() -> Scripted {
+    Scripted::text("hola")
+}
+
+#[tokio::test]
+async fn who_answers_and_who_was_asked() {
+    let cut_before_text = || Scripted { cut: true, ..Scripted::default() };
+    let garbage = || Scripted { garbage: true, ..Scripted::default() };
+    for (answers, tries, answered, asked) in [
+        (vec![works(), works()], 1, Some("model-1"), [1, 0]),
+        (vec![Scripted::status(500), works()], 1, Some("model-2"), [1, 1]),
+        (vec![Scripted::status(429), works()], 1, Some("model-2"), [1, 1]),
+        (vec![Scripted::status(401), works()], 1, Some("model-2"), [1, 1]),
+        (vec![cut_before_text(), works()], 1, Some("model-2"), [1, 1]),
+        (vec![garbage(), works()], 1, Some("model-2"), [1, 1]),
+        (vec![Scripted::status(500), Scripted::status(503)], 3, None, [3, 3]),
+        (vec![Scripted::status(401), Scripted::status(503)], 3, None, [1, 3]),
+        (vec![Scripted::status(401), Scripted::status(404)], 3, None, [1, 1]),
+    ] {
+        let standins = standins(&answers).await;
+        let model = Model::new(LlmSettings { tries, ..settings(&standins) }).unwrap();
+        assert_eq!(ask(&model).await.ok().as_deref(), answered, "{answers:?}");
+        assert_eq!(totals(&standins), asked, "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same() {
+    let both = standins(&[Scripted::status(500), works()]).await;
+    let model = Model::new(settings(&both)).unwrap();
+    for _ in 0..15 {
+        assert_eq!(ask(&model).await.unwrap(), "model-2");
+    }
+    assert_eq!(totals(&both), [10, 15]);
+
+    let alone = standins(&[Scripted::status(500)]).await;
+    let model = Model::new(settings(&alone)).unwrap();
+    for _ in 0..15 {
+        assert!(matches!(ask(&model).await, Err(LlmError::Status { status: 500, .. })));
+    }
+    assert_eq!(totals(&alone), [15]);
+    alone[0].push(works());
+    assert_eq!(ask(&model).await.unwrap(), "model-1");
+}
+
+#[tokio::test]
+async fn what_was_asked_wrongly_is_not_the_providers_fault() {
+    let standins = standins(&[Scripted::status(400)]).await;
+    let model = Model::new(settings(&standins)).unwrap();
+    for _ in 0..15 {
+        assert!(ask(&model).await.is_err());
+    }
+    assert_eq!(model.providers[0].breaker().open_until(), None);
+}
+
+#[tokio::test]
+async fn the_deadline_counts_for_all_tries_together() {
+    let standins = standins(&[Scripted::default().hanging(Hang::Headers), works()]).await;
+    let times = CallTimes { first_token: Duration::from_millis(100), ..settings(&standins).times };
+    let patient = Model::new(LlmSettings { times, ..settings(&standins) }).unwrap();
+    assert_eq!(ask(&patient).await.unwrap(), "model-2");
+    let deadline = Duration::from_millis(50);
+    let hasty = Model::new(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) }).unwrap();
+    assert!(matches!(ask(&hasty).await, Err(LlmError::Timeout { limit, .. }) if limit <= deadline));
+    assert_eq!(standins[0].total(), 2);
+}
+
+#[tokio::test]
+async fn weights_share_out_the_calls() {
+    let standins = standins(&[works(), works(), works()]).await;
+    let mut settings = settings(&standins);
+    for (provider, weight) in settings.providers.iter_mut().zip([1, 3, 0]) {
+        provider.weight = weight;
+    }
+    let model = Model::new(settings).unwrap();
+    for _ in 0..400 {
+        ask(&model).await.unwrap();
+    }
+    let totals = totals(&standins);
+    // A fair coin of 1 : 3 strays this far once in a million runs.
+    assert!((58..=142).contains(&totals[0]) && totals[2] == 0, "{totals:?}");
+}

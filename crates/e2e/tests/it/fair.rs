@@ -1,0 +1,50 @@
+//! Who waits for the model, and behind whom.
+
+use serde_json::json;
+use testkit::llm::Answer;
+
+use crate::town::Plan;
+
+const MANY: usize = 50;
+
+#[tokio::test]
+async fn fifty_messages_of_one_delay_another_by_one_turn() {
+    let plan = Plan::default().core("MAX_IN_FLIGHT", 1).core("PER_USER_MAX", MANY).core("RATE_MAX_MESSAGES", 1_000);
+    let town = plan.start().await;
+    // Long enough for everything else to be sent meanwhile.
+    town.standin.push(Answer::text("ya va").paced(500, 0));
+    let mut eager = town.at_core().await;
+    eager.hello().await;
+    let mut other = town.at_core().await;
+    other.hello().await;
+    for number in 0..MANY {
+        eager.say(&format!("m{number}"), "yo otra vez").await;
+    }
+    for _ in 0..MANY {
+        eager.frame_of("accepted").await;
+    }
+    assert_eq!(town.standin.total(), 1, "the first is still being answered");
+    assert_eq!(other.ask("a", "y yo").await.text, "eco: y yo");
+    let requests = town.standin.requests();
+    let said = |index: usize| requests[index].body()["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    assert_eq!((said(0), said(1)), (json!("yo otra vez"), json!("y yo")));
+}
+
+#[tokio::test]
+async fn who_begins_anew_has_the_same_limit() {
+    let plan = Plan::with_gateway().core("RATE_MAX_MESSAGES", 2).core("RATE_ADDRESS_FACTOR", 2);
+    let town = plan.start().await;
+    for newcomer in 0..2 {
+        let mut person = town.at_gateway(protocol::Face::Frames).await;
+        person.hello().await;
+        for number in 0..2 {
+            person.ask(&format!("m{number}"), &format!("soy {newcomer}")).await;
+        }
+    }
+    let mut third = town.at_gateway(protocol::Face::Frames).await;
+    third.hello().await;
+    third.say("m", "y ahora").await;
+    let refused = third.frame().await;
+    assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("rate_limited")), "{refused}");
+    assert!((1..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()), "{refused}");
+}
