@@ -16,6 +16,14 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
+impl RateLimit {
+    /// The part of it that one of `sharers` has to itself; never none.
+    #[must_use]
+    pub fn share(self, sharers: usize) -> Self {
+        Self { events: self.events.div_ceil(sharers.max(1)), ..self }
+    }
+}
+
 /// The recent events of one person, oldest first.
 #[derive(Debug, Default)]
 struct Window {
@@ -67,8 +75,13 @@ impl<K: Hash + Eq> RateLimiter<K> {
 
     /// How long `key` must wait for its next event at `now`; `None` when it need not.
     pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        self.wait_within(self.limit, key, now)
+    }
+
+    /// As [`RateLimiter::wait`], where a part of the limit is in force: one with the same window.
+    pub fn wait_within(&self, limit: RateLimit, key: &K, now: Instant) -> Option<Duration> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.by_key.get_mut(key)?.wait(self.limit, now)
+        windows.by_key.get_mut(key)?.wait(limit, now)
     }
 
     /// Counts an event of `key` at `now` if it may happen.
@@ -94,6 +107,19 @@ impl<K: Hash + Eq> RateLimiter<K> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.sweep(self.limit, now);
         windows.by_key.entry(key).or_default().events.push_back(now);
+    }
+}
+
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
+    /// Every event that counts at `now`.
+    pub fn events(&self, now: Instant) -> Vec<(K, Instant)> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = Vec::new();
+        for (key, window) in &mut windows.by_key {
+            window.expire(self.limit, now);
+            events.extend(window.events.iter().map(|&at| (key.clone(), at)));
+        }
+        events
     }
 }
 
@@ -159,6 +185,17 @@ mod tests {
         }
         assert_eq!(limiter.wait(&1, start), Some(LIMIT.window));
         assert_eq!(limiter.take(1, start + LIMIT.window), Ok(()));
+    }
+
+    #[test]
+    fn a_share_of_the_limit_and_what_counts() {
+        let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
+        limiter.record(1, start);
+        assert_eq!(limiter.wait(&1, start), None);
+        assert_eq!(limiter.wait_within(LIMIT.share(2), &1, start), Some(LIMIT.window));
+        assert_eq!(LIMIT.share(9).events, 1, "never none");
+        assert_eq!(limiter.events(start), [(1, start)]);
+        assert_eq!(limiter.events(start + LIMIT.window), []);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ pub use args::{Args, Command};
 use crate::connection::Times;
 use crate::limits::RateLimit;
 use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings};
+use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::ContextSettings;
@@ -53,6 +54,8 @@ pub struct Config {
     pub orphan: Duration,
     /// Where conversations are kept.
     pub database: DatabaseSettings,
+    /// How cores share, where there are several.
+    pub shared: Option<SharedSettings>,
     /// How long what was said is kept; `None`: until it is erased.
     pub retention: Option<Duration>,
     /// Calls to the model at once.
@@ -81,6 +84,13 @@ impl Config {
             window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
         };
         let address_factor: usize = p.number("RATE_ADDRESS_FACTOR", &args.rate_address_factor, 1..=1_000_000);
+        let limits = SharedLimits {
+            rate,
+            address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
+            per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
+            max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
+        };
+        let database = database(p, args);
         let config = Self {
             host: args.app_host.trim().to_owned(),
             port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
@@ -104,12 +114,13 @@ impl Config {
             },
             times: times(p, args),
             rate,
-            address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
-            per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
+            address_rate: limits.address_rate,
+            per_user_max: limits.per_user_max,
             orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
-            database: database(p, args),
+            shared: shared(p, args, &database, limits),
+            database,
             retention: retention(p, args),
-            max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
+            max_in_flight: limits.max_in_flight,
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
             queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
             llm: llm(p, args),
@@ -151,6 +162,20 @@ fn database(p: &mut ConfigError, args: &Args) -> DatabaseSettings {
         keys: Keyring::new(key, previous),
         max_connections: p.number("DATABASE_MAX_CONNECTIONS", &args.database_max_connections, 1..=1_000),
     }
+}
+
+fn shared(
+    p: &mut ConfigError,
+    args: &Args,
+    database: &DatabaseSettings,
+    limits: SharedLimits,
+) -> Option<SharedSettings> {
+    let url = secret(p, "REDIS_URL", args.redis_url.as_deref(), args.redis_url_file.as_deref())?;
+    if matches!(database.url, DatabaseUrl::Sqlite(_)) {
+        p.add("REDIS_URL", "is for several cores on one PostgreSQL server: set DATABASE_URL to it as well");
+    }
+    let url = p.check("REDIS_URL", url.expose().parse::<RedisUrl>())?;
+    Some(SharedSettings { url, limits })
 }
 
 fn retention(p: &mut ConfigError, args: &Args) -> Option<Duration> {

@@ -2,7 +2,7 @@
 //! the calls to a language model.
 //!
 //! Layers, each of which uses only what stands below it: `config` · [`server`] ·
-//! [`connection`] · [`session`] · [`turn`] · [`limits`], [`llm`], [`store`] · `protocol`.
+//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · `protocol`.
 
 pub mod config;
 pub mod connection;
@@ -11,6 +11,7 @@ pub mod limits;
 pub mod llm;
 pub mod server;
 pub mod session;
+pub mod shared;
 pub mod store;
 pub mod turn;
 

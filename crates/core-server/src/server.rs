@@ -4,7 +4,7 @@ mod hop;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use boot::{AcceptPauses, Household, Seats, TrustedProxies};
@@ -13,7 +13,7 @@ use protocol::CloseReason;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,7 @@ use crate::connection::{self, Connection};
 use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
 use crate::session::{Policy, Sessions};
+use crate::shared::{Heard, Shared};
 use crate::store::Store;
 use crate::turn::{Context, Engine};
 use hop::Arrival;
@@ -45,6 +46,8 @@ pub struct Server {
     trusted: TrustedProxies,
     sockets: Arc<Semaphore>,
     retention: Option<Duration>,
+    /// What other cores tell, until it is taken up.
+    heard: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
 
 /// Opens the port of `config`.
@@ -68,6 +71,7 @@ impl Server {
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
         let tasks = TaskTracker::new();
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
+        let (shared, heard) = config.shared.map(Shared::new).unzip();
         let engine = Engine {
             store,
             rate: RateLimiter::new(config.rate),
@@ -75,6 +79,7 @@ impl Server {
             slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
             model: config.llm.map(Model::new).transpose()?,
             context: Context::new(config.context),
+            shared,
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),
@@ -88,6 +93,7 @@ impl Server {
             connects: RateLimiter::new(config.connects),
             trusted: config.trusted_proxies,
             retention: config.retention,
+            heard: Mutex::new(heard),
             sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
         })
     }
@@ -96,6 +102,10 @@ impl Server {
     /// under way end, connections close. Returns how much was left when the time was over.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
         let sweeping = Arc::clone(&self.context.sessions).sweep_forever(self.retention);
+        // Answers that end while the server drains are told to the other cores too.
+        let sharing = CancellationToken::new();
+        let _end_sharing = sharing.clone().drop_guard();
+        self.share(&sharing);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.accept_all(&listener) => {}
@@ -110,6 +120,21 @@ impl Server {
             tracing::warn!(tasks.left = tasks.len(), "drain timed out");
         }
         tasks.len()
+    }
+
+    /// Keeps in touch with the other cores until `end`, if there are any.
+    fn share(&self, end: &CancellationToken) {
+        let sessions = Arc::clone(&self.context.sessions);
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(shared), Some(heard)) = (sessions.engine().shared.clone(), heard) {
+            let hearing = Arc::clone(&sessions).hear_forever(heard);
+            // Not among the tasks a drain waits for.
+            let tasks = TaskTracker::new();
+            tasks.spawn(end.clone().run_until_cancelled_owned(hearing));
+            tasks.spawn(
+                end.clone().run_until_cancelled_owned(async move { shared.run(&sessions.engine().slots).await }),
+            );
+        }
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener) {

@@ -4,6 +4,8 @@
 //! go: memory follows live people. Its turns run one after another, whichever connection sent
 //! them, and belong to the session: a connection that ends does not end them.
 
+mod elsewhere;
+mod hearing;
 mod outbox;
 mod registry;
 mod requests;
@@ -22,10 +24,12 @@ pub use outbox::Outbox;
 pub use registry::{Opened, Policy, Sessions};
 pub use requests::RequestError;
 
+use elsewhere::Elsewhere;
 use state::{Listener, Pending, Running, State, To};
 
+use crate::shared::Event;
 use crate::store::SessionRecord;
-use crate::turn::{Admission, Audience, Job, Message, Outcome, Refusal};
+use crate::turn::{Admission, Answerer, Audience, Job, Message, Outcome, Refusal};
 
 /// A live conversation.
 #[derive(Debug)]
@@ -45,9 +49,12 @@ pub struct Session {
 pub struct ConnectionId(u64);
 
 impl Session {
-    fn new(sessions: Arc<Sessions>, record: SessionRecord) -> Self {
-        let state = State::new(&record);
+    /// `fresh`: the session has just begun.
+    fn new(sessions: Arc<Sessions>, record: SessionRecord, fresh: bool) -> Self {
+        let mut state = State::new(&record);
         let SessionRecord { user, id, created_at, .. } = record;
+        state.elsewhere =
+            sessions.engine().shared.as_ref().map(|shared| Box::new(Elsewhere::new(Arc::clone(shared), user, fresh)));
         Self { sessions, user, id, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -88,6 +95,11 @@ impl Session {
         {
             outbox.push(outbox::delta(id.clone(), 0, draft.clone()));
         }
+        if let Some(mirror) = state.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref())
+            && !mirror.draft.is_empty()
+        {
+            outbox.push(outbox::delta(mirror.id.clone(), 0, mirror.draft.clone()));
+        }
         state.connections.push(Listener { id: connection, outbox, half_closed: false });
         state.count_listeners();
         (connection, state.seq)
@@ -113,56 +125,85 @@ impl Session {
         self.state().admitting += 1;
         let commit = self.commit.lock().await;
         let (after, under_way) = {
-            let state = self.state();
+            let mut state = self.state();
+            if let Some(seq) = state.under_way_seq(&message.id) {
+                state.admitting -= 1;
+                return state.tell_accepted(from, &message, seq);
+            }
             (state.seq, state.under_way())
         };
         let busy = self.sessions.policy().per_user_max <= under_way;
         let admission = self.sessions.engine().admit(self.user, after, &message, busy).await;
+        if let Some(seq) = admission.as_ref().ok().and_then(Admission::seq) {
+            self.learn_before(seq).await;
+        }
         let mut state = self.state();
         state.admitting -= 1;
         match admission {
-            Ok(Admission::Accepted(entry)) => {
+            Ok(Admission::Accepted(entry, answerer)) => {
                 state.seq = entry.seq;
                 state.messages += 1;
                 state.tell_accepted(from, &message, entry.seq);
                 state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
-                self.enqueue(&mut state, from, message, entry.seq);
+                match answerer {
+                    Answerer::Here { in_turn } => self.enqueue(&mut state, (from, in_turn), message, entry.seq),
+                    Answerer::Elsewhere => self.follow(&mut state, from, message, entry.seq),
+                }
             }
-            Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries),
-            Ok(Admission::Refused(refusal)) => state.refuse(To::Sender(from), message.id, refusal),
-            Err(error) => state.store_failed(To::Sender(from), message.id, message.trace, &error),
+            Ok(Admission::Known(entries, answerer)) => self.repeated(&mut state, from, message, (entries, answerer)),
+            // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
+            Ok(Admission::Refused(refusal)) => state.refuse(To::Only(from), message.id, refusal),
+            Err(error) => state.not_kept(To::Only(from), message.id, message.trace, &error.into()),
         }
         drop(state);
         drop(commit);
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is
-    /// coming (the process ended, or no slot was free in time) it is answered now.
-    fn repeated(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, entries: Vec<Entry>) {
+    /// coming from here (the process ended, or no slot was free in time) it is answered now.
+    fn repeated(
+        self: &Arc<Self>,
+        state: &mut State,
+        from: ConnectionId,
+        message: Message,
+        (entries, answerer): (Vec<Entry>, Answerer),
+    ) {
         // Stored when the database did not live to say so: the others have not heard of it.
-        for entry in entries.iter().filter(|entry| state.seq < entry.seq) {
+        let known = state.seq;
+        for entry in entries.iter().filter(|entry| known < entry.seq) {
             state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
         }
         state.seq = entries.last().map_or(state.seq, |last| last.seq.max(state.seq));
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
-        let under_way = state.is_under_way(&message.id);
-        if answer.is_none() && !under_way && self.sessions.policy().per_user_max <= state.under_way() {
-            return state.refuse(To::Sender(from), message.id, Refusal::busy());
+        let is_new_here = answer.is_none() && answerer != Answerer::Elsewhere;
+        if is_new_here && self.sessions.policy().per_user_max <= state.under_way() {
+            self.release_later(message.id.clone());
+            return state.refuse(To::Only(from), message.id, Refusal::busy());
         }
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
             // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
             state.publish(To::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
             state.publish(To::Only(from), stored_done(answer));
-        } else if !under_way {
+        } else {
             let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
-            self.enqueue(state, from, Message { text, ..message }, seq);
+            let message = Message { text, ..message };
+            match answerer {
+                Answerer::Here { in_turn } => self.enqueue(state, (from, in_turn), message, seq),
+                Answerer::Elsewhere => self.follow(state, from, message, seq),
+            }
         }
     }
 
-    fn enqueue(self: &Arc<Self>, state: &mut State, sender: ConnectionId, message: Message, seq: u64) {
+    fn enqueue(
+        self: &Arc<Self>,
+        state: &mut State,
+        (sender, in_turn): (ConnectionId, bool),
+        message: Message,
+        seq: u64,
+    ) {
         let job = Job {
             id: message.id,
             label: MessageLabel { user: self.user, number: state.messages },
@@ -172,7 +213,7 @@ impl Session {
             trace: message.trace,
             accepted_at: Instant::now(),
         };
-        state.waiting.push_back(Pending { job, sender });
+        state.waiting.push_back(Pending { job, sender, in_turn });
         if !state.answering {
             state.answering = true;
             self.sessions.tasks().spawn(Arc::clone(self).answer_all());
@@ -181,9 +222,14 @@ impl Session {
 
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
-        while let Some((job, stop)) = self.next_job() {
+        while let Some((job, stop, in_turn)) = self.next_job() {
             let outcome = {
-                let mut answer = pin!(self.sessions.engine().answer(&job, &*self, &stop));
+                let mut answer = pin!(async {
+                    if in_turn {
+                        stop.run_until_cancelled(self.our_turn()).await;
+                    }
+                    self.sessions.engine().answer(&job, &*self, &stop).await
+                });
                 tokio::select! {
                     outcome = &mut answer => outcome,
                     () = self.orphaned() => {
@@ -200,7 +246,7 @@ impl Session {
     async fn orphaned(&self) {
         let limit = self.sessions.policy().orphan;
         loop {
-            let deserted_since = self.state().deserted_since;
+            let deserted_since = self.state().deserted_since();
             // Whoever leaves while we sleep has been gone for less than the limit when we look again.
             let wake = deserted_since.unwrap_or_else(Instant::now) + limit;
             if deserted_since.is_some() && wake <= Instant::now() {
@@ -210,18 +256,25 @@ impl Session {
         }
     }
 
-    fn next_job(&self) -> Option<(Job, CancellationToken)> {
+    fn next_job(&self) -> Option<(Job, CancellationToken, bool)> {
         let mut state = self.state();
-        let Some(Pending { job, sender }) = state.waiting.pop_front() else {
+        let Some(Pending { job, sender, in_turn }) = state.waiting.pop_front() else {
             state.answering = false;
             // Connections that wait for the session to be idle (drain, half-close) look again.
             state.wake();
             return None;
         };
         let stop = CancellationToken::new();
-        state.running =
-            Some(Running { id: job.id.clone(), sender, draft: UserText::default(), chars: 0, stop: stop.clone() });
-        Some((job, stop))
+        state.running = Some(Running {
+            id: job.id.clone(),
+            seq: job.seq,
+            sender,
+            draft: UserText::default(),
+            chars: 0,
+            stop: stop.clone(),
+            released: false,
+        });
+        Some((job, stop, in_turn))
     }
 
     /// Stores the answer and tells everyone that it is complete.
@@ -237,6 +290,12 @@ impl Session {
             Ok(outcome) => (self.sessions.engine().record(&job, after, draft, &outcome).await.map(Some), Ok(outcome)),
             Err(refusal) => (Ok(None), Err(refusal)),
         };
+        // Before it is told: who hears that this one has ended finds its claim gone.
+        self.state().running.iter_mut().for_each(|running| running.released = true);
+        self.sessions.engine().release(self.user, &job.id).await;
+        if let Ok(Some(seq)) = recorded {
+            self.learn_before(seq).await;
+        }
         let mut state = self.state();
         let sender = state.running.take().map_or(To::Everyone, |running| To::Sender(running.sender));
         match (recorded, outcome) {
@@ -245,15 +304,25 @@ impl Session {
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
             (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
-            (Err(error), _) => {
-                state.store_failed(To::Everyone, job.id, job.trace, &error);
-            }
+            (Err(error), _) => state.not_kept(To::Everyone, job.id, job.trace, &error),
         }
     }
 
-    /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one.
-    pub fn stop(&self, id: &MessageId) -> bool {
-        let mut state = self.state();
+    /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one,
+    /// here or on another core.
+    pub async fn stop(&self, id: &MessageId) -> bool {
+        if self.stop_here(&mut self.state(), id) {
+            return true;
+        }
+        let Some(shared) = &self.sessions.engine().shared else { return false };
+        let is_claimed = shared.under_way(self.user).await.is_some_and(|under_way| under_way.contains(id));
+        if is_claimed {
+            self.tell_others(Event::Stop { id: id.clone() });
+        }
+        is_claimed
+    }
+
+    fn stop_here(&self, state: &mut State, id: &MessageId) -> bool {
         if let Some(running) = state.running.as_ref().filter(|running| running.id == *id) {
             running.stop.cancel();
             return true;
@@ -262,10 +331,26 @@ impl Session {
             return false;
         };
         if let Some(Pending { job, .. }) = state.waiting.remove(at) {
+            self.release_later(job.id.clone());
             let outcome = self.sessions.engine().not_begun(&job);
             state.publish(To::Everyone, done(job.id, None, outcome));
         }
         true
+    }
+
+    /// Gives back the claim to a message that is not answered after all.
+    fn release_later(&self, id: MessageId) {
+        if self.sessions.engine().shared.is_some() {
+            let (sessions, user) = (Arc::clone(&self.sessions), self.user);
+            self.sessions.tasks().spawn(async move { sessions.engine().release(user, &id).await });
+        }
+    }
+
+    /// Tells the other cores on which the session is live.
+    fn tell_others(&self, event: Event) {
+        if let Some(elsewhere) = &self.state().elsewhere {
+            elsewhere.tell(event);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -275,9 +360,10 @@ impl Session {
 
 impl Audience for Session {
     fn queued(&self, ahead: usize) {
-        let state = self.state();
+        let mut state = self.state();
         if let Some(Running { id, sender, .. }) = &state.running {
-            state.publish(To::Sender(*sender), ServerFrame::Queued { id: id.clone(), ahead });
+            let (queued, sender) = (ServerFrame::Queued { id: id.clone(), ahead }, *sender);
+            state.publish(To::Sender(sender), queued);
         }
     }
 
@@ -294,6 +380,8 @@ impl Audience for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // First: one that is made anew joins the other cores again.
+        self.state().elsewhere = None;
         self.sessions.let_go(self.user);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of connections: who listens is an [`Audience`].
 
+mod admission;
 mod calibration;
 mod context;
 
@@ -19,8 +20,10 @@ use tracing::Instrument as _;
 
 use crate::limits::{RateLimiter, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
+use crate::shared::Shared;
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
+pub use admission::{Admission, Answerer};
 pub use context::{Context, ContextSettings};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
@@ -46,6 +49,8 @@ pub struct Engine {
     pub model: Option<Model>,
     /// What the model gets to read.
     pub context: Context,
+    /// The other cores, where there are any.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// A message as it came.
@@ -59,17 +64,6 @@ pub struct Message {
     pub trace: Traceparent,
     /// Where it came from.
     pub from: Household,
-}
-
-/// What became of a message.
-#[derive(Debug)]
-pub enum Admission {
-    /// Stored now.
-    Accepted(Entry),
-    /// Stored before: its entry and, when there is one, its answer.
-    Known(Vec<Entry>),
-    /// Neither stored nor to be answered.
-    Refused(Refusal),
 }
 
 /// Why a message gets no answer now.
@@ -131,6 +125,16 @@ impl Refusal {
         Self { code: ErrorCode::UserBusy, retry_after: Some(BUSY_RETRY) }
     }
 
+    /// The person or their address has sent as much as they may.
+    pub fn limited(wait: Duration) -> Self {
+        Self { code: ErrorCode::RateLimited, retry_after: Some(wait) }
+    }
+
+    /// Whoever was to answer is gone.
+    pub fn deserted() -> Self {
+        Self { code: ErrorCode::Unavailable, retry_after: Some(BUSY_RETRY) }
+    }
+
     /// As an error in `language`.
     pub fn frame(self, language: Language) -> ErrorFrame {
         let frame = ErrorFrame::new(self.code, language);
@@ -160,57 +164,6 @@ impl From<&StoreError> for Refusal {
 }
 
 impl Engine {
-    /// Decides on a message of `user`, whose highest `seq` is `after` as far as is known, and
-    /// stores it if it is accepted. `busy`: they have as many under way as they may. A message
-    /// that was stored before is known, whatever the limits say.
-    ///
-    /// # Errors
-    ///
-    /// The store failed; the message may or may not be stored.
-    pub async fn admit(
-        &self,
-        user: UserLabel,
-        after: u64,
-        message: &Message,
-        busy: bool,
-    ) -> Result<Admission, StoreError> {
-        if let Some(refusal) = self.refusal(user, message.from, busy) {
-            let known = self.store.entries_of(user, &message.id).await?;
-            return Ok(if known.is_empty() { Admission::Refused(refusal) } else { Admission::Known(known) });
-        }
-        let entry = NewEntry {
-            id: message.id.clone(),
-            role: Role::User,
-            text: message.text.clone(),
-            at: now(),
-            finish: None,
-            source: None,
-        };
-        match self.store.append(user, after, entry).await? {
-            Appended::New(entry) => {
-                let now = Instant::now();
-                self.rate.record(user, now);
-                self.address_rate.record(message.from, now);
-                Ok(Admission::Accepted(entry))
-            }
-            Appended::Known { .. } => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
-        }
-    }
-
-    fn refusal(&self, user: UserLabel, from: Household, busy: bool) -> Option<Refusal> {
-        let now = Instant::now();
-        let (person, address) = (self.rate.wait(&user, now), self.address_rate.wait(&from, now));
-        if let Some(retry_after) = person.max(address) {
-            Some(Refusal { code: ErrorCode::RateLimited, retry_after: Some(retry_after) })
-        } else if busy {
-            Some(Refusal::busy())
-        } else if self.model.is_some() {
-            self.slots.check_room().err().map(Refusal::from)
-        } else {
-            None
-        }
-    }
-
     /// Generates the answer to `job` and tells `audience` as it comes. Ends early, with
     /// what there is, when `stop` is cancelled. Stores nothing: see [`Engine::record`].
     ///
@@ -306,8 +259,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The store failed for longer than [`RECORD_PATIENCE`]; the answer may or may not be stored.
-    pub async fn record(&self, job: &Job, after: u64, text: UserText, outcome: &Outcome) -> Result<u64, StoreError> {
+    /// [`NotRecorded`]; the answer may or may not be stored.
+    pub async fn record(&self, job: &Job, after: u64, text: UserText, outcome: &Outcome) -> Result<u64, NotRecorded> {
         let entry = NewEntry {
             id: job.id.clone(),
             role: Role::Assistant,
@@ -318,17 +271,50 @@ impl Engine {
         };
         let give_up = Instant::now() + RECORD_PATIENCE;
         loop {
-            match self.store.append(job.label.user, after, entry.clone()).await {
-                Ok(Appended::New(Entry { seq, .. }) | Appended::Known { seq }) => return Ok(seq),
-                Err(error @ StoreError::Unavailable(_)) if Instant::now() < give_up => {
+            let stored = match self.store.append(job.label.user, after, entry.clone()).await {
+                Ok(Appended::New(Entry { seq, .. })) => Ok(seq),
+                Ok(Appended::Known { seq }) => self.same_answer(job, &entry.text, seq).await,
+                Err(error) => Err(error.into()),
+            };
+            match stored {
+                Err(NotRecorded::Store(error @ StoreError::Unavailable(_))) if Instant::now() < give_up => {
                     tracing::warn!(
                         trace_id = %job.trace.trace_id, message.label = %job.label, %error,
                         "the answer could not be stored yet"
                     );
                     sleep(RECORD_PAUSE).await;
                 }
-                Err(error) => return Err(error),
+                stored => return stored,
             }
+        }
+    }
+
+    /// An answer is stored already: this one, when the database did not live to say so, or the one
+    /// that another core gave while the two could not agree.
+    async fn same_answer(&self, job: &Job, text: &UserText, seq: u64) -> Result<u64, NotRecorded> {
+        let entries = self.store.entries_of(job.label.user, &job.id).await?;
+        let is_same = entries.iter().any(|entry| entry.role == Role::Assistant && entry.text == *text);
+        if is_same { Ok(seq) } else { Err(NotRecorded::AnsweredElsewhere) }
+    }
+}
+
+/// Why an answer that people have read is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRecorded {
+    /// The store failed, for longer than [`RECORD_PATIENCE`] if it was away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another core has answered the message too, and was faster: its answer is kept. Whoever sends
+    /// the message again gets that one.
+    #[error("another core has answered it too, and was faster")]
+    AnsweredElsewhere,
+}
+
+impl From<&NotRecorded> for Refusal {
+    fn from(reason: &NotRecorded) -> Self {
+        match reason {
+            NotRecorded::Store(error) => error.into(),
+            NotRecorded::AnsweredElsewhere => Self::deserted(),
         }
     }
 }

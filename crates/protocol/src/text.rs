@@ -34,6 +34,12 @@ impl UserText {
         Self(self.0.chars().take(count).collect())
     }
 
+    /// All but its first `count` characters.
+    #[must_use]
+    pub fn without_first_chars(&self, count: usize) -> Self {
+        Self(self.0.chars().skip(count).collect())
+    }
+
     /// The same without white space around it.
     #[must_use]
     pub fn trimmed(self) -> Self {

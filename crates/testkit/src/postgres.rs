@@ -272,7 +272,8 @@ fn spawn(mut command: Command, output: File) -> io::Result<Server> {
     Ok(Server { pid, ended: Mutex::new(ended) })
 }
 
-fn free_port() -> io::Result<u16> {
+/// A port that nobody has now.
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

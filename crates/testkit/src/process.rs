@@ -209,7 +209,11 @@ impl Service {
     }
 
     /// Sends a signal; does nothing if the process has been waited for.
-    fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+    ///
+    /// # Errors
+    ///
+    /// It is not ours to signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let sent = pid.map_or(Ok(()), |pid| kill_process(pid, signal));
         sent.map_err(|errno| self.launch.failed(errno.into()))

@@ -73,6 +73,13 @@ pub struct Args {
     /// Connections to a PostgreSQL server at most
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "16")]
     pub database_max_connections: String,
+    /// Redis or Valkey server through which several cores on one PostgreSQL share limits and running
+    /// answers: `redis://user:password@host:6379/0`, `rediss://` with TLS [default: one core alone]
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// File that holds the address of the Redis server
+    #[arg(long, env = "REDIS_URL_FILE")]
+    pub redis_url_file: Option<PathBuf>,
     /// Key that texts are encrypted with at rest: 32 random bytes in base64 [default: they are not]
     #[arg(long, env = "DATA_KEY", hide_env_values = true)]
     pub data_key: Option<String>,

@@ -150,11 +150,16 @@ impl Connection {
     }
 
     fn stop(&mut self, id: MessageId) {
-        if let Some(Attached { session, .. }) = &self.attached
-            && !session.stop(&id)
-        {
-            self.error(ErrorCode::NotFound, Some(id));
-        }
+        let Some(Attached { session, .. }) = &self.attached else { return };
+        let session = Arc::clone(session);
+        self.later(async move {
+            let found = session.stop(&id).await;
+            move |connection: &mut Self| {
+                if !found {
+                    connection.error(ErrorCode::NotFound, Some(id));
+                }
+            }
+        });
     }
 
     /// Answers a request from a task of its own: it delays neither the next nor a message.

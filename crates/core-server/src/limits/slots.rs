@@ -32,17 +32,29 @@ pub struct SlotsFull {
 /// one more is refused at once; who waits longer than the time limit is refused then.
 #[derive(Debug)]
 pub struct Slots {
-    count: usize,
     queue_max: usize,
     queue_timeout: Duration,
     state: Mutex<State>,
     /// The queue has become shorter at its front.
     moved: Notify,
+    /// Someone has begun to wait.
+    wanted: Notify,
+}
+
+/// How many slots are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Slots that are held.
+    pub held: usize,
+    /// Those who wait for one.
+    pub waiting: usize,
 }
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    count: usize,
+    /// More than `count` for a while after there have become fewer.
+    held: usize,
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
@@ -72,8 +84,37 @@ struct Place<'a> {
 impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
-        let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
-        Arc::new(Self { count, queue_max, queue_timeout, state: Mutex::new(state), moved: Notify::new() })
+        let state = State { count, held: 0, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
+        Arc::new(Self {
+            queue_max,
+            queue_timeout,
+            state: Mutex::new(state),
+            moved: Notify::new(),
+            wanted: Notify::new(),
+        })
+    }
+
+    /// Changes how many slots there are. Who holds one keeps it: where there are fewer now, nobody
+    /// is let in until enough have left.
+    pub fn set_count(self: &Arc<Self>, count: usize) {
+        self.state().count = count;
+        self.pass_on();
+    }
+
+    /// How many slots there are now.
+    pub fn count(&self) -> usize {
+        self.state().count
+    }
+
+    /// How many slots are held and waited for now.
+    pub fn demand(&self) -> Demand {
+        let state = self.state();
+        Demand { held: state.held, waiting: state.waiting.len() }
+    }
+
+    /// Waits until someone begins to wait for a slot, or has since the last call.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// Whether one more could take a slot, or a place in the queue from which it gets one in time.
@@ -89,7 +130,7 @@ impl Slots {
     fn check_queue(&self, state: &State) -> Result<(), SlotsFull> {
         let turns = state.waiting.len() + 1;
         let share = f64::from(u32::try_from(turns).unwrap_or(u32::MAX))
-            / f64::from(u32::try_from(self.count).unwrap_or(u32::MAX));
+            / f64::from(u32::try_from(state.count.max(1)).unwrap_or(u32::MAX));
         let expected = state.mean_held.mul_f64(share);
         if state.waiting.len() < self.queue_max && expected <= self.queue_timeout {
             return Ok(());
@@ -141,7 +182,7 @@ impl Slots {
     fn enter(self: &Arc<Self>) -> Result<Entered<'_>, SlotsFull> {
         let mut state = self.state();
         if state.has_free() {
-            state.free -= 1;
+            state.held += 1;
             return Ok(Entered::Slot(Slot { slots: Some(Arc::clone(self)), since: Instant::now() }));
         }
         self.check_queue(&state)?;
@@ -149,24 +190,26 @@ impl Slots {
         state.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
         state.waiting.push_back(Waiter { ticket, grant });
+        self.wanted.notify_one();
         Ok(Entered::Queue(Place { slots: self, ticket }, granted))
     }
 
-    /// Gives a slot that became free to the first who still waits.
-    fn pass_on(self: Arc<Self>) {
+    /// Gives the slots that are free to the first who still wait.
+    fn pass_on(self: &Arc<Self>) {
         loop {
             let mut state = self.state();
-            let Some(waiter) = state.waiting.pop_front() else {
-                state.free += 1;
+            if state.count <= state.held {
                 return;
-            };
+            }
+            let Some(waiter) = state.waiting.pop_front() else { return };
+            state.held += 1;
             drop(state);
             self.moved.notify_waiters();
-            let slot = Slot { slots: Some(Arc::clone(&self)), since: Instant::now() };
-            match waiter.grant.send(slot) {
-                Ok(()) => return,
+            let slot = Slot { slots: Some(Arc::clone(self)), since: Instant::now() };
+            if let Err(mut slot) = waiter.grant.send(slot) {
                 // They left in this very moment. Disarm the slot: the loop passes it on.
-                Err(mut slot) => slot.slots = None,
+                slot.slots = None;
+                self.state().held -= 1;
             }
         }
     }
@@ -178,10 +221,11 @@ impl Slots {
 
 impl State {
     fn has_free(&self) -> bool {
-        0 < self.free && self.waiting.is_empty()
+        self.held < self.count && self.waiting.is_empty()
     }
 
-    fn note_held(&mut self, held: Duration) {
+    fn take_back(&mut self, held: Duration) {
+        self.held -= 1;
         self.mean_held = if self.mean_held.is_zero() {
             held
         } else {
@@ -230,7 +274,7 @@ impl Drop for Place<'_> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(slots) = self.slots.take() {
-            slots.state().note_held(self.since.elapsed());
+            slots.state().take_back(self.since.elapsed());
             slots.pass_on();
         }
     }
@@ -243,6 +287,8 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    const IDLE: Demand = Demand { held: 0, waiting: 0 };
 
     fn slots(count: usize, queue: usize) -> Arc<Slots> {
         Slots::new(count, queue, Duration::from_secs(30))
@@ -269,7 +315,7 @@ mod tests {
             order.push(done.unwrap());
         }
         assert_eq!(order, [(Ok(()), 0), (Ok(()), 1), (Ok(()), 2)]);
-        assert_eq!(slots.state().free, 1);
+        assert_eq!(slots.demand(), IDLE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,7 +350,7 @@ mod tests {
         assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
         assert_eq!(waiting.await.map(drop), Err(full));
         drop(held);
-        assert_eq!(slots.state().free, 1, "who gave up took no slot along");
+        assert_eq!(slots.demand(), IDLE, "who gave up took no slot along");
     }
 
     #[tokio::test(start_paused = true)]
@@ -337,5 +383,22 @@ mod tests {
         drop(leaves);
         drop(held);
         assert!(stays.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
+        let slots = slots(2, 10);
+        let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+        slots.set_count(1);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut next = pin!(slots.acquire(|_| {}));
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        slots.wanted().await;
+        assert_eq!(slots.demand(), Demand { held: 2, waiting: 1 });
+        let [first, _second] = held;
+        drop(first);
+        assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
+        slots.set_count(2);
+        assert!(next.as_mut().poll(&mut context).is_ready());
     }
 }

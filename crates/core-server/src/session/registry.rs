@@ -63,7 +63,7 @@ impl Sessions {
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
         let swept = record.swept;
-        let session = Arc::new(Session::new(Arc::clone(self), record));
+        let session = Arc::new(Session::new(Arc::clone(self), record, true));
         self.live().sessions.insert(session.user(), Arc::downgrade(&session));
         Ok(Opened { session, token, swept })
     }
@@ -103,7 +103,7 @@ impl Sessions {
             Some(session) => session.upgrade(),
             None if live.let_go != let_go => None,
             None => {
-                let session = Arc::new(Session::new(Arc::clone(self), record));
+                let session = Arc::new(Session::new(Arc::clone(self), record, false));
                 live.sessions.insert(session.user(), Arc::downgrade(&session));
                 Some(session)
             }
@@ -115,6 +115,11 @@ impl Sessions {
         let mut live = self.live();
         live.sessions.remove(&user);
         live.let_go += 1;
+    }
+
+    /// The session of `user`, if it is live.
+    pub(super) fn live_session_of(&self, user: UserLabel) -> Option<Arc<Session>> {
+        self.live().sessions.get(&user)?.upgrade()
     }
 
     /// Whose sessions are live.

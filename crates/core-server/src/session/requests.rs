@@ -8,8 +8,9 @@ use protocol::{CloseReason, ErrorCode, Locale, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::state::Listener;
+use super::state::{Pending, State};
 use super::{ConnectionId, Session};
+use crate::shared::Event;
 use crate::store::{Page, StoreError};
 use crate::turn::Refusal;
 
@@ -97,7 +98,7 @@ impl Session {
             user: self.user,
             created_at: self.created_at,
             seq: state.seq,
-            connections: state.connections.len(),
+            connections: state.all_connections(),
             locale: state.locale,
         }
     }
@@ -156,6 +157,7 @@ impl Session {
     pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
         self.sessions.engine().store.set_locale(self.user, locale).await?;
         self.state().locale = locale;
+        self.tell_others(Event::Locale { locale });
         Ok(())
     }
 
@@ -168,17 +170,21 @@ impl Session {
     pub async fn erase(&self, from: ConnectionId) -> Result<u64, StoreError> {
         let _commit = self.commit.lock().await;
         let erased = self.sessions.engine().store.erase(self.user).await?;
-        let mut state = self.state();
-        state.waiting.clear();
+        self.forget(&mut self.state(), Some(from));
+        self.tell_others(Event::Erased);
+        Ok(erased)
+    }
+
+    /// Everything there was is gone: nothing more is answered, and connections are closed but for
+    /// the one that asked.
+    pub(super) fn forget(&self, state: &mut State, asked: Option<ConnectionId>) {
+        for Pending { job, .. } in std::mem::take(&mut state.waiting) {
+            self.release_later(job.id);
+        }
         if let Some(running) = &state.running {
             running.stop.cancel();
         }
-        for Listener { id, outbox, .. } in std::mem::take(&mut state.connections) {
-            if id != from {
-                outbox.close(CloseReason::Erased);
-            }
-        }
-        Ok(erased)
+        state.close_but(asked, CloseReason::Erased);
     }
 }
 

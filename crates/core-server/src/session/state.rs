@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::trace::Traceparent;
-use protocol::{Locale, MessageId, ServerFrame, UserText};
+use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::elsewhere::Elsewhere;
 use super::{ConnectionId, Outbox};
-use crate::store::{SessionRecord, StoreError};
-use crate::turn::{Job, Message, Refusal};
+use crate::store::SessionRecord;
+use crate::turn::{Job, Message, NotRecorded, Refusal};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) running: Option<Running>,
     /// Whether the task that answers one message after another is there.
     pub(super) answering: bool,
+    /// The same session on other cores; boxed: a core alone pays a pointer for it.
+    pub(super) elsewhere: Option<Box<Elsewhere>>,
 }
 
 /// A connection that hears what happens.
@@ -43,16 +46,22 @@ pub(super) struct Listener {
 pub(super) struct Pending {
     pub(super) job: Job,
     pub(super) sender: ConnectionId,
+    /// Others may come first on another core.
+    pub(super) in_turn: bool,
 }
 
 /// The answer under way.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: MessageId,
+    /// The message's `seq`.
+    pub(super) seq: u64,
     pub(super) sender: ConnectionId,
     pub(super) draft: UserText,
     pub(super) chars: usize,
     pub(super) stop: CancellationToken,
+    /// Its claim is given back: only its end is to be told.
+    pub(super) released: bool,
 }
 
 /// Who gets a frame.
@@ -79,6 +88,7 @@ impl State {
             waiting: VecDeque::new(),
             running: None,
             answering: false,
+            elsewhere: None,
         }
     }
 
@@ -87,12 +97,26 @@ impl State {
         self.waiting.len() + usize::from(self.running.is_some())
     }
 
-    pub(super) fn publish(&self, to: To, frame: ServerFrame) {
+    /// Tells connections here, and those on other cores where they are meant too.
+    pub(super) fn publish(&mut self, to: To, frame: ServerFrame) {
+        let meant = match to {
+            To::Everyone | To::EveryoneBut(_) => true,
+            To::Sender(sender) => !self.is_connected(sender),
+            To::Only(_) => false,
+        };
+        if let Some(elsewhere) = self.elsewhere.as_mut().filter(|_| meant) {
+            elsewhere.tell_frame(&frame);
+        }
+        self.publish_here(to, frame);
+    }
+
+    /// Tells connections of this core only.
+    pub(super) fn publish_here(&self, to: To, frame: ServerFrame) {
         let wanted = |id: ConnectionId| match to {
             To::Everyone => true,
             To::EveryoneBut(other) => id != other,
             To::Only(wanted) => id == wanted,
-            To::Sender(sender) => id == sender || !self.connections.iter().any(|listener| listener.id == sender),
+            To::Sender(sender) => id == sender || !self.is_connected(sender),
         };
         let mut listeners =
             self.connections.iter().filter(|listener| wanted(listener.id)).map(|listener| &listener.outbox);
@@ -105,24 +129,30 @@ impl State {
         }
     }
 
-    pub(super) fn tell_accepted(&self, sender: ConnectionId, message: &Message, seq: u64) {
+    fn is_connected(&self, connection: ConnectionId) -> bool {
+        self.connections.iter().any(|listener| listener.id == connection)
+    }
+
+    pub(super) fn tell_accepted(&mut self, sender: ConnectionId, message: &Message, seq: u64) {
         let accepted = ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id };
         self.publish(To::Sender(sender), accepted);
     }
 
-    pub(super) fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, to: To, id: MessageId, refusal: Refusal) {
         let error = refusal.frame(self.locale.language());
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
     }
 
-    pub(super) fn store_failed(&self, to: To, id: MessageId, trace: Traceparent, error: &StoreError) {
-        tracing::error!(trace_id = %trace.trace_id, %error, "the store failed, the message has no answer");
+    pub(super) fn not_kept(&mut self, to: To, id: MessageId, trace: Traceparent, error: &NotRecorded) {
+        tracing::error!(trace_id = %trace.trace_id, %error, "the message has no answer, or one that is not kept");
         self.refuse(to, id, error.into());
     }
 
-    pub(super) fn is_under_way(&self, id: &MessageId) -> bool {
-        self.running.as_ref().is_some_and(|running| running.id == *id)
-            || self.waiting.iter().any(|pending| pending.job.id == *id)
+    /// The `seq` of a message that is answered here or waits for it.
+    pub(super) fn under_way_seq(&self, id: &MessageId) -> Option<u64> {
+        let running = self.running.iter().map(|running| (&running.id, running.seq));
+        let mut all = running.chain(self.waiting.iter().map(|pending| (&pending.job.id, pending.job.seq)));
+        all.find(|(under_way, _)| *under_way == id).map(|(_, seq)| seq)
     }
 
     /// Notes since when nobody listens, or that somebody does.
@@ -132,6 +162,37 @@ impl State {
         } else {
             self.deserted_since = None;
         }
+        let connections = self.connections.len();
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.tell_here(connections);
+        }
+    }
+
+    /// Since when nobody listens, as far as is known.
+    pub(super) fn deserted_since(&self) -> Option<Instant> {
+        let heard_elsewhere = self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_others());
+        self.deserted_since.filter(|_| !heard_elsewhere)
+    }
+
+    /// Connections here and on other cores.
+    pub(super) fn all_connections(&self) -> usize {
+        self.connections.len() + self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.connections())
+    }
+
+    /// Closes every connection but one.
+    pub(super) fn close_but(&mut self, left: Option<ConnectionId>, reason: CloseReason) {
+        for Listener { id, outbox, .. } in std::mem::take(&mut self.connections) {
+            if Some(id) != left {
+                outbox.close(reason);
+            }
+        }
+    }
+
+    /// Everything that is answered here or waits for it.
+    pub(super) fn ids_under_way(&self) -> Vec<MessageId> {
+        let waiting = self.waiting.iter().map(|pending| &pending.job.id);
+        let running = self.running.iter().filter(|running| !running.released).map(|running| &running.id);
+        running.chain(waiting).cloned().collect()
     }
 
     pub(super) fn wake(&self) {

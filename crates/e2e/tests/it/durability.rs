@@ -1,9 +1,9 @@
 //! What was accepted is kept and every answer arrives whole, whatever is killed, cut or full
 //! on the way.
 
-mod chance;
+pub(crate) mod chance;
 mod core_killed;
-mod crowd;
+pub(crate) mod crowd;
 mod disk;
 mod gateways_killed;
 mod house;
@@ -11,9 +11,9 @@ mod late_header;
 mod mid_turn;
 mod postgres_away;
 mod random_talk;
-mod recital;
+pub(crate) mod recital;
 mod retention;
-mod road;
+pub(crate) mod road;
 mod secrets;
 mod streams_cut;
-mod talker;
+pub(crate) mod talker;

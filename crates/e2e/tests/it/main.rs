@@ -19,6 +19,7 @@ mod person;
 mod privacy;
 mod program;
 mod prototype;
+mod several_cores;
 mod slow;
 mod town;
 mod transcripts;

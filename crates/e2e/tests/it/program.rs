@@ -82,6 +82,12 @@ impl Program {
         self.wait_for_times(1, message).await;
     }
 
+    /// Waits until it logs a line like that.
+    pub(crate) async fn wait_for_line(&self, condition: impl FnMut(&str) -> bool) {
+        let found = self.service.wait_for_log(condition).await;
+        assert!(found.is_ok_and(|line| line.is_some()), "no such line in\n{}", self.logs().join("\n"));
+    }
+
     /// Waits until it has logged `message` so many times.
     pub(crate) async fn wait_for_times(&self, times: usize, message: &str) {
         let (mut seen, message) = (0, field("message", message));

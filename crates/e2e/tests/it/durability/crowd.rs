@@ -15,7 +15,7 @@ use super::recital::recite;
 use super::talker::Talker;
 use crate::town::Plan;
 
-pub(super) const PEOPLE: usize = 20;
+pub(crate) const PEOPLE: usize = 20;
 /// How long a crowd may take to get the rest of its answers, and to compare.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages accepted between two blows, at most.
@@ -24,7 +24,7 @@ const MOST_MESSAGES: usize = 12;
 const MOST_MICROS: u64 = 40_000;
 
 /// A town in which nobody talks too much.
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan::default()
         .core("RATE_MAX_MESSAGES", 1_000_000)
         .core("MAX_IN_FLIGHT", 100)
@@ -33,37 +33,37 @@ pub(super) fn plan() -> Plan {
         .fallback(Fallback::Reply(recite))
 }
 
-pub(super) fn tcp(address: SocketAddr) -> Address {
+pub(crate) fn tcp(address: SocketAddr) -> Address {
     format!("tcp://{address}").parse().unwrap()
 }
 
-pub(super) fn ws(address: SocketAddr) -> Address {
+pub(crate) fn ws(address: SocketAddr) -> Address {
     format!("ws://{address}/ws").parse().unwrap()
 }
 
 /// What a crowd is told to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Orders {
+pub(crate) struct Orders {
     /// Which round it is; some compare their ledger in each.
-    pub(super) round: usize,
+    pub(crate) round: usize,
     /// Say nothing new.
-    pub(super) over: bool,
+    pub(crate) over: bool,
 }
 
 /// Someone at each address.
-pub(super) async fn gather(addresses: impl IntoIterator<Item = Address>) -> Vec<Talker> {
+pub(crate) async fn gather(addresses: impl IntoIterator<Item = Address>) -> Vec<Talker> {
     join_all((0..).zip(addresses).map(|(number, address)| Talker::arrive(number, address))).await
 }
 
 /// What whoever does harm sees of the crowd.
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     orders: watch::Sender<Orders>,
     accepted: watch::Receiver<usize>,
 }
 
 impl Pulse {
     /// Waits for a random moment of the talk: so many messages further, and then some.
-    pub(super) async fn random_moment(&mut self, chance: &mut Rng) {
+    pub(crate) async fn random_moment(&mut self, chance: &mut Rng) {
         self.orders.send_modify(|orders| orders.round += 1);
         let until = *self.accepted.borrow_and_update() + chance.usize(1..=MOST_MESSAGES);
         let further = within(LIMIT, self.accepted.wait_for(|accepted| until <= *accepted)).await;
@@ -75,7 +75,7 @@ impl Pulse {
 
 /// Lets everyone talk while `havoc` is done; afterwards everyone has every answer, and the
 /// ledgers are right.
-pub(super) async fn talk_while(people: &mut [Talker], havoc: impl AsyncFnOnce(&mut Pulse)) {
+pub(crate) async fn talk_while(people: &mut [Talker], havoc: impl AsyncFnOnce(&mut Pulse)) {
     let orders = watch::Sender::new(Orders::default());
     let (count, accepted) = watch::channel(0);
     let heard = orders.subscribe();
@@ -91,12 +91,14 @@ pub(super) async fn talk_while(people: &mut [Talker], havoc: impl AsyncFnOnce(&m
         tokio::pin!(talk);
         let mut is_over = is_over;
         tokio::select! {
-            _ = &mut talk => return,
+            _ = &mut talk => return true,
             _ = is_over.wait_for(|over| *over) => {}
         }
-        drop(within(PATIENCE, talk).await.expect("everyone has their answers"));
+        within(PATIENCE, talk).await.is_ok()
     };
-    join(talk, havoc).await;
+    let (all_answered, ()) = join(talk, havoc).await;
+    let open: Vec<_> = people.iter().filter(|person| 0 < person.open()).map(Talker::report).collect();
+    assert!(all_answered, "{} people have no answer:\n{}", open.len(), open.first().map_or("", String::as_str));
     for person in people {
         within(PATIENCE, person.settle()).await.unwrap();
     }

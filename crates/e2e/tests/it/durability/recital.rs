@@ -8,7 +8,7 @@ const GAP_MS: u64 = 3;
 
 /// What the model says: different with each call, and in pieces, so that an answer which was
 /// given twice or put together from two shows.
-pub(super) fn recite(number: u64, said: &str) -> Answer {
+pub(crate) fn recite(number: u64, said: &str) -> Answer {
     let text: Vec<char> = format!("{number}. Dijiste «{said}», y te escucho: ñandú, 🌱, 心.").chars().collect();
     Answer::pieces(text.chunks(PIECE).map(String::from_iter)).paced(GAP_MS, GAP_MS)
 }

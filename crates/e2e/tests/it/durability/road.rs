@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 /// Where a connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// After so many bytes to the server.
     Up(u64),
     /// After so many bytes from the server.
@@ -20,7 +20,7 @@ pub(super) enum Cut {
 }
 
 /// Its connections break when it is dropped.
-pub(super) struct Road {
+pub(crate) struct Road {
     address: SocketAddr,
     traffic: Arc<Traffic>,
     stop: CancellationToken,
@@ -28,11 +28,11 @@ pub(super) struct Road {
 
 /// What went over it.
 #[derive(Default)]
-pub(super) struct Traffic {
-    pub(super) connections: AtomicUsize,
-    pub(super) cuts: AtomicUsize,
-    pub(super) up: AtomicU64,
-    pub(super) down: AtomicU64,
+pub(crate) struct Traffic {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) cuts: AtomicUsize,
+    pub(crate) up: AtomicU64,
+    pub(crate) down: AtomicU64,
 }
 
 impl Drop for Road {
@@ -43,12 +43,12 @@ impl Drop for Road {
 
 impl Road {
     /// Connections go to one of `gateways` after another, past those that are dead.
-    pub(super) async fn to(gateways: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub(crate) async fn to(gateways: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self::with_cuts(gateways, &[]).await
     }
 
     /// One connection after another breaks at `cuts`; one that ends before its cut leaves it to the next.
-    pub(super) async fn with_cuts(gateways: impl IntoIterator<Item = SocketAddr>, cuts: &[Cut]) -> Self {
+    pub(crate) async fn with_cuts(gateways: impl IntoIterator<Item = SocketAddr>, cuts: &[Cut]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (traffic, stop) = (Arc::default(), CancellationToken::new());
@@ -58,11 +58,11 @@ impl Road {
         Self { address, traffic, stop }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn traffic(&self) -> &Traffic {
+    pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 }

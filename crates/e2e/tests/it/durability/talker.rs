@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client::{Address, Answered, Client, Entry, ErrorCode, ErrorFrame, Event, Finish, MessageId, RequestError, Role};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::crowd::Orders;
 use super::recital::recite;
@@ -29,7 +29,7 @@ struct Said {
     text: String,
 }
 
-pub(super) struct Talker {
+pub(crate) struct Talker {
     client: Client,
     number: usize,
     /// Every message, accepted or not.
@@ -42,6 +42,12 @@ pub(super) struct Talker {
     coming: HashMap<MessageId, String>,
     /// To be sent again.
     refused: VecDeque<MessageId>,
+    /// A session may be live on several cores.
+    several_cores: bool,
+    /// Pause before something new is said, at most.
+    thinks: Duration,
+    /// When something new may be said.
+    ready_at: Instant,
     /// What was ever refused.
     were_refused: HashSet<MessageId>,
     /// Every event, for whoever looks into a failure.
@@ -49,11 +55,11 @@ pub(super) struct Talker {
     /// The round of the last comparison.
     compared: usize,
     /// Connections after the first.
-    pub(super) resumed: usize,
+    pub(crate) resumed: usize,
 }
 
 impl Talker {
-    pub(super) async fn arrive(number: usize, address: Address) -> Self {
+    pub(crate) async fn arrive(number: usize, address: Address) -> Self {
         let builder = Client::builder(address).backoff(FIRST_WAIT, LONGEST_WAIT).first_attempts(ATTEMPTS);
         let mut client = builder.connect().await.unwrap();
         let welcome = loop {
@@ -72,6 +78,9 @@ impl Talker {
             answers: 0,
             coming: HashMap::new(),
             refused: VecDeque::new(),
+            several_cores: false,
+            thinks: Duration::ZERO,
+            ready_at: Instant::now(),
             were_refused: HashSet::new(),
             trace: Vec::new(),
             compared: 0,
@@ -80,13 +89,14 @@ impl Talker {
     }
 
     /// Talks until it is over and everything has its answer. Counts in `accepted`.
-    pub(super) async fn talk(&mut self, mut orders: watch::Receiver<Orders>, accepted: &watch::Sender<usize>) {
+    pub(crate) async fn talk(&mut self, mut orders: watch::Receiver<Orders>, accepted: &watch::Sender<usize>) {
         loop {
             let now = *orders.borrow_and_update();
-            while !now.over && self.open() < AT_ONCE {
+            while !now.over && self.open() < AT_ONCE && self.ready_at <= Instant::now() {
                 self.say();
+                self.ready_at = Instant::now() + self.thinks.mul_f64(fastrand::f64());
             }
-            if self.open() == 0 {
+            if now.over && self.open() == 0 {
                 return;
             }
             if self.compared != now.round && now.round % 5 == self.number % 5 {
@@ -108,11 +118,12 @@ impl Talker {
             // An error says that nobody gives orders any more; there is one of it.
             _ = orders.changed() => {}
             () = sleep(AGAIN), if again => self.say_again(),
+            () = sleep_until(self.ready_at), if self.open() < AT_ONCE && !orders.borrow().over => {}
         }
     }
 
     /// Messages whose answer was not told.
-    fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.texts.len() - self.answers
     }
 
@@ -147,12 +158,48 @@ impl Talker {
             Event::Restarted { id } => drop(self.coming.remove(&id)),
             Event::Done(done) => self.answered(done),
             Event::Refused(error) => self.refused(error),
+            Event::Turn(entry) if self.were_refused.contains(&entry.id) => self.stored_all_the_same(entry),
             Event::Queued { .. } | Event::Reconnecting { .. } => {}
+            // The late end of an export that was given up, or a message refused by one core and given up by another.
+            Event::Error(error) if error.id.as_ref().is_some_and(|id| !self.is_awaited(id)) => {}
             other => panic!("person {}: out of place: {other:?}", self.number),
         }
     }
 
+    fn is_awaited(&self, id: &MessageId) -> bool {
+        self.texts.contains_key(id) && !self.were_refused.contains(id)
+    }
+
+    /// A message that a core could not say it had stored, or its answer, heard of through another core.
+    fn stored_all_the_same(&mut self, entry: Entry) {
+        assert!(self.several_cores, "{entry:?}");
+        if self.told.contains_key(&entry.seq) {
+            return;
+        }
+        let text = entry.text.expose().to_owned();
+        if entry.role == Role::Assistant {
+            self.is_an_answer(&entry.id, &text);
+            self.refused.retain(|id| *id != entry.id);
+            self.answers += 1;
+        }
+        self.hold(entry.seq, Said { id: entry.id, role: entry.role, text });
+    }
+
+    /// What is open, for whoever looks into a failure.
+    pub(crate) fn report(&self) -> String {
+        let last = self.trace.len().saturating_sub(30);
+        format!("person {}: {} open\n{}", self.number, self.open(), self.trace[last..].join("\n"))
+    }
+
     fn answered(&mut self, done: Answered) {
+        // Refused where it could not be stored again, and answered all the same.
+        if self.were_refused.contains(&done.id) {
+            self.refused.retain(|id| *id != done.id);
+            if done.seq.is_some_and(|seq| self.told.contains_key(&seq)) {
+                self.coming.remove(&done.id);
+                return;
+            }
+        }
         let text = self.coming.remove(&done.id).unwrap_or_default();
         assert_eq!((done.finish, done.chars), (Finish::Stop, text.chars().count()), "{text}");
         self.is_an_answer(&done.id, &text);
@@ -160,9 +207,23 @@ impl Talker {
         self.hold(done.seq.unwrap(), Said { id: done.id, role: Role::Assistant, text });
     }
 
+    /// A session may be live on several cores: one may say how an answer ended before another has
+    /// given back its claim, or says that the message was accepted.
+    pub(crate) fn expect_several_cores(&mut self) {
+        self.several_cores = true;
+    }
+
+    /// From now on they think for up to this long before they say something.
+    pub(crate) fn think(&mut self, at_most: Duration) {
+        self.thinks = at_most;
+        self.ready_at = Instant::now() + at_most.mul_f64(fastrand::f64());
+    }
+
     /// Only a database that is away is a reason, and it says when to come back.
     fn refused(&mut self, error: ErrorFrame) {
-        assert_eq!(error.code, ErrorCode::Unavailable, "{error:?}");
+        let busy = self.several_cores && error.code == ErrorCode::UserBusy;
+        assert!(busy || error.code == ErrorCode::Unavailable, "{error:?}");
+        error.id.iter().for_each(|id| drop(self.coming.remove(id)));
         assert!(error.retry_after_ms.is_some(), "{error:?}");
         self.were_refused.extend(error.id.clone());
         self.refused.extend(error.id);
@@ -182,7 +243,7 @@ impl Talker {
         let again = said.role == Role::User && self.were_refused.contains(&said.id);
         assert!(!again || self.told.get(&seq).is_none_or(|told| *told == said));
         assert!(
-            last < seq || again,
+            last < seq || again || (self.several_cores && said.role == Role::User),
             "person {}: {seq} was told after {last}\n{said:?}\n{}",
             self.number,
             self.trace.join("\n")
@@ -216,7 +277,7 @@ impl Talker {
     }
 
     /// At the end: everything was accepted, answered and told, and nothing else is there.
-    pub(super) async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         let stored = loop {
             if let Some(stored) = self.compare().await {
                 break stored;

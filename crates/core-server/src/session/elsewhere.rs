@@ -1,0 +1,205 @@
+//! The same session on other cores: who is there, and the answer that one of them gives.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use protocol::{MessageId, ServerFrame, UserLabel, UserText};
+use tokio::sync::Notify;
+
+use crate::shared::{CoreId, Event, Shared};
+
+/// What is known of the session on other cores.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    shared: Arc<Shared>,
+    user: UserLabel,
+    /// Connections of the session on each core that was heard. While there is none, nothing is told.
+    others: BTreeMap<CoreId, usize>,
+    /// How much was heard so far.
+    heard: u64,
+    /// Nobody else can know of the session yet.
+    fresh: bool,
+    /// Messages sent here that another core has under way.
+    pub(super) awaited: HashSet<MessageId>,
+    /// The answer under way on another core, as far as it was heard.
+    pub(super) mirror: Option<Mirror>,
+    /// Something has ended elsewhere: it may be our turn.
+    pub(super) moved: Arc<Notify>,
+}
+
+/// An answer that another core gives.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    pub(super) id: MessageId,
+    pub(super) draft: UserText,
+    /// Length of `draft` in characters.
+    pub(super) chars: usize,
+    /// Whoever gives it was asked for what is missing.
+    asked: bool,
+}
+
+/// What a piece of an answer brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Nothing new.
+    Known,
+    /// This much, which begins at `offset`.
+    New { offset: usize, text: UserText },
+    /// Something before it is missing, and was not asked for yet.
+    Gap,
+}
+
+impl Elsewhere {
+    /// `fresh`: the session has just begun.
+    pub(super) fn new(shared: Arc<Shared>, user: UserLabel, fresh: bool) -> Self {
+        shared.join(user);
+        Self {
+            shared,
+            user,
+            others: BTreeMap::new(),
+            heard: 0,
+            fresh,
+            awaited: HashSet::new(),
+            mirror: None,
+            moved: Arc::default(),
+        }
+    }
+
+    /// Whether there may be somebody to greet, and something that was not heard. The first time
+    /// there is not in a session that has just begun.
+    pub(super) fn may_have_missed_some(&mut self) -> bool {
+        !std::mem::take(&mut self.fresh)
+    }
+
+    /// Asks the others who they are and what they are doing.
+    pub(super) fn say_hello(&mut self, connections: usize) {
+        self.tell(Event::Hello { connections });
+    }
+
+    /// Tells the others how many connections there are here.
+    pub(super) fn tell_here(&mut self, connections: usize) {
+        if !self.others.is_empty() {
+            self.tell(Event::Here { connections });
+        }
+    }
+
+    /// Tells the others' connections what those here are told.
+    pub(super) fn tell_frame(&mut self, frame: &ServerFrame) {
+        if !self.others.is_empty() {
+            self.tell(Event::Frame(Box::new(frame.clone())));
+        }
+    }
+
+    /// Tells the others, whether they were heard or not.
+    pub(super) fn tell(&self, event: Event) {
+        self.shared.tell(self.user, event, self.heard);
+    }
+
+    /// Something came from `core`; it may have said how many connections it has.
+    pub(super) fn note(&mut self, core: CoreId, connections: Option<usize>) {
+        self.heard += 1;
+        let known = self.others.entry(core).or_default();
+        *known = connections.unwrap_or(*known);
+    }
+
+    /// Nobody listened to what was told when so much had been `heard`.
+    pub(super) fn alone(&mut self, heard: u64) {
+        if self.heard == heard {
+            self.others.clear();
+        }
+    }
+
+    /// Connections on other cores.
+    pub(super) fn connections(&self) -> usize {
+        self.others.values().sum()
+    }
+
+    /// Whether the session is live on another core.
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    pub(super) fn mirrors(&self, id: &MessageId) -> bool {
+        self.mirror.as_ref().is_some_and(|mirror| mirror.id == *id)
+    }
+
+    /// Whether another core answers `id`, as far as is known here.
+    pub(super) fn follows(&self, id: &MessageId) -> bool {
+        self.mirrors(id) || self.awaited.contains(id)
+    }
+
+    /// Takes a piece of the answer to `id` that begins at `offset`.
+    pub(super) fn take(&mut self, id: &MessageId, offset: usize, text: UserText) -> Piece {
+        if !self.mirrors(id) {
+            self.mirror = None;
+        }
+        let empty = || Mirror { id: id.clone(), draft: UserText::default(), chars: 0, asked: false };
+        let mirror = self.mirror.get_or_insert_with(empty);
+        let Some(known) = mirror.chars.checked_sub(offset) else {
+            return if std::mem::replace(&mut mirror.asked, true) { Piece::Known } else { Piece::Gap };
+        };
+        if text.chars() <= known {
+            return Piece::Known;
+        }
+        let text = if known == 0 { text } else { text.without_first_chars(known) };
+        let offset = mirror.chars;
+        mirror.chars += text.chars();
+        mirror.draft.push(&text);
+        mirror.asked = false;
+        Piece::New { offset, text }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.shared.leave(self.user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use boot::RateLimit;
+
+    use super::*;
+    use crate::shared::{SharedLimits, SharedSettings};
+
+    fn elsewhere() -> Elsewhere {
+        let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
+        let limits = SharedLimits { rate, address_rate: rate, per_user_max: 1, max_in_flight: 1 };
+        let (shared, _) = Shared::new(SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits });
+        Elsewhere::new(shared, UserLabel(1), false)
+    }
+
+    #[test]
+    fn pieces_fit_together_whatever_is_heard_twice_or_not_at_all() {
+        let mut elsewhere = elsewhere();
+        let new = |offset, text: &str| Piece::New { offset, text: UserText::new(text) };
+        for (id, offset, text, want) in [
+            ("a", 2, "lost", Piece::Gap),
+            ("a", 6, "lost", Piece::Known),
+            ("a", 0, "¿có", new(0, "¿có")),
+            ("a", 3, "mo", new(3, "mo")),
+            ("a", 3, "mo", Piece::Known),
+            ("a", 0, "¿cómo?", new(5, "?")),
+            ("a", 9, "…", Piece::Gap),
+            ("b", 0, "otra", new(0, "otra")),
+        ] {
+            let got = elsewhere.take(&id.parse().unwrap(), offset, UserText::new(text));
+            assert_eq!(got, want, "{id} {offset}");
+        }
+    }
+
+    #[test]
+    fn alone_only_if_nobody_was_heard_since() {
+        let mut elsewhere = elsewhere();
+        let core: CoreId = serde_json::from_str("\"1f\"").unwrap();
+        elsewhere.note(core, Some(2));
+        elsewhere.alone(0);
+        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (true, 2));
+        elsewhere.note(core, None);
+        elsewhere.alone(2);
+        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (false, 0));
+    }
+}

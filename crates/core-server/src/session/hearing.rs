@@ -1,0 +1,334 @@
+//! What other cores tell of a session, and what is looked up where something was not heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::server_frame::{Entry, Role};
+use protocol::{MessageId, ServerFrame, UserLabel, UserText};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep;
+
+use super::elsewhere::{Mirror, Piece};
+use super::state::{State, To};
+use super::{ConnectionId, Session, Sessions, outbox, stored_done};
+use crate::shared::{CoreId, Envelope, Event, Heard};
+use crate::store::StoreError;
+use crate::turn::{Answerer, Message, Refusal};
+
+/// How often it is made sure that somebody still gives an answer that is heard here.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Entries read at once.
+const ENTRIES_AT_ONCE: usize = 200;
+/// Sessions that look into the database at once when the link is back.
+const LOOKS_AT_ONCE: usize = 8;
+
+impl Sessions {
+    /// Takes up what the other cores tell. Does not end as long as they can be heard.
+    pub async fn hear_forever(self: Arc<Self>, mut heard: mpsc::Receiver<Heard>) {
+        let looks = Arc::new(Semaphore::new(LOOKS_AT_ONCE));
+        while let Some(heard) = heard.recv().await {
+            match heard {
+                Heard::Linked => drop(self.tasks().spawn(Arc::clone(&self).claim_anew())),
+                Heard::Joined(user) => {
+                    if let Some(session) = self.live_session_of(user).filter(|session| session.state().joined()) {
+                        let looks = Arc::clone(&looks);
+                        self.tasks().spawn(async move {
+                            let _look = looks.acquire().await;
+                            session.catch_up().await;
+                        });
+                    }
+                }
+                Heard::Told(user, payload) => self.told(user, &payload),
+                Heard::Alone(user, note) => {
+                    if let Some(session) = self.live_session_of(user)
+                        && let Some(elsewhere) = &mut session.state().elsewhere
+                    {
+                        elsewhere.alone(note);
+                    }
+                }
+            }
+        }
+    }
+
+    fn told(&self, user: UserLabel, payload: &[u8]) {
+        let Some(session) = self.live_session_of(user) else { return };
+        match Envelope::decode(payload) {
+            Ok(Envelope { core, event }) if !self.engine().is_this(core) => session.hear(core, event),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%user, %error, "another core told something strange"),
+        }
+    }
+
+    /// What is under way here is claimed under the name this core goes by now, and what counts
+    /// is counted.
+    async fn claim_anew(self: Arc<Self>) {
+        self.engine().recall().await;
+        for user in self.users() {
+            let Some(session) = self.live_session_of(user) else { continue };
+            let ids = session.state().ids_under_way();
+            for id in ids {
+                self.engine().claim_accepted(user, &id).await;
+                // It may have ended meanwhile.
+                if !session.state().ids_under_way().contains(&id) {
+                    self.engine().release(user, &id).await;
+                }
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Takes what `core` tells.
+    fn hear(self: &Arc<Self>, core: CoreId, event: Event) {
+        let mut state = self.state();
+        let connections = state.connections.len();
+        let Some(elsewhere) = &mut state.elsewhere else { return };
+        elsewhere.note(core, event.connections());
+        match event {
+            Event::Hello { .. } => {
+                elsewhere.tell_here(connections);
+                state.tell_draft();
+            }
+            Event::Here { .. } => {}
+            Event::Frame(frame) => self.hear_frame(&mut state, *frame),
+            Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
+            Event::Locale { locale } => state.locale = locale,
+            Event::Erased => self.forget(&mut state, None),
+        }
+    }
+
+    fn hear_frame(self: &Arc<Self>, state: &mut State, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Turn(entry) if entry.seq <= state.seq => {}
+            ServerFrame::Turn(entry) if entry.seq == state.seq + 1 => state.learn(entry),
+            ServerFrame::Turn(_) => self.catch_up_later(),
+            ServerFrame::Delta { id, offset, text } => self.hear_delta(state, id, offset, text),
+            ServerFrame::Done(done) => {
+                let whole = state.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref());
+                let whole = whole.map_or(0, |mirror| if mirror.id == done.id { mirror.chars } else { 0 }) == done.chars;
+                match done.seq {
+                    Some(seq) if seq <= state.seq => {}
+                    Some(seq) if !whole || seq != state.seq + 1 => self.catch_up_later(),
+                    seq => {
+                        state.seq = seq.unwrap_or(state.seq);
+                        state.end_mirror(&done.id);
+                        state.publish_here(To::Everyone, ServerFrame::Done(done));
+                    }
+                }
+            }
+            ServerFrame::Error(error) => {
+                if let Some(id) = &error.id {
+                    state.end_mirror(id);
+                }
+                state.publish_here(To::Everyone, ServerFrame::Error(error));
+            }
+            frame => state.publish_here(To::Everyone, frame),
+        }
+    }
+
+    fn hear_delta(self: &Arc<Self>, state: &mut State, id: MessageId, offset: usize, text: UserText) {
+        let Some(elsewhere) = &mut state.elsewhere else { return };
+        let is_first = !elsewhere.mirrors(&id);
+        match elsewhere.take(&id, offset, text) {
+            Piece::Known => {}
+            Piece::New { offset, text } => state.publish_here(To::Everyone, outbox::delta(id.clone(), offset, text)),
+            // Whoever gives the answer tells all of it again.
+            Piece::Gap => state.say_hello(),
+        }
+        if is_first {
+            self.sessions.tasks().spawn(Arc::clone(self).watch(id, None));
+        }
+    }
+
+    /// Follows the answer to a message that was sent here by connection `from` and that another
+    /// core has under way.
+    pub(super) fn follow(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, seq: u64) {
+        let id = message.id.clone();
+        let follows = state.elsewhere.as_mut().is_some_and(|elsewhere| elsewhere.awaited.insert(id.clone()));
+        if follows {
+            self.sessions.tasks().spawn(Arc::clone(self).watch(id, Some((from, message, seq))));
+        }
+    }
+
+    /// Makes sure that somebody gives the answer to `id` as long as it is followed here: a core
+    /// that dies says nothing. What it leaves is answered here if it was `sent` here and nothing of
+    /// the answer was shown; else whoever sent it is told to do so again.
+    async fn watch(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
+        loop {
+            sleep(WATCH_EVERY).await;
+            if !self.state().is_followed(&id) {
+                return;
+            }
+            let Some(shared) = &self.sessions.engine().shared else { return };
+            let under_way = shared.under_way(self.user).await.map(|under_way| under_way.contains(&id));
+            if under_way == Some(true) {
+                continue;
+            }
+            // It may have ended unheard, or before it was followed.
+            self.catch_up().await;
+            if under_way == Some(false) && self.is_deserted(&id).await {
+                return self.take_over(id, sent).await;
+            }
+        }
+    }
+
+    /// Whether nobody answers `id` any more, and nobody has. Whoever is here has had an answer that
+    /// is stored; it is not followed any more then.
+    async fn is_deserted(&self, id: &MessageId) -> bool {
+        let answered = self.sessions.engine().is_answered(self.user, id).await;
+        let mut state = self.state();
+        if let Ok(true) = answered {
+            state.end_mirror(id);
+        }
+        // Looked for again where the database is away.
+        answered.is_ok() && state.is_followed(id)
+    }
+
+    async fn take_over(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
+        let is_shown = self.state().elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.mirrors(&id));
+        let sent = sent.filter(|_| !is_shown);
+        let answerer = match &sent {
+            Some(_) => self.sessions.engine().claim_accepted(self.user, &id).await,
+            None => None,
+        };
+        let mut state = self.state();
+        state.end_mirror(&id);
+        match (sent, answerer) {
+            (Some((from, message, seq)), Some(Answerer::Here { in_turn })) => {
+                self.enqueue(&mut state, (from, in_turn), message, seq);
+            }
+            (Some((from, message, seq)), Some(Answerer::Elsewhere)) => self.follow(&mut state, from, message, seq),
+            (Some(_), None) | (None, _) => {
+                let error = Refusal::deserted().frame(state.locale.language());
+                state.publish_here(To::Everyone, ServerFrame::Error(error.with_id(Some(id))));
+            }
+        }
+    }
+
+    fn catch_up_later(self: &Arc<Self>) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move { session.catch_up().await });
+    }
+
+    /// Tells what was stored elsewhere and not heard here.
+    async fn catch_up(&self) {
+        let _commit = self.commit.lock().await;
+        self.learn_before(u64::MAX).await;
+    }
+
+    /// Tells what others stored before `seq`, which was stored here. To be called under the commit lock.
+    pub(super) async fn learn_before(&self, seq: u64) {
+        if let Err(error) = self.learn_up_to(seq - 1).await {
+            tracing::warn!(user = %self.user, %error, "what other cores stored is not known here yet");
+        }
+    }
+
+    /// Tells entries up to `last` that are not known here. To be called under the commit lock.
+    pub(super) async fn learn_up_to(&self, last: u64) -> Result<(), StoreError> {
+        loop {
+            let seq = self.state().seq;
+            if last <= seq {
+                return Ok(());
+            }
+            let entries = self.entries_after(seq, ENTRIES_AT_ONCE).await?;
+            let read_all = entries.len() < ENTRIES_AT_ONCE;
+            let mut state = self.state();
+            for entry in entries.into_iter().filter(|entry| entry.seq <= last) {
+                // It may have been heard meanwhile.
+                if state.seq < entry.seq {
+                    state.learn(entry);
+                }
+            }
+            drop(state);
+            if read_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until other cores have answered what they accepted of the session before us.
+    pub(super) async fn our_turn(&self) {
+        let moved = self.state().elsewhere.as_ref().map(|elsewhere| Arc::clone(&elsewhere.moved));
+        let (Some(shared), Some(moved)) = (&self.sessions.engine().shared, moved) else { return };
+        loop {
+            let moves = moved.notified();
+            // Without Redis there is nobody to wait for.
+            if !shared.under_way(self.user).await.is_some_and(|under_way| under_way.is_others_turn()) {
+                return;
+            }
+            tokio::select! {
+                () = moves => {}
+                () = sleep(WATCH_EVERY) => {}
+            }
+        }
+    }
+}
+
+impl State {
+    /// Notes and tells an entry that was stored elsewhere.
+    fn learn(&mut self, entry: Entry) {
+        self.seq = entry.seq;
+        self.messages += u64::from(entry.role == Role::User);
+        let is_answer = entry.role == Role::Assistant;
+        if is_answer && self.running.as_ref().is_some_and(|running| running.id == entry.id) {
+            // Answered here as well, while the cores could not agree: told when ours has ended.
+            return;
+        }
+        match self.end_mirror(&entry.id).filter(|_| is_answer) {
+            Some(mirror) => self.tell_rest(&mirror, &entry),
+            None => self.publish_here(To::Everyone, ServerFrame::Turn(entry)),
+        }
+    }
+
+    /// Tells what is missing of an answer that people here are reading.
+    fn tell_rest(&self, read: &Mirror, answer: &Entry) {
+        let Some(rest) = answer.text.expose().strip_prefix(read.draft.expose()) else {
+            // They are reading another one, of a core that was not as fast.
+            let error = Refusal::deserted().frame(self.locale.language());
+            return self.publish_here(To::Everyone, ServerFrame::Error(error.with_id(Some(answer.id.clone()))));
+        };
+        if !rest.is_empty() {
+            self.publish_here(To::Everyone, outbox::delta(answer.id.clone(), read.chars, UserText::new(rest)));
+        }
+        self.publish_here(To::Everyone, stored_done(answer));
+    }
+
+    /// The answer to `id` has ended elsewhere. Gives what was told of it here.
+    fn end_mirror(&mut self, id: &MessageId) -> Option<Mirror> {
+        let elsewhere = self.elsewhere.as_mut()?;
+        elsewhere.moved.notify_waiters();
+        elsewhere.awaited.remove(id);
+        elsewhere.mirror.take_if(|mirror| mirror.id == *id)
+    }
+
+    /// From now on everything is heard. Says whether something may have been missed.
+    fn joined(&mut self) -> bool {
+        let missed = self.elsewhere.as_mut().is_some_and(|elsewhere| elsewhere.may_have_missed_some());
+        if missed {
+            self.say_hello();
+        }
+        missed
+    }
+
+    /// Asks the other cores who they are and what they are doing.
+    fn say_hello(&mut self) {
+        let connections = self.connections.len();
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.say_hello(connections);
+        }
+    }
+
+    /// Whether somebody here follows an answer that another core gives.
+    fn is_followed(&self, id: &MessageId) -> bool {
+        !self.connections.is_empty() && self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.follows(id))
+    }
+
+    /// Tells the other cores the answer under way here, from its start.
+    fn tell_draft(&mut self) {
+        if let (Some(running), Some(elsewhere)) = (&self.running, &mut self.elsewhere)
+            && !running.draft.is_empty()
+        {
+            elsewhere.tell_frame(&outbox::delta(running.id.clone(), 0, running.draft.clone()));
+        }
+    }
+}

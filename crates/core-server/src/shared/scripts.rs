@@ -1,0 +1,20 @@
+//! What Redis decides at once, in Lua.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+macro_rules! script {
+    ($file:literal) => {
+        LazyLock::new(|| Script::new(concat!(include_str!("scripts/prelude.lua"), include_str!($file))))
+    };
+}
+
+/// Claims a message.
+pub(super) static CLAIM: LazyLock<Script> = script!("scripts/claim.lua");
+/// What is claimed of a session.
+pub(super) static UNDER_WAY: LazyLock<Script> = script!("scripts/under_way.lua");
+/// A sign of life, and a share of the model calls.
+pub(super) static BEAT: LazyLock<Script> = script!("scripts/beat.lua");
+/// An event that a restarted Redis has forgotten.
+pub(super) static RECALL: LazyLock<Script> = script!("scripts/recall.lua");

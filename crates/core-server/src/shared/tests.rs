@@ -1,0 +1,356 @@
+//! Against a real Redis.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::prelude::*;
+use protocol::MessageId;
+use testkit::redis::Redis;
+use testkit::watchdog::{LIMIT, within};
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::scripts::BEAT;
+use super::*;
+use crate::limits::Slots;
+
+const WINDOW: Duration = Duration::from_secs(1_000);
+const LIMITS: SharedLimits = SharedLimits {
+    rate: RateLimit { events: 3, window: WINDOW },
+    address_rate: RateLimit { events: 5, window: WINDOW },
+    per_user_max: 2,
+    max_in_flight: 8,
+};
+/// Between two looks at something that has no event.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A core as far as Redis knows it. It dies with its value.
+struct Core {
+    shared: Arc<Shared>,
+    heard: mpsc::Receiver<Heard>,
+    slots: Arc<Slots>,
+    life: CancellationToken,
+    _task: TaskTrackerToken,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.life.cancel();
+    }
+}
+
+impl Core {
+    async fn start(redis: &Redis) -> Self {
+        let (shared, heard) = Shared::new(SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS });
+        let slots = Slots::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
+        let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let run = {
+            let (shared, slots) = (Arc::clone(&shared), Arc::clone(&slots));
+            async move { shared.run(&slots).await }
+        };
+        tasks.spawn(life.clone().run_until_cancelled_owned(run));
+        let mut core = Self { shared, heard, slots, life, _task: tasks.token() };
+        assert!(matches!(core.hear().await, Heard::Linked));
+        core
+    }
+
+    async fn hear(&mut self) -> Heard {
+        within(LIMIT, self.heard.recv()).await.unwrap().unwrap()
+    }
+
+    /// What is heard next of the session, as an event.
+    async fn event(&mut self) -> Event {
+        loop {
+            if let Heard::Told(_, payload) = self.hear().await {
+                let Envelope { core, event } = Envelope::decode(&payload).unwrap();
+                if !self.shared.is_this(core) {
+                    return event;
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, id: &str, from: u8) -> Claimed {
+        let counted = Some((household(from), Instant::now()));
+        self.shared.claim(Claim { user: USER, id: &id.parse().unwrap(), counted }).await.unwrap()
+    }
+
+    async fn release(&self, id: &str) {
+        self.shared.release(Claim { user: USER, id: &id.parse().unwrap(), counted: None }).await;
+    }
+
+    async fn under_way(&self) -> UnderWay {
+        self.shared.under_way(USER).await.unwrap()
+    }
+}
+
+const USER: UserLabel = UserLabel(7);
+
+fn household(number: u8) -> boot::Household {
+    boot::Household::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
+}
+
+/// Waits until `condition` holds.
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        while !condition().await {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    within(LIMIT, holds).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_windows_are_one_for_all() {
+    let redis = Redis::start_new().await.unwrap();
+    let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
+    let ours = Claimed::Ours { before: 0 };
+    for (core, id, from, want) in [(&a, "1", 1, ours), (&b, "2", 1, ours), (&a, "3", 2, ours)] {
+        assert_eq!(core.claim(id, from).await, want, "{id}");
+        core.release(id).await;
+    }
+    for core in [&a, &b] {
+        let Claimed::Limited { wait } = core.claim("4", 2).await else { panic!("a fourth fits") };
+        assert!(WINDOW - LIMIT < wait && wait <= WINDOW, "{wait:?}");
+    }
+    // Another person from the first address: two of five are counted there, and one is forgiven.
+    let other = UserLabel(8);
+    for (number, want) in [(1, true), (2, true), (3, true), (4, true), (5, false)] {
+        let at = Instant::now();
+        let (id, counted) = (format!("o{number}").parse().unwrap(), Some((household(1), at)));
+        let claim = Claim { user: other, id: &id, counted };
+        let claimed = b.shared.claim(claim).await.unwrap();
+        assert_eq!(matches!(claimed, Claimed::Ours { .. }), want, "{number}: {claimed:?}");
+        b.shared.release(Claim { counted: None, ..claim }).await;
+        if number == 2 {
+            b.shared.forgive(other, household(1), at).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
+    let redis = Redis::start_new().await.unwrap();
+    let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
+    assert_eq!(a.claim("first", 1).await, Claimed::Ours { before: 0 });
+    assert_eq!(a.claim("first", 1).await, Claimed::Held { here: true });
+    assert_eq!(b.claim("first", 1).await, Claimed::Held { here: false });
+    assert_eq!(b.claim("second", 1).await, Claimed::Ours { before: 1 });
+    assert_eq!(a.claim("third", 1).await, Claimed::Busy);
+    let [first, second, third]: [MessageId; 3] = ["first", "second", "third"].map(|id| id.parse().unwrap());
+    let under_way = a.under_way().await;
+    assert!(under_way.contains(&first) && under_way.contains(&second) && !under_way.contains(&third), "{under_way:?}");
+    assert_eq!((a.under_way().await.is_others_turn(), b.under_way().await.is_others_turn()), (false, true));
+    b.release("second").await;
+    assert!(!b.under_way().await.is_others_turn(), "it has nothing to answer");
+    assert_eq!(b.claim("third", 1).await, Claimed::Ours { before: 1 });
+    drop(a);
+    until(async || !b.under_way().await.contains(&first)).await;
+    assert!(!b.under_way().await.is_others_turn());
+    assert_eq!(b.shared.cores(), 2, "known with the next sign of life");
+    until(async || b.shared.cores() == 1).await;
+}
+
+#[tokio::test]
+async fn calls_go_where_they_are_needed_and_are_never_too_many() {
+    let redis = Redis::start_new().await.unwrap();
+    let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
+    let count = |core: &Core| core.slots.count();
+    until(async || count(&a) == 4 && count(&b) == 4).await;
+    // One has all the work: the other keeps one call, to begin with.
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(a.slots.acquire(|_| {}).await.unwrap());
+    }
+    let more = async {
+        for _ in 0..3 {
+            held.push(a.slots.acquire(|_| {}).await.unwrap());
+        }
+    };
+    within(LIMIT, more).await.unwrap();
+    assert_eq!((count(&a), count(&b)), (7, 1));
+    // The other needs some: it gets them as they are given back.
+    let _first = b.slots.acquire(|_| {}).await.unwrap();
+    let second = b.slots.acquire(|_| {});
+    let give_back = async {
+        until(async || count(&a) < 7).await;
+        held.clear();
+    };
+    let (second, ()) = within(LIMIT, async { tokio::join!(second, give_back) }).await.unwrap();
+    assert!(second.is_ok());
+    drop(a);
+    until(async || count(&b) == LIMITS.max_in_flight).await;
+}
+
+#[tokio::test]
+async fn what_is_told_is_heard_by_the_others_in_order() {
+    let redis = Redis::start_new().await.unwrap();
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
+    a.shared.join(USER);
+    assert!(matches!(a.hear().await, Heard::Joined(USER)));
+    a.shared.tell(USER, Event::Erased, 41);
+    let alone = loop {
+        if let Heard::Alone(user, note) = a.hear().await {
+            break (user, note);
+        }
+    };
+    assert_eq!(alone, (USER, 41));
+    b.shared.join(USER);
+    assert!(matches!(b.hear().await, Heard::Joined(USER)));
+    for connections in 0..1_000 {
+        a.shared.tell(USER, Event::Here { connections }, 42);
+    }
+    for connections in 0..1_000 {
+        assert_eq!(b.event().await, Event::Here { connections });
+    }
+    b.shared.leave(USER);
+    let alone = async {
+        loop {
+            a.shared.tell(USER, Event::Erased, 43);
+            if let Heard::Alone(_, note) = a.hear().await {
+                return note;
+            }
+        }
+    };
+    assert_eq!(within(LIMIT, alone).await.unwrap(), 43);
+}
+
+#[tokio::test]
+async fn without_redis_each_has_its_share_and_heals() {
+    let mut redis = Redis::start_new().await.unwrap();
+    let (mut a, b) = (Core::start(&redis).await, Core::start(&redis).await);
+    until(async || a.shared.cores() == 2 && a.slots.count() == 4).await;
+    a.shared.join(USER);
+    let counted_at = Instant::now();
+    let id = "kept".parse().unwrap();
+    let claim = Claim { user: USER, id: &id, counted: Some((household(1), counted_at)) };
+    assert_eq!(a.shared.claim(claim).await, Some(Claimed::Ours { before: 0 }));
+    for frozen in [false, true] {
+        if frozen {
+            redis.freeze(true).unwrap();
+        } else {
+            redis.kill().await.unwrap();
+        }
+        // Whoever asks first may wait, once.
+        until(async || a.shared.claim(claim).await.is_none()).await;
+        until(async || !b.shared.is_linked()).await;
+        assert_eq!(a.shared.in_force(LIMITS.rate).events, 2);
+        until(async || a.slots.count() == 4).await;
+        if frozen {
+            redis.freeze(false).unwrap();
+        } else {
+            redis.start().await.unwrap();
+        }
+        until(async || a.shared.is_linked() && b.shared.is_linked()).await;
+        assert_eq!(a.shared.in_force(LIMITS.rate).events, 3);
+        let rejoined = async { while !matches!(a.hear().await, Heard::Joined(USER)) {} };
+        within(LIMIT, rejoined).await.unwrap();
+    }
+    // What counted counts again, once: two more fit.
+    for _ in 0..2 {
+        a.shared.recall(&[(USER, counted_at)], &[(household(1), counted_at)]).await;
+    }
+    for (id, fits) in [("1", true), ("2", true), ("3", false)] {
+        assert_eq!(matches!(b.claim(id, 2).await, Claimed::Ours { .. }), fits, "{id}");
+        b.release(id).await;
+    }
+}
+
+/// A core in the simulation of [`BEAT`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Simulated {
+    calls: usize,
+    waiting: usize,
+    share: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// So many turns come to a core.
+    Come(usize, usize),
+    /// So many calls of a core end.
+    End(usize, usize),
+    /// A core gives a sign of life.
+    Beat(usize),
+    /// A core goes and comes back under another name.
+    Renew(usize),
+}
+
+fn steps(cores: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0..cores, 0..5usize).prop_map(|(core, turns)| Step::Come(core, turns)),
+        (0..cores, 0..5usize).prop_map(|(core, calls)| Step::End(core, calls)),
+        (0..cores).prop_map(Step::Beat),
+        (0..cores).prop_map(Step::Beat),
+        (0..cores).prop_map(Step::Renew),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever comes, ends and is renewed, and whoever speaks when: no more calls are made than
+    /// there may be, and when all have spoken often enough as many as are needed, but for the one
+    /// that each core without any keeps.
+    #[test]
+    fn calls_are_shared_out(most in 1usize..12, steps in steps(3)) {
+        Runtime::new().unwrap().block_on(async {
+            let redis = Redis::start_new().await.unwrap();
+            let client = redis::Client::open(redis.url()).unwrap();
+            let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+            let mut cores = [Simulated::default(); 3];
+            let mut names = [1, 2, 3].map(CoreId);
+            let mut beat = async |core: &mut Simulated, name: CoreId, previous: CoreId| {
+                let (share, _): (usize, usize) = BEAT
+                    .key("cores").key("shares").arg(name).arg(previous).arg(core.calls).arg(core.waiting)
+                    .arg(most).arg(10_000_000)
+                    .invoke_async(&mut redis).await.unwrap();
+                core.share = share;
+                let begun = share.saturating_sub(core.calls).min(core.waiting);
+                core.calls += begun;
+                core.waiting -= begun;
+            };
+            for (core, name) in cores.iter_mut().zip(names) {
+                beat(core, name, CoreId(0)).await;
+            }
+            for step in steps {
+                match step {
+                    Step::Come(core, turns) => {
+                        let core = &mut cores[core];
+                        let begun = core.share.saturating_sub(core.calls).min(turns);
+                        core.calls += begun;
+                        core.waiting += turns - begun;
+                    }
+                    Step::End(core, calls) => {
+                        let core = &mut cores[core];
+                        core.calls -= calls.min(core.calls);
+                        let begun = core.share.saturating_sub(core.calls).min(core.waiting);
+                        core.calls += begun;
+                        core.waiting -= begun;
+                    }
+                    Step::Beat(core) => beat(&mut cores[core], names[core], CoreId(0)).await,
+                    Step::Renew(core) => {
+                        let previous = names[core];
+                        names[core] = CoreId(previous.0 + 10);
+                        beat(&mut cores[core], names[core], previous).await;
+                    }
+                }
+                let calls: usize = cores.iter().map(|core| core.calls).sum();
+                prop_assert!(calls <= most, "{calls} of {most}: {cores:?}");
+            }
+            for _ in 0..4 {
+                for (core, name) in cores.iter_mut().zip(names) {
+                    beat(core, name, CoreId(0)).await;
+                }
+            }
+            let (calls, waiting) =
+                cores.iter().fold((0, 0), |(calls, waiting), core| (calls + core.calls, waiting + core.waiting));
+            if cores.len() <= most {
+                let kept = cores.iter().filter(|core| core.calls == 0).count();
+                prop_assert!(waiting == 0 || most <= calls + kept, "{calls} of {most}, {waiting} wait: {cores:?}");
+            }
+            Ok(())
+        })?;
+    }
+}

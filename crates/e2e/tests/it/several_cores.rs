@@ -1,0 +1,7 @@
+//! Several cores on one PostgreSQL and one Redis, all of them real.
+
+mod city;
+mod devices;
+mod killed_in_turn;
+mod limits;
+mod redis_away;

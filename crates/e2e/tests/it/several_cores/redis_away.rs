@@ -1,0 +1,57 @@
+//! Redis that goes and comes back: everyone is served meanwhile, and nobody has to do anything.
+
+use serde_json::{Value, json};
+
+use super::city::{LINKED, NOT_LINKED, Plan};
+
+#[tokio::test]
+async fn each_core_goes_on_with_its_share_and_heals() {
+    let plan = Plan::default().set("RATE_MAX_MESSAGES", 6).set("RATE_WINDOW_SECONDS", 3_600);
+    let mut city = plan.set("RATE_ADDRESS_FACTOR", 1_000).start().await;
+    let (mut first, welcome) = city.arrive(0).await;
+    let (mut second, _) = city.resume(1, &welcome, 0).await;
+    city.redis.kill().await.unwrap();
+    for core in &city.cores {
+        core.wait_for(NOT_LINKED).await;
+    }
+    // Half of six, here. The other device cannot be told.
+    for number in 1..=3 {
+        let reply = first.ask(&format!("a{number}"), "hola").await;
+        assert_eq!(reply.text, "eco: hola");
+    }
+    first.say("a4", "hola").await;
+    let error = first.frame_of("error").await;
+    assert_eq!((&error["code"], &error["id"]), (&json!("rate_limited"), &json!("a4")));
+
+    city.redis.start().await.unwrap();
+    for core in &city.cores {
+        core.wait_for_times(2, LINKED).await;
+    }
+    // What it has missed it gets now, in order, once.
+    for seq in 1..=6_u64 {
+        let frame = second.frame().await;
+        assert_eq!((&frame["type"], frame["seq"].as_u64()), (&json!("turn"), Some(seq)), "{frame}");
+    }
+    // And the limit is one again: three more of six.
+    let mut accepted = Vec::new();
+    for number in 1..=4 {
+        second.say(&format!("b{number}"), "hola").await;
+        accepted.push(loop {
+            let frame = second.frame().await;
+            match frame["type"].as_str() {
+                Some("done") => break true,
+                Some("error") => break false,
+                _ => {}
+            }
+        });
+    }
+    assert_eq!(accepted, [true, true, true, false]);
+    let heard: Vec<Value> = {
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            heard.push(first.frame_of("done").await["seq"].take());
+        }
+        heard
+    };
+    assert_eq!(heard, [8, 10, 12]);
+}
