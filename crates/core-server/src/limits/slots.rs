@@ -1,11 +1,15 @@
 //! A bounded number of things at once, first come first served.
 
+mod idle;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
+
+pub use idle::IdleSlot;
 
 /// How often someone who waits is told a new place in the queue, at most.
 const PLACE_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,11 +42,15 @@ pub struct Slots {
     state: Mutex<State>,
     /// The queue has become shorter at its front.
     moved: Notify,
+    /// Somebody waits: whoever holds an [`IdleSlot`] is to let go of it.
+    wanted: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// Slots that are let go of as soon as somebody waits.
+    idle: usize,
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
@@ -72,8 +80,15 @@ struct Place<'a> {
 impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
-        let state = State { free: count, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
-        Arc::new(Self { count, queue_max, queue_timeout, state: Mutex::new(state), moved: Notify::new() })
+        let state = State { free: count, idle: 0, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
+        Arc::new(Self {
+            count,
+            queue_max,
+            queue_timeout,
+            state: Mutex::new(state),
+            moved: Notify::new(),
+            wanted: Notify::new(),
+        })
     }
 
     /// Whether one more could take a slot, or a place in the queue from which it gets one in time.
@@ -87,6 +102,9 @@ impl Slots {
     }
 
     fn check_queue(&self, state: &State) -> Result<(), SlotsFull> {
+        if state.waiting.len() < state.idle {
+            return Ok(());
+        }
         let turns = state.waiting.len() + 1;
         let share = f64::from(u32::try_from(turns).unwrap_or(u32::MAX))
             / f64::from(u32::try_from(self.count).unwrap_or(u32::MAX));
@@ -149,6 +167,7 @@ impl Slots {
         state.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
         state.waiting.push_back(Waiter { ticket, grant });
+        self.wanted.notify_waiters();
         Ok(Entered::Queue(Place { slots: self, ticket }, granted))
     }
 
