@@ -24,7 +24,7 @@ use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
 use crate::session::{Policy, Sessions};
 use crate::store::Store;
-use crate::turn::{Context, Engine};
+use crate::turn::{Context, Engine, Folding};
 use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
@@ -66,7 +66,7 @@ impl Server {
     ///
     /// The client for the model cannot be made.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
-        let tasks = TaskTracker::new();
+        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
         let engine = Engine {
             store,
@@ -75,12 +75,13 @@ impl Server {
             slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
             model: config.llm.map(Model::new).transpose()?,
             context: Context::new(config.context),
+            folding: Folding::new(draining.clone()),
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),
             times: config.times,
             tasks,
-            draining: CancellationToken::new(),
+            draining,
         };
         Ok(Self {
             context: Arc::new(context),

@@ -182,7 +182,7 @@ impl Session {
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
         while let Some((job, stop)) = self.next_job() {
-            let outcome = {
+            let mut outcome = {
                 let mut answer = pin!(self.sessions.engine().answer(&job, &*self, &stop));
                 tokio::select! {
                     outcome = &mut answer => outcome,
@@ -192,7 +192,12 @@ impl Session {
                     }
                 }
             };
+            let fold = outcome.as_mut().ok().and_then(|outcome| outcome.fold.take());
             self.conclude(job, outcome).await;
+            if let Some(fold) = fold {
+                let sessions = Arc::clone(&self.sessions);
+                self.sessions.tasks().spawn(async move { sessions.engine().fold(fold).await });
+            }
         }
     }
 
@@ -299,7 +304,7 @@ impl Drop for Session {
 }
 
 fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
-    let Outcome { finish, source, model, chars, timing, usage } = outcome;
+    let Outcome { finish, source, model, chars, timing, usage, fold: _ } = outcome;
     ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage }))
 }
 

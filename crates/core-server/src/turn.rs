@@ -4,6 +4,8 @@
 
 mod calibration;
 mod context;
+mod exchange;
+mod folding;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::llm::{Answer, CallContext, Model, companion};
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
 pub use context::{Context, ContextSettings};
+pub use folding::{Fold, Folding, SummarySettings};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -46,6 +49,8 @@ pub struct Engine {
     pub model: Option<Model>,
     /// What the model gets to read.
     pub context: Context,
+    /// What is being summed up.
+    pub folding: Folding,
 }
 
 /// A message as it came.
@@ -123,6 +128,8 @@ pub struct Outcome {
     pub timing: Timing,
     /// Tokens counted.
     pub usage: Option<Usage>,
+    /// What is to be summed up now that it is complete: see [`Engine::fold`].
+    pub fold: Option<Fold>,
 }
 
 impl Refusal {
@@ -244,7 +251,7 @@ impl Engine {
 
     fn progress(&self) -> Progress {
         let source = if self.model.is_some() { Source::Llm } else { Source::Companion };
-        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None }
+        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None, fold: None }
     }
 
     async fn generate(&self, job: &Job, audience: &dyn Audience, progress: &mut Progress) -> Result<Finish, Refusal> {
@@ -263,6 +270,7 @@ impl Engine {
                     if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
                         self.context.learn(model, &prompt, usage.prompt_tokens);
                     }
+                    progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
                     return Ok(finish);
                 }
                 Err(error) => tracing::error!(
@@ -291,6 +299,7 @@ impl Engine {
                 total: since(Some(Instant::now())),
             },
             usage: progress.usage,
+            fold: progress.fold,
         };
         tracing::info!(
             trace_id = %job.trace.trace_id, message.label = %job.label,
@@ -341,6 +350,7 @@ struct Progress {
     queue: Option<Instant>,
     first: Option<Instant>,
     usage: Option<Usage>,
+    fold: Option<Fold>,
 }
 
 impl Progress {
