@@ -20,6 +20,7 @@ mod privacy;
 mod program;
 mod prototype;
 mod slow;
+mod summary;
 mod town;
 mod transcripts;
 mod world;
