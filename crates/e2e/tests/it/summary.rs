@@ -187,7 +187,7 @@ async fn a_summary_that_does_not_come_is_in_nobodys_way() {
 
 #[tokio::test]
 async fn a_summary_that_fails_is_tried_once() {
-    let mut town = plan(failing).core("LOG_LEVEL", "debug").start().await;
+    let town = plan(failing).core("LOG_LEVEL", "debug").start().await;
     let (mut person, _) = someone(&town).await;
     talk(&mut person, 1, 8).await;
     town.core.wait_for("no summary").await;

@@ -113,7 +113,7 @@ fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
         let from = seq.saturating_sub(20).max(1);
         let talk = (from..seq).map(|at| {
             let (role, id) = if at % 2 == 1 { (Role::User, at) } else { (Role::Assistant, at - 1) };
-            let text = "x".repeat(lengths[at as usize / 2 - usize::from(role == Role::Assistant)] / 2);
+            let text = "x".repeat(lengths[usize::try_from((at - 1) / 2).unwrap()] / 2);
             entry(at, &format!("m{id}"), role, &text)
         });
         let exchanges = exchanges(talk.collect(), seq);
@@ -142,7 +142,7 @@ proptest! {
         let context = context("s", 600.0, Some(every));
         let gaps = gaps(&context, &vec![length; 80]);
         // The first fold may be late by as many messages as there are between two.
-        let late = gaps.iter().position(|gap| 0 < *gap).map_or(0, |first| first + every as usize);
+        let late = gaps.iter().position(|gap| 0 < *gap).map_or(0, |first| first + usize::try_from(every).unwrap());
         // Where fewer stand for themselves than there are messages until the next time, the rest has to wait.
         let shown = ((600 - 100 - 120) / (length as u64 + 8)).min(10);
         prop_assert!(gaps.iter().skip(late).all(|gap| *gap <= every.saturating_sub(shown + 1)), "{:?}", gaps);

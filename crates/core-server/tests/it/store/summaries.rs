@@ -119,7 +119,7 @@ async fn of_two_cores_the_one_that_goes_further_wins() {
         let user = talk(&*stores[0], 40).await;
         let mut tasks = JoinSet::new();
         for task in 0..8_u64 {
-            let store = std::sync::Arc::clone(&stores[(task % 2) as usize]);
+            let store = std::sync::Arc::clone(&stores[usize::from(task % 2 == 1)]);
             tasks.spawn(async move {
                 for round in 0..5 {
                     let last = 1 + (task * 5 + round) * 7 % 40;
