@@ -16,7 +16,7 @@ use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSetting
 use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
-use crate::turn::ContextSettings;
+use crate::turn::{ContextSettings, SummarySettings};
 
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
@@ -237,10 +237,28 @@ fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {
         let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         if text.trim().is_empty() { Err(format!("{} is empty", file.display())) } else { Ok(text.trim().to_owned()) }
     };
+    let max_entries = p.number("LLM_HISTORY_MAX_MESSAGES", &args.llm_history_max_messages, 0..=10_000);
     ContextSettings {
-        max_entries: p.number("LLM_HISTORY_MAX_MESSAGES", &args.llm_history_max_messages, 0..=10_000),
+        max_entries,
+        // Who wants the model to know nothing of earlier messages does not want a summary of them.
+        summary: summary(p, args).filter(|_| 0 < max_entries),
         token_budget: p.number("LLM_INPUT_TOKEN_BUDGET", &args.llm_input_token_budget, 1.0..=10_000_000.0),
         chars_per_token: p.number("LLM_CHARS_PER_TOKEN", &args.llm_chars_per_token, 0.1..=100.0),
         system_prompt: args.system_prompt_file.as_deref().and_then(|file| p.check("SYSTEM_PROMPT_FILE", read(file))),
+    }
+}
+
+fn summary(p: &mut ConfigError, args: &Args) -> Option<SummarySettings> {
+    let settings = SummarySettings {
+        max_tokens: p.number("LLM_SUMMARY_MAX_TOKENS", &args.llm_summary_max_tokens, 16..=100_000),
+        every_messages: p.number("LLM_SUMMARY_EVERY_MESSAGES", &args.llm_summary_every_messages, 1..=10_000),
+    };
+    match args.llm_summary.trim() {
+        "on" => Some(settings),
+        "off" => None,
+        _ => {
+            p.add("LLM_SUMMARY", "is neither on nor off");
+            None
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::llm::{Model, ModelError};
 use crate::session::{Policy, Sessions};
 use crate::shared::{Heard, Shared};
 use crate::store::Store;
-use crate::turn::{Context, Engine};
+use crate::turn::{Context, Engine, Folding};
 use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
@@ -69,7 +69,7 @@ impl Server {
     ///
     /// The client for the model cannot be made.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
-        let tasks = TaskTracker::new();
+        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
         let (shared, heard) = config.shared.map(Shared::new).unzip();
         let engine = Engine {
@@ -80,12 +80,13 @@ impl Server {
             model: config.llm.map(Model::new).transpose()?,
             context: Context::new(config.context),
             shared,
+            folding: Folding::new(draining.clone()),
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),
             times: config.times,
             tasks,
-            draining: CancellationToken::new(),
+            draining,
         };
         Ok(Self {
             context: Arc::new(context),

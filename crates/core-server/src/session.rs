@@ -223,7 +223,7 @@ impl Session {
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
         while let Some((job, stop, in_turn)) = self.next_job() {
-            let outcome = {
+            let mut outcome = {
                 let mut answer = pin!(async {
                     if in_turn {
                         stop.run_until_cancelled(self.our_turn()).await;
@@ -238,7 +238,12 @@ impl Session {
                     }
                 }
             };
+            let fold = outcome.as_mut().ok().and_then(|outcome| outcome.fold.take());
             self.conclude(job, outcome).await;
+            if let Some(fold) = fold {
+                let sessions = Arc::clone(&self.sessions);
+                self.sessions.tasks().spawn(async move { sessions.engine().fold(fold).await });
+            }
         }
     }
 
@@ -387,7 +392,7 @@ impl Drop for Session {
 }
 
 fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
-    let Outcome { finish, source, model, chars, timing, usage } = outcome;
+    let Outcome { finish, source, model, chars, timing, usage, fold: _ } = outcome;
     ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage }))
 }
 

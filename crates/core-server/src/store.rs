@@ -103,6 +103,27 @@ pub struct NewEntry {
     pub source: Option<Source>,
 }
 
+/// The gist of a session's older messages and their answers, made by the model. It is not an
+/// entry: only the model gets to read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// `seq` of the first message that it draws on.
+    pub first: u64,
+    /// `seq` of the last one: it draws on all between them.
+    pub last: u64,
+    /// What it says.
+    pub text: UserText,
+}
+
+/// The end of a session, and what there is of its beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// The summary of what came earlier, if there is one.
+    pub summary: Option<Summary>,
+    /// The last entries, oldest first.
+    pub entries: Vec<Entry>,
+}
+
 /// What became of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
@@ -181,22 +202,31 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A page of the session's entries.
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError>;
 
+    /// The last `limit` entries of the session, and its summary: one round trip.
+    async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError>;
+
+    /// Keeps `summary` in place of an earlier one, and says whether it did. It does not if the one
+    /// that is there goes as far or further, if what it draws on is not there (any more), or if the
+    /// session is erased at this moment.
+    async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError>;
+
     /// Changes the language to answer in.
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError>;
 
     /// Notes that these sessions are in use at `now`. Those that do not exist are passed over.
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes the session with its token and entries; says how many entries there were.
+    /// Removes the session with its token, entries and summary; says how many entries there were.
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError>;
 
     /// Removes what is older than `cutoffs`, at most about `limit` rows, and says how many. Less
-    /// than `limit`: nothing is left to remove.
+    /// than `limit`: nothing is left to remove. A summary goes, uncounted, with the first message
+    /// that it draws on.
     async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
 
-    /// Writes up to `limit` entries after `after` the way new ones are written: under the
-    /// current key, or plain if there is none. Says where it came to; `None` at the end,
-    /// when everything else that is under a key has been written anew too.
+    /// Writes up to `limit` entries after `after`, and the summaries of their sessions, the way new
+    /// ones are written: under the current key, or plain if there is none. Says where it came to;
+    /// `None` at the end, when everything else that is under a key has been written anew too.
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
 
     /// Whether the database does its work.

@@ -5,6 +5,8 @@
 mod admission;
 mod calibration;
 mod context;
+mod exchange;
+mod folding;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::store::{Appended, NewEntry, Store, StoreError};
 
 pub use admission::{Admission, Answerer};
 pub use context::{Context, ContextSettings};
+pub use folding::{Fold, Folding, SummarySettings};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -51,6 +54,8 @@ pub struct Engine {
     pub context: Context,
     /// The other cores, where there are any.
     pub shared: Option<Arc<Shared>>,
+    /// What is being summed up.
+    pub folding: Folding,
 }
 
 /// A message as it came.
@@ -117,6 +122,8 @@ pub struct Outcome {
     pub timing: Timing,
     /// Tokens counted.
     pub usage: Option<Usage>,
+    /// What is to be summed up now that it is complete: see [`Engine::fold`].
+    pub fold: Option<Fold>,
 }
 
 impl Refusal {
@@ -197,7 +204,7 @@ impl Engine {
 
     fn progress(&self) -> Progress {
         let source = if self.model.is_some() { Source::Llm } else { Source::Companion };
-        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None }
+        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None, fold: None }
     }
 
     async fn generate(&self, job: &Job, audience: &dyn Audience, progress: &mut Progress) -> Result<Finish, Refusal> {
@@ -216,6 +223,7 @@ impl Engine {
                     if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
                         self.context.learn(model, &prompt, usage.prompt_tokens);
                     }
+                    progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
                     return Ok(finish);
                 }
                 Err(error) => tracing::error!(
@@ -244,6 +252,7 @@ impl Engine {
                 total: since(Some(Instant::now())),
             },
             usage: progress.usage,
+            fold: progress.fold,
         };
         tracing::info!(
             trace_id = %job.trace.trace_id, message.label = %job.label,
@@ -327,6 +336,7 @@ struct Progress {
     queue: Option<Instant>,
     first: Option<Instant>,
     usage: Option<Usage>,
+    fold: Option<Fold>,
 }
 
 impl Progress {

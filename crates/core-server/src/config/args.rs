@@ -153,6 +153,15 @@ pub struct Args {
     /// Characters to a token, for the estimate
     #[arg(long, env = "LLM_CHARS_PER_TOKEN", default_value = "4")]
     pub llm_chars_per_token: String,
+    /// Whether the model sums up what it does not get to read any more: on or off
+    #[arg(long, env = "LLM_SUMMARY", default_value = "on")]
+    pub llm_summary: String,
+    /// Longest summary, in tokens
+    #[arg(long, env = "LLM_SUMMARY_MAX_TOKENS", default_value = "256")]
+    pub llm_summary_max_tokens: String,
+    /// Messages of a person for each call that sums up, at least
+    #[arg(long, env = "LLM_SUMMARY_EVERY_MESSAGES", default_value = "8")]
+    pub llm_summary_every_messages: String,
     /// File with the model's instructions [default: built in, in the person's language]
     #[arg(long, env = "SYSTEM_PROMPT_FILE")]
     pub system_prompt_file: Option<PathBuf>,

@@ -1,11 +1,15 @@
 //! A bounded number of things at once, first come first served.
 
+mod idle;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
+
+pub use idle::IdleSlot;
 
 /// How often someone who waits is told a new place in the queue, at most.
 const PLACE_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,8 +41,10 @@ pub struct Slots {
     state: Mutex<State>,
     /// The queue has become shorter at its front.
     moved: Notify,
-    /// Someone has begun to wait.
+    /// Someone has begun to wait: there may be more slots elsewhere.
     wanted: Notify,
+    /// Somebody waits: whoever holds an [`IdleSlot`] is to let go of it.
+    crowded: Notify,
 }
 
 /// How many slots are needed.
@@ -55,6 +61,8 @@ struct State {
     count: usize,
     /// More than `count` for a while after there have become fewer.
     held: usize,
+    /// Those of them that are let go of as soon as somebody waits.
+    idle: usize,
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
@@ -84,13 +92,15 @@ struct Place<'a> {
 impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
-        let state = State { count, held: 0, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
+        let state =
+            State { count, held: 0, idle: 0, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
         Arc::new(Self {
             queue_max,
             queue_timeout,
             state: Mutex::new(state),
             moved: Notify::new(),
             wanted: Notify::new(),
+            crowded: Notify::new(),
         })
     }
 
@@ -128,6 +138,9 @@ impl Slots {
     }
 
     fn check_queue(&self, state: &State) -> Result<(), SlotsFull> {
+        if state.waiting.len() < state.idle {
+            return Ok(());
+        }
         let turns = state.waiting.len() + 1;
         let share = f64::from(u32::try_from(turns).unwrap_or(u32::MAX))
             / f64::from(u32::try_from(state.count.max(1)).unwrap_or(u32::MAX));
@@ -191,6 +204,7 @@ impl Slots {
         let (grant, granted) = oneshot::channel();
         state.waiting.push_back(Waiter { ticket, grant });
         self.wanted.notify_one();
+        self.crowded.notify_waiters();
         Ok(Entered::Queue(Place { slots: self, ticket }, granted))
     }
 

@@ -19,7 +19,6 @@ use super::{Asked, CallContext, CallTimes, ChatMessage, ProviderSettings};
 pub(super) struct Provider {
     http: reqwest::Client,
     settings: ProviderSettings,
-    asked: Asked,
     times: CallTimes,
     name: String,
     breaker: Breaker,
@@ -68,9 +67,9 @@ pub struct ModelError(#[from] reqwest::Error);
 
 impl Provider {
     /// A client for one provider. Opens no connection yet.
-    pub(super) fn new(http: reqwest::Client, settings: ProviderSettings, asked: Asked, times: CallTimes) -> Self {
+    pub(super) fn new(http: reqwest::Client, settings: ProviderSettings, times: CallTimes) -> Self {
         let name = settings.url.host_and_model(&settings.model);
-        Self { http, settings, asked, times, breaker: Breaker::new(name.clone()), name }
+        Self { http, settings, times, breaker: Breaker::new(name.clone()), name }
     }
 
     /// What it is called in logs.
@@ -90,6 +89,7 @@ impl Provider {
     pub(super) async fn attempt(
         &self,
         messages: &[ChatMessage],
+        asked: Asked,
         context: CallContext,
         give_up: Instant,
     ) -> Result<Answer<'_>, LlmError> {
@@ -98,7 +98,7 @@ impl Provider {
         let deadline = begin + times.total;
         let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
         let open = async {
-            let response = self.request(messages, context).send().await.map_err(unreachable)?;
+            let response = self.request(messages, asked, context).send().await.map_err(unreachable)?;
             let status = response.status();
             if !status.is_success() {
                 return Err(LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) });
@@ -120,13 +120,13 @@ impl Provider {
         timeout_at(begin + limit, open).await.unwrap_or(Err(late))
     }
 
-    fn request(&self, messages: &[ChatMessage], context: CallContext) -> reqwest::RequestBuilder {
+    fn request(&self, messages: &[ChatMessage], asked: Asked, context: CallContext) -> reqwest::RequestBuilder {
         let settings = &self.settings;
         let body = RequestBody {
             model: &settings.model,
             messages,
-            temperature: self.asked.temperature,
-            max_tokens: self.asked.max_tokens,
+            temperature: asked.temperature,
+            max_tokens: asked.max_tokens,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
         };

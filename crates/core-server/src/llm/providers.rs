@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::breaker::Permit;
 use super::chat_completions::{Answer, ModelError, Provider};
 use super::error::LlmError;
-use super::{CallContext, ChatMessage, LlmSettings};
+use super::{Asked, CallContext, ChatMessage, LlmSettings};
 
 /// A model behind one provider or several.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Model {
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let provider = |provider| Provider::new(http.clone(), provider, settings.asked, settings.times);
+        let provider = |provider| Provider::new(http.clone(), provider, settings.times);
         let providers = settings.providers.iter().cloned().map(provider).collect();
         Ok(Self { providers, settings })
     }
@@ -46,7 +46,8 @@ impl Model {
     ///
     /// Dropping the future, or later the answer, ends the call at the provider.
     pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
-        let call = Call { messages, context, deadline: Instant::now() + self.settings.deadline };
+        let call =
+            Call { messages, asked: self.settings.asked, context, deadline: Instant::now() + self.settings.deadline };
         let mut order = self.order();
         let mut round = 1;
         loop {
@@ -65,6 +66,30 @@ impl Model {
             }
             round += 1;
         }
+    }
+
+    /// Asks for something that nobody waits for: one provider, once, and only one whose breaker is
+    /// closed. To find out whether a provider is back is left to calls that somebody waits for.
+    ///
+    /// # Errors
+    ///
+    /// The provider's, or [`LlmError::NoProvider`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Model::open`].
+    pub async fn open_once(
+        &self,
+        messages: &[ChatMessage],
+        asked: Asked,
+        context: CallContext,
+    ) -> Result<Answer<'_>, LlmError> {
+        let call = Call { messages, asked, context, deadline: Instant::now() + self.settings.deadline };
+        let order = self.order();
+        let provider = order.into_iter().find(|provider| provider.breaker().open_until().is_none());
+        let permit = provider.and_then(|provider| Some((provider, provider.breaker().permit(Instant::now())?)));
+        let (provider, permit) = permit.ok_or(LlmError::NoProvider)?;
+        ask(provider, permit, &call).await
     }
 
     /// Asks each of `order` that is not left alone. If all are, the one who may be asked soonest:
@@ -112,12 +137,13 @@ type Failure<'a> = (&'a Provider, LlmError);
 /// What is asked of every provider.
 struct Call<'a> {
     messages: &'a [ChatMessage],
+    asked: Asked,
     context: CallContext,
     deadline: Instant,
 }
 
 async fn ask<'a>(provider: &'a Provider, permit: Permit<'a>, call: &Call<'_>) -> Result<Answer<'a>, LlmError> {
-    let asked = provider.attempt(call.messages, call.context, call.deadline).await;
+    let asked = provider.attempt(call.messages, call.asked, call.context, call.deadline).await;
     match &asked {
         Ok(_) => permit.succeeded(),
         Err(error) => {

@@ -63,16 +63,23 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use protocol::{Locale, ResumeToken, SessionId};
+    use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::limits::{RateLimit, RateLimiter, Slots};
     use crate::session::Policy;
     use crate::store::{MemoryStore, NewSession, Store as _};
-    use crate::turn::{Context, ContextSettings, Engine};
+    use crate::turn::{Context, ContextSettings, Engine, Folding};
 
     fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
-        let context = ContextSettings { max_entries: 1, token_budget: 1.0, chars_per_token: 1.0, system_prompt: None };
+        let context = ContextSettings {
+            max_entries: 1,
+            token_budget: 1.0,
+            chars_per_token: 1.0,
+            system_prompt: None,
+            summary: None,
+        };
         let engine = Engine {
             store,
             rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
@@ -81,6 +88,7 @@ mod tests {
             model: None,
             context: Context::new(context),
             shared: None,
+            folding: Folding::new(CancellationToken::new()),
         };
         let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
         Sessions::new(engine, policy, TaskTracker::new())

@@ -11,11 +11,11 @@ use boot::Secret;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
-use protocol::{ResumeToken, UserText};
+use protocol::{ResumeToken, UserLabel, UserText};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{Place, StoreError};
+use super::{Place, StoreError, Summary};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -106,6 +106,23 @@ impl Keyring {
         String::from_utf8(bytes).map(UserText::new).map_err(|_| damaged())
     }
 
+    /// Seals the text of `user`'s `summary`.
+    pub fn seal_summary(&self, user: UserLabel, summary: &Summary) -> Sealed {
+        self.seal_bytes(&summary_bound_to(user, summary.first, summary.last), summary.text.expose().as_bytes())
+    }
+
+    /// Opens the text of `user`'s summary of the messages from `first` to `last`.
+    ///
+    /// # Errors
+    ///
+    /// Its key is not there, or it is not what was sealed for this place.
+    pub fn open_summary(&self, user: UserLabel, first: u64, last: u64, sealed: Sealed) -> Result<Summary, StoreError> {
+        let damaged = || StoreError::Damaged(format!("the summary of {user}"));
+        let bytes = self.open_bytes(&summary_bound_to(user, first, last), sealed)?.ok_or_else(damaged)?;
+        let text = String::from_utf8(bytes).map(UserText::new).map_err(|_| damaged())?;
+        Ok(Summary { first, last, text })
+    }
+
     fn seal_bytes(&self, bound_to: &[u8], bytes: &[u8]) -> Sealed {
         let Some(key) = &self.current else { return Sealed { key: None, bytes: bytes.to_vec() } };
         let nonce: [u8; NONCE_BYTES] = rand::random();
@@ -131,6 +148,15 @@ fn bound_to(place: Place) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&place.user.0.to_be_bytes());
     bytes[8..].copy_from_slice(&place.seq.to_be_bytes());
+    bytes
+}
+
+/// The associated data of a summary; longer than an entry's, so that neither opens as the other.
+fn summary_bound_to(user: UserLabel, first: u64, last: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    for (part, number) in bytes.chunks_exact_mut(8).zip([user.0, first, last]) {
+        part.copy_from_slice(&number.to_be_bytes());
+    }
     bytes
 }
 

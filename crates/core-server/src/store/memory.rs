@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use protocol::server_frame::{Entry, Role};
 use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 
-use super::{Appended, Cutoffs, NewEntry, NewSession, Page, Place, SessionRecord, Store, StoreError};
+use super::{Appended, Cutoffs, NewEntry, NewSession, Page, Place, Recent, SessionRecord, Store, StoreError, Summary};
 
 /// Sessions in memory, gone with the process.
 #[derive(Debug, Default)]
@@ -30,6 +30,7 @@ struct Session {
     last_seen: Timestamp,
     /// Entry `seq` is at index `seq - 1 - record.swept`.
     entries: Vec<Entry>,
+    summary: Option<Summary>,
 }
 
 impl MemoryStore {
@@ -64,7 +65,8 @@ impl Store for MemoryStore {
         let NewSession { id, token, locale, created_at } = session;
         let token = *token.as_bytes();
         let record = SessionRecord { user, id, created_at, locale, seq: 0, messages: 0, swept: 0 };
-        let session = Session { record: record.clone(), token, last_seen: created_at, entries: Vec::new() };
+        let session =
+            Session { record: record.clone(), token, last_seen: created_at, entries: Vec::new(), summary: None };
         tables.tokens.insert(token, user);
         tables.sessions.insert(user, session);
         Ok(record)
@@ -113,6 +115,24 @@ impl Store for MemoryStore {
         Ok(entries[from..to].to_vec())
     }
 
+    async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
+        let mut tables = self.tables();
+        let session = tables.session(user)?;
+        let from = session.entries.len().saturating_sub(limit);
+        Ok(Recent { summary: session.summary.clone(), entries: session.entries[from..].to_vec() })
+    }
+
+    async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let session = tables.session(user)?;
+        let there = session.record.swept < summary.first && summary.last <= session.record.seq;
+        let further = session.summary.as_ref().is_none_or(|known| known.last < summary.last);
+        if there && further {
+            session.summary = Some(summary);
+        }
+        Ok(there && further)
+    }
+
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
         self.tables().session(user)?.record.locale = locale;
         Ok(())
@@ -148,6 +168,8 @@ impl Store for MemoryStore {
             for session in tables.sessions.values_mut() {
                 let old = session.entries.partition_point(|entry| entry.at < kept).min(limit.saturating_sub(swept));
                 session.record.swept += old as u64;
+                let gone = session.record.swept;
+                session.summary.take_if(|summary| summary.first <= gone);
                 session.entries.drain(..old);
                 swept += old;
             }

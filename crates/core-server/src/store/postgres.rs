@@ -9,6 +9,7 @@ mod changes;
 mod opening;
 mod pool;
 mod queries;
+mod summaries;
 mod sweeping;
 
 use async_trait::async_trait;
@@ -18,7 +19,8 @@ use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, SessionRecord, Store, StoreError,
+    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, Recent, SessionRecord, Store,
+    StoreError, Summary,
 };
 use pool::Connections;
 
@@ -81,6 +83,14 @@ impl Store for PostgresStore {
         let mut lease = self.connections.lease().await?;
         let rows = lease.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?;
         queries::read_entries(&rows, user, &self.keys)
+    }
+
+    async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
+        summaries::recent(&mut self.connections.lease().await?, &self.keys, user, limit).await
+    }
+
+    async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
+        summaries::put(&mut self.connections.lease().await?, &self.keys, user, &summary).await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
 use super::keys::{KeyId, Keyring, Sealed};
-use super::{Place, SessionRecord, StoreError};
+use super::{Place, SessionRecord, StoreError, Summary};
 
 /// How far `last_seen` may lag behind: it is written only when it is older, because it has an index.
 pub(super) const SEEN_GRAIN_MS: i64 = 3_600_000;
@@ -37,6 +37,23 @@ pub(super) struct EntryRow {
     pub(super) at: i64,
     pub(super) finish: Option<String>,
     pub(super) source: Option<String>,
+}
+
+/// A row of `summaries`.
+#[derive(Debug)]
+pub(super) struct SummaryRow {
+    pub(super) first_seq: i64,
+    pub(super) last_seq: i64,
+    pub(super) key_id: Option<i64>,
+    pub(super) text: Vec<u8>,
+}
+
+impl SummaryRow {
+    /// The summary of `user`, its text opened with `keys`.
+    pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Summary, StoreError> {
+        let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
+        keys.open_summary(user, number(self.first_seq)?, number(self.last_seq)?, sealed)
+    }
 }
 
 impl SessionRow {

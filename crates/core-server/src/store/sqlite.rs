@@ -9,6 +9,7 @@ mod checkpointer;
 mod connection;
 mod queries;
 mod readers;
+mod summaries;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,9 @@ use rusqlite::OptionalExtension as _;
 
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
-use super::{Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, SessionRecord, Store, StoreError};
+use super::{
+    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, Recent, SessionRecord, Store, StoreError, Summary,
+};
 use connection::file_name;
 use readers::Readers;
 use writer::Writer;
@@ -66,10 +69,7 @@ impl SqliteStore {
         self.readers
             .read(move |db| {
                 let rows = query(db)?;
-                if rows.is_empty() && !queries::exists(db, user)? {
-                    return Err(StoreError::NoSession { user });
-                }
-                rows.into_iter().map(|row| row.read(user, &keys)).collect()
+                queries::opened(db, &keys, user, rows)
             })
             .await
     }
@@ -100,6 +100,16 @@ impl Store for SqliteStore {
 
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError> {
         self.read_entries(user, move |db| queries::entries(db, user, page)).await
+    }
+
+    async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await
+    }
+
+    async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.writer.change(move |db| summaries::put(db, &keys, user, &summary)).await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ mod model;
 mod postgres;
 mod rig;
 mod sessions;
+mod summaries;
 mod sweeping;
 
 use core_server::store::{Appended, NewEntry, NewSession, Store};

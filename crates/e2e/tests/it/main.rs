@@ -21,6 +21,7 @@ mod program;
 mod prototype;
 mod several_cores;
 mod slow;
+mod summary;
 mod town;
 mod transcripts;
 mod world;

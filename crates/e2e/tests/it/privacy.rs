@@ -154,3 +154,27 @@ async fn at_level_debug() {
 async fn at_level_trace() {
     nothing_private_is_logged("trace").await;
 }
+
+#[tokio::test]
+async fn what_is_summed_up_is_not_logged() {
+    let plan = Plan::default().core("LOG_LEVEL", "trace").core("RATE_MAX_MESSAGES", 99);
+    let mut town = plan.core("LLM_HISTORY_MAX_MESSAGES", 2).core("LLM_SUMMARY_EVERY_MESSAGES", 2).start().await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    for number in 1..=4 {
+        person.ask(&format!("m{number}"), &written("mensaje")).await;
+    }
+    town.core.wait_for("older messages summed up").await;
+    // The stand-in echoes: its summary is what it was to sum up.
+    person.ask("m5", "¿te acordás?").await;
+    let read = town.standin.requests().pop().unwrap().body();
+    assert!(read["messages"][0]["content"].as_str().unwrap().contains(SECRET), "{read}");
+    // And once more in vain.
+    town.standin.push(Answer::text("sí"));
+    town.standin.push(Answer { garbage: true, ..Answer::text(SECRET) });
+    person.ask("m6", &written("mensaje")).await;
+    town.core.wait_for("no summary").await;
+    town.core.terminate().await;
+    let leaks: Vec<String> = town.logs().into_iter().filter(|line| line.contains(SECRET)).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}

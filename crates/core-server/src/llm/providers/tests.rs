@@ -94,6 +94,32 @@ async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
+    let both = standins(&[Scripted::status(500), works()]).await;
+    let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }).unwrap();
+    let asked = Asked { temperature: 0.25, max_tokens: 99 };
+    let once = async || {
+        let messages = [ChatMessage { role: ChatRole::System, content: UserText::new("hola") }];
+        let label = MessageLabel { user: UserLabel(1), number: 1 };
+        let context = CallContext { label, trace: Traceparent::random() };
+        model.open_once(&messages, asked, context).await.map(|answer| answer.model().to_owned())
+    };
+    for _ in 0..10 {
+        assert!(matches!(once().await, Err(LlmError::Status { status: 500, .. })));
+    }
+    assert_eq!(totals(&both), [10, 0]);
+    // Its failures count like others': the first is left alone now.
+    assert_eq!(once().await.unwrap(), "model-2");
+    let body = both[1].requests()[0].body();
+    assert_eq!((&body["temperature"], &body["max_tokens"]), (&0.25.into(), &99.into()));
+    for _ in 0..10 {
+        model.providers[1].breaker().failed(Instant::now());
+    }
+    assert!(matches!(once().await, Err(LlmError::NoProvider)));
+    assert_eq!(totals(&both), [10, 1]);
+}
+
+#[tokio::test]
 async fn what_was_asked_wrongly_is_not_the_providers_fault() {
     let standins = standins(&[Scripted::status(400)]).await;
     let model = Model::new(settings(&standins)).unwrap();

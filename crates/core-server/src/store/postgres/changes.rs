@@ -4,6 +4,7 @@ use protocol::{Locale, Timestamp, UserLabel};
 
 use super::pool::Lease;
 use super::queries::{self, get};
+use super::summaries;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
 use crate::store::rows::{SEEN_GRAIN_MS, column, number};
 use crate::store::{NewSession, Place, SessionRecord, StoreError};
@@ -41,12 +42,13 @@ pub(super) async fn touch(lease: &mut Lease, users: &[UserLabel], now: Timestamp
 }
 
 pub(super) async fn erase(lease: &mut Lease, user: UserLabel) -> Result<u64, StoreError> {
-    // One transaction, one round trip. Two statements, because the second must also see what was
-    // appended while the first waited for the session; a number cannot be anything else than that.
+    // One transaction, one round trip. A statement each, because the later ones must also see what was
+    // written while the first waited for the session; a number cannot be anything else than that.
     let user_id = column(user.0);
-    let sql = format!("DELETE FROM sessions WHERE user_id = {user_id}; DELETE FROM entries WHERE user_id = {user_id}");
+    let delete = |table| format!("DELETE FROM {table} WHERE user_id = {user_id}");
+    let sql = ["sessions", "summaries", "entries"].map(delete).join("; ");
     match lease.batch(&sql).await?[..] {
-        [1, entries] => Ok(entries),
+        [1, _, entries] => Ok(entries),
         _ => Err(StoreError::NoSession { user }),
     }
 }
@@ -62,9 +64,11 @@ pub(super) async fn reseal(
                WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3";
     let rows = lease.query(sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
     let (mut users, mut seqs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sessions: Vec<i64> = Vec::new();
     let mut last = None;
     for row in &rows {
         let (user_id, row) = (get(row, "user_id")?, queries::entry(row)?);
+        sessions.push(user_id);
         let (user, seq, key) = (UserLabel(number(user_id)?), row.seq, row.key_id.map(KeyId));
         let place = Place { user, seq: number(seq)? };
         last = Some(place);
@@ -81,6 +85,9 @@ pub(super) async fn reseal(
                    WHERE entries.user_id = new.user_id AND entries.seq = new.seq";
         lease.execute(sql, &[&key, &users, &seqs, &texts]).await?;
     }
+    // A summary's session has entries: what it draws on.
+    sessions.dedup();
+    summaries::reseal(lease, keys, &sessions).await?;
     if last.is_none() {
         let Sealed { bytes, .. } = token_key.seal(keys);
         lease.execute("UPDATE keys SET key_id = $1, value = $2 WHERE name = 'resume_tokens'", &[&key, &bytes]).await?;

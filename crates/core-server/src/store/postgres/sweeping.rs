@@ -28,6 +28,8 @@ const ENTRIES: &str = "WITH first AS ( \
         DELETE FROM entries WHERE user_id = $1 AND seq IN \
             (SELECT seq FROM first WHERE seq < coalesce((SELECT seq FROM kept), 9223372036854775807)) \
         RETURNING seq \
+    ), forgotten AS ( \
+        DELETE FROM summaries WHERE user_id = $1 AND first_seq <= (SELECT max(seq) FROM removed) \
     ) \
     UPDATE sessions SET swept = greatest(swept, (SELECT max(seq) FROM removed)), oldest_at = (SELECT at FROM kept) \
     WHERE user_id = $1 RETURNING (SELECT count(*) FROM removed) AS removed";

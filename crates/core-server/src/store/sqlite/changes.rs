@@ -6,7 +6,7 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{Locale, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_params, params};
 
-use super::queries;
+use super::{queries, summaries};
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
 use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
 use crate::store::{Appended, Cutoffs, NewEntry, NewSession, Place, SessionRecord, StoreError};
@@ -117,6 +117,7 @@ pub(super) fn erase(db: &Connection, user: UserLabel) -> Result<u64, StoreError>
     if db.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user_id])? == 0 {
         return Err(StoreError::NoSession { user });
     }
+    summaries::forget(db, user_id, i64::MAX)?;
     Ok(db.prepare_cached("DELETE FROM entries WHERE user_id = ?1")?.execute([user_id])? as u64)
 }
 
@@ -152,6 +153,7 @@ fn sweep_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit:
     let oldest = first.get(old).map(|(_, at)| *at);
     let sql = "UPDATE sessions SET swept = ?2, oldest_at = ?3 WHERE user_id = ?1";
     db.prepare_cached(sql)?.execute(params![user_id, last, oldest])?;
+    summaries::forget(db, user_id, last)?;
     Ok(removed)
 }
 
@@ -173,6 +175,10 @@ pub(super) fn reseal(
         let (seq, key) = (row.seq, row.key_id.map(KeyId));
         let user = UserLabel(number(user_id)?);
         let place = Place { user, seq: number(seq)? };
+        // A summary's session has entries: what it draws on.
+        if last.is_none_or(|last: Place| last.user != user) {
+            summaries::reseal(db, keys, user)?;
+        }
         last = Some(place);
         if key != keys.current_id() {
             let sealed = keys.seal(place, &row.read(user, keys)?.text);

@@ -3,9 +3,9 @@
 //! Within a commit, as SQLite does it by itself, everyone in the group would wait for it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Checkpointer {
     committed: Option<SyncSender<()>>,
     /// Pages in the log, as of the last checkpoint.
     log: Arc<AtomicU64>,
+    /// Held while the thread is at it: SQLite would not let another checkpoint wait for that.
+    busy: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,12 +42,13 @@ impl Checkpointer {
         // Room for one: that there is something to do need not be said twice.
         let (committed, commits) = mpsc::sync_channel(1);
         let log = Arc::new(AtomicU64::new(0));
-        let shared = Arc::clone(&log);
+        let busy = Arc::default();
+        let shared = (Arc::clone(&log), Arc::clone(&busy));
         let thread = thread::Builder::new()
             .name("sqlite-checkpointer".to_owned())
-            .spawn(move || keep_up(&file, &commits, &shared))
+            .spawn(move || keep_up(&file, &commits, &shared.0, &shared.1))
             .expect("a process that has just started can start a thread");
-        Self { committed: Some(committed), log, thread: Some(thread) }
+        Self { committed: Some(committed), log, busy, thread: Some(thread) }
     }
 
     /// To be called by the writer after each commit, on its connection.
@@ -58,13 +61,28 @@ impl Checkpointer {
             let _ = committed.try_send(());
         }
     }
+
+    /// Moves everything from the write-ahead log to the database and cuts the log off. Waits for
+    /// readers of older states; where one takes too long, the next removal does it.
+    pub(super) fn empty_log(&self, db: &Connection) {
+        let _busy = self.busy.lock();
+        let emptied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"));
+        match emptied {
+            Ok(0) => {}
+            Ok(_) => tracing::warn!("the write-ahead log could not be emptied: it is being read"),
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
+        }
+    }
 }
 
-fn keep_up(file: &Path, commits: &Receiver<()>, log: &AtomicU64) {
+fn keep_up(file: &Path, commits: &Receiver<()>, log: &AtomicU64, busy: &Mutex<()>) {
     let mut db = None;
     while commits.recv().is_ok() {
         db = db.or_else(|| connection::writer(file).ok());
-        let pages = db.as_ref().and_then(checkpoint);
+        let pages = {
+            let _busy = busy.lock();
+            db.as_ref().and_then(checkpoint)
+        };
         log.store(pages.unwrap_or(0), Ordering::Relaxed);
         if pages.is_none() {
             db = None;

@@ -1,11 +1,12 @@
 //! What is read.
 
+use protocol::server_frame::Entry;
 use protocol::{MessageId, UserLabel};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::store::Page;
-use crate::store::keys::TokenHash;
-use crate::store::rows::{EntryRow, SessionRow, column};
+use crate::store::keys::{Keyring, TokenHash};
+use crate::store::rows::{EntryRow, SessionRow, SummaryRow, column};
+use crate::store::{Page, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
@@ -41,6 +42,32 @@ pub(super) fn entries(db: &Connection, user: UserLabel, page: Page) -> rusqlite:
         }
         rows
     })
+}
+
+/// The entries in `rows`. No rows may mean that there is no session.
+pub(super) fn opened(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    rows: Vec<EntryRow>,
+) -> Result<Vec<Entry>, StoreError> {
+    if rows.is_empty() && !exists(db, user)? {
+        return Err(StoreError::NoSession { user });
+    }
+    rows.into_iter().map(|row| row.read(user, keys)).collect()
+}
+
+pub(super) fn summary(db: &Connection, user: UserLabel) -> rusqlite::Result<Option<SummaryRow>> {
+    let sql = "SELECT first_seq, last_seq, key_id, text FROM summaries WHERE user_id = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(SummaryRow {
+            first_seq: row.get("first_seq")?,
+            last_seq: row.get("last_seq")?,
+            key_id: row.get("key_id")?,
+            text: row.get("text")?,
+        })
+    };
+    db.prepare_cached(sql)?.query_row([column(user.0)], read).optional()
 }
 
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {

@@ -138,7 +138,7 @@ fn write_all(file: &Path, db: Connection, mut asked: mpsc::Receiver<Box<dyn Chan
         let removes = committed.is_ok() && group.iter().any(|change| change.removes());
         group.drain(..).for_each(|change| change.tell(committed.as_ref().copied()));
         match &db {
-            Some(db) if removes => empty_log(db),
+            Some(db) if removes => checkpointer.empty_log(db),
             Some(db) => checkpointer.after_commit(db),
             None => {}
         }
@@ -159,12 +159,4 @@ fn commit(file: &Path, db: &mut Option<Connection>, group: &mut [Box<dyn Change>
         }
     }
     Ok(transaction.commit()?)
-}
-
-/// Moves everything from the write-ahead log to the database and cuts the log off. Waits for
-/// readers of older states; where one takes too long, the next removal does it.
-fn empty_log(db: &Connection) {
-    if let Err(error) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-        tracing::warn!(%error, "the write-ahead log could not be emptied");
-    }
 }

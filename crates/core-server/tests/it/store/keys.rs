@@ -1,12 +1,16 @@
 //! Texts at rest.
 
-use core_server::store::{OpenError, Page, StoreError, rekey};
+use core_server::store::{OpenError, Page, StoreError, Summary, rekey};
 
 use super::rig::{Rig, keyring};
 use super::*;
 
 const TEXT: &str = "nadie debe encontrar esto";
 const FROM_START: Page = Page::After { seq: 0, limit: 99 };
+
+fn summary(last: u64) -> Summary {
+    Summary { first: 1, last, text: UserText::new(format!("{TEXT} hasta {last}")) }
+}
 
 fn plain_databases() -> [Rig; 2] {
     [Rig::sqlite("sqlite", keyring(None, &[])), Rig::postgres("postgres", keyring(None, &[]))]
@@ -21,6 +25,7 @@ async fn texts_are_written_anew_under_another_key_and_back() {
         for seq in 0..7 {
             store.append(user, seq, message(&format!("m{seq}"), &format!("{TEXT} {seq}"))).await.unwrap();
         }
+        assert!(store.put_summary(user, summary(5)).await.unwrap(), "{}", rig.name);
         drop(store);
         // (new key, earlier ones)
         for (current, previous) in [(Some(1), vec![]), (Some(2), vec![1]), (None, vec![2]), (Some(3), vec![])] {
@@ -40,13 +45,14 @@ async fn texts_are_written_anew_under_another_key_and_back() {
             assert_eq!(seqs(&entries), (1..=7).collect::<Vec<_>>(), "{name}");
             let same = |entry: &Entry| entry.text.expose() == format!("{TEXT} {}", entry.seq - 1);
             assert!(entries.iter().all(same), "{name}");
+            assert_eq!(store.recent(user, 1).await.unwrap().summary, Some(summary(5)), "{name}");
             assert_eq!(
                 store.session_by_token(&made.token).await.unwrap().map(|found| found.user),
                 Some(user),
                 "{name}"
             );
             let under = if current.is_some() { "IS NULL" } else { "IS NOT NULL" };
-            for table in ["entries", "keys"] {
+            for table in ["entries", "summaries", "keys"] {
                 let left = rig.sql(&format!("SELECT count(*) FROM {table} WHERE key_id {under}"));
                 assert_eq!(left, "0", "{name}: {table}");
                 let keys = rig.sql(&format!("SELECT count(DISTINCT coalesce(key_id, 0)) FROM {table}"));
@@ -94,6 +100,33 @@ async fn a_text_that_was_moved_or_changed_does_not_open() {
             let read = store.entries(UserLabel(1), FROM_START).await;
             assert!(matches!(read, Err(StoreError::Damaged(_))), "{}: {change}: {read:?}", rig.name);
             store.entries(UserLabel(2), FROM_START).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_summary_that_was_moved_or_changed_does_not_open() {
+    let moves = [
+        "UPDATE summaries SET text = (SELECT text FROM summaries WHERE user_id = 2) WHERE user_id = 1",
+        "UPDATE summaries SET first_seq = 2 WHERE user_id = 1",
+        "UPDATE summaries SET last_seq = 3 WHERE user_id = 1",
+        "UPDATE summaries SET text = (SELECT text FROM entries WHERE user_id = 1 AND seq = 2) WHERE user_id = 1",
+    ];
+    for change in moves {
+        for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
+            let store = rig.open().await;
+            for _ in 0..2 {
+                let user = session(&*store).await;
+                for seq in 0..3 {
+                    store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
+                }
+                assert!(store.put_summary(user, summary(2)).await.unwrap(), "{}", rig.name);
+            }
+            assert!(!rig.holds(TEXT.as_bytes()), "{}: readable", rig.name);
+            rig.sql(change);
+            let read = store.recent(UserLabel(1), 9).await;
+            assert!(matches!(read, Err(StoreError::Damaged(_))), "{}: {change}: {read:?}", rig.name);
+            store.recent(UserLabel(2), 9).await.unwrap();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Random sequences of calls: every database answers as the store in memory does.
 
-use core_server::store::{Cutoffs, MemoryStore, Page, StoreError};
+use core_server::store::{Cutoffs, MemoryStore, Page, Recent, StoreError, Summary};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -13,6 +13,8 @@ enum Call {
     Append { user: u64, after: u64, id: u8, role: Role, text: String },
     EntriesOf { user: u64, id: u8 },
     Entries { user: u64, page: Page },
+    Recent { user: u64, limit: usize },
+    PutSummary { user: u64, first: u64, last: u64, text: String },
     SetLocale { user: u64, english: bool },
     Touch { users: Vec<u64> },
     Erase { user: u64 },
@@ -30,6 +32,9 @@ fn call() -> impl Strategy<Value = Call> {
             .prop_map(|(user, after, id, role, text)| Call::Append { user, after, id, role, text }),
         1 => (user(), 0..12_u8).prop_map(|(user, id)| Call::EntriesOf { user, id }),
         3 => (user(), page).prop_map(|(user, page)| Call::Entries { user, page }),
+        2 => (user(), 0..6_usize).prop_map(|(user, limit)| Call::Recent { user, limit }),
+        2 => (user(), 1..6_u64, 1..9_u64, any::<String>())
+            .prop_map(|(user, first, last, text)| Call::PutSummary { user, first, last, text }),
         1 => (user(), any::<bool>()).prop_map(|(user, english)| Call::SetLocale { user, english }),
         1 => prop::collection::vec(user(), 0..3).prop_map(|users| Call::Touch { users }),
         1 => user().prop_map(|user| Call::Erase { user }),
@@ -64,6 +69,14 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
         Call::Entries { user, page } => {
             store.entries(label(user), *page).await.map_or_else(said, |entries| plain(&entries))
         }
+        Call::Recent { user, limit } => {
+            let with_summary = |Recent { summary, entries }| format!("{:?} {}", summary.map(gist), plain(&entries));
+            store.recent(label(user), *limit).await.map_or_else(said, with_summary)
+        }
+        Call::PutSummary { user, first, last, text } => {
+            let summary = Summary { first: *first, last: *last, text: UserText::new(text.as_str()) };
+            store.put_summary(label(user), summary).await.map_or_else(said, |put| put.to_string())
+        }
         Call::SetLocale { user, english } => {
             let locale = if *english { "en" } else { "es" }.parse().unwrap();
             store.set_locale(label(user), locale).await.map_or_else(said, |()| String::new())
@@ -84,6 +97,10 @@ fn plain(entries: &[Entry]) -> String {
     let plain =
         |entry: &Entry| format!("{} {} {} {:?} {:?}", entry.seq, entry.id, entry.role, entry.text.expose(), entry.at);
     entries.iter().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+fn gist(Summary { first, last, text }: Summary) -> (u64, u64, String) {
+    (first, last, text.expose().to_owned())
 }
 
 async fn agree(store: &dyn Store, calls: &[Call]) -> Result<(), TestCaseError> {

@@ -121,7 +121,8 @@ impl Rig {
                 .any(|file| fs::read(file.unwrap().path()).unwrap().windows(bytes.len()).any(|window| window == bytes)),
             Kind::Postgres { .. } => {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                let rows = ["sessions", "entries", "keys"].map(|table| self.sql(&format!("SELECT * FROM {table}")));
+                let rows = ["sessions", "entries", "summaries", "keys"]
+                    .map(|table| self.sql(&format!("SELECT * FROM {table}")));
                 rows.iter().any(|rows| rows.contains(&hex) || rows.contains(&*String::from_utf8_lossy(bytes)))
             }
         }

@@ -1,6 +1,6 @@
 //! Sessions, labels and tokens.
 
-use core_server::store::{Page, StoreError};
+use core_server::store::{Page, StoreError, Summary};
 use protocol::{ResumeToken, UserLabel};
 use sha2::{Digest as _, Sha256};
 
@@ -97,6 +97,8 @@ async fn no_session(store: &dyn Store, user: UserLabel, name: &str) {
         store.entries(user, page).await.err(),
         store.entries_of(user, &id("a")).await.err(),
         store.set_locale(user, Locale::default()).await.err(),
+        store.recent(user, 9).await.err(),
+        store.put_summary(user, Summary { first: 1, last: 1, text: UserText::new("charla") }).await.err(),
     ];
     for (call, error) in errors.into_iter().enumerate() {
         let fits = matches!(error, Some(StoreError::NoSession { user: gone }) if gone == user);

@@ -53,3 +53,40 @@ async fn what_is_older_than_its_days_is_gone_after_a_start() {
         assert_eq!(person.ask("c", "acá estoy").await.done["seq"], 6);
     }
 }
+
+#[tokio::test]
+async fn a_summary_goes_with_the_first_message_it_draws_on() {
+    const SECRET: &str = "algo-de-hace-mucho";
+    let house = House::new().await;
+    let short = [("LLM_HISTORY_MAX_MESSAGES", "2".to_owned()), ("LLM_SUMMARY_EVERY_MESSAGES", "2".to_owned())];
+    let mut core = house.core(&short).await;
+    let (mut person, welcome) = visit(&core, None).await;
+    for (id, text) in [("a", SECRET), ("b", "segundo-dicho"), ("c", "tercero"), ("d", "cuarto-dicho")] {
+        person.ask(id, text).await;
+    }
+    // The stand-in echoes: its summary is what it was to sum up.
+    core.wait_for("older messages summed up").await;
+    core.terminate().await;
+    let holds_secret = || {
+        let found = |(_, bytes): &(String, Vec<u8>)| bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        house.files().iter().any(found)
+    };
+    assert!(holds_secret());
+    make_old(&house, welcome["user"].as_str().unwrap(), 2);
+
+    let days = [&short[..], &[("RETENTION_DAYS", "1".to_owned())]].concat();
+    let mut core = house.core(&days).await;
+    core.wait_for("old entries and sessions removed").await;
+    let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+    person.ask("e", "¿te acordás?").await;
+    let read = house.standin.requests().pop().unwrap().body().to_string();
+    assert!(read.contains("cuarto-dicho") && !read.contains("segundo-dicho") && !read.contains(SECRET), "{read}");
+    // What is left is summed up anew.
+    person.ask("f", "seis").await;
+    core.wait_for("older messages summed up").await;
+    person.ask("g", "siete").await;
+    let read = house.standin.requests().pop().unwrap().body().to_string();
+    assert!(read.contains("segundo-dicho") && !read.contains(SECRET), "{read}");
+    core.terminate().await;
+    assert!(!holds_secret());
+}

@@ -81,3 +81,32 @@ async fn texts_that_were_plain_are_sealed_by_rekey() {
     let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
     assert_eq!(entries(&mut person).await, numbered(&[SECRET, &format!("eco: {SECRET}")]));
 }
+
+#[tokio::test]
+async fn a_summary_is_sealed_like_what_it_draws_on_and_outlives_the_core() {
+    let house = House::new().await;
+    let with = |keys: Vec<Setting>| {
+        let short = [("LLM_HISTORY_MAX_MESSAGES", "2".to_owned()), ("LLM_SUMMARY_EVERY_MESSAGES", "2".to_owned())];
+        [keys, short.to_vec()].concat()
+    };
+    let mut core = house.core(&with(keys(OLD, None))).await;
+    let (mut person, welcome) = visit(&core, None).await;
+    for id in ["a", "b", "c", "d"] {
+        person.ask(id, SECRET).await;
+    }
+    // The stand-in echoes: its summary is what it was to sum up.
+    core.wait_for("older messages summed up").await;
+    core.kill().await;
+    nothing_to_read(&house);
+
+    let both = with(keys(NEW, Some(OLD)));
+    let rekey = house.run(&both, Some("rekey")).await;
+    assert!(rekey.status.success(), "{}", String::from_utf8_lossy(&rekey.stderr));
+    nothing_to_read(&house);
+    let core = house.core(&with(keys(NEW, None))).await;
+    let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+    person.ask("e", "¿te acordás?").await;
+    let read = house.standin.requests().pop().unwrap().body();
+    let system = read["messages"][0]["content"].as_str().unwrap();
+    assert!(system.contains(SECRET), "{read}");
+}

@@ -1,0 +1,90 @@
+//! The summary of a session: read beside its last entries, in one round trip.
+
+use protocol::UserLabel;
+use tokio_postgres::Row;
+
+use super::pool::Lease;
+use super::queries::{self, get};
+use crate::store::keys::Keyring;
+use crate::store::rows::{SummaryRow, column, number};
+use crate::store::{Recent, StoreError, Summary};
+
+/// The last entries, and the summary in the row of the newest one alone: in all of them it would
+/// be sent as often as there are entries.
+const RECENT: &str = "SELECT e.*, y.first_seq, y.last_seq, y.key_id AS summary_key_id, y.text AS summary_text \
+    FROM sessions s LEFT JOIN LATERAL \
+    (SELECT seq, message_id, role, key_id, text, at, finish, source, row_number() OVER (ORDER BY seq DESC) AS place \
+     FROM entries WHERE user_id = s.user_id ORDER BY seq DESC LIMIT $2) e ON true \
+    LEFT JOIN summaries y ON y.user_id = s.user_id AND coalesce(e.place, 1) = 1 \
+    WHERE s.user_id = $1 ORDER BY e.seq";
+
+/// Whoever appends, sweeps or erases changes the session's row, so that they come before or after:
+/// what they have done by then is looked at once its lock is there. Only what goes further replaces
+/// what is there, and only while all it draws on is there.
+const PUT: &str = "WITH place AS ( \
+        SELECT user_id FROM sessions WHERE user_id = $1 AND swept < $2 AND $3 <= seq FOR NO KEY UPDATE \
+    ), stored AS ( \
+        INSERT INTO summaries (user_id, first_seq, last_seq, key_id, text) \
+        SELECT user_id, $2, $3, $4::bigint, $5::bytea FROM place \
+        ON CONFLICT (user_id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq, \
+            key_id = excluded.key_id, text = excluded.text \
+        WHERE summaries.last_seq < excluded.last_seq RETURNING user_id \
+    ) \
+    SELECT EXISTS (SELECT FROM stored) AS stored FROM sessions WHERE user_id = $1";
+
+pub(super) async fn recent(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    limit: usize,
+) -> Result<Recent, StoreError> {
+    let rows = lease.query(RECENT, &[&column(user.0), &column(limit as u64)]).await?;
+    let entries = queries::read_entries(&rows, user, keys)?;
+    let summary = match rows.last() {
+        Some(newest) => summary(newest)?.map(|row| row.read(user, keys)).transpose()?,
+        None => None,
+    };
+    Ok(Recent { summary, entries })
+}
+
+fn summary(row: &Row) -> Result<Option<SummaryRow>, StoreError> {
+    let Some(first_seq) = get(row, "first_seq")? else { return Ok(None) };
+    Ok(Some(SummaryRow {
+        first_seq,
+        last_seq: get(row, "last_seq")?,
+        key_id: get(row, "summary_key_id")?,
+        text: get(row, "summary_text")?,
+    }))
+}
+
+pub(super) async fn put(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    summary: &Summary,
+) -> Result<bool, StoreError> {
+    let sealed = keys.seal_summary(user, summary);
+    let (user_id, first, last) = (column(user.0), column(summary.first), column(summary.last));
+    let key = sealed.key.map(|id| id.0);
+    let rows = lease.query(PUT, &[&user_id, &first, &last, &key, &sealed.bytes]).await?;
+    get(rows.first().ok_or(StoreError::NoSession { user })?, "stored")
+}
+
+/// Writes the summaries of `users` anew that are not under the current key.
+pub(super) async fn reseal(lease: &mut Lease, keys: &Keyring, users: &[i64]) -> Result<(), StoreError> {
+    let key = keys.current_id().map(|id| id.0);
+    let sql = "SELECT user_id, first_seq, last_seq, key_id AS summary_key_id, text AS summary_text FROM summaries \
+               WHERE user_id = ANY($1) AND key_id IS DISTINCT FROM $2";
+    for row in &lease.query(sql, &[&users, &key]).await? {
+        let user_id: i64 = get(row, "user_id")?;
+        let user = UserLabel(number(user_id)?);
+        let Some(stale) = summary(row)? else { continue };
+        let (last, under) = (stale.last_seq, stale.key_id);
+        let sealed = keys.seal_summary(user, &stale.read(user, keys)?);
+        // Another core may have put a later one in its place meanwhile: that one is as it should be.
+        let sql = "UPDATE summaries SET key_id = $1, text = $2 \
+                   WHERE user_id = $3 AND last_seq = $4 AND key_id IS NOT DISTINCT FROM $5";
+        lease.execute(sql, &[&key, &sealed.bytes, &user_id, &last, &under]).await?;
+    }
+    Ok(())
+}

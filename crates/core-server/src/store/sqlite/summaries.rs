@@ -1,0 +1,48 @@
+//! The summary of a session: read beside its last entries, written within the writer's transaction.
+
+use protocol::UserLabel;
+use rusqlite::{Connection, params};
+
+use super::queries;
+use crate::store::keys::{KeyId, Keyring};
+use crate::store::rows::column;
+use crate::store::{Page, Recent, StoreError, Summary};
+
+pub(super) fn recent(db: &Connection, keys: &Keyring, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
+    let rows = queries::entries(db, user, Page::Before { seq: u64::MAX, limit })?;
+    let entries = queries::opened(db, keys, user, rows)?;
+    let summary = queries::summary(db, user)?.map(|row| row.read(user, keys)).transpose()?;
+    Ok(Recent { summary, entries })
+}
+
+/// Only what goes further replaces what is there, and only while all it draws on is there.
+pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Summary) -> Result<bool, StoreError> {
+    if !queries::exists(db, user)? {
+        return Err(StoreError::NoSession { user });
+    }
+    let sealed = keys.seal_summary(user, summary);
+    let sql = "INSERT INTO summaries (user_id, first_seq, last_seq, key_id, text) \
+               SELECT user_id, ?2, ?3, ?4, ?5 FROM sessions WHERE user_id = ?1 AND swept < ?2 AND ?3 <= seq \
+               ON CONFLICT (user_id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq, \
+                   key_id = excluded.key_id, text = excluded.text \
+               WHERE summaries.last_seq < excluded.last_seq";
+    let (first, last) = (column(summary.first), column(summary.last));
+    let columns = params![column(user.0), first, last, sealed.key.map(|id| id.0), sealed.bytes];
+    Ok(0 < db.prepare_cached(sql)?.execute(columns)?)
+}
+
+/// Removes the summary of a session if it draws on messages up to `swept`.
+pub(super) fn forget(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM summaries WHERE user_id = ?1 AND first_seq <= ?2";
+    db.prepare_cached(sql)?.execute([user_id, swept]).map(drop)
+}
+
+/// Writes the summary of `user` anew if it is not under the current key.
+pub(super) fn reseal(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<(), StoreError> {
+    let stale = queries::summary(db, user)?.filter(|row| row.key_id.map(KeyId) != keys.current_id());
+    let Some(row) = stale else { return Ok(()) };
+    let sealed = keys.seal_summary(user, &row.read(user, keys)?);
+    let sql = "UPDATE summaries SET key_id = ?2, text = ?3 WHERE user_id = ?1";
+    db.prepare_cached(sql)?.execute(params![column(user.0), sealed.key.map(|id| id.0), sealed.bytes])?;
+    Ok(())
+}

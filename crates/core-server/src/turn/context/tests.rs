@@ -1,0 +1,155 @@
+use proptest::prelude::*;
+use protocol::server_frame::{Entry, Role};
+use protocol::trace::Traceparent;
+use protocol::{MessageLabel, Timestamp, UserLabel};
+use tokio::time::Instant;
+
+use super::*;
+
+fn entry(seq: u64, id: &str, role: Role, text: &str) -> Entry {
+    Entry {
+        seq,
+        id: id.parse().unwrap(),
+        role,
+        text: UserText::new(text),
+        at: Timestamp::from_unix_ms(0),
+        finish: None,
+        source: None,
+    }
+}
+
+fn context(system: &str, token_budget: f64, every_messages: Option<u64>) -> Context {
+    Context::new(ContextSettings {
+        max_entries: 20,
+        token_budget,
+        chars_per_token: 1.0,
+        system_prompt: Some(system.into()),
+        summary: every_messages.map(|every_messages| SummarySettings { max_tokens: 100, every_messages }),
+    })
+}
+
+fn job(seq: u64, number: u64) -> Job {
+    Job {
+        id: "now".parse().unwrap(),
+        label: MessageLabel { user: UserLabel(1), number },
+        seq,
+        text: UserText::new("now"),
+        language: Language::English,
+        trace: Traceparent::random(),
+        accepted_at: Instant::now(),
+    }
+}
+
+fn earlier(entries: Vec<Entry>, seq: u64) -> Earlier {
+    Earlier { summary: None, exchanges: exchanges(entries, seq), more: false }
+}
+
+/// What the model gets, the instructions left out.
+fn texts(prompt: &Prompt) -> Vec<&str> {
+    assert_eq!(prompt.messages[0].role, ChatRole::System);
+    prompt.messages[1..].iter().map(|message| message.content.expose()).collect()
+}
+
+#[test]
+fn answers_stand_behind_their_messages_and_later_messages_do_not_show() {
+    let entries = || {
+        vec![
+            entry(1, "a", Role::User, "q1"),
+            entry(2, "b", Role::User, "q2"),
+            entry(3, "a", Role::Assistant, "a1"),
+            entry(4, "now", Role::User, "now"),
+            entry(5, "c", Role::User, "later"),
+            entry(6, "b", Role::Assistant, "a2"),
+        ]
+    };
+    // 10 + 4 for the instructions, 3 + 4 for the message, 2 × (2 + 4) for an exchange.
+    let cases: [(f64, &[&str]); 4] =
+        [(1_000.0, &["q1", "a1", "q2", "a2", "now"]), (33.0, &["q2", "a2", "now"]), (32.9, &["now"]), (0.0, &["now"])];
+    for (budget, want) in cases {
+        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &job(4, 1));
+        assert_eq!(texts(&prompt), want, "{budget}");
+    }
+}
+
+#[test]
+fn what_providers_count_moves_the_budget() {
+    let context = context("s", 40.0, None);
+    let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &job(3, 1));
+    let first = prompt();
+    assert_eq!((first.messages.len(), first.estimated), (3, 26.0));
+    context.learn("m", &first, 52);
+    assert_eq!(prompt().messages.len(), 2, "26 estimated tokens are 52");
+}
+
+#[test]
+fn a_summary_stands_for_what_is_left_out_and_counts() {
+    let summary = || Some(Summary { first: 1, last: 3, text: UserText::new("gist") });
+    let entries = || vec![entry(5, "a", Role::User, "q1"), entry(6, "b", Role::User, "q2")];
+    let select = |budget, more, summary: Option<Summary>| {
+        let prompt = context("0123456789", budget, Some(1))
+            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &job(9, 1));
+        let has = prompt.messages[0].content.expose().ends_with("instruction:\ngist");
+        (has, prompt.messages.len() - 2, prompt.estimated, prompt.fold.is_some())
+    };
+    let extra = 2.0 + heading(Language::English).len() as f64 + 5.0;
+    // 21 for the instructions and the message, 6 for each of two earlier ones.
+    assert_eq!(select(33.0, false, summary()), (false, 2, 33.0, false), "everything is there");
+    assert_eq!(select(33.0 + extra, true, summary()), (true, 2, 33.0 + extra, true));
+    assert_eq!(select(32.0 + extra, true, summary()), (true, 1, 27.0 + extra, true), "it takes room");
+    assert_eq!(select(20.0 + extra, true, summary()), (false, 2, 33.0, true), "there is no room for it");
+    assert_eq!(select(27.0, false, None), (false, 1, 27.0, true));
+    let off =
+        context("s", 9_999.0, None).select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &job(9, 1));
+    assert_eq!(off.fold, None);
+}
+
+/// A conversation of exchanges of these lengths, each folded when the context says so. Gives, for
+/// each message, how many exchanges were neither summed up nor shown.
+fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
+    let every = context.settings.summary.unwrap().every_messages;
+    // `uncovered`: the first message that no summary draws on.
+    let (mut gaps, mut uncovered, mut folds) = (Vec::new(), 1_u64, 0);
+    for (number, seq) in (1..=lengths.len() as u64).zip((1_u64..).step_by(2)) {
+        let from = seq.saturating_sub(20).max(1);
+        let talk = (from..seq).map(|at| {
+            let (role, id) = if at % 2 == 1 { (Role::User, at) } else { (Role::Assistant, at - 1) };
+            let text = "x".repeat(lengths[usize::try_from((at - 1) / 2).unwrap()] / 2);
+            entry(at, &format!("m{id}"), role, &text)
+        });
+        let exchanges = exchanges(talk.collect(), seq);
+        let summary = (1 < uncovered).then(|| Summary { first: 1, last: uncovered - 2, text: UserText::new("gist") });
+        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &job(seq, number));
+        let shown = (prompt.messages.iter().filter(|message| message.role == ChatRole::User).count() - 1) as u64;
+        let first_shown = seq - 2 * shown;
+        gaps.push(first_shown.saturating_sub(uncovered) / 2);
+        if let Some(fold) = prompt.fold {
+            assert!(number.is_multiple_of(every), "message {number}");
+            assert!(fold.before <= seq + 1 && uncovered <= fold.before, "message {number}: {fold:?}");
+            assert!(first_shown <= fold.before, "message {number}: something is left out for good");
+            // Messages have odd numbers here.
+            (uncovered, folds) = (fold.before | 1, folds + 1);
+        }
+    }
+    assert!(folds <= lengths.len() as u64 / every, "{folds} folds");
+    gaps
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_goes_missing_where_messages_are_alike(length in 2..60_usize, every in 1..12_u64) {
+        let context = context("s", 600.0, Some(every));
+        let gaps = gaps(&context, &vec![length; 80]);
+        // The first fold may be late by as many messages as there are between two.
+        let late = gaps.iter().position(|gap| 0 < *gap).map_or(0, |first| first + usize::try_from(every).unwrap());
+        // Where fewer stand for themselves than there are messages until the next time, the rest has to wait.
+        let shown = ((600 - 100 - 120) / (length as u64 + 8)).min(10);
+        prop_assert!(gaps.iter().skip(late).all(|gap| *gap <= every.saturating_sub(shown + 1)), "{:?}", gaps);
+    }
+
+    #[test]
+    fn what_is_late_is_caught_up_with(lengths in prop::collection::vec(2..500_usize, 1..60), every in 1..12_u64) {
+        gaps(&context("s", 600.0, Some(every)), &lengths);
+    }
+}

@@ -1,0 +1,35 @@
+//! A message and what answered it.
+
+use protocol::UserText;
+use protocol::server_frame::{Entry, Role};
+
+/// A message of the person and what answered it.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The message's.
+    pub(super) seq: u64,
+    pub(super) question: UserText,
+    pub(super) answer: Option<UserText>,
+    /// Whether help lines were shown.
+    pub(super) help_lines: bool,
+}
+
+/// Pairs every answer with its message, in the order of the messages before `seq`. A message
+/// without an answer stands alone; an answer whose message is not among `entries` is left out.
+pub(super) fn exchanges(entries: Vec<Entry>, seq: u64) -> Vec<Exchange> {
+    let mut ids = Vec::new();
+    let mut exchanges: Vec<Exchange> = Vec::new();
+    for entry in entries {
+        let known = ids.iter().position(|id| *id == entry.id);
+        match entry.role {
+            Role::User if entry.seq < seq => {
+                ids.push(entry.id);
+                exchanges.push(Exchange { seq: entry.seq, question: entry.text, answer: None, help_lines: false });
+            }
+            Role::Assistant => known.into_iter().for_each(|at| exchanges[at].answer = Some(entry.text.clone())),
+            Role::Support => known.into_iter().for_each(|at| exchanges[at].help_lines = true),
+            Role::User => {}
+        }
+    }
+    exchanges
+}

@@ -1,0 +1,169 @@
+//! Older exchanges folded into a summary, in the background: never in the way of an answer.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::server_frame::Usage;
+use protocol::trace::Traceparent;
+use protocol::{Language, MessageLabel, UserLabel, UserText};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::Engine;
+use super::context::Material;
+use super::exchange::exchanges;
+use crate::llm::{Asked, CallContext, LlmError, Model};
+use crate::store::{Page, StoreError, Summary};
+
+/// Summaries made at once, of all sessions together.
+const AT_ONCE: usize = 4;
+/// A summary is to repeat what was said, not to invent.
+const TEMPERATURE: f32 = 0.2;
+/// What a model that does not keep to its limit of tokens may write, in characters to a token.
+const CHARS_PER_TOKEN_MAX: usize = 8;
+
+/// Bounds on summaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SummarySettings {
+    /// Longest summary, in tokens.
+    pub max_tokens: u32,
+    /// At most one call in so many messages of a session; at least 1.
+    pub every_messages: u64,
+}
+
+/// What is to be folded into a session's summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// The message on whose occasion.
+    pub(super) label: MessageLabel,
+    /// The language of the summary.
+    pub(super) language: Language,
+    /// Where that message stands in its trace.
+    pub(super) trace: Traceparent,
+    /// `seq` of the first message that is to stand for itself.
+    pub(super) before: u64,
+    /// The summary so far.
+    pub(super) earlier: Option<Summary>,
+}
+
+/// The summaries being made.
+#[derive(Debug)]
+pub struct Folding {
+    draining: CancellationToken,
+    under_way: Mutex<HashSet<UserLabel>>,
+}
+
+/// Why there is no summary.
+#[derive(Debug, thiserror::Error)]
+enum FoldError {
+    #[error("there are slots for answers only")]
+    Busy,
+    #[error("an answer needs the slot")]
+    Wanted,
+    #[error("the core is draining")]
+    Draining,
+    #[error("nothing is left to be summed up, or there is no room for it")]
+    Nothing,
+    #[error(transparent)]
+    Model(#[from] LlmError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a later one is there, or what it draws on has gone")]
+    Late,
+}
+
+/// A summary as the model made it.
+struct Made {
+    summary: Summary,
+    exchanges: usize,
+    usage: Option<Usage>,
+}
+
+impl Folding {
+    /// None is under way. Those that are end with `draining`.
+    pub fn new(draining: CancellationToken) -> Self {
+        Self { draining, under_way: Mutex::default() }
+    }
+
+    /// `None` while one of `user` is under way, or as many as may be.
+    fn enter(&self, user: UserLabel) -> Option<Place<'_>> {
+        let mut under_way = self.under_way();
+        (under_way.len() < AT_ONCE && under_way.insert(user)).then_some(Place { folding: self, user })
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Place<'a> {
+    folding: &'a Folding,
+    user: UserLabel,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.folding.under_way().remove(&self.user);
+    }
+}
+
+impl Engine {
+    /// Folds what `fold` says into its session's summary: with a slot that nobody wants, with one
+    /// call, and not at all if anything is in the way. There will be another occasion.
+    pub async fn fold(&self, fold: Fold) {
+        let (Some(model), Some(_place)) = (&self.model, self.folding.enter(fold.label.user)) else { return };
+        let span = tracing::info_span!("summary", message.label = %fold.label, otel.kind = "internal");
+        boot::telemetry::set_parent(&span, fold.trace);
+        let (trace_id, label) = (fold.trace.trace_id, fold.label);
+        match self.fold_with(model, fold).instrument(span).await {
+            Ok(Made { summary, exchanges, usage }) => tracing::info!(
+                %trace_id, message.label = %label, summary.exchanges = exchanges, summary.chars = summary.text.chars(),
+                tokens.prompt = usage.map(|usage| usage.prompt_tokens),
+                tokens.completion = usage.map(|usage| usage.completion_tokens), "older messages summed up"
+            ),
+            Err(error) => tracing::debug!(%trace_id, message.label = %label, %error, "no summary"),
+        }
+    }
+
+    async fn fold_with(&self, model: &Model, fold: Fold) -> Result<Made, FoldError> {
+        let slot = self.slots.try_idle().ok_or(FoldError::Busy)?;
+        let made = tokio::select! {
+            biased;
+            () = self.folding.draining.cancelled() => Err(FoldError::Draining),
+            () = slot.wanted() => Err(FoldError::Wanted),
+            made = self.sum_up(model, &fold) => made,
+        };
+        drop(slot);
+        let made = made?;
+        let put = self.store.put_summary(fold.label.user, made.summary.clone()).await?;
+        if put { Ok(made) } else { Err(FoldError::Late) }
+    }
+
+    async fn sum_up(&self, model: &Model, fold: &Fold) -> Result<Made, FoldError> {
+        let limit = self.context.entries_to_fold();
+        let page = match &fold.earlier {
+            Some(earlier) => Page::After { seq: earlier.last, limit },
+            // Of a long conversation that has none yet, only the end is summed up.
+            None => Page::Before { seq: u64::MAX, limit },
+        };
+        let entries = self.store.entries(fold.label.user, page).await?;
+        let material = self.context.material(fold, exchanges(entries, fold.before)).ok_or(FoldError::Nothing)?;
+        let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
+        let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);
+        let mut answer = model.open_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;
+        let mut text = UserText::default();
+        while let Some(piece) = answer.next().await {
+            text.push(&piece?);
+        }
+        Ok(made(fold, &material, &text, answer.usage()))
+    }
+}
+
+fn made(fold: &Fold, material: &Material, text: &UserText, usage: Option<Usage>) -> Made {
+    let first = fold.earlier.as_ref().map_or(material.first, |earlier| earlier.first);
+    // One line, so that it stays below its heading.
+    let line = text.expose().split_whitespace().collect::<Vec<_>>().join(" ");
+    let max_chars = usize::try_from(material.max_tokens).unwrap_or(usize::MAX).saturating_mul(CHARS_PER_TOKEN_MAX);
+    let text = UserText::new(line).first_chars(max_chars);
+    Made { summary: Summary { first, last: material.last, text }, exchanges: material.exchanges, usage }
+}
