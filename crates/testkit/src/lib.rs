@@ -14,6 +14,7 @@ pub mod llm;
 pub mod peer;
 pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod transcript;
 pub mod watchdog;
 pub mod ws_peer;

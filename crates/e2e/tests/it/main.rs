@@ -15,6 +15,7 @@ mod fair;
 mod files;
 mod http;
 mod model;
+mod network;
 mod person;
 mod privacy;
 mod program;
