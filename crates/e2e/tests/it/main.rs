@@ -16,6 +16,7 @@ mod files;
 mod http;
 mod model;
 mod network;
+mod overload;
 mod person;
 mod privacy;
 mod program;
