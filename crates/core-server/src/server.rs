@@ -181,8 +181,7 @@ impl Server {
             self.connects.take(Household::of(address), Instant::now()).ok().and_then(|()| self.seats.take(address));
         let outcome = match seat {
             Some(_seat) => {
-                let connection = Connection::new(peer, Arc::clone(&self.context)).continuing(begun);
-                Box::pin(connection.run(stream, first)).await
+                Box::pin(Connection::new(peer, Arc::clone(&self.context)).continuing(begun).run(stream, first)).await
             }
             None => Outcome::Over(Box::pin(turn_away(stream, peer)).await),
         };
