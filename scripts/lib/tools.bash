@@ -47,6 +47,27 @@ need_postgres() {
     rm -f "$no_cluster"
 }
 
+# need_namespaces: what tests of bad networks make their networks with. Where that cannot work (it takes
+# root, and a kernel and a container that allow it) they are left out, which network_note says.
+need_namespaces() {
+    local name=psi$$
+    # Read by the script that calls this.
+    # shellcheck disable=SC2034
+    network_note=tested
+    if [ "$(id -u)" = 0 ]; then
+        need_debian ip=iproute2 iptables=iptables
+        if ip netns add "$name" && ip link add "$name" type veth peer name eth0 netns "$name"; then
+            ip link delete "$name"
+            ip netns delete "$name"
+            return
+        fi
+        ip netns delete "$name" 2>/dev/null || true
+    fi
+    export PSICOIA_NO_NETNS=1
+    network_note='LEFT OUT, no network namespaces can be made here'
+    section "bad networks: $network_note"
+}
+
 # need_cargo_tool NAME VERSION: any version that is there will do; this one is installed where none is.
 need_cargo_tool() {
     command -v "$1" >/dev/null && return

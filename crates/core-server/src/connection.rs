@@ -72,8 +72,38 @@ pub struct Peer {
     pub face: Option<Face>,
     /// Whether it understands the closing line.
     pub closing_line: bool,
+    /// Whether it may still say who it speaks for: a PROXY header would be believed, and there was none.
+    pub may_introduce: bool,
     /// When it connected.
     pub since: Instant,
+}
+
+/// A connection that is to be served, from its first byte or from a PROXY header that came late.
+#[derive(Debug)]
+pub struct Beginning<S> {
+    /// Its socket.
+    pub stream: S,
+    /// What was read of it.
+    pub first: BytesMut,
+    /// What was begun with it.
+    pub begun: Begun,
+}
+
+/// What a peer got before it said who it speaks for.
+#[derive(Debug, Default)]
+pub struct Begun {
+    attached: Option<Attached>,
+    outbox: Arc<Outbox>,
+    out: BytesMut,
+}
+
+/// How serving a client ended.
+#[derive(Debug)]
+pub enum Outcome<S> {
+    /// It is over.
+    Over(CloseReason),
+    /// The first that came is a PROXY header: the connection is another one's, and begins anew.
+    Introduced(Box<Beginning<S>>),
 }
 
 /// What is done with the connection when a task of its has ended.
@@ -162,20 +192,32 @@ impl Connection {
         }
     }
 
+    /// Goes on with what was begun before the peer said who it speaks for: a person who was greeted
+    /// is not greeted again. A program ignores what came before its `welcome`.
+    #[must_use]
+    pub fn continuing(mut self, begun: Begun) -> Self {
+        self.out = begun.out;
+        if begun.attached.is_some() && !matches!(self.face, FaceState::Frames) {
+            self.face = FaceState::Plain(Plain::default());
+            (self.attached, self.outbox) = (begun.attached, begun.outbox);
+        }
+        self
+    }
+
     /// Serves the client on `stream`, of which `first` was read already, until it leaves,
-    /// breaks a rule or the server drains. Returns why it ended, after telling the peer.
-    pub async fn run<S>(mut self, stream: S, first: BytesMut) -> CloseReason
+    /// breaks a rule or the server drains, and tells the peer why. Unless it turns out that it
+    /// speaks for somebody else.
+    pub async fn run<S>(mut self, stream: S, first: BytesMut) -> Outcome<S>
     where
-        S: AsyncRead + AsyncWrite,
+        S: AsyncRead + AsyncWrite + Unpin,
     {
         let (source, mut sink) = tokio::io::split(stream);
         let mut codec = LineCodec::default();
         if self.peer.face.is_some() {
             codec.expect_tags();
         }
-        let mut source = pin!(source);
-        let mut reader = LineReader::new(source.as_mut(), first, codec);
-        if self.peer.face == Some(Face::Plain) {
+        let mut reader = LineReader::new(source, first, codec);
+        if self.peer.face == Some(Face::Plain) && matches!(self.face, FaceState::Undecided) {
             self.greet();
         }
         let outbox = Arc::clone(&self.outbox);
@@ -202,15 +244,21 @@ impl Connection {
                 () = &mut timer => self.on_timer(),
             }
         };
+        if reader.is_at_header() && self.peer.may_introduce {
+            let (source, first) = reader.into_parts();
+            let Self { attached, outbox, out, .. } = self;
+            let begun = Begun { attached, outbox, out };
+            return Outcome::Introduced(Box::new(Beginning { stream: source.unsplit(sink), first, begun }));
+        }
         let rest = std::mem::take(&mut self.out);
         let last = self.peer.closing_line.then_some(reason);
         drop(self);
         if reason != CloseReason::SlowConsumer {
             // A peer that does not take its last bytes in time does without them.
             // Boxed: a connection does not carry the room for its end through its life.
-            let _ = timeout(LINGER, Box::pin(farewell(sink, reader.into_source(), rest, last))).await;
+            let _ = timeout(LINGER, Box::pin(farewell(sink, reader.into_parts().0, rest, last))).await;
         }
-        reason
+        Outcome::Over(reason)
     }
 
     /// Joins a session, in place of the one before. Returns its highest `seq`.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::connection::{self, Connection};
+use crate::connection::{self, Beginning, Begun, Connection, Outcome};
 use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
 use crate::session::{Policy, Sessions};
@@ -171,35 +171,61 @@ impl Server {
     }
 
     /// Serves one client whose socket comes from `address`, from its first byte to its last.
-    pub async fn handle<S>(&self, mut stream: S, address: IpAddr)
+    pub async fn handle<S>(&self, stream: S, address: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let beginning = Beginning { stream, first: BytesMut::new(), begun: Begun::default() };
+        let mut next = Some(Box::new(beginning));
+        // Twice at most: who has introduced itself is not asked again.
+        while let Some(beginning) = next.take() {
+            next = self.serve_one(beginning, address).await;
+        }
+    }
+
+    /// Serves the client until it leaves, or turns out to speak for somebody else.
+    async fn serve_one<S>(&self, mut beginning: Box<Beginning<S>>, address: IpAddr) -> Option<Box<Beginning<S>>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let begin = Instant::now();
-        let mut first = BytesMut::new();
         let trusted = self.trusted.contains(address);
         // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
-        let arrival = Box::pin(hop::arrive(&mut stream, &mut first, self.context.times)).await;
-        let peer = match arrival {
-            Arrival::Lost => return,
+        let arriving = Box::pin(hop::arrive(&mut beginning.stream, &mut beginning.first, self.context.times));
+        let peer = match arriving.await {
+            Arrival::Lost => return None,
             Arrival::Late | Arrival::BadHeader if trusted => return refused(address, CloseReason::HandshakeTimeout),
             Arrival::Header(_) if !trusted => return refused(address, CloseReason::Unauthorized),
             Arrival::Late | Arrival::BadHeader => return refused(address, CloseReason::Unauthorized),
-            arrival => arrival.peer(address, begin),
+            arrival => arrival.peer(address, begin, trusted),
         };
+        let Beginning { stream, first, begun } = *beginning;
         let (trace, address) = (peer.trace.trace_id, peer.address);
         tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
         // Whoever comes too often is told what is told where there is no room.
         let seat =
             self.connects.take(Household::of(address), Instant::now()).ok().and_then(|()| self.seats.take(address));
-        let reason = match seat {
-            Some(_seat) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
-            None => Box::pin(turn_away(stream, peer)).await,
+        let outcome = match seat {
+            Some(_seat) => {
+                Box::pin(Connection::new(peer, Arc::clone(&self.context)).continuing(begun).run(stream, first)).await
+            }
+            None => Outcome::Over(Box::pin(turn_away(stream, peer)).await),
         };
         let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(
-            trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
-        );
+        match outcome {
+            Outcome::Over(reason) => {
+                tracing::info!(
+                    trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
+                );
+                None
+            }
+            Outcome::Introduced(anew) => {
+                tracing::info!(
+                    trace_id = %trace, client.address = %address, duration_ms, "connection begins anew: its PROXY header came late"
+                );
+                Some(anew)
+            }
+        }
     }
 }
 
@@ -214,6 +240,8 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, peer: connection::Peer) 
     CloseReason::TooManyConnections
 }
 
-fn refused(address: IpAddr, reason: CloseReason) {
+/// There is nothing more to serve.
+fn refused<S>(address: IpAddr, reason: CloseReason) -> Option<Box<Beginning<S>>> {
     tracing::warn!(client.address = %address, close.reason = %reason, "connection refused in its PROXY header");
+    None
 }

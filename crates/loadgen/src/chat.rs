@@ -1,8 +1,8 @@
 //! People who write and wait for answers.
 
-mod person;
+pub(crate) mod person;
 mod report;
-mod tally;
+pub(crate) mod tally;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use tally::Tally;
 use crate::disk::{self, Floor};
 use crate::error::LoadError;
 use crate::observed::{Observed, Watch};
-use crate::via::Via;
+use crate::via::{Client, Via};
 
 /// What the people do.
 #[derive(Debug, Clone)]
@@ -61,14 +61,18 @@ pub async fn run(options: &Options) -> Result<ChatReport, LoadError> {
     };
     let tally = RefCell::new(Tally::default());
     let watch = Watch::start(&options.observed)?;
-    let plan = Plan { options, start: Instant::now(), next_turn: Cell::new(0) };
-    let people = clients.into_iter().map(|client| person::chat(client, &plan, &tally));
     // Connections stay open until everybody is done, as people's would.
-    let _clients = join_all(people).await;
-    let elapsed = plan.start.elapsed();
+    let (_clients, elapsed) = talk(clients, options, &tally).await;
     let tally = tally.into_inner();
     let costs = watch.costs(tally.turns)?;
     Ok(ChatReport { disk, ..ChatReport::new(options, &tally, elapsed, costs) })
+}
+
+/// Lets everybody chat; gives the connections back, and the time from the first message to the last answer.
+pub(crate) async fn talk(clients: Vec<Client>, options: &Options, tally: &RefCell<Tally>) -> (Vec<Client>, Duration) {
+    let plan = Plan { options, start: Instant::now(), next_turn: Cell::new(0) };
+    let clients = join_all(clients.into_iter().map(|client| person::chat(client, &plan, tally))).await;
+    (clients, plan.start.elapsed())
 }
 
 async fn disk_floor(folder: PathBuf) -> Result<Floor, LoadError> {

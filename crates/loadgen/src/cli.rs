@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadgen::{LoadError, Observed, Via, bridge, chat, idle};
+use loadgen::{Binaries, LoadError, Observed, Via, bridge, chat, idle, overload, pressure};
 use protocol::Face;
 
 /// Makes load for PsicoIA and measures what it costs.
@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     /// One line through the gateway, through HAProxy and through nothing.
     Bridge(BridgeArgs),
+    /// People who talk while others flood, crawl and hoard: what that costs the people.
+    Pressure(PressureArgs),
+    /// More messages than the model can answer: what is served, refused, and when it is over.
+    Overload(OverloadArgs),
     /// The far end of `bridge`: sends every line back.
     #[command(hide = true)]
     Echo {
@@ -115,6 +119,108 @@ pub(crate) struct BridgeArgs {
     /// Length of the line.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125))]
     line_bytes: u8,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PressureArgs {
+    #[command(flatten)]
+    programs: Programs,
+    /// People who talk.
+    #[arg(long, default_value_t = 200)]
+    people: usize,
+    /// How long each waits between an answer and the next message, on average.
+    #[arg(long, default_value_t = 2_000)]
+    think_ms: u64,
+    /// Time of each phase.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Phases under pressure; before and after each is a quiet one.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// Connections a second that the flood makes.
+    #[arg(long, default_value_t = 2_000)]
+    flood: u32,
+    /// Where randomness begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OverloadArgs {
+    #[command(flatten)]
+    programs: Programs,
+    /// Calls to the model at once.
+    #[arg(long, default_value_t = 20)]
+    slots: usize,
+    /// Messages that may wait for one.
+    #[arg(long, default_value_t = 40)]
+    queue: usize,
+    /// How long the model takes for an answer.
+    #[arg(long, default_value_t = 200)]
+    answer_ms: u64,
+    /// How many times the capacity is offered.
+    #[arg(long, default_value_t = 10.0)]
+    factor: f64,
+    /// People who offer it.
+    #[arg(long, default_value_t = 300)]
+    people: usize,
+    /// For how long.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+}
+
+impl OverloadArgs {
+    pub(crate) fn options(self) -> overload::Options {
+        let (binaries, disk) = self.programs.into_parts();
+        overload::Options {
+            binaries,
+            disk,
+            slots: self.slots.max(1),
+            queue: self.queue,
+            answer: Duration::from_millis(self.answer_ms.max(1)),
+            factor: self.factor.max(0.1),
+            people: self.people.max(1),
+            time: Duration::from_secs(self.seconds.max(1)),
+        }
+    }
+}
+
+/// What is started for a run, and where.
+#[derive(Debug, clap::Args)]
+struct Programs {
+    /// The core's binary [default: the one beside this one]
+    #[arg(long)]
+    core: Option<PathBuf>,
+    /// The gateway's binary [default: the one beside this one]
+    #[arg(long)]
+    gateway: Option<PathBuf>,
+    /// A folder on the disk that the database is to be on [default: the one for temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    disk: Option<PathBuf>,
+}
+
+impl Programs {
+    fn into_parts(self) -> (Binaries, PathBuf) {
+        let Self { core, gateway, disk } = self;
+        (Binaries { core, gateway }, disk.unwrap_or_else(std::env::temp_dir))
+    }
+}
+
+impl PressureArgs {
+    pub(crate) fn options(self) -> pressure::Options {
+        let (binaries, disk) = self.programs.into_parts();
+        pressure::Options {
+            binaries,
+            disk,
+            people: self.people,
+            think: Duration::from_millis(self.think_ms),
+            phase: Duration::from_secs(self.seconds.max(1)),
+            pause: Duration::from_secs(2),
+            rounds: self.rounds.max(1),
+            flood_per_second: self.flood,
+            seed: self.seed,
+        }
+    }
 }
 
 impl ChatArgs {

@@ -11,12 +11,17 @@ pub mod chat;
 pub mod disk;
 pub mod echo;
 mod error;
+mod folder;
 pub mod idle;
 mod observed;
+pub mod overload;
+pub mod pressure;
 mod stats;
+mod town;
 mod via;
 
 pub use error::LoadError;
 pub use observed::{Cost, Observed};
 pub use stats::{Latency, Percentiles};
+pub use town::Binaries;
 pub use via::{Client, Plain, Via};

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use loadgen::{LoadError, bridge, chat, echo, idle};
+use loadgen::{LoadError, bridge, chat, echo, idle, overload, pressure};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -44,6 +44,8 @@ async fn run(args: Args) -> Result<(), LoadError> {
         Command::Chat(chat) => print(&chat::run(&chat.options()).await?, args.json),
         Command::Idle(idle) => print(&idle::run(&idle.options()).await?, args.json),
         Command::Bridge(bridge) => print(&bridge::run(&bridge.options()?).await?, args.json),
+        Command::Pressure(pressure) => print(&pressure::run(&pressure.options()).await?, args.json),
+        Command::Overload(overload) => print(&overload::run(&overload.options()).await?, args.json),
         Command::Echo { port } => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
             print_ready(&listener)?;

@@ -15,6 +15,7 @@ pub mod peer;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod relay;
 pub mod transcript;
 pub mod watchdog;
 pub mod ws_peer;

@@ -145,7 +145,8 @@ where
                 self.client.ping();
                 Ok(())
             }
-            Beat::Silent => Err(CloseReason::ClientGone.into()),
+            // Not `ClientGone`: it may only have been unreachable, and the code must let it come back.
+            Beat::Silent => Err(CloseReason::Idle.into()),
             Beat::Stalled => Err(CloseReason::SlowConsumer.into()),
         })
     }

@@ -21,18 +21,25 @@ pub(super) struct LineReader<R> {
     buffer: BytesMut,
     codec: LineCodec,
     touched: bool,
+    /// A PROXY header came first.
+    at_header: bool,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     /// Reads `source`, of which `first` has been read already.
     pub(super) fn new(source: R, first: BytesMut, codec: LineCodec) -> Self {
         let touched = !first.is_empty();
-        Self { source, buffer: first, codec, touched }
+        Self { source, buffer: first, codec, touched, at_header: false }
     }
 
     /// Whether any byte has come.
     pub(super) fn is_touched(&self) -> bool {
         self.touched
+    }
+
+    /// Whether a PROXY header is where the first line should be; then no line comes any more.
+    pub(super) fn is_at_header(&self) -> bool {
+        self.at_header
     }
 
     /// The next line; `None` at the end of the stream, where a cut line is dropped.
@@ -54,6 +61,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             }
             // A gateway that was so slow to introduce itself that it was taken for a person.
             if !self.touched && is_header(&self.buffer) {
+                self.at_header = true;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             self.touched = true;
@@ -69,9 +77,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         filled
     }
 
-    /// Gives the source back; what was read and not used is dropped.
-    pub(super) fn into_source(self) -> R {
-        self.source
+    /// Gives the source back, and what was read and not used.
+    pub(super) fn into_parts(self) -> (R, BytesMut) {
+        (self.source, self.buffer)
     }
 }
 

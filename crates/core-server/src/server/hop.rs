@@ -53,8 +53,9 @@ pub(super) async fn arrive(stream: &mut (impl AsyncRead + Unpin), first: &mut By
 }
 
 impl Arrival {
-    /// Who is at the other end of a connection from `address` that began at `since`.
-    pub(super) fn peer(self, address: IpAddr, since: Instant) -> Peer {
+    /// Who is at the other end of a connection from `address` that began at `since`. A `trusted` one without
+    /// a header may be a gateway that is slow.
+    pub(super) fn peer(self, address: IpAddr, since: Instant, trusted: bool) -> Peer {
         let header = match self {
             Self::Header(header) => Some(header),
             Self::Ordinary | Self::BadHeader | Self::Late | Self::Lost => None,
@@ -65,6 +66,7 @@ impl Arrival {
             address: source.map_or(address, |source| source.ip()).to_canonical(),
             trace: announced.unwrap_or_else(Traceparent::random),
             face: header.as_ref().and_then(|header| header.face),
+            may_introduce: trusted && header.is_none(),
             closing_line: header.is_some_and(|header| header.closing_line),
             since,
         }

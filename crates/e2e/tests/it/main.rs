@@ -15,6 +15,8 @@ mod fair;
 mod files;
 mod http;
 mod model;
+mod network;
+mod overload;
 mod person;
 mod privacy;
 mod program;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use testkit::process::{Launch, ProcessError, Service};
@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::bridge::Options;
 use crate::bridge::route::Route;
 use crate::error::LoadError;
+use crate::folder::Folder;
 
 /// How often, and how many times, HAProxy's port is tried.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -29,19 +30,19 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) async fn start(options: &Options) -> Result<Self, LoadError> {
-        let folder = Folder::new()?;
+        let folder = Folder::new(&std::env::temp_dir())?;
         let line = "x".repeat(options.line_bytes.clamp(1, Route::longest_line()));
-        let echo = Launch::new(&options.loadgen).argument("echo").directory(&folder.0).start().await?;
+        let echo = Launch::new(&options.loadgen).argument("echo").directory(folder.path()).start().await?;
         let (echo_address, pid) = whereabouts(&echo, "echo")?;
         let mut routes = vec![Route::tcp("none (echo)", pid, echo_address, &line)];
         let mut services = vec![echo];
         if let Some(program) = &options.haproxy {
-            let (haproxy, address) = start_haproxy(program, echo_address, options, &folder.0).await?;
+            let (haproxy, address) = start_haproxy(program, echo_address, options, folder.path()).await?;
             routes.push(Route::tcp("HAProxy", pid_of(&haproxy, "HAProxy")?, address, &line));
             services.push(haproxy);
         }
         if let Some(program) = &options.gateway {
-            let gateway = start_gateway(program, echo_address, options, &folder.0).await?;
+            let gateway = start_gateway(program, echo_address, options, folder.path()).await?;
             let (address, pid) = whereabouts(&gateway, "ws-gateway")?;
             routes.push(Route::websocket("ws-gateway", pid, address, &line));
             services.push(gateway);
@@ -115,23 +116,4 @@ fn whereabouts(service: &Service, name: &'static str) -> Result<(SocketAddr, u32
 
 fn pid_of(service: &Service, name: &'static str) -> Result<u32, LoadError> {
     service.pid().ok_or(LoadError::Route { route: name, problem: "has ended".to_owned() })
-}
-
-/// A folder of our own, removed when dropped.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, LoadError> {
-        let path = std::env::temp_dir().join(format!("loadgen-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|source| LoadError::File { path: path.clone(), source })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever tidies the temporary folder.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

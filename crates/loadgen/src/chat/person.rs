@@ -14,7 +14,7 @@ use crate::via::{Client, Plain};
 const TIMER_SLACK: Duration = Duration::from_millis(2);
 
 /// How a turn ended.
-enum Turn {
+pub(crate) enum Turn {
     Answered,
     /// Refused, with this code; the connection goes on.
     Refused(String),
@@ -72,7 +72,8 @@ async fn plain_turn(client: &mut Plain, text: &str, due: Instant, tally: &RefCel
     }
 }
 
-async fn framed_turn(client: &mut client::Client, text: &str, due: Instant, tally: &RefCell<Tally>) -> Turn {
+/// One message and all that comes of it.
+pub(crate) async fn framed_turn(client: &mut client::Client, text: &str, due: Instant, tally: &RefCell<Tally>) -> Turn {
     let Ok(id) = client.send(text) else { return Turn::Lost("connection_lost") };
     let mut first = true;
     loop {
@@ -90,7 +91,11 @@ async fn framed_turn(client: &mut client::Client, text: &str, due: Instant, tall
                 tally.done.record(due.elapsed());
                 return Turn::Answered;
             }
-            Event::Refused(error) if error.id.as_ref() == Some(&id) => return Turn::Refused(error.code.to_string()),
+            Event::Refused(error) if error.id.as_ref() == Some(&id) => {
+                tally.refused.record(due.elapsed());
+                tally.hopeless += u64::from(error.retry_after_ms.is_none());
+                return Turn::Refused(error.code.to_string());
+            }
             // What is about other messages, and what changes nothing for the count.
             _ => {}
         }

@@ -6,20 +6,24 @@ use crate::stats::Latency;
 
 /// Counts and latencies of all people together.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Turns that were answered.
-    pub(super) turns: u64,
+    pub(crate) turns: u64,
     /// Deltas that came.
-    pub(super) chunks: u64,
+    pub(crate) chunks: u64,
     /// Turns that failed, by code.
-    pub(super) errors: BTreeMap<String, u64>,
-    pub(super) accepted: Latency,
-    pub(super) first: Latency,
-    pub(super) done: Latency,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) accepted: Latency,
+    pub(crate) first: Latency,
+    pub(crate) done: Latency,
+    /// To an error that refused the message.
+    pub(crate) refused: Latency,
+    /// Refusals that did not say when to come back.
+    pub(crate) hopeless: u64,
 }
 
 impl Tally {
-    pub(super) fn error(&mut self, code: &str) {
+    pub(crate) fn error(&mut self, code: &str) {
         match self.errors.get_mut(code) {
             Some(count) => *count += 1,
             None => {

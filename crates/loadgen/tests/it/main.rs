@@ -7,3 +7,5 @@ mod bridge;
 mod chat;
 #[cfg(test)]
 mod fake_core;
+#[cfg(test)]
+mod pressure;

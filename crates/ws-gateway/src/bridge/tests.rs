@@ -218,7 +218,8 @@ async fn a_client_that_answers_pings_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_given_up() {
     let (start, bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 4_096));
-    assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+    // Not with 1000, after which nobody comes back: the client may only have been unreachable.
+    assert_eq!(bridge.ending.await.unwrap(), CloseReason::Idle.into());
     assert_eq!(start.elapsed().as_secs(), 35);
 }
 

@@ -128,9 +128,9 @@ impl Traveller {
             loop {
                 if let Ok(mut person) = connect(self.home, self.balancer).await
                     && person.try_send(hello.clone()).await
-                    && let Some(line) = person.read().await
+                    && let Some(answer) = person.first_frame().await
                 {
-                    return (person, serde_json::from_str(&line).unwrap());
+                    return (person, answer);
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

@@ -1,0 +1,152 @@
+//! Someone at the other end of the link, with the program people use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use client::Address;
+use serde_json::Value;
+use testkit::process::built;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::Instant;
+
+use super::Entry;
+use super::net::Net;
+
+/// Attempts to connect: the first one may meet with the trouble it is there for.
+const ATTEMPTS: &str = "10";
+
+/// A running `psicoia --json`, and what it has shown. Killed when dropped.
+pub(super) struct Guest {
+    number: usize,
+    program: Child,
+    keyboard: ChildStdin,
+    screen: Lines<BufReader<ChildStdout>>,
+    session: PathBuf,
+    said: Vec<(Instant, String)>,
+    shown: Vec<(Instant, Value)>,
+    answers: usize,
+}
+
+impl Guest {
+    /// Starts one in `net` and waits for its welcome.
+    pub(super) async fn arrive(net: &Net, number: usize, address: Address, folder: &Path) -> Self {
+        let session = folder.join(format!("session-{number}"));
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", net.name()]).arg(built("psicoia").unwrap());
+        command.args([&address.to_string(), "--json", "--attempts", ATTEMPTS, "--session-file"]).arg(&session);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut program = command.spawn().unwrap();
+        let (keyboard, screen) = (program.stdin.take().unwrap(), program.stdout.take().unwrap());
+        let screen = BufReader::new(screen).lines();
+        let (said, shown, answers) = (Vec::new(), Vec::new(), 0);
+        let mut guest = Self { number, program, keyboard, screen, session, said, shown, answers };
+        guest.until("connected").await;
+        guest
+    }
+
+    /// Types a message.
+    pub(super) async fn say(&mut self) {
+        let text = format!("mensaje {} de la persona {} ☂", self.said.len() + 1, self.number);
+        let typed = self.keyboard.write_all(format!("{text}\n").as_bytes()).await;
+        typed.unwrap_or_else(|error| panic!("person {}: {error} after {:?}", self.number, self.shown));
+        self.said.push((Instant::now(), text));
+    }
+
+    /// Waits for the end of the next answer.
+    pub(super) async fn answered(&mut self) {
+        self.until("done").await;
+        self.answers += 1;
+    }
+
+    /// Waits for so many pieces of an answer.
+    pub(super) async fn heard_pieces(&mut self, pieces: usize) {
+        for _ in 0..pieces {
+            self.until("delta").await;
+        }
+    }
+
+    async fn until(&mut self, kind: &str) {
+        while self.event().await["type"] != kind {}
+    }
+
+    async fn event(&mut self) -> &Value {
+        let line = self.screen.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("person {}: it ended after {:?}", self.number, self.shown.last()));
+        self.shown.push((Instant::now(), serde_json::from_str(&line).unwrap()));
+        &self.shown.last().unwrap().1
+    }
+
+    /// The secret of the session.
+    pub(super) fn token(&self) -> String {
+        fs::read_to_string(&self.session).unwrap().trim().to_owned()
+    }
+
+    /// The shortest time from a message to its `accepted`.
+    pub(super) fn soonest_accepted(&self) -> Duration {
+        let accepted = self.of("accepted").map(|(at, _)| *at);
+        self.said.iter().zip(accepted).map(|((said, _), accepted)| accepted - *said).min().unwrap()
+    }
+
+    /// From `moment` to the first thing that came from the server after it.
+    pub(super) fn first_heard_after(&self, moment: Instant) -> Duration {
+        let heard = self.shown.iter().filter(|(at, event)| moment <= *at && event["type"] != "reconnecting");
+        heard.map(|(at, _)| *at - moment).next().unwrap()
+    }
+
+    /// Whether the session went on over another connection.
+    pub(super) fn resumed(&self) -> bool {
+        self.of("connected").any(|(_, event)| event["resumed"] == true)
+    }
+
+    /// The size of all pieces of answers.
+    pub(super) fn bytes_shown(&self) -> usize {
+        self.of("delta").map(|(_, event)| event["text"].as_str().unwrap().len()).sum()
+    }
+
+    fn of(&self, kind: &str) -> impl Iterator<Item = &(Instant, Value)> {
+        self.shown.iter().filter(move |(_, event)| event["type"] == kind)
+    }
+
+    /// Ends the input and waits until the program has ended, content; returns what it has shown.
+    pub(super) async fn leave(mut self) -> Vec<Entry> {
+        drop(self.keyboard);
+        while let Some(line) = self.screen.next_line().await.unwrap() {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!((&event["type"], &event["reason"]), (&"closed".into(), &"bye".into()), "{event}");
+        }
+        assert!(self.program.wait().await.unwrap().success());
+        assert_eq!(self.answers, self.said.len());
+        let said: Vec<String> = self.said.into_iter().map(|(_, text)| text).collect();
+        let events: Vec<Value> = self.shown.into_iter().map(|(_, event)| event).collect();
+        entries(&said, &events)
+    }
+}
+
+/// What someone who said these things has seen of their conversation. Each event has its place:
+/// the program asks one thing at a time.
+fn entries(said: &[String], events: &[Value]) -> Vec<Entry> {
+    let (mut entries, mut said, mut answer) = (Vec::new(), said.iter(), String::new());
+    for event in events {
+        let id = || event["id"].as_str().unwrap().to_owned();
+        let mut hold = |role: &str, text: String| {
+            entries.push(Entry { seq: event["seq"].as_u64().unwrap(), id: id(), role: role.to_owned(), text });
+        };
+        match event["type"].as_str().unwrap() {
+            "accepted" => hold("user", said.next().unwrap().clone()),
+            "delta" => {
+                assert_eq!(event["offset"], answer.chars().count(), "{event}");
+                answer.push_str(event["text"].as_str().unwrap());
+            }
+            "done" => {
+                assert_eq!((&event["finish"], &event["chars"]), (&"stop".into(), &answer.chars().count().into()));
+                hold("assistant", std::mem::take(&mut answer));
+            }
+            "connected" | "reconnecting" | "queued" => {}
+            _ => panic!("out of place: {event}"),
+        }
+    }
+    entries
+}

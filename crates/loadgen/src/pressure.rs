@@ -1,0 +1,178 @@
+//! People who talk while others do what they can to be in the way: quiet phases and phases under
+//! pressure take turns, in one run, so that what the machine does by itself shows in both.
+
+mod people;
+mod report;
+mod siege;
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use protocol::Face;
+use testkit::footprint::Footprint;
+use testkit::llm::{Answer, Fallback};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::chat::tally::Tally;
+use crate::disk;
+use crate::error::LoadError;
+use crate::town::{Binaries, Place, Setting, Town};
+use crate::via::Client;
+pub use report::{Part, PressureReport, Ratio, Row};
+use siege::{Fates, Siege};
+
+/// Between two looks at the memory of the services.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What those say who want a long answer.
+const ASK_FOR_MUCH: &str = "Contame todo lo que sepas";
+/// The address that gateway and people share, and the only one whose PROXY headers are believed.
+const HOME: &str = "127.0.0.1/32";
+
+/// Who does what, and for how long.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the programs are.
+    pub binaries: Binaries,
+    /// Folder in which the database is made.
+    pub disk: PathBuf,
+    /// People who talk.
+    pub people: usize,
+    /// How long each waits between an answer and the next message, on average.
+    pub think: Duration,
+    /// How long each phase takes.
+    pub phase: Duration,
+    /// Between a phase and the next; also before the first, when everyone begins to talk.
+    pub pause: Duration,
+    /// Phases under pressure; there is one more without.
+    pub rounds: usize,
+    /// Connections a second that the flood makes.
+    pub flood_per_second: u32,
+    /// Where randomness begins.
+    pub seed: u64,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// Something cannot be started or measured, or somebody cannot connect.
+pub async fn run(options: &Options) -> Result<PressureReport, LoadError> {
+    let [core, gateway] = settings();
+    let town = Town::start(&options.binaries, &options.disk, Fallback::Reply(answer), [&core, &gateway]).await?;
+    let folder = town.folder().to_owned();
+    let floor = disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })?;
+    let clients = town.via_gateway().open(options.people, Face::Frames).await?;
+    let stage = Stage::new(options);
+    let talk = clients.into_iter().enumerate().map(|(number, client)| people::talk(client, number, &stage));
+    let direction = async {
+        let directed = direct(options, &town, &stage).await;
+        stage.over.set(true);
+        directed
+    };
+    // Connections stay open until everything is measured.
+    let (_clients, fates): (Vec<Client>, _) = join(join_all(talk), direction).await;
+    let fates = fates?;
+    let looks = stage.looks.into_inner();
+    Ok(PressureReport::new(options, floor, &looks, fates, [&town.core, &town.gateway].map(Place::logs)))
+}
+
+/// Of the core and of the gateway. Everybody lives at a few addresses here, and nobody pays for the model.
+fn settings() -> [Vec<Setting>; 2] {
+    let trusted = ("TRUSTED_PROXIES", HOME.to_owned());
+    let free = [("RATE_MAX_MESSAGES", "100000".to_owned()), ("MAX_IN_FLIGHT", "200".to_owned())];
+    [free.into_iter().chain([trusted.clone()]).collect(), vec![trusted]]
+}
+
+/// Eight pieces, 20 ms to the first and 10 ms from one to the next; much, and faster, for those who ask for much.
+fn answer(_: u64, said: &str) -> Answer {
+    if said.starts_with(ASK_FOR_MUCH) {
+        Answer::pieces((0..320).map(|_| "x".repeat(100))).paced(20, 2)
+    } else {
+        Answer::chunks(8).paced(20, 10)
+    }
+}
+
+/// What everybody knows of the run.
+#[derive(Debug)]
+struct Stage<'a> {
+    options: &'a Options,
+    /// What is counted now.
+    now: Cell<usize>,
+    over: Cell<bool>,
+    looks: RefCell<Vec<Look>>,
+    /// For each phase, and at the end for what happens between them.
+    tallies: Vec<RefCell<Tally>>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(options: &'a Options) -> Self {
+        let phases = 2 * options.rounds + 1;
+        let tallies: Vec<_> = (0..=phases).map(|_| RefCell::default()).collect();
+        Self { options, now: Cell::new(phases), over: Cell::new(false), looks: RefCell::default(), tallies }
+    }
+
+    fn tally(&self) -> &RefCell<Tally> {
+        &self.tallies[self.now.get()]
+    }
+
+    fn phases(&self) -> usize {
+        self.tallies.len() - 1
+    }
+}
+
+/// One phase as it was.
+#[derive(Debug)]
+struct Look {
+    under_pressure: bool,
+    tally: Tally,
+    /// Of the core, the gateway and this program.
+    parts: [Part; 3],
+}
+
+async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fates, LoadError> {
+    let (fates, pids) = (Fates::default(), [town.core.pid, town.gateway.pid, std::process::id()]);
+    sleep(options.pause + options.think).await;
+    for phase in 0..stage.phases() {
+        let (under_pressure, begin) = (phase % 2 == 1, Instant::now());
+        let end = begin + options.phase;
+        let before = footprints(pids)?;
+        stage.now.set(phase);
+        let measure = async {
+            let peaks = peaks(pids, end).await?;
+            stage.now.set(stage.phases());
+            Ok::<_, LoadError>((peaks, footprints(pids)?, begin.elapsed()))
+        };
+        let measured = if under_pressure {
+            let siege = Siege::new(town, options, end);
+            join(measure, siege.lay(&fates)).await.0
+        } else {
+            measure.await
+        };
+        let (peaks, after, took) = measured?;
+        let parts = [0, 1, 2].map(|part| Part::new(&before[part], &after[part], peaks[part], took));
+        sleep(options.pause).await;
+        let tally = stage.tallies[phase].take();
+        stage.looks.borrow_mut().push(Look { under_pressure, tally, parts });
+    }
+    Ok(fates)
+}
+
+fn footprints(pids: [u32; 3]) -> Result<Vec<Footprint>, LoadError> {
+    pids.into_iter().map(|pid| Ok(Footprint::of(pid)?)).collect()
+}
+
+/// The most memory that each has until `end`.
+async fn peaks(pids: [u32; 3], end: Instant) -> Result<Vec<u64>, LoadError> {
+    let mut peaks = vec![0; pids.len()];
+    loop {
+        for (peak, footprint) in peaks.iter_mut().zip(footprints(pids)?) {
+            *peak = footprint.resident_bytes.max(*peak);
+        }
+        if end <= Instant::now() {
+            return Ok(peaks);
+        }
+        sleep_until(end.min(Instant::now() + LOOK_AGAIN)).await;
+    }
+}

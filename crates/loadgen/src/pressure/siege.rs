@@ -1,0 +1,81 @@
+//! Those who are in the way, each kind from addresses of its own.
+
+mod crawl;
+mod flood;
+mod hoard;
+mod socket;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::Options;
+use crate::town::Town;
+
+/// People who stop reading in the middle of an answer, at each service.
+const HOARDERS: usize = 3;
+/// People who write a byte a second, at each service.
+const SLOW_WRITERS: usize = 50;
+/// People who write the longest lines there may be, at each service.
+const LONG_WRITERS: usize = 2;
+/// Clients that begin a handshake and go on a byte a second, at each service.
+const BEGINNERS: usize = 50;
+
+/// What became of whom, and how often.
+#[derive(Debug, Default)]
+pub(super) struct Fates(RefCell<BTreeMap<&'static str, BTreeMap<String, u64>>>);
+
+impl Fates {
+    fn add(&self, who: &'static str, what: impl Into<String>) {
+        *self.0.borrow_mut().entry(who).or_default().entry(what.into()).or_default() += 1;
+    }
+
+    pub(super) fn into_inner(self) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
+        self.0.into_inner()
+    }
+}
+
+/// Everything at once, until a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Siege {
+    core: SocketAddr,
+    gateway: SocketAddr,
+    until: Instant,
+    flood_per_second: u32,
+}
+
+impl Siege {
+    pub(super) fn new(town: &Town, options: &Options, until: Instant) -> Self {
+        let (core, gateway) = (town.core.address, town.gateway.address);
+        Self { core, gateway, until, flood_per_second: options.flood_per_second }
+    }
+
+    /// Does it, and notes in `fates` what came of it.
+    pub(super) async fn lay(self, fates: &Fates) {
+        let hoarders = (0..HOARDERS).map(|_| async {
+            tokio::join!(hoard::at_core(self, fates), hoard::at_gateway(self, fates));
+        });
+        let long_writers = (0..LONG_WRITERS).map(|_| async {
+            tokio::join!(crawl::long_lines_to_core(self, fates), crawl::long_lines_to_gateway(self, fates));
+        });
+        let slow_writers = (0..SLOW_WRITERS).map(|number| async move {
+            let start = Duration::from_millis(20 * number as u64);
+            tokio::join!(crawl::slow_line_to_core(self, start, fates), crawl::slow_line_to_gateway(self, start, fates));
+        });
+        let beginners = (0..BEGINNERS).map(|number| async move {
+            let start = Duration::from_millis(20 * number as u64);
+            tokio::join!(crawl::proxy_header(self, start, fates), crawl::upgrade(self, start, fates));
+        });
+        tokio::join!(
+            flood::rise(self, fates),
+            join_all(hoarders),
+            join_all(long_writers),
+            join_all(slow_writers),
+            join_all(beginners)
+        );
+    }
+}
