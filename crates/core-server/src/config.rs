@@ -6,6 +6,7 @@ mod providers;
 use std::path::Path;
 use std::time::Duration;
 
+use boot::admin::AdminAddress;
 use boot::{ConfigError, Secret, TrustedProxies};
 
 pub use args::{Args, Command};
@@ -20,6 +21,8 @@ use crate::turn::ContextSettings;
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
 
+/// Where health and metrics are told by default.
+const ADMIN_PORT: u16 = 9101;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of clients: the listener, calls to the model, logs.
 const OWN_FILES: u64 = 128;
@@ -31,6 +34,8 @@ pub struct Config {
     pub host: String,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Where health and metrics are told.
+    pub admin: AdminAddress,
     /// Threads that serve connections; `None`: one per core of the machine.
     pub workers: Option<usize>,
     /// Whose PROXY headers are believed.
@@ -84,6 +89,7 @@ impl Config {
         let config = Self {
             host: args.app_host.trim().to_owned(),
             port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
+            admin: args.admin.check(p, ADMIN_PORT),
             workers: args.workers.as_deref().map(|workers| p.number("WORKERS", workers, 1..=1_024)),
             trusted_proxies: p
                 .check("TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies))

@@ -4,4 +4,4 @@
 mod slots;
 
 pub use boot::{RateLimit, RateLimiter};
-pub use slots::{Slot, Slots, SlotsFull};
+pub use slots::{Slot, Slots, SlotsFull, SlotsLoad};

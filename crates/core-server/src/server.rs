@@ -1,5 +1,6 @@
 //! Accepts clients, learns who they are, and drains when asked to.
 
+mod admin;
 mod hop;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::connection::{self, Connection};
 use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
+use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
 use crate::store::Store;
 use crate::turn::{Context, Engine};
@@ -40,6 +42,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     context: Arc<connection::Context>,
+    metrics: Arc<Metrics>,
     seats: Arc<Seats>,
     connects: RateLimiter<Household>,
     trusted: TrustedProxies,
@@ -67,14 +70,17 @@ impl Server {
     /// The client for the model cannot be made.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
         let tasks = TaskTracker::new();
+        let (_, counted) = store.pool().unwrap_or_default();
+        let metrics = Arc::new(Metrics::new(&counted));
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
         let engine = Engine {
             store,
             rate: RateLimiter::new(config.rate),
             address_rate: RateLimiter::new(config.address_rate),
             slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
-            model: config.llm.map(Model::new).transpose()?,
+            model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
             context: Context::new(config.context),
+            metrics: Arc::clone(&metrics),
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),
@@ -84,6 +90,7 @@ impl Server {
         };
         Ok(Self {
             context: Arc::new(context),
+            metrics,
             seats: Seats::new(config.max_connections, config.max_connections_per_address),
             connects: RateLimiter::new(config.connects),
             trusted: config.trusted_proxies,
@@ -123,6 +130,7 @@ impl Server {
                 Err(error) => {
                     if let Some(pause) = pauses.after(&error) {
                         tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                        self.metrics.accept_pauses.inc();
                         sleep(pause).await;
                     }
                 }
@@ -152,13 +160,16 @@ impl Server {
         let begin = Instant::now();
         let mut first = BytesMut::new();
         let trusted = self.trusted.contains(address);
+        let mut counted = self.metrics.open_connection();
         // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
         let arrival = Box::pin(hop::arrive(&mut stream, &mut first, self.context.times)).await;
         let peer = match arrival {
-            Arrival::Lost => return,
-            Arrival::Late | Arrival::BadHeader if trusted => return refused(address, CloseReason::HandshakeTimeout),
-            Arrival::Header(_) if !trusted => return refused(address, CloseReason::Unauthorized),
-            Arrival::Late | Arrival::BadHeader => return refused(address, CloseReason::Unauthorized),
+            Arrival::Lost => return counted.closing(CloseReason::ClientGone),
+            Arrival::Late | Arrival::BadHeader if trusted => {
+                return refused(address, &mut counted, CloseReason::HandshakeTimeout);
+            }
+            Arrival::Header(_) if !trusted => return refused(address, &mut counted, CloseReason::Unauthorized),
+            Arrival::Late | Arrival::BadHeader => return refused(address, &mut counted, CloseReason::Unauthorized),
             arrival => arrival.peer(address, begin),
         };
         let (trace, address) = (peer.trace.trace_id, peer.address);
@@ -170,6 +181,7 @@ impl Server {
             Some(_seat) => Box::pin(Connection::new(peer, Arc::clone(&self.context)).run(stream, first)).await,
             None => Box::pin(turn_away(stream, peer)).await,
         };
+        counted.closing(reason);
         let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
@@ -188,6 +200,7 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, peer: connection::Peer) 
     CloseReason::TooManyConnections
 }
 
-fn refused(address: IpAddr, reason: CloseReason) {
+fn refused(address: IpAddr, counted: &mut OpenConnection<'_>, reason: CloseReason) {
+    counted.closing(reason);
     tracing::warn!(client.address = %address, close.reason = %reason, "connection refused in its PROXY header");
 }

@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
+use protocol::trace::Traceparent;
 use protocol::{Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ pub use requests::RequestError;
 
 use state::{Listener, Pending, Running, State, To};
 
-use crate::store::SessionRecord;
+use crate::store::{SessionRecord, StoreError};
 use crate::turn::{Admission, Audience, Job, Message, Outcome, Refusal};
 
 /// A live conversation.
@@ -124,13 +125,14 @@ impl Session {
             Ok(Admission::Accepted(entry)) => {
                 state.seq = entry.seq;
                 state.messages += 1;
+                self.sessions.engine().metrics.messages_accepted.inc();
                 state.tell_accepted(from, &message, entry.seq);
                 state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
                 self.enqueue(&mut state, from, message, entry.seq);
             }
             Ok(Admission::Known(entries)) => self.repeated(&mut state, from, message, entries),
-            Ok(Admission::Refused(refusal)) => state.refuse(To::Sender(from), message.id, refusal),
-            Err(error) => state.store_failed(To::Sender(from), message.id, message.trace, &error),
+            Ok(Admission::Refused(refusal)) => self.refuse(&state, To::Sender(from), message.id, refusal),
+            Err(error) => self.store_failed(&state, To::Sender(from), (message.id, message.trace), &error),
         }
         drop(state);
         drop(commit);
@@ -149,8 +151,9 @@ impl Session {
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
         let under_way = state.is_under_way(&message.id);
         if answer.is_none() && !under_way && self.sessions.policy().per_user_max <= state.under_way() {
-            return state.refuse(To::Sender(from), message.id, Refusal::busy());
+            return self.refuse(state, To::Sender(from), message.id, Refusal::busy());
         }
+        self.sessions.engine().metrics.messages_repeated.inc();
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
             // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
@@ -244,11 +247,22 @@ impl Session {
                 state.seq = seq.unwrap_or_default().max(state.seq);
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
+            (Ok(_), Err(refusal)) => self.refuse(&state, sender, job.id, refusal),
             (Err(error), _) => {
-                state.store_failed(To::Everyone, job.id, job.trace, &error);
+                self.store_failed(&state, To::Everyone, (job.id, job.trace), &error);
             }
         }
+    }
+
+    /// Tells that message `id` gets no answer now.
+    fn refuse(&self, state: &State, to: To, id: MessageId, refusal: Refusal) {
+        self.sessions.engine().metrics.message_refused(refusal.code);
+        state.refuse(to, id, refusal);
+    }
+
+    fn store_failed(&self, state: &State, to: To, (id, trace): (MessageId, Traceparent), error: &StoreError) {
+        tracing::error!(trace_id = %trace.trace_id, %error, "the store failed, the message has no answer");
+        self.refuse(state, to, id, error.into());
     }
 
     /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one.

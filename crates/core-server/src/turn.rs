@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::limits::{RateLimiter, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
+use crate::metrics::Metrics;
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
 pub use context::{Context, ContextSettings};
@@ -46,6 +47,8 @@ pub struct Engine {
     pub model: Option<Model>,
     /// What the model gets to read.
     pub context: Context,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A message as it came.
@@ -186,7 +189,7 @@ impl Engine {
             finish: None,
             source: None,
         };
-        match self.store.append(user, after, entry).await? {
+        match self.append(user, after, entry).await? {
             Appended::New(entry) => {
                 let now = Instant::now();
                 self.rate.record(user, now);
@@ -195,6 +198,17 @@ impl Engine {
             }
             Appended::Known { .. } => Ok(Admission::Known(self.store.entries_of(user, &message.id).await?)),
         }
+    }
+
+    async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
+        let begin = Instant::now();
+        let appended = self.store.append(user, after, entry).await;
+        match &appended {
+            Ok(Appended::New(_)) => self.metrics.commit.observe(begin.elapsed().as_secs_f64()),
+            Ok(Appended::Known { .. }) => {}
+            Err(_) => self.metrics.commits_failed.inc(),
+        }
+        appended
     }
 
     fn refusal(&self, user: UserLabel, from: Household, busy: bool) -> Option<Refusal> {
@@ -279,6 +293,7 @@ impl Engine {
     }
 
     fn outcome(&self, job: &Job, finish: Finish, progress: Progress) -> Outcome {
+        self.count(job, finish, &progress);
         let since = |at: Option<Instant>| at.map_or(0, |at| millis(at.saturating_duration_since(job.accepted_at)));
         let outcome = Outcome {
             finish,
@@ -301,6 +316,21 @@ impl Engine {
         outcome
     }
 
+    fn count(&self, job: &Job, finish: Finish, progress: &Progress) {
+        let metrics = &self.metrics;
+        metrics.turn_ended(progress.source, finish);
+        let times = [
+            (&metrics.turn_queue, progress.queue),
+            (&metrics.turn_first_piece, progress.first),
+            (&metrics.turn, Some(Instant::now())),
+        ];
+        for (histogram, at) in times {
+            if let Some(at) = at {
+                histogram.observe(at.saturating_duration_since(job.accepted_at).as_secs_f64());
+            }
+        }
+    }
+
     /// Stores the answer `text` to `job`, after entry `after` as far as is known. Says its `seq`.
     /// A database that is away for a moment is waited for: people have read this answer.
     ///
@@ -318,7 +348,7 @@ impl Engine {
         };
         let give_up = Instant::now() + RECORD_PATIENCE;
         loop {
-            match self.store.append(job.label.user, after, entry.clone()).await {
+            match self.append(job.label.user, after, entry.clone()).await {
                 Ok(Appended::New(Entry { seq, .. }) | Appended::Known { seq }) => return Ok(seq),
                 Err(error @ StoreError::Unavailable(_)) if Instant::now() < give_up => {
                     tracing::warn!(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use boot::admin::AdminArgs;
 use boot::telemetry::TelemetryArgs;
 use clap::{Parser, Subcommand};
 
@@ -153,6 +154,9 @@ pub struct Args {
     /// Threads that serve connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

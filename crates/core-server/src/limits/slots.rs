@@ -23,6 +23,17 @@ pub struct SlotsFull {
     pub retry_after: Duration,
 }
 
+/// How slots are used at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotsLoad {
+    /// Slots there are.
+    pub count: usize,
+    /// Slots somebody has.
+    pub in_use: usize,
+    /// How many wait for one.
+    pub waiting: usize,
+}
+
 /// Slots with a bounded queue in front of them.
 ///
 /// First come, first served, and fair between people: the turns of one session run one after
@@ -98,6 +109,13 @@ impl Slots {
         let retry_after =
             if expected.is_zero() { self.queue_timeout } else { expected.saturating_sub(self.queue_timeout / 2) };
         Err(SlotsFull { retry_after: retry_after.max(RETRY_MIN) })
+    }
+
+    /// How the slots are used.
+    pub fn load(&self) -> SlotsLoad {
+        let state = self.state();
+        let waiting = state.waiting.len();
+        SlotsLoad { count: self.count, in_use: self.count.saturating_sub(state.free), waiting }
     }
 
     /// Waits for a slot, first come first served. `on_place` hears how many are ahead:

@@ -1,5 +1,6 @@
 //! An OpenAI-compatible `chat/completions` API with `stream: true`.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use protocol::UserText;
@@ -13,6 +14,7 @@ use super::error::LlmError;
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
 use super::{Asked, CallContext, CallTimes, ChatMessage, ProviderSettings};
+use crate::metrics::{CallOutcome, ProviderMetrics};
 
 /// One provider of a model.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Provider {
     times: CallTimes,
     name: String,
     breaker: Breaker,
+    metrics: Arc<ProviderMetrics>,
 }
 
 impl PartialEq for Provider {
@@ -44,6 +47,27 @@ pub struct Answer<'a> {
     times: CallTimes,
     finish: Option<Finish>,
     usage: Option<Usage>,
+    /// There once its first piece is.
+    counted: Option<CountedCall<'a>>,
+}
+
+/// A call under way. Counted when it is dropped: as cancelled, unless it has come to another end.
+#[derive(Debug)]
+struct CountedCall<'a> {
+    metrics: &'a ProviderMetrics,
+    outcome: CallOutcome,
+}
+
+impl<'a> CountedCall<'a> {
+    fn begin(metrics: &'a ProviderMetrics) -> Self {
+        Self { metrics, outcome: CallOutcome::Cancelled }
+    }
+}
+
+impl Drop for CountedCall<'_> {
+    fn drop(&mut self) {
+        self.metrics.call_ended(self.outcome);
+    }
 }
 
 #[derive(Serialize)]
@@ -67,10 +91,17 @@ struct StreamOptions {
 pub struct ModelError(#[from] reqwest::Error);
 
 impl Provider {
-    /// A client for one provider. Opens no connection yet.
-    pub(super) fn new(http: reqwest::Client, settings: ProviderSettings, asked: Asked, times: CallTimes) -> Self {
-        let name = settings.url.host_and_model(&settings.model);
-        Self { http, settings, asked, times, breaker: Breaker::new(name.clone()), name }
+    /// A client for one provider, which is called `name`. Opens no connection yet.
+    pub(super) fn new(
+        name: String,
+        http: reqwest::Client,
+        settings: ProviderSettings,
+        asked_within: (Asked, CallTimes),
+        metrics: ProviderMetrics,
+    ) -> Self {
+        let (metrics, (asked, times)) = (Arc::new(metrics), asked_within);
+        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
+        Self { http, settings, asked, times, breaker, name, metrics }
     }
 
     /// What it is called in logs.
@@ -86,6 +117,10 @@ impl Provider {
         self.settings.weight
     }
 
+    pub(super) fn metrics(&self) -> &ProviderMetrics {
+        &self.metrics
+    }
+
     /// Makes one call and waits for the first piece of the answer, until `give_up` at the latest.
     pub(super) async fn attempt(
         &self,
@@ -97,6 +132,7 @@ impl Provider {
         let begin = Instant::now();
         let deadline = begin + times.total;
         let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
+        let mut counted = CountedCall::begin(&self.metrics);
         let open = async {
             let response = self.request(messages, context).send().await.map_err(unreachable)?;
             let status = response.status();
@@ -112,12 +148,19 @@ impl Provider {
                 times,
                 finish: None,
                 usage: None,
+                counted: None,
             };
             answer.first = answer.piece().await?;
             if answer.first.is_some() { Ok(answer) } else { Err(LlmError::Empty) }
         };
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        timeout_at(begin + limit, open).await.unwrap_or(Err(late))
+        match timeout_at(begin + limit, open).await.unwrap_or(Err(late)) {
+            Ok(answer) => Ok(Answer { counted: Some(counted), ..answer }),
+            Err(error) => {
+                counted.outcome = error.outcome();
+                Err(error)
+            }
+        }
     }
 
     fn request(&self, messages: &[ChatMessage], context: CallContext) -> reqwest::RequestBuilder {
@@ -175,6 +218,13 @@ impl Answer<'_> {
         let piece = piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit }));
         if piece.is_err() {
             self.provider.breaker.failed(Instant::now());
+        }
+        if let Some(counted) = &mut self.counted {
+            counted.outcome = match &piece {
+                Ok(Some(_)) => CallOutcome::Cancelled,
+                Ok(None) => CallOutcome::Whole,
+                Err(error) => error.outcome(),
+            };
         }
         piece.map(|text| text.map(UserText::new)).transpose()
     }

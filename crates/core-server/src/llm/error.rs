@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::metrics::CallOutcome;
+
 /// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
 /// no answer, no key.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,18 @@ impl LlmError {
             Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
             Self::NoProvider => false,
+        }
+    }
+
+    /// How a call that ends with it is counted.
+    pub(super) fn outcome(&self) -> CallOutcome {
+        match self {
+            Self::Unreachable { .. } | Self::NoProvider => CallOutcome::Unreachable,
+            Self::Status { .. } => CallOutcome::Status,
+            Self::Timeout { .. } => CallOutcome::Timeout,
+            Self::Malformed { .. } => CallOutcome::Malformed,
+            Self::Cut => CallOutcome::Cut,
+            Self::Empty => CallOutcome::Empty,
         }
     }
 

@@ -80,6 +80,7 @@ mod tests {
             slots: Slots::new(1, 1, Duration::from_secs(1)),
             model: None,
             context: Context::new(context),
+            metrics: Arc::default(),
         };
         let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
         Sessions::new(engine, policy, TaskTracker::new())

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::trace::Traceparent;
 use protocol::{Locale, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectionId, Outbox};
-use crate::store::{SessionRecord, StoreError};
+use crate::store::SessionRecord;
 use crate::turn::{Job, Message, Refusal};
 
 #[derive(Debug)]
@@ -113,11 +112,6 @@ impl State {
     pub(super) fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
         let error = refusal.frame(self.locale.language());
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
-    }
-
-    pub(super) fn store_failed(&self, to: To, id: MessageId, trace: Traceparent, error: &StoreError) {
-        tracing::error!(trace_id = %trace.trace_id, %error, "the store failed, the message has no answer");
-        self.refuse(to, id, error.into());
     }
 
     pub(super) fn is_under_way(&self, id: &MessageId) -> bool {

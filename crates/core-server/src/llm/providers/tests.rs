@@ -5,7 +5,8 @@ use protocol::{MessageLabel, UserLabel, UserText};
 use testkit::llm::{Answer as Scripted, Fallback, Hang, LlmStandin, Options};
 
 use super::*;
-use crate::llm::{Asked, Backoff, CallTimes, ChatRole, ProviderSettings};
+use crate::llm::{Asked, Backoff, CallTimes, ChatRole};
+use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -34,6 +35,10 @@ fn settings(standins: &[LlmStandin]) -> LlmSettings {
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
         deadline: LONG,
     }
+}
+
+fn model_of(settings: LlmSettings) -> Model {
+    Model::new(settings, &Metrics::default().model).unwrap()
 }
 
 /// The model that answered, or why none did.
@@ -68,7 +73,7 @@ async fn who_answers_and_who_was_asked() {
         (vec![Scripted::status(401), Scripted::status(404)], 3, None, [1, 1]),
     ] {
         let standins = standins(&answers).await;
-        let model = Model::new(LlmSettings { tries, ..settings(&standins) }).unwrap();
+        let model = model_of(LlmSettings { tries, ..settings(&standins) });
         assert_eq!(ask(&model).await.ok().as_deref(), answered, "{answers:?}");
         assert_eq!(totals(&standins), asked, "{answers:?}");
     }
@@ -77,14 +82,14 @@ async fn who_answers_and_who_was_asked() {
 #[tokio::test]
 async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same() {
     let both = standins(&[Scripted::status(500), works()]).await;
-    let model = Model::new(settings(&both)).unwrap();
+    let model = model_of(settings(&both));
     for _ in 0..15 {
         assert_eq!(ask(&model).await.unwrap(), "model-2");
     }
     assert_eq!(totals(&both), [10, 15]);
 
     let alone = standins(&[Scripted::status(500)]).await;
-    let model = Model::new(settings(&alone)).unwrap();
+    let model = model_of(settings(&alone));
     for _ in 0..15 {
         assert!(matches!(ask(&model).await, Err(LlmError::Status { status: 500, .. })));
     }
@@ -96,7 +101,7 @@ async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same
 #[tokio::test]
 async fn what_was_asked_wrongly_is_not_the_providers_fault() {
     let standins = standins(&[Scripted::status(400)]).await;
-    let model = Model::new(settings(&standins)).unwrap();
+    let model = model_of(settings(&standins));
     for _ in 0..15 {
         assert!(ask(&model).await.is_err());
     }
@@ -107,10 +112,10 @@ async fn what_was_asked_wrongly_is_not_the_providers_fault() {
 async fn the_deadline_counts_for_all_tries_together() {
     let standins = standins(&[Scripted::default().hanging(Hang::Headers), works()]).await;
     let times = CallTimes { first_token: Duration::from_millis(100), ..settings(&standins).times };
-    let patient = Model::new(LlmSettings { times, ..settings(&standins) }).unwrap();
+    let patient = model_of(LlmSettings { times, ..settings(&standins) });
     assert_eq!(ask(&patient).await.unwrap(), "model-2");
     let deadline = Duration::from_millis(50);
-    let hasty = Model::new(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) }).unwrap();
+    let hasty = model_of(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) });
     assert!(matches!(ask(&hasty).await, Err(LlmError::Timeout { limit, .. }) if limit <= deadline));
     assert_eq!(standins[0].total(), 2);
 }
@@ -122,11 +127,30 @@ async fn weights_share_out_the_calls() {
     for (provider, weight) in settings.providers.iter_mut().zip([1, 3, 0]) {
         provider.weight = weight;
     }
-    let model = Model::new(settings).unwrap();
+    let model = model_of(settings);
     for _ in 0..400 {
         ask(&model).await.unwrap();
     }
     let totals = totals(&standins);
     // A fair coin of 1 : 3 strays this far once in a million runs.
     assert!((58..=142).contains(&totals[0]) && totals[2] == 0, "{totals:?}");
+}
+
+#[test]
+fn providers_have_a_name_each() {
+    let provider = |url: &str, model: &str| ProviderSettings {
+        url: url.parse().unwrap(),
+        key: None,
+        model: model.to_owned(),
+        weight: 0,
+    };
+    let providers = [
+        ("http://a:1/v1", "m"),
+        ("http://a:2/v1", "m"),
+        ("http://a/v1", "n"),
+        ("https://b/v1", "m"),
+        ("http://a/v2", "m"),
+    ];
+    let got = names(&providers.map(|(url, model)| provider(url, model)));
+    assert_eq!(got, ["a/m", "a/m#2", "a/n", "b/m", "a/m#3"]);
 }
