@@ -10,7 +10,7 @@ use prometheus::core::Collector;
 use prometheus::{HistogramOpts, Opts, TextEncoder};
 
 pub use process::{Process, ProcessMetric};
-pub use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+pub use prometheus::{Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Upper bounds of the buckets for what takes as long as a disk or a network, in seconds.
 pub const SHORT: &[f64] = &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
@@ -119,6 +119,12 @@ impl Registry {
     /// How many of the values are no larger than each of `bounds`.
     pub fn histogram(&self, metric: impl Described, bounds: &[f64]) -> Histogram {
         self.register(Ok(histogram(metric, bounds)))
+    }
+
+    /// The same for each label. To be resolved when the service starts.
+    pub fn histograms(&self, metric: impl Described, bounds: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::from(opts(metric)).buckets(bounds.to_vec());
+        self.register(HistogramVec::new(options, metric.description().labels))
     }
 
     /// Takes in what was made before there was a registry.

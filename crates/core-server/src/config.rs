@@ -85,6 +85,7 @@ impl Config {
             events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
             window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
         };
+        let max_in_flight = p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000);
         let address_factor: usize = p.number("RATE_ADDRESS_FACTOR", &args.rate_address_factor, 1..=1_000_000);
         let config = Self {
             host: args.app_host.trim().to_owned(),
@@ -115,10 +116,10 @@ impl Config {
             orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
             database: database(p, args),
             retention: retention(p, args),
-            max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
+            max_in_flight,
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
             queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
-            llm: llm(p, args),
+            llm: llm(p, args, max_in_flight),
             context: context(p, args),
         };
         args.telemetry.check(p);
@@ -170,7 +171,7 @@ fn secret(p: &mut ConfigError, name: &str, value: Option<&str>, file: Option<&Pa
     p.check(&variable, Secret::read(value, file)).flatten()
 }
 
-fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
+fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSettings> {
     // Checked also where no model is used, so that a mistake shows before there is one.
     let settings = LlmSettings {
         providers: llm_providers(p, args),
@@ -194,6 +195,10 @@ fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
             max: p.seconds("LLM_BACKOFF_MAX", &args.llm_backoff_max, 0.0..=600.0),
         },
         deadline: p.seconds("LLM_DEADLINE_SECONDS", &args.llm_deadline_seconds, 0.1..=3_600.0),
+        max_connections: args
+            .llm_max_connections
+            .as_deref()
+            .map_or(max_in_flight, |most| p.number("LLM_MAX_CONNECTIONS", most, 1..=1_000_000)),
     };
     Some(settings).filter(|settings| !settings.providers.is_empty())
 }

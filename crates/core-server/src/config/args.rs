@@ -129,6 +129,9 @@ pub struct Args {
     /// Time for the first piece of an answer over all tries, providers and pauses
     #[arg(long, env = "LLM_DEADLINE_SECONDS", default_value = "45")]
     pub llm_deadline_seconds: String,
+    /// Calls to one provider at once, and so connections to it [default: `MAX_IN_FLIGHT`]
+    #[arg(long, env = "LLM_MAX_CONNECTIONS")]
+    pub llm_max_connections: Option<String>,
     /// Tries of one call, the first included; a try asks one provider after another
     #[arg(long, env = "LLM_MAX_RETRIES", default_value = "3")]
     pub llm_max_retries: String,

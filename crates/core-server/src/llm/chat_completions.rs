@@ -10,10 +10,12 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::breaker::Breaker;
+use super::calls::{Call, Calls};
+use super::connects::CountConnects;
 use super::error::LlmError;
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
-use super::{Asked, CallContext, CallTimes, ChatMessage, ProviderSettings};
+use super::{Asked, CallContext, CallTimes, ChatMessage, LlmSettings, ProviderSettings};
 use crate::metrics::{CallOutcome, ProviderMetrics};
 
 /// One provider of a model.
@@ -26,6 +28,7 @@ pub(super) struct Provider {
     name: String,
     breaker: Breaker,
     metrics: Arc<ProviderMetrics>,
+    calls: Calls,
 }
 
 impl PartialEq for Provider {
@@ -48,26 +51,7 @@ pub struct Answer<'a> {
     finish: Option<Finish>,
     usage: Option<Usage>,
     /// There once its first piece is.
-    counted: Option<CountedCall<'a>>,
-}
-
-/// A call under way. Counted when it is dropped: as cancelled, unless it has come to another end.
-#[derive(Debug)]
-struct CountedCall<'a> {
-    metrics: &'a ProviderMetrics,
-    outcome: CallOutcome,
-}
-
-impl<'a> CountedCall<'a> {
-    fn begin(metrics: &'a ProviderMetrics) -> Self {
-        Self { metrics, outcome: CallOutcome::Cancelled }
-    }
-}
-
-impl Drop for CountedCall<'_> {
-    fn drop(&mut self) {
-        self.metrics.call_ended(self.outcome);
-    }
+    call: Option<Call<'a>>,
 }
 
 #[derive(Serialize)]
@@ -91,17 +75,28 @@ struct StreamOptions {
 pub struct ModelError(#[from] reqwest::Error);
 
 impl Provider {
-    /// A client for one provider, which is called `name`. Opens no connection yet.
+    /// A client for the provider of `settings`, which is called `name`. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`ModelError`].
     pub(super) fn new(
         name: String,
-        http: reqwest::Client,
-        settings: ProviderSettings,
-        asked_within: (Asked, CallTimes),
+        provider: ProviderSettings,
+        settings: &LlmSettings,
         metrics: ProviderMetrics,
-    ) -> Self {
-        let (metrics, (asked, times)) = (Arc::new(metrics), asked_within);
+    ) -> Result<Self, ModelError> {
+        let (metrics, times) = (Arc::new(metrics), settings.times);
+        let http = reqwest::Client::builder()
+            .connect_timeout(times.connect)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(settings.max_connections)
+            .connector_layer(CountConnects(Arc::clone(&metrics)))
+            .build()?;
         let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
-        Self { http, settings, asked, times, breaker, name, metrics }
+        let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
+        Ok(Self { http, settings: provider, asked: settings.asked, times, name, breaker, metrics, calls })
     }
 
     /// What it is called in logs.
@@ -132,7 +127,8 @@ impl Provider {
         let begin = Instant::now();
         let deadline = begin + times.total;
         let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
-        let mut counted = CountedCall::begin(&self.metrics);
+        // The wait is part of the time for the first piece.
+        let mut call = self.calls.begin(begin + limit).await?;
         let open = async {
             let response = self.request(messages, context).send().await.map_err(unreachable)?;
             let status = response.status();
@@ -148,16 +144,16 @@ impl Provider {
                 times,
                 finish: None,
                 usage: None,
-                counted: None,
+                call: None,
             };
             answer.first = answer.piece().await?;
             if answer.first.is_some() { Ok(answer) } else { Err(LlmError::Empty) }
         };
         let late = LlmError::Timeout { waiting_for: "first token", limit };
         match timeout_at(begin + limit, open).await.unwrap_or(Err(late)) {
-            Ok(answer) => Ok(Answer { counted: Some(counted), ..answer }),
+            Ok(answer) => Ok(Answer { call: Some(call), ..answer }),
             Err(error) => {
-                counted.outcome = error.outcome();
+                call.ending(error.outcome());
                 Err(error)
             }
         }
@@ -219,12 +215,12 @@ impl Answer<'_> {
         if piece.is_err() {
             self.provider.breaker.failed(Instant::now());
         }
-        if let Some(counted) = &mut self.counted {
-            counted.outcome = match &piece {
+        if let Some(call) = &mut self.call {
+            call.ending(match &piece {
                 Ok(Some(_)) => CallOutcome::Cancelled,
                 Ok(None) => CallOutcome::Whole,
                 Err(error) => error.outcome(),
-            };
+            });
         }
         piece.map(|text| text.map(UserText::new)).transpose()
     }

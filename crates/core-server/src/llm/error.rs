@@ -42,6 +42,12 @@ pub enum LlmError {
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
+    /// As many calls as are allowed were under way all the time.
+    #[error("every connection to the model was in use for {limit:?}")]
+    Exhausted {
+        /// How long was waited.
+        limit: Duration,
+    },
     /// No provider is left that could answer.
     #[error("no provider is left to be asked")]
     NoProvider,
@@ -53,7 +59,12 @@ impl LlmError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Empty
+            | Self::Exhausted { .. } => true,
             Self::NoProvider => false,
         }
     }
@@ -63,7 +74,7 @@ impl LlmError {
         match self {
             Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
-            Self::NoProvider => false,
+            Self::NoProvider | Self::Exhausted { .. } => false,
         }
     }
 
@@ -76,6 +87,7 @@ impl LlmError {
             Self::Malformed { .. } => CallOutcome::Malformed,
             Self::Cut => CallOutcome::Cut,
             Self::Empty => CallOutcome::Empty,
+            Self::Exhausted { .. } => CallOutcome::Exhausted,
         }
     }
 
@@ -88,6 +100,7 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::Cut
             | Self::Empty
+            | Self::Exhausted { .. }
             | Self::NoProvider => None,
         }
     }

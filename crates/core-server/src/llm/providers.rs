@@ -26,16 +26,12 @@ impl Model {
     ///
     /// See [`ModelError`].
     pub fn new(settings: LlmSettings, metrics: &ModelMetrics) -> Result<Self, ModelError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.times.connect)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
         let provider = |(name, provider): (String, &ProviderSettings)| {
             let metrics = metrics.provider(&name);
-            Provider::new(name, http.clone(), provider.clone(), (settings.asked, settings.times), metrics)
+            Provider::new(name, provider.clone(), &settings, metrics)
         };
-        let providers = names(&settings.providers).into_iter().zip(&settings.providers).map(provider).collect();
+        let named = names(&settings.providers).into_iter().zip(&settings.providers);
+        let providers = named.map(provider).collect::<Result<_, _>>()?;
         Ok(Self { providers, settings, retries: metrics.retries.clone() })
     }
 

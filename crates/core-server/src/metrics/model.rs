@@ -1,6 +1,6 @@
 //! Slots, calls, and breakers.
 
-use boot::metrics::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use boot::metrics::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT};
 
 use super::names::Metric;
 
@@ -23,11 +23,13 @@ pub enum CallOutcome {
     Cut,
     /// Not a word.
     Empty,
+    /// Not made: every connection was in use.
+    Exhausted,
 }
 
 impl CallOutcome {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Whole,
         Self::Cancelled,
         Self::Unreachable,
@@ -36,6 +38,7 @@ impl CallOutcome {
         Self::Malformed,
         Self::Cut,
         Self::Empty,
+        Self::Exhausted,
     ];
 
     fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl CallOutcome {
             Self::Malformed => "malformed",
             Self::Cut => "cut",
             Self::Empty => "empty",
+            Self::Exhausted => "exhausted",
         }
     }
 }
@@ -85,6 +89,12 @@ pub struct ModelMetrics {
     /// Rounds after the first.
     pub retries: IntCounter,
     calls: IntCounterVec,
+    connections_max: IntGaugeVec,
+    connections_in_use: IntGaugeVec,
+    connection_wait: HistogramVec,
+    exhausted: IntCounterVec,
+    connects: IntCounterVec,
+    connect: HistogramVec,
     breaker_state: IntGaugeVec,
     breaker_transitions: IntCounterVec,
 }
@@ -94,6 +104,19 @@ pub struct ModelMetrics {
 pub struct ProviderMetrics {
     /// In the order of [`CallOutcome::ALL`].
     calls: [IntCounter; CallOutcome::ALL.len()],
+    connections_max: IntGauge,
+    /// Calls under way.
+    pub connections_in_use: IntGauge,
+    /// Time until a call might be made.
+    pub connection_wait: Histogram,
+    /// Calls that might not be made in time.
+    pub exhausted: IntCounter,
+    /// Connections made.
+    pub connects_made: IntCounter,
+    /// Connections that could not be made.
+    pub connects_failed: IntCounter,
+    /// Time to make one.
+    pub connect: Histogram,
     breaker_state: IntGauge,
     /// In the order of [`BreakerState::ALL`].
     breaker_transitions: [IntCounter; BreakerState::ALL.len()],
@@ -107,6 +130,12 @@ impl ModelMetrics {
             queue_length: registry.gauge(Metric::ModelQueueLength),
             retries: registry.counter(Metric::ModelRetries),
             calls: registry.counters(Metric::ModelCalls),
+            connections_max: registry.gauges(Metric::ModelConnectionsMax),
+            connections_in_use: registry.gauges(Metric::ModelConnectionsInUse),
+            connection_wait: registry.histograms(Metric::ModelConnectionWait, SHORT),
+            exhausted: registry.counters(Metric::ModelConnectionsExhausted),
+            connects: registry.counters(Metric::ModelConnects),
+            connect: registry.histograms(Metric::ModelConnect, SHORT),
             breaker_state: registry.gauges(Metric::BreakerState),
             breaker_transitions: registry.counters(Metric::BreakerTransitions),
         }
@@ -117,6 +146,13 @@ impl ModelMetrics {
         let transitions = |to: BreakerState| self.breaker_transitions.with_label_values(&[name, to.name()]);
         ProviderMetrics {
             calls: CallOutcome::ALL.map(|outcome| self.calls.with_label_values(&[name, outcome.name()])),
+            connections_max: self.connections_max.with_label_values(&[name]),
+            connections_in_use: self.connections_in_use.with_label_values(&[name]),
+            connection_wait: self.connection_wait.with_label_values(&[name]),
+            exhausted: self.exhausted.with_label_values(&[name]),
+            connects_made: self.connects.with_label_values(&[name, "made"]),
+            connects_failed: self.connects.with_label_values(&[name, "failed"]),
+            connect: self.connect.with_label_values(&[name]),
             breaker_state: self.breaker_state.with_label_values(&[name]),
             breaker_transitions: BreakerState::ALL.map(transitions),
         }
@@ -134,6 +170,11 @@ impl ProviderMetrics {
     /// Counts a call that has ended.
     pub fn call_ended(&self, outcome: CallOutcome) {
         self.calls[outcome as usize].inc();
+    }
+
+    /// Tells how many calls may be under way.
+    pub fn set_connections_max(&self, most: usize) {
+        self.connections_max.set(super::integer(most));
     }
 
     /// Counts that the breaker is in another state now.

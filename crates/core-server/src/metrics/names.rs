@@ -28,6 +28,18 @@ boot::metric_table! {
         ModelCalls: Counter "model_calls_total" ["provider", "outcome"] "Calls that have ended, by how.";
         ModelRetries: Counter "model_retries_total" []
             "Times that every provider had failed and was asked again after a pause.";
+        ModelConnectionsMax: Gauge "model_connections_max" ["provider"]
+            "Calls to a provider that may be under way at once (LLM_MAX_CONNECTIONS).";
+        ModelConnectionsInUse: Gauge "model_connections_in_use" ["provider"]
+            "Calls to a provider under way; each has a connection of its own.";
+        ModelConnectionWait: Histogram "model_connection_wait_seconds" ["provider"]
+            "Time until a call might have a connection, in seconds.";
+        ModelConnectionsExhausted: Counter "model_connections_exhausted_total" ["provider"]
+            "Calls that were given up because all that are allowed were under way.";
+        ModelConnects: Counter "model_connects_total" ["provider", "outcome"]
+            "Connections to a provider that were made, or could not be.";
+        ModelConnect: Histogram "model_connect_seconds" ["provider"]
+            "Time to make a connection to a provider, TLS included, in seconds.";
         BreakerState: Gauge "breaker_state" ["provider"]
             "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.";
         BreakerTransitions: Counter "breaker_transitions_total" ["provider", "to"]

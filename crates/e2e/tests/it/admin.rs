@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 
 use crate::http::{self, LOOK_AGAIN};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PROVIDER};
 use crate::program::{Kind, Program, run};
 use crate::town::Plan;
 
@@ -69,9 +69,8 @@ async fn a_model_that_fails_degrades() {
     let town = plan.fallback(Fallback::Answer(Answer::status(500))).start().await;
     let mut person = town.at_core().await;
     person.hello().await;
-    let provider = "provider=\"127.0.0.1/llama-3.1-8b-instant\"";
-    let (state, became) = (format!("psicoia_core_breaker_state{{{provider}}}"), |to: &str| {
-        format!("psicoia_core_breaker_transitions_total{{{provider},to=\"{to}\"}}")
+    let (state, became) = (format!("psicoia_core_breaker_state{{{PROVIDER}}}"), |to: &str| {
+        format!("psicoia_core_breaker_transitions_total{{{PROVIDER},to=\"{to}\"}}")
     });
     Metrics::of(&town.core).await.assert(&[(&state, 0.0), (&became("open"), 0.0)]);
     for id in ["a", "b"] {
@@ -80,7 +79,7 @@ async fn a_model_that_fails_degrades() {
     let (status, told) = ready(&town.core).await;
     assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{told}");
     assert_eq!(check(&told, "model")["state"], "degraded");
-    let failed = format!("psicoia_core_model_calls_total{{outcome=\"status\",{provider}}}");
+    let failed = format!("psicoia_core_model_calls_total{{outcome=\"status\",{PROVIDER}}}");
     Metrics::of(&town.core).await.assert(&[
         (&state, 2.0),
         (&became("open"), 1.0),

@@ -14,6 +14,9 @@ use crate::http;
 use crate::program::Program;
 use crate::town::{Plan, Town};
 
+/// The label of the stand-in for the model.
+pub(crate) const PROVIDER: &str = "provider=\"127.0.0.1/llama-3.1-8b-instant\"";
+
 /// The series of one scrape, as `name{label="value"}`, labels sorted; of histograms only count and sum.
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
@@ -166,8 +169,8 @@ async fn a_conversation_counts() {
     person.frame_of("delta").await;
     person.say("d", "de más").await;
     assert_eq!(person.frame_of("error").await["code"], "rate_limited");
-    let provider = format!("{{outcome=\"whole\",provider=\"{}\"}}", "127.0.0.1/llama-3.1-8b-instant");
-    let whole = format!("psicoia_core_model_calls_total{provider}");
+    let whole = format!("psicoia_core_model_calls_total{{outcome=\"whole\",{PROVIDER}}}");
+    let in_use = format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}");
     Metrics::of(&town.core).await.assert(&[
         ("psicoia_core_connections_open", 1.0),
         ("psicoia_core_sessions_live", 1.0),
@@ -176,6 +179,9 @@ async fn a_conversation_counts() {
         ("psicoia_core_messages_repeated_total", 1.0),
         ("psicoia_core_messages_refused_total{code=\"rate_limited\"}", 1.0),
         (&whole, 2.0),
+        (&in_use, 1.0),
+        (&in_use.replace("in_use", "max"), 20.0),
+        (&in_use.replace("connections_in_use", "connection_wait_seconds_count"), 3.0),
     ]);
     person.send(json!({"type": "stop", "id": "c"})).await;
     person.frame_of("done").await;
@@ -183,7 +189,10 @@ async fn a_conversation_counts() {
     person.ending().await;
     town.gateway().wait_for("connection closed").await;
     town.core.wait_for("connection closed").await;
+    when_it_is_over(&mut town).await;
+}
 
+async fn when_it_is_over(town: &mut Town) {
     let metrics = Metrics::of(&town.core).await;
     metrics.assert(&[
         ("psicoia_core_connections_opened_total", 1.0),
@@ -196,7 +205,8 @@ async fn a_conversation_counts() {
         // Three messages and three answers.
         ("psicoia_core_commit_seconds_count", 6.0),
         ("psicoia_core_model_slots_in_use", 0.0),
-        (&whole.replace("whole", "cancelled"), 1.0),
+        (&format!("psicoia_core_model_calls_total{{outcome=\"cancelled\",{PROVIDER}}}"), 1.0),
+        (&format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}"), 0.0),
     ]);
     assert!(0.0 < metrics.get("psicoia_core_commit_seconds_sum"));
     let core = format!("{{core=\"{}\"}}", town.core.address());

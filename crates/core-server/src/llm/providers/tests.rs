@@ -34,6 +34,7 @@ fn settings(standins: &[LlmStandin]) -> LlmSettings {
         tries: 1,
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
         deadline: LONG,
+        max_connections: 10,
     }
 }
 
@@ -153,4 +154,69 @@ fn providers_have_a_name_each() {
     ];
     let got = names(&providers.map(|(url, model)| provider(url, model)));
     assert_eq!(got, ["a/m", "a/m#2", "a/n", "b/m", "a/m#3"]);
+}
+
+/// Who may not be called again is passed over, and called again once a call has ended.
+#[tokio::test]
+async fn as_many_calls_as_allowed() {
+    let slow = Scripted::chunks(3).paced(0, 60_000);
+    let standins = standins(&[slow.clone(), slow]).await;
+    let metrics = Metrics::default();
+    let times = CallTimes { connect: Duration::from_millis(100), ..settings(&standins).times };
+    let settings = LlmSettings { max_connections: 1, times, ..settings(&standins) };
+    let model = Model::new(settings, &metrics.model).unwrap();
+    let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
+    let label = MessageLabel { user: UserLabel(1), number: 1 };
+    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let (first, second) = (open().await.unwrap(), open().await.unwrap());
+    assert_eq!((first.model(), second.model()), ("model-1", "model-2"));
+    assert!(matches!(open().await.unwrap_err(), LlmError::Exhausted { .. }));
+    drop(first);
+    assert_eq!(open().await.unwrap().model(), "model-1");
+    drop(second);
+    let text = metrics.registry().text();
+    for (series, value) in [
+        ("model_connections_max{provider=\"127.0.0.1/model-1\"}", 1),
+        ("model_connections_in_use{provider=\"127.0.0.1/model-1\"}", 0),
+        ("model_connections_exhausted_total{provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_connections_exhausted_total{provider=\"127.0.0.1/model-2\"}", 1),
+        ("model_connection_wait_seconds_count{provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_connects_total{outcome=\"made\",provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_calls_total{outcome=\"exhausted\",provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_calls_total{outcome=\"cancelled\",provider=\"127.0.0.1/model-1\"}", 2),
+    ] {
+        let line = format!("psicoia_core_{series} {value}");
+        assert!(text.lines().any(|got| got == line), "no {line} in\n{text}");
+    }
+}
+
+/// One that is made, and one that cannot be.
+#[tokio::test]
+async fn connections_are_counted_as_they_are_made() {
+    let standins = standins(&[works()]).await;
+    let metrics = Metrics::default();
+    let model = Model::new(settings(&standins), &metrics.model).unwrap();
+    let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
+    let label = MessageLabel { user: UserLabel(1), number: 1 };
+    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let count = |outcome: &str| {
+        let start = format!("psicoia_core_model_connects_total{{outcome=\"{outcome}\",");
+        let text = metrics.registry().text();
+        let line = text.lines().find(|line| line.starts_with(&start)).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!((count("made"), count("failed")), ("0".to_owned(), "0".to_owned()), "none is made before it is needed");
+    let mut answer = open().await.unwrap();
+    while let Some(piece) = answer.next().await {
+        piece.unwrap();
+    }
+    drop(answer);
+    assert_eq!(count("made"), "1");
+    assert_eq!(count("failed"), "0");
+    for standin in standins {
+        standin.stop().await;
+    }
+    open().await.unwrap_err();
+    assert_ne!(count("failed"), "0");
+    assert_eq!(count("made"), "1");
 }
