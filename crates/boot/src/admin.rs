@@ -90,6 +90,7 @@ impl Admin {
                 }
                 Err(error) => {
                     if let Some(pause) = pauses.after(&error) {
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections for health");
                         sleep(pause).await;
                     }
                 }
