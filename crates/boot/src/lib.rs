@@ -1,14 +1,16 @@
 //! What both services do around their real work: logs and traces, signals, secrets,
-//! `.env`, the checked start of a process, who is trusted, how many may connect and how often. It
-//! knows neither conversations nor sockets.
+//! `.env`, the checked start of a process, who is trusted, how many may connect and how often, and the
+//! port for health and metrics. It knows nothing of conversations.
 
 mod accept_pauses;
+pub mod admin;
 mod args;
 mod config_error;
 mod env;
 mod fd_limit;
 mod health;
 mod household;
+pub mod metrics;
 mod program;
 mod rate_limit;
 mod seats;

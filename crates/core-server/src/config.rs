@@ -6,6 +6,7 @@ mod providers;
 use std::path::Path;
 use std::time::Duration;
 
+use boot::admin::AdminAddress;
 use boot::{ConfigError, Secret, TrustedProxies};
 
 pub use args::{Args, Command};
@@ -21,6 +22,8 @@ use crate::turn::{ContextSettings, SummarySettings};
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
 
+/// Where health and metrics are told by default.
+const ADMIN_PORT: u16 = 9101;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of clients: the listener, calls to the model, logs.
 const OWN_FILES: u64 = 128;
@@ -32,6 +35,8 @@ pub struct Config {
     pub host: String,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Where health and metrics are told.
+    pub admin: AdminAddress,
     /// Threads that serve connections; `None`: one per core of the machine.
     pub workers: Option<usize>,
     /// Whose PROXY headers are believed.
@@ -83,17 +88,19 @@ impl Config {
             events: p.number("RATE_MAX_MESSAGES", &args.rate_max_messages, 1..=1_000_000),
             window: p.seconds("RATE_WINDOW_SECONDS", &args.rate_window_seconds, 0.001..=86_400.0),
         };
+        let max_in_flight = p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000);
         let address_factor: usize = p.number("RATE_ADDRESS_FACTOR", &args.rate_address_factor, 1..=1_000_000);
         let limits = SharedLimits {
             rate,
             address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
             per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
-            max_in_flight: p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000),
+            max_in_flight,
         };
         let database = database(p, args);
         let config = Self {
             host: args.app_host.trim().to_owned(),
             port: p.number("APP_PORT", &args.app_port, 0..=u16::MAX),
+            admin: args.admin.check(p, ADMIN_PORT),
             workers: args.workers.as_deref().map(|workers| p.number("WORKERS", workers, 1..=1_024)),
             trusted_proxies: p
                 .check("TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies))
@@ -120,10 +127,10 @@ impl Config {
             shared: shared(p, args, &database, limits),
             database,
             retention: retention(p, args),
-            max_in_flight: limits.max_in_flight,
+            max_in_flight,
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
             queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
-            llm: llm(p, args),
+            llm: llm(p, args, max_in_flight),
             context: context(p, args),
         };
         args.telemetry.check(p);
@@ -189,7 +196,7 @@ fn secret(p: &mut ConfigError, name: &str, value: Option<&str>, file: Option<&Pa
     p.check(&variable, Secret::read(value, file)).flatten()
 }
 
-fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
+fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSettings> {
     // Checked also where no model is used, so that a mistake shows before there is one.
     let settings = LlmSettings {
         providers: llm_providers(p, args),
@@ -213,6 +220,10 @@ fn llm(p: &mut ConfigError, args: &Args) -> Option<LlmSettings> {
             max: p.seconds("LLM_BACKOFF_MAX", &args.llm_backoff_max, 0.0..=600.0),
         },
         deadline: p.seconds("LLM_DEADLINE_SECONDS", &args.llm_deadline_seconds, 0.1..=3_600.0),
+        max_connections: args
+            .llm_max_connections
+            .as_deref()
+            .map_or(max_in_flight, |most| p.number("LLM_MAX_CONNECTIONS", most, 1..=1_000_000)),
     };
     Some(settings).filter(|settings| !settings.providers.is_empty())
 }

@@ -252,6 +252,9 @@ impl Connection {
         }
         let rest = std::mem::take(&mut self.out);
         let last = self.peer.closing_line.then_some(reason);
+        if outbox.close_reason() == Some(CloseReason::SlowConsumer) {
+            self.context.sessions.engine().metrics.outbox_overflows.inc();
+        }
         drop(self);
         if reason != CloseReason::SlowConsumer {
             // A peer that does not take its last bytes in time does without them.

@@ -2,13 +2,14 @@
 //! the calls to a language model.
 //!
 //! Layers, each of which uses only what stands below it: `config` · [`server`] ·
-//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · `protocol`.
+//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · [`metrics`] · `protocol`.
 
 pub mod config;
 pub mod connection;
 mod health_check;
 pub mod limits;
 pub mod llm;
+pub mod metrics;
 pub mod server;
 pub mod session;
 pub mod shared;

@@ -4,4 +4,4 @@
 mod slots;
 
 pub use boot::{RateLimit, RateLimiter};
-pub use slots::{Demand, IdleSlot, Slot, Slots, SlotsFull};
+pub use slots::{IdleSlot, Room, Slot, Slots, SlotsFull, SlotsLoad};

@@ -2,8 +2,10 @@
 //! built-in companion. The only code that makes outbound HTTP calls.
 
 mod breaker;
+mod calls;
 mod chat_completions;
 pub mod companion;
+mod connects;
 mod error;
 mod providers;
 mod retry;
@@ -70,6 +72,8 @@ pub struct LlmSettings {
     pub backoff: Backoff,
     /// From the first call to the first piece of an answer, all calls and pauses together.
     pub deadline: Duration,
+    /// Calls to one provider at once, and so connections in use; at least 1.
+    pub max_connections: usize,
 }
 
 /// One provider of a model.

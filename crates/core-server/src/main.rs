@@ -38,16 +38,25 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let listener = server::bind(&config).await?;
+    let admin_listener = config.admin.bind().await?;
     let database = config.database.url.to_string();
     let store = store::open(config.database.clone()).await?;
     let model = config.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| {
         llm.providers.iter().map(|provider| provider.model.as_str()).collect::<Vec<_>>().join(", ")
     });
     let server = Arc::new(Server::new(config, store)?);
-    tracing::info!(listen = %listener.local_addr()?, model, database, "ready");
+    tracing::info!(
+        listen = %listener.local_addr()?, admin = %admin_listener.local_addr()?, model, database, "ready"
+    );
+    let admin = Arc::new(server.admin()).serve(admin_listener);
     let shutdown = CancellationToken::new();
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
-    let (left, stopped) = tokio::join!(server.serve(listener, shutdown.clone()), stop);
+    let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop) };
+    // To the end: it tells that the core drains.
+    let (left, stopped) = tokio::select! {
+        never = admin => match never {},
+        served = served => served,
+    };
     stopped?;
     tracing::info!(tasks.left = left, "stopped");
     Ok(())

@@ -1,5 +1,6 @@
 //! Accepts clients, learns who they are, and drains when asked to.
 
+mod admin;
 mod hop;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
 use crate::limits::{RateLimiter, Slots};
 use crate::llm::{Model, ModelError};
+use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
 use crate::shared::{Heard, Shared};
 use crate::store::Store;
@@ -41,6 +43,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     context: Arc<connection::Context>,
+    metrics: Arc<Metrics>,
     seats: Arc<Seats>,
     connects: RateLimiter<Household>,
     trusted: TrustedProxies,
@@ -70,17 +73,21 @@ impl Server {
     /// The client for the model cannot be made.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
+        let (_, counted) = store.pool().unwrap_or_default();
+        let metrics = Arc::new(Metrics::new(&counted));
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
-        let (shared, heard) = config.shared.map(Shared::new).unzip();
+        let share = |settings| Shared::new(settings, metrics.redis_links_lost.clone());
+        let (shared, heard) = config.shared.map(share).unzip();
         let engine = Engine {
             store,
             rate: RateLimiter::new(config.rate),
             address_rate: RateLimiter::new(config.address_rate),
             slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
-            model: config.llm.map(Model::new).transpose()?,
+            model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
             context: Context::new(config.context),
             shared,
             folding: Folding::new(draining.clone()),
+            metrics: Arc::clone(&metrics),
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone()),
@@ -90,6 +97,7 @@ impl Server {
         };
         Ok(Self {
             context: Arc::new(context),
+            metrics,
             seats: Seats::new(config.max_connections, config.max_connections_per_address),
             connects: RateLimiter::new(config.connects),
             trusted: config.trusted_proxies,
@@ -149,6 +157,7 @@ impl Server {
                 Err(error) => {
                     if let Some(pause) = pauses.after(&error) {
                         tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                        self.metrics.accept_pauses.inc();
                         sleep(pause).await;
                     }
                 }
@@ -177,14 +186,20 @@ impl Server {
     {
         let beginning = Beginning { stream, first: BytesMut::new(), begun: Begun::default() };
         let mut next = Some(Box::new(beginning));
+        let mut counted = self.metrics.open_connection();
         // Twice at most: who has introduced itself is not asked again.
         while let Some(beginning) = next.take() {
-            next = self.serve_one(beginning, address).await;
+            next = self.serve_one(beginning, address, &mut counted).await;
         }
     }
 
     /// Serves the client until it leaves, or turns out to speak for somebody else.
-    async fn serve_one<S>(&self, mut beginning: Box<Beginning<S>>, address: IpAddr) -> Option<Box<Beginning<S>>>
+    async fn serve_one<S>(
+        &self,
+        mut beginning: Box<Beginning<S>>,
+        address: IpAddr,
+        counted: &mut OpenConnection<'_>,
+    ) -> Option<Box<Beginning<S>>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -193,10 +208,15 @@ impl Server {
         // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
         let arriving = Box::pin(hop::arrive(&mut beginning.stream, &mut beginning.first, self.context.times));
         let peer = match arriving.await {
-            Arrival::Lost => return None,
-            Arrival::Late | Arrival::BadHeader if trusted => return refused(address, CloseReason::HandshakeTimeout),
-            Arrival::Header(_) if !trusted => return refused(address, CloseReason::Unauthorized),
-            Arrival::Late | Arrival::BadHeader => return refused(address, CloseReason::Unauthorized),
+            Arrival::Lost => {
+                counted.closing(CloseReason::ClientGone);
+                return None;
+            }
+            Arrival::Late | Arrival::BadHeader if trusted => {
+                return refused(address, counted, CloseReason::HandshakeTimeout);
+            }
+            Arrival::Header(_) if !trusted => return refused(address, counted, CloseReason::Unauthorized),
+            Arrival::Late | Arrival::BadHeader => return refused(address, counted, CloseReason::Unauthorized),
             arrival => arrival.peer(address, begin, trusted),
         };
         let Beginning { stream, first, begun } = *beginning;
@@ -214,6 +234,7 @@ impl Server {
         let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Outcome::Over(reason) => {
+                counted.closing(reason);
                 tracing::info!(
                     trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
                 );
@@ -241,7 +262,8 @@ async fn turn_away(mut stream: impl AsyncWrite + Unpin, peer: connection::Peer) 
 }
 
 /// There is nothing more to serve.
-fn refused<S>(address: IpAddr, reason: CloseReason) -> Option<Box<Beginning<S>>> {
+fn refused<S>(address: IpAddr, counted: &mut OpenConnection<'_>, reason: CloseReason) -> Option<Box<Beginning<S>>> {
+    counted.closing(reason);
     tracing::warn!(client.address = %address, close.reason = %reason, "connection refused in its PROXY header");
     None
 }

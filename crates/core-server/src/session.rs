@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
+use protocol::trace::Traceparent;
 use protocol::{Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ use state::{Listener, Pending, Running, State, To};
 
 use crate::shared::Event;
 use crate::store::SessionRecord;
-use crate::turn::{Admission, Answerer, Audience, Job, Message, Outcome, Refusal};
+use crate::turn::{Admission, Answerer, Audience, Begin, Job, Message, NotRecorded, Outcome, Refusal};
 
 /// A live conversation.
 #[derive(Debug)]
@@ -143,17 +144,18 @@ impl Session {
             Ok(Admission::Accepted(entry, answerer)) => {
                 state.seq = entry.seq;
                 state.messages += 1;
+                self.sessions.engine().metrics.messages_accepted.inc();
                 state.tell_accepted(from, &message, entry.seq);
                 state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
                 match answerer {
-                    Answerer::Here { in_turn } => self.enqueue(&mut state, (from, in_turn), message, entry.seq),
+                    Answerer::Here(begin) => self.enqueue(&mut state, (from, begin), message, entry.seq),
                     Answerer::Elsewhere => self.follow(&mut state, from, message, entry.seq),
                 }
             }
             Ok(Admission::Known(entries, answerer)) => self.repeated(&mut state, from, message, (entries, answerer)),
             // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
-            Ok(Admission::Refused(refusal)) => state.refuse(To::Only(from), message.id, refusal),
-            Err(error) => state.not_kept(To::Only(from), message.id, message.trace, &error.into()),
+            Ok(Admission::Refused(refusal)) => self.refuse(&mut state, To::Only(from), message.id, refusal),
+            Err(error) => self.not_kept(&mut state, To::Only(from), (message.id, message.trace), &error.into()),
         }
         drop(state);
         drop(commit);
@@ -177,11 +179,12 @@ impl Session {
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
-        let is_new_here = answer.is_none() && answerer != Answerer::Elsewhere;
+        let is_new_here = answer.is_none() && matches!(answerer, Answerer::Here(_));
         if is_new_here && self.sessions.policy().per_user_max <= state.under_way() {
             self.release_later(message.id.clone());
-            return state.refuse(To::Only(from), message.id, Refusal::busy());
+            return self.refuse(state, To::Only(from), message.id, Refusal::busy());
         }
+        self.sessions.engine().metrics.messages_repeated.inc();
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
             // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
@@ -191,7 +194,7 @@ impl Session {
             let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
             let message = Message { text, ..message };
             match answerer {
-                Answerer::Here { in_turn } => self.enqueue(state, (from, in_turn), message, seq),
+                Answerer::Here(begin) => self.enqueue(state, (from, begin), message, seq),
                 Answerer::Elsewhere => self.follow(state, from, message, seq),
             }
         }
@@ -200,7 +203,7 @@ impl Session {
     fn enqueue(
         self: &Arc<Self>,
         state: &mut State,
-        (sender, in_turn): (ConnectionId, bool),
+        (sender, begin): (ConnectionId, Begin),
         message: Message,
         seq: u64,
     ) {
@@ -213,7 +216,7 @@ impl Session {
             trace: message.trace,
             accepted_at: Instant::now(),
         };
-        state.waiting.push_back(Pending { job, sender, in_turn });
+        state.waiting.push_back(Pending { job, sender, begin });
         if !state.answering {
             state.answering = true;
             self.sessions.tasks().spawn(Arc::clone(self).answer_all());
@@ -222,13 +225,13 @@ impl Session {
 
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
-        while let Some((job, stop, in_turn)) = self.next_job() {
+        while let Some((job, stop, Begin { in_turn, room })) = self.next_job() {
             let mut outcome = {
                 let mut answer = pin!(async {
                     if in_turn {
                         stop.run_until_cancelled(self.our_turn()).await;
                     }
-                    self.sessions.engine().answer(&job, &*self, &stop).await
+                    self.sessions.engine().answer(&job, room, &*self, &stop).await
                 });
                 tokio::select! {
                     outcome = &mut answer => outcome,
@@ -261,9 +264,9 @@ impl Session {
         }
     }
 
-    fn next_job(&self) -> Option<(Job, CancellationToken, bool)> {
+    fn next_job(&self) -> Option<(Job, CancellationToken, Begin)> {
         let mut state = self.state();
-        let Some(Pending { job, sender, in_turn }) = state.waiting.pop_front() else {
+        let Some(Pending { job, sender, begin }) = state.waiting.pop_front() else {
             state.answering = false;
             // Connections that wait for the session to be idle (drain, half-close) look again.
             state.wake();
@@ -279,7 +282,7 @@ impl Session {
             stop: stop.clone(),
             released: false,
         });
-        Some((job, stop, in_turn))
+        Some((job, stop, begin))
     }
 
     /// Stores the answer and tells everyone that it is complete.
@@ -308,9 +311,20 @@ impl Session {
                 state.seq = seq.unwrap_or_default().max(state.seq);
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            (Ok(_), Err(refusal)) => state.refuse(sender, job.id, refusal),
-            (Err(error), _) => state.not_kept(To::Everyone, job.id, job.trace, &error),
+            (Ok(_), Err(refusal)) => self.refuse(&mut state, sender, job.id, refusal),
+            (Err(error), _) => self.not_kept(&mut state, To::Everyone, (job.id, job.trace), &error),
         }
+    }
+
+    /// Tells that message `id` gets no answer now.
+    fn refuse(&self, state: &mut State, to: To, id: MessageId, refusal: Refusal) {
+        self.sessions.engine().metrics.message_refused(refusal.code);
+        state.refuse(to, id, refusal);
+    }
+
+    fn not_kept(&self, state: &mut State, to: To, (id, trace): (MessageId, Traceparent), error: &NotRecorded) {
+        tracing::error!(trace_id = %trace.trace_id, %error, "the message has no answer, or one that is not kept");
+        self.refuse(state, to, id, error.into());
     }
 
     /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one,

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use boot::RateLimit;
+use boot::metrics::IntCounter;
 use protocol::UserLabel;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
@@ -114,6 +115,7 @@ pub struct Shared {
     heard: mpsc::Sender<Heard>,
     /// Cores there are, this one included, as far as is known.
     cores: AtomicUsize,
+    lost: IntCounter,
 }
 
 /// A connection that works.
@@ -129,8 +131,9 @@ struct Link {
 }
 
 impl Shared {
-    /// Not linked yet: see [`Shared::run`]. What is heard has to be taken from the receiver.
-    pub fn new(settings: SharedSettings) -> (Arc<Self>, mpsc::Receiver<Heard>) {
+    /// Not linked yet: see [`Shared::run`]. What is heard has to be taken from the receiver; `lost`
+    /// counts how often there was no link.
+    pub fn new(settings: SharedSettings, lost: IntCounter) -> (Arc<Self>, mpsc::Receiver<Heard>) {
         let (outgoing, waiting) = mpsc::channel(OUTGOING);
         let (heard, hearing) = mpsc::channel(HEARD);
         let shared = Self {
@@ -144,6 +147,7 @@ impl Shared {
             waiting: Mutex::new(Some(waiting)),
             heard,
             cores: AtomicUsize::new(1),
+            lost,
         };
         (Arc::new(shared), hearing)
     }

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use protocol::server_frame::{Entry, Finish, Role, Source};
 use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 
+use crate::metrics::{DatabaseMeter, PoolUse};
 pub use error::{OpenError, StoreError};
 use keys::Keyring;
 pub use memory::MemoryStore;
@@ -228,6 +229,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// ones are written: under the current key, or plain if there is none. Says where it came to;
     /// `None` at the end, when everything else that is under a key has been written anew too.
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
+
+    /// How the connections to a server are used, and what is counted of them; `None` without a server.
+    fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {
+        None
+    }
 
     /// Whether the database does its work.
     async fn check(&self) -> Result<(), StoreError>;

@@ -20,12 +20,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::limits::{RateLimiter, Slots, SlotsFull};
+use crate::limits::{RateLimiter, Room, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
-pub use admission::{Admission, Answerer};
+pub use admission::{Admission, Answerer, Begin};
 pub use context::{Context, ContextSettings};
 pub use folding::{Fold, Folding, SummarySettings};
 
@@ -56,6 +57,8 @@ pub struct Engine {
     pub shared: Option<Arc<Shared>>,
     /// What is being summed up.
     pub folding: Folding,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A message as it came.
@@ -171,8 +174,19 @@ impl From<&StoreError> for Refusal {
 }
 
 impl Engine {
-    /// Generates the answer to `job` and tells `audience` as it comes. Ends early, with
-    /// what there is, when `stop` is cancelled. Stores nothing: see [`Engine::record`].
+    async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
+        let begin = Instant::now();
+        let appended = self.store.append(user, after, entry).await;
+        match &appended {
+            Ok(Appended::New(_)) => self.metrics.commit.observe(begin.elapsed().as_secs_f64()),
+            Ok(Appended::Known { .. }) => {}
+            Err(_) => self.metrics.commits_failed.inc(),
+        }
+        appended
+    }
+
+    /// Generates the answer to `job`, which was promised `room`, and tells `audience` as it comes.
+    /// Ends early, with what there is, when `stop` is cancelled. Stores nothing: see [`Engine::record`].
     ///
     /// # Errors
     ///
@@ -180,6 +194,7 @@ impl Engine {
     pub async fn answer(
         &self,
         job: &Job,
+        room: Option<Room>,
         audience: &dyn Audience,
         stop: &CancellationToken,
     ) -> Result<Outcome, Refusal> {
@@ -187,7 +202,7 @@ impl Engine {
         boot::telemetry::set_parent(&span, job.trace);
         let mut progress = self.progress();
         let finish = {
-            let generate = self.generate(job, audience, &mut progress).instrument(span);
+            let generate = self.generate((job, room), audience, &mut progress).instrument(span);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(Finish::Stopped),
@@ -207,9 +222,15 @@ impl Engine {
         Progress { source, model: None, chars: 0, queue: None, first: None, usage: None, fold: None }
     }
 
-    async fn generate(&self, job: &Job, audience: &dyn Audience, progress: &mut Progress) -> Result<Finish, Refusal> {
+    async fn generate(
+        &self,
+        (job, room): (&Job, Option<Room>),
+        audience: &dyn Audience,
+        progress: &mut Progress,
+    ) -> Result<Finish, Refusal> {
         if let Some(model) = &self.model {
-            let slot = self.slots.acquire(|ahead| audience.queued(ahead)).await;
+            let room = room.unwrap_or_else(|| self.slots.insist());
+            let slot = room.acquire(|ahead| audience.queued(ahead)).await;
             let _slot = slot.map_err(Refusal::from)?;
             progress.queue = Some(Instant::now());
             let prompt = self.context.build(&*self.store, job).await.map_err(|error| {
@@ -240,6 +261,7 @@ impl Engine {
     }
 
     fn outcome(&self, job: &Job, finish: Finish, progress: Progress) -> Outcome {
+        self.count(job, finish, &progress);
         let since = |at: Option<Instant>| at.map_or(0, |at| millis(at.saturating_duration_since(job.accepted_at)));
         let outcome = Outcome {
             finish,
@@ -263,6 +285,21 @@ impl Engine {
         outcome
     }
 
+    fn count(&self, job: &Job, finish: Finish, progress: &Progress) {
+        let metrics = &self.metrics;
+        metrics.turn_ended(progress.source, finish);
+        let times = [
+            (&metrics.turn_queue, progress.queue),
+            (&metrics.turn_first_piece, progress.first),
+            (&metrics.turn, Some(Instant::now())),
+        ];
+        for (histogram, at) in times {
+            if let Some(at) = at {
+                histogram.observe(at.saturating_duration_since(job.accepted_at).as_secs_f64());
+            }
+        }
+    }
+
     /// Stores the answer `text` to `job`, after entry `after` as far as is known. Says its `seq`.
     /// A database that is away for a moment is waited for: people have read this answer.
     ///
@@ -280,7 +317,7 @@ impl Engine {
         };
         let give_up = Instant::now() + RECORD_PATIENCE;
         loop {
-            let stored = match self.store.append(job.label.user, after, entry.clone()).await {
+            let stored = match self.append(job.label.user, after, entry.clone()).await {
                 Ok(Appended::New(Entry { seq, .. })) => Ok(seq),
                 Ok(Appended::Known { seq }) => self.same_answer(job, &entry.text, seq).await,
                 Err(error) => Err(error.into()),

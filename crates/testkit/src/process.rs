@@ -58,7 +58,8 @@ pub enum ProcessError {
     Expired(#[from] Expired),
 }
 
-/// A binary that is about to be started. Only `PATH` and `HOME` are passed on to it.
+/// A binary that is about to be started. Only `PATH` and `HOME` are passed on to it, and an `ADMIN_PORT`
+/// that leaves the services' usual admin ports to those who use them.
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: PathBuf,
@@ -68,10 +69,11 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `program` with neither arguments nor environment. Tests of the binary's own package
+    /// `program` with neither arguments nor an environment of the caller's. Tests of the binary's own package
     /// get the path from `env!("CARGO_BIN_EXE_…")`, others from [`built`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), directory: None }
+        let environment = vec![("ADMIN_PORT".into(), "0".into())];
+        Self { program: program.into(), arguments: Vec::new(), environment, directory: None }
     }
 
     /// Adds an argument.
@@ -175,6 +177,15 @@ impl Service {
     /// There is none within [`watchdog::LIMIT`].
     pub async fn wait_for_log(&self, condition: impl FnMut(&str) -> bool) -> Result<Option<String>, Expired> {
         watchdog::within(watchdog::LIMIT, self.log.find(condition)).await
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be signalled.
+    pub fn ask_to_stop(&self) -> Result<(), ProcessError> {
+        self.signal(Signal::TERM)
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

@@ -5,6 +5,7 @@ mod args;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use boot::admin::AdminAddress;
 use boot::{ConfigError, RateLimit, TrustedProxies};
 
 pub use self::args::Args;
@@ -12,6 +13,8 @@ use crate::bridge::Patience;
 use crate::http::OriginPolicy;
 use crate::upstream::{CoreAddresses, looks_like_host};
 
+/// Where health and metrics are told by default.
+const ADMIN_PORT: u16 = 9102;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of connections: runtimes, the listener, log output.
 const OWN_FILES: u64 = 64;
@@ -25,6 +28,8 @@ pub struct Config {
     pub host: String,
     /// Port to listen on.
     pub port: u16,
+    /// Where health and metrics are told.
+    pub admin: AdminAddress,
     /// Where the cores are.
     pub cores: CoreAddresses,
     /// Proxies whose word is believed about the person behind them.
@@ -60,6 +65,7 @@ impl Config {
         let config = Self {
             host: host(&mut problems, "WS_HOST", &args.ws_host),
             port: problems.number("WS_PORT", &args.ws_port, 0..=u16::MAX),
+            admin: args.admin.check(&mut problems, ADMIN_PORT),
             cores: cores(&mut problems, args),
             trusted_proxies: checked(&mut problems, "TRUSTED_PROXIES", TrustedProxies::parse(&args.trusted_proxies)),
             origins: checked(

@@ -15,25 +15,30 @@ use crate::bridge::{self, Client, Core};
 use crate::close::Ending;
 use crate::config::Config;
 use crate::http::{Granted, Site, Upgraded};
+use crate::metrics::Metrics;
 use crate::upstream::{Lease, Upstream};
 
-/// What all connections share.
+/// The gateway: what all connections share.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) site: Arc<Site>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) draining: CancellationToken,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Config, draining: CancellationToken) -> Self {
+    /// One with the settings of `config`, until `draining` is cancelled.
+    pub fn new(config: Config, draining: CancellationToken) -> Arc<Self> {
         let config = Arc::new(config);
         let seats = Seats::new(config.max_connections, config.max_connections_per_address);
         let upstream = Upstream::new(&config.cores);
-        let site = Arc::new(Site::new(Arc::clone(&config), Arc::clone(&upstream), draining.clone()));
-        Self { config, site, seats, upstream, draining }
+        let metrics = Arc::new(Metrics::new());
+        let shared = (Arc::clone(&config), Arc::clone(&upstream), Arc::clone(&metrics));
+        let site = Arc::new(Site::new(shared, draining.clone()));
+        Arc::new(Self { config, site, seats, upstream, draining, metrics })
     }
 
     /// Serves one accepted connection to its end.
@@ -51,6 +56,7 @@ impl Gateway {
         let opened = Instant::now();
         let destination = stream.local_addr();
         log_open(&granted);
+        let mut counted = self.metrics.open_connection();
         let mut client = Client::new(stream, granted.face);
         let ending = match (self.seats.take(granted.person.ip()), destination) {
             (None, _) => CloseReason::TooManyConnections.into(),
@@ -65,15 +71,18 @@ impl Gateway {
             },
         };
         Box::pin(bridge::say_farewell(&mut client, ending)).await;
+        counted.closing(ending);
         log_close(&granted, ending, opened);
     }
 
     /// A core, with the header that says for whom.
     async fn dial(&self, granted: &Granted, destination: SocketAddr) -> Result<(Core<TcpStream>, Lease), Ending> {
+        let begin = Instant::now();
         let (stream, lease) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
             tracing::warn!(trace_id = %granted.trace.trace_id, error = %error, "core unreachable");
             Ending::CoreUnreachable
         })?;
+        self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
         let header = hop::encode(granted.person, destination, granted.trace, granted.face);
         Ok((Core::new(stream, &header, granted.trace), lease))
     }

@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use boot::admin::Probe;
 use boot::{Household, RateLimiter};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -33,6 +34,7 @@ pub use self::origin::{Origin, OriginPolicy};
 use self::response::{Answer, plain};
 pub(crate) use self::upgrade::Granted;
 use crate::config::Config;
+use crate::metrics::{Metrics, UpgradeRefusal};
 use crate::upstream::Upstream;
 
 /// Longest request head.
@@ -48,6 +50,7 @@ pub(crate) struct Site {
     /// Who has connected how often. Pages are not counted.
     connects: RateLimiter<Household>,
     draining: CancellationToken,
+    metrics: Arc<Metrics>,
 }
 
 /// A connection that has become a WebSocket.
@@ -62,10 +65,18 @@ pub(crate) struct Upgraded {
 type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
 impl Site {
-    pub(crate) fn new(config: Arc<Config>, upstream: Arc<Upstream>, draining: CancellationToken) -> Self {
+    pub(crate) fn new(
+        (config, upstream, metrics): (Arc<Config>, Arc<Upstream>, Arc<Metrics>),
+        draining: CancellationToken,
+    ) -> Self {
         let readiness = Readiness::new(upstream, draining.clone());
         let connects = RateLimiter::new(config.connects);
-        Self { config, readiness, connects, draining }
+        Self { config, readiness, connects, draining, metrics }
+    }
+
+    /// Whether any core can be reached.
+    pub(crate) fn cores(&self) -> Arc<dyn Probe> {
+        self.readiness.cores()
     }
 
     /// Serves requests on `stream` until one is granted an upgrade; `None` when the connection is done without.
@@ -112,7 +123,10 @@ impl Site {
             return not_allowed();
         }
         match path {
-            "/" | "/ws" if asks_upgrade && self.draining.is_cancelled() => upgrade::draining(),
+            "/" | "/ws" if asks_upgrade && self.draining.is_cancelled() => {
+                self.metrics.upgrade_refused(UpgradeRefusal::Draining);
+                upgrade::draining()
+            }
             "/" | "/ws" if asks_upgrade => self.upgrade(request, peer, granted),
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
@@ -123,10 +137,17 @@ impl Site {
 
     fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, granted: &OnceLock<Granted>) -> Answer {
         let (grant, answer) = upgrade::answer(request, peer, &self.config);
-        let Some(grant) = grant else { return answer };
+        let grant = match grant {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                self.metrics.upgrade_refused(refusal);
+                return answer;
+            }
+        };
         let address = grant.person.ip();
         if let Err(wait) = self.connects.take(Household::of(address), Instant::now()) {
             tracing::info!(client.address = %address, "refused an upgrade: too many from this address");
+            self.metrics.upgrade_refused(UpgradeRefusal::TooOften);
             return upgrade::too_often(wait);
         }
         granted.get_or_init(|| grant);

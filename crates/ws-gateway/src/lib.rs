@@ -4,7 +4,7 @@
 //! the web client and health pages. It must know nothing of sessions, models or stores.
 //!
 //! Layers, each of which may use only what stands below it: [`config`] and server → connection →
-//! http → bridge → upstream → [`close`].
+//! http → metrics → bridge → upstream → [`close`].
 
 mod bridge;
 pub mod close;
@@ -12,14 +12,17 @@ pub mod config;
 mod connection;
 mod health_check;
 mod http;
+mod metrics;
 mod server;
 mod upstream;
 mod workers;
 
 pub use self::bridge::Patience;
 pub use self::config::{Args, Config};
+pub use self::connection::Gateway;
 pub use self::health_check::check_health;
 pub use self::http::{Origin, OriginPolicy};
-pub use self::server::{BindError, Drained, bind, serve};
+pub use self::metrics::Metric;
+pub use self::server::{BindError, Drained, bind};
 pub use self::upstream::{CoreAddress, CoreAddresses};
 pub use self::workers::Workers;

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use boot::{signals, telemetry};
 use tokio_util::sync::CancellationToken;
-use ws_gateway::{Args, Config, Workers};
+use ws_gateway::{Args, Config, Gateway, Workers};
 
 fn main() -> ExitCode {
     boot::run_program("ws-gateway", run)
@@ -33,11 +34,19 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: Config, workers: &Workers) -> Result<(), Box<dyn Error>> {
     let listener = ws_gateway::bind(&config).await?;
-    tracing::info!(listen = %listener.local_addr()?, cores = %config.cores, workers = config.workers, "ready");
+    let admin_listener = config.admin.bind().await?;
+    let (listen, admin) = (listener.local_addr()?, admin_listener.local_addr()?);
+    tracing::info!(%listen, %admin, cores = %config.cores, workers = config.workers, "ready");
     let shutdown = CancellationToken::new();
-    let serving = ws_gateway::serve(listener, config, workers, shutdown.clone());
+    let gateway = Gateway::new(config, shutdown.clone());
+    let admin = Arc::new(gateway.admin()).serve(admin_listener);
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
-    let (drained, stopped) = tokio::join!(serving, stop);
+    let served = async { tokio::join!(gateway.serve(listener, workers), stop) };
+    // To the end: it tells that the gateway drains.
+    let (drained, stopped) = tokio::select! {
+        never = admin => match never {},
+        served = served => served,
+    };
     stopped?;
     tracing::info!(connections.left = drained.left, "stopped");
     Ok(())

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use boot::AcceptPauses;
+use boot::admin::{Admin, Draining};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, SPARE_CONNECTIONS};
@@ -40,29 +40,38 @@ pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
     bound.map_err(|source| BindError { host: config.host.clone(), port: config.port, source })
 }
 
-/// Serves `listener` until `shutdown` fires and connections have ended, or the drain time is over.
-///
-/// While it drains, it still answers HTTP, so that `/readyz` can say so; upgrades are refused.
-pub async fn serve(listener: TcpListener, config: Config, workers: &Workers, shutdown: CancellationToken) -> Drained {
-    let gateway = Arc::new(Gateway::new(config, shutdown.clone()));
-    let tasks = TaskTracker::new();
-    let accept = accept_all(&listener, &gateway, workers, &tasks);
-    let drain = async {
-        shutdown.cancelled().await;
-        tracing::info!(connections = tasks.len(), "draining");
-        tasks.close();
-        timeout(gateway.config.drain_limit, tasks.wait()).await
-    };
-    let in_time = tokio::select! {
-        never = accept => match never {},
-        never = gateway.upstream.keep_known() => match never {},
-        in_time = drain => in_time.is_ok(),
-    };
-    let left = if in_time { 0 } else { tasks.len() };
-    if 0 < left {
-        tracing::warn!(connections = left, "drain timed out");
+impl Gateway {
+    /// Serves `listener` until the gateway is to drain and connections have ended, or the drain time is over.
+    ///
+    /// While it drains, it still answers HTTP, so that `/readyz` can say so; upgrades are refused.
+    pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> Drained {
+        let tasks = TaskTracker::new();
+        let accept = accept_all(&listener, self, workers, &tasks);
+        let drain = async {
+            self.draining.cancelled().await;
+            tracing::info!(connections = tasks.len(), "draining");
+            tasks.close();
+            timeout(self.config.drain_limit, tasks.wait()).await
+        };
+        let in_time = tokio::select! {
+            never = accept => match never {},
+            never = self.upstream.keep_known() => match never {},
+            in_time = drain => in_time.is_ok(),
+        };
+        let left = if in_time { 0 } else { tasks.len() };
+        if 0 < left {
+            tracing::warn!(connections = left, "drain timed out");
+        }
+        Drained { left }
     }
-    Drained { left }
+
+    /// What the admin port tells. To be called once: each has metrics of the process.
+    pub fn admin(&self) -> Admin {
+        let (metrics, upstream) = (Arc::clone(&self.metrics), Arc::clone(&self.upstream));
+        Admin::new(self.metrics.registry().clone(), move || metrics.set_cores(&upstream.usage()))
+            .with(Arc::new(Draining(self.draining.clone())))
+            .with(self.site.cores())
+    }
 }
 
 async fn accept_all(
@@ -81,6 +90,7 @@ async fn accept_all(
             Err(error) => {
                 if let Some(pause) = pauses.after(&error) {
                     tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                    gateway.metrics.accept_pauses.inc();
                     sleep(pause).await;
                 }
                 continue;

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub(crate) use self::address::looks_like_host;
 pub use self::address::{CoreAddress, CoreAddresses};
+pub(crate) use self::cores::CoreUse;
 use self::cores::{Cores, Left, Pick};
 pub(crate) use self::lease::Lease;
 use self::names::{Names, Resolve, SystemResolver};
@@ -69,6 +70,11 @@ impl Upstream {
         cores.list(&Names::new(names).addresses());
         let (looked_up, _) = watch::channel(0);
         Arc::new(Self { names: names.clone(), cores: Mutex::new(cores), look_up: Notify::new(), looked_up })
+    }
+
+    /// How each core is used at the moment.
+    pub(crate) fn usage(&self) -> Vec<CoreUse> {
+        self.cores().usage()
     }
 
     /// Looks names up again and again, so that no connection has to.

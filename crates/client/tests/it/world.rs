@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ws_gateway::Workers;
+use ws_gateway::{Gateway, Workers};
 
 pub(crate) struct World {
     pub(crate) core: SocketAddr,
@@ -56,7 +56,7 @@ impl World {
         let gateway = listener.local_addr().unwrap();
         let workers = Arc::new(Workers::current());
         let (shared, stopped) = (Arc::clone(&workers), stop.clone());
-        tasks.spawn(async move { ws_gateway::serve(listener, config, &shared, stopped).await });
+        tasks.spawn(async move { Gateway::new(config, stopped).serve(listener, &shared).await });
         Self { core, gateway, _standin: standin, tasks, stop, _workers: workers }
     }
 

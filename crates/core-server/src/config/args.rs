@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use boot::admin::AdminArgs;
 use boot::telemetry::TelemetryArgs;
 use clap::{Parser, Subcommand};
 
@@ -135,6 +136,9 @@ pub struct Args {
     /// Time for the first piece of an answer over all tries, providers and pauses
     #[arg(long, env = "LLM_DEADLINE_SECONDS", default_value = "45")]
     pub llm_deadline_seconds: String,
+    /// Calls to one provider at once, and so connections to it [default: `MAX_IN_FLIGHT`]
+    #[arg(long, env = "LLM_MAX_CONNECTIONS")]
+    pub llm_max_connections: Option<String>,
     /// Tries of one call, the first included; a try asks one provider after another
     #[arg(long, env = "LLM_MAX_RETRIES", default_value = "3")]
     pub llm_max_retries: String,
@@ -169,6 +173,9 @@ pub struct Args {
     /// Threads that serve connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

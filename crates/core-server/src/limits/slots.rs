@@ -27,13 +27,25 @@ pub struct SlotsFull {
     pub retry_after: Duration,
 }
 
+/// How slots are used at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotsLoad {
+    /// Slots there are.
+    pub count: usize,
+    /// Slots somebody has: more than there are for a while after there have become fewer.
+    pub in_use: usize,
+    /// How many wait for one.
+    pub waiting: usize,
+}
+
 /// Slots with a bounded queue in front of them.
 ///
 /// First come, first served, and fair between people: the turns of one session run one after
 /// another, so that each session waits here once at most, however many messages it has.
 ///
 /// When the queue is full, or so long that the time limit would pass before the end of it,
-/// one more is refused at once; who waits longer than the time limit is refused then.
+/// one more gets no [`Room`], and is refused before it is accepted; who waits longer than the time
+/// limit is refused then.
 #[derive(Debug)]
 pub struct Slots {
     queue_max: usize,
@@ -47,15 +59,6 @@ pub struct Slots {
     crowded: Notify,
 }
 
-/// How many slots are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Demand {
-    /// Slots that are held.
-    pub held: usize,
-    /// Those who wait for one.
-    pub waiting: usize,
-}
-
 #[derive(Debug)]
 struct State {
     count: usize,
@@ -63,6 +66,8 @@ struct State {
     held: usize,
     /// Those of them that are let go of as soon as somebody waits.
     idle: usize,
+    /// Slots that were promised to some who are not here yet.
+    promised: usize,
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
@@ -83,6 +88,12 @@ pub struct Slot {
     since: Instant,
 }
 
+/// The promise of a slot in time; dropping it gives it up.
+#[derive(Debug)]
+pub struct Room {
+    slots: Arc<Slots>,
+}
+
 /// A place in the queue; dropping it leaves the queue.
 struct Place<'a> {
     slots: &'a Slots,
@@ -92,8 +103,15 @@ struct Place<'a> {
 impl Slots {
     /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
-        let state =
-            State { count, held: 0, idle: 0, waiting: VecDeque::new(), next_ticket: 0, mean_held: Duration::ZERO };
+        let state = State {
+            count,
+            held: 0,
+            idle: 0,
+            promised: 0,
+            waiting: VecDeque::new(),
+            next_ticket: 0,
+            mean_held: Duration::ZERO,
+        };
         Arc::new(Self {
             queue_max,
             queue_timeout,
@@ -111,41 +129,41 @@ impl Slots {
         self.pass_on();
     }
 
-    /// How many slots there are now.
-    pub fn count(&self) -> usize {
-        self.state().count
-    }
-
-    /// How many slots are held and waited for now.
-    pub fn demand(&self) -> Demand {
-        let state = self.state();
-        Demand { held: state.held, waiting: state.waiting.len() }
-    }
-
     /// Waits until someone begins to wait for a slot, or has since the last call.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Whether one more could take a slot, or a place in the queue from which it gets one in time.
+    /// Promises one more a slot, or a place in the queue from which it gets one in time.
     ///
     /// # Errors
     ///
-    /// [`SlotsFull`] as [`Slots::acquire`] would give now.
-    pub fn check_room(&self) -> Result<(), SlotsFull> {
-        let state = self.state();
-        if state.has_free() { Ok(()) } else { self.check_queue(&state) }
+    /// [`SlotsFull`] when the queue is full, or too long for the time limit. What was promised
+    /// counts as if it were here.
+    pub fn room(self: &Arc<Self>) -> Result<Room, SlotsFull> {
+        let mut state = self.state();
+        self.check(&state)?;
+        Ok(self.promise(&mut state))
     }
 
-    fn check_queue(&self, state: &State) -> Result<(), SlotsFull> {
-        if state.waiting.len() < state.idle {
-            return Ok(());
-        }
-        let turns = state.waiting.len() + 1;
-        let share = f64::from(u32::try_from(turns).unwrap_or(u32::MAX))
+    /// The same, however many there are: for what must not be refused.
+    pub fn insist(self: &Arc<Self>) -> Room {
+        self.promise(&mut self.state())
+    }
+
+    fn promise(self: &Arc<Self>, state: &mut State) -> Room {
+        state.promised += 1;
+        Room { slots: Arc::clone(self) }
+    }
+
+    fn check(&self, state: &State) -> Result<(), SlotsFull> {
+        // Who holds an idle slot lets go of it.
+        let taken = state.held - state.idle + state.promised + state.waiting.len();
+        let Some(ahead) = taken.checked_sub(state.count) else { return Ok(()) };
+        let share = f64::from(u32::try_from(ahead + 1).unwrap_or(u32::MAX))
             / f64::from(u32::try_from(state.count.max(1)).unwrap_or(u32::MAX));
         let expected = state.mean_held.mul_f64(share);
-        if state.waiting.len() < self.queue_max && expected <= self.queue_timeout {
+        if ahead < self.queue_max && expected <= self.queue_timeout {
             return Ok(());
         }
         // When the one who would be last now could wait in time again, or has got a slot.
@@ -154,37 +172,11 @@ impl Slots {
         Err(SlotsFull { retry_after: retry_after.max(RETRY_MIN) })
     }
 
-    /// Waits for a slot, first come first served. `on_place` hears how many are ahead:
-    /// at once if there is a wait, then when it changes, at most once a second.
-    ///
-    /// # Errors
-    ///
-    /// [`SlotsFull`] when the queue is full or the wait too long.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the queue; nobody else loses their place.
-    pub async fn acquire(self: &Arc<Self>, mut on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
-        let (place, mut granted) = match self.enter()? {
-            Entered::Slot(slot) => return Ok(slot),
-            Entered::Queue(place, granted) => (place, granted),
-        };
-        let deadline = Instant::now() + self.queue_timeout;
-        let wait = async {
-            let mut told = place.ahead();
-            on_place(told);
-            loop {
-                tokio::select! {
-                    biased;
-                    slot = &mut granted => return slot.map_err(|_| self.gave_up()),
-                    ahead = place.falls_below(told) => {
-                        told = ahead;
-                        on_place(ahead);
-                    }
-                }
-            }
-        };
-        timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(self.gave_up()))
+    /// How the slots are used.
+    pub fn load(&self) -> SlotsLoad {
+        let state = self.state();
+        let waiting = state.waiting.len();
+        SlotsLoad { count: state.count, in_use: state.held, waiting }
     }
 
     /// Someone waited as long as anyone may: it takes about as long for those behind to be gone.
@@ -192,20 +184,19 @@ impl Slots {
         SlotsFull { retry_after: self.queue_timeout.max(RETRY_MIN) }
     }
 
-    fn enter(self: &Arc<Self>) -> Result<Entered<'_>, SlotsFull> {
+    fn enter(self: &Arc<Self>) -> Entered<'_> {
         let mut state = self.state();
         if state.has_free() {
             state.held += 1;
-            return Ok(Entered::Slot(Slot { slots: Some(Arc::clone(self)), since: Instant::now() }));
+            return Entered::Slot(Slot { slots: Some(Arc::clone(self)), since: Instant::now() });
         }
-        self.check_queue(&state)?;
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
         state.waiting.push_back(Waiter { ticket, grant });
         self.wanted.notify_one();
         self.crowded.notify_waiters();
-        Ok(Entered::Queue(Place { slots: self, ticket }, granted))
+        Entered::Queue(Place { slots: self, ticket }, granted)
     }
 
     /// Gives the slots that are free to the first who still wait.
@@ -230,6 +221,51 @@ impl Slots {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// Waits for the slot, first come first served. `on_place` hears how many are ahead:
+    /// at once if there is a wait, then when it changes, at most once a second.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotsFull`] when the wait was too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the queue; nobody else loses their place.
+    pub async fn acquire(self, mut on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
+        let slots = Arc::clone(&self.slots);
+        let entered = slots.enter();
+        // Kept until now: nobody else was promised the same.
+        drop(self);
+        let (place, mut granted) = match entered {
+            Entered::Slot(slot) => return Ok(slot),
+            Entered::Queue(place, granted) => (place, granted),
+        };
+        let deadline = Instant::now() + slots.queue_timeout;
+        let wait = async {
+            let mut told = place.ahead();
+            on_place(told);
+            loop {
+                tokio::select! {
+                    biased;
+                    slot = &mut granted => return slot.map_err(|_| slots.gave_up()),
+                    ahead = place.falls_below(told) => {
+                        told = ahead;
+                        on_place(ahead);
+                    }
+                }
+            }
+        };
+        timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(slots.gave_up()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.slots.state().promised -= 1;
     }
 }
 
@@ -295,124 +331,12 @@ impl Drop for Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::Future as _;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    const IDLE: Demand = Demand { held: 0, waiting: 0 };
-
-    fn slots(count: usize, queue: usize) -> Arc<Slots> {
-        Slots::new(count, queue, Duration::from_secs(30))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn first_come_first_served() {
-        let slots = slots(1, 10);
-        let first = slots.acquire(|_| unreachable!()).await.unwrap();
-        let waiters: Vec<_> = (0..3)
-            .map(|number| {
-                let slots = Arc::clone(&slots);
-                async move { (slots.acquire(|_| {}).await.map(drop), number) }
-            })
-            .collect();
-        let mut tasks = tokio::task::JoinSet::new();
-        for waiter in waiters {
-            tasks.spawn(waiter);
-            tokio::task::yield_now().await;
-        }
-        drop(first);
-        let mut order = Vec::new();
-        while let Some(done) = tasks.join_next().await {
-            order.push(done.unwrap());
-        }
-        assert_eq!(order, [(Ok(()), 0), (Ok(()), 1), (Ok(()), 2)]);
-        assert_eq!(slots.demand(), IDLE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn places_are_told_as_they_fall() {
-        let slots = slots(1, 10);
-        let held = slots.acquire(|_| {}).await.unwrap();
-        let mut ahead = pin!(slots.acquire(|_| {}));
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(ahead.as_mut().poll(&mut context).is_pending());
-        let places = Mutex::new(Vec::new());
-        {
-            let mut last = pin!(slots.acquire(|place| places.lock().unwrap().push(place)));
-            assert!(last.as_mut().poll(&mut context).is_pending());
-            drop(held);
-            let Poll::Ready(next) = ahead.as_mut().poll(&mut context) else { panic!("not next") };
-            tokio::time::advance(PLACE_INTERVAL).await;
-            assert!(last.as_mut().poll(&mut context).is_pending());
-            drop(next);
-            assert!(last.as_mut().poll(&mut context).is_ready());
-        }
-        assert_eq!(*places.lock().unwrap(), [1, 0]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_and_a_long_wait_ends() {
-        let slots = slots(1, 1);
-        let held = slots.acquire(|_| {}).await.unwrap();
-        let mut waiting = pin!(slots.acquire(|_| {}));
-        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let full = SlotsFull { retry_after: Duration::from_secs(30) };
-        assert_eq!(slots.check_room(), Err(full));
-        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
-        assert_eq!(waiting.await.map(drop), Err(full));
-        drop(held);
-        assert_eq!(slots.demand(), IDLE, "who gave up took no slot along");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_that_cannot_end_in_time_does_not_begin() {
-        let slots = slots(2, 1_000);
-        let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
-        tokio::time::advance(Duration::from_secs(10)).await;
-        drop(held);
-        // Ten seconds each on two slots: six wait for 30 seconds and less.
-        let _held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
-        let mut context = Context::from_waker(Waker::noop());
-        let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(slots.acquire(|_| {}))).collect();
-        for waits in &mut waiting {
-            assert!(waits.as_mut().poll(&mut context).is_pending());
-        }
-        let full = SlotsFull { retry_after: Duration::from_secs(20) };
-        assert_eq!(slots.check_room(), Err(full));
-        assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn leaving_the_queue_keeps_everyone_elses_place() {
-        let slots = slots(1, 10);
-        let held = slots.acquire(|_| {}).await.unwrap();
-        let mut context = Context::from_waker(Waker::noop());
-        let mut leaves = Box::pin(slots.acquire(|_| {}));
-        assert!(leaves.as_mut().poll(&mut context).is_pending());
-        let mut stays = pin!(slots.acquire(|_| {}));
-        assert!(stays.as_mut().poll(&mut context).is_pending());
-        drop(leaves);
-        drop(held);
-        assert!(stays.as_mut().poll(&mut context).is_ready());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
-        let slots = slots(2, 10);
-        let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
-        slots.set_count(1);
-        let mut context = Context::from_waker(Waker::noop());
-        let mut next = pin!(slots.acquire(|_| {}));
-        assert!(next.as_mut().poll(&mut context).is_pending());
-        slots.wanted().await;
-        assert_eq!(slots.demand(), Demand { held: 2, waiting: 1 });
-        let [first, _second] = held;
-        drop(first);
-        assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
-        slots.set_count(2);
-        assert!(next.as_mut().poll(&mut context).is_ready());
+impl Slots {
+    /// Room, and then the slot.
+    async fn acquire(self: &Arc<Self>, on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
+        self.room()?.acquire(on_place).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,12 @@
 //! one call passes as a probe; it closes the breaker or opens it again for longer.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::metrics::{BreakerState, ProviderMetrics};
 
 /// Outcomes that are looked at: the last so many.
 const WINDOW: usize = 20;
@@ -24,6 +26,7 @@ const OPEN_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Breaker {
     provider: String,
+    metrics: Arc<ProviderMetrics>,
     state: Mutex<State>,
 }
 
@@ -45,8 +48,8 @@ pub(super) struct Permit<'a> {
 
 impl Breaker {
     /// Closed, in front of `provider`, as it is called in logs.
-    pub(super) fn new(provider: String) -> Self {
-        Self { provider, state: Mutex::new(State::Closed { failed: VecDeque::new() }) }
+    pub(super) fn new(provider: String, metrics: Arc<ProviderMetrics>) -> Self {
+        Self { provider, metrics, state: Mutex::new(State::Closed { failed: VecDeque::new() }) }
     }
 
     /// The right to call at `now`; `None` while the provider is left alone or a probe is under way.
@@ -56,6 +59,7 @@ impl Breaker {
             State::Closed { .. } => false,
             State::Open { until, probing, .. } if *until <= now && !*probing => {
                 *probing = true;
+                self.metrics.breaker_became(BreakerState::HalfOpen);
                 true
             }
             State::Open { .. } => return None,
@@ -73,6 +77,15 @@ impl Breaker {
         match &*self.state() {
             State::Closed { .. } => None,
             State::Open { until, .. } => Some(*until),
+        }
+    }
+
+    /// What it lets pass at `now`.
+    pub(super) fn state_at(&self, now: Instant) -> BreakerState {
+        match &*self.state() {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { until, probing, .. } if *probing || *until <= now => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
         }
     }
 
@@ -94,6 +107,7 @@ impl Breaker {
         };
         *state = State::Open { until: now + pause, pause, probing: false };
         drop(state);
+        self.metrics.breaker_became(BreakerState::Open);
         let open_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(llm.provider = %self.provider, breaker.state = "open", breaker.open_ms = open_ms, "provider left alone");
     }
@@ -106,6 +120,7 @@ impl Breaker {
             State::Open { .. } => {
                 *state = State::Closed { failed: VecDeque::new() };
                 drop(state);
+                self.metrics.breaker_became(BreakerState::Closed);
                 tracing::info!(llm.provider = %self.provider, breaker.state = "closed", "provider is back");
             }
         }
@@ -186,10 +201,14 @@ mod tests {
         }
     }
 
+    fn breaker() -> Breaker {
+        Breaker::new("test".to_owned(), Arc::default())
+    }
+
     proptest! {
         #[test]
         fn as_defined(steps in proptest::collection::vec((0u64..8, any::<bool>()), 1..120)) {
-            let (start, breaker) = (Instant::now(), Breaker::new("test".to_owned()));
+            let (start, breaker) = (Instant::now(), breaker());
             let (mut plain, mut now) = (Plain::default(), 0);
             for (seconds, fails) in steps {
                 now += seconds;
@@ -205,17 +224,19 @@ mod tests {
 
     #[test]
     fn one_probe_at_a_time_and_a_cancelled_one_decides_nothing() {
-        let (now, breaker) = (Instant::now(), Breaker::new("test".to_owned()));
+        let (now, breaker) = (Instant::now(), breaker());
         for _ in 0..MIN_CALLS {
             breaker.permit(now).unwrap().failed(now);
         }
         assert!(breaker.permit(now).is_none());
         assert_eq!(breaker.open_until(), Some(now + OPEN_FIRST));
         let later = now + OPEN_FIRST;
+        assert_eq!([now, later].map(|at| breaker.state_at(at)), [BreakerState::Open, BreakerState::HalfOpen]);
         let probe = breaker.permit(later).unwrap();
         assert!(breaker.permit(later).is_none(), "a second probe");
         drop(probe);
         breaker.permit(later).unwrap().succeeded();
         assert!(breaker.open_until().is_none() && breaker.permit(later).is_some());
+        assert_eq!(breaker.state_at(now), BreakerState::Closed);
     }
 }

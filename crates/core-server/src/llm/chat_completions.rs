@@ -1,5 +1,6 @@
 //! An OpenAI-compatible `chat/completions` API with `stream: true`.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use protocol::UserText;
@@ -9,10 +10,13 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::breaker::Breaker;
+use super::calls::{Call, Calls};
+use super::connects::CountConnects;
 use super::error::LlmError;
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
-use super::{Asked, CallContext, CallTimes, ChatMessage, ProviderSettings};
+use super::{Asked, CallContext, CallTimes, ChatMessage, LlmSettings, ProviderSettings};
+use crate::metrics::{CallOutcome, ProviderMetrics};
 
 /// One provider of a model.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Provider {
     times: CallTimes,
     name: String,
     breaker: Breaker,
+    metrics: Arc<ProviderMetrics>,
+    calls: Calls,
 }
 
 impl PartialEq for Provider {
@@ -43,6 +49,8 @@ pub struct Answer<'a> {
     times: CallTimes,
     finish: Option<Finish>,
     usage: Option<Usage>,
+    /// There once its first piece is.
+    call: Option<Call<'a>>,
 }
 
 #[derive(Serialize)]
@@ -66,10 +74,28 @@ struct StreamOptions {
 pub struct ModelError(#[from] reqwest::Error);
 
 impl Provider {
-    /// A client for one provider. Opens no connection yet.
-    pub(super) fn new(http: reqwest::Client, settings: ProviderSettings, times: CallTimes) -> Self {
-        let name = settings.url.host_and_model(&settings.model);
-        Self { http, settings, times, breaker: Breaker::new(name.clone()), name }
+    /// A client for the provider of `settings`, which is called `name`. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`ModelError`].
+    pub(super) fn new(
+        name: String,
+        provider: ProviderSettings,
+        settings: &LlmSettings,
+        metrics: ProviderMetrics,
+    ) -> Result<Self, ModelError> {
+        let (metrics, times) = (Arc::new(metrics), settings.times);
+        let http = reqwest::Client::builder()
+            .connect_timeout(times.connect)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(settings.max_connections)
+            .connector_layer(CountConnects(Arc::clone(&metrics)))
+            .build()?;
+        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
+        let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
+        Ok(Self { http, settings: provider, times, name, breaker, metrics, calls })
     }
 
     /// What it is called in logs.
@@ -85,6 +111,10 @@ impl Provider {
         self.settings.weight
     }
 
+    pub(super) fn metrics(&self) -> &ProviderMetrics {
+        &self.metrics
+    }
+
     /// Makes one call and waits for the first piece of the answer, until `give_up` at the latest.
     pub(super) async fn attempt(
         &self,
@@ -97,6 +127,8 @@ impl Provider {
         let begin = Instant::now();
         let deadline = begin + times.total;
         let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
+        // The wait is part of the time for the first piece.
+        let mut call = self.calls.begin(begin + limit).await?;
         let open = async {
             let response = self.request(messages, asked, context).send().await.map_err(unreachable)?;
             let status = response.status();
@@ -112,12 +144,19 @@ impl Provider {
                 times,
                 finish: None,
                 usage: None,
+                call: None,
             };
             answer.first = answer.piece().await?;
             if answer.first.is_some() { Ok(answer) } else { Err(LlmError::Empty) }
         };
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        timeout_at(begin + limit, open).await.unwrap_or(Err(late))
+        match timeout_at(begin + limit, open).await.unwrap_or(Err(late)) {
+            Ok(answer) => Ok(Answer { call: Some(call), ..answer }),
+            Err(error) => {
+                call.ending(error.outcome());
+                Err(error)
+            }
+        }
     }
 
     fn request(&self, messages: &[ChatMessage], asked: Asked, context: CallContext) -> reqwest::RequestBuilder {
@@ -175,6 +214,13 @@ impl Answer<'_> {
         let piece = piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit }));
         if piece.is_err() {
             self.provider.breaker.failed(Instant::now());
+        }
+        if let Some(call) = &mut self.call {
+            call.ending(match &piece {
+                Ok(Some(_)) => CallOutcome::Cancelled,
+                Ok(None) => CallOutcome::Whole,
+                Err(error) => error.outcome(),
+            });
         }
         piece.map(|text| text.map(UserText::new)).transpose()
     }

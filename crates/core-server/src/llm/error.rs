@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::metrics::CallOutcome;
+
 /// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
 /// no answer, no key.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,12 @@ pub enum LlmError {
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
+    /// As many calls as are allowed were under way all the time.
+    #[error("every connection to the model was in use for {limit:?}")]
+    Exhausted {
+        /// How long was waited.
+        limit: Duration,
+    },
     /// No provider is left that could answer.
     #[error("no provider is left to be asked")]
     NoProvider,
@@ -51,7 +59,12 @@ impl LlmError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Empty
+            | Self::Exhausted { .. } => true,
             Self::NoProvider => false,
         }
     }
@@ -61,7 +74,20 @@ impl LlmError {
         match self {
             Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
-            Self::NoProvider => false,
+            Self::NoProvider | Self::Exhausted { .. } => false,
+        }
+    }
+
+    /// How a call that ends with it is counted.
+    pub(super) fn outcome(&self) -> CallOutcome {
+        match self {
+            Self::Unreachable { .. } | Self::NoProvider => CallOutcome::Unreachable,
+            Self::Status { .. } => CallOutcome::Status,
+            Self::Timeout { .. } => CallOutcome::Timeout,
+            Self::Malformed { .. } => CallOutcome::Malformed,
+            Self::Cut => CallOutcome::Cut,
+            Self::Empty => CallOutcome::Empty,
+            Self::Exhausted { .. } => CallOutcome::Exhausted,
         }
     }
 
@@ -74,6 +100,7 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::Cut
             | Self::Empty
+            | Self::Exhausted { .. }
             | Self::NoProvider => None,
         }
     }

@@ -2,35 +2,51 @@
 
 use std::time::Duration;
 
+use boot::metrics::IntCounter;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::Permit;
 use super::chat_completions::{Answer, ModelError, Provider};
 use super::error::LlmError;
-use super::{Asked, CallContext, ChatMessage, LlmSettings};
+use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings};
+use crate::metrics::{BreakerState, ModelMetrics};
 
 /// A model behind one provider or several.
 #[derive(Debug)]
 pub struct Model {
     providers: Vec<Provider>,
     settings: LlmSettings,
+    retries: IntCounter,
 }
 
 impl Model {
-    /// A client for the providers of `settings`. Opens no connection yet.
+    /// A client for the providers of `settings`, counted in `metrics`. Opens no connection yet.
     ///
     /// # Errors
     ///
     /// See [`ModelError`].
-    pub fn new(settings: LlmSettings) -> Result<Self, ModelError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.times.connect)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        let provider = |provider| Provider::new(http.clone(), provider, settings.times);
-        let providers = settings.providers.iter().cloned().map(provider).collect();
-        Ok(Self { providers, settings })
+    pub fn new(settings: LlmSettings, metrics: &ModelMetrics) -> Result<Self, ModelError> {
+        let provider = |(name, provider): (String, &ProviderSettings)| {
+            let metrics = metrics.provider(&name);
+            Provider::new(name, provider.clone(), &settings, metrics)
+        };
+        let named = names(&settings.providers).into_iter().zip(&settings.providers);
+        let providers = named.map(provider).collect::<Result<_, _>>()?;
+        Ok(Self { providers, settings, retries: metrics.retries.clone() })
+    }
+
+    /// Whether no provider is asked as usual: each is left alone, or being tried.
+    pub fn is_left_alone(&self) -> bool {
+        let now = Instant::now();
+        self.providers.iter().all(|provider| provider.breaker().state_at(now) != BreakerState::Closed)
+    }
+
+    /// Tells how its providers are now.
+    pub fn refresh_metrics(&self) {
+        let now = Instant::now();
+        for provider in &self.providers {
+            provider.metrics().set_breaker(provider.breaker().state_at(now));
+        }
     }
 
     /// Asks for an answer and waits for its first piece. The providers are asked one after
@@ -61,7 +77,10 @@ impl Model {
                 .retain(|provider| !failures.iter().any(|(failed, error)| failed == provider && !error.is_transient()));
             let in_time = |pause: &Duration| Instant::now() + *pause < call.deadline;
             match pause.filter(in_time).filter(|_| round < self.settings.tries) {
-                Some(pause) => sleep(pause).await,
+                Some(pause) => {
+                    self.retries.inc();
+                    sleep(pause).await;
+                }
                 None => return Err(failures.into_iter().last().map_or(LlmError::NoProvider, |(_, error)| error)),
             }
             round += 1;
@@ -129,6 +148,17 @@ impl Model {
         }
         order
     }
+}
+
+/// What the providers are called, each differently.
+fn names(providers: &[ProviderSettings]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for provider in providers {
+        let name = provider.url.host_and_model(&provider.model);
+        let same = names.iter().filter(|other| **other == name || other.starts_with(&format!("{name}#"))).count();
+        names.push(if same == 0 { name } else { format!("{name}#{}", same + 1) });
+    }
+    names
 }
 
 /// A provider, and why it did not answer.

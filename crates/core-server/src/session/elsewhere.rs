@@ -163,12 +163,16 @@ mod tests {
     use boot::RateLimit;
 
     use super::*;
+    use crate::metrics::Metrics;
     use crate::shared::{SharedLimits, SharedSettings};
 
     fn elsewhere() -> Elsewhere {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
         let limits = SharedLimits { rate, address_rate: rate, per_user_max: 1, max_in_flight: 1 };
-        let (shared, _) = Shared::new(SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits });
+        let (shared, _) = Shared::new(
+            SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
+            Metrics::default().redis_links_lost,
+        );
         Elsewhere::new(shared, UserLabel(1), false)
     }
 

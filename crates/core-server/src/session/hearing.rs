@@ -194,8 +194,8 @@ impl Session {
         let mut state = self.state();
         state.end_mirror(&id);
         match (sent, answerer) {
-            (Some((from, message, seq)), Some(Answerer::Here { in_turn })) => {
-                self.enqueue(&mut state, (from, in_turn), message, seq);
+            (Some((from, message, seq)), Some(Answerer::Here(begin))) => {
+                self.enqueue(&mut state, (from, begin), message, seq);
             }
             (Some((from, message, seq)), Some(Answerer::Elsewhere)) => self.follow(&mut state, from, message, seq),
             (Some(_), None) | (None, _) => {

@@ -127,6 +127,11 @@ impl Sessions {
         self.live().sessions.keys().copied().collect()
     }
 
+    /// How many are live.
+    pub fn live_count(&self) -> usize {
+        self.live().sessions.len()
+    }
+
     /// What turns need.
     pub fn engine(&self) -> &Engine {
         &self.engine

@@ -89,6 +89,7 @@ mod tests {
             context: Context::new(context),
             shared: None,
             folding: Folding::new(CancellationToken::new()),
+            metrics: Arc::default(),
         };
         let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
         Sessions::new(engine, policy, TaskTracker::new())

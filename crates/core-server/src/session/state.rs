@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::trace::Traceparent;
 use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::elsewhere::Elsewhere;
 use super::{ConnectionId, Outbox};
 use crate::store::SessionRecord;
-use crate::turn::{Job, Message, NotRecorded, Refusal};
+use crate::turn::{Begin, Job, Message, Refusal};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -46,8 +45,7 @@ pub(super) struct Listener {
 pub(super) struct Pending {
     pub(super) job: Job,
     pub(super) sender: ConnectionId,
-    /// Others may come first on another core.
-    pub(super) in_turn: bool,
+    pub(super) begin: Begin,
 }
 
 /// The answer under way.
@@ -141,11 +139,6 @@ impl State {
     pub(super) fn refuse(&mut self, to: To, id: MessageId, refusal: Refusal) {
         let error = refusal.frame(self.locale.language());
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
-    }
-
-    pub(super) fn not_kept(&mut self, to: To, id: MessageId, trace: Traceparent, error: &NotRecorded) {
-        tracing::error!(trace_id = %trace.trace_id, %error, "the message has no answer, or one that is not kept");
-        self.refuse(to, id, error.into());
     }
 
     /// The `seq` of a message that is answered here or waits for it.

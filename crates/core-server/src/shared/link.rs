@@ -15,7 +15,7 @@ use super::keys::Keys;
 use super::outgoing::Outgoing;
 use super::scripts::BEAT;
 use super::{CoreId, Heard, Link, Shared, micros};
-use crate::limits::{Demand, Slots};
+use crate::limits::{Slots, SlotsLoad};
 
 /// How long Redis may take to answer. Messages wait for it, once: then the link counts as lost.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -126,13 +126,13 @@ impl Shared {
 
     /// A sign of life, and what it brings: how many calls to the model this core may make.
     async fn beat(&self, link: &mut Link, slots: &Arc<Slots>, settling: Settling) -> RedisResult<()> {
-        let Demand { held, waiting } = slots.demand();
+        let SlotsLoad { in_use, waiting, .. } = slots.load();
         let (share, cores): (usize, usize) = BEAT
             .key(self.keys.cores())
             .key(self.keys.shares())
             .arg(link.core)
             .arg(link.previous)
-            .arg(held)
+            .arg(in_use)
             .arg(waiting)
             .arg(self.settings.limits.max_in_flight)
             .arg(micros(ALIVE))
@@ -149,6 +149,7 @@ impl Shared {
 
     fn lost(&self, error: Option<&RedisError>, slots: &Arc<Slots>) {
         self.set_link(None);
+        self.lost.inc();
         let cores = self.cores();
         slots.set_count(self.share_without_link());
         let error = error.map_or_else(|| "connection lost".to_owned(), ToString::to_string);

@@ -14,6 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::scripts::BEAT;
 use super::*;
 use crate::limits::Slots;
+use crate::metrics::Metrics;
 
 const WINDOW: Duration = Duration::from_secs(1_000);
 const LIMITS: SharedLimits = SharedLimits {
@@ -42,7 +43,10 @@ impl Drop for Core {
 
 impl Core {
     async fn start(redis: &Redis) -> Self {
-        let (shared, heard) = Shared::new(SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS });
+        let (shared, heard) = Shared::new(
+            SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS },
+            Metrics::default().redis_links_lost,
+        );
         let slots = Slots::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
         let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
         let run = {
@@ -156,23 +160,23 @@ async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
 async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     let redis = Redis::start_new().await.unwrap();
     let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
-    let count = |core: &Core| core.slots.count();
+    let count = |core: &Core| core.slots.load().count;
     until(async || count(&a) == 4 && count(&b) == 4).await;
     // One has all the work: the other keeps one call, to begin with.
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(a.slots.acquire(|_| {}).await.unwrap());
+        held.push(a.slots.insist().acquire(|_| {}).await.unwrap());
     }
     let more = async {
         for _ in 0..3 {
-            held.push(a.slots.acquire(|_| {}).await.unwrap());
+            held.push(a.slots.insist().acquire(|_| {}).await.unwrap());
         }
     };
     within(LIMIT, more).await.unwrap();
     assert_eq!((count(&a), count(&b)), (7, 1));
     // The other needs some: it gets them as they are given back.
-    let _first = b.slots.acquire(|_| {}).await.unwrap();
-    let second = b.slots.acquire(|_| {});
+    let _first = b.slots.insist().acquire(|_| {}).await.unwrap();
+    let second = b.slots.insist().acquire(|_| {});
     let give_back = async {
         until(async || count(&a) < 7).await;
         held.clear();
@@ -220,7 +224,7 @@ async fn what_is_told_is_heard_by_the_others_in_order() {
 async fn without_redis_each_has_its_share_and_heals() {
     let mut redis = Redis::start_new().await.unwrap();
     let (mut a, b) = (Core::start(&redis).await, Core::start(&redis).await);
-    until(async || a.shared.cores() == 2 && a.slots.count() == 4).await;
+    until(async || a.shared.cores() == 2 && a.slots.load().count == 4).await;
     a.shared.join(USER);
     let counted_at = Instant::now();
     let id = "kept".parse().unwrap();
@@ -236,7 +240,7 @@ async fn without_redis_each_has_its_share_and_heals() {
         until(async || a.shared.claim(claim).await.is_none()).await;
         until(async || !b.shared.is_linked()).await;
         assert_eq!(a.shared.in_force(LIMITS.rate).events, 2);
-        until(async || a.slots.count() == 4).await;
+        until(async || a.slots.load().count == 4).await;
         if frozen {
             redis.freeze(false).unwrap();
         } else {

@@ -22,6 +22,7 @@ use super::{
     Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, Recent, SessionRecord, Store,
     StoreError, Summary,
 };
+use crate::metrics::{DatabaseMeter, PoolUse};
 use pool::Connections;
 
 /// Sessions in a PostgreSQL database.
@@ -112,6 +113,10 @@ impl Store for PostgresStore {
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
         let keys = (&self.keys, &self.token_key);
         changes::reseal(&mut self.connections.lease().await?, keys, after, limit).await
+    }
+
+    fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {
+        Some(self.connections.usage())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

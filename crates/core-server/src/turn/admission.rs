@@ -6,6 +6,7 @@ use protocol::{MessageId, UserLabel};
 use tokio::time::Instant;
 
 use super::{Engine, Message, Refusal, now};
+use crate::limits::Room;
 use crate::shared::{Claim, Claimed, CoreId};
 use crate::store::{Appended, NewEntry, StoreError};
 
@@ -20,6 +21,15 @@ pub enum Admission {
     Refused(Refusal),
 }
 
+/// How an answer begins.
+#[derive(Debug)]
+pub struct Begin {
+    /// Once other messages of the session have their answers, perhaps on other cores.
+    pub in_turn: bool,
+    /// What it was promised; without, and without a model, it needs none.
+    pub room: Option<Room>,
+}
+
 impl Admission {
     /// The message's `seq`, if it is stored.
     pub fn seq(&self) -> Option<u64> {
@@ -32,13 +42,10 @@ impl Admission {
 }
 
 /// Who is to answer a message, if it has no answer yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Answerer {
     /// This core; it may have it under way already.
-    Here {
-        /// Once other messages of the session have their answers, perhaps on other cores.
-        in_turn: bool,
-    },
+    Here(Begin),
     /// Another core, which has it under way.
     Elsewhere,
 }
@@ -61,8 +68,8 @@ impl Engine {
         let at = Instant::now();
         match self.let_in(user, message, busy, at).await {
             Ok(answerer) => {
+                let ours = matches!(answerer, Answerer::Here(_));
                 let admission = self.store_message(user, after, message, (answerer, at)).await;
-                let ours = answerer != Answerer::Elsewhere;
                 self.settle(Claim { user, id: &message.id, counted: Some((message.from, at)) }, ours, &admission).await;
                 admission
             }
@@ -72,35 +79,35 @@ impl Engine {
 
     /// What the limits say; a message they let in is claimed.
     async fn let_in(&self, user: UserLabel, message: &Message, busy: bool, at: Instant) -> Result<Answerer, Refusal> {
-        if let Some(refusal) = self.refusal(user, message.from, busy, at) {
-            return Err(refusal);
-        }
-        self.claim(Claim { user, id: &message.id, counted: Some((message.from, at)) }).await
+        let room = self.room(user, message.from, busy, at)?;
+        self.claim(Claim { user, id: &message.id, counted: Some((message.from, at)) }, room).await
     }
 
-    fn refusal(&self, user: UserLabel, from: Household, busy: bool, at: Instant) -> Option<Refusal> {
+    /// What the limits of this core say; room for an answer of the model, if there is one.
+    fn room(&self, user: UserLabel, from: Household, busy: bool, at: Instant) -> Result<Option<Room>, Refusal> {
         let in_force = |limit| self.shared.as_ref().map_or(limit, |shared| shared.in_force(limit));
         let person = self.rate.wait_within(in_force(self.rate.limit()), &user, at);
         let address = self.address_rate.wait_within(in_force(self.address_rate.limit()), &from, at);
         if let Some(retry_after) = person.max(address) {
-            Some(Refusal::limited(retry_after))
-        } else if busy {
-            Some(Refusal::busy())
-        } else if self.model.is_some() {
-            self.slots.check_room().err().map(Refusal::from)
-        } else {
-            None
+            return Err(Refusal::limited(retry_after));
         }
+        if busy {
+            return Err(Refusal::busy());
+        }
+        self.model.as_ref().map(|_| self.slots.room()).transpose().map_err(Refusal::from)
     }
 
     /// Claims a message where there are other cores; a core alone decides alone.
-    async fn claim(&self, claim: Claim<'_>) -> Result<Answerer, Refusal> {
-        let alone = Answerer::Here { in_turn: false };
-        let Some(shared) = &self.shared else { return Ok(alone) };
-        match shared.claim(claim).await {
-            None => Ok(alone),
-            Some(Claimed::Ours { before }) => Ok(Answerer::Here { in_turn: 0 < before }),
-            Some(Claimed::Held { here: true }) => Ok(Answerer::Here { in_turn: true }),
+    async fn claim(&self, claim: Claim<'_>, room: Option<Room>) -> Result<Answerer, Refusal> {
+        let claimed = match &self.shared {
+            Some(shared) => shared.claim(claim).await,
+            None => None,
+        };
+        let here = |in_turn| Ok(Answerer::Here(Begin { in_turn, room }));
+        match claimed {
+            None => here(false),
+            Some(Claimed::Ours { before }) => here(0 < before),
+            Some(Claimed::Held { here: true }) => here(true),
             Some(Claimed::Held { here: false }) => Ok(Answerer::Elsewhere),
             Some(Claimed::Busy) => Err(Refusal::busy()),
             Some(Claimed::Limited { wait }) => Err(Refusal::limited(wait)),
@@ -115,7 +122,7 @@ impl Engine {
         } else if is_answered(&known) {
             Admission::Known(known, Answerer::Elsewhere)
         } else {
-            match self.claim(Claim { user, id, counted: None }).await {
+            match self.claim_accepted_or_refuse(user, id).await {
                 Ok(answerer) => Admission::Known(known, answerer),
                 Err(refusal) => Admission::Refused(refusal),
             }
@@ -137,7 +144,7 @@ impl Engine {
             finish: None,
             source: None,
         };
-        Ok(match self.store.append(user, after, entry).await? {
+        Ok(match self.append(user, after, entry).await? {
             Appended::New(entry) => {
                 self.rate.record(user, at);
                 self.address_rate.record(message.from, at);
@@ -176,7 +183,13 @@ impl Engine {
     /// Claims a message that was accepted, whatever the limits say. Says who is to answer it; `None`
     /// if the person has as many under way as they may.
     pub async fn claim_accepted(&self, user: UserLabel, id: &MessageId) -> Option<Answerer> {
-        self.claim(Claim { user, id, counted: None }).await.ok()
+        self.claim_accepted_or_refuse(user, id).await.ok()
+    }
+
+    async fn claim_accepted_or_refuse(&self, user: UserLabel, id: &MessageId) -> Result<Answerer, Refusal> {
+        // It was promised an answer: there is room, however many wait.
+        let room = self.model.as_ref().map(|_| self.slots.insist());
+        self.claim(Claim { user, id, counted: None }, room).await
     }
 
     /// Tells Redis what counts: it may have started anew.

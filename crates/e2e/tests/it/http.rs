@@ -26,6 +26,22 @@ pub(crate) async fn status(address: SocketAddr, path: &str, headers: &str) -> io
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// The status and the body of the answer to a GET of `path`.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answer = within(LIMIT, async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    });
+    let answer = answer.await.unwrap()?;
+    let parts = answer.split_once("\r\n\r\n").and_then(|(head, body)| Some((head.split(' ').nth(1)?, body)));
+    let (status, body) = parts.ok_or(io::ErrorKind::InvalidData)?;
+    Ok((status.parse().map_err(io::Error::other)?, body.to_owned()))
+}
+
 /// Waits until someone listens at `address` and answers a GET of `path` with `want`.
 pub(crate) async fn until_status(address: SocketAddr, path: &str, want: u16) {
     let seen = within(LIMIT, async {

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
 
+mod admin;
 mod bad_lines;
 mod balancer;
 mod browser;
@@ -14,6 +15,7 @@ mod durability;
 mod fair;
 mod files;
 mod http;
+mod metrics;
 mod model;
 mod network;
 mod overload;

@@ -49,6 +49,7 @@ pub(crate) struct Program {
     launch: Launch,
     service: Service,
     address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Program {
@@ -60,12 +61,17 @@ impl Program {
     /// The same with a `launch` that ends up as the program.
     pub(crate) async fn launched(kind: Kind, launch: Launch, settings: &[Setting]) -> Self {
         let launch = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        let (service, address) = listening(&launch).await;
-        Self { kind, launch, service, address }
+        let (service, [address, admin]) = listening(&launch).await;
+        Self { kind, launch, service, address, admin }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells its health and metrics.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -105,6 +111,11 @@ impl Program {
         self.logs().iter().filter(|line| line.contains(&message)).count()
     }
 
+    /// Asks it to stop.
+    pub(crate) fn ask_to_stop(&self) {
+        self.service.ask_to_stop().unwrap();
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.service.terminate().await.unwrap()
@@ -118,7 +129,7 @@ impl Program {
     /// Starts it again where it was: at the same address, in the same folder.
     pub(crate) async fn restart(&mut self) {
         let launch = self.launch.clone().env(self.kind.port(), self.address.port().to_string());
-        (self.service, self.address) = listening(&launch).await;
+        (self.service, [self.address, self.admin]) = listening(&launch).await;
     }
 }
 
@@ -127,25 +138,26 @@ fn field(name: &str, value: &str) -> String {
     format!("\"{name}\":\"{value}\"")
 }
 
-async fn listening(launch: &Launch) -> (Service, SocketAddr) {
+async fn listening(launch: &Launch) -> (Service, [SocketAddr; 2]) {
     let service = launch.spawn().unwrap();
-    let line = service.wait_for_log(|line| listen_address(line).is_some()).await;
-    match line.ok().flatten().as_deref().and_then(listen_address) {
-        Some(address) => (service, address),
+    let line = service.wait_for_log(|line| addresses(line).is_some()).await;
+    match line.ok().flatten().as_deref().and_then(addresses) {
+        Some(addresses) => (service, addresses),
         None => panic!("it does not listen:\n{}", service.logs().join("\n")),
     }
 }
 
-/// Where the service listens, if this is the line that says so.
-fn listen_address(line: &str) -> Option<SocketAddr> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    line["listen"].as_str().filter(|_| line["message"] == "ready")?.parse().ok()
+/// Where the service listens, and where its admin port is, if this is the line that says so.
+fn addresses(line: &str) -> Option<[SocketAddr; 2]> {
+    let line: Value = serde_json::from_str(line).ok().filter(|line: &Value| line["message"] == "ready")?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    Some([address("listen")?, address("admin")?])
 }
 
 /// Runs a service to its end, with `settings` and one more argument, if any.
 pub(crate) async fn run(kind: Kind, folder: &Path, settings: &[Setting], argument: Option<&str>) -> Output {
     let mut command = Command::new(built(kind.name()).unwrap());
-    command.current_dir(folder).env_clear().args(argument).kill_on_drop(true);
+    command.current_dir(folder).env_clear().env("ADMIN_PORT", "0").args(argument).kill_on_drop(true);
     command.envs(settings.iter().map(|(name, value)| (name, value)));
     within(LIMIT, command.output()).await.unwrap().unwrap()
 }

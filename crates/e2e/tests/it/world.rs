@@ -16,7 +16,7 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ws_gateway::Workers;
+use ws_gateway::{Gateway, Workers};
 
 /// Room in the pipe of a connection in memory; less than a long line, so that writes wait.
 const PIPE_BYTES: usize = 4_096;
@@ -80,7 +80,7 @@ impl Whole {
         let listener = ws_gateway::bind(&config).await.unwrap();
         self.gateway = Some(listener.local_addr().unwrap());
         let (stop, workers) = (self.stop.clone(), Arc::clone(&self.workers));
-        self.tasks.spawn(async move { ws_gateway::serve(listener, config, &workers, stop).await });
+        self.tasks.spawn(async move { Gateway::new(config, stop).serve(listener, &workers).await });
     }
 }
 

@@ -1,5 +1,6 @@
 //! The raw command line and environment.
 
+use boot::admin::AdminArgs;
 use boot::telemetry::TelemetryArgs;
 use clap::Parser;
 
@@ -55,6 +56,9 @@ pub struct Args {
     /// Threads that carry connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

@@ -3,51 +3,68 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use boot::admin::{Cached, Probe, State};
 use hyper::StatusCode;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::response::{Answer, plain};
-use crate::upstream::Upstream;
+use crate::upstream::{CoreUse, Upstream};
 
-/// How long the cores have to answer, and how long its answer counts.
+/// How long the cores have to answer, and how long their answer counts.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long is waited for it at most: longer, so that a core that has not answered is noted as such.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Whether any core can be reached.
+#[derive(Debug)]
+pub(crate) struct CoresProbe(Arc<Upstream>);
+
+#[async_trait]
+impl Probe for CoresProbe {
+    fn name(&self) -> &'static str {
+        "cores"
+    }
+
+    async fn state(&self) -> State {
+        if let Err(error) = self.0.connect(PROBE).await {
+            return State::Down(format!("no core answers: {error}"));
+        }
+        let usage = self.0.usage();
+        let ejected: Vec<_> = usage.iter().filter(|core| core.ejected).map(address).collect();
+        if ejected.is_empty() { State::Ok } else { State::Degraded(format!("ejected: {}", ejected.join(", "))) }
+    }
+}
+
+fn address(core: &CoreUse) -> String {
+    core.address.to_string()
+}
 
 /// Knows whether any core can be reached. Asks at most once a second, however often it is
 /// asked itself, so that `/readyz` cannot be used to flood the cores.
 #[derive(Debug)]
 pub(crate) struct Readiness {
-    upstream: Arc<Upstream>,
+    cores: Arc<Cached<CoresProbe>>,
     draining: CancellationToken,
-    /// When a core was last asked for, and whether there was one.
-    last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Readiness {
     pub(crate) fn new(upstream: Arc<Upstream>, draining: CancellationToken) -> Self {
-        Self { upstream, draining, last: Mutex::new(None) }
+        Self { cores: Arc::new(Cached::new(CoresProbe(upstream), PROBE, LIMIT)), draining }
+    }
+
+    /// The same for whoever runs the gateway, in detail.
+    pub(crate) fn cores(&self) -> Arc<dyn Probe> {
+        Arc::<Cached<CoresProbe>>::clone(&self.cores)
     }
 
     pub(super) async fn answer(&self) -> Answer {
         if self.draining.is_cancelled() {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-        } else if self.a_core_is_there().await {
-            plain(StatusCode::OK, "ready\n")
-        } else {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "no core answers\n")
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
-    }
-
-    async fn a_core_is_there(&self) -> bool {
-        let mut last = self.last.lock().await;
-        match *last {
-            Some((at, there)) if at.elapsed() < PROBE => there,
-            _ => {
-                let there = self.upstream.connect(PROBE).await.is_ok();
-                *last = Some((Instant::now(), there));
-                there
-            }
+        match self.cores.state().await {
+            State::Ok | State::Degraded(_) => plain(StatusCode::OK, "ready\n"),
+            State::Down(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "no core answers\n"),
         }
     }
 }

@@ -17,6 +17,7 @@ use tungstenite::handshake::server::create_response_with_body;
 use super::address::person_address;
 use super::response::{Answer, plain};
 use crate::config::Config;
+use crate::metrics::UpgradeRefusal;
 
 /// The subprotocol of programs.
 const FRAMES_PROTOCOL: &str = "psicoia.v1";
@@ -41,17 +42,22 @@ pub(super) fn is_asked(headers: &HeaderMap) -> bool {
 }
 
 /// Grants the upgrade, or only says why not.
-pub(super) fn answer<B>(request: &Request<B>, peer: SocketAddr, config: &Config) -> (Option<Granted>, Answer) {
+pub(super) fn answer<B>(
+    request: &Request<B>,
+    peer: SocketAddr,
+    config: &Config,
+) -> (Result<Granted, UpgradeRefusal>, Answer) {
     let headers = request.headers();
     let believed = config.trusted_proxies.contains(peer.ip());
     let person = person_address(peer, headers, &config.trusted_proxies);
     if !may_connect(headers, believed, config) {
         tracing::info!(client.address = %person.ip(), "refused an upgrade: origin not allowed");
-        return (None, plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n"));
+        let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
+        return (Err(UpgradeRefusal::Origin), answer);
     }
     let mut answer = match create_response_with_body(request, || Full::new(Bytes::new())) {
         Ok(answer) => answer,
-        Err(error) => return (None, refusal(&error)),
+        Err(error) => return (Err(UpgradeRefusal::Malformed), refusal(&error)),
     };
     let parent = headers.get(TRACEPARENT).filter(|_| believed);
     let parent = parent.and_then(|value| Traceparent::parse(value.as_bytes()).ok());
@@ -62,7 +68,7 @@ pub(super) fn answer<B>(request: &Request<B>, peer: SocketAddr, config: &Config)
     if face == Face::Frames {
         answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(FRAMES_PROTOCOL));
     }
-    (Some(Granted { person, face, trace }), answer)
+    (Ok(Granted { person, face, trace }), answer)
 }
 
 /// While the gateway drains, a client is sent to another one.

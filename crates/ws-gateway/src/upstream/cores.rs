@@ -32,6 +32,8 @@ struct Core {
     address: SocketAddr,
     /// Connections, those that are being made included.
     open: usize,
+    /// Connections that could not be made or were lost at once.
+    failed: u64,
     health: Health,
     /// Whether new connections may go there.
     listed: bool,
@@ -80,6 +82,18 @@ pub(super) enum Left {
     Nothing,
 }
 
+/// How a core is used at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CoreUse {
+    pub(crate) address: SocketAddr,
+    /// Connections, those that are being made included.
+    pub(crate) open: usize,
+    /// Connections so far that could not be made or were lost at once.
+    pub(crate) failed: u64,
+    /// It has failed, and has not proved itself since.
+    pub(crate) ejected: bool,
+}
+
 /// A core has just been ejected, or once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ejection {
@@ -106,12 +120,23 @@ impl Cores {
         }
         for &address in addresses {
             if !self.known.iter().any(|core| core.address == address) {
-                self.known.push(Core { address, open: 0, health: Health::Healthy, listed: true });
+                self.known.push(Core { address, open: 0, failed: 0, health: Health::Healthy, listed: true });
                 changed = true;
             }
         }
         self.forget();
         changed
+    }
+
+    /// How each core is used.
+    pub(super) fn usage(&self) -> Vec<CoreUse> {
+        let usage = |core: &Core| CoreUse {
+            address: core.address,
+            open: core.open,
+            failed: core.failed,
+            ejected: core.health != Health::Healthy,
+        };
+        self.known.iter().map(usage).collect()
     }
 
     /// How many cores new connections may go to.
@@ -138,6 +163,7 @@ impl Cores {
     /// The connection could not be made, or was lost at once. Says so if that ejects the core.
     pub(super) fn failed(&mut self, address: SocketAddr, role: Role, now: Instant) -> Option<Ejection> {
         let index = self.known.iter().position(|core| core.address == address)?;
+        self.known[index].failed += 1;
         let failures = match (role, self.known[index].health) {
             (Role::Regular, Health::Healthy) => 1,
             (Role::Probe, Health::Probed { failures }) => failures.saturating_add(1),

@@ -10,7 +10,7 @@ use crate::rig::{Rig, config, within};
 
 fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ws-gateway"));
-    program.env_clear().current_dir(env!("CARGO_TARGET_TMPDIR"));
+    program.env_clear().env("ADMIN_PORT", "0").current_dir(env!("CARGO_TARGET_TMPDIR"));
     program
 }
 

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
-use ws_gateway::{Args, Config, CoreAddresses, Drained, Workers};
+use ws_gateway::{Args, Config, CoreAddresses, Drained, Gateway, Workers};
 
 /// Longer than anything here takes: reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,7 +61,7 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        let serve = async move { ws_gateway::serve(listener, config, &Workers::current(), stop).await };
+        let serve = async move { Gateway::new(config, stop).serve(listener, &Workers::current()).await };
         Self { address, shutdown, served: tokio::runtime::Handle::current().spawn(serve), cores }
     }
 

@@ -5,7 +5,8 @@ use protocol::{MessageLabel, UserLabel, UserText};
 use testkit::llm::{Answer as Scripted, Fallback, Hang, LlmStandin, Options};
 
 use super::*;
-use crate::llm::{Asked, Backoff, CallTimes, ChatRole, ProviderSettings};
+use crate::llm::{Asked, Backoff, CallTimes, ChatRole};
+use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -33,7 +34,12 @@ fn settings(standins: &[LlmStandin]) -> LlmSettings {
         tries: 1,
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
         deadline: LONG,
+        max_connections: 10,
     }
+}
+
+fn model_of(settings: LlmSettings) -> Model {
+    Model::new(settings, &Metrics::default().model).unwrap()
 }
 
 /// The model that answered, or why none did.
@@ -68,7 +74,7 @@ async fn who_answers_and_who_was_asked() {
         (vec![Scripted::status(401), Scripted::status(404)], 3, None, [1, 1]),
     ] {
         let standins = standins(&answers).await;
-        let model = Model::new(LlmSettings { tries, ..settings(&standins) }).unwrap();
+        let model = model_of(LlmSettings { tries, ..settings(&standins) });
         assert_eq!(ask(&model).await.ok().as_deref(), answered, "{answers:?}");
         assert_eq!(totals(&standins), asked, "{answers:?}");
     }
@@ -77,14 +83,14 @@ async fn who_answers_and_who_was_asked() {
 #[tokio::test]
 async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same() {
     let both = standins(&[Scripted::status(500), works()]).await;
-    let model = Model::new(settings(&both)).unwrap();
+    let model = model_of(settings(&both));
     for _ in 0..15 {
         assert_eq!(ask(&model).await.unwrap(), "model-2");
     }
     assert_eq!(totals(&both), [10, 15]);
 
     let alone = standins(&[Scripted::status(500)]).await;
-    let model = Model::new(settings(&alone)).unwrap();
+    let model = model_of(settings(&alone));
     for _ in 0..15 {
         assert!(matches!(ask(&model).await, Err(LlmError::Status { status: 500, .. })));
     }
@@ -96,7 +102,7 @@ async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same
 #[tokio::test]
 async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     let both = standins(&[Scripted::status(500), works()]).await;
-    let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }).unwrap();
+    let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }, &Metrics::default().model).unwrap();
     let asked = Asked { temperature: 0.25, max_tokens: 99 };
     let once = async || {
         let messages = [ChatMessage { role: ChatRole::System, content: UserText::new("hola") }];
@@ -122,7 +128,7 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
 #[tokio::test]
 async fn what_was_asked_wrongly_is_not_the_providers_fault() {
     let standins = standins(&[Scripted::status(400)]).await;
-    let model = Model::new(settings(&standins)).unwrap();
+    let model = model_of(settings(&standins));
     for _ in 0..15 {
         assert!(ask(&model).await.is_err());
     }
@@ -133,10 +139,10 @@ async fn what_was_asked_wrongly_is_not_the_providers_fault() {
 async fn the_deadline_counts_for_all_tries_together() {
     let standins = standins(&[Scripted::default().hanging(Hang::Headers), works()]).await;
     let times = CallTimes { first_token: Duration::from_millis(100), ..settings(&standins).times };
-    let patient = Model::new(LlmSettings { times, ..settings(&standins) }).unwrap();
+    let patient = model_of(LlmSettings { times, ..settings(&standins) });
     assert_eq!(ask(&patient).await.unwrap(), "model-2");
     let deadline = Duration::from_millis(50);
-    let hasty = Model::new(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) }).unwrap();
+    let hasty = model_of(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) });
     assert!(matches!(ask(&hasty).await, Err(LlmError::Timeout { limit, .. }) if limit <= deadline));
     assert_eq!(standins[0].total(), 2);
 }
@@ -148,11 +154,95 @@ async fn weights_share_out_the_calls() {
     for (provider, weight) in settings.providers.iter_mut().zip([1, 3, 0]) {
         provider.weight = weight;
     }
-    let model = Model::new(settings).unwrap();
+    let model = model_of(settings);
     for _ in 0..400 {
         ask(&model).await.unwrap();
     }
     let totals = totals(&standins);
     // A fair coin of 1 : 3 strays this far once in a million runs.
     assert!((58..=142).contains(&totals[0]) && totals[2] == 0, "{totals:?}");
+}
+
+#[test]
+fn providers_have_a_name_each() {
+    let provider = |url: &str, model: &str| ProviderSettings {
+        url: url.parse().unwrap(),
+        key: None,
+        model: model.to_owned(),
+        weight: 0,
+    };
+    let providers = [
+        ("http://a:1/v1", "m"),
+        ("http://a:2/v1", "m"),
+        ("http://a/v1", "n"),
+        ("https://b/v1", "m"),
+        ("http://a/v2", "m"),
+    ];
+    let got = names(&providers.map(|(url, model)| provider(url, model)));
+    assert_eq!(got, ["a/m", "a/m#2", "a/n", "b/m", "a/m#3"]);
+}
+
+/// Who may not be called again is passed over, and called again once a call has ended.
+#[tokio::test]
+async fn as_many_calls_as_allowed() {
+    let slow = Scripted::chunks(3).paced(0, 60_000);
+    let standins = standins(&[slow.clone(), slow]).await;
+    let metrics = Metrics::default();
+    let times = CallTimes { connect: Duration::from_millis(100), ..settings(&standins).times };
+    let settings = LlmSettings { max_connections: 1, times, ..settings(&standins) };
+    let model = Model::new(settings, &metrics.model).unwrap();
+    let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
+    let label = MessageLabel { user: UserLabel(1), number: 1 };
+    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let (first, second) = (open().await.unwrap(), open().await.unwrap());
+    assert_eq!((first.model(), second.model()), ("model-1", "model-2"));
+    assert!(matches!(open().await.unwrap_err(), LlmError::Exhausted { .. }));
+    drop(first);
+    assert_eq!(open().await.unwrap().model(), "model-1");
+    drop(second);
+    let text = metrics.registry().text();
+    for (series, value) in [
+        ("model_connections_max{provider=\"127.0.0.1/model-1\"}", 1),
+        ("model_connections_in_use{provider=\"127.0.0.1/model-1\"}", 0),
+        ("model_connections_exhausted_total{provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_connections_exhausted_total{provider=\"127.0.0.1/model-2\"}", 1),
+        ("model_connection_wait_seconds_count{provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_connects_total{outcome=\"made\",provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_calls_total{outcome=\"exhausted\",provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_calls_total{outcome=\"cancelled\",provider=\"127.0.0.1/model-1\"}", 2),
+    ] {
+        let line = format!("psicoia_core_{series} {value}");
+        assert!(text.lines().any(|got| got == line), "no {line} in\n{text}");
+    }
+}
+
+/// One that is made, and one that cannot be.
+#[tokio::test]
+async fn connections_are_counted_as_they_are_made() {
+    let standins = standins(&[works()]).await;
+    let metrics = Metrics::default();
+    let model = Model::new(settings(&standins), &metrics.model).unwrap();
+    let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
+    let label = MessageLabel { user: UserLabel(1), number: 1 };
+    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let count = |outcome: &str| {
+        let start = format!("psicoia_core_model_connects_total{{outcome=\"{outcome}\",");
+        let text = metrics.registry().text();
+        let line = text.lines().find(|line| line.starts_with(&start)).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!((count("made"), count("failed")), ("0".to_owned(), "0".to_owned()), "none is made before it is needed");
+    let mut answer = open().await.unwrap();
+    while let Some(piece) = answer.next().await {
+        piece.unwrap();
+    }
+    drop(answer);
+    assert_eq!(count("made"), "1");
+    assert_eq!(count("failed"), "0");
+    for standin in standins {
+        standin.stop().await;
+    }
+    open().await.unwrap_err();
+    assert_ne!(count("failed"), "0");
+    assert_eq!(count("made"), "1");
 }

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Status, TimeoutType,
 };
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::metrics::{DatabaseMeter, PoolUse};
 use crate::store::{PostgresUrl, StoreError};
 
 /// How long a connection may take, and how long is waited for one that is in use.
@@ -33,7 +34,10 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// The connections to a server, opened as they are needed.
 #[derive(Debug)]
-pub(super) struct Connections(Pool);
+pub(super) struct Connections {
+    pool: Pool,
+    meter: DatabaseMeter,
+}
 
 impl Connections {
     /// At most `most` connections to the server at `url`. None is opened yet.
@@ -58,12 +62,25 @@ impl Connections {
             .create_timeout(Some(CONNECT_LIMIT))
             .recycle_timeout(Some(CONNECT_LIMIT))
             .post_create(set_up);
-        Ok(Self(pool.build()?))
+        Ok(Self { pool: pool.build()?, meter: DatabaseMeter::default() })
     }
 
     /// A connection of the caller's own until it is dropped.
     pub(super) async fn lease(&self) -> Result<Lease, Failure> {
-        Ok(Lease { client: Some(self.0.get().await?), sound: true })
+        let begin = Instant::now();
+        let client = self.pool.get().await;
+        match &client {
+            Ok(_) => self.meter.wait.observe(begin.elapsed().as_secs_f64()),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => self.meter.exhausted.inc(),
+            Err(_) => {}
+        }
+        Ok(Lease { client: Some(client?), sound: true })
+    }
+
+    /// How they are used at the moment, and what was counted.
+    pub(super) fn usage(&self) -> (PoolUse, DatabaseMeter) {
+        let Status { max_size, size, available, waiting } = self.pool.status();
+        (PoolUse { max: max_size, open: size, idle: available, awaited: waiting }, self.meter.clone())
     }
 }
 

@@ -1,0 +1,169 @@
+//! The port for those who run a service: its metrics, whether it lives, whether it is ready.
+//!
+//! Not for the public: it tells addresses of databases and providers. Every request has a connection of
+//! its own, which is bounded in number, size and time.
+
+mod address;
+mod probe;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+pub use address::{AdminAddress, AdminArgs};
+pub use probe::{Cached, Check, Draining, Probe, State};
+
+use crate::accept_pauses::AcceptPauses;
+use crate::metrics::{Process, Registry};
+
+/// Most requests at once. One more is closed without an answer.
+const MAX_CONNECTIONS: usize = 32;
+/// Longest request head.
+const MAX_HEAD_BYTES: usize = 8 * 1_024;
+/// Time for a request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// Time for a request and its answer.
+const LIFE_LIMIT: Duration = Duration::from_secs(15);
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What the admin port tells.
+pub struct Admin {
+    registry: Registry,
+    process: Process,
+    refresh: Box<dyn Fn() + Send + Sync>,
+    probes: Vec<Arc<dyn Probe>>,
+    /// One scrape after another, so that none sees what another is refreshing.
+    scraping: Mutex<()>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let probes: Vec<_> = self.probes.iter().map(|probe| probe.name()).collect();
+        f.debug_struct("Admin").field("probes", &probes).finish_non_exhaustive()
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Admin {
+    /// Tells `registry`, and what the process uses. `refresh` is called before each scrape, for what is
+    /// not counted as it happens; it may read files, but must not wait for anybody.
+    pub fn new(registry: Registry, refresh: impl Fn() + Send + Sync + 'static) -> Self {
+        let process = Process::new(&registry);
+        Self { registry, process, refresh: Box::new(refresh), probes: Vec::new(), scraping: Mutex::new(()) }
+    }
+
+    /// Also asks `probe` whether the service is ready.
+    #[must_use]
+    pub fn with(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probes.push(probe);
+        self
+    }
+
+    /// Answers at `listener` for as long as it is polled.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
+        let (tasks, mut pauses) = (TaskTracker::new(), AcceptPauses::default());
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    pauses.reset();
+                    if tasks.len() < MAX_CONNECTIONS {
+                        tasks.spawn(Arc::clone(&self).connection(stream));
+                    }
+                }
+                Err(error) => {
+                    if let Some(pause) = pauses.after(&error) {
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections for health");
+                        sleep(pause).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let admin = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(admin.answer(request.method(), request.uri().path()).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_LIMIT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        // Whoever asks badly, or takes no answer, goes without.
+        let _ = timeout(LIFE_LIMIT, connection).await;
+    }
+
+    async fn answer(self: Arc<Self>, method: &Method, path: &str) -> Answer {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, JSON, json!({"status": "only GET and HEAD"}));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match path {
+            "/metrics" => self.metrics().await,
+            "/healthz" => answer(StatusCode::OK, JSON, json!({"status": "ok"})),
+            "/readyz" => self.ready().await,
+            _ => answer(
+                StatusCode::NOT_FOUND,
+                JSON,
+                json!({"status": "not found", "paths": ["/metrics", "/healthz", "/readyz"]}),
+            ),
+        }
+    }
+
+    async fn metrics(self: Arc<Self>) -> Answer {
+        // Counting the open files of a busy process takes milliseconds.
+        let scraped = tokio::task::spawn_blocking(move || {
+            let _one_at_a_time = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+            self.process.refresh();
+            (self.refresh)();
+            self.registry.text()
+        });
+        match scraped.await {
+            Ok(text) => answer(StatusCode::OK, TEXT, text),
+            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, JSON, json!({"status": "the scrape failed"})),
+        }
+    }
+
+    async fn ready(&self) -> Answer {
+        let checks = join_all(self.probes.iter().map(|probe| probe::check(&**probe))).await;
+        let (status, word) = match probe::worst(&checks) {
+            State::Ok => (StatusCode::OK, "ready"),
+            State::Degraded(_) => (StatusCode::OK, "degraded"),
+            State::Down(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        let checks: Vec<_> = checks.iter().map(Check::to_json).collect();
+        answer(status, JSON, json!({"status": word, "checks": checks}))
+    }
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl fmt::Display) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! Where the admin port is.
+
+use std::io;
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use crate::config_error::ConfigError;
+
+/// Settings of the admin port, for both services.
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// Address or host name of the port for health and metrics; not for the public
+    #[arg(long, env = "ADMIN_HOST", default_value = "127.0.0.1")]
+    pub admin_host: String,
+    /// Port for health and metrics; 0 takes a free one [default: 9101 for core-server, 9102 for ws-gateway]
+    #[arg(long, env = "ADMIN_PORT")]
+    pub admin_port: Option<String>,
+}
+
+/// Where the admin port is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAddress {
+    /// Address or host name.
+    pub host: String,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+}
+
+impl AdminArgs {
+    /// The address, on `default_port` if none is given; what is wrong is noted.
+    pub fn check(&self, problems: &mut ConfigError, default_port: u16) -> AdminAddress {
+        let port = self.admin_port.as_deref();
+        AdminAddress {
+            host: self.admin_host.trim().to_owned(),
+            port: port.map_or(default_port, |port| problems.number("ADMIN_PORT", port, 0..=u16::MAX)),
+        }
+    }
+}
+
+impl AdminAddress {
+    /// Opens the port.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken, or the address is not ours; the message says which.
+    pub async fn bind(&self) -> io::Result<TcpListener> {
+        let Self { host, port } = self;
+        TcpListener::bind((host.as_str(), *port)).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {host}:{port} (ADMIN_HOST, ADMIN_PORT): {error}"))
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! Over real sockets.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+async fn start() -> (SocketAddr, TaskTracker) {
+    let address = AdminAddress { host: "127.0.0.1".to_owned(), port: 0 };
+    let listener = address.bind().await.unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), TaskTracker::new());
+    tasks.spawn(Arc::new(Admin::new(Registry::default(), || {})).serve(listener));
+    (address, tasks)
+}
+
+/// Everything that comes after `request`.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    rest(&mut stream).await
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    // A connection that is closed unheard may be reset.
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
+}
+
+#[tokio::test]
+async fn what_is_answered_and_that_each_answer_closes() {
+    let (address, _tasks) = start().await;
+    for (request, status, kind) in [
+        ("GET /metrics HTTP/1.1", "200 OK", "text/plain; version=0.0.4; charset=utf-8"),
+        ("GET /healthz HTTP/1.1", "200 OK", "application/json"),
+        ("HEAD /readyz HTTP/1.1", "200 OK", "application/json"),
+        ("GET / HTTP/1.1", "404 Not Found", "application/json"),
+        ("POST /metrics HTTP/1.1", "405 Method Not Allowed", "application/json"),
+    ] {
+        let answer = ask(address, &format!("{request}\r\nhost: x\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+        assert!(answer.contains(&format!("content-type: {kind}\r\n")), "{request}: {answer}");
+        assert!(answer.contains("connection: close\r\n"), "{request}: {answer}");
+    }
+    let metrics = ask(address, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(metrics.contains("\nprocess_open_fds "), "{metrics}");
+}
+
+#[tokio::test]
+async fn one_too_many_goes_without_and_the_silent_are_let_go() {
+    let (address, _tasks) = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(ask(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await, "");
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    for stream in &mut silent {
+        assert!(!rest(stream).await.starts_with("HTTP/1.1 200"));
+    }
+    assert!(begin.elapsed() < LIFE_LIMIT);
+    tokio::time::resume();
+    assert!(ask(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+}

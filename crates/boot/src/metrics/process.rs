@@ -1,0 +1,89 @@
+//! What the process uses, read from `/proc` when somebody asks.
+
+use procfs::WithCurrentSystemInfo as _;
+use procfs::process::Process as Proc;
+use prometheus::{Counter, IntGauge};
+
+use super::Registry;
+
+crate::metric_table! {
+    /// What every process tells, under the names that Prometheus' own clients use.
+    pub enum ProcessMetric in "process_" {
+        StartTime: Gauge "start_time_seconds" [] "When the process started, in seconds since 1970.";
+        Cpu: Counter "cpu_seconds_total" [] "Processor time used, in seconds.";
+        Resident: Gauge "resident_memory_bytes" [] "Memory in use that is not swapped out, in bytes.";
+        OpenFiles: Gauge "open_fds" [] "Open files, sockets included.";
+        MaxFiles: Gauge "max_fds" [] "Open files that are allowed at most.";
+        Threads: Gauge "threads" [] "Threads.";
+    }
+}
+
+/// What this process uses.
+#[derive(Debug)]
+pub struct Process {
+    cpu: Counter,
+    resident: IntGauge,
+    open_files: IntGauge,
+    max_files: IntGauge,
+    threads: IntGauge,
+}
+
+impl Process {
+    /// Its metrics in `registry`. The process counts as started now.
+    pub fn new(registry: &Registry) -> Self {
+        registry.gauge(ProcessMetric::StartTime).set(now());
+        Self {
+            cpu: registry.fractional_counter(ProcessMetric::Cpu),
+            resident: registry.gauge(ProcessMetric::Resident),
+            open_files: registry.gauge(ProcessMetric::OpenFiles),
+            max_files: registry.gauge(ProcessMetric::MaxFiles),
+            threads: registry.gauge(ProcessMetric::Threads),
+        }
+    }
+
+    /// Looks again. Reads files, and takes longer with many open ones. What cannot be read stays as it was.
+    pub fn refresh(&self) {
+        let Ok(process) = Proc::myself() else { return };
+        if let Ok(stat) = process.stat() {
+            #[expect(clippy::cast_precision_loss, reason = "centuries of processor time have no hundredths")]
+            let cpu = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+            self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
+            self.resident.set(integer(stat.rss_bytes().get()));
+            self.threads.set(stat.num_threads);
+        }
+        if let Ok(count) = process.fd_count() {
+            self.open_files.set(integer(count as u64));
+        }
+        if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+            self.max_files.set(integer(most));
+        }
+    }
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge: a start is told in calendar time")]
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| integer(since.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_uses_something() {
+        let registry = Registry::default();
+        let process = Process::new(&registry);
+        process.refresh();
+        let first = process.cpu.get();
+        process.refresh();
+        assert!(first <= process.cpu.get());
+        assert!(100_000 < process.resident.get(), "{}", process.resident.get());
+        assert!(2 < process.open_files.get() && process.open_files.get() <= process.max_files.get());
+        assert!(0 < process.threads.get());
+    }
+}

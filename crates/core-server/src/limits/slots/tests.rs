@@ -1,0 +1,262 @@
+//! First come, first served, within bounds; and against a plain model of the queue.
+
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn slots(count: usize, queue: usize) -> Arc<Slots> {
+    Slots::new(count, queue, Duration::from_secs(30))
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_come_first_served() {
+    let slots = slots(1, 10);
+    let first = slots.acquire(|_| unreachable!()).await.unwrap();
+    let waiters: Vec<_> = (0..3)
+        .map(|number| {
+            let slots = Arc::clone(&slots);
+            async move { (slots.acquire(|_| {}).await.map(drop), number) }
+        })
+        .collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    for waiter in waiters {
+        tasks.spawn(waiter);
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    let mut order = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        order.push(done.unwrap());
+    }
+    assert_eq!(order, [(Ok(()), 0), (Ok(()), 1), (Ok(()), 2)]);
+    assert_eq!(slots.load().in_use, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_told_as_they_fall() {
+    let slots = slots(1, 10);
+    let held = slots.acquire(|_| {}).await.unwrap();
+    let mut ahead = pin!(slots.acquire(|_| {}));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(ahead.as_mut().poll(&mut context).is_pending());
+    let places = Mutex::new(Vec::new());
+    {
+        let mut last = pin!(slots.acquire(|place| places.lock().unwrap().push(place)));
+        assert!(last.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        let Poll::Ready(next) = ahead.as_mut().poll(&mut context) else { panic!("not next") };
+        tokio::time::advance(PLACE_INTERVAL).await;
+        assert!(last.as_mut().poll(&mut context).is_pending());
+        drop(next);
+        assert!(last.as_mut().poll(&mut context).is_ready());
+    }
+    assert_eq!(*places.lock().unwrap(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_a_long_wait_ends() {
+    let slots = slots(1, 1);
+    let held = slots.acquire(|_| {}).await.unwrap();
+    let mut waiting = pin!(slots.acquire(|_| {}));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let full = SlotsFull { retry_after: Duration::from_secs(30) };
+    assert_eq!(slots.room().map(drop), Err(full));
+    assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
+    assert_eq!(waiting.await.map(drop), Err(full));
+    drop(held);
+    assert_eq!(slots.load().in_use, 0, "who gave up took no slot along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_cannot_end_in_time_does_not_begin() {
+    let slots = slots(2, 1_000);
+    let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+    tokio::time::advance(Duration::from_secs(10)).await;
+    drop(held);
+    // Ten seconds each on two slots: six wait for 30 seconds and less.
+    let _held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(slots.acquire(|_| {}))).collect();
+    for waits in &mut waiting {
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+    }
+    let full = SlotsFull { retry_after: Duration::from_secs(20) };
+    assert_eq!(slots.room().map(drop), Err(full));
+    assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_the_queue_keeps_everyone_elses_place() {
+    let slots = slots(1, 10);
+    let held = slots.acquire(|_| {}).await.unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut leaves = Box::pin(slots.acquire(|_| {}));
+    assert!(leaves.as_mut().poll(&mut context).is_pending());
+    let mut stays = pin!(slots.acquire(|_| {}));
+    assert!(stays.as_mut().poll(&mut context).is_pending());
+    drop(leaves);
+    drop(held);
+    assert!(stays.as_mut().poll(&mut context).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
+    let slots = slots(2, 10);
+    let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+    slots.set_count(1);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut next = pin!(slots.acquire(|_| {}));
+    assert!(next.as_mut().poll(&mut context).is_pending());
+    slots.wanted().await;
+    assert_eq!(slots.load(), SlotsLoad { count: 1, in_use: 2, waiting: 1 });
+    let [first, _second] = held;
+    drop(first);
+    assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
+    slots.set_count(2);
+    assert!(next.as_mut().poll(&mut context).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_promised_is_not_promised_twice() {
+    let slots = slots(1, 1);
+    let (first, second) = (slots.room().unwrap(), slots.room().unwrap());
+    assert!(slots.room().is_err(), "one for the slot, one for the queue");
+    let beyond = slots.insist();
+    drop(second);
+    assert!(slots.room().is_err());
+    drop(beyond);
+    let again = slots.room().unwrap();
+    let held = first.acquire(|_| {}).await.unwrap();
+    assert!(slots.room().is_err());
+    let mut waiting = pin!(again.acquire(|_| {}));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(held);
+    assert!(waiting.await.is_ok());
+    assert_eq!(slots.load(), SlotsLoad { count: 1, in_use: 0, waiting: 0 });
+}
+
+/// What may happen to the slots.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Somebody comes, and asks for a slot if there is room.
+    Come,
+    /// One of those who hold a slot ends.
+    End(usize),
+    /// One of those who wait leaves.
+    Leave(usize),
+    /// There are so many slots from now on.
+    Resize(usize),
+}
+
+/// The queue as one would write it down: who holds a slot and who waits, in order.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Plain {
+    holds: Vec<usize>,
+    waits: Vec<usize>,
+}
+
+impl Plain {
+    fn come(&mut self, number: usize, count: usize, queue_max: usize) -> bool {
+        let fits = (self.holds.len() + self.waits.len()).checked_sub(count).is_none_or(|ahead| ahead < queue_max);
+        if fits {
+            self.waits.push(number);
+            self.let_in(count);
+        }
+        fits
+    }
+
+    fn let_in(&mut self, count: usize) {
+        while self.holds.len() < count && !self.waits.is_empty() {
+            self.holds.push(self.waits.remove(0));
+        }
+    }
+}
+
+type Waits = std::pin::Pin<Box<dyn Future<Output = Result<Slot, SlotsFull>>>>;
+
+/// The real thing, with the numbers of those who hold and wait.
+struct Real {
+    slots: Arc<Slots>,
+    holds: Vec<(usize, Slot)>,
+    waits: Vec<(usize, Waits)>,
+}
+
+impl Real {
+    fn come(&mut self, number: usize) -> bool {
+        let Ok(room) = self.slots.room() else { return false };
+        self.waits.push((number, Box::pin(room.acquire(|_| {}))));
+        true
+    }
+
+    /// Polls everyone who waits, in whatever order they are.
+    fn look(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut still = Vec::new();
+        for (number, mut waits) in std::mem::take(&mut self.waits) {
+            match waits.as_mut().poll(&mut context) {
+                Poll::Ready(slot) => self.holds.push((number, slot.unwrap())),
+                Poll::Pending => still.push((number, waits)),
+            }
+        }
+        self.waits = still;
+    }
+
+    fn written_down(&self) -> Plain {
+        let mut holds: Vec<_> = self.holds.iter().map(|(number, _)| *number).collect();
+        holds.sort_unstable();
+        Plain { holds, waits: self.waits.iter().map(|(number, _)| *number).collect() }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => Just(Step::Come),
+        2 => (0..9usize).prop_map(Step::End),
+        1 => (0..9usize).prop_map(Step::Leave),
+        1 => (0..5usize).prop_map(Step::Resize),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+proptest! {
+    /// Whoever comes, ends, leaves, and however many slots there are: the same people hold a slot,
+    /// wait and are sent away as in the plain queue.
+    #[test]
+    fn the_queue_is_the_plain_one(queue_max in 0usize..5, steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut count = 2;
+            let mut plain = Plain::default();
+            let mut real = Real { slots: slots(count, queue_max), holds: Vec::new(), waits: Vec::new() };
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Come => prop_assert_eq!(plain.come(number, count, queue_max), real.come(number)),
+                    Step::End(which) if !plain.holds.is_empty() => {
+                        let ended = plain.holds.remove(which % plain.holds.len());
+                        real.holds.retain(|(number, _)| *number != ended);
+                    }
+                    Step::Leave(which) if !plain.waits.is_empty() => {
+                        let left = plain.waits.remove(which % plain.waits.len());
+                        real.waits.retain(|(number, _)| *number != left);
+                    }
+                    Step::Resize(to) => {
+                        count = to;
+                        real.slots.set_count(count);
+                    }
+                    Step::End(_) | Step::Leave(_) => {}
+                }
+                plain.let_in(count);
+                real.look();
+                plain.holds.sort_unstable();
+                prop_assert_eq!(&plain, &real.written_down());
+                let load = SlotsLoad { count, in_use: plain.holds.len(), waiting: plain.waits.len() };
+                prop_assert_eq!(load, real.slots.load());
+            }
+            Ok(())
+        })?;
+    }
+}

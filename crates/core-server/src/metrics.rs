@@ -1,0 +1,189 @@
+//! What the core counts, made once and shared. Counting is an atomic addition: labels are resolved here.
+//!
+//! No label tells anything of a person, an address of one, or a session.
+
+mod database;
+mod model;
+mod names;
+
+use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, LONG, Registry, SHORT};
+use protocol::server_frame::{Finish, Source};
+use protocol::{CloseReason, ErrorCode};
+
+pub use database::{DatabaseGauges, DatabaseMeter, PoolUse};
+pub use model::{BreakerState, CallOutcome, ModelMetrics, ProviderMetrics};
+pub use names::Metric;
+
+const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
+const SOURCES: [Source; 2] = [Source::Llm, Source::Companion];
+
+/// All that the core counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    connections_open: IntGauge,
+    connections_opened: IntCounter,
+    /// In the order of [`CloseReason::ALL`].
+    connections_closed: [IntCounter; CloseReason::ALL.len()],
+    /// Pauses in accepting.
+    pub accept_pauses: IntCounter,
+    /// Connections of which too much waited.
+    pub outbox_overflows: IntCounter,
+    /// Sessions in memory.
+    pub sessions_live: IntGauge,
+    /// Messages that were stored.
+    pub messages_accepted: IntCounter,
+    /// Messages that had been stored before.
+    pub messages_repeated: IntCounter,
+    /// In the order of [`ErrorCode::ALL`].
+    messages_refused: [IntCounter; ErrorCode::ALL.len()],
+    /// By source, then by finish.
+    turns: [[IntCounter; FINISHES.len()]; SOURCES.len()],
+    /// From `accepted` to the slot.
+    pub turn_queue: Histogram,
+    /// From `accepted` to the first piece.
+    pub turn_first_piece: Histogram,
+    /// From `accepted` to the last piece.
+    pub turn: Histogram,
+    /// From the wish to store to the commit.
+    pub commit: Histogram,
+    /// Writes of which nobody knows whether they happened.
+    pub commits_failed: IntCounter,
+    /// What has to do with the model.
+    pub model: ModelMetrics,
+    /// Cores that share the limits.
+    pub cores_sharing: IntGauge,
+    /// Whether Redis can be reached.
+    pub redis_linked: IntGauge,
+    /// How often it could not.
+    pub redis_links_lost: IntCounter,
+    /// The connections to the database's server.
+    pub database: DatabaseGauges,
+}
+
+/// An open connection. Counted as closed when it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection<'a> {
+    metrics: &'a Metrics,
+    reason: CloseReason,
+}
+
+impl Metrics {
+    /// Nothing has happened yet. `database` is what the store has counted and will count.
+    pub fn new(database: &DatabaseMeter) -> Self {
+        let registry = Registry::default();
+        let r = &registry;
+        let closed = r.counters(Metric::ConnectionsClosed);
+        let refused = r.counters(Metric::MessagesRefused);
+        let turns = r.counters(Metric::Turns);
+        let turn = |source: Source, finish: Finish| labelled(&turns, &[&source.to_string(), &finish.to_string()]);
+        Self {
+            connections_open: r.gauge(Metric::ConnectionsOpen),
+            connections_opened: r.counter(Metric::ConnectionsOpened),
+            connections_closed: CloseReason::ALL.map(|reason| labelled(&closed, &[reason.name()])),
+            accept_pauses: r.counter(Metric::AcceptPauses),
+            outbox_overflows: r.counter(Metric::OutboxOverflows),
+            sessions_live: r.gauge(Metric::SessionsLive),
+            messages_accepted: r.counter(Metric::MessagesAccepted),
+            messages_repeated: r.counter(Metric::MessagesRepeated),
+            messages_refused: ErrorCode::ALL.map(|code| labelled(&refused, &[&code.to_string()])),
+            turns: SOURCES.map(|source| FINISHES.map(|finish| turn(source, finish))),
+            turn_queue: r.histogram(Metric::TurnQueue, LONG),
+            turn_first_piece: r.histogram(Metric::TurnFirstPiece, LONG),
+            turn: r.histogram(Metric::Turn, LONG),
+            commit: r.histogram(Metric::Commit, SHORT),
+            commits_failed: r.counter(Metric::CommitsFailed),
+            model: ModelMetrics::new(r),
+            cores_sharing: r.gauge(Metric::CoresSharing),
+            redis_linked: r.gauge(Metric::RedisLinked),
+            redis_links_lost: r.counter(Metric::RedisLinksLost),
+            database: DatabaseGauges::new(r, database),
+            registry,
+        }
+    }
+
+    /// Everything, to be told.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Counts a connection. Without [`OpenConnection::closing`] its end is a defect.
+    pub fn open_connection(&self) -> OpenConnection<'_> {
+        self.connections_opened.inc();
+        self.connections_open.inc();
+        OpenConnection { metrics: self, reason: CloseReason::Internal }
+    }
+
+    /// Counts a message that was told the error `code`.
+    pub fn message_refused(&self, code: ErrorCode) {
+        self.messages_refused[code as usize].inc();
+    }
+
+    /// Counts an answer, or what there is of one.
+    pub fn turn_ended(&self, source: Source, finish: Finish) {
+        self.turns[source as usize][finish as usize].inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(&DatabaseMeter::default())
+    }
+}
+
+impl OpenConnection<'_> {
+    /// It ends for `reason`.
+    pub fn closing(&mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.metrics.connections_closed[self.reason as usize].inc();
+        self.metrics.connections_open.dec();
+    }
+}
+
+/// A gauge's value.
+fn integer(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn labelled(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
+    counters.with_label_values(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_counted_under_its_own_label() {
+        let metrics = Metrics::default();
+        for reason in CloseReason::ALL {
+            metrics.open_connection().closing(reason);
+        }
+        drop(metrics.open_connection());
+        ErrorCode::ALL.into_iter().for_each(|code| metrics.message_refused(code));
+        for source in SOURCES {
+            FINISHES.into_iter().for_each(|finish| metrics.turn_ended(source, finish));
+        }
+        let text = metrics.registry().text();
+        let has = |line: String| assert!(text.lines().any(|got| got == line), "no {line} in\n{text}");
+        has("psicoia_core_connections_open 0".to_owned());
+        has("psicoia_core_connections_opened_total 12".to_owned());
+        for reason in CloseReason::ALL {
+            let count = 1 + u32::from(reason == CloseReason::Internal);
+            has(format!("psicoia_core_connections_closed_total{{reason=\"{reason}\"}} {count}"));
+        }
+        for code in ErrorCode::ALL {
+            has(format!("psicoia_core_messages_refused_total{{code=\"{code}\"}} 1"));
+        }
+        for source in SOURCES {
+            for finish in FINISHES {
+                has(format!("psicoia_core_turns_total{{finish=\"{finish}\",source=\"{source}\"}} 1"));
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Slots, calls, and breakers.
+
+use boot::metrics::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT};
+
+use super::names::Metric;
+
+/// How a call to a model ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The answer came whole.
+    Whole,
+    /// Nobody wanted the rest of it any more.
+    Cancelled,
+    /// No connection, or it broke before the answer began.
+    Unreachable,
+    /// An error status.
+    Status,
+    /// A time limit ran out.
+    Timeout,
+    /// Something that is not the API's.
+    Malformed,
+    /// The stream ended before the answer did.
+    Cut,
+    /// Not a word.
+    Empty,
+    /// Not made: every connection was in use.
+    Exhausted,
+}
+
+impl CallOutcome {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Whole,
+        Self::Cancelled,
+        Self::Unreachable,
+        Self::Status,
+        Self::Timeout,
+        Self::Malformed,
+        Self::Cut,
+        Self::Empty,
+        Self::Exhausted,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Cancelled => "cancelled",
+            Self::Unreachable => "unreachable",
+            Self::Status => "status",
+            Self::Timeout => "timeout",
+            Self::Malformed => "malformed",
+            Self::Cut => "cut",
+            Self::Empty => "empty",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// What a breaker lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Every call.
+    Closed,
+    /// One call, to find out.
+    HalfOpen,
+    /// None.
+    Open,
+}
+
+impl BreakerState {
+    /// Every one, in the order of the gauge's values.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// What is counted of the model.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    slots: IntGauge,
+    slots_in_use: IntGauge,
+    queue_length: IntGauge,
+    /// Rounds after the first.
+    pub retries: IntCounter,
+    calls: IntCounterVec,
+    connections_max: IntGaugeVec,
+    connections_in_use: IntGaugeVec,
+    connection_wait: HistogramVec,
+    exhausted: IntCounterVec,
+    connects: IntCounterVec,
+    connect: HistogramVec,
+    breaker_state: IntGaugeVec,
+    breaker_transitions: IntCounterVec,
+}
+
+/// What is counted of one provider.
+#[derive(Debug)]
+pub struct ProviderMetrics {
+    /// In the order of [`CallOutcome::ALL`].
+    calls: [IntCounter; CallOutcome::ALL.len()],
+    connections_max: IntGauge,
+    /// Calls under way.
+    pub connections_in_use: IntGauge,
+    /// Time until a call might be made.
+    pub connection_wait: Histogram,
+    /// Calls that might not be made in time.
+    pub exhausted: IntCounter,
+    /// Connections made.
+    pub connects_made: IntCounter,
+    /// Connections that could not be made.
+    pub connects_failed: IntCounter,
+    /// Time to make one.
+    pub connect: Histogram,
+    breaker_state: IntGauge,
+    /// In the order of [`BreakerState::ALL`].
+    breaker_transitions: [IntCounter; BreakerState::ALL.len()],
+}
+
+impl ModelMetrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            slots: registry.gauge(Metric::ModelSlots),
+            slots_in_use: registry.gauge(Metric::ModelSlotsInUse),
+            queue_length: registry.gauge(Metric::ModelQueueLength),
+            retries: registry.counter(Metric::ModelRetries),
+            calls: registry.counters(Metric::ModelCalls),
+            connections_max: registry.gauges(Metric::ModelConnectionsMax),
+            connections_in_use: registry.gauges(Metric::ModelConnectionsInUse),
+            connection_wait: registry.histograms(Metric::ModelConnectionWait, SHORT),
+            exhausted: registry.counters(Metric::ModelConnectionsExhausted),
+            connects: registry.counters(Metric::ModelConnects),
+            connect: registry.histograms(Metric::ModelConnect, SHORT),
+            breaker_state: registry.gauges(Metric::BreakerState),
+            breaker_transitions: registry.counters(Metric::BreakerTransitions),
+        }
+    }
+
+    /// The handles of the provider that is called `name`.
+    pub fn provider(&self, name: &str) -> ProviderMetrics {
+        let transitions = |to: BreakerState| self.breaker_transitions.with_label_values(&[name, to.name()]);
+        ProviderMetrics {
+            calls: CallOutcome::ALL.map(|outcome| self.calls.with_label_values(&[name, outcome.name()])),
+            connections_max: self.connections_max.with_label_values(&[name]),
+            connections_in_use: self.connections_in_use.with_label_values(&[name]),
+            connection_wait: self.connection_wait.with_label_values(&[name]),
+            exhausted: self.exhausted.with_label_values(&[name]),
+            connects_made: self.connects.with_label_values(&[name, "made"]),
+            connects_failed: self.connects.with_label_values(&[name, "failed"]),
+            connect: self.connect.with_label_values(&[name]),
+            breaker_state: self.breaker_state.with_label_values(&[name]),
+            breaker_transitions: BreakerState::ALL.map(transitions),
+        }
+    }
+
+    /// Tells how the slots are now.
+    pub fn set_slots(&self, count: usize, in_use: usize, waiting: usize) {
+        self.slots.set(super::integer(count));
+        self.slots_in_use.set(super::integer(in_use));
+        self.queue_length.set(super::integer(waiting));
+    }
+}
+
+impl ProviderMetrics {
+    /// Counts a call that has ended.
+    pub fn call_ended(&self, outcome: CallOutcome) {
+        self.calls[outcome as usize].inc();
+    }
+
+    /// Tells how many calls may be under way.
+    pub fn set_connections_max(&self, most: usize) {
+        self.connections_max.set(super::integer(most));
+    }
+
+    /// Counts that the breaker is in another state now.
+    pub fn breaker_became(&self, state: BreakerState) {
+        self.breaker_transitions[state as usize].inc();
+    }
+
+    /// Tells how the breaker is now.
+    pub fn set_breaker(&self, state: BreakerState) {
+        self.breaker_state.set(super::integer(state as usize));
+    }
+}
+
+impl Default for ProviderMetrics {
+    /// Of a provider that nobody asks about.
+    fn default() -> Self {
+        ModelMetrics::new(&Registry::default()).provider("")
+    }
+}

@@ -1,0 +1,110 @@
+//! What the admin port tells: metrics, and whether the core is ready.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use boot::admin::{Admin, Cached, Draining, Probe, State};
+
+use super::Server;
+use crate::connection;
+use crate::limits::SlotsLoad;
+use crate::shared::Shared;
+use crate::store::Store;
+
+/// How long an answer of the database counts, and how long it has for one.
+const STORE_LASTS: Duration = Duration::from_secs(1);
+const STORE_LIMIT: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// What the admin port of this server tells. To be called once: each has metrics of the process.
+    pub fn admin(&self) -> Admin {
+        let context = Arc::clone(&self.context);
+        let store = Arc::clone(&context.sessions.engine().store);
+        let admin = Admin::new(self.metrics.registry().clone(), move || refresh(&context))
+            .with(Arc::new(Draining(self.context.draining.clone())))
+            .with(Arc::new(Cached::new(StoreProbe(store), STORE_LASTS, STORE_LIMIT)));
+        let engine = self.context.sessions.engine();
+        let admin = match engine.model {
+            Some(_) => admin.with(Arc::new(ModelProbe(Arc::clone(&self.context)))),
+            None => admin,
+        };
+        match &engine.shared {
+            Some(shared) => admin.with(Arc::new(RedisProbe(Arc::clone(shared)))),
+            None => admin,
+        }
+    }
+}
+
+/// Tells what is not counted as it happens.
+fn refresh(context: &connection::Context) {
+    let engine = context.sessions.engine();
+    let metrics = &engine.metrics;
+    metrics.sessions_live.set(i64::try_from(context.sessions.live_count()).unwrap_or(i64::MAX));
+    let SlotsLoad { count, in_use, waiting } = engine.slots.load();
+    metrics.model.set_slots(count, in_use, waiting);
+    if let Some(model) = &engine.model {
+        model.refresh_metrics();
+    }
+    let linked = engine.shared.as_ref().map(|shared| (shared.is_linked(), shared.cores()));
+    let (is_linked, cores) = linked.unwrap_or((false, 1));
+    metrics.redis_linked.set(is_linked.into());
+    metrics.cores_sharing.set(i64::try_from(cores).unwrap_or(i64::MAX));
+    if let Some((usage, _)) = engine.store.pool() {
+        metrics.database.set(usage);
+    }
+}
+
+/// Whether the database answers. Without it nothing can be accepted.
+struct StoreProbe(Arc<dyn Store>);
+
+#[async_trait]
+impl Probe for StoreProbe {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    async fn state(&self) -> State {
+        match self.0.check().await {
+            Ok(()) => State::Ok,
+            Err(error) => State::Down(error.to_string()),
+        }
+    }
+}
+
+/// Whether a provider is asked. Without one the companion answers.
+struct ModelProbe(Arc<connection::Context>);
+
+#[async_trait]
+impl Probe for ModelProbe {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    async fn state(&self) -> State {
+        match &self.0.sessions.engine().model {
+            Some(model) if model.is_left_alone() => {
+                State::Degraded("every provider is left alone for a while: the companion answers".to_owned())
+            }
+            Some(_) | None => State::Ok,
+        }
+    }
+}
+
+/// Whether the cores can agree on the limits. Without Redis each has its share.
+struct RedisProbe(Arc<Shared>);
+
+#[async_trait]
+impl Probe for RedisProbe {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn state(&self) -> State {
+        if self.0.is_linked() {
+            return State::Ok;
+        }
+        let cores = self.0.cores();
+        State::Degraded(format!("it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"))
+    }
+}

@@ -1,0 +1,238 @@
+//! What the services count, read as Prometheus reads it, and the list of it in `deploy/METRICS.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use boot::metrics::{Described, Description, Kind, ProcessMetric};
+use prometheus_parse::{Scrape, Value};
+use protocol::Face;
+use serde_json::json;
+use testkit::llm::Answer;
+
+use crate::http;
+use crate::program::Program;
+use crate::town::{Plan, Town};
+
+/// The label of the stand-in for the model.
+pub(crate) const PROVIDER: &str = "provider=\"127.0.0.1/llama-3.1-8b-instant\"";
+
+/// The series of one scrape, as `name{label="value"}`, labels sorted; of histograms only count and sum.
+pub(crate) struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    pub(crate) async fn of(program: &Program) -> Self {
+        Self::at(program.admin()).await
+    }
+
+    async fn at(address: SocketAddr) -> Self {
+        let (status, text) = http::get(address, "/metrics").await.unwrap();
+        assert_eq!(status, 200, "{text}");
+        let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+        let series = scrape.samples.into_iter().filter_map(|sample| {
+            let labels: BTreeMap<_, _> = sample.labels.iter().collect();
+            let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let series = format!("{}{{{}}}", sample.metric, labels.join(","));
+            match sample.value {
+                Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => Some((series, value)),
+                Value::Histogram(_) | Value::Summary(_) => None,
+            }
+        });
+        Self(series.collect())
+    }
+
+    /// The value of a series such as `things_total{kind="good"}`.
+    pub(crate) fn get(&self, series: &str) -> f64 {
+        let series = if series.contains('{') { series.to_owned() } else { format!("{series}{{}}") };
+        *self.0.get(&series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
+    }
+
+    pub(crate) fn assert(&self, want: &[(&str, f64)]) {
+        for (series, value) in want {
+            assert!((self.get(series) - value).abs() < f64::EPSILON, "{series} is {}, not {value}", self.get(series));
+        }
+    }
+}
+
+fn descriptions<M: Described>(metrics: &[M]) -> Vec<Description> {
+    metrics
+        .iter()
+        .map(|metric| metric.description())
+        .chain(ProcessMetric::ALL.iter().map(|it| it.description()))
+        .collect()
+}
+
+fn core_metrics() -> Vec<Description> {
+    descriptions(core_server::metrics::Metric::ALL)
+}
+
+fn gateway_metrics() -> Vec<Description> {
+    descriptions(ws_gateway::Metric::ALL)
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    }
+}
+
+/// Every metric of the table is told with its kind and meaning, has a series with just its labels, and nothing else is.
+fn told_as_listed(text: &str, listed: &[Description]) {
+    let lines = |word: &str| -> BTreeMap<String, String> {
+        let rest = text.lines().filter_map(|line| line.strip_prefix(word)?.trim_start().split_once(' '));
+        rest.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
+    };
+    let kinds = listed.iter().map(|it| (it.name.to_owned(), kind_name(it.kind).to_owned())).collect();
+    assert_eq!(lines("# TYPE"), kinds);
+    assert_eq!(lines("# HELP"), listed.iter().map(|it| (it.name.to_owned(), it.help.to_owned())).collect());
+    let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+    for metric in listed {
+        let mut series = scrape.samples.iter().filter(|sample| sample.metric == metric.name).peekable();
+        let histogram = metric.kind == Kind::Histogram && text.contains(&format!("{}_bucket{{", metric.name));
+        assert!(histogram || series.peek().is_some(), "{} has no series", metric.name);
+        let labels: BTreeSet<_> = metric.labels.iter().copied().collect();
+        for sample in series {
+            let got: BTreeSet<_> = sample.labels.keys().map(String::as_str).collect();
+            assert_eq!(got, labels, "{}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    for Description { name, kind, help, .. } in core_metrics().into_iter().chain(gateway_metrics()) {
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+        assert_eq!(kind == Kind::Counter, name.ends_with("_total"), "{name}");
+        assert!(kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+        assert!(!name.ends_with("_ms") && !name.contains("milli"), "{name}");
+        assert!(help.ends_with('.') && (!name.contains("seconds") || help.contains("in seconds")), "{name}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn everything_listed_is_told_and_nothing_else() {
+    let mut town = Plan::with_gateway().start().await;
+    let listed = [(town.core.admin(), core_metrics()), (town.gateway().admin(), gateway_metrics())];
+    for (address, listed) in listed {
+        let (status, text) = http::get(address, "/metrics").await.unwrap();
+        assert_eq!(status, 200);
+        told_as_listed(&text, &listed);
+    }
+}
+
+/// The table of one service in `deploy/METRICS.md`.
+fn table(metrics: &[Description]) -> String {
+    let row = |it: &Description| {
+        let labels: Vec<_> = it.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {} | {} | {} |\n", it.name, kind_name(it.kind), labels.join(" "), it.help)
+    };
+    metrics.iter().map(row).collect()
+}
+
+#[test]
+fn the_list_in_the_docs_is_the_one_of_the_programs() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/METRICS.md");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let rows: String = text.lines().filter(|line| line.starts_with("| `")).map(|line| format!("{line}\n")).collect();
+    let own = |metrics: Vec<Description>| -> Vec<Description> {
+        metrics.into_iter().filter(|it| !it.name.starts_with("process_")).collect()
+    };
+    let process = descriptions::<ProcessMetric>(&[]);
+    let want = table(&own(core_metrics())) + &table(&own(gateway_metrics())) + &table(&process);
+    assert_eq!(rows, want, "the rows of deploy/METRICS.md should be\n{want}");
+}
+
+async fn nothing_yet(town: &mut Town) {
+    Metrics::of(&town.core).await.assert(&[
+        ("psicoia_core_connections_open", 0.0),
+        ("psicoia_core_messages_accepted_total", 0.0),
+        ("psicoia_core_sessions_live", 0.0),
+        ("psicoia_core_model_slots", 20.0),
+    ]);
+    Metrics::of(town.gateway()).await.assert(&[("psicoia_gateway_connections_open", 0.0)]);
+}
+
+#[tokio::test]
+async fn a_conversation_counts() {
+    let mut town = Plan::with_gateway().core("RATE_MAX_MESSAGES", 3).start().await;
+    nothing_yet(&mut town).await;
+    let mut person = town.at_gateway(Face::Frames).await;
+    person.hello().await;
+    person.ask("a", "hola").await;
+    person.ask("b", "sigo").await;
+    person.say("a", "hola").await;
+    person.frame_of("done").await;
+    town.standin.push(Answer::chunks(500).paced(0, 20));
+    person.say("c", "largo").await;
+    person.frame_of("delta").await;
+    person.say("d", "de más").await;
+    assert_eq!(person.frame_of("error").await["code"], "rate_limited");
+    let whole = format!("psicoia_core_model_calls_total{{outcome=\"whole\",{PROVIDER}}}");
+    let in_use = format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}");
+    Metrics::of(&town.core).await.assert(&[
+        ("psicoia_core_connections_open", 1.0),
+        ("psicoia_core_sessions_live", 1.0),
+        ("psicoia_core_model_slots_in_use", 1.0),
+        ("psicoia_core_messages_accepted_total", 3.0),
+        ("psicoia_core_messages_repeated_total", 1.0),
+        ("psicoia_core_messages_refused_total{code=\"rate_limited\"}", 1.0),
+        (&whole, 2.0),
+        (&in_use, 1.0),
+        (&in_use.replace("in_use", "max"), 20.0),
+        (&in_use.replace("connections_in_use", "connection_wait_seconds_count"), 3.0),
+    ]);
+    person.send(json!({"type": "stop", "id": "c"})).await;
+    person.frame_of("done").await;
+    person.send(json!({"type": "bye"})).await;
+    person.ending().await;
+    town.gateway().wait_for("connection closed").await;
+    town.core.wait_for("connection closed").await;
+    when_it_is_over(&mut town).await;
+}
+
+async fn when_it_is_over(town: &mut Town) {
+    let metrics = Metrics::of(&town.core).await;
+    metrics.assert(&[
+        ("psicoia_core_connections_opened_total", 1.0),
+        ("psicoia_core_connections_closed_total{reason=\"bye\"}", 1.0),
+        ("psicoia_core_turns_total{finish=\"stop\",source=\"llm\"}", 2.0),
+        ("psicoia_core_turns_total{finish=\"stopped\",source=\"llm\"}", 1.0),
+        ("psicoia_core_turn_seconds_count", 3.0),
+        ("psicoia_core_turn_first_piece_seconds_count", 3.0),
+        ("psicoia_core_turn_queue_seconds_count", 3.0),
+        // Three messages and three answers.
+        ("psicoia_core_commit_seconds_count", 6.0),
+        ("psicoia_core_model_slots_in_use", 0.0),
+        (&format!("psicoia_core_model_calls_total{{outcome=\"cancelled\",{PROVIDER}}}"), 1.0),
+        (&format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}"), 0.0),
+    ]);
+    assert!(0.0 < metrics.get("psicoia_core_commit_seconds_sum"));
+    let core = format!("{{core=\"{}\"}}", town.core.address());
+    let gateway = Metrics::of(town.gateway()).await;
+    gateway.assert(&[
+        ("psicoia_gateway_connections_opened_total", 1.0),
+        ("psicoia_gateway_connections_open", 0.0),
+        ("psicoia_gateway_connections_closed_total{code=\"1000\",reason=\"bye\"}", 1.0),
+        ("psicoia_gateway_core_connect_seconds_count", 1.0),
+        (&format!("psicoia_gateway_core_connections{core}"), 0.0),
+        (&format!("psicoia_gateway_core_ejected{core}"), 0.0),
+    ]);
+}
+
+/// Pages of strangers and half an upgrade are counted where they are refused.
+#[tokio::test]
+async fn refused_upgrades_count() {
+    let mut town = Plan::with_gateway().start().await;
+    let address = town.gateway().address();
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let stranger = format!("{upgrade}Origin: https://example.org\r\n");
+    assert_eq!(http::status(address, "/ws", &stranger).await.unwrap(), 403);
+    assert_eq!(http::status(address, "/ws", upgrade).await.unwrap(), 426);
+    Metrics::of(town.gateway()).await.assert(&[
+        ("psicoia_gateway_upgrades_refused_total{reason=\"origin\"}", 1.0),
+        ("psicoia_gateway_upgrades_refused_total{reason=\"malformed\"}", 1.0),
+        ("psicoia_gateway_connections_opened_total", 0.0),
+    ]);
+}
