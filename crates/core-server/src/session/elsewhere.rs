@@ -17,7 +17,7 @@ pub(super) struct Elsewhere {
     others: BTreeMap<CoreId, usize>,
     /// How much was heard so far.
     heard: u64,
-    /// Nobody else can know of the session yet.
+    /// The session has just begun here: nothing of it was stored before.
     fresh: bool,
     /// Messages sent here that another core has under way.
     pub(super) awaited: HashSet<MessageId>,
@@ -30,6 +30,8 @@ pub(super) struct Elsewhere {
 /// An answer that another core gives.
 #[derive(Debug)]
 pub(super) struct Mirror {
+    /// Who gives it. While the cores could not agree, two of them may.
+    core: CoreId,
     pub(super) id: MessageId,
     pub(super) draft: UserText,
     /// Length of `draft` in characters.
@@ -65,8 +67,8 @@ impl Elsewhere {
         }
     }
 
-    /// Whether there may be somebody to greet, and something that was not heard. The first time
-    /// there is not in a session that has just begun.
+    /// Whether something may have been stored on another core that is gone by now. The first time
+    /// not in a session that has just begun.
     pub(super) fn may_have_missed_some(&mut self) -> bool {
         !std::mem::take(&mut self.fresh)
     }
@@ -95,11 +97,14 @@ impl Elsewhere {
         self.shared.tell(self.user, event, self.heard);
     }
 
-    /// Something came from `core`; it may have said how many connections it has.
-    pub(super) fn note(&mut self, core: CoreId, connections: Option<usize>) {
+    /// Something came from `core`; it may have said how many connections it has. Says whether it
+    /// was not known.
+    pub(super) fn note(&mut self, core: CoreId, connections: Option<usize>) -> bool {
         self.heard += 1;
+        let is_new = !self.others.contains_key(&core);
         let known = self.others.entry(core).or_default();
         *known = connections.unwrap_or(*known);
+        is_new
     }
 
     /// Nobody listened to what was told when so much had been `heard`.
@@ -128,13 +133,24 @@ impl Elsewhere {
         self.mirrors(id) || self.awaited.contains(id)
     }
 
-    /// Takes a piece of the answer to `id` that begins at `offset`.
-    pub(super) fn take(&mut self, id: &MessageId, offset: usize, text: UserText) -> Piece {
+    /// Whether all of the answer to `id`, of so many characters, was heard from `core`.
+    pub(super) fn has_whole(&self, core: CoreId, id: &MessageId, chars: usize) -> bool {
+        match self.mirror.as_ref().filter(|mirror| mirror.id == *id) {
+            Some(mirror) => mirror.core == core && mirror.chars == chars,
+            None => chars == 0,
+        }
+    }
+
+    /// Takes a piece of the answer to `id` that `core` gives, which begins at `offset`.
+    pub(super) fn take(&mut self, core: CoreId, id: &MessageId, offset: usize, text: UserText) -> Piece {
         if !self.mirrors(id) {
             self.mirror = None;
         }
-        let empty = || Mirror { id: id.clone(), draft: UserText::default(), chars: 0, asked: false };
+        let empty = || Mirror { core, id: id.clone(), draft: UserText::default(), chars: 0, asked: false };
         let mirror = self.mirror.get_or_insert_with(empty);
+        if mirror.core != core {
+            return Piece::Known;
+        }
         let Some(known) = mirror.chars.checked_sub(offset) else {
             return if std::mem::replace(&mut mirror.asked, true) { Piece::Known } else { Piece::Gap };
         };
@@ -179,6 +195,7 @@ mod tests {
     #[test]
     fn pieces_fit_together_whatever_is_heard_twice_or_not_at_all() {
         let mut elsewhere = elsewhere();
+        let [core, other]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
         let new = |offset, text: &str| Piece::New { offset, text: UserText::new(text) };
         for (id, offset, text, want) in [
             ("a", 2, "lost", Piece::Gap),
@@ -190,19 +207,22 @@ mod tests {
             ("a", 9, "…", Piece::Gap),
             ("b", 0, "otra", new(0, "otra")),
         ] {
-            let got = elsewhere.take(&id.parse().unwrap(), offset, UserText::new(text));
+            let got = elsewhere.take(core, &id.parse().unwrap(), offset, UserText::new(text));
             assert_eq!(got, want, "{id} {offset}");
         }
+        let id = "b".parse().unwrap();
+        assert_eq!(elsewhere.take(other, &id, 4, UserText::new(" más")), Piece::Known, "it gives another answer");
+        assert_eq!((elsewhere.has_whole(core, &id, 4), elsewhere.has_whole(other, &id, 4)), (true, false));
     }
 
     #[test]
     fn alone_only_if_nobody_was_heard_since() {
         let mut elsewhere = elsewhere();
         let core: CoreId = serde_json::from_str("\"1f\"").unwrap();
-        elsewhere.note(core, Some(2));
+        assert!(elsewhere.note(core, Some(2)));
         elsewhere.alone(0);
         assert_eq!((elsewhere.has_others(), elsewhere.connections()), (true, 2));
-        elsewhere.note(core, None);
+        assert!(!elsewhere.note(core, None));
         elsewhere.alone(2);
         assert_eq!((elsewhere.has_others(), elsewhere.connections()), (false, 0));
     }

@@ -83,29 +83,32 @@ impl Session {
         let mut state = self.state();
         let connections = state.connections.len();
         let Some(elsewhere) = &mut state.elsewhere else { return };
-        elsewhere.note(core, event.connections());
+        if elsewhere.note(core, event.connections()) {
+            // What it told before we listened is not known here.
+            self.catch_up_later();
+        }
         match event {
             Event::Hello { .. } => {
                 elsewhere.tell_here(connections);
                 state.tell_draft();
             }
             Event::Here { .. } => {}
-            Event::Frame(frame) => self.hear_frame(&mut state, *frame),
+            Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
             Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
             Event::Locale { locale } => state.locale = locale,
             Event::Erased => self.forget(&mut state, None),
         }
     }
 
-    fn hear_frame(self: &Arc<Self>, state: &mut State, frame: ServerFrame) {
+    fn hear_frame(self: &Arc<Self>, state: &mut State, core: CoreId, frame: ServerFrame) {
         match frame {
             ServerFrame::Turn(entry) if entry.seq <= state.seq => {}
             ServerFrame::Turn(entry) if entry.seq == state.seq + 1 => state.learn(entry),
             ServerFrame::Turn(_) => self.catch_up_later(),
-            ServerFrame::Delta { id, offset, text } => self.hear_delta(state, id, offset, text),
+            ServerFrame::Delta { id, offset, text } => self.hear_delta(state, core, id, (offset, text)),
             ServerFrame::Done(done) => {
-                let whole = state.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref());
-                let whole = whole.map_or(0, |mirror| if mirror.id == done.id { mirror.chars } else { 0 }) == done.chars;
+                let elsewhere = state.elsewhere.as_ref();
+                let whole = elsewhere.is_some_and(|elsewhere| elsewhere.has_whole(core, &done.id, done.chars));
                 match done.seq {
                     Some(seq) if seq <= state.seq => {}
                     Some(seq) if !whole || seq != state.seq + 1 => self.catch_up_later(),
@@ -126,10 +129,14 @@ impl Session {
         }
     }
 
-    fn hear_delta(self: &Arc<Self>, state: &mut State, id: MessageId, offset: usize, text: UserText) {
+    fn hear_delta(self: &Arc<Self>, state: &mut State, core: CoreId, id: MessageId, (offset, text): (usize, UserText)) {
+        if state.under_way_seq(&id).is_some() {
+            // Answered here as well, while the cores could not agree.
+            return;
+        }
         let Some(elsewhere) = &mut state.elsewhere else { return };
         let is_first = !elsewhere.mirrors(&id);
-        match elsewhere.take(&id, offset, text) {
+        match elsewhere.take(core, &id, offset, text) {
             Piece::Known => {}
             Piece::New { offset, text } => state.publish_here(To::Everyone, outbox::delta(id.clone(), offset, text)),
             // Whoever gives the answer tells all of it again.
@@ -303,11 +310,8 @@ impl State {
 
     /// From now on everything is heard. Says whether something may have been missed.
     fn joined(&mut self) -> bool {
-        let missed = self.elsewhere.as_mut().is_some_and(|elsewhere| elsewhere.may_have_missed_some());
-        if missed {
-            self.say_hello();
-        }
-        missed
+        self.say_hello();
+        self.elsewhere.as_mut().is_some_and(|elsewhere| elsewhere.may_have_missed_some())
     }
 
     /// Asks the other cores who they are and what they are doing.

@@ -273,7 +273,20 @@ impl Talker {
             let kept = Said { id: entry.id.clone(), role: entry.role, text: entry.text.expose().to_owned() };
             assert_eq!(kept, *said, "person {}: {seq} is not as it was told", self.number);
         }
+        if self.several_cores {
+            self.take_answered_for_accepted(&stored);
+        }
         Some(stored.len())
+    }
+
+    /// A message whose answer came from another core before this one said that it was accepted.
+    fn take_answered_for_accepted(&mut self, stored: &[Entry]) {
+        let answered: HashSet<_> =
+            self.told.values().filter(|said| said.role == Role::Assistant).map(|said| said.id.clone()).collect();
+        for entry in stored.iter().filter(|entry| entry.role == Role::User && answered.contains(&entry.id)) {
+            let said = Said { id: entry.id.clone(), role: entry.role, text: entry.text.expose().to_owned() };
+            self.told.entry(entry.seq).or_insert(said);
+        }
     }
 
     /// At the end: everything was accepted, answered and told, and nothing else is there.

@@ -74,6 +74,8 @@ impl Plan {
             ("LLM_URL", standin.url()),
             ("DATABASE_URL", database),
             ("REDIS_URL", redis.url()),
+            // Calls to the model are answers only.
+            ("LLM_SUMMARY", "off".to_owned()),
             // Programs all of them, and slow to say so on a busy machine.
             ("GREET_DELAY_MS", "60000".to_owned()),
         ];
