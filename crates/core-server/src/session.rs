@@ -281,6 +281,7 @@ impl Session {
             chars: 0,
             stop: stop.clone(),
             released: false,
+            given_up: false,
         });
         Some((job, stop, begin))
     }
@@ -290,8 +291,8 @@ impl Session {
         let _commit = self.commit.lock().await;
         let (after, draft) = {
             let state = self.state();
-            let draft = state.running.as_ref().map_or_else(UserText::default, |running| running.draft.clone());
-            (state.seq, draft)
+            let kept = state.running.as_ref().filter(|running| !running.given_up);
+            (state.seq, kept.map_or_else(UserText::default, |running| running.draft.clone()))
         };
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
@@ -305,13 +306,13 @@ impl Session {
             self.learn_before(seq).await;
         }
         let mut state = self.state();
-        let sender = state.running.take().map_or(To::Everyone, |running| To::Sender(running.sender));
+        let Some(Running { sender, given_up: false, .. }) = state.running.take() else { return };
         match (recorded, outcome) {
             (Ok(seq), Ok(outcome)) => {
                 state.seq = seq.unwrap_or_default().max(state.seq);
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            (Ok(_), Err(refusal)) => self.refuse(&mut state, sender, job.id, refusal),
+            (Ok(_), Err(refusal)) => self.refuse(&mut state, To::Sender(sender), job.id, refusal),
             (Err(error), _) => self.not_kept(&mut state, To::Everyone, (job.id, job.trace), &error),
         }
     }
@@ -388,7 +389,7 @@ impl Audience for Session {
 
     fn delta(&self, piece: UserText) {
         let mut state = self.state();
-        let Some(running) = &mut state.running else { return };
+        let Some(running) = state.running.as_mut().filter(|running| !running.given_up) else { return };
         let offset = running.chars;
         running.chars += piece.chars();
         running.draft.push(&piece);

@@ -40,6 +40,9 @@ impl Connection {
         match page {
             Err(error) => {
                 tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
+                // What comes after it is not told either: the client would take it for all there is.
+                self.attached = None;
+                self.outbox = Arc::default();
                 self.closing = Some(CloseReason::Internal);
             }
             Ok(entries) => {

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 
 use super::elsewhere::{Mirror, Piece};
-use super::state::{State, To};
+use super::state::{Pending, State, To};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
 use crate::shared::{CoreId, Envelope, Event, Heard};
 use crate::store::StoreError;
@@ -83,15 +83,17 @@ impl Session {
         let mut state = self.state();
         let connections = state.connections.len();
         let Some(elsewhere) = &mut state.elsewhere else { return };
-        if elsewhere.note(core, event.connections()) {
+        let is_new = elsewhere.note(core, event.connections());
+        if is_new {
             // What it told before we listened is not known here.
             self.catch_up_later();
         }
+        let is_hello = matches!(event, Event::Hello { .. });
+        if is_new || is_hello {
+            elsewhere.tell_here(connections);
+        }
         match event {
-            Event::Hello { .. } => {
-                elsewhere.tell_here(connections);
-                state.tell_draft();
-            }
+            Event::Hello { .. } => state.tell_draft(),
             Event::Here { .. } => {}
             Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
             Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
@@ -103,7 +105,7 @@ impl Session {
     fn hear_frame(self: &Arc<Self>, state: &mut State, core: CoreId, frame: ServerFrame) {
         match frame {
             ServerFrame::Turn(entry) if entry.seq <= state.seq => {}
-            ServerFrame::Turn(entry) if entry.seq == state.seq + 1 => state.learn(entry),
+            ServerFrame::Turn(entry) if entry.seq == state.seq + 1 => self.learn(state, entry),
             ServerFrame::Turn(_) => self.catch_up_later(),
             ServerFrame::Delta { id, offset, text } => self.hear_delta(state, core, id, (offset, text)),
             ServerFrame::Done(done) => {
@@ -238,12 +240,12 @@ impl Session {
                 return Ok(());
             }
             let entries = self.entries_after(seq, ENTRIES_AT_ONCE).await?;
-            let read_all = entries.len() < ENTRIES_AT_ONCE;
+            let read_all = entries.len() < ENTRIES_AT_ONCE || entries.last().is_some_and(|entry| last <= entry.seq);
             let mut state = self.state();
             for entry in entries.into_iter().filter(|entry| entry.seq <= last) {
                 // It may have been heard meanwhile.
                 if state.seq < entry.seq {
-                    state.learn(entry);
+                    self.learn(&mut state, entry);
                 }
             }
             drop(state);
@@ -251,6 +253,36 @@ impl Session {
                 return Ok(());
             }
         }
+    }
+
+    /// Notes and tells an entry that was stored elsewhere.
+    fn learn(&self, state: &mut State, entry: Entry) {
+        state.seq = entry.seq;
+        state.messages += u64::from(entry.role == Role::User);
+        let mirror = state.end_mirror(&entry.id);
+        if entry.role != Role::Assistant {
+            state.publish_here(To::Everyone, ServerFrame::Turn(entry));
+        } else if let Some(draft) = self.give_up(state, &entry.id) {
+            state.tell_rest(&draft, &entry);
+        } else if let Some(mirror) = mirror {
+            state.tell_rest(&mirror.draft, &entry);
+        } else {
+            state.publish_here(To::Everyone, ServerFrame::Turn(entry));
+        }
+    }
+
+    /// Ends what is done here for message `id`: while the cores could not agree, another has answered
+    /// it too, and was faster. Gives what was told of our answer.
+    fn give_up(&self, state: &mut State, id: &MessageId) -> Option<UserText> {
+        if let Some(running) = state.running.as_mut().filter(|running| running.id == *id) {
+            running.stop.cancel();
+            running.given_up = true;
+            return Some(running.draft.clone());
+        }
+        let at = state.waiting.iter().position(|pending| pending.job.id == *id)?;
+        let Pending { job, .. } = state.waiting.remove(at)?;
+        self.release_later(job.id);
+        Some(UserText::default())
     }
 
     /// Waits until other cores have answered what they accepted of the session before us.
@@ -272,30 +304,15 @@ impl Session {
 }
 
 impl State {
-    /// Notes and tells an entry that was stored elsewhere.
-    fn learn(&mut self, entry: Entry) {
-        self.seq = entry.seq;
-        self.messages += u64::from(entry.role == Role::User);
-        let is_answer = entry.role == Role::Assistant;
-        if is_answer && self.running.as_ref().is_some_and(|running| running.id == entry.id) {
-            // Answered here as well, while the cores could not agree: told when ours has ended.
-            return;
-        }
-        match self.end_mirror(&entry.id).filter(|_| is_answer) {
-            Some(mirror) => self.tell_rest(&mirror, &entry),
-            None => self.publish_here(To::Everyone, ServerFrame::Turn(entry)),
-        }
-    }
-
-    /// Tells what is missing of an answer that people here are reading.
-    fn tell_rest(&self, read: &Mirror, answer: &Entry) {
-        let Some(rest) = answer.text.expose().strip_prefix(read.draft.expose()) else {
+    /// Tells what is missing of an answer of which people here have read so much.
+    fn tell_rest(&self, read: &UserText, answer: &Entry) {
+        let Some(rest) = answer.text.expose().strip_prefix(read.expose()) else {
             // They are reading another one, of a core that was not as fast.
             let error = Refusal::deserted().frame(self.locale.language());
             return self.publish_here(To::Everyone, ServerFrame::Error(error.with_id(Some(answer.id.clone()))));
         };
         if !rest.is_empty() {
-            self.publish_here(To::Everyone, outbox::delta(answer.id.clone(), read.chars, UserText::new(rest)));
+            self.publish_here(To::Everyone, outbox::delta(answer.id.clone(), read.chars(), UserText::new(rest)));
         }
         self.publish_here(To::Everyone, stored_done(answer));
     }

@@ -60,6 +60,8 @@ pub(super) struct Running {
     pub(super) stop: CancellationToken,
     /// Its claim is given back: only its end is to be told.
     pub(super) released: bool,
+    /// Another core has answered the message too, and was faster: its answer was told.
+    pub(super) given_up: bool,
 }
 
 /// Who gets a frame.

@@ -49,15 +49,21 @@ impl Shared {
         let Some(mut outgoing) = self.outgoing_receiver() else { return };
         let mut pause = FIRST_PAUSE;
         let mut previous = CoreId::random();
+        let mut is_told = false;
         loop {
             let ended = match self.connect(previous).await {
                 Ok(link) => {
                     previous = link.core;
+                    is_told = false;
                     self.serve(link, &mut outgoing, slots, &mut pause).await
                 }
                 Err(error) => Err(error),
             };
-            self.lost(ended.err().as_ref(), slots);
+            self.set_link(None);
+            slots.set_count(self.share_without_link());
+            if !std::mem::replace(&mut is_told, true) {
+                self.tell_lost(ended.err().as_ref());
+            }
             // Full jitter: the cores do not come back all at once.
             sleep(pause.mul_f64(fastrand::f64())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -147,13 +153,11 @@ impl Shared {
         Ok(())
     }
 
-    fn lost(&self, error: Option<&RedisError>, slots: &Arc<Slots>) {
-        self.set_link(None);
+    fn tell_lost(&self, error: Option<&RedisError>) {
         self.lost.inc();
-        let cores = self.cores();
-        slots.set_count(self.share_without_link());
+        let (redis, cores) = (&self.settings.url, self.cores());
         let error = error.map_or_else(|| "connection lost".to_owned(), ToString::to_string);
-        tracing::warn!(error, cores, "not linked: this core goes on with its share of the limits");
+        tracing::warn!(%redis, error, cores, "not linked: this core goes on with its share of the limits");
     }
 
     /// How many calls to the model this core may make where the cores cannot agree.

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
+use testkit::line_peer::LinePeer;
+use testkit::llm::Answer;
 use testkit::postgres::{Postgres, Stop};
 use testkit::watchdog::{LIMIT, within};
 use tokio::task::spawn_blocking;
@@ -10,6 +13,7 @@ use super::chance::chance;
 use super::crowd::{PEOPLE, gather, plan, talk_while, tcp, ws};
 use super::house::{House, visit};
 use super::mid_turn::{all_is_well_again, is_answered, is_unavailable, listening};
+use crate::person::Person;
 use crate::program::Setting;
 
 const ROUNDS: usize = 5;
@@ -89,6 +93,24 @@ async fn a_database_that_is_away_in_mid_turn_loses_nothing() {
     server.start_again().await;
     all_is_well_again(&mut speaker, "¿estás?").await;
     is_answered(&mut listener).await;
+}
+
+#[tokio::test]
+async fn what_comes_after_a_replay_that_broke_off_is_not_told() {
+    let (server, setting) = Server::start().await;
+    let house = House::new().await;
+    let core = house.core(&[setting]).await;
+    let (mut speaker, welcome) = visit(&core, None).await;
+    house.standin.push(Answer::pieces(["Te ", "escucho."]).paced(0, 60_000));
+    speaker.say("a", "hola").await;
+    assert_eq!(speaker.frame_of("delta").await["text"], "Te ");
+
+    server.with(|postgres| drop(postgres.sql("psicoia", "ALTER TABLE entries RENAME TO elsewhere").unwrap())).await;
+    let mut again = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    again.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": 0})).await;
+    assert_eq!(again.frame().await["type"], "welcome");
+    assert_eq!(again.read().await, None, "without its message the answer is not told");
+    server.with(|postgres| drop(postgres.sql("psicoia", "ALTER TABLE elsewhere RENAME TO entries").unwrap())).await;
 }
 
 #[tokio::test]

@@ -132,3 +132,32 @@ async fn turns_take_turns_and_stop_from_anywhere() {
         assert_eq!((&done["id"], &done["seq"], &done["finish"]), (&json!("b"), &json!(4), &json!("stop")), "{done}");
     }
 }
+
+#[tokio::test]
+async fn what_a_dead_core_leaves_is_answered_by_another() {
+    let mut city = Plan::default().start().await;
+    // It dies before the first word of one answer, and in the middle of another.
+    let (mut waiting, of_waiting) = city.arrive(0).await;
+    city.standin.push(Answer::text("nunca").paced(60_000, 0));
+    waiting.say("w", "¿estás?").await;
+    waiting.frame_of("accepted").await;
+    within(LIMIT, city.standin.wait_for(|calls| calls.len() == 1)).await.unwrap().unwrap();
+    let (mut reading, of_reading) = city.arrive(0).await;
+    city.standin.push(Answer::pieces(["A ", "medias"]).paced(0, 60_000));
+    reading.say("r", "contame").await;
+    assert_eq!(reading.frame_of("delta").await["text"], "A ");
+    // Both have come to the other core meanwhile, and sent again what they heard nothing about.
+    let (mut waiting, _) = city.resume(1, &of_waiting, 0).await;
+    waiting.say("w", "¿estás?").await;
+    assert_eq!(waiting.frame_of("accepted").await["seq"], 1);
+    let (mut reading, _) = city.resume(1, &of_reading, 0).await;
+    assert_eq!(reading.frame_of("delta").await["text"], "A ");
+
+    city.cores[0].kill().await;
+    assert_eq!(answer(&mut waiting).await.0, "eco: ¿estás?");
+    // What was read is not taken back silently: it has to be asked for.
+    let error = reading.frame_of("error").await;
+    assert_eq!((&error["code"], &error["id"]), (&json!("unavailable"), &json!("r")), "{error}");
+    let again = reading.ask("r", "contame").await;
+    assert_eq!((again.accepted["seq"].as_u64(), again.text.as_str()), (Some(1), "eco: contame"));
+}

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::city::{LINKED, NOT_LINKED, Plan};
+use crate::http;
+use crate::metrics::Metrics;
 
 #[tokio::test]
 async fn each_core_goes_on_with_its_share_and_heals() {
@@ -13,6 +15,14 @@ async fn each_core_goes_on_with_its_share_and_heals() {
     city.redis.kill().await.unwrap();
     for core in &city.cores {
         core.wait_for(NOT_LINKED).await;
+    }
+    for core in &city.cores {
+        let (status, body) = http::get(core.admin(), "/readyz").await.unwrap();
+        let told: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{told}");
+        let redis = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "redis").unwrap();
+        assert!(redis["reason"].as_str().unwrap().contains("1 of 2"), "{redis}");
+        Metrics::of(core).await.assert(&[("psicoia_core_redis_linked", 0.0), ("psicoia_core_cores_sharing", 2.0)]);
     }
     // Half of six, here. The other device cannot be told.
     for number in 1..=3 {
@@ -26,6 +36,15 @@ async fn each_core_goes_on_with_its_share_and_heals() {
     city.redis.start().await.unwrap();
     for core in &city.cores {
         core.wait_for_times(2, LINKED).await;
+    }
+    for core in &city.cores {
+        let (_, body) = http::get(core.admin(), "/readyz").await.unwrap();
+        assert!(body.contains("\"ready\""), "{body}");
+        let metrics = Metrics::of(core).await;
+        assert!(
+            metrics.get("psicoia_core_redis_linked") == 1.0
+                && 1.0 <= metrics.get("psicoia_core_redis_links_lost_total")
+        );
     }
     // What it has missed it gets now, in order, once.
     for seq in 1..=6_u64 {
