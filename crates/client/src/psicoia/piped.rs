@@ -36,7 +36,7 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
     if setup.json {
         write_json(&Event::Closed { reason: Closed::Bye })?;
     }
-    if pipe.refused && !setup.json { Err(Exit::Unanswered) } else { Ok(()) }
+    if pipe.refused { Err(Exit::Unanswered) } else { Ok(()) }
 }
 
 async fn next(lines: &mut Receiver<Input>) -> Input {
@@ -158,8 +158,9 @@ impl Pipe<'_> {
                 current.again = Some(Instant::now() + Duration::from_millis(after));
                 self.note(&error.message)
             }
+            // It has read why.
             _ if self.setup.json => {
-                self.current = None;
+                (self.current, self.refused) = (None, true);
                 Ok(())
             }
             _ => {

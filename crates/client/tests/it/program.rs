@@ -106,6 +106,7 @@ async fn exit_codes() {
         (vec![&nobody, "--session-file", &session], "hola\n", 69),
         (vec![&address, "--session-file", below.to_str().unwrap()], "hola\n", 73),
         (vec![&address, "--session-file", &session], &long, 75),
+        (vec![&address, "--session-file", &session, "--json"], &long, 75),
         (vec![&address, "--session-file", &session], "", 0),
     ] {
         let output = psicoia(&arguments, input).await;
@@ -124,5 +125,6 @@ async fn what_is_to_be_sent_later_is_sent_later() {
     // A program is told and decides.
     let output = psicoia(&[&address, "--session-file", &session, "--json"], "uno\ndos\n").await;
     assert!(types(&events(&output)).contains(&"refused"), "{output:?}");
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(types(&events(&output)).last(), Some(&"closed"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(75), ""));
 }
