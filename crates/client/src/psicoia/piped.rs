@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use client::{Client, Closed, ErrorFrame, Event, MessageId, UserText};
+use client::{Client, Closed, ErrorFrame, Event, Finish, MessageId, UserText};
 use protocol::server_frame::Resource;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
@@ -181,6 +181,9 @@ impl Pipe<'_> {
             Event::Done(done) if own(&done.id) => {
                 self.shown = Printable::default();
                 writeln!(out)?;
+                if done.finish == Finish::Error {
+                    self.note(self.setup.words().cut)?;
+                }
             }
             Event::Support(support) => {
                 writeln!(out, "{}", printable(support.text.expose()))?;

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use testkit::llm::Answer;
 use testkit::watchdog::{LIMIT, within};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -112,6 +113,16 @@ async fn exit_codes() {
         let output = psicoia(&arguments, input).await;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_shown_and_called_so() {
+    let world = World::start(Answer { cut: true, ..says("hasta acá") }, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let output = psicoia(&[&address, "--session-file", &session], "hola\n").await;
+    assert_eq!(text(&output.stdout), "hasta acá\n");
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "psicoia: La respuesta se cortó.\n"));
 }
 
 #[tokio::test]
