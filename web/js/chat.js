@@ -34,7 +34,7 @@ export class Chat {
   /**
    * @param io what {@link Connection} needs
    * @param on {locale(), change(change), state(state), limits(limits), accepted(), problem(frame),
-   *   happened({kind, entry}), restored(), older(more), switched(), gone()}
+   *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered"), restored(), older(more), switched(), gone()}
    */
   constructor(io, storage, on) {
     this.#io = io;
@@ -93,10 +93,15 @@ export class Chat {
     return entry.text;
   }
 
-  /** Asks again for an answer that never came. The old id is spent: the server would not run it twice. */
+  /**
+   * Asks again for an answer that never came, or came and could not be kept: the message is stored, and its id asks for
+   * what it has not got. Without a connection the next one asks.
+   */
   askAgain(entry) {
     const question = this.conversation.get("user", entry.id);
-    if (question) this.send(question.text);
+    if (!question) return;
+    this.conversation.reopen(entry.id, this.#io.clock.now());
+    this.#connection.send({ type: "message", id: question.id, text: question.text });
   }
 
   /** Ends the answers in progress; false if there is no connection to ask over. */
@@ -203,6 +208,8 @@ export class Chat {
     // Not a word about an answer we wait for: a server that was killed has forgotten it. The id asks again.
     for (const { id, text } of this.conversation.unheard) this.#connection.send({ type: "message", id, text });
     this.#on.restored();
+    const entry = this.conversation.offerAnswer();
+    if (entry !== null) this.#on.happened({ kind: "unanswered", entry });
   }
 
   #frame(frame) {

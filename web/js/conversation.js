@@ -80,6 +80,32 @@ export class Conversation {
     this.#emit("removed", entry);
   }
 
+  /**
+   * Below the newest message, if it is stored and nothing is known of an answer: an entry that says so and can be
+   * asked for one. Returns it where there was none before.
+   */
+  offerAnswer() {
+    const newest = this.#entries.at(-1);
+    const message = newest && this.get("user", newest.id);
+    if (!message || newest.seq === null || this.get("assistant", newest.id)) return null;
+    const closed = { streaming: false, ahead: null, gaveUp: true, finish: "error", source: null };
+    return this.#create("assistant", newest.id, { ...closed, error: "unanswered" });
+  }
+
+  /** An answer that is not stored is waited for again. */
+  reopen(id, now) {
+    const entry = this.get("assistant", id);
+    if (!entry || entry.streaming || entry.seq !== null) return;
+    this.#revive(entry, now);
+    Object.assign(entry, { heardAt: now, heard: false });
+    this.#emit("updated", entry);
+  }
+
+  #revive(entry, now) {
+    Object.assign(entry, { streaming: true, ahead: null, gaveUp: false, finish: null, error: null, at: entry.at ?? now });
+    this.#open.add(entry);
+  }
+
   /** Another session begins. What was not accepted belongs to no session yet and may stay. */
   reset({ keepUnsent = true } = {}) {
     const kept = keepUnsent ? this.#entries.filter((entry) => entry.role === "user" && entry.seq === null) : [];
@@ -135,6 +161,7 @@ export class Conversation {
     Object.assign(entry, { state: "sent", error: null });
     this.#number(entry, seq);
     this.#place(entry);
+    this.reopen(id, now);
     this.#answer(id, now);
     return [];
   }
@@ -152,8 +179,7 @@ export class Conversation {
     // Stored text is the last word; only an answer that this page gave up on may come back to life.
     if (!entry.streaming && !entry.gaveUp) return [];
     const revived = !entry.streaming || entry.ahead !== null;
-    Object.assign(entry, { streaming: true, ahead: null, gaveUp: false, finish: null, error: null });
-    this.#open.add(entry);
+    this.#revive(entry, now);
     if (revived) this.#emit("updated", entry);
     // A piece beyond what is held would leave a hole: `done` then counts wrong and asks for a repair.
     if (offset > entry.chars) return [];

@@ -104,14 +104,16 @@ export class EntryView {
   #metaOfAnswer(entry) {
     const empty = entry.text === "";
     const broken = entry.finish === "error";
+    // What is stored is what the model reads: it can go on from there. What is not can only be asked for again.
+    const lost = broken && entry.seq === null;
     return [
       this.#time(entry),
       entry.source === "companion" && this.#companionMark(),
-      empty && broken && this.#words("no_answer", "mark"),
+      empty && broken && this.#words(entry.error === "unanswered" ? "unanswered" : "no_answer", "mark"),
       empty && entry.finish === "stopped" && this.#words("stopped_early", "mark"),
       !empty && this.#texts.has(`mark_${entry.finish}`) && this.#words(`mark_${entry.finish}`, "mark"),
-      empty && broken && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on"),
-      !empty && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
+      lost && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on"),
+      !lost && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
     ];
   }
 

@@ -46,8 +46,8 @@ const status = new StatusView(texts, { say, retry: () => chat.wake() });
 const log = new LogView(texts, {
   retry: (entry) => chat.retry(entry),
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
-  goOn: () => send(t("go_on_text")),
-  askAgain: (entry) => chat.askAgain(entry),
+  goOn: () => leaveButton(() => send(t("go_on_text"))),
+  askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
   openHelp: () => help.open(),
 });
 const chat = new Chat(io, storage, {
@@ -74,6 +74,12 @@ const startOver = new StartOver(texts, () => chat.startOver(), () => {
 function send(text) {
   chat.send(text);
   scroll.toEnd();
+}
+
+/** The button goes away with what it does: the focus has to go somewhere. */
+function leaveButton(action) {
+  action();
+  composer.focus();
 }
 
 function stop() {
@@ -104,10 +110,15 @@ function restored() {
 /** An answer finished, help lines or another tab's message arrived: told to ears, eyes and the tab's title. */
 function happened({ kind, entry }) {
   if (kind === "failed") return;
+  if (kind === "unanswered") {
+    say(t("unanswered"));
+    return;
+  }
   if (entry.role === "support") scroll.keepVisible(log.nodeOf(entry));
   const contacts = (entry.resources ?? []).map(({ name, contact }) => `${name}: ${contact}.`);
   const text = entry.text || t(entry.finish === "stopped" ? "stopped_early" : "no_answer");
-  say([t(`who_${entry.role}`), text, ...contacts].join(" "));
+  const brokenOff = entry.finish === "error" && entry.text !== "" ? [t("broke_off")] : [];
+  say([t(`who_${entry.role}`), text, ...brokenOff, ...contacts].join(" "));
   if (!document.hidden || entry.role === "user") return;
   unread += 1;
   document.title = t("left_title", unread);

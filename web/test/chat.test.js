@@ -142,7 +142,7 @@ test("a page that opens replays its session as history, not as news", () => {
   greet(io, { resumed: true, seq: 502, missed: 2 });
   assert.deepEqual([io.socket.of("hello")[0].resume, io.socket.of("hello")[0].since], ["t1", 0]);
   assert.deepEqual([seen.older, seen.restored], [true, 0]);
-  for (let seq = 3; seq <= 502; seq += 1) io.socket.say(turn(seq, "user", `m${seq}`, "x"));
+  for (let seq = 3; seq <= 502; seq += 1) io.socket.say(turn(seq, seq % 2 ? "user" : "assistant", `m${seq}`, "x"));
   assert.deepEqual([chat.conversation.entries.length, seen.restored, seen.events], [500, 0, []]);
   io.socket.say({ type: "pong", id: "replayed" });
   assert.equal(seen.restored, 1);
@@ -167,7 +167,7 @@ test("more was said while away than is replayed: the gap is fetched", async () =
   greet(io);
   io.socket.say(turn(1, "user", "m1", "1"));
   io.socket.drop();
-  resume(io, { seq: 4, missed: 2 }, turn(4, "user", "m4", "4"));
+  resume(io, { seq: 4, missed: 2 }, turn(4, "assistant", "m4", "4"));
   const { id, params } = io.socket.of("request")[0];
   assert.deepEqual(params, { before_seq: 4, limit: 2 });
   io.socket.say({ type: "response", id, result: { entries: [turn(2, "user", "m2", "2"), turn(3, "user", "m3", "3")], more: true } });
@@ -180,7 +180,7 @@ test("a gap of which only some is kept any more is filled with that, and not ask
   greet(io);
   io.socket.say(turn(1, "user", "m1", "1"));
   io.socket.drop();
-  resume(io, { seq: 9, missed: 1 }, turn(9, "user", "m9", "9"));
+  resume(io, { seq: 9, missed: 1 }, turn(9, "assistant", "m9", "9"));
   for (const [before, entries] of [[9, [turn(8, "user", "m8", "8")]], [8, []]]) {
     const { id, params } = io.socket.of("request").at(-1);
     assert.equal(params.before_seq, before);
@@ -262,6 +262,84 @@ test("an answer that the server has forgotten is asked for again, one that goes 
   assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "Buenas"]);
 });
 
+test("a page that opens on a message without an answer offers to ask for it, and never asks by itself", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io, seen } = open({ store });
+  const replayed = [turn(1, "user", "a", "uno"), turn(2, "assistant", "a", "A"), turn(3, "user", "b", "dos"), turn(4, "support", "b", "ayuda")];
+  resume(io, { seq: 4 }, ...replayed);
+  assert.deepEqual([seen.events, io.socket.of("message")], [["unanswered:assistant:"], []]);
+  io.socket.drop();
+  resume(io, { seq: 4 });
+  assert.deepEqual([seen.events.length, io.socket.of("message")], [1, []], "told once");
+
+  const offer = chat.conversation.entries.at(-1);
+  assert.deepEqual([offer.id, offer.error, offer.streaming], ["b", "unanswered", false]);
+  chat.askAgain(offer);
+  assert.deepEqual(io.socket.of("message"), [{ type: "message", id: "b", text: "dos" }]);
+  assert.deepEqual([offer.streaming, chat.conversation.openAnswers], [true, ["b"]]);
+  accepted(io, "b", 3);
+  done(io, "b", 5, "B");
+  assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "A", "dos", "ayuda", "B"]);
+  assert.deepEqual([offer.finish, offer.seq, chat.conversation.lastSeq], ["stop", 5, 5]);
+});
+
+test("asked for without a connection, an answer is asked for by the next one", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io } = open({ store });
+  resume(io, { seq: 1 }, turn(1, "user", "a", "uno"));
+  io.socket.drop();
+  chat.askAgain(chat.conversation.get("assistant", "a"));
+  resume(io, { seq: 1 });
+  assert.deepEqual(io.socket.of("message"), [{ type: "message", id: "a", text: "uno" }]);
+});
+
+test("an answer that is offered and comes by itself is shown, as it comes or as it is stored", () => {
+  for (const [frames, text] of [
+    [[{ type: "delta", id: "a", offset: 0, text: "ya" }, { type: "done", id: "a", seq: 2, finish: "stop", source: "llm", chars: 2 }], "ya"],
+    [[turn(2, "assistant", "a", "estaba")], "estaba"],
+  ]) {
+    const store = fakeStore();
+    store.setItem("psicoia.resume", "t1");
+    const { chat, io, seen } = open({ store });
+    resume(io, { seq: 1 }, turn(1, "user", "a", "uno"));
+    io.socket.say(...frames);
+    assert.deepEqual(seen.events, ["unanswered:assistant:", `finished:assistant:${text}`]);
+    assert.deepEqual(chat.conversation.entries.map((entry) => entry.text), ["uno", text]);
+    assert.equal(chat.conversation.get("assistant", "a").error, null);
+  }
+});
+
+test("nothing is offered while something is on its way", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.send("uno");
+  const { id } = io.socket.of("message")[0];
+  accepted(io, id, 1);
+  io.socket.drop();
+  chat.send("dos");
+  resume(io, { seq: 2 }, turn(2, "user", "x", "de otra pestaña"));
+  assert.deepEqual([seen.events, chat.conversation.get("assistant", "x")], [["added:user:de otra pestaña"], undefined]);
+});
+
+test("an answer that broke off and is not kept is asked for again under its id, and takes the place of what there was", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.send("uno");
+  const { id } = io.socket.of("message")[0];
+  accepted(io, id, 1);
+  io.socket.say({ type: "delta", id, offset: 0, text: "Hola, ¿qu" }, { type: "error", id, code: "unavailable", retry_after_ms: 1_000 });
+  const answer = chat.conversation.get("assistant", id);
+  assert.deepEqual([answer.finish, answer.seq, seen.problems], ["error", null, ["unavailable"]]);
+  chat.askAgain(answer);
+  assert.deepEqual(io.socket.of("message").map((frame) => frame.id), [id, id]);
+  accepted(io, id, 1);
+  done(io, id, 2, "Buenas");
+  assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "Buenas"]);
+  assert.deepEqual([answer.finish, answer.error], ["stop", null]);
+});
+
 test("a message whose `accepted` was lost still counts as open", () => {
   const { chat, io } = open();
   greet(io);
@@ -303,7 +381,7 @@ test("earlier messages come page by page, until there are none", async () => {
   const store = fakeStore();
   store.setItem("psicoia.resume", "t1");
   const { chat, io, seen } = open({ store });
-  resume(io, { seq: 4, missed: 2 }, turn(3, "user", "m3", "3"), turn(4, "user", "m4", "4"));
+  resume(io, { seq: 4, missed: 2 }, turn(3, "user", "m3", "3"), turn(4, "assistant", "m4", "4"));
   for (const [before, entries, more] of [[3, [turn(2, "user", "m2", "2")], true], [2, [turn(1, "user", "m1", "1")], false]]) {
     assert.equal(seen.older, true);
     const loaded = chat.loadOlder((apply) => apply());

@@ -2,14 +2,15 @@
 //! wishes go in, events and frames to be sent come out. No sockets, no time, no chance.
 //!
 //! What it holds is bounded: own messages without an answer (`messages.rs`), texts under way
-//! (`answers.rs`), one request, and the events of the frames it was given, which its driver
-//! takes out before it gives it more.
+//! (`answers.rs`), requests (`requests.rs`), and the events of the frames it was given, which its
+//! driver takes out before it gives it more.
 
 mod answers;
 mod errors;
 mod messages;
 #[cfg(test)]
 mod model;
+mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::error::{RequestError, SendError};
 use crate::event::{Answered, Closed, Event, Support};
 use answers::{Answers, Taken};
 use messages::Messages;
+use requests::{Requests, Whose};
 
 /// Version of the protocol.
 const VERSION: u64 = 1;
@@ -85,17 +87,10 @@ pub(crate) struct Conversation {
     hello: Option<ClientFrame>,
     messages: Messages,
     answers: Answers,
-    request: Option<Pending>,
+    requests: Requests,
     out: VecDeque<ClientFrame>,
     events: VecDeque<Event>,
     leaving: bool,
-}
-
-/// The request under way.
-#[derive(Debug)]
-struct Pending {
-    request: Request,
-    result: Option<Result<ResponseResult, RequestError>>,
 }
 
 impl Conversation {
@@ -109,7 +104,7 @@ impl Conversation {
             hello: None,
             messages,
             answers: Answers::default(),
-            request: None,
+            requests: Requests::default(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             leaving: false,
@@ -145,24 +140,17 @@ impl Conversation {
         if self.is_open() {
             self.out.push_back(ClientFrame::Request(request.clone()));
         }
-        self.request = Some(Pending { request, result: None });
+        self.requests.begin(request);
     }
 
     /// The result of request `id`, once it is there.
     pub(crate) fn take_result(&mut self, id: &MessageId) -> Option<Result<ResponseResult, RequestError>> {
-        let pending = self.request.as_mut().filter(|pending| pending.request.id == *id)?;
-        let result = pending.result.take();
-        if result.is_some() {
-            self.request = None;
-        }
-        result
+        self.requests.take(id)
     }
 
     /// The request was not answered in time.
     pub(crate) fn fail_request(&mut self, error: RequestError) {
-        if let Some(pending) = &mut self.request {
-            pending.result.get_or_insert(Err(error));
-        }
+        self.requests.fail(error);
     }
 
     /// Asks for a sign of life.
@@ -200,6 +188,7 @@ impl Conversation {
         self.hello = None;
         self.messages.cut();
         self.answers.cut();
+        self.requests.cut();
         // What was not written is made again, but for this.
         self.out.retain(|frame| matches!(frame, ClientFrame::Stop { .. }));
     }
@@ -237,7 +226,7 @@ impl Conversation {
 
     /// Whether this connection owes an answer.
     pub(crate) fn is_busy(&self) -> bool {
-        self.messages.on_wire() || self.answers.under_way() || self.request.is_some()
+        self.messages.on_wire() || self.answers.under_way() || self.requests.is_pending()
     }
 
     /// Own messages without an answer.
@@ -319,7 +308,7 @@ impl Conversation {
         self.tell(Event::Connected(welcome));
         // What is to be stopped has to be known here first.
         let stops = std::mem::take(&mut self.out);
-        if let Some(Pending { request, result: None }) = &self.request {
+        if let Some(request) = self.requests.open() {
             self.out.push_back(ClientFrame::Request(request.clone()));
         }
         self.fill();
@@ -460,12 +449,9 @@ impl Conversation {
     }
 
     fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Next {
-        let Some(pending) = self.request.as_mut().filter(|pending| pending.request.id == *id) else {
-            return Next::Continue;
-        };
         let erased = matches!(result, ResponseResult::Erased { .. });
-        pending.result = Some(Ok(result));
-        if erased { Next::Close(Closed::Erased) } else { Next::Continue }
+        let whose = self.requests.end(id, || Ok(result));
+        if erased && whose == Whose::Awaited { Next::Close(Closed::Erased) } else { Next::Continue }
     }
 }
 

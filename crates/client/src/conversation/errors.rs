@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::ErrorCode;
 use protocol::server_frame::ErrorFrame;
 
+use super::requests::Whose;
 use super::{Conversation, Next};
 use crate::error::RequestError;
 use crate::event::{Closed, Event};
@@ -59,9 +60,10 @@ impl Conversation {
     }
 
     fn on_error_about(&mut self, id: &protocol::MessageId, error: ErrorFrame) {
-        if let Some(pending) = self.request.as_mut().filter(|pending| pending.request.id == *id) {
-            pending.result = Some(Err(RequestError::Refused(error)));
-        } else if error.code == ErrorCode::NotFound {
+        if self.requests.end(id, || Err(RequestError::Refused(error.clone()))) != Whose::Nobodys {
+            return;
+        }
+        if error.code == ErrorCode::NotFound {
             // The answer to a stop that came too late; the message has had its end, or will.
             self.tell(Event::Error(error));
         } else if self.messages.remove(id) {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use protocol::server_frame::{ErrorFrame, NoticeCode};
 use protocol::{ErrorCode, Language};
+use serde_json::Map;
 
 use super::model::{Model, welcome};
 use super::*;
@@ -123,6 +124,44 @@ fn a_turn_without_trouble() {
     table.accepted("a", 1).delta("a", 0, "ho").delta("a", 2, "la").done("a", Some(2), 4);
     assert_eq!(table.events(), ["accepted a 1", "delta a 0 hola", "done a Some(2)"]);
     assert_eq!((table.conversation.held(), table.conversation.open_messages()), (Some(2), 0));
+}
+
+/// Asks for `method` as request `id`.
+fn request(id: &str) -> Request {
+    let timeout = Duration::from_secs(5);
+    Request { id: id.parse().unwrap(), method: "history".to_owned(), params: Map::new(), timeout }
+}
+
+#[test]
+fn nobody_is_told_of_the_late_end_of_a_request_that_was_given_up() {
+    let mut table = Table::open(0);
+    table.conversation.request(request("slow"));
+    table.conversation.fail_request(RequestError::TimedOut);
+    assert_eq!(table.conversation.take_result(&"slow".parse().unwrap()), Some(Err(RequestError::TimedOut)));
+    // Whoever asked has dropped it.
+    table.conversation.request(request("dropped"));
+    table.conversation.request(request("new"));
+    for id in ["slow", "dropped"] {
+        table.error(ErrorCode::NotFound, Some(id));
+    }
+    table.line(r#"{"type":"response","id":"slow","result":{"entries":[],"more":false}}"#);
+    assert_eq!(table.events(), [""; 0]);
+    // It has had its end: another is somebody's business.
+    table.error(ErrorCode::Timeout, Some("slow")).error(ErrorCode::Timeout, Some("new"));
+    assert_eq!(table.events(), ["error timeout"]);
+    let ended = table.conversation.take_result(&"new".parse().unwrap());
+    assert!(matches!(ended, Some(Err(RequestError::Refused(_)))), "{ended:?}");
+}
+
+#[test]
+fn what_was_given_up_is_not_remembered_for_ever() {
+    let mut table = Table::open(0);
+    for number in 0..100 {
+        table.conversation.request(request(&format!("r{number}")));
+        table.conversation.fail_request(RequestError::TimedOut);
+    }
+    table.error(ErrorCode::Timeout, Some("r99")).error(ErrorCode::Timeout, Some("r0"));
+    assert_eq!(table.events(), ["error timeout"]);
 }
 
 #[test]

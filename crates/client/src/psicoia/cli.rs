@@ -17,7 +17,7 @@ standard output, with the fields of proto-line/SPEC.md, and each line of input a
 
 Exit codes: 0 good, 1 other, 2 wrong usage, 66 the session to be resumed is unknown, 69 the server
 cannot be reached, 73 the session file cannot be used, 74 input or output failed, 75 a message from
-the pipe was refused, 77 the server does not let us in.";
+the pipe has no answer, with --json too, 77 the server does not let us in.";
 
 /// Talks to PsicoIA.
 #[derive(Debug, Parser)]

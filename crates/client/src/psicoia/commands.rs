@@ -12,6 +12,7 @@ pub(crate) enum Command<'a> {
     Erase,
     Language(&'a str),
     Stop,
+    GoOn,
     Unknown,
 }
 
@@ -38,6 +39,7 @@ impl<'a> Command<'a> {
             "borrar" | "erase" => Self::Erase,
             "idioma" | "language" => Self::Language(argument),
             "parar" | "stop" => Self::Stop,
+            "seguir" | "continue" => Self::GoOn,
             "salir" | "exit" | "quit" => Self::Leave,
             _ => Self::Unknown,
         }
@@ -63,6 +65,8 @@ mod tests {
             ("/idioma  en ", Command::Language("en")),
             ("/language", Command::Language("")),
             ("/stop", Command::Stop),
+            ("/seguir", Command::GoOn),
+            ("/continue", Command::GoOn),
             ("/bailar", Command::Unknown),
             ("/ no", Command::Say("/ no")),
         ] {

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use client::{Client, Closed, ErrorFrame, Event, MessageId, UserText};
+use client::{Client, Closed, ErrorFrame, Event, Finish, MessageId, UserText};
 use protocol::server_frame::Resource;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
@@ -36,7 +36,7 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
     if setup.json {
         write_json(&Event::Closed { reason: Closed::Bye })?;
     }
-    if pipe.refused && !setup.json { Err(Exit::Unanswered) } else { Ok(()) }
+    if pipe.refused { Err(Exit::Unanswered) } else { Ok(()) }
 }
 
 async fn next(lines: &mut Receiver<Input>) -> Input {
@@ -158,8 +158,9 @@ impl Pipe<'_> {
                 current.again = Some(Instant::now() + Duration::from_millis(after));
                 self.note(&error.message)
             }
+            // It has read why.
             _ if self.setup.json => {
-                self.current = None;
+                (self.current, self.refused) = (None, true);
                 Ok(())
             }
             _ => {
@@ -180,6 +181,9 @@ impl Pipe<'_> {
             Event::Done(done) if own(&done.id) => {
                 self.shown = Printable::default();
                 writeln!(out)?;
+                if done.finish == Finish::Error {
+                    self.note(self.setup.words().cut)?;
+                }
             }
             Event::Support(support) => {
                 writeln!(out, "{}", printable(support.text.expose()))?;

@@ -7,7 +7,7 @@ mod event;
 
 use std::ops::ControlFlow;
 
-use client::{Client, Event, Locale, MessageId, RequestError, Role, SendError};
+use client::{Client, Event, Locale, MessageId, RequestError, Role, SendError, UserText};
 use protocol::server_frame::Entry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +34,8 @@ struct Talk<'a> {
     screen: Screen,
     /// The own message whose answer is awaited; no line is edited meanwhile.
     awaited: Option<MessageId>,
+    /// The own message that was sent last, until it has its answer.
+    unanswered: Option<(MessageId, UserText)>,
     /// Something of that answer is on the screen.
     begun: bool,
     pieces: Printable,
@@ -88,6 +90,7 @@ impl<'a> Talk<'a> {
             words: setup.words(),
             screen,
             awaited: None,
+            unanswered: None,
             begun: false,
             pieces: Printable::default(),
             elsewhere: Vec::new(),
@@ -133,14 +136,28 @@ impl<'a> Talk<'a> {
             }
             Command::Language(tag) => self.language(client, tag).await?,
             Command::Stop => self.remark(self.words.nothing_to_stop)?,
+            Command::GoOn => self.go_on(client)?,
             Command::Unknown => self.remark(self.words.unknown_command)?,
         }
         GO_ON
     }
 
     fn say(&mut self, client: &mut Client, text: &str) -> Result<(), Exit> {
-        match client.send(text) {
-            Ok(id) => {
+        self.send(client, MessageId::random(), text)
+    }
+
+    /// Sends what has no answer again, under its id, or else asks for more. The person sees what is sent for them.
+    fn go_on(&mut self, client: &mut Client) -> Result<(), Exit> {
+        let more = || (MessageId::random(), UserText::new(self.words.go_on_text));
+        let (id, text) = self.unanswered.clone().unwrap_or_else(more);
+        self.speak(self.words.you, text.expose())?;
+        self.send(client, id, text.expose())
+    }
+
+    fn send(&mut self, client: &mut Client, id: MessageId, text: &str) -> Result<(), Exit> {
+        match client.send_as(id.clone(), text) {
+            Ok(()) => {
+                self.unanswered = Some((id.clone(), UserText::new(text)));
                 self.awaited = Some(id);
                 (self.begun, self.pieces, self.interrupts) = (false, Printable::default(), 0);
                 Ok(())
@@ -167,7 +184,7 @@ impl<'a> Talk<'a> {
             }
         }
         if client.unanswered() == 0 {
-            self.awaited = None;
+            (self.awaited, self.unanswered) = (None, None);
         }
         GO_ON
     }

@@ -23,6 +23,9 @@ pub(crate) struct Words {
     pub(crate) nothing_to_stop: &'static str,
     pub(crate) stopped: &'static str,
     pub(crate) cut: &'static str,
+    pub(crate) go_on: &'static str,
+    pub(crate) go_on_text: &'static str,
+    pub(crate) send_again: &'static str,
     pub(crate) restarted: &'static str,
     pub(crate) queued: &'static str,
     pub(crate) lost: &'static str,
@@ -55,6 +58,7 @@ static SPANISH: Words = Words {
            /historial       los últimos mensajes\n  \
            /sesion          el código para seguir esta charla en otro dispositivo\n  \
            /parar           detener la respuesta (también Ctrl-C)\n  \
+           /seguir          pedir que siga una respuesta que se cortó, o mandar otra vez lo que no la tuvo\n  \
            /idioma es|en    cambiar el idioma\n  \
            /borrar          borrar esta charla\n  \
            salir            terminar (también Ctrl-D)",
@@ -67,7 +71,10 @@ static SPANISH: Words = Words {
     language_set: "Desde ahora te hablo en español.",
     nothing_to_stop: "No hay ninguna respuesta en curso.",
     stopped: "detenida",
-    cut: "cortada",
+    cut: "La respuesta se cortó.",
+    go_on: "Si querés que siga, escribí /seguir.",
+    go_on_text: "Seguí, por favor.",
+    send_again: "Si querés mandarlo otra vez, escribí /seguir.",
     restarted: "La respuesta empieza de nuevo.",
     queued: "En espera. Personas antes que vos:",
     lost: "Sin conexión. Vuelvo a intentarlo solo.",
@@ -93,6 +100,7 @@ static ENGLISH: Words = Words {
            /history           the latest messages\n  \
            /session           the code to go on with this conversation on another device\n  \
            /stop              stop the answer (Ctrl-C does, too)\n  \
+           /continue          ask for the rest of an answer that broke off, or send again what got none\n  \
            /language es|en    change the language\n  \
            /erase             erase this conversation\n  \
            quit               leave (Ctrl-D does, too)",
@@ -105,7 +113,10 @@ static ENGLISH: Words = Words {
     language_set: "I will speak English from now on.",
     nothing_to_stop: "There is no answer under way.",
     stopped: "stopped",
-    cut: "cut off",
+    cut: "The answer broke off.",
+    go_on: "If you want me to go on, write /continue.",
+    go_on_text: "Please go on.",
+    send_again: "If you want to send it again, write /continue.",
     restarted: "The answer begins anew.",
     queued: "Waiting. People before you:",
     lost: "No connection. I keep trying by myself.",

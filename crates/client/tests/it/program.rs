@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use testkit::llm::Answer;
 use testkit::watchdog::{LIMIT, within};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -106,11 +107,22 @@ async fn exit_codes() {
         (vec![&nobody, "--session-file", &session], "hola\n", 69),
         (vec![&address, "--session-file", below.to_str().unwrap()], "hola\n", 73),
         (vec![&address, "--session-file", &session], &long, 75),
+        (vec![&address, "--session-file", &session, "--json"], &long, 75),
         (vec![&address, "--session-file", &session], "", 0),
     ] {
         let output = psicoia(&arguments, input).await;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_shown_and_called_so() {
+    let world = World::start(Answer { cut: true, ..says("hasta acá") }, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let output = psicoia(&[&address, "--session-file", &session], "hola\n").await;
+    assert_eq!(text(&output.stdout), "hasta acá\n");
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "psicoia: La respuesta se cortó.\n"));
 }
 
 #[tokio::test]
@@ -124,5 +136,6 @@ async fn what_is_to_be_sent_later_is_sent_later() {
     // A program is told and decides.
     let output = psicoia(&[&address, "--session-file", &session, "--json"], "uno\ndos\n").await;
     assert!(types(&events(&output)).contains(&"refused"), "{output:?}");
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(types(&events(&output)).last(), Some(&"closed"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(75), ""));
 }

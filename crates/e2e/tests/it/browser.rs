@@ -1,6 +1,7 @@
 //! The web client in a real browser, against real services.
 
 mod chromium;
+mod go_on;
 mod together;
 
 use serde_json::{Value, json};

@@ -13,6 +13,7 @@ mod cores;
 mod drain;
 mod durability;
 mod fair;
+mod faults;
 mod files;
 mod http;
 mod metrics;

@@ -21,21 +21,47 @@ use ws_gateway::{Gateway, Workers};
 /// Room in the pipe of a connection in memory; less than a long line, so that writes wait.
 const PIPE_BYTES: usize = 4_096;
 
-pub(crate) struct Whole {
-    transport: Transport,
+/// A core with its entries in memory. It stops when dropped.
+pub(crate) struct Core {
     server: Arc<Server>,
-    standin: LlmStandin,
-    core: SocketAddr,
-    gateway: Option<SocketAddr>,
+    address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
-    workers: Arc<Workers>,
 }
 
-impl Drop for Whole {
+impl Drop for Core {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+impl Core {
+    pub(crate) async fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let args = core_server::Args::parse_from(flags(settings.into_iter().chain([("APP_PORT", "0")])));
+        let config = core_server::Config::new(&args).unwrap();
+        let listener = server::bind(&config).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Arc::new(Server::new(config, Arc::new(MemoryStore::default())).unwrap());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(Arc::clone(&server).serve(listener, stop.clone()));
+        Self { server, address, stop, tasks }
+    }
+
+    /// A connection without sockets.
+    pub(crate) fn connect(&self) -> LinePeer<DuplexStream> {
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let server = Arc::clone(&self.server);
+        self.tasks.spawn(async move { server.handle(theirs, IpAddr::V4(Ipv4Addr::LOCALHOST)).await });
+        LinePeer::new(ours)
+    }
+}
+
+pub(crate) struct Whole {
+    transport: Transport,
+    standin: LlmStandin,
+    core: Core,
+    gateway: Option<SocketAddr>,
+    workers: Arc<Workers>,
 }
 
 /// Arguments such as `--app-port=0` from pairs such as (`APP_PORT`, `0`).
@@ -53,15 +79,9 @@ impl Whole {
         let url = standin.url();
         let model = transcript.has_model().then_some(("LLM_URL", url.as_str()));
         let settings = transcript.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let args = core_server::Args::parse_from(flags(settings.chain(model).chain([("APP_PORT", "0")])));
-        let config = core_server::Config::new(&args).unwrap();
-        let listener = server::bind(&config).await.unwrap();
-        let core = listener.local_addr().unwrap();
-        let server = Arc::new(Server::new(config, Arc::new(MemoryStore::default())).unwrap());
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(Arc::clone(&server).serve(listener, stop.clone()));
+        let core = Core::start(settings.chain(model)).await;
         let workers = Arc::new(Workers::current());
-        let mut whole = Self { transport, server, standin, core, gateway: None, stop, tasks, workers };
+        let mut whole = Self { transport, standin, core, gateway: None, workers };
         if transport == Transport::Gateway {
             whole.start_gateway().await;
         }
@@ -69,7 +89,7 @@ impl Whole {
     }
 
     async fn start_gateway(&mut self) {
-        let port = self.core.port().to_string();
+        let port = self.core.address.port().to_string();
         let args = ws_gateway::Args::parse_from(flags([
             ("WS_PORT", "0"),
             ("TCP_PORT", &port),
@@ -79,8 +99,8 @@ impl Whole {
         let config = ws_gateway::Config::new(&args).unwrap();
         let listener = ws_gateway::bind(&config).await.unwrap();
         self.gateway = Some(listener.local_addr().unwrap());
-        let (stop, workers) = (self.stop.clone(), Arc::clone(&self.workers));
-        self.tasks.spawn(async move { Gateway::new(config, stop).serve(listener, &workers).await });
+        let (stop, workers) = (self.core.stop.clone(), Arc::clone(&self.workers));
+        self.core.tasks.spawn(async move { Gateway::new(config, stop).serve(listener, &workers).await });
     }
 }
 
@@ -97,13 +117,8 @@ impl World for Whole {
             (Transport::Gateway, Some(gateway)) => {
                 Ok(Client::WebSocket(Box::new(WsPeer::connect(gateway, face).await?)))
             }
-            (Transport::Tcp | Transport::Gateway, _) => Ok(Client::Tcp(LinePeer::connect(self.core).await?)),
-            (Transport::Process, _) => {
-                let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-                let server = Arc::clone(&self.server);
-                self.tasks.spawn(async move { server.handle(theirs, IpAddr::V4(Ipv4Addr::LOCALHOST)).await });
-                Ok(Client::Memory(LinePeer::new(ours)))
-            }
+            (Transport::Tcp | Transport::Gateway, _) => Ok(Client::Tcp(LinePeer::connect(self.core.address).await?)),
+            (Transport::Process, _) => Ok(Client::Memory(self.core.connect())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the server says, as a person sees it.
 
-use client::{Answered, Closed, Finish, Support, Welcome};
+use client::{Answered, Closed, ErrorFrame, Finish, Support, Welcome};
 
 use super::{
     Client, Event, Exit, Flow, GO_ON, LEAVE, MAX_ELSEWHERE, MessageId, PSICOIA, SHOWN, Style, Talk, printable,
@@ -18,10 +18,7 @@ impl Talk<'_> {
             Event::Delta { id, text, .. } => self.on_piece(&id, text.expose())?,
             Event::Restarted { id } => self.on_restarted(&id)?,
             Event::Done(done) => self.on_done(&done)?,
-            Event::Refused(error) => {
-                self.awaited.take_if(|id| error.id.as_ref() == Some(id));
-                self.remark(&printable(&error.message))?;
-            }
+            Event::Refused(error) => self.on_refused(&error)?,
             Event::Error(error) => self.remark(&printable(&error.message))?,
             // The first attempt mostly succeeds, and nobody has to know.
             Event::Reconnecting { attempt, .. } if 1 < attempt && !self.offline => {
@@ -91,13 +88,16 @@ impl Talk<'_> {
         Ok(())
     }
 
+    fn on_refused(&mut self, error: &ErrorFrame) -> Result<(), Exit> {
+        let own = self.awaited.take_if(|id| error.id.as_ref() == Some(id)).is_some();
+        self.remark(&printable(&error.message))?;
+        if own { self.remark(self.words.send_again) } else { Ok(()) }
+    }
+
     fn on_done(&mut self, done: &Answered) -> Result<(), Exit> {
-        let note = match done.finish {
-            Finish::Stop | Finish::Length => None,
-            Finish::Stopped => Some(self.words.stopped),
-            Finish::Error => Some(self.words.cut),
-        };
-        if self.awaited.take_if(|id| *id == done.id).is_some() {
+        self.unanswered.take_if(|(id, _)| *id == done.id);
+        let own = self.awaited.take_if(|id| *id == done.id).is_some();
+        if own {
             self.screen.end_line()?;
         } else if let Some(at) = self.elsewhere.iter().position(|(id, _)| *id == done.id) {
             let (_, text) = self.elsewhere.swap_remove(at);
@@ -105,7 +105,12 @@ impl Talk<'_> {
                 self.speak(PSICOIA, &text)?;
             }
         }
-        note.map_or(Ok(()), |note| self.remark(&format!("({note})")))
+        match done.finish {
+            Finish::Stop | Finish::Length => Ok(()),
+            Finish::Stopped => self.remark(&format!("({})", self.words.stopped)),
+            Finish::Error if own => self.remark(&format!("{} {}", self.words.cut, self.words.go_on)),
+            Finish::Error => self.remark(self.words.cut),
+        }
     }
 
     fn on_closed(&mut self, reason: Closed) -> Flow {

@@ -1,8 +1,8 @@
-//! Against real HTTP servers on loopback.
+//! Against real HTTP servers on loopback. What becomes of a provider's faults is in `e2e`, `faults`.
 
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserLabel, UserText};
-use testkit::llm::{Answer as Scripted, Fallback, Hang, LlmStandin, Options};
+use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options};
 
 use super::*;
 use crate::llm::{Asked, Backoff, CallTimes, ChatRole};
@@ -59,47 +59,6 @@ fn works() -> Scripted {
 }
 
 #[tokio::test]
-async fn who_answers_and_who_was_asked() {
-    let cut_before_text = || Scripted { cut: true, ..Scripted::default() };
-    let garbage = || Scripted { garbage: true, ..Scripted::default() };
-    for (answers, tries, answered, asked) in [
-        (vec![works(), works()], 1, Some("model-1"), [1, 0]),
-        (vec![Scripted::status(500), works()], 1, Some("model-2"), [1, 1]),
-        (vec![Scripted::status(429), works()], 1, Some("model-2"), [1, 1]),
-        (vec![Scripted::status(401), works()], 1, Some("model-2"), [1, 1]),
-        (vec![cut_before_text(), works()], 1, Some("model-2"), [1, 1]),
-        (vec![garbage(), works()], 1, Some("model-2"), [1, 1]),
-        (vec![Scripted::status(500), Scripted::status(503)], 3, None, [3, 3]),
-        (vec![Scripted::status(401), Scripted::status(503)], 3, None, [1, 3]),
-        (vec![Scripted::status(401), Scripted::status(404)], 3, None, [1, 1]),
-    ] {
-        let standins = standins(&answers).await;
-        let model = model_of(LlmSettings { tries, ..settings(&standins) });
-        assert_eq!(ask(&model).await.ok().as_deref(), answered, "{answers:?}");
-        assert_eq!(totals(&standins), asked, "{answers:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_provider_that_fails_is_left_alone_and_one_alone_is_asked_all_the_same() {
-    let both = standins(&[Scripted::status(500), works()]).await;
-    let model = model_of(settings(&both));
-    for _ in 0..15 {
-        assert_eq!(ask(&model).await.unwrap(), "model-2");
-    }
-    assert_eq!(totals(&both), [10, 15]);
-
-    let alone = standins(&[Scripted::status(500)]).await;
-    let model = model_of(settings(&alone));
-    for _ in 0..15 {
-        assert!(matches!(ask(&model).await, Err(LlmError::Status { status: 500, .. })));
-    }
-    assert_eq!(totals(&alone), [15]);
-    alone[0].push(works());
-    assert_eq!(ask(&model).await.unwrap(), "model-1");
-}
-
-#[tokio::test]
 async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     let both = standins(&[Scripted::status(500), works()]).await;
     let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }, &Metrics::default().model).unwrap();
@@ -123,28 +82,6 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     }
     assert!(matches!(once().await, Err(LlmError::NoProvider)));
     assert_eq!(totals(&both), [10, 1]);
-}
-
-#[tokio::test]
-async fn what_was_asked_wrongly_is_not_the_providers_fault() {
-    let standins = standins(&[Scripted::status(400)]).await;
-    let model = model_of(settings(&standins));
-    for _ in 0..15 {
-        assert!(ask(&model).await.is_err());
-    }
-    assert_eq!(model.providers[0].breaker().open_until(), None);
-}
-
-#[tokio::test]
-async fn the_deadline_counts_for_all_tries_together() {
-    let standins = standins(&[Scripted::default().hanging(Hang::Headers), works()]).await;
-    let times = CallTimes { first_token: Duration::from_millis(100), ..settings(&standins).times };
-    let patient = model_of(LlmSettings { times, ..settings(&standins) });
-    assert_eq!(ask(&patient).await.unwrap(), "model-2");
-    let deadline = Duration::from_millis(50);
-    let hasty = model_of(LlmSettings { times, deadline, tries: 100, ..settings(&standins[..1]) });
-    assert!(matches!(ask(&hasty).await, Err(LlmError::Timeout { limit, .. }) if limit <= deadline));
-    assert_eq!(standins[0].total(), 2);
 }
 
 #[tokio::test]

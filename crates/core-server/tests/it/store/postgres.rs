@@ -21,6 +21,15 @@ fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable(_)))
 }
 
+/// Waits until `question` is answered with yes.
+async fn until(server: &Postgres, question: &str) {
+    let asked = Instant::now();
+    while server.sql("it", question).unwrap() != "t" {
+        assert!(asked.elapsed() < Duration::from_secs(3), "not so: {question}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost() {
     let mut server = Postgres::start_new().unwrap();
@@ -68,7 +77,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
         }
     };
     let writing = tokio::task::JoinSet::from_iter([writer]);
-    sleep(Duration::from_millis(200)).await;
+    until(&server, "SELECT 4 < count(*) FROM entries").await;
     server.restart(Stop::Immediate).unwrap();
     let (accepted, refused) = writing.join_all().await.remove(0);
     assert!(0 < refused);
@@ -119,12 +128,7 @@ async fn a_database_of_a_later_version_is_refused() {
     let error = open(&url, 1).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     // The server takes a moment to see that the connection is closed.
-    let locks = || server.sql("it", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").unwrap();
-    let asked = Instant::now();
-    while locks() != "0" {
-        assert!(asked.elapsed() < Duration::from_secs(3), "the lock is left behind");
-        sleep(Duration::from_millis(10)).await;
-    }
+    until(&server, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
 }
 
 #[tokio::test]
@@ -176,10 +180,16 @@ async fn who_waits_too_long_for_a_connection_is_told() {
     let user = session(&store).await;
     // Someone else holds the session, so that the only connection is in use.
     let hold = "BEGIN; SELECT FROM sessions FOR UPDATE; SELECT pg_sleep(4.5); COMMIT";
-    let holder = std::thread::spawn(move || server.sql("it", hold).map(|_| server).unwrap());
-    sleep(Duration::from_millis(500)).await;
+    let server = Arc::new(server);
+    let holder = std::thread::spawn({
+        let server = Arc::clone(&server);
+        move || server.sql("it", hold).unwrap()
+    });
+    until(&server, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
     let late = async {
-        sleep(Duration::from_millis(100)).await;
+        let waits =
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'psicoia' AND wait_event_type = 'Lock'";
+        until(&server, waits).await;
         store.check().await
     };
     let (appended, refused) = tokio::join!(store.append(user, 0, message("a", "hola")), late);
@@ -187,5 +197,5 @@ async fn who_waits_too_long_for_a_connection_is_told() {
     assert!(refused.unwrap_err().to_string().contains("in use"));
     new(appended.unwrap());
     store.check().await.unwrap();
-    drop(holder.join().unwrap());
+    holder.join().unwrap();
 }

@@ -160,14 +160,10 @@ impl Talker {
             Event::Refused(error) => self.refused(error),
             Event::Turn(entry) if self.were_refused.contains(&entry.id) => self.stored_all_the_same(entry),
             Event::Queued { .. } | Event::Reconnecting { .. } => {}
-            // The late end of an export that was given up, or a message refused by one core and given up by another.
-            Event::Error(error) if error.id.as_ref().is_some_and(|id| !self.is_awaited(id)) => {}
+            // A message refused twice: it was sent on two connections, or one core refused it and another gave it up.
+            Event::Error(error) if error.id.as_ref().is_some_and(|id| self.were_refused.contains(id)) => {}
             other => panic!("person {}: out of place: {other:?}", self.number),
         }
-    }
-
-    fn is_awaited(&self, id: &MessageId) -> bool {
-        self.texts.contains_key(id) && !self.were_refused.contains(id)
     }
 
     /// A message that a core could not say it had stored, or its answer, heard of through another core.

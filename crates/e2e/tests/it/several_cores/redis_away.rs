@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::city::{LINKED, NOT_LINKED, Plan};
+use super::city::{City, LINKED, NOT_LINKED, Plan};
 use crate::http;
 use crate::metrics::Metrics;
 
@@ -16,14 +16,7 @@ async fn each_core_goes_on_with_its_share_and_heals() {
     for core in &city.cores {
         core.wait_for(NOT_LINKED).await;
     }
-    for core in &city.cores {
-        let (status, body) = http::get(core.admin(), "/readyz").await.unwrap();
-        let told: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{told}");
-        let redis = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "redis").unwrap();
-        assert!(redis["reason"].as_str().unwrap().contains("1 of 2"), "{redis}");
-        Metrics::of(core).await.assert(&[("psicoia_core_redis_linked", 0.0), ("psicoia_core_cores_sharing", 2.0)]);
-    }
+    is_degraded(&city).await;
     // Half of six, here. The other device cannot be told.
     for number in 1..=3 {
         let reply = first.ask(&format!("a{number}"), "hola").await;
@@ -73,4 +66,16 @@ async fn each_core_goes_on_with_its_share_and_heals() {
         heard
     };
     assert_eq!(heard, [8, 10, 12]);
+}
+
+/// Every core says so where those look who run it.
+async fn is_degraded(city: &City) {
+    for core in &city.cores {
+        let (status, body) = http::get(core.admin(), "/readyz").await.unwrap();
+        let told: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{told}");
+        let redis = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "redis").unwrap();
+        assert!(redis["reason"].as_str().unwrap().contains("1 of 2"), "{redis}");
+        Metrics::of(core).await.assert(&[("psicoia_core_redis_linked", 0.0), ("psicoia_core_cores_sharing", 2.0)]);
+    }
 }
