@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::server_frame::{Entry, Role};
-use protocol::{MessageId, ServerFrame, UserLabel, UserText};
+use protocol::{CloseReason, MessageId, ServerFrame, UserLabel, UserText};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 
@@ -225,10 +225,15 @@ impl Session {
         self.learn_before(u64::MAX).await;
     }
 
-    /// Tells what others stored before `seq`, which was stored here. To be called under the commit lock.
+    /// Tells what other cores stored before `seq`, which was stored here. To be called under the commit
+    /// lock. If it cannot be read the connections end: what is told later would hide that it is missing.
     pub(super) async fn learn_before(&self, seq: u64) {
+        if self.sessions.engine().shared.is_none() {
+            return;
+        }
         if let Err(error) = self.learn_up_to(seq - 1).await {
-            tracing::warn!(user = %self.user, %error, "what other cores stored is not known here yet");
+            tracing::warn!(user = %self.user, %error, "what other cores stored cannot be read: the session's connections end");
+            self.state().close_but(None, CloseReason::Internal);
         }
     }
 

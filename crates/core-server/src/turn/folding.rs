@@ -88,7 +88,8 @@ impl Folding {
     /// `None` while one of `user` is under way, or as many as may be.
     fn enter(&self, user: UserLabel) -> Option<Place<'_>> {
         let mut under_way = self.under_way();
-        (under_way.len() < AT_ONCE && under_way.insert(user)).then_some(Place { folding: self, user })
+        // Not `then_some`: a place that is not given must not be made, because dropping it gives it back.
+        (under_way.len() < AT_ONCE && under_way.insert(user)).then(|| Place { folding: self, user })
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
@@ -166,4 +167,21 @@ fn made(fold: &Fold, material: &Material, text: &UserText, usage: Option<Usage>)
     let max_chars = usize::try_from(material.max_tokens).unwrap_or(usize::MAX).saturating_mul(CHARS_PER_TOKEN_MAX);
     let text = UserText::new(line).first_chars(max_chars);
     Made { summary: Summary { first, last: material.last, text }, exchanges: material.exchanges, usage }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_person_and_four_at_once() {
+        let folding = Folding::new(CancellationToken::new());
+        let mut places: Vec<_> = (1..=AT_ONCE).map(|user| folding.enter(UserLabel(user as u64)).unwrap()).collect();
+        for refused in [1, 9] {
+            assert!(folding.enter(UserLabel(refused)).is_none());
+            assert_eq!(folding.under_way().len(), AT_ONCE, "{refused} took nobody's place");
+        }
+        drop(places.pop());
+        assert!(folding.enter(UserLabel(9)).is_some());
+    }
 }

@@ -27,7 +27,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("RATE_MAX_MESSAGES", "1000"),
 ];
 
-/// How much later than that something may be: the clock moves in steps of 5 ms (`testkit::clock`), a
+/// How much later than a row says something may be: the clock moves in steps of 5 ms (`testkit::clock`), a
 /// pause of no time ends with one too, and what is on its way through the system's sockets may miss some.
 const LATE: Duration = Duration::from_millis(50);
 

@@ -28,8 +28,6 @@ pub(crate) fn plan() -> Plan {
     Plan::default()
         .core("RATE_MAX_MESSAGES", 1_000_000)
         .core("MAX_IN_FLIGHT", 100)
-        // Calls to the model are answers only.
-        .core("LLM_SUMMARY", "off")
         // They all come from one address, again and again.
         .both("CONNECTS_PER_MINUTE_PER_ADDRESS", "1000000")
         .fallback(Fallback::Reply(recite))
