@@ -127,7 +127,7 @@ impl Session {
         let commit = self.commit.lock().await;
         let (after, under_way) = {
             let mut state = self.state();
-            if let Some(seq) = state.under_way_seq(&message.id) {
+            if let Some(seq) = state.sent_again(&message.id, from) {
                 state.admitting -= 1;
                 return state.tell_accepted(from, &message, seq);
             }

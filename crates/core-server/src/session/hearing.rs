@@ -132,7 +132,7 @@ impl Session {
     }
 
     fn hear_delta(self: &Arc<Self>, state: &mut State, core: CoreId, id: MessageId, (offset, text): (usize, UserText)) {
-        if state.under_way_seq(&id).is_some() {
+        if state.is_under_way(&id) {
             // Answered here as well, while the cores could not agree.
             return;
         }
@@ -165,8 +165,13 @@ impl Session {
     async fn watch(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
         loop {
             sleep(WATCH_EVERY).await;
-            if !self.state().is_followed(&id) {
-                return;
+            {
+                let mut state = self.state();
+                if !state.is_followed(&id) {
+                    // Whoever comes back follows it anew.
+                    state.end_mirror(&id);
+                    return;
+                }
             }
             let Some(shared) = &self.sessions.engine().shared else { return };
             let under_way = shared.under_way(self.user).await.map(|under_way| under_way.contains(&id));
@@ -202,6 +207,10 @@ impl Session {
         };
         let mut state = self.state();
         state.end_mirror(&id);
+        if state.is_under_way(&id) {
+            // It was sent again meanwhile.
+            return;
+        }
         match (sent, answerer) {
             (Some((from, message, seq)), Some(Answerer::Here(begin))) => {
                 self.enqueue(&mut state, (from, begin), message, seq);

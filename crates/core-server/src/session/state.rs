@@ -143,11 +143,23 @@ impl State {
         self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
     }
 
-    /// The `seq` of a message that is answered here or waits for it.
-    pub(super) fn under_way_seq(&self, id: &MessageId) -> Option<u64> {
-        let running = self.running.iter().map(|running| (&running.id, running.seq));
-        let mut all = running.chain(self.waiting.iter().map(|pending| (&pending.job.id, pending.job.seq)));
-        all.find(|(under_way, _)| *under_way == id).map(|(_, seq)| seq)
+    /// Whether a message is answered here or waits for it.
+    pub(super) fn is_under_way(&self, id: &MessageId) -> bool {
+        self.running.as_ref().is_some_and(|running| running.id == *id)
+            || self.waiting.iter().any(|pending| pending.job.id == *id)
+    }
+
+    /// A message that is answered here or waits for it came again: connection `from` is told what
+    /// becomes of it from now on. The one that sent it first may be dead without our knowing. Gives
+    /// its `seq`.
+    pub(super) fn sent_again(&mut self, id: &MessageId, from: ConnectionId) -> Option<u64> {
+        if let Some(running) = self.running.as_mut().filter(|running| running.id == *id) {
+            running.sender = from;
+            return Some(running.seq);
+        }
+        let pending = self.waiting.iter_mut().find(|pending| pending.job.id == *id)?;
+        pending.sender = from;
+        Some(pending.job.seq)
     }
 
     /// Notes since when nobody listens, or that somebody does.

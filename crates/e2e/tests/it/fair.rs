@@ -48,3 +48,25 @@ async fn who_begins_anew_has_the_same_limit() {
     assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("rate_limited")), "{refused}");
     assert!((1..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()), "{refused}");
 }
+
+/// A connection that is dead without our knowing must not be the only one that hears of a refusal.
+#[tokio::test]
+async fn whoever_sent_a_message_last_hears_what_becomes_of_it() {
+    let town = Plan::default().core("MAX_IN_FLIGHT", 1).core("QUEUE_TIMEOUT_SECONDS", 2).start().await;
+    town.standin.push(Answer::text("ya va").paced(60_000, 0));
+    let mut other = town.at_core().await;
+    other.hello().await;
+    other.say("o", "tengo para rato").await;
+    other.frame_of("accepted").await;
+    let mut dead = town.at_core().await;
+    let welcome = dead.hello().await;
+    dead.say("a", "hola").await;
+    assert_eq!(dead.frame_of("queued").await["id"], "a");
+    let mut again = town.at_core().await;
+    again.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"]})).await;
+    again.frame_of("welcome").await;
+    again.say("a", "hola").await;
+    assert_eq!(again.frame_of("accepted").await["seq"], 1);
+    let error = again.frame_of("error").await;
+    assert_eq!((&error["code"], &error["id"]), (&json!("overloaded"), &json!("a")), "{error}");
+}

@@ -57,7 +57,8 @@ async fn every_conversation_ends_well() {
         }
     })
     .await;
-    assert!(people.iter().all(|person| 0 < person.resumed));
+    let cut = people.iter().filter(|person| 0 < person.resumed).count();
+    assert!(PEOPLE * 9 <= cut * 10, "only {cut} lost a connection");
     let most = city.standin.most_in_flight();
     assert!(most * 20 <= CALLS * 21, "{most} calls at once, of {CALLS}");
 }
