@@ -152,7 +152,6 @@ async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
     drop(a);
     until(async || !b.under_way().await.contains(&first)).await;
     assert!(!b.under_way().await.is_others_turn());
-    assert_eq!(b.shared.cores(), 2, "known with the next sign of life");
     until(async || b.shared.cores() == 1).await;
 }
 
