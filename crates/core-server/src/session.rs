@@ -147,15 +147,12 @@ impl Session {
                 self.sessions.engine().metrics.messages_accepted.inc();
                 state.tell_accepted(from, &message, entry.seq);
                 state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
-                match answerer {
-                    Answerer::Here(begin) => self.enqueue(&mut state, (from, begin), message, entry.seq),
-                    Answerer::Elsewhere => self.follow(&mut state, from, message, entry.seq),
-                }
+                self.answer_or_follow(&mut state, (from, answerer), message, entry.seq);
             }
             Ok(Admission::Known(entries, answerer)) => self.repeated(&mut state, from, message, (entries, answerer)),
             // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
-            Ok(Admission::Refused(refusal)) => self.refuse(&mut state, To::Only(from), message.id, refusal),
-            Err(error) => self.not_kept(&mut state, To::Only(from), (message.id, message.trace), &error.into()),
+            Ok(Admission::Refused(refusal)) => self.refuse(&state, To::Only(from), message.id, refusal),
+            Err(error) => self.not_kept(&state, To::Only(from), (message.id, message.trace), &error.into()),
         }
         drop(state);
         drop(commit);
@@ -192,11 +189,21 @@ impl Session {
             state.publish(To::Only(from), stored_done(answer));
         } else {
             let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
-            let message = Message { text, ..message };
-            match answerer {
-                Answerer::Here(begin) => self.enqueue(state, (from, begin), message, seq),
-                Answerer::Elsewhere => self.follow(state, from, message, seq),
-            }
+            self.answer_or_follow(state, (from, answerer), Message { text, ..message }, seq);
+        }
+    }
+
+    /// A message that connection `from` sent is stored: it is answered here, or by the core that has it.
+    fn answer_or_follow(
+        self: &Arc<Self>,
+        state: &mut State,
+        (from, answerer): (ConnectionId, Answerer),
+        message: Message,
+        seq: u64,
+    ) {
+        match answerer {
+            Answerer::Here(begin) => self.enqueue(state, (from, begin), message, seq),
+            Answerer::Elsewhere => self.follow(state, from, message, seq),
         }
     }
 
@@ -312,18 +319,18 @@ impl Session {
                 state.seq = seq.unwrap_or_default().max(state.seq);
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            (Ok(_), Err(refusal)) => self.refuse(&mut state, To::Sender(sender), job.id, refusal),
-            (Err(error), _) => self.not_kept(&mut state, To::Everyone, (job.id, job.trace), &error),
+            (Ok(_), Err(refusal)) => self.refuse(&state, To::Sender(sender), job.id, refusal),
+            (Err(error), _) => self.not_kept(&state, To::Everyone, (job.id, job.trace), &error),
         }
     }
 
     /// Tells that message `id` gets no answer now.
-    fn refuse(&self, state: &mut State, to: To, id: MessageId, refusal: Refusal) {
+    fn refuse(&self, state: &State, to: To, id: MessageId, refusal: Refusal) {
         self.sessions.engine().metrics.message_refused(refusal.code);
         state.refuse(to, id, refusal);
     }
 
-    fn not_kept(&self, state: &mut State, to: To, (id, trace): (MessageId, Traceparent), error: &NotRecorded) {
+    fn not_kept(&self, state: &State, to: To, (id, trace): (MessageId, Traceparent), error: &NotRecorded) {
         tracing::error!(trace_id = %trace.trace_id, %error, "the message has no answer, or one that is not kept");
         self.refuse(state, to, id, error.into());
     }
@@ -347,14 +354,10 @@ impl Session {
             running.stop.cancel();
             return true;
         }
-        let Some(at) = state.waiting.iter().position(|pending| pending.job.id == *id) else {
-            return false;
-        };
-        if let Some(Pending { job, .. }) = state.waiting.remove(at) {
-            self.release_later(job.id.clone());
-            let outcome = self.sessions.engine().not_begun(&job);
-            state.publish(To::Everyone, done(job.id, None, outcome));
-        }
+        let Some(Pending { job, .. }) = state.take_waiting(id) else { return false };
+        self.release_later(job.id.clone());
+        let outcome = self.sessions.engine().not_begun(&job);
+        state.publish(To::Everyone, done(job.id, None, outcome));
         true
     }
 
@@ -380,10 +383,9 @@ impl Session {
 
 impl Audience for Session {
     fn queued(&self, ahead: usize) {
-        let mut state = self.state();
+        let state = self.state();
         if let Some(Running { id, sender, .. }) = &state.running {
-            let (queued, sender) = (ServerFrame::Queued { id: id.clone(), ahead }, *sender);
-            state.publish(To::Sender(sender), queued);
+            state.publish(To::Sender(*sender), ServerFrame::Queued { id: id.clone(), ahead });
         }
     }
 

@@ -154,7 +154,7 @@ impl Shared {
 
     /// Whether the other cores can be reached.
     pub fn is_linked(&self) -> bool {
-        self.link().is_some()
+        self.lock_link().is_some()
     }
 
     /// How many cores share the limits, this one included. Where Redis is gone: how many there

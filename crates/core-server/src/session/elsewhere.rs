@@ -74,19 +74,19 @@ impl Elsewhere {
     }
 
     /// Asks the others who they are and what they are doing.
-    pub(super) fn say_hello(&mut self, connections: usize) {
+    pub(super) fn say_hello(&self, connections: usize) {
         self.tell(Event::Hello { connections });
     }
 
     /// Tells the others how many connections there are here.
-    pub(super) fn tell_here(&mut self, connections: usize) {
+    pub(super) fn tell_here(&self, connections: usize) {
         if !self.others.is_empty() {
             self.tell(Event::Here { connections });
         }
     }
 
     /// Tells the others' connections what those here are told.
-    pub(super) fn tell_frame(&mut self, frame: &ServerFrame) {
+    pub(super) fn tell_frame(&self, frame: &ServerFrame) {
         if !self.others.is_empty() {
             self.tell(Event::Frame(Box::new(frame.clone())));
         }

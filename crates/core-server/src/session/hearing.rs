@@ -13,7 +13,7 @@ use super::state::{Pending, State, To};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
 use crate::shared::{CoreId, Envelope, Event, Heard};
 use crate::store::StoreError;
-use crate::turn::{Answerer, Message, Refusal};
+use crate::turn::{Message, Refusal};
 
 /// How often it is made sure that somebody still gives an answer that is heard here.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -67,7 +67,8 @@ impl Sessions {
             let Some(session) = self.live_session_of(user) else { continue };
             let ids = session.state().ids_under_way();
             for id in ids {
-                self.engine().claim_accepted(user, &id).await;
+                // Whatever the answer: it is under way.
+                let _ = self.engine().claim_accepted(user, &id).await;
                 // It may have ended meanwhile.
                 if !session.state().ids_under_way().contains(&id) {
                     self.engine().release(user, &id).await;
@@ -202,7 +203,7 @@ impl Session {
         let is_shown = self.state().elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.mirrors(&id));
         let sent = sent.filter(|_| !is_shown);
         let answerer = match &sent {
-            Some(_) => self.sessions.engine().claim_accepted(self.user, &id).await,
+            Some(_) => self.sessions.engine().claim_accepted(self.user, &id).await.ok(),
             None => None,
         };
         let mut state = self.state();
@@ -212,14 +213,10 @@ impl Session {
             return;
         }
         match (sent, answerer) {
-            (Some((from, message, seq)), Some(Answerer::Here(begin))) => {
-                self.enqueue(&mut state, (from, begin), message, seq);
+            (Some((from, message, seq)), Some(answerer)) => {
+                self.answer_or_follow(&mut state, (from, answerer), message, seq);
             }
-            (Some((from, message, seq)), Some(Answerer::Elsewhere)) => self.follow(&mut state, from, message, seq),
-            (Some(_), None) | (None, _) => {
-                let error = Refusal::deserted().frame(state.locale.language());
-                state.publish_here(To::Everyone, ServerFrame::Error(error.with_id(Some(id))));
-            }
+            (Some(_), None) | (None, _) => state.publish_here(To::Everyone, state.error(id, Refusal::deserted())),
         }
     }
 
@@ -293,8 +290,7 @@ impl Session {
             running.given_up = true;
             return Some(running.draft.clone());
         }
-        let at = state.waiting.iter().position(|pending| pending.job.id == *id)?;
-        let Pending { job, .. } = state.waiting.remove(at)?;
+        let Pending { job, .. } = state.take_waiting(id)?;
         self.release_later(job.id);
         Some(UserText::default())
     }
@@ -322,8 +318,7 @@ impl State {
     fn tell_rest(&self, read: &UserText, answer: &Entry) {
         let Some(rest) = answer.text.expose().strip_prefix(read.expose()) else {
             // They are reading another one, of a core that was not as fast.
-            let error = Refusal::deserted().frame(self.locale.language());
-            return self.publish_here(To::Everyone, ServerFrame::Error(error.with_id(Some(answer.id.clone()))));
+            return self.publish_here(To::Everyone, self.error(answer.id.clone(), Refusal::deserted()));
         };
         if !rest.is_empty() {
             self.publish_here(To::Everyone, outbox::delta(answer.id.clone(), read.chars(), UserText::new(rest)));
@@ -346,9 +341,9 @@ impl State {
     }
 
     /// Asks the other cores who they are and what they are doing.
-    fn say_hello(&mut self) {
+    fn say_hello(&self) {
         let connections = self.connections.len();
-        if let Some(elsewhere) = &mut self.elsewhere {
+        if let Some(elsewhere) = &self.elsewhere {
             elsewhere.say_hello(connections);
         }
     }
@@ -359,8 +354,8 @@ impl State {
     }
 
     /// Tells the other cores the answer under way here, from its start.
-    fn tell_draft(&mut self) {
-        if let (Some(running), Some(elsewhere)) = (&self.running, &mut self.elsewhere)
+    fn tell_draft(&self) {
+        if let (Some(running), Some(elsewhere)) = (&self.running, &self.elsewhere)
             && !running.draft.is_empty()
         {
             elsewhere.tell_frame(&outbox::delta(running.id.clone(), 0, running.draft.clone()));

@@ -98,13 +98,13 @@ impl State {
     }
 
     /// Tells connections here, and those on other cores where they are meant too.
-    pub(super) fn publish(&mut self, to: To, frame: ServerFrame) {
+    pub(super) fn publish(&self, to: To, frame: ServerFrame) {
         let meant = match to {
             To::Everyone | To::EveryoneBut(_) => true,
             To::Sender(sender) => !self.is_connected(sender),
             To::Only(_) => false,
         };
-        if let Some(elsewhere) = self.elsewhere.as_mut().filter(|_| meant) {
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| meant) {
             elsewhere.tell_frame(&frame);
         }
         self.publish_here(to, frame);
@@ -133,14 +133,24 @@ impl State {
         self.connections.iter().any(|listener| listener.id == connection)
     }
 
-    pub(super) fn tell_accepted(&mut self, sender: ConnectionId, message: &Message, seq: u64) {
+    pub(super) fn tell_accepted(&self, sender: ConnectionId, message: &Message, seq: u64) {
         let accepted = ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id };
         self.publish(To::Sender(sender), accepted);
     }
 
-    pub(super) fn refuse(&mut self, to: To, id: MessageId, refusal: Refusal) {
-        let error = refusal.frame(self.locale.language());
-        self.publish(to, ServerFrame::Error(error.with_id(Some(id))));
+    pub(super) fn refuse(&self, to: To, id: MessageId, refusal: Refusal) {
+        self.publish(to, self.error(id, refusal));
+    }
+
+    /// What is told of message `id`, which gets no answer now.
+    pub(super) fn error(&self, id: MessageId, refusal: Refusal) -> ServerFrame {
+        ServerFrame::Error(refusal.frame(self.locale.language()).with_id(Some(id)))
+    }
+
+    /// Takes message `id` out of those whose turn has not come.
+    pub(super) fn take_waiting(&mut self, id: &MessageId) -> Option<Pending> {
+        let at = self.waiting.iter().position(|pending| pending.job.id == *id)?;
+        self.waiting.remove(at)
     }
 
     /// Whether a message is answered here or waits for it.
@@ -170,7 +180,7 @@ impl State {
             self.deserted_since = None;
         }
         let connections = self.connections.len();
-        if let Some(elsewhere) = &mut self.elsewhere {
+        if let Some(elsewhere) = &self.elsewhere {
             elsewhere.tell_here(connections);
         }
     }

@@ -122,7 +122,7 @@ impl Engine {
         } else if is_answered(&known) {
             Admission::Known(known, Answerer::Elsewhere)
         } else {
-            match self.claim_accepted_or_refuse(user, id).await {
+            match self.claim_accepted(user, id).await {
                 Ok(answerer) => Admission::Known(known, answerer),
                 Err(refusal) => Admission::Refused(refusal),
             }
@@ -180,13 +180,12 @@ impl Engine {
         }
     }
 
-    /// Claims a message that was accepted, whatever the limits say. Says who is to answer it; `None`
-    /// if the person has as many under way as they may.
-    pub async fn claim_accepted(&self, user: UserLabel, id: &MessageId) -> Option<Answerer> {
-        self.claim_accepted_or_refuse(user, id).await.ok()
-    }
-
-    async fn claim_accepted_or_refuse(&self, user: UserLabel, id: &MessageId) -> Result<Answerer, Refusal> {
+    /// Claims a message that was accepted, whatever the limits say. Says who is to answer it.
+    ///
+    /// # Errors
+    ///
+    /// The person has as many under way as they may.
+    pub async fn claim_accepted(&self, user: UserLabel, id: &MessageId) -> Result<Answerer, Refusal> {
         // It was promised an answer: there is room, however many wait.
         let room = self.model.as_ref().map(|_| self.slots.insist());
         self.claim(Claim { user, id, counted: None }, room).await
