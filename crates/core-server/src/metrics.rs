@@ -146,7 +146,7 @@ impl Drop for OpenConnection<'_> {
 }
 
 /// A gauge's value.
-fn integer(number: usize) -> i64 {
+pub fn integer(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

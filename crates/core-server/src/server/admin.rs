@@ -9,6 +9,7 @@ use boot::admin::{Admin, Cached, Draining, Probe, State};
 use super::Server;
 use crate::connection;
 use crate::limits::SlotsLoad;
+use crate::metrics::integer;
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -40,7 +41,7 @@ impl Server {
 fn refresh(context: &connection::Context) {
     let engine = context.sessions.engine();
     let metrics = &engine.metrics;
-    metrics.sessions_live.set(i64::try_from(context.sessions.live_count()).unwrap_or(i64::MAX));
+    metrics.sessions_live.set(integer(context.sessions.live_count()));
     let SlotsLoad { count, in_use, waiting } = engine.slots.load();
     metrics.model.set_slots(count, in_use, waiting);
     if let Some(model) = &engine.model {
@@ -49,7 +50,7 @@ fn refresh(context: &connection::Context) {
     let linked = engine.shared.as_ref().map(|shared| (shared.is_linked(), shared.cores()));
     let (is_linked, cores) = linked.unwrap_or((false, 1));
     metrics.redis_linked.set(is_linked.into());
-    metrics.cores_sharing.set(i64::try_from(cores).unwrap_or(i64::MAX));
+    metrics.cores_sharing.set(integer(cores));
     if let Some((usage, _)) = engine.store.pool() {
         metrics.database.set(usage);
     }
