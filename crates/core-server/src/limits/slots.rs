@@ -62,6 +62,8 @@ pub struct Slots {
 #[derive(Debug)]
 struct State {
     count: usize,
+    /// As many as there soon are when many wait.
+    at_need: usize,
     /// More than `count` for a while after there have become fewer.
     held: usize,
     /// Those of them that are let go of as soon as somebody waits.
@@ -105,6 +107,7 @@ impl Slots {
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
         let state = State {
             count,
+            at_need: count,
             held: 0,
             idle: 0,
             promised: 0,
@@ -122,10 +125,15 @@ impl Slots {
         })
     }
 
-    /// Changes how many slots there are. Who holds one keeps it: where there are fewer now, nobody
-    /// is let in until enough have left.
-    pub fn set_count(self: &Arc<Self>, count: usize) {
-        self.state().count = count;
+    /// Changes how many slots there are, and how many there soon are `at_need`, when many wait: by these a
+    /// wait is reckoned. Who holds one keeps it: where there are fewer now, nobody is let in until enough
+    /// have left.
+    pub fn set_count(self: &Arc<Self>, count: usize, at_need: usize) {
+        {
+            let mut state = self.state();
+            state.count = count;
+            state.at_need = at_need;
+        }
         self.pass_on();
     }
 
@@ -161,7 +169,7 @@ impl Slots {
         let taken = state.held - state.idle + state.promised + state.waiting.len();
         let Some(ahead) = taken.checked_sub(state.count) else { return Ok(()) };
         let share = f64::from(u32::try_from(ahead + 1).unwrap_or(u32::MAX))
-            / f64::from(u32::try_from(state.count.max(1)).unwrap_or(u32::MAX));
+            / f64::from(u32::try_from(state.count.max(state.at_need).max(1)).unwrap_or(u32::MAX));
         let expected = state.mean_held.mul_f64(share);
         if ahead < self.queue_max && expected <= self.queue_timeout {
             return Ok(());

@@ -60,7 +60,7 @@ impl Shared {
                 Err(error) => Err(error),
             };
             self.set_link(None);
-            slots.set_count(self.share_without_link());
+            slots.set_count(self.share_without_link(), self.share_without_link());
             if !std::mem::replace(&mut is_told, true) {
                 self.tell_lost(ended.err().as_ref());
             }
@@ -149,7 +149,8 @@ impl Shared {
         if cores != self.cores.swap(cores, Ordering::Relaxed) {
             tracing::info!(cores, "cores share the limits");
         }
-        slots.set_count(if is_settling { share.min(self.share_without_link()) } else { share });
+        let at_need = self.share_without_link();
+        slots.set_count(if is_settling { share.min(at_need) } else { share }, at_need);
         Ok(())
     }
 
@@ -160,7 +161,8 @@ impl Shared {
         tracing::warn!(%redis, error, cores, "not linked: this core goes on with its share of the limits");
     }
 
-    /// How many calls to the model this core may make where the cores cannot agree.
+    /// How many calls to the model this core may make where the cores cannot agree, and at least where all
+    /// of them need more.
     fn share_without_link(&self) -> usize {
         (self.settings.limits.max_in_flight / self.cores()).max(1)
     }

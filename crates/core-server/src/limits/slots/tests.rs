@@ -107,7 +107,7 @@ async fn leaving_the_queue_keeps_everyone_elses_place() {
 async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
     let slots = slots(2, 10);
     let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
-    slots.set_count(1);
+    slots.set_count(1, 1);
     let mut context = Context::from_waker(Waker::noop());
     let mut next = pin!(slots.acquire(|_| {}));
     assert!(next.as_mut().poll(&mut context).is_pending());
@@ -116,8 +116,22 @@ async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
     let [first, _second] = held;
     drop(first);
     assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
-    slots.set_count(2);
+    slots.set_count(2, 2);
     assert!(next.as_mut().poll(&mut context).is_ready());
+}
+
+/// A core that has just come back holds one slot, while others have not given back theirs yet.
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_reckoned_by_the_slots_there_soon_are() {
+    let slots = slots(1, 1_000);
+    let held = slots.acquire(|_| {}).await.unwrap();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    drop(held);
+    slots.set_count(1, 4);
+    // Ten seconds each: one slot has done with four of them in time, four have with thirteen.
+    let promised: Vec<_> = (0..13).map(|_| slots.room().unwrap()).collect();
+    assert_eq!(slots.room().map(drop), Err(SlotsFull { retry_after: Duration::from_millis(17_500) }));
+    drop(promised);
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +259,7 @@ proptest! {
                     }
                     Step::Resize(to) => {
                         count = to;
-                        real.slots.set_count(count);
+                        real.slots.set_count(count, count);
                     }
                     Step::End(_) | Step::Leave(_) => {}
                 }
