@@ -25,6 +25,9 @@ const LONG_WRITERS: usize = 2;
 /// Clients that begin a handshake and go on a byte a second, at each service.
 const BEGINNERS: usize = 50;
 
+/// What became of those nobody sent away.
+const STILL_CONNECTED: &str = "still connected at the end";
+
 /// What became of whom, and how often.
 #[derive(Debug, Default)]
 pub(super) struct Fates(RefCell<BTreeMap<&'static str, BTreeMap<String, u64>>>);

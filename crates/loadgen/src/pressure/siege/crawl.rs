@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout_at};
 
 use super::socket::{UPGRADE_REQUEST, connect, message_head, websocket};
-use super::{Fates, Siege};
+use super::{Fates, STILL_CONNECTED, Siege};
 
 /// Between two bytes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -48,10 +48,7 @@ async fn crawl(siege: Siege, stream: &mut TcpStream) -> Option<Duration> {
 }
 
 fn fate(ended: Option<Duration>) -> String {
-    ended.map_or_else(
-        || "still connected at the end".to_owned(),
-        |after| format!("ended after {:.0} s", after.as_secs_f64()),
-    )
+    ended.map_or_else(|| STILL_CONNECTED.to_owned(), |after| format!("ended after {:.0} s", after.as_secs_f64()))
 }
 
 /// In the plain face: one line that never ends.
@@ -136,7 +133,6 @@ async fn long_lines<P: Peer>(siege: Siege, mut peer: P, (who, fates): (&'static 
         }
         Ok::<_, PeerError>(())
     };
-    if timeout_at(siege.until, talk).await.is_ok() {
-        fates.add(who, "ended by the server");
-    }
+    let ended = timeout_at(siege.until, talk).await.is_ok();
+    fates.add(who, if ended { "ended by the server" } else { STILL_CONNECTED });
 }

@@ -33,7 +33,7 @@ pub(super) async fn rise(siege: Siege, fates: &Fates) {
                     if knocks.len() < MOST {
                         knocks.push(knock(siege, made, fates));
                     } else {
-                        fates.add("flood", "not made: too many under way");
+                        fates.add(target(made), "not made: too many under way");
                     }
                 }
             }
@@ -43,12 +43,17 @@ pub(super) async fn rise(siege: Siege, fates: &Fates) {
     while let Some(()) = knocks.next().await {}
 }
 
+const AT_CORE: &str = "flood at the core";
+const AT_GATEWAY: &str = "flood at the gateway";
+
+/// Where the connection with this number goes.
+fn target(number: u32) -> &'static str {
+    if number.is_multiple_of(2) { AT_CORE } else { AT_GATEWAY }
+}
+
 async fn knock(siege: Siege, number: u32, fates: &Fates) {
-    let (who, address, word) = if number.is_multiple_of(2) {
-        ("flood at the core", siege.core, HELLO)
-    } else {
-        ("flood at the gateway", siege.gateway, UPGRADE_REQUEST)
-    };
+    let who = target(number);
+    let (address, word) = if who == AT_CORE { (siege.core, HELLO) } else { (siege.gateway, UPGRADE_REQUEST) };
     let heard = timeout(WAIT, async {
         let mut stream = connect(HOME, address, None).await?;
         stream.write_all(word.as_bytes()).await?;

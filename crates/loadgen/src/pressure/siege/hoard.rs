@@ -10,7 +10,7 @@ use testkit::ws_peer::WsPeer;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::socket::connect;
-use super::{Fates, Siege};
+use super::{Fates, STILL_CONNECTED, Siege};
 use crate::pressure::ASK_FOR_MUCH;
 
 /// As little as the kernel takes: what it keeps for a reader is soon full.
@@ -55,7 +55,7 @@ async fn hoard<P: Peer>(siege: Siege, mut peer: P) -> String {
     let rest = timeout(LAST_WAIT, async { while let Ok(Some(_)) = peer.next_line().await {} });
     match rest.await {
         Ok(()) => peer.ending().map_or_else(|| "ended with a reset".to_owned(), |ending| format!("ended: {ending:?}")),
-        Err(_) => "still connected at the end".to_owned(),
+        Err(_) => STILL_CONNECTED.to_owned(),
     }
 }
 
