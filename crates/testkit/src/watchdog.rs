@@ -5,9 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// Longer than anything takes on a loaded machine, shorter than a person's patience.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Time between two looks at something that has no event.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Nothing happened for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +84,20 @@ fn keep_watch(orders: &Receiver<Option<u64>>, limit: Duration, bark: &watch::Sen
 /// It took longer.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Expired> {
     Watchdog::new(limit).guard(future).await
+}
+
+/// Waits until `condition`, which has no event, holds: looks again and again, for up to [`LIMIT`].
+///
+/// # Errors
+///
+/// It never held.
+pub async fn until(mut condition: impl AsyncFnMut() -> bool) -> Result<(), Expired> {
+    let holds = async {
+        while !condition().await {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    within(LIMIT, holds).await
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 use protocol::MessageId;
 use testkit::redis::Redis;
-use testkit::watchdog::{LIMIT, within};
+use testkit::watchdog::{LIMIT, until, within};
 use tokio::runtime::Runtime;
-use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -23,8 +22,6 @@ const LIMITS: SharedLimits = SharedLimits {
     per_user_max: 2,
     max_in_flight: 8,
 };
-/// Between two looks at something that has no event.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A core as far as Redis knows it. It dies with its value.
 struct Core {
@@ -95,16 +92,6 @@ fn household(number: u8) -> boot::Household {
     boot::Household::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
 
-/// Waits until `condition` holds.
-async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    let holds = async {
-        while !condition().await {
-            sleep(LOOK_AGAIN).await;
-        }
-    };
-    within(LIMIT, holds).await.unwrap();
-}
-
 #[tokio::test]
 async fn the_windows_are_one_for_all() {
     let redis = Redis::start_new().await.unwrap();
@@ -150,9 +137,9 @@ async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
     assert!(!b.under_way().await.is_others_turn(), "it has nothing to answer");
     assert_eq!(b.claim("third", 1).await, Claimed::Ours { before: 1 });
     drop(a);
-    until(async || !b.under_way().await.contains(&first)).await;
+    until(async || !b.under_way().await.contains(&first)).await.unwrap();
     assert!(!b.under_way().await.is_others_turn());
-    until(async || b.shared.cores() == 1).await;
+    until(async || b.shared.cores() == 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -160,7 +147,7 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     let redis = Redis::start_new().await.unwrap();
     let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
     let count = |core: &Core| core.slots.load().count;
-    until(async || count(&a) == 4 && count(&b) == 4).await;
+    until(async || count(&a) == 4 && count(&b) == 4).await.unwrap();
     // One has all the work: the other keeps one call, to begin with.
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -177,13 +164,13 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     let _first = b.slots.insist().acquire(|_| {}).await.unwrap();
     let second = b.slots.insist().acquire(|_| {});
     let give_back = async {
-        until(async || count(&a) < 7).await;
+        until(async || count(&a) < 7).await.unwrap();
         held.clear();
     };
     let (second, ()) = within(LIMIT, async { tokio::join!(second, give_back) }).await.unwrap();
     assert!(second.is_ok());
     drop(a);
-    until(async || count(&b) == LIMITS.max_in_flight).await;
+    until(async || count(&b) == LIMITS.max_in_flight).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,7 +210,7 @@ async fn what_is_told_is_heard_by_the_others_in_order() {
 async fn without_redis_each_has_its_share_and_heals() {
     let mut redis = Redis::start_new().await.unwrap();
     let (mut a, b) = (Core::start(&redis).await, Core::start(&redis).await);
-    until(async || a.shared.cores() == 2 && a.slots.load().count == 4).await;
+    until(async || a.shared.cores() == 2 && a.slots.load().count == 4).await.unwrap();
     a.shared.join(USER);
     let counted_at = Instant::now();
     let id = "kept".parse().unwrap();
@@ -236,16 +223,16 @@ async fn without_redis_each_has_its_share_and_heals() {
             redis.kill().await.unwrap();
         }
         // Whoever asks first may wait, once.
-        until(async || a.shared.claim(claim).await.is_none()).await;
-        until(async || !b.shared.is_linked()).await;
+        until(async || a.shared.claim(claim).await.is_none()).await.unwrap();
+        until(async || !b.shared.is_linked()).await.unwrap();
         assert_eq!(a.shared.in_force(LIMITS.rate).events, 2);
-        until(async || a.slots.load().count == 4).await;
+        until(async || a.slots.load().count == 4).await.unwrap();
         if frozen {
             redis.freeze(false).unwrap();
         } else {
             redis.start().await.unwrap();
         }
-        until(async || a.shared.is_linked() && b.shared.is_linked()).await;
+        until(async || a.shared.is_linked() && b.shared.is_linked()).await.unwrap();
         assert_eq!(a.shared.in_force(LIMITS.rate).events, 3);
         let rejoined = async { while !matches!(a.hear().await, Heard::Joined(USER)) {} };
         within(LIMIT, rejoined).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use core_server::store::keys::Keyring;
 use core_server::store::{OpenError, Page, PostgresStore, PostgresUrl, StoreError};
 use testkit::postgres::{Postgres, Stop};
+use testkit::watchdog::{LIMIT, until};
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -22,12 +23,9 @@ fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
 }
 
 /// Waits until `question` is answered with yes.
-async fn until(server: &Postgres, question: &str) {
-    let asked = Instant::now();
-    while server.sql("it", question).unwrap() != "t" {
-        assert!(asked.elapsed() < Duration::from_secs(3), "not so: {question}");
-        sleep(Duration::from_millis(10)).await;
-    }
+async fn until_true(server: &Postgres, question: &str) {
+    let answer = until(async || server.sql("it", question).unwrap() == "t").await;
+    answer.unwrap_or_else(|expired| panic!("{question}: {expired}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -39,17 +37,14 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
 
     // Between calls: idle connections break unseen.
     server.restart(Stop::Immediate).unwrap();
-    let started = Instant::now();
-    while is_unavailable(&store.check().await) {
-        assert!(started.elapsed() < Duration::from_secs(3), "never comes back");
-    }
+    until(async || !is_unavailable(&store.check().await)).await.unwrap();
 
     // While it is away, calls say so soon.
     server.stop(Stop::Fast);
     let asked = Instant::now();
     assert!(is_unavailable(&store.append(user, 1, message("away", "hola")).await));
     assert!(is_unavailable(&store.check().await));
-    assert!(asked.elapsed() < Duration::from_secs(4));
+    assert!(asked.elapsed() < LIMIT);
     server.start().unwrap();
 
     // During calls.
@@ -77,7 +72,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
         }
     };
     let writing = tokio::task::JoinSet::from_iter([writer]);
-    until(&server, "SELECT 4 < count(*) FROM entries").await;
+    until_true(&server, "SELECT 4 < count(*) FROM entries").await;
     server.restart(Stop::Immediate).unwrap();
     let (accepted, refused) = writing.join_all().await.remove(0);
     assert!(0 < refused);
@@ -98,7 +93,7 @@ async fn a_server_that_is_silent_hangs_nobody() {
     assert!(is_unavailable(&first) && is_unavailable(&second), "{first:?} {second:?}");
     let third = store.check().await;
     assert!(is_unavailable(&third), "{third:?}");
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
     server.freeze(false).unwrap();
     store.check().await.unwrap();
 }
@@ -128,7 +123,7 @@ async fn a_database_of_a_later_version_is_refused() {
     let error = open(&url, 1).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     // The server takes a moment to see that the connection is closed.
-    until(&server, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
+    until_true(&server, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
 }
 
 #[tokio::test]
@@ -179,18 +174,21 @@ async fn who_waits_too_long_for_a_connection_is_told() {
     let store = open(&server.create_database("it").unwrap(), 1).await.unwrap();
     let user = session(&store).await;
     // Someone else holds the session, so that the only connection is in use.
-    let hold = "BEGIN; SELECT FROM sessions FOR UPDATE; SELECT pg_sleep(4.5); COMMIT";
+    let hold = "BEGIN; SELECT FROM sessions FOR UPDATE; SELECT pg_sleep(60); COMMIT";
+    let give_back = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let server = Arc::new(server);
     let holder = std::thread::spawn({
         let server = Arc::clone(&server);
-        move || server.sql("it", hold).unwrap()
+        move || server.sql("it", hold).unwrap_err()
     });
-    until(&server, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
+    until_true(&server, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
     let late = async {
         let waits =
             "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'psicoia' AND wait_event_type = 'Lock'";
-        until(&server, waits).await;
-        store.check().await
+        until_true(&server, waits).await;
+        let refused = store.check().await;
+        assert_eq!(server.sql("it", give_back).unwrap(), "t");
+        refused
     };
     let (appended, refused) = tokio::join!(store.append(user, 0, message("a", "hola")), late);
     assert!(is_unavailable(&refused), "{refused:?}");
