@@ -12,12 +12,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use answer::{Answer, Hang, RetryAfter};
 pub use ledger::{Outcome, Request};
-use service::Shared;
+use service::{Scripted, Shared};
 
 use crate::watchdog::{self, Expired};
 
@@ -88,7 +88,14 @@ impl LlmStandin {
 
     /// Adds an answer at the end of the script; each call uses one up.
     pub fn push(&self, answer: Answer) {
-        self.shared.push(answer);
+        self.shared.push(Scripted { answer, held: None });
+    }
+
+    /// The same for an answer that waits after its first `shown` pieces, until what is returned is dropped.
+    pub fn push_held(&self, answer: Answer, shown: usize) -> DropGuard {
+        let released = CancellationToken::new();
+        self.shared.push(Scripted { answer, held: Some((shown, released.clone())) });
+        released.drop_guard()
     }
 
     /// Scripted answers that no call has used yet.

@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::llm::{Answer, Fallback};
-use testkit::postgres::{Postgres, Stop};
 use testkit::watchdog::{LIMIT, within};
 use tokio::net::TcpListener;
-use tokio::task::spawn_blocking;
 
 use crate::http::{self, LOOK_AGAIN};
 use crate::metrics::{Metrics, PROVIDER};
+use crate::postgres::Server;
 use crate::program::{Kind, Program, run};
 use crate::town::Plan;
 
@@ -118,12 +117,7 @@ async fn who_drains_is_not_ready() {
 
 #[tokio::test]
 async fn a_database_that_is_away() {
-    let start = || {
-        let postgres = Postgres::start_new().unwrap();
-        let url = postgres.create_database("psicoia").unwrap();
-        (postgres, url)
-    };
-    let (postgres, url) = spawn_blocking(start).await.unwrap();
+    let (server, url) = Server::start().await;
     let town = Plan::default().core("DATABASE_URL", &url).core("DATABASE_MAX_CONNECTIONS", 3).start().await;
     let mut person = town.at_core().await;
     person.hello().await;
@@ -139,7 +133,7 @@ async fn a_database_that_is_away() {
     assert!((used.iter().sum::<f64>() - open).abs() < f64::EPSILON, "{used:?} of {open}");
     assert!(4.0 <= metrics.get("psicoia_core_database_connection_wait_seconds_count"));
 
-    let postgres = stopped(postgres).await;
+    server.stop().await;
     let told = until(&town.core, 503).await;
     let store = check(&told, "store");
     assert_eq!((&told["status"], &store["state"]), (&json!("unavailable"), &json!("down")));
@@ -150,22 +144,8 @@ async fn a_database_that_is_away() {
     metrics.assert(&[("psicoia_core_messages_refused_total{code=\"unavailable\"}", 1.0)]);
     assert!(1.0 <= metrics.get("psicoia_core_commits_failed_total"));
 
-    let _postgres = spawn_blocking(|| {
-        let mut postgres = postgres;
-        postgres.start().unwrap();
-        postgres
-    })
-    .await
-    .unwrap();
+    server.start_again().await;
     assert_eq!(until(&town.core, 200).await["status"], "ready");
-}
-
-async fn stopped(mut postgres: Postgres) -> Postgres {
-    let stop = move || {
-        postgres.stop(Stop::Immediate);
-        postgres
-    };
-    spawn_blocking(stop).await.unwrap()
 }
 
 #[tokio::test]

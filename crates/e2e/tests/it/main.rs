@@ -21,6 +21,7 @@ mod model;
 mod network;
 mod overload;
 mod person;
+mod postgres;
 mod privacy;
 mod program;
 mod prototype;

@@ -197,8 +197,9 @@ async fn a_summary_that_fails_is_tried_once() {
 
 #[tokio::test]
 async fn an_erased_conversation_stays_nowhere() {
-    let slow =
-        |number, said: &str| if is_material(said) { answer(number, said).paced(300, 0) } else { answer(number, said) };
+    let slow = |number, said: &str| {
+        if is_material(said) { answer(number, said).paced(1_500, 0) } else { answer(number, said) }
+    };
     let mut town = plan(slow).core("LOG_LEVEL", "debug").start().await;
     let (mut person, welcome) = someone(&town).await;
     talk(&mut person, 1, 6).await;

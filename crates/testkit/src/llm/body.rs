@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::llm::answer::{Answer, Hang};
 use crate::llm::ledger::Ticket;
@@ -35,6 +36,8 @@ pub(super) struct AnswerBody {
     /// Set while there is something to wait for before the next group.
     pause: Option<Pin<Box<Sleep>>>,
     gap: Duration,
+    /// Set while the last group is held back.
+    held: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     end: End,
     ticket: Ticket,
 }
@@ -49,7 +52,13 @@ impl AnswerBody {
             (false, Some(Hang::Stream)) => End::Silence,
             (false, _) => End::Whole,
         };
-        Self { segments: segments.into(), pause, gap: Duration::from_millis(answer.gap_ms), end, ticket }
+        let gap = Duration::from_millis(answer.gap_ms);
+        Self { segments: segments.into(), pause, gap, held: None, end, ticket }
+    }
+
+    /// The same with its last group held back until `released`.
+    pub(super) fn held(self, released: WaitForCancellationFutureOwned) -> Self {
+        Self { held: Some(Box::pin(released)), ..self }
     }
 
     /// The next pause counts from the end of the last one, so that a pace is kept.
@@ -73,6 +82,12 @@ impl Body for AnswerBody {
             ready!(pause.as_mut().poll(cx));
         }
         let last = self.pause.take();
+        if self.segments.len() == 1
+            && let Some(held) = self.held.as_mut()
+        {
+            ready!(held.as_mut().poll(cx));
+            self.held = None;
+        }
         if let Some(segment) = self.segments.pop_front() {
             self.start_pause(last);
             return Poll::Ready(Some(Ok(Frame::data(segment))));

@@ -31,10 +31,18 @@ type StandinBody = Either<Full<Bytes>, AnswerBody>;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ledger: Arc<Ledger>,
-    queue: Mutex<VecDeque<Answer>>,
+    queue: Mutex<VecDeque<Scripted>>,
     fallback: Fallback,
     /// The rendered fallback, while calls do not differ in what shows in it.
     rendered: Mutex<Option<(Call, Vec<Bytes>)>>,
+}
+
+/// An answer of the script.
+#[derive(Debug)]
+pub(super) struct Scripted {
+    pub(super) answer: Answer,
+    /// How many pieces are shown before it waits, and for what.
+    pub(super) held: Option<(usize, CancellationToken)>,
 }
 
 /// The part of a request that shows in its answer.
@@ -60,8 +68,8 @@ impl Shared {
         Arc::new(Self { ledger: Ledger::new(keep), queue, fallback, rendered })
     }
 
-    pub(super) fn push(&self, answer: Answer) {
-        lock(&self.queue).push_back(answer);
+    pub(super) fn push(&self, scripted: Scripted) {
+        lock(&self.queue).push_back(scripted);
     }
 
     /// Scripted answers that no call has taken yet.
@@ -96,16 +104,21 @@ impl Shared {
     async fn respond(&self, call: Call, body: &[u8], ticket: Ticket) -> Response<StandinBody> {
         let scripted = lock(&self.queue).pop_front();
         match (scripted, &self.fallback) {
-            (Some(answer), _) => carry_out(&answer, wire::render(&answer, &call), ticket).await,
+            (Some(Scripted { answer, held: None }), _) => {
+                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
+            }
+            (Some(Scripted { answer, held: Some((shown, released)) }), _) => {
+                carry_out(&answer, wire::render_in_two(&answer, shown, &call), Some(released), ticket).await
+            }
             (None, Fallback::Echo) => {
                 let answer = Answer::text(format!("eco: {}", last_user_message(body)));
-                carry_out(&answer, wire::render(&answer, &call), ticket).await
+                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
             }
             (None, Fallback::Reply(reply)) => {
                 let answer = reply(call.number, &last_user_message(body));
-                carry_out(&answer, wire::render(&answer, &call), ticket).await
+                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
             }
-            (None, Fallback::Answer(answer)) => carry_out(answer, self.rendered(answer, call), ticket).await,
+            (None, Fallback::Answer(answer)) => carry_out(answer, self.rendered(answer, call), None, ticket).await,
         }
     }
 
@@ -161,15 +174,25 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
     }
 }
 
-/// Makes `answer` the response: `segments` are its bytes.
-async fn carry_out(answer: &Answer, segments: Vec<Bytes>, mut ticket: Ticket) -> Response<StandinBody> {
+/// Makes `answer` the response: `segments` are its bytes, the last of which may be held until `released`.
+async fn carry_out(
+    answer: &Answer,
+    segments: Vec<Bytes>,
+    released: Option<CancellationToken>,
+    mut ticket: Ticket,
+) -> Response<StandinBody> {
     if answer.hang == Some(Hang::Headers) {
         // Until the client goes away and this future, with the ticket, is dropped.
         future::pending::<()>().await;
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = if status == StatusCode::OK {
-        let mut response = Response::new(Either::Right(AnswerBody::new(answer, segments, ticket)));
+        let body = AnswerBody::new(answer, segments, ticket);
+        let body = match released {
+            Some(released) => body.held(released.cancelled_owned()),
+            None => body,
+        };
+        let mut response = Response::new(Either::Right(body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response

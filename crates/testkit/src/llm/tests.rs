@@ -93,6 +93,23 @@ async fn keeps_its_pace_on_the_paused_clock() {
 }
 
 #[tokio::test]
+async fn an_answer_waits_until_it_is_let_go() {
+    for shown in 0..=3 {
+        let (standin, mut client) = start().await;
+        let held = standin.push_held(Answer::pieces(["ho", "la"]), shown);
+        let mut body = client.call("x").await.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let first = String::from_utf8(first.to_vec()).unwrap();
+        assert_eq!(first.matches(r#"{"content":""#).count(), shown.min(2), "{first}");
+        assert_eq!(standin.in_flight(), 1);
+        drop(held);
+        let rest = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+        assert_eq!(rest.matches(r#"{"content":""#).count(), 2 - shown.min(2), "{rest}");
+    }
+}
+
+#[tokio::test]
 async fn errors_carry_retry_after() {
     let (standin, mut client) = start().await;
     standin.push(Answer { retry_after: Some(RetryAfter::Seconds(7)), ..Answer::status(429) });

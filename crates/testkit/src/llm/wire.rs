@@ -26,8 +26,17 @@ pub(super) struct Call {
 
 /// The groups of chunks of `answer`, in order; each is written at once.
 pub(super) fn render(answer: &Answer, call: &Call) -> Vec<Bytes> {
+    render_groups(answer, answer.pieces.chunks(if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) }), call)
+}
+
+/// The same in two groups: the first `shown` pieces, and all that follows.
+pub(super) fn render_in_two(answer: &Answer, shown: usize, call: &Call) -> Vec<Bytes> {
+    let (before, after) = answer.pieces.split_at(shown.min(answer.pieces.len()));
+    render_groups(answer, [before, after].into_iter(), call)
+}
+
+fn render_groups<'a>(answer: &Answer, groups: impl Iterator<Item = &'a [String]>, call: &Call) -> Vec<Bytes> {
     let chunk = Chunk::new(call);
-    let groups = answer.pieces.chunks(if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) });
     let mut segments: Vec<String> = groups.map(|group| chunk.contents(group)).collect();
     if segments.is_empty() {
         segments.push(String::new());

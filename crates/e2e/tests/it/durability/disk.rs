@@ -18,9 +18,10 @@ async fn a_locked_database_loses_nothing() {
     let house = House::new().await;
     let core = house.core(&[]).await;
     let (mut speaker, _) = visit(&core, None).await;
-    let mut listener = listening(&house, &core).await;
+    let (mut listener, held) = listening(&house, &core).await;
     let other = house.open_database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    drop(held);
 
     speaker.say("b", "¿estás?").await;
     // It waits for its turn to write, and then for the lock: each as long as SQLite's patience.
@@ -73,7 +74,7 @@ async fn a_full_disk_loses_nothing() {
     for _ in 0..SPEAKERS {
         speakers.push(visit(&core, None).await.0);
     }
-    let mut listener = listening(&house, &core).await;
+    let (mut listener, held) = listening(&house, &core).await;
     let filler = fill(core.pid(), house.folder());
 
     let long = "🌱".repeat(8_000);
@@ -91,6 +92,7 @@ async fn a_full_disk_loses_nothing() {
         }
     }
     assert!(SPEAKERS / 2 < refused.len(), "only {} of {SPEAKERS} were refused", refused.len());
+    drop(held);
     fs::remove_file(filler).unwrap();
     for mut speaker in refused {
         all_is_well_again(&mut speaker, &long).await;

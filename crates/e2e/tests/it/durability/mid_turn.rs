@@ -4,21 +4,19 @@ use serde_json::{Value, json};
 use testkit::line_peer::LinePeer;
 use testkit::llm::Answer;
 use tokio::net::TcpStream;
+use tokio_util::sync::DropGuard;
 
 use super::house::{House, entries, numbered, visit};
 use crate::person::Person;
 use crate::program::Program;
 
-/// Time between the first and the second piece of an answer: enough to do something in between.
-const GAP_MS: u64 = 1_500;
-
-/// Someone in the middle of an answer to message `a`.
-pub(super) async fn listening(house: &House, core: &Program) -> Person<LinePeer<TcpStream>> {
-    house.standin.push(Answer::pieces(["Te ", "escucho."]).paced(0, GAP_MS));
+/// Someone in the middle of an answer to message `a`, which goes on when the guard is dropped.
+pub(super) async fn listening(house: &House, core: &Program) -> (Person<LinePeer<TcpStream>>, DropGuard) {
+    let held = house.standin.push_held(Answer::pieces(["Te ", "escucho."]), 1);
     let (mut person, _) = visit(core, None).await;
     person.say("a", "hola").await;
     assert_eq!(person.frame_of("delta").await["text"], "Te ");
-    person
+    (person, held)
 }
 
 /// The message was not stored; there is a sentence for the person, and a time to come back.

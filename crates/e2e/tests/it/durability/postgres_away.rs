@@ -1,58 +1,24 @@
 //! PostgreSQL that dies and comes back while people talk: the core recovers by itself.
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::json;
 use testkit::line_peer::LinePeer;
 use testkit::llm::Answer;
-use testkit::postgres::{Postgres, Stop};
 use testkit::watchdog::{LIMIT, within};
-use tokio::task::spawn_blocking;
 
 use super::chance::chance;
 use super::crowd::{PEOPLE, gather, plan, talk_while, tcp, ws};
 use super::house::{House, visit};
 use super::mid_turn::{all_is_well_again, is_answered, is_unavailable, listening};
 use crate::person::Person;
-use crate::program::Setting;
+use crate::postgres::Server;
 
 const ROUNDS: usize = 5;
-
-/// A server whose blocking calls go elsewhere.
-#[derive(Clone)]
-struct Server(Arc<Mutex<Postgres>>);
-
-impl Server {
-    /// A new one, with a database; the setting that leads there.
-    async fn start() -> (Self, Setting) {
-        let start = || {
-            let postgres = Postgres::start_new().unwrap();
-            let url = postgres.create_database("psicoia").unwrap();
-            (postgres, url)
-        };
-        let (postgres, url) = spawn_blocking(start).await.unwrap();
-        (Self(Arc::new(Mutex::new(postgres))), ("DATABASE_URL", url))
-    }
-
-    async fn with(&self, work: impl FnOnce(&mut Postgres) + Send + 'static) {
-        let postgres = Arc::clone(&self.0);
-        spawn_blocking(move || work(&mut postgres.lock().unwrap())).await.unwrap();
-    }
-
-    async fn stop(&self) {
-        self.with(|postgres| postgres.stop(Stop::Immediate)).await;
-    }
-
-    async fn start_again(&self) {
-        self.with(|postgres| postgres.start().unwrap()).await;
-    }
-}
 
 #[tokio::test]
 async fn what_was_accepted_outlives_postgresql() {
     let mut chance = chance("postgres_away");
-    let (server, (name, url)) = Server::start().await;
-    let mut town = plan().core(name, url).gateways(1).start().await;
+    let (server, url) = Server::start().await;
+    let mut town = plan().core("DATABASE_URL", url).gateways(1).start().await;
     let (core, gateway) = (town.core.address(), town.gateway().address());
     let addresses = (0..PEOPLE).map(|number| if number % 2 == 0 { ws(gateway) } else { tcp(core) });
     let mut people = within(LIMIT, gather(addresses)).await.unwrap();
@@ -78,12 +44,13 @@ async fn what_was_accepted_outlives_postgresql() {
 
 #[tokio::test]
 async fn a_database_that_is_away_in_mid_turn_loses_nothing() {
-    let (server, setting) = Server::start().await;
+    let (server, url) = Server::start().await;
     let house = House::new().await;
-    let core = house.core(&[setting]).await;
+    let core = house.core(&[("DATABASE_URL", url)]).await;
     let (mut speaker, _) = visit(&core, None).await;
-    let mut listener = listening(&house, &core).await;
+    let (mut listener, held) = listening(&house, &core).await;
     server.stop().await;
+    drop(held);
 
     speaker.say("b", "¿estás?").await;
     is_unavailable(&speaker.frame().await, "b");
@@ -97,11 +64,11 @@ async fn a_database_that_is_away_in_mid_turn_loses_nothing() {
 
 #[tokio::test]
 async fn what_comes_after_a_replay_that_broke_off_is_not_told() {
-    let (server, setting) = Server::start().await;
+    let (server, url) = Server::start().await;
     let house = House::new().await;
-    let core = house.core(&[setting]).await;
+    let core = house.core(&[("DATABASE_URL", url)]).await;
     let (mut speaker, welcome) = visit(&core, None).await;
-    house.standin.push(Answer::pieces(["Te ", "escucho."]).paced(0, 60_000));
+    let _held = house.standin.push_held(Answer::pieces(["Te ", "escucho."]), 1);
     speaker.say("a", "hola").await;
     assert_eq!(speaker.frame_of("delta").await["text"], "Te ");
 
@@ -115,11 +82,11 @@ async fn what_comes_after_a_replay_that_broke_off_is_not_told() {
 
 #[tokio::test]
 async fn a_core_does_not_start_without_its_database() {
-    let (server, (name, url)) = Server::start().await;
+    let (server, url) = Server::start().await;
     server.stop().await;
     let url = url.replace("postgres@", "postgres:contrasena@");
     let house = House::new().await;
-    let output = house.run(&[(name, url)], None).await;
+    let output = house.run(&[("DATABASE_URL", url)], None).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("postgres://127.0.0.1:") && text.contains("/psicoia"), "{text}");

@@ -1,17 +1,14 @@
 //! Two cores that share a database and a Redis, and the gateways in front of them.
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::line_peer::LinePeer;
 use testkit::llm::{Fallback, LlmStandin, Options};
-use testkit::postgres::Postgres;
 use testkit::redis::Redis;
 use tokio::net::TcpStream;
-use tokio::task::spawn_blocking;
 
 use crate::person::Person;
+use crate::postgres::Server;
 use crate::program::{Kind, Program, Setting};
 
 pub(super) const CORES: usize = 2;
@@ -32,7 +29,7 @@ pub(super) struct City {
     pub(super) cores: Vec<Program>,
     pub(super) gateways: Vec<Program>,
     pub(super) redis: Redis,
-    postgres: Arc<Mutex<Postgres>>,
+    pub(super) postgres: Server,
     _folder: TempDir,
 }
 
@@ -63,12 +60,7 @@ impl Plan {
         };
         let standin = LlmStandin::start(Options { fallback: self.fallback, ..Options::default() }).await.unwrap();
         let redis = Redis::start_new().await.unwrap();
-        let start = || {
-            let postgres = Postgres::start_new().unwrap();
-            let url = postgres.create_database("psicoia").unwrap();
-            (postgres, url)
-        };
-        let (postgres, database) = spawn_blocking(start).await.unwrap();
+        let (postgres, database) = Server::start().await;
         let own = [
             ("APP_PORT", "0".to_owned()),
             ("LLM_URL", standin.url()),
@@ -97,7 +89,6 @@ impl Plan {
             let settings = [&own, self.settings.as_slice()].concat();
             gateways.push(Program::start(Kind::Gateway, &room(format!("gateway-{number}")), &settings).await);
         }
-        let postgres = Arc::new(Mutex::new(postgres));
         City { standin, cores, gateways, redis, postgres, _folder: folder }
     }
 }
@@ -116,12 +107,6 @@ pub(super) const LINKED: &str = "linked: limits and events are shared through Re
 pub(super) const NOT_LINKED: &str = "not linked: this core goes on with its share of the limits";
 
 impl City {
-    /// Does something to the database; its calls block.
-    pub(super) async fn with_postgres(&self, work: impl FnOnce(&mut Postgres) + Send + 'static) {
-        let postgres = Arc::clone(&self.postgres);
-        spawn_blocking(move || work(&mut postgres.lock().unwrap())).await.unwrap();
-    }
-
     /// Someone new at a core, and the `welcome`.
     pub(super) async fn arrive(&self, core: usize) -> (Visitor, Value) {
         self.hello(core, json!({"type": "hello", "v": 1})).await

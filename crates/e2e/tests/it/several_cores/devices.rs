@@ -6,9 +6,6 @@ use testkit::watchdog::{LIMIT, within};
 
 use super::city::{City, Plan, Visitor};
 
-/// Time between two pieces of an answer: enough to do something in between.
-const GAP_MS: u64 = 1_000;
-
 /// A device at each core, in one session; each knows of the other.
 async fn two_devices(city: &City) -> (Visitor, Visitor, Value) {
     let (mut first, welcome) = city.arrive(0).await;
@@ -89,7 +86,7 @@ async fn what_one_does_the_other_sees() {
 async fn an_answer_goes_on_at_another_core() {
     let city = Plan::default().start().await;
     let (mut person, welcome) = city.arrive(0).await;
-    city.standin.push(Answer::pieces(["Te ", "escucho, ", "contame ", "más."]).paced(0, GAP_MS));
+    let held = city.standin.push_held(Answer::pieces(["Te ", "escucho, ", "contame ", "más."]), 1);
     person.say("a", "hola").await;
     assert_eq!(person.frame_of("delta").await["text"], "Te ");
     drop(person);
@@ -98,6 +95,7 @@ async fn an_answer_goes_on_at_another_core() {
     is_turn(&person.frame().await, "a", 1, "hola");
     // Sent again, as a client does that heard no `accepted`: nothing is done twice.
     person.say("a", "hola").await;
+    drop(held);
     let mut told = Vec::new();
     let (text, done) = answer_and(&mut person, |frame| told.push((frame["type"].clone(), frame["seq"].clone()))).await;
     assert_eq!((text.as_str(), &done["seq"], &done["finish"]), ("Te escucho, contame más.", &json!(2), &json!("stop")));
@@ -109,7 +107,7 @@ async fn an_answer_goes_on_at_another_core() {
 async fn turns_take_turns_and_stop_from_anywhere() {
     let city = Plan::default().start().await;
     let (mut first, mut second, _) = two_devices(&city).await;
-    city.standin.push(Answer::pieces(["uno ", "dos ", "tres ", "cuatro"]).paced(0, GAP_MS));
+    let _held = city.standin.push_held(Answer::pieces(["uno ", "dos ", "tres ", "cuatro"]), 1);
     first.say("a", "contá").await;
     assert_eq!(second.frame_of("delta").await["text"], "uno ");
     second.say("b", "después").await;
@@ -138,12 +136,12 @@ async fn what_a_dead_core_leaves_is_answered_by_another() {
     let mut city = Plan::default().start().await;
     // It dies before the first word of one answer, and in the middle of another.
     let (mut waiting, of_waiting) = city.arrive(0).await;
-    city.standin.push(Answer::text("nunca").paced(60_000, 0));
+    let _nothing = city.standin.push_held(Answer::text("nunca"), 0);
     waiting.say("w", "¿estás?").await;
     waiting.frame_of("accepted").await;
     within(LIMIT, city.standin.wait_for(|calls| calls.len() == 1)).await.unwrap().unwrap();
     let (mut reading, of_reading) = city.arrive(0).await;
-    city.standin.push(Answer::pieces(["A ", "medias"]).paced(0, 60_000));
+    let _half = city.standin.push_held(Answer::pieces(["A ", "medias"]), 1);
     reading.say("r", "contame").await;
     assert_eq!(reading.frame_of("delta").await["text"], "A ");
     // Both have come to the other core meanwhile, and sent again what they heard nothing about.

@@ -53,7 +53,7 @@ async fn every_conversation_ends_well() {
             pulse.random_moment(&mut chance).await;
             city_now.redis.start().await.unwrap();
             pulse.random_moment(&mut chance).await;
-            city_now.with_postgres(|postgres| postgres.restart(Stop::Immediate).unwrap()).await;
+            city_now.postgres.with(|postgres| postgres.restart(Stop::Immediate).unwrap()).await;
         }
     })
     .await;
