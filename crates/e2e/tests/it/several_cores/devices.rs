@@ -95,9 +95,12 @@ async fn an_answer_goes_on_at_another_core() {
     is_turn(&person.frame().await, "a", 1, "hola");
     // Sent again, as a client does that heard no `accepted`: nothing is done twice.
     person.say("a", "hola").await;
-    drop(held);
-    let mut told = Vec::new();
-    let (text, done) = answer_and(&mut person, |frame| told.push((frame["type"].clone(), frame["seq"].clone()))).await;
+    let (mut told, mut held) = (Vec::new(), Some(held));
+    let others = |frame: &Value| {
+        told.push((frame["type"].clone(), frame["seq"].clone()));
+        drop(held.take());
+    };
+    let (text, done) = answer_and(&mut person, others).await;
     assert_eq!((text.as_str(), &done["seq"], &done["finish"]), ("Te escucho, contame más.", &json!(2), &json!("stop")));
     assert_eq!(told, [(json!("accepted"), json!(1))]);
     assert_eq!(city.standin.total(), 1);
