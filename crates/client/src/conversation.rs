@@ -413,7 +413,7 @@ impl Conversation {
     }
 
     fn on_done(&mut self, done: Done) -> Next {
-        if self.answers.unsettle(&done.id) {
+        if self.answers.is_settled(&done.id) {
             return Next::Continue;
         }
         let known = self.messages.contains(&done.id) || self.answers.is_under_way(&done.id);

@@ -18,7 +18,7 @@ struct Answer {
     chars: usize,
     /// How much of it this connection has given, as the server counts.
     confirmed: usize,
-    /// Its end was told; what still comes because the message was sent again is ignored.
+    /// Its end was told; what still comes on this connection because the message was sent again is ignored.
     settled: bool,
 }
 
@@ -85,13 +85,15 @@ impl Answers {
         self.of(id).settled = true;
     }
 
-    /// Forgets it if it is settled: this was its second end.
-    pub(super) fn unsettle(&mut self, id: &MessageId) -> bool {
-        let settled = self.0.iter().any(|answer| answer.id == *id && answer.settled);
-        if settled {
-            self.forget(id);
-        }
-        settled
+    /// Whether its end was told. Until the connection ends that stays so: it may be told more than twice,
+    /// where two cores answered the message.
+    pub(super) fn is_settled(&self, id: &MessageId) -> bool {
+        self.0.iter().any(|answer| answer.id == *id && answer.settled)
+    }
+
+    /// What comes of it is to be told again.
+    pub(super) fn unsettle(&mut self, id: &MessageId) {
+        self.0.retain(|answer| answer.id != *id || !answer.settled);
     }
 
     pub(super) fn forget(&mut self, id: &MessageId) {

@@ -70,7 +70,7 @@ impl Conversation {
             self.answers.forget(id);
             self.tell(Event::Refused(error));
             self.fill();
-        } else if !self.answers.unsettle(id) {
+        } else if !self.answers.is_settled(id) {
             self.answers.forget(id);
             self.tell(Event::Error(error));
         }

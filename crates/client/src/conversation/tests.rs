@@ -222,6 +222,21 @@ fn an_answer_that_ends_before_the_repetition_arrives_is_told_once() {
     assert_eq!(table.events(), ["connected None", "delta a 2 la", "done a Some(2)"]);
 }
 
+/// Where two cores answered the same message, the slower one says that it gave up.
+#[test]
+fn what_else_is_said_of_an_answer_that_was_told_changes_nothing() {
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.accepted("a", 1).events();
+    table.again(2);
+    assert_eq!(table.frames(), ["message a"]);
+    table.turn(2, "a", "assistant", "hola").error(ErrorCode::Unavailable, Some("a"));
+    for _ in 0..2 {
+        table.accepted("a", 1).delta("a", 0, "hola").done("a", Some(2), 4);
+    }
+    assert_eq!(table.events(), ["connected None", "delta a 0 hola", "done a Some(2)"]);
+}
+
 #[test]
 fn a_lost_accepted_is_made_good_by_the_replay_or_the_repetition() {
     let mut table = Table::open(0);
