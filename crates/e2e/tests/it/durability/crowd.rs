@@ -17,7 +17,7 @@ use crate::town::Plan;
 
 pub(crate) const PEOPLE: usize = 20;
 /// How long a crowd may take to get the rest of its answers, and to compare.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages accepted between two blows, at most.
 const MOST_MESSAGES: usize = 12;
 /// Microseconds between such a message and the blow, at most: longer than an answer takes.
