@@ -23,8 +23,37 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Live {
     sessions: HashMap<UserLabel, Weak<Session>>,
-    /// How many were let go so far.
-    let_go: u64,
+    departures: Departures,
+}
+
+/// How many sessions were let go so far, by groups of people: whoever comes back is to be held up by
+/// what became of their own session, not by a crowd that comes and goes.
+#[derive(Debug, Clone, Copy)]
+struct Departures([u32; GROUPS]);
+
+/// Groups of people in [`Departures`]: few enough to be copied at every resume.
+const GROUPS: usize = 64;
+
+impl Default for Departures {
+    fn default() -> Self {
+        Self([0; GROUPS])
+    }
+}
+
+impl Departures {
+    /// How many of the group of `user`.
+    fn of(&self, user: UserLabel) -> u32 {
+        self.0[group(user)]
+    }
+
+    fn note(&mut self, user: UserLabel) {
+        let departed = &mut self.0[group(user)];
+        *departed = departed.wrapping_add(1);
+    }
+}
+
+fn group(user: UserLabel) -> usize {
+    usize::try_from(user.0 % GROUPS as u64).unwrap_or_default()
 }
 
 /// What holds for every session.
@@ -79,13 +108,14 @@ impl Sessions {
         locale: Option<Locale>,
     ) -> Result<Option<Opened>, StoreError> {
         let (session, swept) = loop {
-            let let_go = self.live().let_go;
+            let departures = self.live().departures;
             let Some(record) = self.engine.store.session_by_token(&token).await? else {
                 return Ok(None);
             };
             let swept = record.swept;
             // Read once more if the live session may have ended since: the record lacks what it stored last.
-            if let Some(session) = self.live_session(record, let_go) {
+            let departed = departures.of(record.user);
+            if let Some(session) = self.live_session(record, departed) {
                 break (session, swept);
             }
         };
@@ -96,12 +126,12 @@ impl Sessions {
     }
 
     /// The session of `record`: the live one if there is one, which may know more by now. `None`
-    /// if none is and others than the `let_go` known were let go: this one may have been among them.
-    fn live_session(self: &Arc<Self>, record: SessionRecord, let_go: u64) -> Option<Arc<Session>> {
+    /// if none is and more than `departed` of its group were let go: this one may have been among them.
+    fn live_session(self: &Arc<Self>, record: SessionRecord, departed: u32) -> Option<Arc<Session>> {
         let mut live = self.live();
         match live.sessions.get(&record.user) {
             Some(session) => session.upgrade(),
-            None if live.let_go != let_go => None,
+            None if live.departures.of(record.user) != departed => None,
             None => {
                 let session = Arc::new(Session::new(Arc::clone(self), record, false));
                 live.sessions.insert(session.user(), Arc::downgrade(&session));
@@ -114,7 +144,7 @@ impl Sessions {
     pub(super) fn let_go(&self, user: UserLabel) {
         let mut live = self.live();
         live.sessions.remove(&user);
-        live.let_go += 1;
+        live.departures.note(user);
     }
 
     /// The session of `user`, if it is live.
@@ -147,5 +177,29 @@ impl Sessions {
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::retention::tests::sessions;
+    use crate::store::{MemoryStore, Store as _};
+
+    /// With a crowd that comes and goes while the database is slow, nobody could come back.
+    #[tokio::test]
+    async fn only_their_own_departure_makes_a_record_old() {
+        let store = Arc::new(MemoryStore::default());
+        let sessions = sessions(Arc::clone(&store));
+        let opened = sessions.create(Locale::default()).await.unwrap();
+        let (user, token) = (opened.session.user(), opened.token.clone());
+        drop(opened);
+        let record = store.session_by_token(&token).await.unwrap().unwrap();
+        let departed = sessions.live().departures.of(user);
+        (1..GROUPS as u64).for_each(|other| sessions.let_go(UserLabel(user.0 + other)));
+        let session = sessions.live_session(record.clone(), departed);
+        assert!(session.is_some());
+        drop(session);
+        assert!(sessions.live_session(record, departed).is_none());
     }
 }

@@ -61,7 +61,7 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use protocol::{Locale, ResumeToken, SessionId};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
@@ -72,7 +72,8 @@ mod tests {
     use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Context, ContextSettings, Engine, Folding};
 
-    fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
+    /// Live sessions on `store`, which nobody answers.
+    pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
         let context = ContextSettings {
             max_entries: 1,
             token_budget: 1.0,
