@@ -123,6 +123,11 @@ impl LlmStandin {
         self.shared.ledger.counts().2
     }
 
+    /// How many connections there were.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections()
+    }
+
     /// Waits until the calls satisfy `condition`, and returns them.
     ///
     /// # Errors

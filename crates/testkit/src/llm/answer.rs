@@ -26,6 +26,8 @@ pub struct Answer {
     pub hang: Option<Hang>,
     /// Break the connection after the pieces.
     pub cut: bool,
+    /// Milliseconds from the last byte to the end of the response, which then comes by itself.
+    pub end_ms: u64,
     /// After the pieces, send bytes that are no chunk, and end.
     pub garbage: bool,
     /// `finish_reason` of the last chunk.
@@ -62,6 +64,8 @@ pub enum Hang {
     Headers,
     /// After the pieces.
     Stream,
+    /// After the last byte, `[DONE]` included: the response does not end.
+    End,
 }
 
 impl Default for Answer {
@@ -75,6 +79,7 @@ impl Default for Answer {
             retry_after: None,
             hang: None,
             cut: false,
+            end_ms: 0,
             garbage: false,
             finish: "stop".to_owned(),
             usage: true,
@@ -109,6 +114,12 @@ impl Answer {
         Self { hang: Some(hang), ..self }
     }
 
+    /// The same, whose end comes `end_ms` after its last byte.
+    #[must_use]
+    pub fn ending_after(self, end_ms: u64) -> Self {
+        Self { end_ms, ..self }
+    }
+
     /// The same with delays before the first chunk and between chunks.
     #[must_use]
     pub fn paced(self, first_ms: u64, gap_ms: u64) -> Self {
@@ -136,12 +147,14 @@ mod tests {
     #[test]
     fn forms() {
         let full = r#"{"pieces":["a"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"retry_after":4,
-            "hang":"stream","cut":true,"garbage":true,"finish":"length","usage":false}"#;
+            "hang":"stream","cut":true,"end_ms":5,"garbage":true,"finish":"length","usage":false}"#;
         let cases = [
             (r#""hola""#, Answer::text("hola")),
             (r#"["ho","la"]"#, Answer::pieces(["ho", "la"])),
             ("{}", Answer::default()),
             (r#"{"hang":"headers"}"#, Answer::default().hanging(Hang::Headers)),
+            (r#"{"hang":"end"}"#, Answer::default().hanging(Hang::End)),
+            (r#"{"end_ms":9}"#, Answer::default().ending_after(9)),
             (r#"{"retry_after":null}"#, Answer::default()),
             (
                 r#"{"retry_after":"Wed, 21 Oct 2026 07:28:00 GMT"}"#,
@@ -161,6 +174,7 @@ mod tests {
                     retry_after: Some(RetryAfter::Seconds(4)),
                     hang: Some(Hang::Stream),
                     cut: true,
+                    end_ms: 5,
                     garbage: true,
                     finish: "length".to_owned(),
                     usage: false,

@@ -38,6 +38,8 @@ pub(super) struct AnswerBody {
     gap: Duration,
     /// Set while the last group is held back.
     held: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// From the last group to the end.
+    end_gap: Duration,
     end: End,
     ticket: Ticket,
 }
@@ -49,11 +51,11 @@ impl AnswerBody {
         let pause = (!first.is_zero()).then(|| Box::pin(sleep_until(Instant::now() + first)));
         let end = match (answer.cut, answer.hang) {
             (true, _) => End::FlushThenCut,
-            (false, Some(Hang::Stream)) => End::Silence,
+            (false, Some(Hang::Stream | Hang::End)) => End::Silence,
             (false, _) => End::Whole,
         };
-        let gap = Duration::from_millis(answer.gap_ms);
-        Self { segments: segments.into(), pause, gap, held: None, end, ticket }
+        let (gap, end_gap) = (Duration::from_millis(answer.gap_ms), Duration::from_millis(answer.end_ms));
+        Self { segments: segments.into(), pause, gap, held: None, end_gap, end, ticket }
     }
 
     /// The same with its last group held back until `released`.
@@ -63,12 +65,13 @@ impl AnswerBody {
 
     /// The next pause counts from the end of the last one, so that a pace is kept.
     fn start_pause(&mut self, last: Option<Pin<Box<Sleep>>>) {
-        if self.gap.is_zero() || self.segments.is_empty() {
+        let gap = if self.segments.is_empty() { self.end_gap } else { self.gap };
+        if gap.is_zero() {
             return;
         }
         let from = last.as_ref().map_or_else(Instant::now, |sleep| sleep.deadline());
         let mut sleep = last.unwrap_or_else(|| Box::pin(sleep_until(from)));
-        sleep.as_mut().reset(from + self.gap);
+        sleep.as_mut().reset(from + gap);
         self.pause = Some(sleep);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ type StandinBody = Either<Full<Bytes>, AnswerBody>;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ledger: Arc<Ledger>,
+    /// Connections so far.
+    connections: AtomicU64,
     queue: Mutex<VecDeque<Scripted>>,
     fallback: Fallback,
     /// The rendered fallback, while calls do not differ in what shows in it.
@@ -65,7 +68,12 @@ struct StreamOptions {
 impl Shared {
     pub(super) fn new(fallback: Fallback, keep: usize) -> Arc<Self> {
         let (queue, rendered) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { ledger: Ledger::new(keep), queue, fallback, rendered })
+        Arc::new(Self { ledger: Ledger::new(keep), connections: AtomicU64::new(0), queue, fallback, rendered })
+    }
+
+    /// Connections so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn push(&self, scripted: Scripted) {
@@ -155,6 +163,7 @@ pub(super) async fn accept_loop(
                 Err(_) => continue,
             },
         };
+        shared.connections.fetch_add(1, Ordering::Relaxed);
         tasks.spawn(serve(stream, Arc::clone(&shared), stop.clone()));
     }
 }
@@ -198,8 +207,17 @@ async fn carry_out(
         response
     } else {
         tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
-        ticket.finish();
-        error(status)
+        if 0 < answer.end_ms || answer.hang == Some(Hang::End) {
+            let body = AnswerBody::new(
+                &Answer { first_ms: 0, ..answer.clone() },
+                vec![wire::error_body(answer.status)],
+                ticket,
+            );
+            error_with(status, Either::Right(body))
+        } else {
+            ticket.finish();
+            error(status)
+        }
     };
     let retry_after = answer.retry_after.as_ref().map(|after| HeaderValue::try_from(after.header()));
     if let Some(Ok(value)) = retry_after {
@@ -209,7 +227,11 @@ async fn carry_out(
 }
 
 fn error(status: StatusCode) -> Response<StandinBody> {
-    let mut response = Response::new(Either::Left(Full::new(wire::error_body(status.as_u16()))));
+    error_with(status, Either::Left(Full::new(wire::error_body(status.as_u16()))))
+}
+
+fn error_with(status: StatusCode, body: StandinBody) -> Response<StandinBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

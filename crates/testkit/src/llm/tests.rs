@@ -139,7 +139,7 @@ async fn a_cut_delivers_the_pieces_and_breaks() {
 #[tokio::test(start_paused = true)]
 async fn hangs_until_the_client_goes() {
     let _frozen = Frozen::clock();
-    for hang in [Hang::Headers, Hang::Stream] {
+    for hang in [Hang::Headers, Hang::Stream, Hang::End] {
         let (standin, mut client) = start().await;
         standin.push(Answer::pieces(["a"]).hanging(hang));
         {
@@ -152,7 +152,7 @@ async fn hangs_until_the_client_goes() {
                         running = standin.wait_for(|calls| !calls.is_empty()) => assert_eq!(running.unwrap().len(), 1),
                     }
                 }
-                Hang::Stream => {
+                Hang::Stream | Hang::End => {
                     let mut body = call.await.into_body();
                     assert!(body.frame().await.unwrap().is_ok());
                     assert_eq!(standin.in_flight(), 1);
@@ -170,4 +170,27 @@ async fn waiting_for_what_does_not_happen_ends() {
     let (standin, _client) = start().await;
     let expired = watchdog::within(Duration::from_millis(10), standin.wait_for(|calls| !calls.is_empty())).await;
     assert!(expired.is_err());
+}
+
+/// Of a whole answer and of an error: the last byte is there, the end is not.
+#[tokio::test(start_paused = true)]
+async fn the_end_comes_by_itself() {
+    let _frozen = Frozen::clock();
+    for (answer, last) in [(Answer::text("hola"), "data: [DONE]\n\n"), (Answer::status(500), "}")] {
+        let (standin, mut client) = start().await;
+        standin.push(answer.clone().ending_after(70));
+        standin.push(answer.hanging(Hang::End));
+        let mut body = client.call("x").await.into_body();
+        let all = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(all.ends_with(last.as_bytes()), "{all:?}");
+        assert_eq!(standin.in_flight(), 1);
+        let end = async { tokio::join!(body.frame(), crate::clock::advance(Duration::from_millis(70))).0 };
+        assert!(end.await.is_none());
+        assert_eq!((standin.in_flight(), standin.connections()), (0, 1));
+        let mut body = client.call("x").await.into_body();
+        assert!(body.frame().await.is_some());
+        drop((body, client));
+        let calls = standin.wait_for(|calls| calls[1].outcome != Outcome::Running).await.unwrap();
+        assert_eq!(calls[1].outcome, Outcome::Cancelled);
+    }
 }
