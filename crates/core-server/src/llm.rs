@@ -5,18 +5,26 @@ mod breaker;
 mod calls;
 mod chat_completions;
 pub mod companion;
-mod connects;
 mod error;
+mod http;
 mod providers;
+mod rests;
 mod retry;
 mod sse;
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use boot::Secret;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper::http::uri::InvalidUri;
+use percent_encoding::percent_decode_str;
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserText};
 use serde::Serialize;
+use url::Url;
 
 pub use chat_completions::{Answer, ModelError};
 pub use error::LlmError;
@@ -25,7 +33,12 @@ pub use retry::Backoff;
 
 /// Full address of a `…/chat/completions` API: http or https, with a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiUrl(reqwest::Url);
+pub struct ApiUrl {
+    /// Without a name and a password.
+    uri: Uri,
+    /// Those, as the header that they are sent in. It is not shown.
+    login: Option<HeaderValue>,
+}
 
 /// The text is no such address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +54,7 @@ pub enum ApiUrlError {
 impl ApiUrl {
     /// What a provider here is called in logs.
     fn host_and_model(&self, model: &str) -> String {
-        format!("{}/{model}", self.0.host_str().unwrap_or_default())
+        format!("{}/{model}", self.uri.host().unwrap_or_default())
     }
 }
 
@@ -49,12 +62,29 @@ impl std::str::FromStr for ApiUrl {
     type Err = ApiUrlError;
 
     fn from_str(text: &str) -> Result<Self, ApiUrlError> {
-        match reqwest::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
-            Ok(_) => Err(ApiUrlError::Scheme),
-            Err(error) => Err(ApiUrlError::Malformed(error.to_string())),
+        let mut url = Url::parse(text).map_err(|error| ApiUrlError::Malformed(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(ApiUrlError::Scheme);
         }
+        let login = login(&url);
+        // Neither fails: there is a host.
+        let _ = (url.set_username(""), url.set_password(None));
+        let uri = url.as_str().parse().map_err(|error: InvalidUri| ApiUrlError::Malformed(error.to_string()))?;
+        Ok(Self { uri, login })
     }
+}
+
+/// The name and the password of `url`, as HTTP's basic authentication sends them.
+fn login(url: &Url) -> Option<HeaderValue> {
+    let password = url.password().unwrap_or_default();
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let [name, password] = [url.username(), password].map(|part| percent_decode_str(part).collect::<Vec<u8>>());
+    let login = BASE64.encode([name, b":".to_vec(), password].concat());
+    let mut header = HeaderValue::try_from(format!("Basic {login}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }
 
 /// How to reach a model and what to ask of it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::error::LlmError;
@@ -12,24 +12,25 @@ use crate::metrics::{CallOutcome, ProviderMetrics};
 /// The calls to one provider. Each has a connection of its own, so that this bounds those as well.
 #[derive(Debug)]
 pub(super) struct Calls {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     limit: Duration,
     metrics: Arc<ProviderMetrics>,
 }
 
-/// A call under way. Counted when it is dropped: as cancelled, unless it has come to another end.
+/// A call under way, and with it its connection. How it ends is counted once: when that is known, or when it is
+/// dropped.
 #[derive(Debug)]
-pub(super) struct Call<'a> {
-    metrics: &'a ProviderMetrics,
-    outcome: CallOutcome,
-    _permit: SemaphorePermit<'a>,
+pub(super) struct Call {
+    metrics: Arc<ProviderMetrics>,
+    is_counted: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Calls {
     /// At most `most` at once; one more waits for up to `limit`.
     pub(super) fn new(most: usize, limit: Duration, metrics: Arc<ProviderMetrics>) -> Self {
         metrics.set_connections_max(most);
-        Self { permits: Semaphore::new(most), limit, metrics }
+        Self { permits: Arc::new(Semaphore::new(most)), limit, metrics }
     }
 
     /// Waits until one more may be made, until `give_up` at the latest.
@@ -37,30 +38,33 @@ impl Calls {
     /// # Errors
     ///
     /// [`LlmError::Exhausted`] when none ends in time.
-    pub(super) async fn begin(&self, give_up: Instant) -> Result<Call<'_>, LlmError> {
+    pub(super) async fn begin(&self, give_up: Instant) -> Result<Call, LlmError> {
         let begin = Instant::now();
         let limit = self.limit.min(give_up.saturating_duration_since(begin));
-        let Ok(Ok(permit)) = timeout(limit, self.permits.acquire()).await else {
+        let Ok(Ok(permit)) = timeout(limit, Arc::clone(&self.permits).acquire_owned()).await else {
             self.metrics.exhausted.inc();
             self.metrics.call_ended(CallOutcome::Exhausted);
             return Err(LlmError::Exhausted { limit });
         };
         self.metrics.connection_wait.observe(begin.elapsed().as_secs_f64());
         self.metrics.connections_in_use.inc();
-        Ok(Call { metrics: &self.metrics, outcome: CallOutcome::Cancelled, _permit: permit })
+        Ok(Call { metrics: Arc::clone(&self.metrics), is_counted: false, _permit: permit })
     }
 }
 
-impl Call<'_> {
-    /// Notes how it ends as far as is known.
-    pub(super) fn ending(&mut self, outcome: CallOutcome) {
-        self.outcome = outcome;
+impl Call {
+    /// It has come to its end, if not yet its connection. What it is told after that does not count.
+    pub(super) fn ended(&mut self, outcome: CallOutcome) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.metrics.call_ended(outcome);
+        }
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for Call {
+    /// Nobody wanted the rest of it any more, unless it has ended before.
     fn drop(&mut self) {
+        self.ended(CallOutcome::Cancelled);
         self.metrics.connections_in_use.dec();
-        self.metrics.call_ended(self.outcome);
     }
 }

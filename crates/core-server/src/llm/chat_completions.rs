@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper_util::client::proxy::matcher::Matcher;
 use protocol::UserText;
 use protocol::server_frame::{Finish, Usage};
-use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::breaker::Breaker;
 use super::calls::{Call, Calls};
-use super::connects::CountConnects;
 use super::error::LlmError;
+use super::http::{Connections, HttpClient};
+use super::rests::{self, Rests};
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
 use super::{Asked, CallContext, CallTimes, ChatMessage, LlmSettings, ProviderSettings};
@@ -21,13 +25,16 @@ use crate::metrics::{CallOutcome, ProviderMetrics};
 /// One provider of a model.
 #[derive(Debug)]
 pub(super) struct Provider {
-    http: reqwest::Client,
+    http: HttpClient,
+    /// Those of every request.
+    headers: HeaderMap,
     settings: ProviderSettings,
     times: CallTimes,
     name: String,
     breaker: Breaker,
     metrics: Arc<ProviderMetrics>,
     calls: Calls,
+    rests: Rests,
 }
 
 impl PartialEq for Provider {
@@ -43,14 +50,15 @@ pub struct Answer<'a> {
     first: Option<String>,
     /// A word has come.
     begun: bool,
-    events: Events,
+    /// Until nothing is left to be read.
+    events: Option<Events>,
     /// When the whole call has to be over.
     deadline: Instant,
     times: CallTimes,
     finish: Option<Finish>,
     usage: Option<Usage>,
-    /// There once its first piece is.
-    call: Option<Call<'a>>,
+    /// There once its first piece is, until the answer is complete.
+    call: Option<Call>,
 }
 
 #[derive(Serialize)]
@@ -68,13 +76,26 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// The client for the model cannot be made: the system's certificates cannot be used.
+/// The client for the model cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("no HTTPS client for the model: {0}")]
-pub struct ModelError(#[from] reqwest::Error);
+pub enum ModelError {
+    /// The system's certificates cannot be used.
+    #[error("no HTTPS client for the model: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A key cannot be sent.
+    #[error("the key of {provider} has characters that no HTTP header may have")]
+    Key {
+        /// What the provider is called.
+        provider: String,
+    },
+}
+
+/// Why there is no answer, and what is left of the response to be read.
+type Failed = (LlmError, Option<BoxFuture<'static, ()>>);
 
 impl Provider {
-    /// A client for the provider of `settings`, which is called `name`. Opens no connection yet.
+    /// A client for the provider of `settings`, which is called `name`, by way of what `proxies` says. Opens no
+    /// connection yet.
     ///
     /// # Errors
     ///
@@ -83,19 +104,16 @@ impl Provider {
         name: String,
         provider: ProviderSettings,
         settings: &LlmSettings,
+        proxies: &Matcher,
         metrics: ProviderMetrics,
     ) -> Result<Self, ModelError> {
         let (metrics, times) = (Arc::new(metrics), settings.times);
-        let http = reqwest::Client::builder()
-            .connect_timeout(times.connect)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(settings.max_connections)
-            .connector_layer(CountConnects(Arc::clone(&metrics)))
-            .build()?;
+        let connections = Connections { connect: times.connect, most_idle: settings.max_connections };
+        let headers = headers(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
+        let http = HttpClient::new(provider.url.uri.clone(), proxies, connections, Arc::clone(&metrics))?;
         let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
         let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
-        Ok(Self { http, settings: provider, times, name, breaker, metrics, calls })
+        Ok(Self { http, headers, settings: provider, times, name, breaker, metrics, calls, rests: Rests::new() })
     }
 
     /// What it is called in logs.
@@ -129,58 +147,80 @@ impl Provider {
         let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
         // The wait is part of the time for the first piece.
         let mut call = self.calls.begin(begin + limit).await?;
-        let open = async {
-            let response = self.request(messages, asked, context).send().await.map_err(unreachable)?;
-            let status = response.status();
-            if !status.is_success() {
-                return Err(LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) });
-            }
-            let mut answer = Answer {
-                provider: self,
-                first: None,
-                begun: false,
-                events: Events::new(response.bytes_stream()),
-                deadline,
-                times,
-                finish: None,
-                usage: None,
-                call: None,
-            };
-            answer.first = answer.piece().await?;
-            if answer.first.is_some() { Ok(answer) } else { Err(LlmError::Empty) }
-        };
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        match timeout_at(begin + limit, open).await.unwrap_or(Err(late)) {
-            Ok(answer) => Ok(Answer { call: Some(call), ..answer }),
-            Err(error) => {
-                call.ending(error.outcome());
-                Err(error)
-            }
+        let opened = timeout_at(begin + limit, self.open(messages, asked, context, deadline)).await;
+        let (error, rest) = match opened.unwrap_or(Err((late, None))) {
+            Ok(answer) => return Ok(Answer { call: Some(call), ..answer }),
+            Err(failed) => failed,
+        };
+        call.ended(error.outcome());
+        if let Some(rest) = rest {
+            self.rests.read(rest, call);
         }
+        Err(error)
     }
 
-    fn request(&self, messages: &[ChatMessage], asked: Asked, context: CallContext) -> reqwest::RequestBuilder {
-        let settings = &self.settings;
+    async fn open(
+        &self,
+        messages: &[ChatMessage],
+        asked: Asked,
+        context: CallContext,
+        deadline: Instant,
+    ) -> Result<Answer<'_>, Failed> {
+        let request = (self.headers_of(context), self.body(messages, asked));
+        let response = self.http.post(request.0, request.1).await.map_err(|error| (unreachable(&error), None))?;
+        let status = response.status();
+        if !status.is_success() {
+            let error = LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) };
+            return Err((error, Some(rests::skip(response.into_body()).boxed())));
+        }
+        let mut answer = Answer {
+            provider: self,
+            first: None,
+            begun: false,
+            events: Some(Events::new(response.into_body())),
+            deadline,
+            times: self.times,
+            finish: None,
+            usage: None,
+            call: None,
+        };
+        answer.first = answer.piece().await.map_err(|error| (error, None))?;
+        if answer.first.is_some() { Ok(answer) } else { Err((LlmError::Empty, answer.rest())) }
+    }
+
+    fn headers_of(&self, context: CallContext) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for (name, value) in [("x-request-id", context.label.to_string()), ("traceparent", context.trace.to_string())] {
+            headers.insert(name, HeaderValue::try_from(value).expect("labels and traces are of visible ASCII"));
+        }
+        headers
+    }
+
+    fn body(&self, messages: &[ChatMessage], asked: Asked) -> Vec<u8> {
         let body = RequestBody {
-            model: &settings.model,
+            model: &self.settings.model,
             messages,
             temperature: asked.temperature,
             max_tokens: asked.max_tokens,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
         };
-        let request = self
-            .http
-            .post(settings.url.0.clone())
-            .header(ACCEPT, "text/event-stream")
-            .header("x-request-id", context.label.to_string())
-            .header("traceparent", context.trace.to_string())
-            .json(&body);
-        match &settings.key {
-            Some(key) => request.bearer_auth(key.expose()),
-            None => request,
-        }
+        serde_json::to_vec(&body).expect("texts and numbers can be written as JSON")
     }
+}
+
+/// Those of every request to `provider`; `None` if its key has characters that none may have.
+fn headers(provider: &ProviderSettings) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let key = provider.key.as_ref().map(|key| HeaderValue::try_from(format!("Bearer {}", key.expose())));
+    if let Some(mut authorization) = key.transpose().ok()?.or_else(|| provider.url.login.clone()) {
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    Some(headers)
 }
 
 impl Answer<'_> {
@@ -212,15 +252,15 @@ impl Answer<'_> {
         };
         let piece = timeout_at(until, self.piece()).await;
         let piece = piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit }));
-        if piece.is_err() {
-            self.provider.breaker.failed(Instant::now());
-        }
-        if let Some(call) = &mut self.call {
-            call.ending(match &piece {
-                Ok(Some(_)) => CallOutcome::Cancelled,
-                Ok(None) => CallOutcome::Whole,
-                Err(error) => error.outcome(),
-            });
+        match &piece {
+            Ok(Some(_)) => {}
+            Ok(None) => self.completed(),
+            Err(error) => {
+                self.provider.breaker.failed(Instant::now());
+                if let Some(call) = &mut self.call {
+                    call.ended(error.outcome());
+                }
+            }
         }
         piece.map(|text| text.map(UserText::new)).transpose()
     }
@@ -235,8 +275,24 @@ impl Answer<'_> {
         self.usage
     }
 
+    /// Whoever awaits the answer does not wait for the end of the response too.
+    fn completed(&mut self) {
+        if let Some(mut call) = self.call.take() {
+            call.ended(CallOutcome::Whole);
+            if let Some(rest) = self.rest() {
+                self.provider.rests.read(rest, call);
+            }
+        }
+    }
+
+    /// What is left to be read after `[DONE]`.
+    fn rest(&mut self) -> Option<BoxFuture<'static, ()>> {
+        self.events.take().map(|events| events.rest().boxed())
+    }
+
     async fn piece(&mut self) -> Result<Option<String>, LlmError> {
-        while let Some(event) = self.events.next().await {
+        let Some(events) = &mut self.events else { return Ok(None) };
+        while let Some(event) = events.next().await {
             match event? {
                 // Many models begin with a space or a line break that belongs to no word.
                 Event::Text(text) if !self.begun => {
@@ -255,20 +311,18 @@ impl Answer<'_> {
                 Event::Done => return Ok(None),
             }
         }
+        self.events = None;
         // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
         if self.finish.is_some() { Ok(None) } else { Err(LlmError::Cut) }
     }
 }
 
-fn unreachable(error: reqwest::Error) -> LlmError {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason = cause.to_string();
-        source = cause.source();
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> LlmError {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-    LlmError::Unreachable { reason }
+    LlmError::Unreachable { reason: cause.to_string() }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a Retry-After date is calendar time, seen at the edge")]

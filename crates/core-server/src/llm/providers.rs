@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use boot::metrics::IntCounter;
+use hyper_util::client::proxy::matcher::Matcher;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::Permit;
@@ -20,15 +21,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// A client for the providers of `settings`, counted in `metrics`. Opens no connection yet.
+    /// A client for the providers of `settings`, counted in `metrics`, by way of the proxies that the environment
+    /// names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). Opens no connection yet.
     ///
     /// # Errors
     ///
     /// See [`ModelError`].
     pub fn new(settings: LlmSettings, metrics: &ModelMetrics) -> Result<Self, ModelError> {
+        let proxies = Matcher::from_env();
         let provider = |(name, provider): (String, &ProviderSettings)| {
             let metrics = metrics.provider(&name);
-            Provider::new(name, provider.clone(), &settings, metrics)
+            Provider::new(name, provider.clone(), &settings, &proxies, metrics)
         };
         let named = names(&settings.providers).into_iter().zip(&settings.providers);
         let providers = named.map(provider).collect::<Result<_, _>>()?;

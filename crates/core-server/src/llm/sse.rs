@@ -91,6 +91,12 @@ impl Events {
         })
     }
 
+    /// Reads on after [`Event::Done`], until the stream ends or turns out not to.
+    pub(super) async fn rest(mut self) {
+        // Whatever it is, it is not the end: what else comes is not worth reading.
+        let _ = self.stream.next().await;
+    }
+
     fn read(&mut self, data: &str) -> Result<Event, LlmError> {
         if data.trim() == "[DONE]" {
             return Ok(Event::Done);

@@ -91,6 +91,8 @@ pub struct ModelMetrics {
     calls: IntCounterVec,
     connections_max: IntGaugeVec,
     connections_in_use: IntGaugeVec,
+    connections_open: IntGaugeVec,
+    connections_idle: IntGaugeVec,
     connection_wait: HistogramVec,
     exhausted: IntCounterVec,
     connects: IntCounterVec,
@@ -107,6 +109,10 @@ pub struct ProviderMetrics {
     connections_max: IntGauge,
     /// Calls under way.
     pub connections_in_use: IntGauge,
+    /// Connections.
+    pub connections_open: IntGauge,
+    /// Those of them that carry no call.
+    pub connections_idle: IntGauge,
     /// Time until a call might be made.
     pub connection_wait: Histogram,
     /// Calls that might not be made in time.
@@ -132,6 +138,8 @@ impl ModelMetrics {
             calls: registry.counters(Metric::ModelCalls),
             connections_max: registry.gauges(Metric::ModelConnectionsMax),
             connections_in_use: registry.gauges(Metric::ModelConnectionsInUse),
+            connections_open: registry.gauges(Metric::ModelConnectionsOpen),
+            connections_idle: registry.gauges(Metric::ModelConnectionsIdle),
             connection_wait: registry.histograms(Metric::ModelConnectionWait, SHORT),
             exhausted: registry.counters(Metric::ModelConnectionsExhausted),
             connects: registry.counters(Metric::ModelConnects),
@@ -148,6 +156,8 @@ impl ModelMetrics {
             calls: CallOutcome::ALL.map(|outcome| self.calls.with_label_values(&[name, outcome.name()])),
             connections_max: self.connections_max.with_label_values(&[name]),
             connections_in_use: self.connections_in_use.with_label_values(&[name]),
+            connections_open: self.connections_open.with_label_values(&[name]),
+            connections_idle: self.connections_idle.with_label_values(&[name]),
             connection_wait: self.connection_wait.with_label_values(&[name]),
             exhausted: self.exhausted.with_label_values(&[name]),
             connects_made: self.connects.with_label_values(&[name, "made"]),

@@ -32,6 +32,9 @@ boot::metric_table! {
             "Calls to a provider that may be under way at once (LLM_MAX_CONNECTIONS).";
         ModelConnectionsInUse: Gauge "model_connections_in_use" ["provider"]
             "Calls to a provider under way; each has a connection of its own.";
+        ModelConnectionsOpen: Gauge "model_connections_open" ["provider"] "Connections to a provider that are open.";
+        ModelConnectionsIdle: Gauge "model_connections_idle" ["provider"]
+            "Connections to a provider that are open and carry no call.";
         ModelConnectionWait: Histogram "model_connection_wait_seconds" ["provider"]
             "Time until a call might have a connection, in seconds.";
         ModelConnectionsExhausted: Counter "model_connections_exhausted_total" ["provider"]

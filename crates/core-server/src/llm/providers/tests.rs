@@ -1,5 +1,8 @@
 //! Against real HTTP servers on loopback. What becomes of a provider's faults is in `e2e`, `faults`.
 
+mod connections;
+
+use boot::Secret;
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserLabel, UserText};
 use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options};
@@ -117,6 +120,34 @@ fn providers_have_a_name_each() {
     ];
     let got = names(&providers.map(|(url, model)| provider(url, model)));
     assert_eq!(got, ["a/m", "a/m#2", "a/n", "b/m", "a/m#3"]);
+}
+
+/// A key, or the name and the password of the address, which is not called by them.
+#[tokio::test]
+async fn what_a_provider_knows_us_by() {
+    let standin = standins(&[works()]).await.remove(0);
+    let url = |login: &str| standin.url().replace("://", &format!("://{login}"));
+    let cases = [
+        (url(""), None, None),
+        (url(""), Some("clave"), Some("Bearer clave")),
+        (url("a%C3%B1o:cl%40ve@"), None, Some("Basic YcOxbzpjbEB2ZQ==")),
+        (url("nombre@"), None, Some("Basic bm9tYnJlOg==")),
+        (url("nombre:otra@"), Some("clave"), Some("Bearer clave")),
+    ];
+    for (url, key, want) in cases {
+        let mut settings = settings(std::slice::from_ref(&standin));
+        settings.providers[0].url = url.parse().unwrap();
+        settings.providers[0].key = Secret::read(key, None).unwrap();
+        let model = model_of(settings);
+        ask(&model).await.unwrap();
+        assert_eq!(standin.requests().last().unwrap().authorization(), want, "{url}");
+        assert_eq!(model.providers[0].name(), "127.0.0.1/model-1");
+        assert!(!format!("{model:?}").contains("otra"));
+    }
+    let mut settings = settings(&[standin]);
+    settings.providers[0].key = Secret::read(Some("cla\nve"), None).unwrap();
+    let error = Model::new(settings, &Metrics::default().model).unwrap_err();
+    assert_eq!(error.to_string(), "the key of 127.0.0.1/model-1 has characters that no HTTP header may have");
 }
 
 /// Who may not be called again is passed over, and called again once a call has ended.

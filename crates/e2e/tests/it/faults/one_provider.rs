@@ -6,8 +6,8 @@ use testkit::llm::Outcome::{Cancelled, Finished};
 use testkit::llm::{Answer, Hang, RetryAfter};
 
 use super::provider::Script;
-use super::scene::Heard;
-use super::{Calls, Row, answer, begun, broken, check, good};
+use super::scene::{Heard, Scene, pass};
+use super::{Calls, LATE, Row, SETTINGS, answer, begun, broken, check, good};
 
 /// A provider that gives these answers.
 fn row<const N: usize>(fault: impl Into<String>, answers: [Answer; N], heard: Heard, ms: u64, calls: Calls) -> Row {
@@ -118,6 +118,21 @@ async fn a_stream_that_breaks() {
         row("white space", [Answer::text(" \n"), good()], answer("ya estoy"), 0, REPEATED),
     ])
     .await;
+}
+
+/// Nobody waits for the end of a response whose answer is complete, or which is an error.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_does_not_end() {
+    let endless = |answer: Answer| answer.hanging(Hang::End);
+    let rows = [(vec![endless(good())], 1), (vec![endless(Answer::status(500)), good()], 2)];
+    for (answers, calls) in rows {
+        let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
+        let (heard, took) = scene.ask().await;
+        assert_eq!(heard, answer("ya estoy"));
+        assert!(took <= LATE, "{took:?}");
+        pass(Duration::from_millis(500)).await;
+        assert_eq!(scene.calls().await, [&[Cancelled, Finished][..calls]]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

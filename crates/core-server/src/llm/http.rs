@@ -1,0 +1,134 @@
+//! The HTTP client of one provider: HTTP/1.1, a connection for each call under way, kept afterwards for the next.
+//!
+//! Every connection is counted while it is open, and whether it carries a call: see [`links`].
+
+mod connector;
+mod links;
+mod route;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::metrics::ProviderMetrics;
+use connector::Connector;
+use links::Carried;
+use route::Route;
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// A client for one address.
+#[derive(Debug)]
+pub(super) struct HttpClient {
+    client: Client<Connector, Full<Bytes>>,
+    target: Uri,
+    /// What the proxy wants to be told with every request.
+    proxy_headers: HeaderMap,
+}
+
+/// How the connections of a client are made and kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connections {
+    /// Time to make one.
+    pub(super) connect: Duration,
+    /// Idle ones to be kept at most.
+    pub(super) most_idle: usize,
+}
+
+/// What comes back after the head of a response. Its connection carries the call until this has been read to its
+/// end; dropped before that, the connection is closed.
+#[derive(Debug)]
+pub(super) struct ResponseBody {
+    incoming: Incoming,
+    carried: Option<Carried>,
+}
+
+impl HttpClient {
+    /// A client for `target`, by way of what `proxies` says. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// The system's certificates cannot be used.
+    pub(super) fn new(
+        target: Uri,
+        proxies: &Matcher,
+        connections: Connections,
+        metrics: Arc<ProviderMetrics>,
+    ) -> Result<Self, rustls::Error> {
+        let (route, proxy_headers) = (Route::to(&target, proxies)?, route::headers(&target, proxies));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(connections.most_idle)
+            .build(Connector::new(route, connections.connect, metrics)?);
+        Ok(Self { client, target, proxy_headers })
+    }
+
+    /// Sends `body` and waits for the head of the response. A connection that turns out to be closed before anything
+    /// of the request was read is replaced; redirects are not followed.
+    ///
+    /// # Errors
+    ///
+    /// No connection, or it broke before the response began.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or later the response's body, closes the connection.
+    pub(super) async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<Response<ResponseBody>, Error> {
+        let mut request = Request::new(Full::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = headers;
+        request.headers_mut().extend(self.proxy_headers.clone());
+        let captured = capture_connection(&mut request);
+        let mut carried = None;
+        let mut sending = self.client.request(request);
+        let response = poll_fn(|cx| {
+            let polled = sending.poll_unpin(cx);
+            // Looked at each time: a request that is sent again has another connection.
+            links::follow(&mut carried, &captured);
+            polled
+        });
+        let response = response.await?;
+        Ok(response.map(|incoming| ResponseBody { incoming, carried }))
+    }
+}
+
+impl Stream for ResponseBody {
+    type Item = Result<Bytes, hyper::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                // Trailers are of no interest.
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.carried = None;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

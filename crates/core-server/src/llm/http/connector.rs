@@ -1,0 +1,81 @@
+//! Makes the connections to a provider, within a time limit, and counts them.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use tokio::time::{Instant, timeout};
+use tower_service::Service;
+
+use super::links::Counted;
+use super::route::{self, Hop, Route};
+use crate::metrics::ProviderMetrics;
+
+/// Makes connections along one route.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<Route>,
+    is_proxy: bool,
+    limit: Duration,
+    metrics: Arc<ProviderMetrics>,
+}
+
+/// Why no connection was made.
+pub(super) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Connector {
+    /// Makes connections along `route` in at most `limit` each.
+    ///
+    /// # Errors
+    ///
+    /// The system's certificates cannot be used.
+    pub(super) fn new(route: Route, limit: Duration, metrics: Arc<ProviderMetrics>) -> Result<Self, rustls::Error> {
+        let is_proxy = route.ends_at_proxy();
+        let mut tls = route::tls()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { https: HttpsConnector::from((route, tls)), is_proxy, limit, metrics })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Counted<MaybeHttpsStream<Hop>>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let (connect, limit, is_proxy) = (self.https.call(target), self.limit, self.is_proxy);
+        let mut connecting = Connecting { metrics: Arc::clone(&self.metrics), begin: Instant::now(), made: false };
+        Box::pin(async move {
+            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"));
+            let socket = timeout(limit, connect).await.map_err(|_| late())??;
+            connecting.made = true;
+            Ok(Counted::new(socket, is_proxy, Arc::clone(&connecting.metrics)))
+        })
+    }
+}
+
+/// A connection that is being made. One that is given up has failed.
+struct Connecting {
+    metrics: Arc<ProviderMetrics>,
+    begin: Instant,
+    made: bool,
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        if self.made {
+            self.metrics.connects_made.inc();
+            self.metrics.connect.observe(self.begin.elapsed().as_secs_f64());
+        } else {
+            self.metrics.connects_failed.inc();
+        }
+    }
+}

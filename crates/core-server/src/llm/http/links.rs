@@ -1,0 +1,180 @@
+//! Counts connections while they are open, and those of them that are idle: that carry no call.
+//!
+//! A connection is open from when it is made, TLS and proxies included, until its socket is closed. It is idle from
+//! then on except from when the client gives it to a call until that call's response has been read to its end, or
+//! was dropped. What the client makes and does not need in the end, because another call's connection came free
+//! first, is open and idle; so is, for the moment until its socket is closed, the connection of a call that was
+//! given up.
+
+use std::io::{IoSlice, Result};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::http::Extensions;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection};
+
+use crate::metrics::ProviderMetrics;
+
+/// A connection's socket; counted as open until it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted<S> {
+    socket: S,
+    /// The other end is a proxy that wants to be told where to.
+    is_proxy: bool,
+    link: Link,
+}
+
+/// A connection, for those that want to know whether it carries a call.
+#[derive(Debug, Clone)]
+pub(super) struct Link(Arc<State>);
+
+/// A call on a connection, which is not idle as long as there is one.
+#[derive(Debug)]
+pub(super) struct Carried(Link);
+
+#[derive(Debug)]
+struct State {
+    metrics: Arc<ProviderMetrics>,
+    /// The gauges change with it, under its lock, so that each connection is in them once or not at all.
+    load: Mutex<Load>,
+}
+
+#[derive(Debug)]
+struct Load {
+    is_open: bool,
+    /// More than one for a moment: the client may give a connection away when the last byte is read, before whoever
+    /// made the call has seen it.
+    calls: usize,
+}
+
+impl<S> Counted<S> {
+    /// A connection that has just been made.
+    pub(super) fn new(socket: S, is_proxy: bool, metrics: Arc<ProviderMetrics>) -> Self {
+        metrics.connections_open.inc();
+        metrics.connections_idle.inc();
+        let load = Mutex::new(Load { is_open: true, calls: 0 });
+        Self { socket, is_proxy, link: Link(Arc::new(State { metrics, load })) }
+    }
+}
+
+impl<S> Drop for Counted<S> {
+    fn drop(&mut self) {
+        let State { metrics, .. } = &*self.link.0;
+        let mut load = self.link.load();
+        load.is_open = false;
+        metrics.connections_open.dec();
+        if load.calls == 0 {
+            metrics.connections_idle.dec();
+        }
+    }
+}
+
+impl Link {
+    fn carry(&self) -> Carried {
+        let mut load = self.load();
+        load.calls += 1;
+        if load.is_open && load.calls == 1 {
+            self.0.metrics.connections_idle.dec();
+        }
+        drop(load);
+        Carried(self.clone())
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.0.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        let mut load = self.0.load();
+        load.calls -= 1;
+        if load.is_open && load.calls == 0 {
+            self.0.0.metrics.connections_idle.inc();
+        }
+    }
+}
+
+/// Makes `carried` a call on the connection that the client has given to a request last, if it has.
+pub(super) fn follow(carried: &mut Option<Carried>, captured: &CaptureConnection) {
+    let mut extras = Extensions::new();
+    if let Some(connected) = captured.connection_metadata().as_ref() {
+        connected.get_extras(&mut extras);
+    }
+    let is_known = |link: &Link| carried.as_ref().is_some_and(|carried| Arc::ptr_eq(&carried.0.0, &link.0));
+    if let Some(link) = extras.remove::<Link>().filter(|link| !is_known(link)) {
+        *carried = Some(link.carry());
+    }
+}
+
+impl<S: Connection> Connection for Counted<S> {
+    fn connected(&self) -> Connected {
+        self.socket.connected().proxy(self.is_proxy).extra(self.link.clone())
+    }
+}
+
+impl<S: Read + Unpin> Read for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl<S: Write + Unpin> Write for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In whatever order its parts end, a connection is counted once while it is open, and never below none.
+    #[test]
+    fn open_and_idle() {
+        let metrics = Arc::new(ProviderMetrics::default());
+        let counts = || (metrics.connections_open.get(), metrics.connections_idle.get());
+        let first = Counted::new((), false, Arc::clone(&metrics));
+        let second = Counted::new((), false, Arc::clone(&metrics));
+        assert_eq!(counts(), (2, 2));
+        let call = first.link.carry();
+        assert_eq!(counts(), (2, 1));
+        let next = first.link.carry();
+        drop(call);
+        assert_eq!(counts(), (2, 1), "the next call has it already");
+        drop(next);
+        assert_eq!(counts(), (2, 2));
+        let call = second.link.carry();
+        drop(second);
+        assert_eq!(counts(), (1, 1), "closed below a call");
+        drop(call);
+        assert_eq!(counts(), (1, 1));
+        let (late, idle) = (first.link.clone(), first.link.carry());
+        drop((idle, first));
+        assert_eq!(counts(), (0, 0));
+        drop(late.carry());
+        assert_eq!(counts(), (0, 0), "closed before a call");
+    }
+}

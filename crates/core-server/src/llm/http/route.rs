@@ -1,0 +1,134 @@
+//! How a provider is reached: directly, or through a proxy that the environment names.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper::header::{HeaderMap, PROXY_AUTHORIZATION};
+use hyper::http::uri::Scheme;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::connector::ConnectError;
+
+/// How long a connection is silent before the system asks whether the other end is there, and between two such
+/// questions.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Questions without an answer after which it is not.
+const KEEPALIVE_RETRIES: u32 = 3;
+/// How long what was sent may go without a sign that it has come.
+#[cfg(target_os = "linux")]
+const UNHEARD: Duration = Duration::from_secs(30);
+
+/// A socket to the provider or to the proxy in front of it; to an `https` proxy, TLS included.
+pub(super) type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// The way to a provider.
+#[derive(Debug, Clone)]
+pub(super) enum Route {
+    /// Nothing in between.
+    Direct(HttpConnector),
+    /// A proxy that reads the requests, which name the provider.
+    Forward {
+        /// Where it is.
+        proxy: Uri,
+        /// Connects to it.
+        connector: HttpsConnector<HttpConnector>,
+    },
+    /// A proxy that only passes bytes on.
+    Tunnel(Tunnel<HttpsConnector<HttpConnector>>),
+}
+
+impl Route {
+    /// The way to `target` by what `proxies` says.
+    ///
+    /// # Errors
+    ///
+    /// The system's certificates cannot be used.
+    pub(super) fn to(target: &Uri, proxies: &Matcher) -> Result<Self, rustls::Error> {
+        let Some(proxy) = proxies.intercept(target) else { return Ok(Self::Direct(sockets())) };
+        let connector = HttpsConnector::from((sockets(), tls()?));
+        if target.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(Self::Forward { proxy: proxy.uri().clone(), connector });
+        }
+        let tunnel = Tunnel::new(proxy.uri().clone(), connector);
+        Ok(Self::Tunnel(match proxy.basic_auth() {
+            Some(auth) => tunnel.with_auth(auth.clone()),
+            None => tunnel,
+        }))
+    }
+
+    /// Whether requests are read by a proxy, and not by the provider.
+    pub(super) fn ends_at_proxy(&self) -> bool {
+        matches!(self, Self::Forward { .. })
+    }
+}
+
+/// What a proxy that reads the requests to `target` wants to find in each of them.
+pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
+    let proxy = proxies.intercept(target).filter(|_| target.scheme() != Some(&Scheme::HTTPS));
+    let auth = proxy.and_then(|proxy| proxy.basic_auth().cloned());
+    auth.map(|auth| (PROXY_AUTHORIZATION, auth)).into_iter().collect()
+}
+
+/// TLS that trusts whom the system trusts.
+///
+/// # Errors
+///
+/// The system's certificates cannot be used.
+pub(super) fn tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_platform_verifier()?.with_no_client_auth())
+}
+
+fn sockets() -> HttpConnector {
+    let mut sockets = HttpConnector::new();
+    // `https` is for whoever uses the socket.
+    sockets.enforce_http(false);
+    sockets.set_nodelay(true);
+    sockets.set_keepalive(Some(KEEPALIVE));
+    sockets.set_keepalive_interval(Some(KEEPALIVE));
+    sockets.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    sockets.set_tcp_user_timeout(Some(UNHEARD));
+    sockets
+}
+
+impl Service<Uri> for Route {
+    type Response = Hop;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Hop, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        match self {
+            Self::Direct(sockets) => sockets.poll_ready(cx).map_err(Into::into),
+            Self::Forward { connector, .. } => connector.poll_ready(cx),
+            Self::Tunnel(tunnel) => tunnel.poll_ready(cx).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        match self {
+            Self::Direct(sockets) => {
+                let connect = sockets.call(target);
+                Box::pin(async move { Ok(Hop::Http(connect.await?)) })
+            }
+            Self::Forward { proxy, connector } => connector.call(proxy.clone()),
+            Self::Tunnel(tunnel) => {
+                let connect = tunnel.call(target);
+                Box::pin(async move { Ok(connect.await?) })
+            }
+        }
+    }
+}
