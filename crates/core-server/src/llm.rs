@@ -8,6 +8,7 @@ pub mod companion;
 mod error;
 mod http;
 mod providers;
+mod request;
 mod rests;
 mod retry;
 mod sse;

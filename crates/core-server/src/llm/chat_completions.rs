@@ -5,17 +5,17 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper_util::client::proxy::matcher::Matcher;
 use protocol::UserText;
 use protocol::server_frame::{Finish, Usage};
-use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::breaker::Breaker;
 use super::calls::{Call, Calls};
 use super::error::LlmError;
 use super::http::{Connections, HttpClient};
+use super::request::RequestParts;
 use super::rests::{self, Rests};
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
@@ -26,8 +26,7 @@ use crate::metrics::{CallOutcome, ProviderMetrics};
 #[derive(Debug)]
 pub(super) struct Provider {
     http: HttpClient,
-    /// Those of every request.
-    headers: HeaderMap,
+    request: RequestParts,
     settings: ProviderSettings,
     times: CallTimes,
     name: String,
@@ -59,21 +58,6 @@ pub struct Answer<'a> {
     usage: Option<Usage>,
     /// There once its first piece is, until the answer is complete.
     call: Option<Call>,
-}
-
-#[derive(Serialize)]
-struct RequestBody<'a> {
-    model: &'a str,
-    messages: &'a [ChatMessage],
-    temperature: f32,
-    max_tokens: u32,
-    stream: bool,
-    stream_options: StreamOptions,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
 }
 
 /// The client for the model cannot be made.
@@ -109,11 +93,11 @@ impl Provider {
     ) -> Result<Self, ModelError> {
         let (metrics, times) = (Arc::new(metrics), settings.times);
         let connections = Connections { connect: times.connect, most_idle: settings.max_connections };
-        let headers = headers(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
+        let request = RequestParts::to(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
         let http = HttpClient::new(provider.url.uri.clone(), proxies, connections, Arc::clone(&metrics))?;
         let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
         let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
-        Ok(Self { http, headers, settings: provider, times, name, breaker, metrics, calls, rests: Rests::new() })
+        Ok(Self { http, request, settings: provider, times, name, breaker, metrics, calls, rests: Rests::new() })
     }
 
     /// What it is called in logs.
@@ -167,8 +151,8 @@ impl Provider {
         context: CallContext,
         deadline: Instant,
     ) -> Result<Answer<'_>, Failed> {
-        let request = (self.headers_of(context), self.body(messages, asked));
-        let response = self.http.post(request.0, request.1).await.map_err(|error| (unreachable(&error), None))?;
+        let (headers, body) = (self.request.headers(context), self.request.body(messages, asked));
+        let response = self.http.post(headers, body).await.map_err(|error| (unreachable(&error), None))?;
         let status = response.status();
         if !status.is_success() {
             let error = LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) };
@@ -188,39 +172,6 @@ impl Provider {
         answer.first = answer.piece().await.map_err(|error| (error, None))?;
         if answer.first.is_some() { Ok(answer) } else { Err((LlmError::Empty, answer.rest())) }
     }
-
-    fn headers_of(&self, context: CallContext) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        for (name, value) in [("x-request-id", context.label.to_string()), ("traceparent", context.trace.to_string())] {
-            headers.insert(name, HeaderValue::try_from(value).expect("labels and traces are of visible ASCII"));
-        }
-        headers
-    }
-
-    fn body(&self, messages: &[ChatMessage], asked: Asked) -> Vec<u8> {
-        let body = RequestBody {
-            model: &self.settings.model,
-            messages,
-            temperature: asked.temperature,
-            max_tokens: asked.max_tokens,
-            stream: true,
-            stream_options: StreamOptions { include_usage: true },
-        };
-        serde_json::to_vec(&body).expect("texts and numbers can be written as JSON")
-    }
-}
-
-/// Those of every request to `provider`; `None` if its key has characters that none may have.
-fn headers(provider: &ProviderSettings) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let key = provider.key.as_ref().map(|key| HeaderValue::try_from(format!("Bearer {}", key.expose())));
-    if let Some(mut authorization) = key.transpose().ok()?.or_else(|| provider.url.login.clone()) {
-        authorization.set_sensitive(true);
-        headers.insert(AUTHORIZATION, authorization);
-    }
-    Some(headers)
 }
 
 impl Answer<'_> {

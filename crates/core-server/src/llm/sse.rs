@@ -93,7 +93,7 @@ impl Events {
 
     /// Reads on after [`Event::Done`], until the stream ends or turns out not to.
     pub(super) async fn rest(mut self) {
-        // Whatever it is, it is not the end: what else comes is not worth reading.
+        // The end, or what nobody asked for: that closes the connection.
         let _ = self.stream.next().await;
     }
 
