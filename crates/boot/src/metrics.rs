@@ -17,6 +17,11 @@ pub const SHORT: &[f64] = &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02
 /// Upper bounds of the buckets for what takes as long as a language model, in seconds.
 pub const LONG: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 
+/// A count as a gauge's value: the largest there is if it is larger still.
+pub fn integer(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
 const VALID: &str = "names of a metric table are valid, and each is made once";
 
 /// How a metric changes.

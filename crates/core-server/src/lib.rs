@@ -2,7 +2,7 @@
 //! the calls to a language model.
 //!
 //! Layers, each of which uses only what stands below it: `config` · [`server`] ·
-//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · [`metrics`] · `protocol`.
+//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
 
 pub mod config;
 pub mod connection;
@@ -14,6 +14,7 @@ pub mod server;
 pub mod session;
 pub mod shared;
 pub mod store;
+mod tls;
 pub mod turn;
 
 pub use config::{Args, Command, Config};

@@ -145,11 +145,6 @@ impl Drop for OpenConnection<'_> {
     }
 }
 
-/// A gauge's value.
-pub fn integer(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 fn labelled(counters: &IntCounterVec, labels: &[&str]) -> IntCounter {
     counters.with_label_values(labels)
 }

@@ -3,7 +3,7 @@
 
 mod names;
 
-use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT};
+use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT, integer};
 use protocol::CloseReason;
 
 pub use names::Metric;
@@ -109,7 +109,7 @@ impl Metrics {
         for core in cores {
             let address = core.address.to_string();
             let label = &[address.as_str()];
-            self.core_connections.with_label_values(label).set(i64::try_from(core.open).unwrap_or(i64::MAX));
+            self.core_connections.with_label_values(label).set(integer(core.open));
             self.core_connects_failed.with_label_values(label).inc_by(core.failed);
             self.core_ejected.with_label_values(label).set(i64::from(core.ejected));
         }

@@ -4,7 +4,7 @@ use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;
 use prometheus::{Counter, IntGauge};
 
-use super::Registry;
+use super::{Registry, integer};
 
 crate::metric_table! {
     /// What every process tells, under the names that Prometheus' own clients use.
@@ -58,10 +58,6 @@ impl Process {
             self.max_files.set(integer(most));
         }
     }
-}
-
-fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: a start is told in calendar time")]

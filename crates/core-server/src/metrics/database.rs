@@ -1,6 +1,6 @@
 //! Connections to a database's server.
 
-use boot::metrics::{self, Histogram, IntCounter, IntGauge, Registry, SHORT};
+use boot::metrics::{self, Histogram, IntCounter, IntGauge, Registry, SHORT, integer};
 
 use super::names::Metric;
 
@@ -60,10 +60,10 @@ impl DatabaseGauges {
 
     /// Tells how they are now.
     pub fn set(&self, PoolUse { max, open, idle, awaited }: PoolUse) {
-        self.max.set(super::integer(max));
-        self.open.set(super::integer(open));
-        self.in_use.set(super::integer(open.saturating_sub(idle)));
-        self.idle.set(super::integer(idle));
-        self.awaited.set(super::integer(awaited));
+        self.max.set(integer(max));
+        self.open.set(integer(open));
+        self.in_use.set(integer(open.saturating_sub(idle)));
+        self.idle.set(integer(idle));
+        self.awaited.set(integer(awaited));
     }
 }

@@ -1,6 +1,8 @@
 //! Slots, calls, and breakers.
 
-use boot::metrics::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT};
+use boot::metrics::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT, integer,
+};
 
 use super::names::Metric;
 
@@ -170,9 +172,9 @@ impl ModelMetrics {
 
     /// Tells how the slots are now.
     pub fn set_slots(&self, count: usize, in_use: usize, waiting: usize) {
-        self.slots.set(super::integer(count));
-        self.slots_in_use.set(super::integer(in_use));
-        self.queue_length.set(super::integer(waiting));
+        self.slots.set(integer(count));
+        self.slots_in_use.set(integer(in_use));
+        self.queue_length.set(integer(waiting));
     }
 }
 
@@ -184,7 +186,7 @@ impl ProviderMetrics {
 
     /// Tells how many calls may be under way.
     pub fn set_connections_max(&self, most: usize) {
-        self.connections_max.set(super::integer(most));
+        self.connections_max.set(integer(most));
     }
 
     /// Counts that the breaker is in another state now.
@@ -194,7 +196,7 @@ impl ProviderMetrics {
 
     /// Tells how the breaker is now.
     pub fn set_breaker(&self, state: BreakerState) {
-        self.breaker_state.set(super::integer(state as usize));
+        self.breaker_state.set(integer(state as usize));
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boot::admin::{Admin, Cached, Draining, Probe, State};
+use boot::metrics::integer;
 
 use super::Server;
 use crate::connection;
 use crate::limits::SlotsLoad;
-use crate::metrics::integer;
 use crate::shared::Shared;
 use crate::store::Store;
 

@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::links::Counted;
-use super::route::{self, Hop, Route};
+use super::route::{Hop, Route};
 use crate::metrics::ProviderMetrics;
+use crate::tls;
 
 /// Makes connections along one route.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Connector {
     /// The system's certificates cannot be used.
     pub(super) fn new(route: Route, limit: Duration, metrics: Arc<ProviderMetrics>) -> Result<Self, rustls::Error> {
         let is_proxy = route.ends_at_proxy();
-        let mut tls = route::tls()?;
+        let mut tls = tls::client_config()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { https: HttpsConnector::from((route, tls)), is_proxy, limit, metrics })
     }

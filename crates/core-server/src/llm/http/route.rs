@@ -1,7 +1,6 @@
 //! How a provider is reached: directly, or through a proxy that the environment names.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,13 +12,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::connector::ConnectError;
+use crate::tls;
 
 /// How long a connection is silent before the system asks whether the other end is there, and between two such
 /// questions.
@@ -57,7 +54,7 @@ impl Route {
     /// The system's certificates cannot be used.
     pub(super) fn to(target: &Uri, proxies: &Matcher) -> Result<Self, rustls::Error> {
         let Some(proxy) = proxies.intercept(target) else { return Ok(Self::Direct(sockets())) };
-        let connector = HttpsConnector::from((sockets(), tls()?));
+        let connector = HttpsConnector::from((sockets(), tls::client_config()?));
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Self::Forward { proxy: proxy.uri().clone(), connector });
         }
@@ -79,17 +76,6 @@ pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
     let proxy = proxies.intercept(target).filter(|_| target.scheme() != Some(&Scheme::HTTPS));
     let auth = proxy.and_then(|proxy| proxy.basic_auth().cloned());
     auth.map(|auth| (PROXY_AUTHORIZATION, auth)).into_iter().collect()
-}
-
-/// TLS that trusts whom the system trusts.
-///
-/// # Errors
-///
-/// The system's certificates cannot be used.
-pub(super) fn tls() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_platform_verifier()?.with_no_client_auth())
 }
 
 fn sockets() -> HttpConnector {

@@ -1,15 +1,11 @@
 //! Connections to the server.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Status, TimeoutType,
 };
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
@@ -19,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::metrics::{DatabaseMeter, PoolUse};
 use crate::store::{PostgresUrl, StoreError};
+use crate::tls;
 
 /// How long a connection may take, and how long is waited for one that is in use.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -50,7 +47,7 @@ impl Connections {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match config.get_ssl_mode() {
             SslMode::Disable => Manager::from_config(config, NoTls, recycling),
-            _ => Manager::from_config(config, MakeRustlsConnect::new(tls()?), recycling),
+            _ => Manager::from_config(config, MakeRustlsConnect::new(tls::client_config()?), recycling),
         };
         let set_up = Hook::async_fn(|client, _| {
             Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
@@ -82,13 +79,6 @@ impl Connections {
         let Status { max_size, size, available, waiting } = self.pool.status();
         (PoolUse { max: max_size, open: size, idle: available, awaited: waiting }, self.meter.clone())
     }
-}
-
-/// TLS with certificates that the machine trusts.
-fn tls() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_platform_verifier()?.with_no_client_auth())
 }
 
 /// A connection. Goes back to the others when it is dropped, unless something is the matter with
