@@ -93,6 +93,26 @@ impl World {
         })
     }
 
+    /// Turns of everyone in `sessions` at once, `count` each.
+    fn turns(self: &Arc<Self>, sessions: &Arc<[UserLabel]>, count: u64) -> Duration {
+        self.runtime.block_on(async {
+            let start = Instant::now();
+            let mut talking = JoinSet::new();
+            for &user in sessions.iter() {
+                let world = Arc::clone(self);
+                talking.spawn(async move {
+                    for _ in 0..count {
+                        world.append_next(&[user]).await;
+                        world.store.recent(user, CONTEXT).await.unwrap();
+                        world.append_next(&[user]).await;
+                    }
+                });
+            }
+            talking.join_all().await;
+            start.elapsed()
+        })
+    }
+
     async fn append_next(&self, sessions: &[UserLabel]) {
         let number = self.next_message.fetch_add(1, Ordering::Relaxed);
         let user = sessions[usize::try_from(number).unwrap() % sessions.len()];
@@ -202,10 +222,15 @@ fn history(criterion: &mut Criterion) {
         let sessions = world.sessions(count);
         let callers = 100;
         world.append(&sessions, callers, (entries * count / callers) as u64);
-        group.bench_function(BenchmarkId::new("context", entries), |bencher| {
+        // The same entries from the database, as the first turn of a session gets them.
+        group.bench_function(BenchmarkId::new("context, read", entries), |bencher| {
             let page = Page::Before { seq: u64::MAX, limit: CONTEXT };
             let read = || async { world.store.entries(sessions[0], page).await.unwrap() };
             bencher.to_async(&world.runtime).iter(read);
+        });
+        group.bench_function(BenchmarkId::new("context, remembered", entries), |bencher| {
+            let recent = || async { world.store.recent(sessions[0], CONTEXT).await.unwrap() };
+            bencher.to_async(&world.runtime).iter(recent);
         });
         group.bench_function(BenchmarkId::new("append", entries), |bencher| {
             bencher.to_async(&world.runtime).iter(|| world.append_next(&sessions));
@@ -214,5 +239,20 @@ fn history(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, floor, append, history);
+/// All that a turn asks of the store: its message and its answer are appended, its context gathered
+/// between them. After a commit the readers have nothing in their caches.
+fn turn(criterion: &mut Criterion) {
+    let world = World::new(Keyring::default());
+    let mut group = group(criterion, "turn");
+    for people in [1, 64] {
+        let sessions = world.sessions(people);
+        group.throughput(Throughput::Elements(people as u64));
+        group.bench_function(BenchmarkId::new("people", people), |bencher| {
+            bencher.iter_custom(|rounds| world.turns(&sessions, rounds));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, floor, append, history, turn);
 criterion_main!(benches);

@@ -2,13 +2,16 @@
 //!
 //! One thread writes and commits in groups: whatever comes while a commit is under way is
 //! committed with the next. Readers have connections of their own and never wait for it (WAL).
-//! `synchronous=FULL`: a commit is on the disk before anyone is told.
+//! `synchronous=FULL`: a commit is on the disk before anyone is told. The ends of the sessions in
+//! use are remembered as they are written (`remembered.rs`); of what another process changes in the
+//! same file, [`Store::recent`] may tell only once this one has made its next change.
 
 mod changes;
 mod checkpointer;
 mod connection;
 mod queries;
 mod readers;
+mod remembered;
 mod summaries;
 mod writer;
 
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use protocol::server_frame::Entry;
 use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
@@ -27,6 +30,7 @@ use super::{
 };
 use connection::file_name;
 use readers::Readers;
+use remembered::{ROOM_BYTES, Remembered};
 use writer::Writer;
 
 /// Sessions in an SQLite database.
@@ -35,6 +39,7 @@ pub struct SqliteStore {
     // Before the writer: the last connection to be closed empties the write-ahead log.
     readers: Readers,
     writer: Writer,
+    remembered: Arc<Remembered>,
     keys: Arc<Keyring>,
     token_key: TokenKey,
 }
@@ -57,13 +62,15 @@ impl SqliteStore {
         let token_key = changes::token_key(&mut db, &keys)
             .map_err(|source| OpenError::Contents { database: file_name(&file), source })?;
         let readers = Readers::new(file.clone());
-        Ok(Self { writer: Writer::start(file, db), readers, keys, token_key })
+        let remembered = Arc::new(Remembered::new(ROOM_BYTES));
+        let writer = Writer::start(file, db, Arc::clone(&remembered));
+        Ok(Self { readers, writer, remembered, keys, token_key })
     }
 
     async fn read_entries(
         &self,
         user: UserLabel,
-        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<Vec<super::rows::EntryRow>> + Send + 'static,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<Vec<super::rows::EntryRow>> + Send + 'static,
     ) -> Result<Vec<Entry>, StoreError> {
         let keys = Arc::clone(&self.keys);
         self.readers
@@ -79,7 +86,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let token = self.token_key.hash(&session.token);
-        self.writer.change(move |db| changes::create_session(db, session, token)).await
+        self.writer.change(move |db| changes::create_session(db, session, token), not_remembered).await
     }
 
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
@@ -90,7 +97,12 @@ impl Store for SqliteStore {
 
     async fn append(&self, user: UserLabel, _after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.writer.change(move |db| changes::append(db, &keys, user, entry)).await
+        let append = move |db: &Connection| changes::append(db, &keys, user, entry);
+        let note = move |appended: &Appended, remembered: &Remembered| match appended {
+            Appended::New(entry) => remembered.appended(user, entry),
+            Appended::Known { .. } => {}
+        };
+        self.writer.change(append, note).await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {
@@ -103,41 +115,64 @@ impl Store for SqliteStore {
     }
 
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
+        if let Some(recent) = self.remembered.recent(user, limit) {
+            return Ok(recent);
+        }
+        let reading = self.remembered.reading(user);
         let keys = Arc::clone(&self.keys);
-        self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await
+        let recent = self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await?;
+        reading.remember(&recent, limit);
+        Ok(recent)
     }
 
     async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.writer.change(move |db| summaries::put(db, &keys, user, &summary)).await
+        let summary = Arc::new(summary);
+        let kept = Arc::clone(&summary);
+        let put = move |db: &Connection| summaries::put(db, &keys, user, &summary);
+        let note = move |put: &bool, remembered: &Remembered| {
+            if *put {
+                remembered.summed_up(user, &kept);
+            }
+        };
+        self.writer.change(put, note).await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
-        self.writer.change(move |db| changes::set_locale(db, user, locale)).await
+        self.writer.change(move |db| changes::set_locale(db, user, locale), not_remembered).await
     }
 
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
-        self.writer.change(move |db| changes::touch(db, &users, now)).await
+        self.writer.change(move |db| changes::touch(db, &users, now), not_remembered).await
     }
 
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError> {
-        self.writer.removal(move |db| changes::erase(db, user)).await
+        self.writer.removal(move |db| changes::erase(db, user), move |_, remembered| remembered.forget(user)).await
     }
 
     async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
-        self.writer.removal(move |db| changes::sweep(db, cutoffs, limit)).await
+        let note = |removed: &usize, remembered: &Remembered| {
+            if 0 < *removed {
+                remembered.forget_all();
+            }
+        };
+        self.writer.removal(move |db| changes::sweep(db, cutoffs, limit), note).await
     }
 
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
-        self.writer.removal(move |db| changes::reseal(db, &keys, &token_key, after, limit)).await
+        // The texts stay what they are.
+        self.writer.removal(move |db| changes::reseal(db, &keys, &token_key, after, limit), not_remembered).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         self.readers.read(|db| Ok(db.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
 }
+
+/// The note of a change that is nothing to what is remembered.
+fn not_remembered<T>(_made: &T, _remembered: &Remembered) {}
 
 #[cfg(test)]
 mod tests;

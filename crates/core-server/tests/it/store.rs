@@ -5,6 +5,7 @@ mod entries;
 mod keys;
 mod model;
 mod postgres;
+mod recent;
 mod rig;
 mod sessions;
 mod summaries;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::server_frame::Role;
 use protocol::{ResumeToken, SessionId, UserText};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -64,6 +65,14 @@ async fn someone(store: &SqliteStore) -> UserLabel {
     store.create_session(new_session()).await.unwrap().user
 }
 
+fn ids(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.id.as_str()).collect()
+}
+
+fn text_of(recent: &Recent) -> &str {
+    recent.entries.last().map_or("", |entry| entry.text.expose())
+}
+
 #[tokio::test]
 async fn what_is_removed_is_nowhere_in_the_files() {
     let sweep_all = Cutoffs { empty: Timestamp::from_unix_ms(0), kept: Some(Timestamp::from_unix_ms(10)) };
@@ -87,27 +96,79 @@ async fn what_is_removed_is_nowhere_in_the_files() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_is_not_remembered_either() {
+    let sweep_all = Cutoffs { empty: Timestamp::from_unix_ms(0), kept: Some(Timestamp::from_unix_ms(10)) };
+    let place = Place::new();
+    let store = Arc::new(place.open().await);
+    for round in 0..40 {
+        let user = someone(&store).await;
+        store.append(user, 0, message("a", SECRET)).await.unwrap();
+        // Some find it remembered, some read it while it goes, some come too late.
+        let mut readers = JoinSet::new();
+        for _ in 0..4 {
+            let store = Arc::clone(&store);
+            readers.spawn(async move {
+                while store.recent(user, 9).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        if round % 2 == 0 {
+            store.erase(user).await.unwrap();
+        } else {
+            store.sweep(sweep_all, 99).await.unwrap();
+        }
+        readers.join_all().await;
+        assert_eq!(store.remembered.recent(user, 1), None, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_changes_is_told_after_the_next_change_here() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (user, other) = (someone(&store).await, someone(&store).await);
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+    store.recent(user, 9).await.unwrap();
+    let elsewhere = rusqlite::Connection::open(place.file()).unwrap();
+    for text in ["chau", "hasta luego"] {
+        let before = text_of(&store.recent(user, 9).await.unwrap()).to_owned();
+        elsewhere.execute("UPDATE entries SET text = ?1", [text.as_bytes()]).unwrap();
+        // It was not read, or it would be the new one.
+        assert_eq!(text_of(&store.recent(user, 9).await.unwrap()), before);
+        store.set_locale(other, Locale::default()).await.unwrap();
+        assert_eq!(text_of(&store.recent(user, 9).await.unwrap()), text);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_costs_nothing_that_was_stored() {
     let place = Place::new();
     let store = place.open().await;
     let user = someone(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
+    store.recent(user, 9).await.unwrap();
     let limit_pages = |pages: u32| {
-        store.writer.change(move |db| {
+        let change = move |db: &Connection| {
             let used: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
             Ok(db.pragma_update_and_check(None, "max_page_count", used + pages, |_| Ok(()))?)
-        })
+        };
+        store.writer.change(change, not_remembered)
     };
     limit_pages(0).await.unwrap();
     let long = "x".repeat(30_000);
     let full = store.append(user, 1, message("b", &long)).await.unwrap_err();
     assert!(matches!(&full, StoreError::Unavailable(error) if error.to_string().contains("full")), "{full}");
+    // Whoever is told so does not know what is stored, and neither does what is remembered.
+    assert_eq!(store.remembered.recent(user, 9), None);
+    assert_eq!(ids(&store.recent(user, 9).await.unwrap().entries), ["a"]);
     // The connection that failed is gone, and its limit with it: there is room again.
     let appended = store.append(user, 1, message("b", &long)).await.unwrap();
     assert!(matches!(appended, Appended::New(entry) if entry.seq == 2));
     let entries = store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap();
-    assert_eq!(entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(ids(&entries), ["a", "b"]);
+    assert_eq!(store.recent(user, 9).await.unwrap().entries, entries);
 }
 
 #[tokio::test]
@@ -116,7 +177,7 @@ async fn a_database_that_may_not_be_written_still_reads() {
     let store = place.open().await;
     let user = someone(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
-    store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?)).await.unwrap();
+    store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?), not_remembered).await.unwrap();
     let error = store.append(user, 1, message("b", "chau")).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("readonly")), "{error}");
     assert_eq!(store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap().len(), 1);
@@ -127,7 +188,7 @@ async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
     let place = Place::new();
     let store = place.open().await;
     let user = someone(&store).await;
-    store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?)).await.unwrap();
+    store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?), not_remembered).await.unwrap();
     let other = rusqlite::Connection::open(place.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.append(user, 0, message("a", "hola")).await.unwrap_err();

@@ -32,7 +32,7 @@ fn call() -> impl Strategy<Value = Call> {
             .prop_map(|(user, after, id, role, text)| Call::Append { user, after, id, role, text }),
         1 => (user(), 0..12_u8).prop_map(|(user, id)| Call::EntriesOf { user, id }),
         3 => (user(), page).prop_map(|(user, page)| Call::Entries { user, page }),
-        2 => (user(), 0..6_usize).prop_map(|(user, limit)| Call::Recent { user, limit }),
+        4 => (user(), 0..6_usize).prop_map(|(user, limit)| Call::Recent { user, limit }),
         2 => (user(), 1..6_u64, 1..9_u64, any::<String>())
             .prop_map(|(user, first, last, text)| Call::PutSummary { user, first, last, text }),
         1 => (user(), any::<bool>()).prop_map(|(user, english)| Call::SetLocale { user, english }),

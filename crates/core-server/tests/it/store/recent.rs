@@ -1,0 +1,83 @@
+//! The end of a session, asked for while many write to it.
+
+use core_server::store::{Page, StoreError, Summary};
+use tokio::task::JoinSet;
+
+use super::rig::Rig;
+use super::*;
+
+const TASKS: u64 = 8;
+const ROUNDS: u64 = 25;
+
+/// Appends, and looks for what was appended at the end of the session.
+async fn append_and_find(store: &dyn Store, user: UserLabel, name: &str, limit: u64) -> u64 {
+    let entry = new(store.append(user, 0, message(name, name)).await.unwrap());
+    let found = store.recent(user, usize::try_from(limit).unwrap()).await.unwrap().entries;
+    let last = found.last().unwrap().seq;
+    assert!(entry.seq <= last, "{last} after {}", entry.seq);
+    let first = (last + 1).saturating_sub(limit).max(1);
+    assert_eq!(seqs(&found), (first..=last).collect::<Vec<_>>());
+    entry.seq
+}
+
+async fn sum_up_and_find(store: &dyn Store, user: UserLabel, last: u64) {
+    let summary = Summary { first: 1, last, text: UserText::new(format!("hasta {last}")) };
+    store.put_summary(user, summary).await.unwrap();
+    let found = store.recent(user, 1).await.unwrap().summary.unwrap();
+    assert!(last <= found.last, "{} after {last}", found.last);
+    assert_eq!(found.text.expose(), format!("hasta {}", found.last));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
+    for rig in Rig::all() {
+        let store = rig.open().await;
+        let users = [session(&*store).await, session(&*store).await];
+        let mut tasks = JoinSet::new();
+        for task in 0..TASKS {
+            let store = std::sync::Arc::clone(&store);
+            tasks.spawn(async move {
+                for round in 0..ROUNDS {
+                    let user = users[usize::from((task + round) % 3 == 0)];
+                    let seq = append_and_find(&*store, user, &format!("m{task}-{round}"), 1 + (task + round) % 6).await;
+                    if round % 4 == 0 {
+                        sum_up_and_find(&*store, user, seq).await;
+                    }
+                }
+            });
+        }
+        tasks.join_all().await;
+        for user in users {
+            for limit in [0, 1, 5, 6, 7, 999] {
+                let stored = store.entries(user, Page::Before { seq: u64::MAX, limit }).await.unwrap();
+                assert_eq!(store.recent(user, limit).await.unwrap().entries, stored, "{}: {limit}", rig.name);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_erased_session_nobody_finds_the_end() {
+    for rig in Rig::all() {
+        let store = rig.open().await;
+        for _ in 0..20 {
+            let user = session(&*store).await;
+            append_and_find(&*store, user, "a", 5).await;
+            let mut tasks = JoinSet::new();
+            for task in 0..4 {
+                let store = std::sync::Arc::clone(&store);
+                tasks.spawn(async move {
+                    let _ = store.recent(user, 5).await;
+                    let _ = store.append(user, 1, message(&format!("m{task}"), "hola")).await;
+                    let _ = store.recent(user, 9).await;
+                });
+            }
+            store.erase(user).await.unwrap();
+            let found = store.recent(user, 5).await;
+            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", rig.name);
+            tasks.join_all().await;
+            let found = store.recent(user, 5).await;
+            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", rig.name);
+        }
+    }
+}
