@@ -61,6 +61,10 @@ fn what_was_read_and_what_came_after_is_found() {
     assert_eq!(remembered.recent(TWO, 3), None);
     remembered.summed_up(TWO, &summary(4));
     assert_eq!(remembered.recent(TWO, 2), Some(Recent { summary: Some(summary(4)), ..recent(5..=6) }));
+    for (last, there) in [(6, 6), (5, 6)] {
+        remembered.summed_up(TWO, &summary(last));
+        assert_eq!(remembered.recent(TWO, 2).and_then(|recent| recent.summary), Some(summary(there)));
+    }
 }
 
 #[test]
