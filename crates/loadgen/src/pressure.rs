@@ -132,7 +132,7 @@ struct Look {
 }
 
 async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fates, LoadError> {
-    let (fates, pids) = (Fates::default(), [town.core.pid, town.gateway.pid, std::process::id()]);
+    let (mut fates, pids) = (Fates::default(), [town.core.pid, town.gateway.pid, std::process::id()]);
     sleep(options.pause + options.think).await;
     for phase in 0..stage.phases() {
         let (under_pressure, begin) = (phase % 2 == 1, Instant::now());
@@ -146,7 +146,9 @@ async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fat
         };
         let measured = if under_pressure {
             let siege = Siege::new(town, options, end);
-            join(measure, siege.lay(&fates)).await.0
+            let (measured, laid) = join(measure, siege.lay_apart()).await;
+            fates.merge(laid?);
+            measured
         } else {
             measure.await
         };

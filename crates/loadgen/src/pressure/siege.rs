@@ -11,9 +11,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use crate::error::LoadError;
 use crate::town::Town;
 
 /// People who stop reading in the middle of an answer, at each service.
@@ -37,6 +41,13 @@ impl Fates {
         *self.0.borrow_mut().entry(who).or_default().entry(what.into()).or_default() += 1;
     }
 
+    pub(super) fn merge(&mut self, others: Self) {
+        for (who, fates) in others.into_inner() {
+            let known = self.0.get_mut().entry(who).or_default();
+            fates.into_iter().for_each(|(what, count)| *known.entry(what).or_default() += count);
+        }
+    }
+
     pub(super) fn into_inner(self) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
         self.0.into_inner()
     }
@@ -57,8 +68,28 @@ impl Siege {
         Self { core, gateway, until, flood_per_second: options.flood_per_second }
     }
 
-    /// Does it, and notes in `fates` what came of it.
-    pub(super) async fn lay(self, fates: &Fates) {
+    /// Does it on a thread of its own, and says what came of it: the people, who share a thread, are to wait for
+    /// the services and not for those who are in their way.
+    ///
+    /// # Errors
+    ///
+    /// There is no runtime for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it ends everything.
+    pub(super) async fn lay_apart(self) -> Result<Fates, LoadError> {
+        let stop = CancellationToken::new();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let apart = move || {
+            let (runtime, fates) = (Builder::new_current_thread().enable_all().build()?, Fates::default());
+            runtime.block_on(stop.run_until_cancelled(self.lay(&fates)));
+            Ok(fates)
+        };
+        spawn_blocking(apart).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    async fn lay(self, fates: &Fates) {
         let hoarders = (0..HOARDERS).map(|_| async {
             tokio::join!(hoard::at_core(self, fates), hoard::at_gateway(self, fates));
         });
