@@ -13,6 +13,7 @@ use futures_util::future::{join, join_all};
 use protocol::Face;
 use testkit::footprint::Footprint;
 use testkit::llm::{Answer, Fallback};
+use testkit::stolen::stolen_time;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chat::tally::Tally;
@@ -129,6 +130,8 @@ struct Look {
     tally: Tally,
     /// Of the core, the gateway and this program.
     parts: [Part; 3],
+    /// Processors that the host gave to others meanwhile.
+    stolen: f64,
 }
 
 async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fates, LoadError> {
@@ -137,12 +140,12 @@ async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fat
     for phase in 0..stage.phases() {
         let (under_pressure, begin) = (phase % 2 == 1, Instant::now());
         let end = begin + options.phase;
-        let before = footprints(pids)?;
+        let (before, stolen) = (footprints(pids)?, stolen_time()?);
         stage.now.set(phase);
         let measure = async {
             let peaks = peaks(pids, end).await?;
             stage.now.set(stage.phases());
-            Ok::<_, LoadError>((peaks, footprints(pids)?, begin.elapsed()))
+            Ok::<_, LoadError>((peaks, footprints(pids)?, stolen_time()?.saturating_sub(stolen), begin.elapsed()))
         };
         let measured = if under_pressure {
             let siege = Siege::new(town, options, end);
@@ -152,11 +155,12 @@ async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fat
         } else {
             measure.await
         };
-        let (peaks, after, took) = measured?;
+        let (peaks, after, stolen, took) = measured?;
+        let stolen = stolen.as_secs_f64() / took.as_secs_f64();
         let parts = [0, 1, 2].map(|part| Part::new(&before[part], &after[part], peaks[part], took));
         sleep(options.pause).await;
         let tally = stage.tallies[phase].take();
-        stage.looks.borrow_mut().push(Look { under_pressure, tally, parts });
+        stage.looks.borrow_mut().push(Look { under_pressure, tally, parts, stolen });
     }
     Ok(fates)
 }

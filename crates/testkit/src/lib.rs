@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod relay;
+pub mod stolen;
 pub mod transcript;
 pub mod watchdog;
 pub mod ws_peer;

@@ -48,6 +48,9 @@ pub struct Row {
     pub core: Part,
     pub gateway: Part,
     pub load: Part,
+    /// Processor time that the machine's host gave to others, as a part of one processor's: where it is not
+    /// near 0 the latencies are the host's.
+    pub stolen: f64,
 }
 
 /// A percentile of a phase, in milliseconds; `None` where nothing happened.
@@ -113,7 +116,7 @@ impl PressureReport {
 
 impl Row {
     fn new(look: &Look) -> Self {
-        let Look { under_pressure, tally, parts: [core, gateway, load], .. } = look;
+        let Look { under_pressure, tally, parts: [core, gateway, load], stolen } = look;
         Self {
             under_pressure: *under_pressure,
             turns: tally.turns,
@@ -124,6 +127,7 @@ impl Row {
             core: *core,
             gateway: *gateway,
             load: *load,
+            stolen: *stolen,
         }
     }
 }
@@ -165,7 +169,7 @@ impl fmt::Display for PressureReport {
         writeln!(f, "disk: {disk}")?;
         writeln!(
             f,
-            "| phase | turns | failed | accepted | first delta | done | CPU core, gateway, load \
+            "| phase | turns | failed | accepted | first delta | done | CPU core, gateway, load, stolen \
              | RSS core, before, peak, after | RSS gateway |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
@@ -199,7 +203,7 @@ impl fmt::Display for Row {
         let failed = if self.errors.is_empty() { "0".to_owned() } else { counts(&self.errors) };
         write!(
             f,
-            "| {} | {} | {failed} | {} | {} | {} | {:.2}, {:.2}, {:.2} | {} | {} |",
+            "| {} | {} | {failed} | {} | {} | {} | {:.2}, {:.2}, {:.2}, {:.2} | {} | {} |",
             if self.under_pressure { "pressure" } else { "quiet" },
             self.turns,
             latency(self.accepted),
@@ -208,6 +212,7 @@ impl fmt::Display for Row {
             self.core.processors,
             self.gateway.processors,
             self.load.processors,
+            self.stolen,
             memory(&self.core),
             memory(&self.gateway),
         )
