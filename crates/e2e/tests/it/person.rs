@@ -104,8 +104,14 @@ impl<P: Peer> Person<P> {
 
     /// What the message `id` brings; it has just been sent, and no other.
     pub(crate) async fn reply(&mut self, id: &str) -> Reply {
-        let mut reply = Reply { accepted: self.frame().await, text: String::new(), done: Value::Null, queued: 0 };
-        assert_eq!(reply.accepted["type"], "accepted", "{}", reply.accepted);
+        let accepted = self.frame().await;
+        assert_eq!(accepted["type"], "accepted", "{accepted}");
+        Reply { accepted, ..self.answer(id).await }
+    }
+
+    /// What comes of the message `id` after `accepted`, which was read.
+    pub(crate) async fn answer(&mut self, id: &str) -> Reply {
+        let mut reply = Reply { accepted: Value::Null, text: String::new(), done: Value::Null, queued: 0 };
         loop {
             let frame = self.frame().await;
             assert_eq!(frame["id"], id, "{frame}");

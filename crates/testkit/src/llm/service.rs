@@ -111,23 +111,18 @@ impl Shared {
 
     async fn respond(&self, call: Call, body: &[u8], ticket: Ticket) -> Response<StandinBody> {
         let scripted = lock(&self.queue).pop_front();
-        match (scripted, &self.fallback) {
-            (Some(Scripted { answer, held: None }), _) => {
-                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
-            }
+        let answer = match (scripted, &self.fallback) {
             (Some(Scripted { answer, held: Some((shown, released)) }), _) => {
-                carry_out(&answer, wire::render_in_two(&answer, shown, &call), Some(released), ticket).await
+                return carry_out(&answer, wire::render_in_two(&answer, shown, &call), Some(released), ticket).await;
             }
-            (None, Fallback::Echo) => {
-                let answer = Answer::text(format!("eco: {}", last_user_message(body)));
-                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
+            (None, Fallback::Answer(answer)) => {
+                return carry_out(answer, self.rendered(answer, call), None, ticket).await;
             }
-            (None, Fallback::Reply(reply)) => {
-                let answer = reply(call.number, &last_user_message(body));
-                carry_out(&answer, wire::render(&answer, &call), None, ticket).await
-            }
-            (None, Fallback::Answer(answer)) => carry_out(answer, self.rendered(answer, call), None, ticket).await,
-        }
+            (Some(Scripted { answer, held: None }), _) => answer,
+            (None, Fallback::Echo) => Answer::text(format!("eco: {}", last_user_message(body))),
+            (None, Fallback::Reply(reply)) => reply(call.number, &last_user_message(body)),
+        };
+        carry_out(&answer, wire::render(&answer, &call), None, ticket).await
     }
 
     /// The bytes of the fallback. Under load they are the same from call to call, so they
