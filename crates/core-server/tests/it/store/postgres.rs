@@ -6,7 +6,7 @@ use std::time::Duration;
 use core_server::store::keys::Keyring;
 use core_server::store::{OpenError, Page, PostgresStore, PostgresUrl, StoreError};
 use testkit::postgres::{Postgres, Stop};
-use testkit::watchdog::{LIMIT, until};
+use testkit::watchdog::until;
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -44,7 +44,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
     let asked = Instant::now();
     assert!(is_unavailable(&store.append(user, 1, message("away", "hola")).await));
     assert!(is_unavailable(&store.check().await));
-    assert!(asked.elapsed() < LIMIT);
+    assert!(asked.elapsed() < Duration::from_secs(4));
     server.start().unwrap();
 
     // During calls.
@@ -93,7 +93,7 @@ async fn a_server_that_is_silent_hangs_nobody() {
     assert!(is_unavailable(&first) && is_unavailable(&second), "{first:?} {second:?}");
     let third = store.check().await;
     assert!(is_unavailable(&third), "{third:?}");
-    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     server.freeze(false).unwrap();
     store.check().await.unwrap();
 }
