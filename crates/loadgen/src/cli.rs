@@ -134,7 +134,7 @@ pub(crate) struct PressureArgs {
     /// Time of each phase.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Phases under pressure; before and after each is a quiet one.
+    /// Phases of each kind: quiet, pressure on others' services on this machine, pressure on those that people use.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
     /// Connections a second that the flood makes.

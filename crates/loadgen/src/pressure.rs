@@ -1,5 +1,6 @@
-//! People who talk while others do what they can to be in the way: quiet phases and phases under
-//! pressure take turns, in one run, so that what the machine does by itself shows in both.
+//! People who talk while others do what they can to be in the way. Three kinds of phases take turns in one run: a
+//! quiet one; one in which others' services on this machine are under pressure, which costs people what the machine
+//! has to give to anybody; and one in which the services are that people use.
 
 mod people;
 mod report;
@@ -21,7 +22,7 @@ use crate::disk;
 use crate::error::LoadError;
 use crate::town::{Binaries, Place, Setting, Town};
 use crate::via::Client;
-pub use report::{Part, PressureReport, Ratio, Row};
+pub use report::{Kind, Part, PressureReport, Ratio, Row};
 use siege::{Fates, Siege};
 
 /// Between two looks at the memory of the services.
@@ -46,7 +47,7 @@ pub struct Options {
     pub phase: Duration,
     /// Between a phase and the next; also before the first, when everyone begins to talk.
     pub pause: Duration,
-    /// Phases under pressure; there is one more without.
+    /// Phases of each kind; there is one quiet phase more.
     pub rounds: usize,
     /// Connections a second that the flood makes.
     pub flood_per_second: u32,
@@ -61,14 +62,15 @@ pub struct Options {
 /// Something cannot be started or measured, or somebody cannot connect.
 pub async fn run(options: &Options) -> Result<PressureReport, LoadError> {
     let [core, gateway] = settings();
-    let town = Town::start(&options.binaries, &options.disk, Fallback::Reply(answer), [&core, &gateway]).await?;
+    let start = || Town::start(&options.binaries, &options.disk, Fallback::Reply(answer), [&core, &gateway]);
+    let (town, elsewhere) = (start().await?, start().await?);
     let folder = town.folder().to_owned();
     let floor = disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })?;
     let clients = town.via_gateway().open(options.people, Face::Frames).await?;
     let stage = Stage::new(options);
     let talk = clients.into_iter().enumerate().map(|(number, client)| people::talk(client, number, &stage));
     let direction = async {
-        let directed = direct(options, &town, &stage).await;
+        let directed = direct(options, [&town, &elsewhere], &stage).await;
         stage.over.set(true);
         directed
     };
@@ -109,7 +111,7 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(options: &'a Options) -> Self {
-        let phases = 2 * options.rounds + 1;
+        let phases = Kind::CYCLE.len() * options.rounds + 1;
         let tallies: Vec<_> = (0..=phases).map(|_| RefCell::default()).collect();
         Self { options, now: Cell::new(phases), over: Cell::new(false), looks: RefCell::default(), tallies }
     }
@@ -126,7 +128,7 @@ impl<'a> Stage<'a> {
 /// One phase as it was.
 #[derive(Debug)]
 struct Look {
-    under_pressure: bool,
+    kind: Kind,
     tally: Tally,
     /// Of the core, the gateway and this program.
     parts: [Part; 3],
@@ -134,11 +136,11 @@ struct Look {
     stolen: f64,
 }
 
-async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fates, LoadError> {
+async fn direct(options: &Options, [town, elsewhere]: [&Town; 2], stage: &Stage<'_>) -> Result<Fates, LoadError> {
     let (mut fates, pids) = (Fates::default(), [town.core.pid, town.gateway.pid, std::process::id()]);
     sleep(options.pause + options.think).await;
-    for phase in 0..stage.phases() {
-        let (under_pressure, begin) = (phase % 2 == 1, Instant::now());
+    for (phase, kind) in (0..stage.phases()).zip(Kind::CYCLE.into_iter().cycle()) {
+        let begin = Instant::now();
         let end = begin + options.phase;
         let (before, stolen) = (footprints(pids)?, stolen_time()?);
         stage.now.set(phase);
@@ -147,20 +149,26 @@ async fn direct(options: &Options, town: &Town, stage: &Stage<'_>) -> Result<Fat
             stage.now.set(stage.phases());
             Ok::<_, LoadError>((peaks, footprints(pids)?, stolen_time()?.saturating_sub(stolen), begin.elapsed()))
         };
-        let measured = if under_pressure {
-            let siege = Siege::new(town, options, end);
-            let (measured, laid) = join(measure, siege.lay_apart()).await;
-            fates.merge(laid?);
-            measured
-        } else {
-            measure.await
+        let lay = |town| Siege::new(town, options, end).lay_apart();
+        let measured = match kind {
+            Kind::Quiet => measure.await,
+            Kind::Elsewhere => {
+                let (measured, laid) = join(measure, lay(elsewhere)).await;
+                laid?;
+                measured
+            }
+            Kind::Pressure => {
+                let (measured, laid) = join(measure, lay(town)).await;
+                fates.merge(laid?);
+                measured
+            }
         };
         let (peaks, after, stolen, took) = measured?;
         let stolen = stolen.as_secs_f64() / took.as_secs_f64();
         let parts = [0, 1, 2].map(|part| Part::new(&before[part], &after[part], peaks[part], took));
         sleep(options.pause).await;
         let tally = stage.tallies[phase].take();
-        stage.looks.borrow_mut().push(Look { under_pressure, tally, parts, stolen });
+        stage.looks.borrow_mut().push(Look { kind, tally, parts, stolen });
     }
     Ok(fates)
 }

@@ -34,11 +34,38 @@ impl Part {
     }
 }
 
+/// What goes on in a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Nobody is in the way.
+    Quiet,
+    /// Others' services on the same machine are under pressure: the machine's part in what it costs.
+    Elsewhere,
+    /// The services that people use are.
+    Pressure,
+}
+
+impl Kind {
+    /// The order in which phases take turns.
+    pub(super) const CYCLE: [Self; 3] = [Self::Quiet, Self::Elsewhere, Self::Pressure];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quiet => "quiet",
+            Self::Elsewhere => "elsewhere",
+            Self::Pressure => "pressure",
+        })
+    }
+}
+
 /// One phase.
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Row {
-    pub under_pressure: bool,
+    pub kind: Kind,
     pub turns: u64,
     /// Turns that failed, by error code; also `connection_lost` and `no_answer`.
     pub errors: BTreeMap<String, u64>,
@@ -66,15 +93,19 @@ const MEASURES: [(&str, Measure); 6] = [
     ("done p99", |row| row.done.map(|all| all.p99_ms)),
 ];
 
-/// How the same percentile of the people's latency stands in both kinds of phases.
+/// How the same percentile of the people's latency stands in the kinds of phases.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Ratio {
     pub what: &'static str,
     /// Medians over the phases, in milliseconds.
     pub quiet_ms: f64,
+    pub elsewhere_ms: f64,
     pub pressure_ms: f64,
-    pub ratio: f64,
+    /// Under pressure beside quiet: what people notice.
+    pub of_quiet: f64,
+    /// Under pressure beside pressure on others: what they pay because it is their services.
+    pub of_elsewhere: f64,
 }
 
 /// The whole run.
@@ -90,9 +121,9 @@ pub struct PressureReport {
     pub disk: Floor,
     /// The phases in their order.
     pub rows: Vec<Row>,
-    /// Pressure beside quiet.
+    /// Pressure beside the other kinds.
     pub ratios: Vec<Ratio>,
-    /// What became of those who were in the way, as they saw it.
+    /// What became of those who were in the way of people, as they saw it.
     pub fates: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// Why connections ended, as core and gateway logged it.
     pub endings: [BTreeMap<String, u64>; 2],
@@ -116,9 +147,9 @@ impl PressureReport {
 
 impl Row {
     fn new(look: &Look) -> Self {
-        let Look { under_pressure, tally, parts: [core, gateway, load], stolen } = look;
+        let Look { kind, tally, parts: [core, gateway, load], stolen } = look;
         Self {
-            under_pressure: *under_pressure,
+            kind: *kind,
             turns: tally.turns,
             errors: tally.errors.clone(),
             accepted: tally.accepted.percentiles(),
@@ -134,15 +165,15 @@ impl Row {
 
 impl Ratio {
     fn new(what: &'static str, rows: &[Row], measure: Measure) -> Self {
-        let [quiet_ms, pressure_ms] = [false, true].map(|kind| median(rows, kind, measure));
-        Self { what, quiet_ms, pressure_ms, ratio: if quiet_ms == 0.0 { 0.0 } else { pressure_ms / quiet_ms } }
+        let [quiet_ms, elsewhere_ms, pressure_ms] = Kind::CYCLE.map(|kind| median(rows, kind, measure));
+        let of = |other: f64| if other == 0.0 { 0.0 } else { pressure_ms / other };
+        Self { what, quiet_ms, elsewhere_ms, pressure_ms, of_quiet: of(quiet_ms), of_elsewhere: of(elsewhere_ms) }
     }
 }
 
 /// The median over the phases of one kind; of an even number, the mean of the middle two.
-fn median(rows: &[Row], under_pressure: bool, measure: Measure) -> f64 {
-    let mut values: Vec<f64> =
-        rows.iter().filter(|row| row.under_pressure == under_pressure).filter_map(measure).collect();
+fn median(rows: &[Row], kind: Kind, measure: Measure) -> f64 {
+    let mut values: Vec<f64> = rows.iter().filter(|row| row.kind == kind).filter_map(measure).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.get(middle) {
@@ -174,8 +205,12 @@ impl fmt::Display for PressureReport {
              | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
-        for Ratio { what, quiet_ms, pressure_ms, ratio } in &self.ratios {
-            writeln!(f, "{what}: quiet {quiet_ms:.2} ms, under pressure {pressure_ms:.2} ms: × {ratio:.2}")?;
+        for Ratio { what, quiet_ms, elsewhere_ms, pressure_ms, of_quiet, of_elsewhere } in &self.ratios {
+            writeln!(
+                f,
+                "{what}: quiet {quiet_ms:.2} ms, pressure elsewhere {elsewhere_ms:.2} ms, under pressure \
+                 {pressure_ms:.2} ms: × {of_quiet:.2} of quiet, × {of_elsewhere:.2} of elsewhere"
+            )?;
         }
         for (who, fates) in &self.fates {
             writeln!(f, "{who}: {}", counts(fates))?;
@@ -204,7 +239,7 @@ impl fmt::Display for Row {
         write!(
             f,
             "| {} | {} | {failed} | {} | {} | {} | {:.2}, {:.2}, {:.2}, {:.2} | {} | {} |",
-            if self.under_pressure { "pressure" } else { "quiet" },
+            self.kind,
             self.turns,
             latency(self.accepted),
             latency(self.first),

@@ -9,10 +9,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::{io, thread};
 
 use futures_util::future::join_all;
+use rustix::process::setpriority_process;
 use tokio::runtime::Builder;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,8 @@ const SLOW_WRITERS: usize = 50;
 const LONG_WRITERS: usize = 2;
 /// Clients that begin a handshake and go on a byte a second, at each service.
 const BEGINNERS: usize = 50;
+/// The lowest priority there is (`setpriority(2)`).
+const LEAST_NICE: i32 = 19;
 
 /// What became of those nobody sent away.
 const STILL_CONNECTED: &str = "still connected at the end";
@@ -68,12 +72,13 @@ impl Siege {
         Self { core, gateway, until, flood_per_second: options.flood_per_second }
     }
 
-    /// Does it on a thread of its own, and says what came of it: the people, who share a thread, are to wait for
-    /// the services and not for those who are in their way.
+    /// Does it on a thread of its own, and says what came of it. The people, who share a thread, are to wait for the
+    /// services and not for those who are in their way; nor is anybody to wait for the processors that those would
+    /// bring along in life, so the thread comes last ([`LEAST_NICE`]).
     ///
     /// # Errors
     ///
-    /// There is no runtime for it.
+    /// There is no thread or no runtime for it.
     ///
     /// # Cancel safety
     ///
@@ -82,11 +87,16 @@ impl Siege {
         let stop = CancellationToken::new();
         let _stop_when_dropped = stop.clone().drop_guard();
         let apart = move || {
+            // Without a process, on Linux, it is the thread's.
+            setpriority_process(None, LEAST_NICE).map_err(io::Error::from)?;
             let (runtime, fates) = (Builder::new_current_thread().enable_all().build()?, Fates::default());
             runtime.block_on(stop.run_until_cancelled(self.lay(&fates)));
             Ok(fates)
         };
-        spawn_blocking(apart).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let (done, laid) = oneshot::channel();
+        // Nobody waits for it any more only if the whole run is over.
+        thread::Builder::new().name("siege".to_owned()).spawn(move || drop(done.send(apart())))?;
+        laid.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
     }
 
     async fn lay(self, fates: &Fates) {

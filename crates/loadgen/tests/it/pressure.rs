@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use loadgen::Binaries;
-use loadgen::{overload, pressure};
+use loadgen::overload;
+use loadgen::pressure::{self, Kind};
 
 /// Short, and with few people: what is measured means nothing, but that it is measured does.
 #[tokio::test]
@@ -18,14 +19,14 @@ async fn people_and_those_in_their_way_are_counted() {
         seed: 1,
     };
     let report = pressure::run(&options).await.unwrap();
-    let kinds: Vec<bool> = report.rows.iter().map(|row| row.under_pressure).collect();
-    assert_eq!(kinds, [false, true, false]);
+    let kinds: Vec<Kind> = report.rows.iter().map(|row| row.kind).collect();
+    assert_eq!(kinds, [Kind::Quiet, Kind::Elsewhere, Kind::Pressure, Kind::Quiet]);
     for row in &report.rows {
         assert!(0 < row.turns && row.errors.is_empty(), "{report}");
         assert!(0 < row.core.resident_bytes_before && 0 < row.gateway.resident_bytes_peak, "{report}");
     }
     assert_eq!((report.ratios.len(), report.fates.len()), (6, 10), "{report}");
-    assert!(report.ratios.iter().all(|ratio| 0.0 < ratio.ratio), "{report}");
+    assert!(report.ratios.iter().all(|ratio| 0.0 < ratio.of_quiet && 0.0 < ratio.of_elsewhere), "{report}");
     let flood: u64 = report.fates["flood at the core"].values().sum();
     assert!((1..=110).contains(&flood), "{report}");
     assert!(report.endings.iter().all(|endings| !endings.is_empty()), "{report}");
