@@ -140,6 +140,10 @@ pub(crate) struct PressureArgs {
     /// Connections a second that the flood makes.
     #[arg(long, default_value_t = 2_000)]
     flood: u32,
+    /// How far those in the way come behind others for a processor; at 0 people wait for what in life would be somebody
+    /// else's.
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
+    siege_nice: u8,
     /// Where randomness begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -218,6 +222,7 @@ impl PressureArgs {
             pause: Duration::from_secs(2),
             rounds: self.rounds.max(1),
             flood_per_second: self.flood,
+            siege_nice: self.siege_nice,
             seed: self.seed,
         }
     }

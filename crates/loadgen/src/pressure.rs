@@ -51,6 +51,8 @@ pub struct Options {
     pub rounds: usize,
     /// Connections a second that the flood makes.
     pub flood_per_second: u32,
+    /// How far those in the way come behind others for a processor: from 0, not at all, to 19 (`setpriority(2)`).
+    pub siege_nice: u8,
     /// Where randomness begins.
     pub seed: u64,
 }

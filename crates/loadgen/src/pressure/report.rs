@@ -115,6 +115,8 @@ pub struct PressureReport {
     pub people: usize,
     /// How long a phase was.
     pub phase_seconds: f64,
+    /// How far those in the way came behind others for a processor.
+    pub siege_nice: u8,
     /// Where randomness began.
     pub seed: u64,
     /// The disk on which the database was.
@@ -135,6 +137,7 @@ impl PressureReport {
         Self {
             people: options.people,
             phase_seconds: options.phase.as_secs_f64(),
+            siege_nice: options.siege_nice,
             seed: options.seed,
             disk,
             ratios: MEASURES.iter().map(|(what, measure)| Ratio::new(what, &rows, *measure)).collect(),
@@ -195,8 +198,12 @@ fn endings(lines: &[String]) -> BTreeMap<String, u64> {
 
 impl fmt::Display for PressureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { people, phase_seconds, seed, disk, .. } = self;
-        writeln!(f, "{people} people, phases of {phase_seconds:.0} s, seed {seed}; milliseconds as p50 / p99 / max")?;
+        let Self { people, phase_seconds, siege_nice, seed, disk, .. } = self;
+        writeln!(
+            f,
+            "{people} people, phases of {phase_seconds:.0} s, those in the way at nice {siege_nice}, seed {seed}; \
+             milliseconds as p50 / p99 / max"
+        )?;
         writeln!(f, "disk: {disk}")?;
         writeln!(
             f,

@@ -30,9 +30,6 @@ const SLOW_WRITERS: usize = 50;
 const LONG_WRITERS: usize = 2;
 /// Clients that begin a handshake and go on a byte a second, at each service.
 const BEGINNERS: usize = 50;
-/// The lowest priority there is (`setpriority(2)`).
-const LEAST_NICE: i32 = 19;
-
 /// What became of those nobody sent away.
 const STILL_CONNECTED: &str = "still connected at the end";
 
@@ -64,17 +61,19 @@ pub(super) struct Siege {
     gateway: SocketAddr,
     until: Instant,
     flood_per_second: u32,
+    nice: u8,
 }
 
 impl Siege {
     pub(super) fn new(town: &Town, options: &Options, until: Instant) -> Self {
         let (core, gateway) = (town.core.address, town.gateway.address);
-        Self { core, gateway, until, flood_per_second: options.flood_per_second }
+        let Options { flood_per_second, siege_nice: nice, .. } = *options;
+        Self { core, gateway, until, flood_per_second, nice }
     }
 
     /// Does it on a thread of its own, and says what came of it. The people, who share a thread, are to wait for the
     /// services and not for those who are in their way; nor is anybody to wait for the processors that those would
-    /// bring along in life, so the thread comes last ([`LEAST_NICE`]).
+    /// bring along in life, so the thread comes behind ([`Options::siege_nice`]).
     ///
     /// # Errors
     ///
@@ -88,7 +87,7 @@ impl Siege {
         let _stop_when_dropped = stop.clone().drop_guard();
         let apart = move || {
             // Without a process, on Linux, it is the thread's.
-            setpriority_process(None, LEAST_NICE).map_err(io::Error::from)?;
+            setpriority_process(None, self.nice.into()).map_err(io::Error::from)?;
             let (runtime, fates) = (Builder::new_current_thread().enable_all().build()?, Fates::default());
             runtime.block_on(stop.run_until_cancelled(self.lay(&fates)));
             Ok(fates)
