@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{OptionFuture, join, join_all};
 use protocol::Face;
 use testkit::footprint::Footprint;
 use testkit::llm::{Answer, Fallback};
@@ -151,20 +151,17 @@ async fn direct(options: &Options, [town, elsewhere]: [&Town; 2], stage: &Stage<
             stage.now.set(stage.phases());
             Ok::<_, LoadError>((peaks, footprints(pids)?, stolen_time()?.saturating_sub(stolen), begin.elapsed()))
         };
-        let lay = |town| Siege::new(town, options, end).lay_apart();
-        let measured = match kind {
-            Kind::Quiet => measure.await,
-            Kind::Elsewhere => {
-                let (measured, laid) = join(measure, lay(elsewhere)).await;
-                laid?;
-                measured
-            }
-            Kind::Pressure => {
-                let (measured, laid) = join(measure, lay(town)).await;
-                fates.merge(laid?);
-                measured
-            }
+        let besieged = match kind {
+            Kind::Quiet => None,
+            Kind::Elsewhere => Some(elsewhere),
+            Kind::Pressure => Some(town),
         };
+        let siege = besieged.map(|besieged| Siege::new(besieged, options, end).lay_apart());
+        let (measured, laid) = join(measure, OptionFuture::from(siege)).await;
+        let laid = laid.transpose()?.unwrap_or_default();
+        if kind == Kind::Pressure {
+            fates.merge(laid);
+        }
         let (peaks, after, stolen, took) = measured?;
         let stolen = stolen.as_secs_f64() / took.as_secs_f64();
         let parts = [0, 1, 2].map(|part| Part::new(&before[part], &after[part], peaks[part], took));

@@ -30,6 +30,7 @@ const SLOW_WRITERS: usize = 50;
 const LONG_WRITERS: usize = 2;
 /// Clients that begin a handshake and go on a byte a second, at each service.
 const BEGINNERS: usize = 50;
+
 /// What became of those nobody sent away.
 const STILL_CONNECTED: &str = "still connected at the end";
 
