@@ -42,6 +42,13 @@ pub enum LlmError {
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
+    /// The answer ended without a word, and its finish reason says why: a filter, a limit, or
+    /// nothing to say.
+    #[error("the model gave no text: finish_reason {reason}")]
+    Withheld {
+        /// The finish reason, bounded, of visible ASCII.
+        reason: String,
+    },
     /// As many calls as are allowed were under way all the time.
     #[error("every connection to the model was in use for {limit:?}")]
     Exhausted {
@@ -65,7 +72,8 @@ impl LlmError {
             | Self::Cut
             | Self::Empty
             | Self::Exhausted { .. } => true,
-            Self::NoProvider => false,
+            // The same request gives the same refusal, at the price of another answer's tokens.
+            Self::Withheld { .. } | Self::NoProvider => false,
         }
     }
 
@@ -74,7 +82,8 @@ impl LlmError {
         match self {
             Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
-            Self::NoProvider | Self::Exhausted { .. } => false,
+            // One person's words, or a limit of ours, must not cost everybody else the provider.
+            Self::Withheld { .. } | Self::NoProvider | Self::Exhausted { .. } => false,
         }
     }
 
@@ -87,6 +96,7 @@ impl LlmError {
             Self::Malformed { .. } => CallOutcome::Malformed,
             Self::Cut => CallOutcome::Cut,
             Self::Empty => CallOutcome::Empty,
+            Self::Withheld { .. } => CallOutcome::Withheld,
             Self::Exhausted { .. } => CallOutcome::Exhausted,
         }
     }
@@ -100,6 +110,7 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::Cut
             | Self::Empty
+            | Self::Withheld { .. }
             | Self::Exhausted { .. }
             | Self::NoProvider => None,
         }

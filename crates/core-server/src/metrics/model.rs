@@ -25,13 +25,15 @@ pub enum CallOutcome {
     Cut,
     /// Not a word.
     Empty,
+    /// Not a word, for a finish reason that says why.
+    Withheld,
     /// Not made: every connection was in use.
     Exhausted,
 }
 
 impl CallOutcome {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Whole,
         Self::Cancelled,
         Self::Unreachable,
@@ -40,6 +42,7 @@ impl CallOutcome {
         Self::Malformed,
         Self::Cut,
         Self::Empty,
+        Self::Withheld,
         Self::Exhausted,
     ];
 
@@ -53,6 +56,7 @@ impl CallOutcome {
             Self::Malformed => "malformed",
             Self::Cut => "cut",
             Self::Empty => "empty",
+            Self::Withheld => "withheld",
             Self::Exhausted => "exhausted",
         }
     }
