@@ -8,6 +8,13 @@ fail() {
     exit 1
 }
 
+# Prints the comment at the head of the script that sources this: its --help.
+usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; }
+
+# Where `set -e` ends a script, it does so without a word: this names the line and the command.
+set -o errtrace
+trap 'printf "%s: line %d ended with exit code %d: %s\n" "${0##*/}" "$LINENO" "$?" "$BASH_COMMAND" >&2' ERR
+
 # Rust itself is not installed for anyone: which way is the person's choice.
 need_cargo() {
     command -v cargo >/dev/null && return
