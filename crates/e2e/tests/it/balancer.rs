@@ -1,5 +1,7 @@
 //! Three gateways behind HAProxy, one core: people are spread, and come back when something dies.
 
+mod draining;
+mod flood;
 mod haproxy;
 mod traveller;
 
@@ -22,7 +24,7 @@ const FIRST_HOME: u8 = 10;
 async fn balanced(plan: Plan) -> (Town, Haproxy) {
     let town = plan.gateways(3).start().await;
     let gateways: Vec<_> = town.gateways.iter().map(|gateway| gateway.address()).collect();
-    let haproxy = Haproxy::start(&town.room("haproxy"), &gateways).await;
+    let haproxy = Haproxy::start(&town.room("haproxy"), &gateways, &[]).await;
     (town, haproxy)
 }
 

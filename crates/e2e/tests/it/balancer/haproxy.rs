@@ -18,8 +18,8 @@ pub(super) struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts one in front of `gateways`, with its configuration in `folder`.
-    pub(super) async fn start(folder: &Path, gateways: &[SocketAddr]) -> Self {
+    /// Starts one in front of `gateways`, with its configuration in `folder` and `environment` in its own.
+    pub(super) async fn start(folder: &Path, gateways: &[SocketAddr], environment: &[(&str, &str)]) -> Self {
         let port = TcpSocket::new_v4().unwrap();
         port.set_reuseport(true).unwrap();
         port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -27,6 +27,7 @@ impl Haproxy {
         let file = folder.join("haproxy.cfg");
         std::fs::write(&file, configuration(address, gateways)).unwrap();
         let launch = Launch::new("haproxy").argument("-db").argument("-f").argument(&file);
+        let launch = environment.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let service =
             launch.spawn().unwrap_or_else(|error| panic!("{error}: this test needs haproxy (Debian: haproxy)"));
         let mut haproxy = Self { address, service, _port: port };
