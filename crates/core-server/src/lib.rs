@@ -1,4 +1,4 @@
-//! Everything of PsicoIA that has state or an opinion: sessions, history, limits, safety, and
+//! Everything of PsicoIA that has state or an opinion: sessions, history, limits, and
 //! the calls to a language model.
 //!
 //! Layers, each of which uses only what stands below it: `config` · [`server`] ·

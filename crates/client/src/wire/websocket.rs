@@ -106,3 +106,19 @@ fn opening(error: Error) -> WireError {
         error => WireError::Lost(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn final_codes_are_those_of_the_contract() {
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../../../proto-line/closes.json")).unwrap();
+        for row in rows {
+            let Some(code) = row["websocket"].as_u64() else { continue };
+            let reconnects = matches!(closed(Some(code.try_into().unwrap())), WireError::Lost(_));
+            assert_eq!(reconnects, row["reconnect"].as_bool().unwrap(), "{row}");
+        }
+    }
+}

@@ -134,6 +134,21 @@ impl Schema {
     }
 }
 
+/// One row of `closes.json`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Close {
+    pub(crate) name: String,
+    pub(crate) by: String,
+    pub(crate) websocket: Option<u16>,
+    pub(crate) reconnect: bool,
+}
+
+/// `closes.json`.
+pub(crate) fn closes() -> Vec<Close> {
+    serde_json::from_str(&read("closes.json")).unwrap()
+}
+
 /// `SPEC.md`.
 pub(crate) fn spec() -> String {
     read("SPEC.md")

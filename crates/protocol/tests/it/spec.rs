@@ -7,7 +7,7 @@ use protocol::limits::{
 use protocol::{CloseReason, ErrorCode};
 use serde_json::json;
 
-use crate::contract::{CLIENT_SCHEMA, SERVER_SCHEMA, spec};
+use crate::contract::{CLIENT_SCHEMA, Close, SERVER_SCHEMA, closes, spec};
 
 /// The cells of each row that begins with a name in backquotes, in section `number`.
 fn rows(number: u32) -> Vec<Vec<String>> {
@@ -21,30 +21,40 @@ fn rows(number: u32) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn close_reasons_are_those_of_section_8() {
-    let listed: Vec<String> = rows(8).into_iter().map(|row| row[0].clone()).collect();
+fn close_reasons_are_those_of_section_8_and_closes_json() {
+    let rows = rows(8);
+    let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(listed, CloseReason::ALL.map(CloseReason::name));
-    for name in listed {
-        assert_eq!(CloseReason::from_name(name.as_bytes()).map(CloseReason::name), Some(name.as_str()));
+    let closes = closes();
+    let by_core: Vec<&Close> = closes.iter().filter(|close| close.by == "core").collect();
+    assert_eq!(by_core.iter().map(|close| close.name.as_str()).collect::<Vec<_>>(), listed);
+    for (row, close) in rows.iter().zip(by_core) {
+        let code =
+            close.websocket.map_or_else(|| "none: nobody is left to be told".to_owned(), |code| code.to_string());
+        assert_eq!(row[2], code, "{}", close.name);
+        let found = CloseReason::from_name(close.name.as_bytes()).map(CloseReason::name);
+        assert_eq!(found, Some(close.name.as_str()));
     }
 }
 
 #[test]
-fn close_reasons_with_a_websocket_code_are_those_of_section_6() {
+fn websocket_codes_are_those_of_section_6_and_closes_json() {
     let spec = spec();
-    let (_, table) = spec.split_once("| why it ended | close reason (§8) |").unwrap();
-    let mut listed: Vec<&str> =
-        table.lines().take_while(|line| !line.is_empty() || line.starts_with('|')).filter_map(reason_cell).collect();
-    let told = |reason: &CloseReason| *reason != CloseReason::ClientGone;
-    let mut all: Vec<&str> =
-        CloseReason::ALL.iter().filter(|reason| told(reason)).map(|reason| reason.name()).collect();
-    listed.sort_unstable();
-    all.sort_unstable();
-    assert_eq!(listed, all);
-}
-
-fn reason_cell(row: &str) -> Option<&str> {
-    row.split('|').nth(2)?.trim().strip_prefix('`')?.strip_suffix('`')
+    let (_, section) = spec.split_once("| why it ended | close reason (§8) |").unwrap();
+    let (table, rest) = section.split_once("\n\n").unwrap();
+    let (reconnect, _) = rest.split_once("doing the same again").unwrap();
+    let (after, never) = reconnect.split_once(';').unwrap();
+    let closes = closes();
+    for close in closes.iter().filter(|close| close.websocket.is_some()) {
+        let code = close.websocket.unwrap();
+        let reason = if close.by == "core" { format!("| `{}` | {code} |", close.name) } else { format!(" | {code} |") };
+        assert!(table.contains(&reason), "section 6 has no row for {close:?}");
+        let (named, other) = if close.reconnect { (after, never) } else { (never, after) };
+        let number = code.to_string();
+        assert!(named.contains(&number) && !other.contains(&number), "whether to reconnect: {close:?}");
+    }
+    let told = CloseReason::ALL.iter().filter(|reason| **reason != CloseReason::ClientGone).count();
+    assert_eq!(table.lines().filter(|row| row.contains("| `")).count(), told, "section 6 has other reasons");
 }
 
 #[test]
