@@ -129,6 +129,11 @@ impl Client {
         self.conversation.resume_token()
     }
 
+    /// The secrets of earlier sessions, newest first: those given, and those the server did not know.
+    pub fn earlier_resume_tokens(&self) -> &[UserText] {
+        self.conversation.earlier_resume_tokens()
+    }
+
     /// The session's public id, once there is one.
     pub fn session_id(&self) -> Option<&SessionId> {
         self.conversation.session()

@@ -11,6 +11,7 @@ mod messages;
 #[cfg(test)]
 mod model;
 mod requests;
+mod resume_tokens;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use crate::event::{Answered, Closed, Event, Support};
 use answers::{Answers, Taken};
 use messages::Messages;
 use requests::{Requests, Whose};
+pub(crate) use resume_tokens::ResumeTokens;
 
 /// Version of the protocol.
 const VERSION: u64 = 1;
@@ -35,8 +37,8 @@ const MAX_WAITING_FRAMES: usize = 64;
 /// What this client says in its `hello`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Introduction {
-    /// Secret of the session to go on with.
-    pub(crate) resume: Option<UserText>,
+    /// Secrets of the session to go on with, and of earlier ones.
+    pub(crate) tokens: ResumeTokens,
     /// Highest `seq` the caller has; `None`: nothing from before is told.
     pub(crate) since: Option<u64>,
     pub(crate) locale: Option<Locale>,
@@ -179,6 +181,7 @@ impl Conversation {
     /// A connection is there.
     pub(crate) fn connected(&mut self) {
         self.phase = Phase::Greeting;
+        self.introduction.tokens.rewind();
         self.hello = Some(self.introduce());
     }
 
@@ -235,7 +238,11 @@ impl Conversation {
     }
 
     pub(crate) fn resume_token(&self) -> Option<&UserText> {
-        self.introduction.resume.as_ref()
+        self.introduction.tokens.current()
+    }
+
+    pub(crate) fn earlier_resume_tokens(&self) -> &[UserText] {
+        self.introduction.tokens.earlier()
     }
 
     pub(crate) fn session(&self) -> Option<&SessionId> {
@@ -291,15 +298,20 @@ impl Conversation {
     // ---- frames -----------------------------------------------------------------------------
 
     fn introduce(&self) -> ClientFrame {
-        let Introduction { resume, locale, client, auth, .. } = self.introduction.clone();
-        // Without a session to go on with there is nothing to replay.
-        let since = resume.is_some().then_some(self.held).flatten();
+        let Introduction { locale, client, auth, .. } = self.introduction.clone();
+        let resume = self.introduction.tokens.offered().cloned();
+        // What is held belongs to the current session; of another one nothing is replayed.
+        let since = self.introduction.tokens.offers_current().then_some(self.held).flatten();
         ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth })
     }
 
     fn on_welcome(&mut self, welcome: Box<Welcome>) -> Next {
         self.phase = Phase::Open;
-        self.introduction.resume = Some(welcome.resume.clone());
+        if !self.introduction.tokens.offers_current() && welcome.resumed {
+            self.leave_session();
+            self.tell(Event::EarlierSession);
+        }
+        self.introduction.tokens.welcomed(welcome.resume.clone());
         self.session = Some(welcome.session.clone());
         // What comes next is the first entry behind the ones we hold and those that are missed.
         // A server that has lost entries begins again where it is.

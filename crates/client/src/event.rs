@@ -26,8 +26,10 @@ pub enum Event {
     /// session goes on, `missed` how many entries are not told (ask for the history),
     /// `resume` is the secret to keep for the next start.
     Connected(Box<Welcome>),
-    /// The session to be resumed is gone and the client was told to begin another one.
+    /// The server does not know the session to be resumed, nor an earlier one, and another one begins.
     SessionLost,
+    /// The server does not know the session to be resumed, and an earlier one goes on.
+    EarlierSession,
     /// A stored entry that was not told in another way: written before this client came, or
     /// on another device.
     Turn(Entry),

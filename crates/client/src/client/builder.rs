@@ -61,7 +61,14 @@ impl Builder {
 
     /// Goes on with an earlier session, by the secret of its welcome.
     pub fn resume(mut self, token: impl Into<String>) -> Self {
-        self.introduction.resume = Some(UserText::new(token));
+        self.introduction.tokens.set_current(UserText::new(token));
+        self
+    }
+
+    /// Secrets of earlier sessions, newest first, 32 at most. With [`Builder::begin_anew`] the newest eight are
+    /// tried behind that of [`Builder::resume`], on each connection where the server does not know that one.
+    pub fn earlier<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.introduction.tokens.set_earlier(tokens.into_iter().map(UserText::new).collect());
         self
     }
 
@@ -90,9 +97,11 @@ impl Builder {
         self
     }
 
-    /// If the session to be resumed is gone, begins another one and says so with
-    /// [`Event::SessionLost`](crate::Event::SessionLost); messages without an answer go to the
-    /// new session. By default that is the end.
+    /// If the server does not know the session to be resumed, goes on with an earlier one
+    /// ([`Event::EarlierSession`](crate::Event::EarlierSession)) or begins another one
+    /// ([`Event::SessionLost`](crate::Event::SessionLost)); messages without an answer go there. The token
+    /// becomes an earlier one and is tried again: the server may have the wrong database for a while.
+    /// By default that is the end.
     pub fn begin_anew(mut self, anew: bool) -> Self {
         self.introduction.anew = anew;
         self

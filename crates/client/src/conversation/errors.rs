@@ -16,7 +16,7 @@ impl Conversation {
         use ErrorCode::{BadFrame, BadResume, InvalidUtf8, LineTooLong, Unauthorized, UnknownType, VersionUnsupported};
         match error.code {
             BadResume if self.introduction.anew => {
-                self.begin_anew();
+                self.offer_next();
                 Next::Continue
             }
             BadResume => Next::Close(Closed::BadResume { error: Box::new(error) }),
@@ -26,15 +26,22 @@ impl Conversation {
         }
     }
 
-    /// The session is gone: the same connection asks for another one. Messages that have no
-    /// answer go there.
-    fn begin_anew(&mut self) {
-        self.introduction.resume = None;
+    /// The server does not know the session: the same connection offers the next earlier one, or at
+    /// last asks for another. No token is dropped: the server may have the wrong database for now.
+    fn offer_next(&mut self) {
+        self.introduction.tokens.refused();
+        if self.introduction.tokens.offered().is_none() {
+            self.leave_session();
+            self.tell(Event::SessionLost);
+        }
+        self.hello = Some(self.introduce());
+    }
+
+    /// Another session goes on. Messages that have no answer go there.
+    pub(super) fn leave_session(&mut self) {
         self.held = None;
         self.session = None;
         self.messages.forget_acceptance();
-        self.tell(Event::SessionLost);
-        self.hello = Some(self.introduce());
     }
 
     /// An error after `welcome`.

@@ -298,7 +298,7 @@ fn other_devices() {
 #[test]
 fn missed_entries_are_skipped_once_and_for_all() {
     let mut table = Table::new(Introduction {
-        resume: Some(UserText::new("secret")),
+        tokens: ResumeTokens::new(Some(UserText::new("secret")), Vec::new()),
         since: Some(10),
         window: 2,
         ..Introduction::default()
@@ -361,6 +361,42 @@ fn hello_is_refused_for_now_for_good_or_for_this_session() {
     assert_eq!(table.frames(), ["message a"], "what has no answer goes to the new session");
     table.accepted("a", 1).delta("a", 0, "buenas");
     assert_eq!(table.events(), ["session_lost", "connected None", "accepted a 1", "restarted a", "delta a 0 buenas"]);
+}
+
+#[test]
+fn a_token_the_server_does_not_know_is_kept_and_offered_again() {
+    use ErrorCode::BadResume;
+    let earlier = ["b", "c"].map(UserText::new).to_vec();
+    let tokens = ResumeTokens::new(Some(UserText::new("a")), earlier);
+    let mut table =
+        Table::new(Introduction { tokens, since: Some(3), anew: true, window: 2, ..Introduction::default() });
+    let welcome_as = |token: &str, resumed: bool| {
+        let ServerFrame::Welcome(welcome) = welcome(resumed, 7, None) else { unreachable!() };
+        ServerFrame::Welcome(Box::new(Welcome { resume: UserText::new(token), ..*welcome }))
+    };
+    // A server with the wrong database.
+    table.conversation.connected();
+    assert_eq!(table.frames(), [r#"hello Some("a") Some(3)"#]);
+    for want in [r#"hello Some("b") None"#, r#"hello Some("c") None"#, "hello None None"] {
+        table.error(BadResume, None);
+        assert_eq!((table.next.clone(), table.frames()), (Next::Continue, vec![want.to_owned()]));
+    }
+    table.give(welcome_as("new", false));
+    assert_eq!(table.events(), ["session_lost", "connected None"]);
+    table.say("m").frames();
+    // It is cut while it looks for a session of the right one: the next connection begins with the current token.
+    for _ in 0..2 {
+        table.conversation.disconnected();
+        table.conversation.connected();
+        assert_eq!(table.frames(), [r#"hello Some("new") Some(7)"#]);
+        table.error(BadResume, None);
+        assert_eq!(table.frames(), [r#"hello Some("a") None"#]);
+    }
+    table.give(welcome_as("a", true));
+    assert_eq!(table.events(), ["earlier_session", "connected None"]);
+    assert_eq!(table.frames(), ["message m"]);
+    let earlier: Vec<_> = table.conversation.earlier_resume_tokens().iter().map(UserText::expose).collect();
+    assert_eq!((table.conversation.resume_token().unwrap().expose(), earlier), ("a", vec!["new", "b", "c"]));
 }
 
 #[test]

@@ -33,13 +33,13 @@ pub(crate) struct Args {
     #[arg(long, env = "PSICOIA_RESUME", hide_env_values = true, value_name = "TOKEN", value_parser = secret)]
     resume: Option<UserText>,
     #[arg(
-        help = "File that holds the session's secret; by default one for each address below $XDG_STATE_HOME/psicoia",
+        help = "File that holds the session's secret, and those of earlier ones; by default one for each address below $XDG_STATE_HOME/psicoia",
         long,
         value_name = "FILE",
         conflicts_with = "resume"
     )]
     session_file: Option<PathBuf>,
-    /// Begin a new session and remember that one
+    /// Begin a new session and remember that one; the secret of the one before stays in the session file
     #[arg(long, conflicts_with = "resume")]
     new: bool,
     #[arg(help = "es or en, also with a region, such as es-AR. By default that of LC_ALL or LANG", long)]
@@ -120,14 +120,11 @@ impl Setup {
         if let Some(token) = &self.resume {
             return Ok(builder.resume(token.expose()));
         }
-        let remembered = match &self.session_file {
-            Some(file) if !self.new => file.read()?,
-            _ => None,
-        };
-        // Nobody has named this session: if it is gone, another one will do.
+        // This session was not named by the person: if the server does not know it, another one will do.
         let builder = builder.begin_anew(true);
-        Ok(match remembered {
-            Some(token) => builder.resume(token.expose()),
+        let Some(tokens) = self.session_file.as_ref().map(SessionFile::read).transpose()? else { return Ok(builder) };
+        Ok(match tokens.current.clone().filter(|_| !self.new) {
+            Some(token) => builder.resume(token.expose()).earlier(tokens.earlier().map(UserText::expose)),
             None => builder,
         })
     }
@@ -135,14 +132,17 @@ impl Setup {
     /// Keeps the session for the next start.
     pub(crate) fn remember(&self, client: &Client) -> Result<(), Exit> {
         match (&self.session_file, client.resume_token()) {
-            (Some(file), Some(token)) => file.write(token),
+            (Some(file), Some(token)) => file.keep(token),
             _ => Ok(()),
         }
     }
 
-    /// The session is erased.
-    pub(crate) fn forget(&self) -> Result<(), Exit> {
-        self.session_file.as_ref().map_or(Ok(()), SessionFile::remove)
+    /// The client's session is erased on the server.
+    pub(crate) fn forget(&self, client: &Client) -> Result<(), Exit> {
+        match (&self.session_file, client.resume_token()) {
+            (Some(file), Some(token)) => file.drop_erased(token),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -192,6 +192,7 @@ impl Pipe<'_> {
                 }
             }
             Event::SessionLost => self.note(self.setup.words().session_lost)?,
+            Event::EarlierSession => self.note(self.setup.words().earlier_session)?,
             Event::Error(error) => self.note(&error.message)?,
             Event::Reconnecting { attempt: 1, .. } => self.note(self.setup.words().lost)?,
             _ => return Ok(()),

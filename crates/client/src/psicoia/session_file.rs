@@ -1,17 +1,80 @@
-//! Where the session's secret is kept between runs: a file that only its owner can read.
+//! Where the secrets of sessions are kept between runs: a file that only its owner can read.
+//!
+//! The first line is the current session's token. Each line below it is an earlier token, newest
+//! first, with the time at which another one took its place. A token leaves the file when the server
+//! has erased its session, or as the oldest beyond [`MAX_EARLIER`]; a server that does not know it is
+//! no reason, because it may run with the wrong database for a while.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use client::{Address, UserText};
+use protocol::Timestamp;
 use tempfile::NamedTempFile;
 
 use crate::exit::Exit;
 
+/// As many as the library keeps.
+const MAX_EARLIER: usize = 32;
+/// Time for another run to finish its change, which takes milliseconds.
+const LOCK_LIMIT: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionFile(PathBuf);
+
+/// What the file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    pub(crate) current: Option<UserText>,
+    earlier: Vec<Earlier>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Earlier {
+    token: UserText,
+    /// When it ceased to be the current one; kept as it is written.
+    since: String,
+}
+
+impl Tokens {
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines().map(str::trim);
+        let current = lines.next().filter(|line| !line.is_empty()).map(UserText::new);
+        let earlier = lines.filter_map(|line| {
+            let (token, since) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            (!token.is_empty()).then(|| Earlier { token: UserText::new(token), since: since.trim().to_owned() })
+        });
+        Self { current, earlier: earlier.collect() }
+    }
+
+    fn text(&self) -> String {
+        let current = self.current.as_ref().map_or("", UserText::expose);
+        let earlier = self.earlier.iter().map(|Earlier { token, since }| format!("{} {since}\n", token.expose()));
+        format!("{current}\n{}", earlier.collect::<String>())
+    }
+
+    pub(crate) fn earlier(&self) -> impl Iterator<Item = &UserText> {
+        self.earlier.iter().map(|earlier| &earlier.token)
+    }
+
+    /// Makes `token` the current one; that of before becomes the newest earlier one.
+    fn keep(&mut self, token: &UserText, now: &str) {
+        let before = self.current.replace(token.clone()).filter(|before| before != token);
+        self.earlier.retain(|earlier| earlier.token != *token);
+        self.earlier.splice(0..0, before.map(|token| Earlier { token, since: now.to_owned() }));
+        self.earlier.truncate(MAX_EARLIER);
+    }
+
+    /// The session of `token` is erased on the server.
+    fn drop_erased(&mut self, token: &UserText) {
+        self.current.take_if(|current| current == token);
+        self.earlier.retain(|earlier| earlier.token != *token);
+    }
+}
 
 impl SessionFile {
     pub(crate) fn at(path: PathBuf) -> Self {
@@ -28,38 +91,70 @@ impl SessionFile {
         Some(Self(state.join("psicoia").join(name)))
     }
 
-    /// The secret; `None` if there is none.
-    pub(crate) fn read(&self) -> Result<Option<UserText>, Exit> {
+    /// The tokens, none if there is no file.
+    pub(crate) fn read(&self) -> Result<Tokens, Exit> {
         match fs::read_to_string(&self.0) {
-            Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(UserText::new)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => Ok(Tokens::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Tokens::default()),
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Keeps `token`. Whole or not at all: another run may be reading.
-    pub(crate) fn write(&self, token: &UserText) -> Result<(), Exit> {
-        if self.read()?.as_ref() == Some(token) {
+    /// Makes `token` the current one, and keeps the one before it.
+    pub(crate) fn keep(&self, token: &UserText) -> Result<(), Exit> {
+        self.change(|tokens| tokens.keep(token, &Timestamp::from(SystemTime::now()).to_string()))
+    }
+
+    /// Drops `token`, whose session is erased on the server.
+    pub(crate) fn drop_erased(&self, token: &UserText) -> Result<(), Exit> {
+        self.change(|tokens| tokens.drop_erased(token))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tokens)) -> Result<(), Exit> {
+        let _lock = self.lock().map_err(|error| self.failed(error))?;
+        // Read under the lock: another run may have written since this one has started.
+        let before = self.read()?;
+        let mut tokens = before.clone();
+        change(&mut tokens);
+        if tokens == before {
             return Ok(());
         }
-        self.replace(token).map_err(|error| self.failed(error))
+        self.replace(&tokens).map_err(|error| self.failed(error))
     }
 
-    pub(crate) fn remove(&self) -> Result<(), Exit> {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
-            _ => Ok(()),
+    fn folder(&self) -> &Path {
+        self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// A file of its own, because the one with the tokens is replaced: a lock on it would end with it.
+    fn lock(&self) -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.folder())?;
+        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(self.folder().join(name))?;
+        let deadline = Instant::now() + LOCK_LIMIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(error),
+                // A run that was stopped while it held the lock must not stop every other one.
+                Err(TryLockError::WouldBlock) if deadline <= Instant::now() => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another psicoia holds it"));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
         }
     }
 
-    fn replace(&self, token: &UserText) -> io::Result<()> {
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    /// Whole or not at all: a reader takes no lock, and a crash must not leave an empty file.
+    fn replace(&self, tokens: &Tokens) -> io::Result<()> {
         // Made with mode 0600.
-        let mut file = NamedTempFile::new_in(folder)?;
-        writeln!(file, "{}", token.expose())?;
+        let mut file = NamedTempFile::new_in(self.folder())?;
+        file.write_all(tokens.text().as_bytes())?;
+        file.as_file().sync_all()?;
         file.persist(&self.0)?;
-        Ok(())
+        File::open(self.folder())?.sync_all()
     }
 
     fn failed(&self, error: io::Error) -> Exit {
@@ -73,23 +168,68 @@ mod tests {
 
     use super::*;
 
+    fn texts(tokens: &Tokens) -> (Option<&str>, Vec<&str>) {
+        (tokens.current.as_ref().map(UserText::expose), tokens.earlier().map(UserText::expose).collect())
+    }
+
     #[test]
     fn a_secret_is_kept_for_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let address = "ws://[::1]:8765/ws".parse().unwrap();
         let file = SessionFile::of(&address, Some(folder.path().join("state"))).unwrap();
         assert!(file.0.ends_with("psicoia/ws___-_1_8765_ws") || file.0.starts_with(folder.path()), "{file:?}");
-        assert_eq!(file.read().unwrap(), None);
+        assert_eq!(file.read().unwrap(), Tokens::default());
         for token in ["one", "two", "two"] {
-            file.write(&UserText::new(token)).unwrap();
-            assert_eq!(file.read().unwrap().unwrap().expose(), token);
+            file.keep(&UserText::new(token)).unwrap();
+            assert_eq!(file.read().unwrap().current.unwrap().expose(), token);
             assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        assert_eq!(texts(&file.read().unwrap()), (Some("two"), vec!["one"]));
         let folder = file.0.parent().unwrap();
         assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
-        file.remove().unwrap();
-        file.remove().unwrap();
-        assert_eq!(file.read().unwrap(), None);
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["ws______1__8765_ws", "ws______1__8765_ws.lock"].map(std::ffi::OsString::from));
+    }
+
+    #[test]
+    fn only_an_erased_session_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SessionFile::at(folder.path().join("session"));
+        ["a", "b", "a", "c"].map(|token| file.keep(&UserText::new(token)).unwrap());
+        let tokens = file.read().unwrap();
+        assert_eq!(texts(&tokens), (Some("c"), vec!["a", "b"]));
+        assert!(tokens.earlier.iter().all(|earlier| earlier.since.starts_with("20")), "{tokens:?}");
+        file.drop_erased(&UserText::new("x")).unwrap();
+        file.drop_erased(&UserText::new("c")).unwrap();
+        assert_eq!(texts(&file.read().unwrap()), (None, vec!["a", "b"]));
+        file.drop_erased(&UserText::new("b")).unwrap();
+        file.keep(&UserText::new("d")).unwrap();
+        assert_eq!(texts(&file.read().unwrap()), (Some("d"), vec!["a"]));
+        (0..100).for_each(|number| file.keep(&UserText::new(number.to_string())).unwrap());
+        assert_eq!(file.read().unwrap().earlier.len(), MAX_EARLIER);
+    }
+
+    #[test]
+    fn runs_at_the_same_time_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SessionFile::at(folder.path().join("session"));
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let file = &file;
+                scope.spawn(move || file.keep(&UserText::new(number.to_string())).unwrap());
+            }
+        });
+        let tokens = file.read().unwrap();
+        assert_eq!((tokens.current.iter().count(), tokens.earlier.len()), (1, 15), "{tokens:?}");
+    }
+
+    #[test]
+    fn a_lock_that_is_not_released_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SessionFile::at(folder.path().join("session"));
+        let _held = file.lock().unwrap();
+        assert!(matches!(file.keep(&UserText::new("a")), Err(Exit::SessionFile(..))));
+        assert_eq!(file.read().unwrap(), Tokens::default());
     }
 }

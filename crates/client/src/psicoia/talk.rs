@@ -215,7 +215,7 @@ impl<'a> Talk<'a> {
     async fn erase(&mut self, client: &mut Client) -> Flow {
         match client.erase().await {
             Ok(_) => {
-                self.setup.forget()?;
+                self.setup.forget(client)?;
                 self.remark(self.words.erased).map(ControlFlow::Break)
             }
             Err(error) => self.failed(&error).map(ControlFlow::Continue),

@@ -81,11 +81,62 @@ async fn a_forgotten_session_is_begun_anew_and_a_named_one_is_not() {
     let output = psicoia(&[&address, "--session-file", &session], "hola\n").await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "buenas\n"));
     assert!(text(&output.stderr).contains("Empezamos una nueva"), "{output:?}");
-    assert_ne!(std::fs::read_to_string(&session).unwrap().trim(), unknown);
+    assert_eq!(
+        (tokens(&session).len(), &tokens(&session)[1]),
+        (2, &unknown),
+        "the server may have lost it for a while"
+    );
 
     let output = psicoia(&[&address, "--resume", &unknown], "hola\n").await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(66), ""));
     assert!(!text(&output.stderr).is_empty());
+}
+
+/// The tokens of a session file, the current one first.
+fn tokens(session: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(session).unwrap();
+    text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_way_back_survives_a_server_with_the_wrong_database() {
+    let (right, wrong) = (World::start(says("buenas"), &[]).await, World::start(says("otra"), &[]).await);
+    let folder = tempfile::tempdir().unwrap();
+    let session = file(folder.path());
+    let run = async |world: &World, more: &[&str], input: &str| {
+        let address = format!("tcp://{}", world.core);
+        let output = psicoia(&[&[address.as_str(), "--session-file", &session, "--json"], more].concat(), input).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let events = events(&output);
+        let connected = events.iter().find(|event| event["type"] == "connected").unwrap();
+        (connected["resumed"] == true, connected["seq"].as_u64().unwrap(), types(&events)[0].to_owned())
+    };
+    assert_eq!(run(&right, &[], "hola\n").await, (false, 0, "connected".to_owned()));
+    let own = tokens(&session)[0].clone();
+    assert_eq!(run(&wrong, &[], "").await, (false, 0, "session_lost".to_owned()));
+    assert_eq!(tokens(&session)[1], own);
+    assert_eq!(run(&right, &[], "").await, (true, 2, "earlier_session".to_owned()));
+    assert_eq!(tokens(&session)[0], own);
+    // Nor is it lost for a new session that was asked for.
+    assert_eq!(run(&right, &["--new"], "").await, (false, 0, "connected".to_owned()));
+    assert_eq!((tokens(&session).len(), tokens(&session)[1].clone()), (3, own));
+    assert_eq!(run(&right, &[], "").await, (true, 0, "connected".to_owned()));
+}
+
+#[tokio::test]
+async fn two_first_starts_at_once_keep_both_sessions() {
+    let world = World::start(says("buenas"), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let run = async || psicoia(&[&address, "--session-file", &session, "--json"], "hola\n").await;
+    let (one, other) = tokio::join!(run(), run());
+    let of = |output: &Output| events(output)[0]["resume"].as_str().unwrap().to_owned();
+    let mut begun = vec![of(&one), of(&other)];
+    begun.sort();
+    begun.dedup();
+    let mut kept = tokens(&session);
+    kept.sort();
+    assert_eq!(kept, begun);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ impl Talk<'_> {
         match event {
             Event::Connected(welcome) => self.on_connected(client, &welcome).await?,
             Event::SessionLost => self.remark(self.words.session_lost)?,
+            Event::EarlierSession => self.remark(self.words.earlier_session)?,
             Event::Turn(entry) => self.show_entry(&entry, self.words.elsewhere)?,
             Event::Queued { ahead, .. } if 0 < ahead => self.remark(&format!("{} {ahead}", self.words.queued))?,
             Event::Support(support) => self.on_support(&support)?,
