@@ -9,7 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use client::{Address, UserText};
 use protocol::Timestamp;
@@ -19,8 +19,8 @@ use crate::exit::Exit;
 
 /// As many as the library keeps.
 const MAX_EARLIER: usize = 32;
-/// Time for another run to finish its change, which takes milliseconds.
-const LOCK_LIMIT: Duration = Duration::from_secs(3);
+/// Tries, and the pause after each: three seconds for another run's change, which takes milliseconds.
+const LOCK_TRIES: u32 = 300;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +101,10 @@ impl SessionFile {
     }
 
     /// Makes `token` the current one, and keeps the one before it.
+    #[expect(clippy::disallowed_methods, reason = "the edge: the date is only written, never compared")]
     pub(crate) fn keep(&self, token: &UserText) -> Result<(), Exit> {
-        self.change(|tokens| tokens.keep(token, &Timestamp::from(SystemTime::now()).to_string()))
+        let now = Timestamp::from(SystemTime::now());
+        self.change(|tokens| tokens.keep(token, &now.to_string()))
     }
 
     /// Drops `token`, whose session is erased on the server.
@@ -133,18 +135,15 @@ impl SessionFile {
         name.push(".lock");
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(0o600).open(self.folder().join(name))?;
-        let deadline = Instant::now() + LOCK_LIMIT;
-        loop {
+        for _ in 0..LOCK_TRIES {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(error),
-                // A run that was stopped while it held the lock must not stop every other one.
-                Err(TryLockError::WouldBlock) if deadline <= Instant::now() => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another psicoia holds it"));
-                }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             }
         }
+        // A run that was stopped while it held the lock must not stop every other one.
+        Err(io::Error::new(io::ErrorKind::TimedOut, "another psicoia holds it"))
     }
 
     /// Whole or not at all: a reader takes no lock, and a crash must not leave an empty file.
