@@ -134,7 +134,12 @@ impl Shared {
     /// Not linked yet: see [`Shared::run`]. What is heard has to be taken from the receiver; `lost`
     /// counts how often there was no link.
     pub fn new(settings: SharedSettings, lost: IntCounter) -> (Arc<Self>, mpsc::Receiver<Heard>) {
-        let (outgoing, waiting) = mpsc::channel(OUTGOING);
+        Self::with_queue(settings, lost, OUTGOING)
+    }
+
+    /// Like [`Shared::new`], with room for `outgoing` of what waits to be told.
+    fn with_queue(settings: SharedSettings, lost: IntCounter, outgoing: usize) -> (Arc<Self>, mpsc::Receiver<Heard>) {
+        let (outgoing, waiting) = mpsc::channel(outgoing);
         let (heard, hearing) = mpsc::channel(HEARD);
         let shared = Self {
             keys: Keys::new(settings.url.database()),

@@ -1,10 +1,12 @@
 //! The connection to Redis: made, kept, and made anew.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use protocol::UserLabel;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Msg, PushInfo, PushKind, RedisError, RedisResult};
 use tokio::sync::mpsc;
@@ -28,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const PIPELINE: usize = 1_024;
 /// Told and joined in one go.
 const BATCH: usize = 256;
+/// Between two looks whether there is room to join more sessions.
+const JOIN_PAUSE: Duration = Duration::from_millis(1);
 /// Between two signs of life.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
 /// Between two signs of life where someone waits for a call to the model.
@@ -108,13 +112,14 @@ impl Shared {
         tracing::info!(cores = self.cores(), "linked: limits and events are shared through Redis");
         *pause = FIRST_PAUSE;
         self.hear(Heard::Linked);
-        let joined: Vec<_> = self.joined().iter().copied().map(Outgoing::Join).collect();
-        for batch in joined.chunks(BATCH) {
-            self.send_all(&mut link.redis, batch).await?;
-        }
+        let mut unjoined: Vec<_> = self.joined().iter().copied().collect();
         let mut batch = Vec::with_capacity(BATCH);
         let (mut beaten, mut due) = (Instant::now(), Instant::now() + BEAT_EVERY);
         loop {
+            // One batch in each round, so that neither waits for the other: what sessions tell meanwhile,
+            // their answers to `Joined` above all, is sent between the batches.
+            self.join_some(&mut link.redis, &mut unjoined, outgoing).await?;
+            let (is_joining, joins_now) = (!unjoined.is_empty(), 0 < self.joins_at_once(outgoing));
             tokio::select! {
                 biased;
                 () = link.broken.cancelled() => return Ok(()),
@@ -125,9 +130,39 @@ impl Shared {
                 }
                 () = slots.wanted() => due = due.min(beaten + BEAT_EVERY_AT_LEAST),
                 _ = outgoing.recv_many(&mut batch, BATCH) => self.send_all(&mut link.redis, &batch).await?,
+                () = ready(()), if is_joining && joins_now => {}
+                // Until the sessions have taken up what they heard.
+                () = sleep(JOIN_PAUSE), if is_joining => {}
             }
             batch.clear();
         }
+    }
+
+    /// Subscribes to some of the sessions that were live when the link was made, as many as the queues
+    /// have room for.
+    async fn join_some(
+        &self,
+        redis: &mut MultiplexedConnection,
+        unjoined: &mut Vec<UserLabel>,
+        outgoing: &mpsc::Receiver<Outgoing>,
+    ) -> RedisResult<()> {
+        let beyond = unjoined.len().saturating_sub(self.joins_at_once(outgoing));
+        let batch = {
+            let joined = self.joined();
+            // One that has ended meanwhile is not subscribed to again: its `Leave` was sent, or waits behind this.
+            unjoined.drain(beyond..).filter(|user| joined.contains(user)).map(Outgoing::Join).collect::<Vec<_>>()
+        };
+        self.send_all(redis, &batch).await
+    }
+
+    /// Sessions that may be joined at once. Each brings one `Joined` to hear and one `Hello` to tell, and
+    /// a full queue breaks the link. Half of each queue is left to everything else.
+    fn joins_at_once(&self, outgoing: &mpsc::Receiver<Outgoing>) -> usize {
+        let unheard = self.heard.max_capacity() - self.heard.capacity();
+        let room = |capacity: usize, waiting: usize| capacity.div_ceil(2).saturating_sub(waiting);
+        // What is heard and not yet taken up may be `Joined`, each with a `Hello` to come.
+        let to_tell = room(outgoing.max_capacity(), outgoing.len() + unheard);
+        to_tell.min(room(self.heard.max_capacity(), unheard)).min(BATCH)
     }
 
     /// A sign of life, and what it brings: how many calls to the model this core may make.

@@ -247,6 +247,76 @@ async fn without_redis_each_has_its_share_and_heals() {
     }
 }
 
+/// A core with many sessions, without their connections: each answers `Joined` with a `Hello`, as they do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
+    const SESSIONS: u64 = 300;
+    const QUEUE: usize = 8;
+    let mut redis = Redis::start_new().await.unwrap();
+    let lost = Metrics::default().redis_links_lost;
+    let settings = SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS };
+    let (shared, mut heard) = Shared::with_queue(settings, lost.clone(), QUEUE);
+    for user in 1..=SESSIONS {
+        shared.join(UserLabel(user));
+    }
+    let joined: Arc<Mutex<HashSet<UserLabel>>> = Arc::default();
+    let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let _end = life.clone().drop_guard();
+    let hear = {
+        let (shared, joined) = (Arc::clone(&shared), Arc::clone(&joined));
+        async move {
+            while let Some(heard) = heard.recv().await {
+                match heard {
+                    Heard::Linked => joined.lock().unwrap().clear(),
+                    Heard::Joined(user) => {
+                        shared.tell(user, Event::Here { connections: 1 }, 1);
+                        joined.lock().unwrap().insert(user);
+                    }
+                    Heard::Told(..) | Heard::Alone(..) => {}
+                }
+            }
+        }
+    };
+    tasks.spawn(life.clone().run_until_cancelled_owned(hear));
+    let run = {
+        let shared = Arc::clone(&shared);
+        let slots = Slots::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
+        async move { shared.run(&slots).await }
+    };
+    tasks.spawn(life.clone().run_until_cancelled_owned(run));
+    for times_lost in [0, 1] {
+        let all = until(async || shared.is_linked() && joined.lock().unwrap().len() as u64 == SESSIONS).await;
+        all.unwrap_or_else(|error| {
+            panic!("{error}: {} of {SESSIONS}, lost {}", joined.lock().unwrap().len(), lost.get())
+        });
+        assert_eq!(lost.get(), times_lost, "the link breaks while its sessions are joined");
+        if times_lost == 0 {
+            redis.kill().await.unwrap();
+            until(async || !shared.is_linked()).await.unwrap();
+            redis.start().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_of_a_core_that_no_sign_of_life_names_are_free() {
+    let redis = Redis::start_new().await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut client = client.get_multiplexed_async_connection().await.unwrap();
+    let keys = Keys::new(0);
+    let (dead, all) = (CoreId(77), LIMITS.max_in_flight);
+    let _: () = redis::pipe()
+        .hset(keys.shares(), dead.to_string(), format!("{all} {all}"))
+        .query_async(&mut client)
+        .await
+        .unwrap();
+    let core = Core::start(&redis).await;
+    until(async || core.slots.load().count == all).await.unwrap();
+    assert_eq!(core.shared.cores(), 1);
+    let rows: Vec<String> = redis::cmd("HKEYS").arg(keys.shares()).query_async(&mut client).await.unwrap();
+    assert!(!rows.contains(&dead.to_string()), "{rows:?}");
+}
+
 /// A core in the simulation of [`BEAT`].
 #[derive(Debug, Clone, Copy, Default)]
 struct Simulated {

@@ -22,7 +22,11 @@ local needs = {[core] = calls + tonumber(ARGV[4])}
 local held_elsewhere = 0
 local rows = redis.call('HGETALL', KEYS[2])
 for i = 1, #rows, 2 do
-  if rows[i] ~= core then
+  -- A row whose core has no sign of life, because the other key was evicted or deleted, would count for
+  -- ever. If that core lives, its next sign of life brings the row back.
+  if rows[i] ~= core and not redis.call('ZSCORE', KEYS[1], rows[i]) then
+    redis.call('HDEL', KEYS[2], rows[i])
+  elseif rows[i] ~= core then
     local need, holds = rows[i + 1]:match('^(%d+) (%d+)$')
     needs[rows[i]] = tonumber(need)
     held_elsewhere = held_elsewhere + tonumber(holds)
