@@ -156,6 +156,41 @@ pub enum Page {
     },
 }
 
+/// A page of entries that leaves out those that do not open: damaged, or under a key that is not
+/// configured. One such row must not keep a person from all the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadableEntries {
+    /// Those that open, oldest first.
+    pub entries: Vec<Entry>,
+    /// `seq`s of those that do not, rising.
+    pub unreadable: Vec<u64>,
+}
+
+impl ReadableEntries {
+    /// Rows of the page, with those that do not open.
+    pub fn rows(&self) -> usize {
+        self.entries.len() + self.unreadable.len()
+    }
+
+    /// Lowest `seq` of the page.
+    pub fn first_seq(&self) -> Option<u64> {
+        let (entry, unreadable) = (self.entries.first().map(|entry| entry.seq), self.unreadable.first().copied());
+        entry.into_iter().chain(unreadable).min()
+    }
+
+    /// Highest `seq` of the page.
+    pub fn last_seq(&self) -> Option<u64> {
+        let (entry, unreadable) = (self.entries.last().map(|entry| entry.seq), self.unreadable.last().copied());
+        entry.into_iter().chain(unreadable).max()
+    }
+
+    /// Older entries to read in place of those that do not open, of a page that is the last `limit`.
+    fn substitutes(&self, limit: usize) -> Option<Page> {
+        let seq = self.first_seq().filter(|_| limit <= self.rows() && !self.unreadable.is_empty())?;
+        Some(Page::Before { seq, limit: self.unreadable.len() })
+    }
+}
+
 /// What is old enough to be swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
@@ -203,7 +238,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A page of the session's entries.
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError>;
 
-    /// The last `limit` entries of the session, and its summary: one round trip.
+    /// A page of the session's entries without those that do not open, of which the log has one line.
+    async fn readable_entries(&self, user: UserLabel, page: Page) -> Result<ReadableEntries, StoreError> {
+        Ok(ReadableEntries { entries: self.entries(user, page).await?, unreadable: Vec::new() })
+    }
+
+    /// The last `limit` entries of the session, and its summary: one round trip. What does not open
+    /// is left out, with one line in the log, and older entries are there in its place.
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError>;
 
     /// Keeps `summary` in place of an earlier one, and says whether it did. It does not if the one
@@ -227,7 +268,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Writes up to `limit` entries after `after`, and the summaries of their sessions, the way new
     /// ones are written: under the current key, or plain if there is none. Says where it came to;
-    /// `None` at the end, when everything else that is under a key has been written anew too.
+    /// `None` at the end, when everything else that is under a key has been rewritten too. What is
+    /// damaged stays as it is, with a line in the log: no key opens it.
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
 
     /// How the connections to a server are used, and what is counted of them; `None` without a server.

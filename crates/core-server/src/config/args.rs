@@ -87,10 +87,10 @@ pub struct Args {
     /// File that holds the key for texts at rest
     #[arg(long, env = "DATA_KEY_FILE")]
     pub data_key_file: Option<PathBuf>,
-    /// Earlier keys, separated by commas: to read what is still under them, until `core-server rekey`
+    /// Other keys to read with, separated by commas: earlier ones until `core-server rekey`, or the next one
     #[arg(long, env = "DATA_KEY_PREVIOUS", hide_env_values = true)]
     pub data_key_previous: Option<String>,
-    /// File that holds the earlier keys
+    /// File that holds those other keys
     #[arg(long, env = "DATA_KEY_PREVIOUS_FILE")]
     pub data_key_previous_file: Option<PathBuf>,
     /// Days that what was said is kept; 0: until it is erased
@@ -195,8 +195,9 @@ pub struct Args {
 pub enum Command {
     /// Write everything that is stored under `DATA_KEY`, or plain without one; then exit
     ///
-    /// To change the key: put the old one into `DATA_KEY_PREVIOUS` and the new one into
-    /// `DATA_KEY`, start the cores again, run this, and take `DATA_KEY_PREVIOUS` away. The cores
-    /// may go on meanwhile.
+    /// To change the key on one core: put the old one into `DATA_KEY_PREVIOUS` and the new one into
+    /// `DATA_KEY`, start the core again, run this, and take `DATA_KEY_PREVIOUS` away. On several: first
+    /// the new one into `DATA_KEY_PREVIOUS` of each, so that all can read it, and only then this. The
+    /// cores may go on meanwhile.
     Rekey,
 }

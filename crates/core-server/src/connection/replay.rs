@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use protocol::server_frame::Entry;
 use protocol::{CloseReason, ServerFrame};
 
 use super::{Attached, Connection};
-use crate::store::StoreError;
+use crate::store::{ReadableEntries, StoreError};
 
 /// Entries read from the store at once.
 const PAGE: usize = 50;
@@ -35,7 +34,7 @@ impl Connection {
         });
     }
 
-    fn replay_page(&mut self, replay: Replay, page: Result<Vec<Entry>, StoreError>) {
+    fn replay_page(&mut self, replay: Replay, page: Result<ReadableEntries, StoreError>) {
         self.replay = None;
         match page {
             Err(error) => {
@@ -45,11 +44,10 @@ impl Connection {
                 self.outbox = Arc::default();
                 self.closing = Some(CloseReason::Internal);
             }
-            Ok(entries) => {
-                let wanted = entries.into_iter().take_while(|entry| entry.seq <= replay.last);
-                let mut after = replay.after;
-                for entry in wanted {
-                    after = entry.seq;
+            Ok(page) => {
+                // Past what does not open, too: it is left out, and the replay goes on behind it.
+                let after = page.last_seq().unwrap_or(replay.after).min(replay.last);
+                for entry in page.entries.into_iter().take_while(|entry| entry.seq <= replay.last) {
                     ServerFrame::Turn(entry).encode_line(&mut self.out);
                 }
                 self.replay = (replay.after < after && after < replay.last).then_some(Replay { after, ..replay });

@@ -250,15 +250,18 @@ impl Session {
             if last <= seq {
                 return Ok(());
             }
-            let entries = self.entries_after(seq, ENTRIES_AT_ONCE).await?;
-            let read_all = entries.len() < ENTRIES_AT_ONCE || entries.last().is_some_and(|entry| last <= entry.seq);
+            let found = self.entries_after(seq, ENTRIES_AT_ONCE).await?;
+            let reached = found.last_seq().unwrap_or(seq);
+            let read_all = found.rows() < ENTRIES_AT_ONCE || last <= reached;
             let mut state = self.state();
-            for entry in entries.into_iter().filter(|entry| entry.seq <= last) {
+            for entry in found.entries.into_iter().filter(|entry| entry.seq <= last) {
                 // It may have been heard meanwhile.
                 if state.seq < entry.seq {
                     self.learn(&mut state, entry);
                 }
             }
+            // Past what does not open, which will not be told.
+            state.seq = state.seq.max(reached.min(last));
             drop(state);
             if read_all {
                 return Ok(());

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::state::{Pending, State};
 use super::{ConnectionId, Session};
 use crate::shared::Event;
-use crate::store::{Page, StoreError};
+use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::Refusal;
 
 /// Room left in a line for everything but the entries.
@@ -109,44 +109,69 @@ impl Session {
             return Err(RequestError::BadParams);
         }
         let seq = params.before_seq.unwrap_or(u64::MAX);
-        let mut entries =
-            self.sessions.engine().store.entries(self.user, Page::Before { seq, limit: limit + 1 }).await?;
-        let beyond = entries.len().saturating_sub(limit);
-        entries.drain(..beyond);
+        let (entries, beyond) = self.page(Page::Before { seq, limit: limit + 1 }).await?;
         // The newest are wanted most: what does not fit is left out at the front.
         let fits = fitting(entries.iter().rev());
         let left_out = entries.len() - fits;
         let entries = entries.into_iter().skip(left_out).collect();
-        Ok(ResponseResult::History { entries, more: 0 < beyond + left_out })
+        Ok(ResponseResult::History { entries, more: beyond || 0 < left_out })
     }
 
     async fn export(&self, params: ExportParams) -> Result<ResponseResult, RequestError> {
         let seq = params.after_seq.unwrap_or(0);
         let limit = MAX_HISTORY_ENTRIES;
-        let entries = self.sessions.engine().store.entries(self.user, Page::After { seq, limit: limit + 1 }).await?;
-        let fits = fitting(entries.iter().take(limit));
-        let more = fits < entries.len();
+        let (entries, beyond) = self.page(Page::After { seq, limit: limit + 1 }).await?;
+        let fits = fitting(entries.iter());
+        let more = beyond || fits < entries.len();
         let next = entries.get(..fits).and_then(<[Entry]>::last).map_or(seq, |last| last.seq);
         let entries = entries.into_iter().take(fits).collect();
         Ok(ResponseResult::Export { entries, more, next })
     }
 
-    /// The last `limit` entries, oldest first.
+    /// The entries of a page but for its last row in reading direction, and whether there was that row:
+    /// whether there are more. What does not open is left out. A page without any other entry is passed
+    /// over, because its reader could not tell from where to go on.
+    async fn page(&self, mut page: Page) -> Result<(Vec<Entry>, bool), StoreError> {
+        loop {
+            let found = self.sessions.engine().store.readable_entries(self.user, page).await?;
+            let (beyond, next) = match page {
+                Page::After { limit, .. } if limit <= found.rows() => {
+                    let last = found.last_seq();
+                    (last, last.map(|seq| Page::After { seq: seq.saturating_sub(1), limit }))
+                }
+                Page::Before { limit, .. } if limit <= found.rows() => {
+                    let first = found.first_seq();
+                    (first, first.map(|seq| Page::Before { seq: seq.saturating_add(1), limit }))
+                }
+                Page::After { .. } | Page::Before { .. } => (None, None),
+            };
+            let mut entries = found.entries;
+            entries.retain(|entry| Some(entry.seq) != beyond);
+            match next {
+                Some(next) if entries.is_empty() => page = next,
+                _ => return Ok((entries, beyond.is_some())),
+            }
+        }
+    }
+
+    /// The last `limit` entries, oldest first, without those that do not open.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn last_entries(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.sessions.engine().store.entries(self.user, Page::Before { seq: u64::MAX, limit }).await
+        let page = Page::Before { seq: u64::MAX, limit };
+        Ok(self.sessions.engine().store.readable_entries(self.user, page).await?.entries)
     }
 
-    /// Up to `limit` entries after `seq`.
+    /// Up to `limit` entries after `seq`. Those that do not open are left out: a replay that failed each time
+    /// would have the client connect again for ever.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.sessions.engine().store.entries(self.user, Page::After { seq, limit }).await
+    pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<ReadableEntries, StoreError> {
+        self.sessions.engine().store.readable_entries(self.user, Page::After { seq, limit }).await
     }
 
     /// Answers in another language from now on.

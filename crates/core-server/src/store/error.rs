@@ -27,6 +27,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the fault is in what is stored, and so in this row alone: another may be read.
+    pub(super) fn is_of_the_contents(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::UnknownKey(_))
+    }
+
     /// The database is not available, because of `error`.
     pub(super) fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())

@@ -3,34 +3,47 @@
 //! Everything is a prepared statement on a connection out of a pool, and one round trip but for
 //! what is done in the background. A statement commits by itself: it is on the server's disk
 //! before anyone is told, unless its owner set `synchronous_commit` or `fsync` to `off`.
+//!
+//! A call runs in a task that owns its connection. A caller that goes away, as when a client's deadline
+//! is over, ends the waiting and nothing else: the statement comes to its end and the connection
+//! goes back to the pool. Closed in mid-statement, a client with short deadlines would have the core
+//! connect again and again, each time with TLS, a password and a new process on the server.
 
 mod appending;
 mod changes;
+mod failure;
+mod lease;
 mod opening;
 mod pool;
 mod queries;
 mod summaries;
 mod sweeping;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use protocol::server_frame::Entry;
 use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::keys::{Keyring, TokenKey};
-use super::rows::column;
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, Recent, SessionRecord, Store,
-    StoreError, Summary,
+    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, ReadableEntries, Recent,
+    SessionRecord, Store, StoreError, Summary,
 };
 use crate::metrics::{DatabaseMeter, PoolUse};
+use lease::Lease;
 use pool::Connections;
 
 /// Sessions in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
-    keys: Keyring,
+    keys: Arc<Keyring>,
     token_key: TokenKey,
+    calls: TaskTracker,
 }
 
 impl PostgresStore {
@@ -48,71 +61,106 @@ impl PostgresStore {
         opening::migrate(&connections, &database).await?;
         let token_key = opening::token_key(&connections, &keys).await;
         let token_key = token_key.map_err(|error| opening::unusable(&database, error))?;
-        Ok(Self { connections, keys, token_key })
+        Ok(Self { connections, keys: Arc::new(keys), token_key, calls: TaskTracker::new() })
     }
+
+    /// Makes `call` on a connection, to its end even if the caller goes away meanwhile; not at all
+    /// if it goes away while it waits for the connection.
+    async fn run<T, F>(&self, call: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Lease) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
+    {
+        let connections = self.connections.clone();
+        let gone = CancellationToken::new();
+        let _caller = gone.clone().drop_guard();
+        let task = self.calls.spawn(async move {
+            let lease = connections.lease().await;
+            if gone.is_cancelled() {
+                return Err(StoreError::unavailable("the caller has gone away"));
+            }
+            let mut lease = lease?;
+            match call(&mut lease).await {
+                // A standby that is behind does not know what exists: a live session would end as erased.
+                Err(StoreError::NoSession { .. }) if !lease.may_write() => Err(behind()),
+                outcome => outcome,
+            }
+        });
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::unavailable("the program ends")),
+        }
+    }
+}
+
+fn behind() -> StoreError {
+    StoreError::unavailable("not found on a server that only reads now, and may be behind")
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let token = self.token_key.hash(&session.token);
-        changes::create_session(&mut self.connections.lease().await?, &session, token).await
+        self.run(move |lease| Box::pin(async move { changes::create_session(lease, &session, token).await })).await
     }
 
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
         let token = self.token_key.hash(token);
-        let mut lease = self.connections.lease().await?;
-        let rows = lease.query(queries::SESSION_BY_TOKEN, &[&token.as_bytes().as_slice()]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let stored: &[u8] = queries::get(row, "token_hash")?;
-        if token.matches(stored) { queries::session(row)?.read().map(Some) } else { Ok(None) }
+        self.run(move |lease| Box::pin(queries::session_by_token(lease, token))).await
     }
 
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
-        let mut lease = self.connections.lease().await?;
-        appending::append(&mut lease, &self.keys, Place { user, seq: after }, &entry).await
+        let (keys, place) = (Arc::clone(&self.keys), Place { user, seq: after });
+        self.run(move |lease| Box::pin(async move { appending::append(lease, &keys, place, &entry).await })).await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {
-        let mut lease = self.connections.lease().await?;
-        let rows = lease.query(queries::ENTRIES_OF, &[&column(user.0), &id.as_str()]).await?;
-        queries::read_entries(&rows, user, &self.keys)
+        let (keys, id) = (Arc::clone(&self.keys), id.clone());
+        self.run(move |lease| Box::pin(async move { queries::entries_of(lease, &keys, user, &id).await })).await
     }
 
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError> {
-        let (sql, seq, limit) = queries::entries(page);
-        let mut lease = self.connections.lease().await?;
-        let rows = lease.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?;
-        queries::read_entries(&rows, user, &self.keys)
+        let keys = Arc::clone(&self.keys);
+        self.run(move |lease| Box::pin(async move { queries::entries(lease, &keys, user, page).await })).await
+    }
+
+    async fn readable_entries(&self, user: UserLabel, page: Page) -> Result<ReadableEntries, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.run(move |lease| Box::pin(async move { queries::readable_entries(lease, &keys, user, page).await })).await
     }
 
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
-        summaries::recent(&mut self.connections.lease().await?, &self.keys, user, limit).await
+        let keys = Arc::clone(&self.keys);
+        self.run(move |lease| Box::pin(async move { summaries::recent(lease, &keys, user, limit).await })).await
     }
 
     async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
-        summaries::put(&mut self.connections.lease().await?, &self.keys, user, &summary).await
+        let keys = Arc::clone(&self.keys);
+        self.run(move |lease| Box::pin(async move { summaries::put(lease, &keys, user, &summary).await })).await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
-        changes::set_locale(&mut self.connections.lease().await?, user, locale).await
+        self.run(move |lease| Box::pin(changes::set_locale(lease, user, locale))).await
     }
 
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
-        changes::touch(&mut self.connections.lease().await?, users, now).await
+        let users = users.to_vec();
+        self.run(move |lease| Box::pin(async move { changes::touch(lease, &users, now).await })).await
     }
 
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError> {
-        changes::erase(&mut self.connections.lease().await?, user).await
+        self.run(move |lease| Box::pin(changes::erase(lease, user))).await
     }
 
     async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
-        sweeping::sweep(&mut self.connections.lease().await?, cutoffs, limit).await
+        self.run(move |lease| Box::pin(sweeping::sweep(lease, cutoffs, limit))).await
     }
 
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
-        let keys = (&self.keys, &self.token_key);
-        changes::reseal(&mut self.connections.lease().await?, keys, after, limit).await
+        let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
+        self.run(move |lease| Box::pin(async move { changes::reseal(lease, (&keys, &token_key), after, limit).await }))
+            .await
     }
 
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {
@@ -120,6 +168,9 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        Ok(self.connections.lease().await?.query("SELECT 1", &[]).await.map(drop)?)
+        self.run(|lease| Box::pin(async move { Ok(lease.prove_writable().await?) })).await
     }
 }
+
+#[cfg(test)]
+mod tests;

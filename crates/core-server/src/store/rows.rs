@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
 use super::keys::{KeyId, Keyring, Sealed};
-use super::{Place, SessionRecord, StoreError, Summary};
+use super::{Place, ReadableEntries, SessionRecord, StoreError, Summary};
 
 /// How far `last_seen` may lag behind: it is written only when it is older, because it has an index.
 pub(super) const SEEN_GRAIN_MS: i64 = 3_600_000;
@@ -38,6 +38,9 @@ pub(super) struct EntryRow {
     pub(super) finish: Option<String>,
     pub(super) source: Option<String>,
 }
+
+/// A row of `entries`, or why it cannot be read, with its `seq`.
+pub(super) type NumberedRow = (u64, Result<EntryRow, StoreError>);
 
 /// A row of `summaries`.
 #[derive(Debug)]
@@ -85,6 +88,45 @@ impl EntryRow {
             finish: self.finish.as_deref().map(from_name::<Finish>).transpose()?,
             source: self.source.as_deref().map(from_name::<Source>).transpose()?,
         })
+    }
+}
+
+/// Opens the entries of `user` in `rows`, and leaves out those that do not open, with one line in the log. No
+/// text gets there: without them the conversation goes on.
+pub(super) fn read_what_opens(
+    rows: impl IntoIterator<Item = NumberedRow>,
+    user: UserLabel,
+    keys: &Keyring,
+) -> ReadableEntries {
+    let mut readable = ReadableEntries::default();
+    let mut first = None;
+    for (seq, row) in rows {
+        match row.and_then(|row| row.read(user, keys)) {
+            Ok(entry) => readable.entries.push(entry),
+            Err(error) => {
+                readable.unreadable.push(seq);
+                first.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = first {
+        let unreadable = readable.unreadable.len();
+        tracing::error!(%user, entries.unreadable = unreadable, %error, "entries that do not open are left out");
+    }
+    readable
+}
+
+/// The summary of `user`, if it opens; else the log has one line.
+pub(super) fn summary_if_opens(
+    summary: Result<Option<Summary>, StoreError>,
+    user: UserLabel,
+) -> Result<Option<Summary>, StoreError> {
+    match summary {
+        Err(error) if error.is_of_the_contents() => {
+            tracing::error!(%user, %error, "a summary that does not open is left out");
+            Ok(None)
+        }
+        summary => summary,
     }
 }
 

@@ -26,9 +26,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, Recent, SessionRecord, Store, StoreError, Summary,
+    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, ReadableEntries, Recent, SessionRecord, Store,
+    StoreError, Summary,
 };
-use connection::file_name;
+use connection::DatabaseFile;
+pub(super) use connection::{file_name, make_folder, unreachable};
 use readers::Readers;
 use remembered::{ROOM_BYTES, Remembered};
 use writer::Writer;
@@ -36,6 +38,7 @@ use writer::Writer;
 /// Sessions in an SQLite database.
 #[derive(Debug)]
 pub struct SqliteStore {
+    file: Arc<DatabaseFile>,
     // Before the writer: the last connection to be closed empties the write-ahead log.
     readers: Readers,
     writer: Writer,
@@ -61,10 +64,12 @@ impl SqliteStore {
         let mut db = connection::create(&file)?;
         let token_key = changes::token_key(&mut db, &keys)
             .map_err(|source| OpenError::Contents { database: file_name(&file), source })?;
-        let readers = Readers::new(file.clone());
+        let found = DatabaseFile::find(file.clone());
+        let file = Arc::new(found.map_err(|source| connection::unreachable(&file, source))?);
+        let readers = Readers::new(Arc::clone(&file));
         let remembered = Arc::new(Remembered::new(ROOM_BYTES));
-        let writer = Writer::start(file, db, Arc::clone(&remembered));
-        Ok(Self { readers, writer, remembered, keys, token_key })
+        let writer = Writer::start(Arc::clone(&file), db, Arc::clone(&remembered));
+        Ok(Self { file, readers, writer, remembered, keys, token_key })
     }
 
     async fn read_entries(
@@ -86,7 +91,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let token = self.token_key.hash(&session.token);
-        self.writer.change(move |db| changes::create_session(db, session, token), not_remembered).await
+        self.writer.change(move |db| changes::create_session(db, &session, token), not_remembered).await
     }
 
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
@@ -97,7 +102,7 @@ impl Store for SqliteStore {
 
     async fn append(&self, user: UserLabel, _after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let keys = Arc::clone(&self.keys);
-        let append = move |db: &Connection| changes::append(db, &keys, user, entry);
+        let append = move |db: &Connection| changes::append(db, &keys, user, &entry);
         let note = move |appended: &Appended, remembered: &Remembered| match appended {
             Appended::New(entry) => remembered.appended(user, entry),
             Appended::Known { .. } => {}
@@ -114,14 +119,22 @@ impl Store for SqliteStore {
         self.read_entries(user, move |db| queries::entries(db, user, page)).await
     }
 
+    async fn readable_entries(&self, user: UserLabel, page: Page) -> Result<ReadableEntries, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.readers.read(move |db| queries::readable_entries(db, &keys, user, page)).await
+    }
+
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
         if let Some(recent) = self.remembered.recent(user, limit) {
             return Ok(recent);
         }
         let reading = self.remembered.reading(user);
         let keys = Arc::clone(&self.keys);
-        let recent = self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await?;
-        reading.remember(&recent, limit);
+        let (recent, is_whole) = self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await?;
+        // With a gap it is not remembered: it would not be known which entry comes next.
+        if is_whole {
+            reading.remember(&recent, limit);
+        }
         Ok(recent)
     }
 
@@ -167,7 +180,9 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.readers.read(|db| Ok(db.query_row("SELECT 1", [], |_| Ok(()))?)).await
+        // By way of the writer: a message goes that way too.
+        let file = Arc::clone(&self.file);
+        self.writer.change(move |db| changes::prove_writable(db, &file), not_remembered).await
     }
 }
 

@@ -147,7 +147,7 @@ impl Engine {
             // Of a long conversation that has none yet, only the end is summed up.
             None => Page::Before { seq: u64::MAX, limit },
         };
-        let entries = self.store.entries(fold.label.user, page).await?;
+        let entries = self.store.readable_entries(fold.label.user, page).await?.entries;
         let material = self.context.material(fold, exchanges(entries, fold.before)).ok_or(FoldError::Nothing)?;
         let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);

@@ -8,7 +8,8 @@
 use protocol::UserLabel;
 use protocol::server_frame::{Entry, Role};
 
-use super::pool::{Failure, Lease};
+use super::failure::Failure;
+use super::lease::Lease;
 use super::queries::get;
 use crate::store::keys::Keyring;
 use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
@@ -60,15 +61,16 @@ async fn append_locked(
     user: UserLabel,
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
-    lease.begin().await?;
-    let locked = lease.query("SELECT seq FROM sessions WHERE user_id = $1 FOR UPDATE", &[&column(user.0)]).await?;
+    let mut transaction = lease.begin().await?;
+    let sql = "SELECT seq FROM sessions WHERE user_id = $1 FOR UPDATE";
+    let locked = transaction.query(sql, &[&column(user.0)]).await?;
     let seq = match locked.first() {
         Some(row) => number(get(row, "seq")?)?,
         None => 0,
     };
-    let tried = attempt(lease, keys, Place { user, seq }, entry).await;
-    lease.commit().await?;
-    match tried? {
+    let tried = attempt(&mut transaction, keys, Place { user, seq }, entry).await?;
+    transaction.commit().await?;
+    match tried {
         Tried::Done(appended) => Ok(appended),
         Tried::Elsewhere(_) => Err(StoreError::unavailable("a locked session was changed")),
     }

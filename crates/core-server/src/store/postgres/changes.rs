@@ -2,7 +2,7 @@
 
 use protocol::{Locale, Timestamp, UserLabel};
 
-use super::pool::Lease;
+use super::lease::Lease;
 use super::queries::{self, get};
 use super::summaries;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
@@ -73,9 +73,16 @@ pub(super) async fn reseal(
         let place = Place { user, seq: number(seq)? };
         last = Some(place);
         if key != keys.current_id() {
+            let text = match row.read(user, keys) {
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+                    continue;
+                }
+                read => read?.text,
+            };
             users.push(user_id);
             seqs.push(seq);
-            texts.push(keys.seal(place, &row.read(user, keys)?.text).bytes);
+            texts.push(keys.seal(place, &text).bytes);
         }
     }
     let key = keys.current_id().map(|id| id.0);

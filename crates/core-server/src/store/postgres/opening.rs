@@ -5,7 +5,9 @@ use std::time::Duration;
 use refinery::embed_migrations;
 use tokio::time::timeout;
 
-use super::pool::{Connections, Failure, Lease};
+use super::failure::Failure;
+use super::lease::Lease;
+use super::pool::Connections;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenKey};
 use crate::store::{OpenError, StoreError, migration};
 

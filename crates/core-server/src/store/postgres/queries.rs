@@ -1,21 +1,22 @@
 //! What is read, and how rows are.
 
-use protocol::UserLabel;
 use protocol::server_frame::Entry;
+use protocol::{MessageId, UserLabel};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::keys::Keyring;
-use crate::store::rows::{EntryRow, SessionRow};
-use crate::store::{Page, StoreError};
+use super::lease::Lease;
+use crate::store::keys::{Keyring, TokenHash};
+use crate::store::rows::{self, EntryRow, SessionRow, column, number};
+use crate::store::{Page, ReadableEntries, SessionRecord, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
-pub(super) const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, created_at, seq, messages, swept, \
+const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, created_at, seq, messages, swept, \
     token_hash FROM sessions WHERE token_hash = $1";
 
 /// Entries, beside their session so that a session without entries is known from none: then one
 /// row comes that has no `seq`.
-pub(super) const ENTRIES_OF: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
+const ENTRIES_OF: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
     (SELECT seq, message_id, role, key_id, text, at, finish, source FROM entries \
      WHERE user_id = s.user_id AND message_id = $2) e ON true \
     WHERE s.user_id = $1 ORDER BY e.seq";
@@ -28,21 +29,72 @@ const ENTRIES_BEFORE: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
      WHERE user_id = s.user_id AND seq < $2 ORDER BY seq DESC LIMIT $3) e ON true \
     WHERE s.user_id = $1 ORDER BY e.seq";
 
-/// The statement of a page, and its parameters after the session's.
-pub(super) fn entries(page: Page) -> (&'static str, u64, usize) {
-    match page {
-        Page::After { seq, limit } => (ENTRIES_AFTER, seq, limit),
-        Page::Before { seq, limit } => (ENTRIES_BEFORE, seq, limit),
-    }
+/// The session of a token. `None`: there is none, and the server knows of all there are.
+pub(super) async fn session_by_token(lease: &mut Lease, token: TokenHash) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = lease.query(SESSION_BY_TOKEN, &[&token.as_bytes().as_slice()]).await?;
+    let Some(row) = rows.first() else {
+        return if lease.may_write() { Ok(None) } else { Err(super::behind()) };
+    };
+    let stored: &[u8] = get(row, "token_hash")?;
+    if token.matches(stored) { session(row)?.read().map(Some) } else { Ok(None) }
 }
 
-/// What [`ENTRIES_OF`] or a page has found.
+/// Every entry with this message id.
+pub(super) async fn entries_of(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    id: &MessageId,
+) -> Result<Vec<Entry>, StoreError> {
+    let rows = lease.query(ENTRIES_OF, &[&column(user.0), &id.as_str()]).await?;
+    read_entries(&rows, user, keys)
+}
+
+/// A page of entries.
+pub(super) async fn entries(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    page: Page,
+) -> Result<Vec<Entry>, StoreError> {
+    read_entries(&page_rows(lease, user, page).await?, user, keys)
+}
+
+/// A page of entries without what does not open.
+pub(super) async fn readable_entries(
+    lease: &mut Lease,
+    keys: &Keyring,
+    user: UserLabel,
+    page: Page,
+) -> Result<ReadableEntries, StoreError> {
+    read_what_opens(&page_rows(lease, user, page).await?, user, keys)
+}
+
+async fn page_rows(lease: &mut Lease, user: UserLabel, page: Page) -> Result<Vec<Row>, StoreError> {
+    let (sql, seq, limit) = match page {
+        Page::After { seq, limit } => (ENTRIES_AFTER, seq, limit),
+        Page::Before { seq, limit } => (ENTRIES_BEFORE, seq, limit),
+    };
+    Ok(lease.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?)
+}
+
+/// The entries that a statement above has found.
 pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<Vec<Entry>, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });
     }
     let found = rows.iter().filter(|row| matches!(row.try_get::<_, Option<i64>>("seq"), Ok(Some(_)) | Err(_)));
     found.map(|row| entry(row)?.read(user, keys)).collect()
+}
+
+/// Like [`read_entries`], without what does not open.
+pub(super) fn read_what_opens(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<ReadableEntries, StoreError> {
+    if rows.is_empty() {
+        return Err(StoreError::NoSession { user });
+    }
+    let found = rows.iter().filter_map(|row| row.try_get::<_, Option<i64>>("seq").ok().flatten().map(|seq| (seq, row)));
+    let found = found.map(|(seq, row)| Ok((number(seq)?, entry(row)))).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(rows::read_what_opens(found, user, keys))
 }
 
 pub(super) fn entry(row: &Row) -> Result<EntryRow, StoreError> {

@@ -3,10 +3,10 @@
 use protocol::UserLabel;
 use tokio_postgres::Row;
 
-use super::pool::Lease;
+use super::lease::Lease;
 use super::queries::{self, get};
 use crate::store::keys::Keyring;
-use crate::store::rows::{SummaryRow, column, number};
+use crate::store::rows::{SummaryRow, column, number, summary_if_opens};
 use crate::store::{Recent, StoreError, Summary};
 
 /// The last entries, and the summary in the row of the newest one alone: in all of them it would
@@ -39,12 +39,20 @@ pub(super) async fn recent(
     limit: usize,
 ) -> Result<Recent, StoreError> {
     let rows = lease.query(RECENT, &[&column(user.0), &column(limit as u64)]).await?;
-    let entries = queries::read_entries(&rows, user, keys)?;
+    let last = queries::read_what_opens(&rows, user, keys)?;
+    let older = match last.substitutes(limit) {
+        Some(page) => queries::readable_entries(lease, keys, user, page).await?.entries,
+        None => Vec::new(),
+    };
     let summary = match rows.last() {
-        Some(newest) => summary(newest)?.map(|row| row.read(user, keys)).transpose()?,
+        Some(newest) => summary_if_opens(stored(newest, user, keys), user)?,
         None => None,
     };
-    Ok(Recent { summary, entries })
+    Ok(Recent { summary, entries: [older, last.entries].concat() })
+}
+
+fn stored(newest: &Row, user: UserLabel, keys: &Keyring) -> Result<Option<Summary>, StoreError> {
+    summary(newest)?.map(|row| row.read(user, keys)).transpose()
 }
 
 fn summary(row: &Row) -> Result<Option<SummaryRow>, StoreError> {
@@ -80,7 +88,14 @@ pub(super) async fn reseal(lease: &mut Lease, keys: &Keyring, users: &[i64]) -> 
         let user = UserLabel(number(user_id)?);
         let Some(stale) = summary(row)? else { continue };
         let (last, under) = (stale.last_seq, stale.key_id);
-        let sealed = keys.seal_summary(user, &stale.read(user, keys)?);
+        let summary = match stale.read(user, keys) {
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(%user, %error, "a summary does not open, and stays as it is");
+                continue;
+            }
+            read => read?,
+        };
+        let sealed = keys.seal_summary(user, &summary);
         // Another core may have put a later one in its place meanwhile: that one is as it should be.
         let sql = "UPDATE summaries SET key_id = $1, text = $2 \
                    WHERE user_id = $3 AND last_seq = $4 AND key_id IS NOT DISTINCT FROM $5";

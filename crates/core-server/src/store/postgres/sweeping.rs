@@ -1,6 +1,7 @@
 //! Removing what is too old. Several cores may do it at once: each passes over what another has locked.
 
-use super::pool::{Failure, Lease};
+use super::failure::Failure;
+use super::lease::Lease;
 use super::queries::get;
 use crate::store::rows::column;
 use crate::store::{Cutoffs, StoreError};
@@ -54,8 +55,8 @@ async fn delete(lease: &mut Lease, sql: &str, before: i64, limit: usize) -> Resu
 
 /// Removes up to `limit` entries of some sessions; `None`: there are no such sessions.
 async fn sweep_entries(lease: &mut Lease, kept: i64, limit: usize) -> Result<Option<usize>, StoreError> {
-    lease.begin().await?;
-    let sessions = lease.query(WITH_OLD_ENTRIES, &[&kept, &column(BATCH.min(limit) as u64)]).await?;
+    let mut transaction = lease.begin().await?;
+    let sessions = transaction.query(WITH_OLD_ENTRIES, &[&kept, &column(BATCH.min(limit) as u64)]).await?;
     let mut removed = 0;
     // Locked: each statement sees everything that was appended.
     for session in &sessions {
@@ -64,10 +65,10 @@ async fn sweep_entries(lease: &mut Lease, kept: i64, limit: usize) -> Result<Opt
         if limit == 0 {
             break;
         }
-        let rows = lease.query(ENTRIES, &[&user_id, &kept, &limit]).await?;
+        let rows = transaction.query(ENTRIES, &[&user_id, &kept, &limit]).await?;
         let count = rows.first().map(|row| get::<i64>(row, "removed")).transpose()?.unwrap_or(0);
         removed += usize::try_from(count).unwrap_or(0);
     }
-    lease.commit().await?;
+    transaction.commit().await?;
     Ok((!sessions.is_empty()).then_some(removed))
 }

@@ -6,6 +6,7 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{Locale, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_params, params};
 
+use super::connection::DatabaseFile;
 use super::{queries, summaries};
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
 use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
@@ -39,7 +40,7 @@ fn put_token_key(db: &Connection, keys: &Keyring, key: &TokenKey) -> rusqlite::R
 
 pub(super) fn create_session(
     db: &Connection,
-    session: NewSession,
+    session: &NewSession,
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
     // Repeated, it changes nothing and finds the session all the same.
@@ -55,7 +56,7 @@ pub(super) fn append(
     db: &Connection,
     keys: &Keyring,
     user: UserLabel,
-    entry: NewEntry,
+    entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
     let (user_id, role) = (column(user.0), name(entry.role));
     let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role = ?3";
@@ -73,7 +74,7 @@ pub(super) fn append(
         let sql = "UPDATE sessions SET last_seen = max(last_seen, ?2), oldest_at = coalesce(oldest_at, ?2) WHERE user_id = ?1";
         db.prepare_cached(sql)?.execute([user_id, at])?;
     }
-    let NewEntry { id, role, text, at, finish, source } = entry;
+    let NewEntry { id, role, text, at, finish, source } = entry.clone();
     let entry = Entry { seq: number(seq)?, id, role, text, at, finish, source };
     insert(db, keys, user, &entry)?;
     Ok(Appended::New(entry))
@@ -181,7 +182,14 @@ pub(super) fn reseal(
         }
         last = Some(place);
         if key != keys.current_id() {
-            let sealed = keys.seal(place, &row.read(user, keys)?.text);
+            let text = match row.read(user, keys) {
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+                    continue;
+                }
+                read => read?.text,
+            };
+            let sealed = keys.seal(place, &text);
             let sql = "UPDATE entries SET key_id = ?3, text = ?4 WHERE user_id = ?1 AND seq = ?2";
             db.prepare_cached(sql)?.execute(params![user_id, seq, sealed.key.map(|id| id.0), sealed.bytes])?;
         }
@@ -190,4 +198,20 @@ pub(super) fn reseal(
         put_token_key(db, keys, token_key)?;
     }
     Ok(last)
+}
+
+/// Proves that a message could be stored: takes as much room as the longest may need, gives it back,
+/// and leaves one page to be written and synced with the commit.
+pub(super) fn prove_writable(db: &Connection, file: &DatabaseFile) -> Result<(), StoreError> {
+    // A short commit may find room in the write-ahead log that is there, on a disk that is full.
+    file.check_room()?;
+    db.execute_batch(
+        "SAVEPOINT room; \
+         INSERT INTO keys (name, value) VALUES ('room', zeroblob(131072)); \
+         ROLLBACK TO room; \
+         RELEASE room",
+    )?;
+    // The same number again is a page to write all the same.
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(db.pragma_update(None, "user_version", version)?)
 }

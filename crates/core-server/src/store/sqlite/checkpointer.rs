@@ -2,7 +2,6 @@
 //!
 //! Within a commit, as SQLite does it by itself, everyone in the group would wait for it.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::connection;
+use super::connection::{self, DatabaseFile};
 
 /// Between checkpoints: pages that change all the time are moved once for many commits.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +37,7 @@ impl Drop for Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(file: PathBuf) -> Self {
+    pub(super) fn start(file: Arc<DatabaseFile>) -> Self {
         // Room for one: that there is something to do need not be said twice.
         let (committed, commits) = mpsc::sync_channel(1);
         let log = Arc::new(AtomicU64::new(0));
@@ -75,10 +74,13 @@ impl Checkpointer {
     }
 }
 
-fn keep_up(file: &Path, commits: &Receiver<()>, log: &AtomicU64, busy: &Mutex<()>) {
+fn keep_up(file: &DatabaseFile, commits: &Receiver<()>, log: &AtomicU64, busy: &Mutex<()>) {
     let mut db = None;
     while commits.recv().is_ok() {
-        db = db.or_else(|| connection::writer(file).ok());
+        db = db.or_else(|| {
+            file.check_in_place().ok()?;
+            connection::writer(file.path()).ok()
+        });
         let pages = {
             let _busy = busy.lock();
             db.as_ref().and_then(checkpoint)

@@ -5,8 +5,8 @@ use protocol::{MessageId, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::keys::{Keyring, TokenHash};
-use crate::store::rows::{EntryRow, SessionRow, SummaryRow, column};
-use crate::store::{Page, StoreError};
+use crate::store::rows::{EntryRow, NumberedRow, SessionRow, SummaryRow, column, number, read_what_opens};
+use crate::store::{Page, ReadableEntries, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
@@ -42,6 +42,51 @@ pub(super) fn entries(db: &Connection, user: UserLabel, page: Page) -> rusqlite:
         }
         rows
     })
+}
+
+/// A page without what does not open. A damaged page of the file or a column of another kind ends a
+/// query: then the entries are read one by one, by their numbers in the index.
+pub(super) fn readable_entries(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    page: Page,
+) -> Result<ReadableEntries, StoreError> {
+    let rows: Vec<_> = match entries(db, user, page).map_err(StoreError::from) {
+        Ok(rows) => rows.into_iter().map(|row| Ok((number(row.seq)?, Ok(row)))).collect::<Result<_, StoreError>>()?,
+        Err(error) if error.is_of_the_contents() => one_by_one(db, user, page)?,
+        Err(error) => return Err(error),
+    };
+    if rows.is_empty() && !exists(db, user)? {
+        return Err(StoreError::NoSession { user });
+    }
+    Ok(read_what_opens(rows, user, keys))
+}
+
+fn one_by_one(db: &Connection, user: UserLabel, page: Page) -> Result<Vec<NumberedRow>, StoreError> {
+    let (sql, seq, limit) = match page {
+        Page::After { seq, limit } => {
+            ("SELECT seq FROM entries WHERE user_id = ?1 AND ?2 < seq ORDER BY seq LIMIT ?3", seq, limit)
+        }
+        Page::Before { seq, limit } => {
+            ("SELECT seq FROM entries WHERE user_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3", seq, limit)
+        }
+    };
+    let user = column(user.0);
+    let mut numbers = db.prepare(sql)?;
+    let seqs = numbers.query_map([user, column(seq), column(limit as u64)], |row| row.get(0))?;
+    let mut seqs = seqs.collect::<Result<Vec<i64>, _>>()?;
+    seqs.sort_unstable();
+    let mut rows = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let sql = "SELECT * FROM entries WHERE user_id = ?1 AND seq = ?2";
+        let row = db.prepare(sql)?.query_row([user, seq], entry).map_err(StoreError::from);
+        match row {
+            Err(error) if !error.is_of_the_contents() => return Err(error),
+            row => rows.push((number(seq)?, row)),
+        }
+    }
+    Ok(rows)
 }
 
 /// The entries in `rows`. No rows may mean that there is no session.

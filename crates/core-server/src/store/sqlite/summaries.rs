@@ -5,14 +5,29 @@ use rusqlite::{Connection, params};
 
 use super::queries;
 use crate::store::keys::{KeyId, Keyring};
-use crate::store::rows::column;
+use crate::store::rows::{column, summary_if_opens};
 use crate::store::{Page, Recent, StoreError, Summary};
 
-pub(super) fn recent(db: &Connection, keys: &Keyring, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
-    let rows = queries::entries(db, user, Page::Before { seq: u64::MAX, limit })?;
-    let entries = queries::opened(db, keys, user, rows)?;
-    let summary = queries::summary(db, user)?.map(|row| row.read(user, keys)).transpose()?;
-    Ok(Recent { summary, entries })
+/// The last `limit` entries that open, and the summary if it does; and whether that is all there is.
+pub(super) fn recent(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    limit: usize,
+) -> Result<(Recent, bool), StoreError> {
+    let last = queries::readable_entries(db, keys, user, Page::Before { seq: u64::MAX, limit })?;
+    let older = match last.substitutes(limit) {
+        Some(page) => queries::readable_entries(db, keys, user, page)?.entries,
+        None => Vec::new(),
+    };
+    let summary = stored(db, keys, user);
+    let is_whole = last.unreadable.is_empty() && summary.is_ok();
+    let summary = summary_if_opens(summary, user)?;
+    Ok((Recent { summary, entries: [older, last.entries].concat() }, is_whole))
+}
+
+fn stored(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<Option<Summary>, StoreError> {
+    queries::summary(db, user)?.map(|row| row.read(user, keys)).transpose()
 }
 
 /// Only what goes further replaces what is there, and only while all it draws on is there.
@@ -41,7 +56,14 @@ pub(super) fn forget(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Res
 pub(super) fn reseal(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<(), StoreError> {
     let stale = queries::summary(db, user)?.filter(|row| row.key_id.map(KeyId) != keys.current_id());
     let Some(row) = stale else { return Ok(()) };
-    let sealed = keys.seal_summary(user, &row.read(user, keys)?);
+    let summary = match row.read(user, keys) {
+        Err(error @ StoreError::Damaged(_)) => {
+            tracing::error!(%user, %error, "a summary does not open, and stays as it is");
+            return Ok(());
+        }
+        read => read?,
+    };
+    let sealed = keys.seal_summary(user, &summary);
     let sql = "UPDATE summaries SET key_id = ?2, text = ?3 WHERE user_id = ?1";
     db.prepare_cached(sql)?.execute(params![column(user.0), sealed.key.map(|id| id.0), sealed.bytes])?;
     Ok(())

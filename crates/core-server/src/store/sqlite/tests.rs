@@ -213,6 +213,148 @@ async fn only_the_change_of_an_erased_session_fails_in_its_group() {
     assert!(matches!(two, Err(StoreError::NoSession { user }) if user == nobody));
 }
 
+/// Holds the thread that writes, so that what is asked meanwhile comes into one group; until it is dropped.
+async fn hold_writer(store: &Arc<SqliteStore>) -> (std::sync::mpsc::Sender<()>, JoinSet<Result<(), StoreError>>) {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (began, mut begun) = tokio::sync::mpsc::channel(1);
+    let store = Arc::clone(store);
+    let holding = async move {
+        let hold = move |_: &Connection| {
+            let _ = began.try_send(());
+            let _ = released.recv();
+            Ok(())
+        };
+        store.writer.change(hold, not_remembered).await
+    };
+    let holding = JoinSet::from_iter([holding]);
+    begun.recv().await.unwrap();
+    (release, holding)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
+    let place = Place::new();
+    let store = Arc::new(place.open().await);
+    let (user, damaged, other) = (someone(&store).await, someone(&store).await, someone(&store).await);
+    store.append(damaged, 0, message("a", "hola")).await.unwrap();
+    // Its next entry collides with this one, each time.
+    let damage =
+        move |db: &Connection| Ok(db.execute("UPDATE sessions SET seq = 0 WHERE user_id = ?1", [column(damaged.0)])?);
+    store.writer.change(damage, not_remembered).await.unwrap();
+    for round in 0..2 {
+        let (release, holding) = hold_writer(&store).await;
+        let (one, two, three) = (format!("a{round}"), format!("b{round}"), format!("c{round}"));
+        let outcomes = async {
+            tokio::join!(
+                store.append(user, 0, message(&one, "hola")),
+                store.append(damaged, 0, message(&two, "hola")),
+                store.append(other, 0, message(&three, "hola")),
+                store.writer.change(|_| -> Result<(), StoreError> { panic!("a change that panics") }, not_remembered),
+                store.check(),
+            )
+        };
+        let ((one, two, three, panicked, checked), ()) = tokio::join!(outcomes, async {
+            tokio::task::yield_now().await;
+            drop(release);
+        });
+        assert!(holding.join_all().await.remove(0).is_ok());
+        assert!(matches!(one, Ok(Appended::New(_))), "{round}: {one:?}");
+        assert!(matches!(three, Ok(Appended::New(_))), "{round}: {three:?}");
+        assert!(matches!(&two, Err(StoreError::Unavailable(error)) if error.to_string().contains("UNIQUE")), "{two:?}");
+        assert!(matches!(&panicked, Err(StoreError::Unavailable(error)) if error.to_string().contains("panicked")));
+        checked.unwrap();
+        // Undone whole: neither the entry nor the number it would have had.
+        let left = store.entries(damaged, Page::After { seq: 0, limit: 9 }).await.unwrap();
+        assert_eq!(ids(&left), ["a"]);
+        assert_eq!(store.recent(user, 9).await.unwrap().entries.len(), round + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panicked_writes_again() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    let lost = store.writer.change(|_| Ok(()), |(), _| panic!("a note that panics")).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    store.check().await.unwrap();
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.check().await.unwrap();
+    let pragma = |name: &'static str, value: i64| {
+        let set = move |db: &Connection| {
+            Ok(db
+                .pragma_update_and_check(None, name, value, |_| Ok(()))
+                .or_else(|_| db.pragma_update(None, name, value))?)
+        };
+        store.writer.change(set, not_remembered)
+    };
+    for (name, value, words) in [("max_page_count", 1, "full"), ("query_only", 1, "readonly")] {
+        pragma(name, value).await.unwrap();
+        let error = store.check().await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Unavailable(error) if error.to_string().contains(words)),
+            "{name}: {error}"
+        );
+        store.check().await.unwrap();
+    }
+    pragma("busy_timeout", 1).await.unwrap();
+    let other = rusqlite::Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.check().await.unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.check().await.unwrap();
+    // It has left nothing behind.
+    let rows: i64 = other.query_row("SELECT count(*) FROM keys", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    store.append(user, 0, message("a", "hola")).await.unwrap();
+    let aside = place.folder.path().join("aside.db");
+    let refused = async |what: &str| {
+        for error in [
+            store.append(user, 1, message("b", "chau")).await.unwrap_err(),
+            store.create_session(new_session()).await.unwrap_err(),
+            store.check().await.unwrap_err(),
+        ] {
+            let fits =
+                matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("moved or deleted"));
+            assert!(fits, "{what}: {error}");
+        }
+    };
+    fs::rename(place.file(), &aside).unwrap();
+    refused("moved").await;
+    assert!(!place.file().exists(), "an empty one is made in its place");
+    fs::copy(&aside, place.file()).unwrap();
+    refused("another one in its place").await;
+    fs::rename(&aside, place.file()).unwrap();
+    store.check().await.unwrap();
+    store.append(user, 1, message("b", "chau")).await.unwrap();
+    assert_eq!(ids(&store.entries(user, Page::After { seq: 0, limit: 9 }).await.unwrap()), ["a", "b"]);
+
+    let log = place.file().with_file_name("psicoia.db-wal");
+    fs::remove_file(log).unwrap();
+    refused("without its log").await;
+    drop(store);
+    // The log that had no name any more was moved into the database when it was closed.
+    let store = place.open().await;
+    assert_eq!(ids(&store.entries(user, Page::After { seq: 0, limit: 9 }).await.unwrap()), ["a", "b"]);
+    fs::remove_file(place.file()).unwrap();
+    let error = store.append(user, 2, message("c", "chau")).await.unwrap_err();
+    assert!(error.to_string().contains("moved or deleted"), "{error}");
+}
+
 #[tokio::test]
 async fn files_that_are_no_database_are_refused_and_left_alone() {
     let garbage: &[u8] = &[b'x'; 8_192];

@@ -1,6 +1,6 @@
 //! The one thread that writes.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpointer::Checkpointer;
-use super::connection;
+use super::connection::{self, DatabaseFile, FileIdentity};
 use super::remembered::Remembered;
 use crate::store::StoreError;
 
@@ -36,19 +36,19 @@ impl Drop for Writer {
 
 /// A change that waits for its commit.
 trait Change: Send {
-    /// Makes it, within a transaction. An error that is the database's ends the transaction.
-    fn make(&mut self, db: &Connection) -> Result<(), GroupFailed>;
+    /// Makes it, within a transaction. After an error it may have been made in part.
+    fn make(&mut self, db: &Connection) -> Result<(), ChangeFailed>;
     /// Whether it removes what must not be found in the file again.
     fn removes(&self) -> bool;
     /// Notes what it did and tells whoever asked, once the transaction is over.
     fn tell(self: Box<Self>, committed: Result<(), &StoreError>, remembered: &Remembered);
 }
 
-/// The transaction cannot go on.
-struct GroupFailed;
+/// It has to be undone. Its caller hears why.
+struct ChangeFailed;
 
 struct Asked<F, N, T> {
-    change: Option<F>,
+    change: F,
     made: Option<Result<T, StoreError>>,
     note: N,
     removes: bool,
@@ -57,16 +57,20 @@ struct Asked<F, N, T> {
 
 impl<F, N, T> Change for Asked<F, N, T>
 where
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: FnMut(&Connection) -> Result<T, StoreError> + Send,
     N: FnOnce(&T, &Remembered) + Send,
     T: Send,
 {
-    fn make(&mut self, db: &Connection) -> Result<(), GroupFailed> {
-        let Some(change) = self.change.take() else { return Ok(()) };
-        let made = self.made.insert(change(db));
-        match made {
+    fn make(&mut self, db: &Connection) -> Result<(), ChangeFailed> {
+        // A change that panics fails alone, as one that meets a damaged row does.
+        let made = catch_unwind(AssertUnwindSafe(|| (self.change)(db)));
+        let made = made.unwrap_or_else(|_| Err(StoreError::unavailable("the change panicked")));
+        match self.made.insert(made) {
             Ok(_) | Err(StoreError::NoSession { .. }) => Ok(()),
-            Err(_) => Err(GroupFailed),
+            Err(error) => {
+                tracing::error!(%error, "a change failed");
+                Err(ChangeFailed)
+            }
         }
     }
 
@@ -90,25 +94,26 @@ where
 
 impl Writer {
     /// Starts the thread on `db`, a connection to `file`. It notes in `remembered` what it commits.
-    pub(super) fn start(file: PathBuf, db: Connection, remembered: Arc<Remembered>) -> Self {
+    pub(super) fn start(file: Arc<DatabaseFile>, db: Connection, remembered: Arc<Remembered>) -> Self {
         let (changes, asked) = mpsc::channel(QUEUE);
-        let database = Database { file, connection: Some(db), version: None, remembered: Arc::clone(&remembered) };
+        let remembers = Arc::clone(&remembered);
+        let database = Database { file, connection: Some(db), version: None, log: None, remembered: remembers };
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write_all(database, asked))
+            .spawn(move || write_until_closed(database, asked))
             .expect("a process that has just started can start a thread");
         Self { changes: Some(changes), thread: Some(thread), remembered }
     }
 
     /// Makes a change and returns once it is committed. A change that fails with
-    /// [`StoreError::NoSession`] has changed nothing; any other error ends the transaction it shares.
-    /// `note` says what the change means for what is remembered: it is called on the thread that
+    /// [`StoreError::NoSession`] has changed nothing. After any other error it is made once more, apart
+    /// from those it shares a transaction with, so that it fails alone if it is the cause. `note` says what the change means for what is remembered: it is called on the thread that
     /// writes, after the commit and before this returns, for one change after another as they
     /// were made; also if the caller has gone away.
     pub(super) async fn change<T, F, N>(&self, change: F, note: N) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
         N: FnOnce(&T, &Remembered) + Send + 'static,
     {
         self.ask(change, note, false).await
@@ -118,7 +123,7 @@ impl Writer {
     pub(super) async fn removal<T, F, N>(&self, change: F, note: N) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
         N: FnOnce(&T, &Remembered) + Send + 'static,
     {
         self.ask(change, note, true).await
@@ -127,11 +132,11 @@ impl Writer {
     async fn ask<T, F, N>(&self, change: F, note: N, removes: bool) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
         N: FnOnce(&T, &Remembered) + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
-        let asked = Asked { change: Some(change), made: None, note, removes, tell };
+        let asked = Asked { change, made: None, note, removes, tell };
         let gone = || {
             // Perhaps between a commit and its note.
             self.remembered.forget_all();
@@ -145,22 +150,54 @@ impl Writer {
 
 /// What the thread that writes has in its hands.
 struct Database {
-    file: PathBuf,
+    file: Arc<DatabaseFile>,
     /// `None` after a failure: the next group begins with one of its own, whatever is wrong with this one.
     connection: Option<Connection>,
     /// SQLite's number of what other connections have committed, as of the last group.
     version: Option<i64>,
+    /// The write-ahead log that the connection writes to, once it has.
+    log: Option<FileIdentity>,
     remembered: Arc<Remembered>,
 }
 
-fn write_all(mut database: Database, mut asked: mpsc::Receiver<Box<dyn Change>>) {
-    let checkpointer = Checkpointer::start(database.file.clone());
+/// How the changes of a group share their transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    /// One that fails undoes all.
+    Together,
+    /// Each is made in a savepoint of its own, and undone alone. Dearer, so only where one has failed.
+    Apart,
+}
+
+/// Why a group was not committed.
+enum GroupFailed {
+    /// One of its changes failed, and may have undone the others.
+    ByChange,
+    ByDatabase(StoreError),
+}
+
+impl From<rusqlite::Error> for GroupFailed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::ByDatabase(error.into())
+    }
+}
+
+/// Writes as long as there is a store, also after a panic: without this thread every message would
+/// be refused until the core is started again. The callers of the group in hand hear that it is gone.
+fn write_until_closed(mut database: Database, mut asked: mpsc::Receiver<Box<dyn Change>>) {
+    while catch_unwind(AssertUnwindSafe(|| write_all(&mut database, &mut asked))).is_err() {
+        tracing::error!("the thread that writes panicked, and begins with a new connection");
+        database.give_up();
+    }
+}
+
+fn write_all(database: &mut Database, asked: &mut mpsc::Receiver<Box<dyn Change>>) {
+    let checkpointer = Checkpointer::start(Arc::clone(&database.file));
     let mut group = Vec::with_capacity(GROUP);
     while 0 < asked.blocking_recv_many(&mut group, GROUP) {
         let committed = database.commit(&mut group);
         if let Err(error) = &committed {
             tracing::error!(%error, changes = group.len(), "a group of changes was not committed");
-            database.give_up();
         }
         let removes = committed.is_ok() && group.iter().any(|change| change.removes());
         group.drain(..).for_each(|change| change.tell(committed.as_ref().copied(), &database.remembered));
@@ -173,25 +210,72 @@ fn write_all(mut database: Database, mut asked: mpsc::Receiver<Box<dyn Change>>)
 }
 
 impl Database {
-    /// Makes the changes of `group` and commits them together, or none of them.
+    /// Makes the changes of `group` and commits them together. If one of them fails, they are made
+    /// once more, each apart: one session's damaged row does not refuse the messages of others.
     fn commit(&mut self, group: &mut [Box<dyn Change>]) -> Result<(), StoreError> {
+        // The connection stays: put back, the file is the same again, and closed last, it moves the log.
+        self.check_in_place().inspect_err(|_| self.remembered.forget_all())?;
+        let mut made = self.make(group, Isolation::Together);
+        if matches!(made, Err(GroupFailed::ByChange)) && 1 < group.len() {
+            self.give_up();
+            made = self.make(group, Isolation::Apart);
+        }
+        match made {
+            Ok(()) => self.check_in_place().inspect_err(|_| self.remembered.forget_all()),
+            Err(failed) => {
+                self.give_up();
+                Err(match failed {
+                    GroupFailed::ByChange => StoreError::unavailable("a change of the transaction failed"),
+                    GroupFailed::ByDatabase(error) => error,
+                })
+            }
+        }
+    }
+
+    fn make(&mut self, group: &mut [Box<dyn Change>], isolation: Isolation) -> Result<(), GroupFailed> {
         let db = match &mut self.connection {
             Some(db) => db,
-            None => self.connection.insert(connection::writer(&self.file)?),
+            None => self.connection.insert(connection::writer(self.file.path())?),
         };
-        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version = transaction.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if self.version.replace(version) != Some(version) {
             // Another process has changed something, such as a core that is about to end.
             self.remembered.forget_all();
         }
         for change in group {
-            if change.make(&transaction).is_err() {
+            if isolation == Isolation::Together {
                 // Dropped, the transaction is rolled back.
-                return Err(StoreError::unavailable("another change of the same transaction failed"));
+                change.make(&transaction).map_err(|ChangeFailed| GroupFailed::ByChange)?;
+                continue;
+            }
+            let savepoint = transaction.savepoint()?;
+            match change.make(&savepoint) {
+                Ok(()) => savepoint.commit()?,
+                // Undone.
+                Err(ChangeFailed) => drop(savepoint),
+            }
+            if transaction.is_autocommit() {
+                // SQLite has rolled back more than the change, as it may on a full disk.
+                return Err(GroupFailed::ByChange);
             }
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        if self.log.is_none() {
+            self.log = self.file.log_identity();
+        }
+        Ok(())
+    }
+
+    /// Fails if what is committed would not be found by the next start.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        self.file.check_in_place()?;
+        if self.log.is_some() && self.log != self.file.log_identity() {
+            let what =
+                "the write-ahead log of the database was moved or deleted while the core runs: start the core again";
+            return Err(StoreError::unavailable(what));
+        }
+        Ok(())
     }
 
     /// Closes the connection, after which it is decided what became of the last group, though not
@@ -199,6 +283,7 @@ impl Database {
     fn give_up(&mut self) {
         self.connection = None;
         self.version = None;
+        self.log = None;
         self.remembered.forget_all();
     }
 }

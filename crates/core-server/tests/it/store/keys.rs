@@ -124,9 +124,121 @@ async fn a_summary_that_was_moved_or_changed_does_not_open() {
             }
             assert!(!rig.holds(TEXT.as_bytes()), "{}: readable", rig.name);
             rig.sql(change);
-            let read = store.recent(UserLabel(1), 9).await;
-            assert!(matches!(read, Err(StoreError::Damaged(_))), "{}: {change}: {read:?}", rig.name);
-            store.recent(UserLabel(2), 9).await.unwrap();
+            // It is not told, and the entries are.
+            let read = store.recent(UserLabel(1), 9).await.unwrap();
+            assert_eq!((read.summary, seqs(&read.entries)), (None, vec![1, 2, 3]), "{}: {change}", rig.name);
+            assert_eq!(store.recent(UserLabel(2), 9).await.unwrap().summary, Some(summary(2)), "{}", rig.name);
+        }
+    }
+}
+
+/// Changes to the second entry of the first session after which it does not open.
+const DAMAGES: [&str; 4] = [
+    "UPDATE entries SET key_id = 1 WHERE user_id = 1 AND seq = 2",
+    "UPDATE entries SET text = (SELECT value FROM keys) WHERE user_id = 1 AND seq = 2",
+    "UPDATE entries SET role = 'nobody' WHERE user_id = 1 AND seq = 2",
+    "UPDATE entries SET message_id = '' WHERE user_id = 1 AND seq = 2",
+];
+
+#[tokio::test]
+async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
+    for damage in DAMAGES {
+        for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
+            let name = format!("{}: {damage}", rig.name);
+            let store = rig.open().await;
+            let user = session(&*store).await;
+            for seq in 0..4 {
+                store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
+            }
+            rig.sql(damage);
+            for (limit, want) in [(1, vec![4]), (2, vec![3, 4]), (3, vec![1, 3, 4]), (9, vec![1, 3, 4])] {
+                let recent = store.recent(user, limit).await.unwrap();
+                assert_eq!(seqs(&recent.entries), want, "{name}: {limit}");
+            }
+            let pages = [
+                (Page::After { seq: 0, limit: 2 }, vec![1], vec![2]),
+                (Page::After { seq: 1, limit: 1 }, vec![], vec![2]),
+                (Page::Before { seq: 4, limit: 2 }, vec![3], vec![2]),
+                (Page::After { seq: 2, limit: 9 }, vec![3, 4], vec![]),
+            ];
+            for (page, readable, unreadable) in pages {
+                let found = store.readable_entries(user, page).await.unwrap();
+                assert_eq!((seqs(&found.entries), found.unreadable), (readable, unreadable), "{name}: {page:?}");
+            }
+            // Who asks for all of it hears that it is not all there.
+            assert!(store.entries(user, FROM_START).await.is_err(), "{name}");
+            let absent = store.readable_entries(UserLabel(99), FROM_START).await;
+            assert!(matches!(absent, Err(StoreError::NoSession { .. })), "{name}: {absent:?}");
+            new(store.append(user, 4, message("m4", TEXT)).await.unwrap());
+            assert_eq!(seqs(&store.recent(user, 9).await.unwrap().entries), [1, 3, 4, 5], "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_does_not_keep_the_others_under_the_old_key() {
+    for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
+        let store = rig.open().await;
+        let user = session(&*store).await;
+        for seq in 0..4 {
+            store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
+        }
+        assert!(store.put_summary(user, summary(2)).await.unwrap());
+        rig.sql("UPDATE entries SET text = (SELECT value FROM keys) WHERE seq = 2");
+        rig.sql("UPDATE summaries SET first_seq = 2");
+        drop(store);
+        rekey(&*rig.open_with(keyring(Some(2), &[1])).await.unwrap()).await.unwrap();
+        let store = rig.open_with(keyring(Some(2), &[])).await.unwrap();
+        let found = store.readable_entries(user, FROM_START).await.unwrap();
+        assert_eq!((seqs(&found.entries), found.unreadable), (vec![1, 3, 4], vec![2]), "{}", rig.name);
+    }
+}
+
+/// What README says of a change of keys on several cores: at each step all of them read all there is.
+#[tokio::test]
+async fn a_key_is_changed_on_two_cores_without_a_gap() {
+    for (from, to) in [(Some(1), Some(2)), (None, Some(1)), (Some(1), None)] {
+        for rig in plain_databases() {
+            let name = format!("{}: from {from:?} to {to:?}", rig.name);
+            let list = |key: Option<u8>| key.into_iter().collect::<Vec<_>>();
+            let before = keyring(from, &[]);
+            let reads_both = keyring(from, &list(to));
+            let swapped = keyring(to, &list(from));
+            let after = keyring(to, &[]);
+            let made = new_session(hours(0));
+            let user = rig.open_with(before.clone()).await.unwrap().create_session(made.clone()).await.unwrap().user;
+            let mut written = 0;
+            for (step, (one, other)) in [
+                (&before, &before),
+                (&reads_both, &before),
+                (&reads_both, &reads_both),
+                (&swapped, &reads_both),
+                (&swapped, &swapped),
+                (&after, &swapped),
+                (&after, &after),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let cores = [rig.open_with(one.clone()).await.unwrap(), rig.open_with(other.clone()).await.unwrap()];
+                for writer in &cores {
+                    let id = format!("m{written}");
+                    new(writer.append(user, written, message(&id, TEXT)).await.unwrap());
+                    written += 1;
+                    assert!(writer.put_summary(user, summary(written)).await.unwrap(), "{name}: step {step}");
+                    for reader in &cores {
+                        let entries = reader.entries(user, FROM_START).await.unwrap();
+                        assert_eq!(entries.len() as u64, written, "{name}: step {step}");
+                        assert!(entries.iter().all(|entry| entry.text.expose() == TEXT), "{name}: step {step}");
+                        let found = reader.session_by_token(&made.token).await.unwrap();
+                        assert_eq!(found.map(|found| found.user), Some(user), "{name}: step {step}");
+                    }
+                }
+                let [_, other] = &cores;
+                if step == 4 {
+                    rekey(&**other).await.unwrap();
+                }
+            }
         }
     }
 }

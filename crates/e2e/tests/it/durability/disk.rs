@@ -4,11 +4,16 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use testkit::line_peer::LinePeer;
 use testkit::process::{Launch, built};
+use testkit::watchdog::{LIMIT, within};
 use tokio::process::Command;
 
 use super::house::{House, entries, numbered, visit};
 use super::mid_turn::{all_is_well_again, is_answered, is_unavailable, listening};
+use crate::http::{self, LOOK_AGAIN};
+use crate::person::Person;
 use crate::program::{Kind, Program};
 
 /// Another process keeps the database longer than the core waits: nobody is left without a
@@ -93,11 +98,80 @@ async fn a_full_disk_loses_nothing() {
     }
     assert!(SPEAKERS / 2 < refused.len(), "only {} of {SPEAKERS} were refused", refused.len());
     drop(held);
+    // No message gets in, and the readiness says so.
+    let told = readiness(&core, 503).await;
+    assert!(told.contains("full"), "{told}");
     fs::remove_file(filler).unwrap();
+    readiness(&core, 200).await;
     for mut speaker in refused {
         all_is_well_again(&mut speaker, &long).await;
     }
     is_answered(&mut listener).await;
+}
+
+/// What `/readyz` tells once its status is `status`.
+async fn readiness(core: &Program, status: u16) -> String {
+    let seen = within(LIMIT, async {
+        loop {
+            let (got, told) = http::get(core.admin(), "/readyz").await.unwrap();
+            if got == status {
+                return told;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    });
+    seen.await.unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_into_a_file_that_was_deleted() {
+    let house = House::new().await;
+    let core = house.core(&[]).await;
+    let (mut person, _) = visit(&core, None).await;
+    readiness(&core, 200).await;
+    let aside = house.folder().join("aside.db");
+    fs::rename(house.database(), &aside).unwrap();
+    let told = readiness(&core, 503).await;
+    assert!(told.contains("moved or deleted"), "{told}");
+    person.say("b", "¿estás?").await;
+    is_unavailable(&person.frame().await, "b");
+    // Back in its place it is the same again.
+    fs::rename(&aside, house.database()).unwrap();
+    readiness(&core, 200).await;
+    all_is_well_again(&mut person, "¿estás?").await;
+}
+
+/// A row that does not open is missing alone: answers, history and the way back stay.
+#[tokio::test]
+async fn a_row_that_does_not_open_is_missing_alone() {
+    let house = House::new().await;
+    let mut core = house.core(&[]).await;
+    let (mut person, welcome) = visit(&core, None).await;
+    person.ask("a", "hola").await;
+    person.ask("b", "¿estás?").await;
+    core.terminate().await;
+    house.open_database().execute("UPDATE entries SET key_id = 1 WHERE seq IN (1, 4)", []).unwrap();
+    let core = house.core(&[]).await;
+
+    let mut person = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    person.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": 0})).await;
+    assert_eq!(person.frame().await["seq"], 4);
+    for seq in [2, 3] {
+        let turn = person.frame().await;
+        assert_eq!((&turn["type"], &turn["seq"]), (&json!("turn"), &json!(seq)), "{turn}");
+    }
+    assert_eq!(person.ask("c", "sigo acá").await.done["finish"], "stop");
+    let texts = [(2, "eco: hola"), (3, "¿estás?"), (5, "sigo acá"), (6, "eco: sigo acá")];
+    assert_eq!(entries(&mut person).await, texts.map(|(seq, text)| (seq, text.to_owned())));
+    for (before, limit, seqs, more) in [(7, 2, vec![5, 6], true), (5, 1, vec![3], true), (2, 5, vec![], false)] {
+        let params = json!({"before_seq": before, "limit": limit});
+        person.send(json!({"type": "request", "id": "h", "method": "history", "params": params})).await;
+        let result = person.frame_of("response").await["result"].take();
+        let got: Vec<_> =
+            result["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+        assert_eq!((got, &result["more"]), (seqs, &json!(more)), "before {before}");
+    }
+    core.wait_for("entries that do not open are left out").await;
 }
 
 /// What is done to the bytes of a good database.

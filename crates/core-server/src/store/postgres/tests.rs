@@ -1,0 +1,139 @@
+//! Connections of a real server: which go back to the pool, and which do not.
+
+use std::time::Duration;
+
+use protocol::SessionId;
+use testkit::postgres::Postgres;
+use testkit::watchdog::until;
+use tokio::time::timeout;
+
+use super::*;
+
+const PIDS: &str = "SELECT coalesce(string_agg(pid::text, ',' ORDER BY pid), '') FROM pg_stat_activity \
+                    WHERE application_name = 'psicoia'";
+
+async fn open(server: &Postgres, connections: usize) -> PostgresStore {
+    let url = server.create_database("it").unwrap().parse().unwrap();
+    PostgresStore::open(&url, connections, Keyring::default()).await.unwrap()
+}
+
+fn new_session() -> NewSession {
+    NewSession {
+        id: SessionId::random(),
+        token: ResumeToken::random(),
+        locale: Locale::default(),
+        created_at: Timestamp::from_unix_ms(0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
+    const CONNECTIONS: usize = 2;
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server, CONNECTIONS).await;
+    let user = store.create_session(new_session()).await.unwrap().user;
+    let (one, other) = tokio::join!(store.check(), store.check());
+    assert!(one.is_ok() && other.is_ok());
+    let before = server.sql("it", PIDS).unwrap();
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            // Everything waits for this lock, until no caller waits for an answer any more.
+            let hold = "BEGIN; LOCK sessions; SELECT pg_sleep(60); COMMIT";
+            let holder = scope.spawn(|| server.sql("it", hold));
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    let held = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+                    until(async || server.sql("it", held).unwrap() == "t").await.unwrap();
+                    for _ in 0..20 {
+                        let read = store.entries(user, Page::After { seq: 0, limit: 1 });
+                        assert!(timeout(Duration::from_millis(1), read).await.is_err());
+                    }
+                    assert!(
+                        timeout(Duration::from_millis(1), store.set_locale(user, Locale::default())).await.is_err()
+                    );
+                });
+            });
+            let release = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            assert_eq!(server.sql("it", release).unwrap(), "t");
+            assert!(holder.join().unwrap().is_err(), "cancelled");
+        });
+        until(async || store.connections.usage().0.idle == CONNECTIONS).await.unwrap();
+        store.entries(user, Page::After { seq: 0, limit: 1 }).await.unwrap();
+        assert_eq!(server.sql("it", PIDS).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_an_open_transaction_is_never_used_again() {
+    /// Leaves a transaction as a function does that returns early.
+    async fn leave(lease: &mut Lease, statement: &str) -> Result<(), StoreError> {
+        let mut transaction = lease.begin().await?;
+        transaction.batch(statement).await?;
+        Err(StoreError::Damaged("a number".to_owned()))
+    }
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server, 1).await;
+    let pid = async |lease: &mut Lease| lease.query("SELECT pg_backend_pid()", &[]).await.unwrap()[0].get::<_, i32>(0);
+    let insert = "INSERT INTO keys (name, value) VALUES ('left', '')";
+    for statement in [insert, "SELECT 1", "SELECT broken"] {
+        let mut lease = store.connections.lease().await.unwrap();
+        let first = pid(&mut lease).await;
+        leave(&mut lease, statement).await.unwrap_err();
+        if statement != "SELECT broken" {
+            // Also if its user goes on with it: a statement that succeeds does not make it sound.
+            assert_eq!(pid(&mut lease).await, first);
+        }
+        drop(lease);
+        let mut lease = store.connections.lease().await.unwrap();
+        assert_ne!(pid(&mut lease).await, first, "{statement}");
+        let rows = lease.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap();
+        assert!(rows.is_empty(), "{statement}");
+    }
+    // What is committed is there, on the same connection.
+    let mut lease = store.connections.lease().await.unwrap();
+    let first = pid(&mut lease).await;
+    let mut transaction = lease.begin().await.unwrap();
+    transaction.batch(insert).await.unwrap();
+    transaction.commit().await.unwrap();
+    drop(lease);
+    let mut lease = store.connections.lease().await.unwrap();
+    assert_eq!(pid(&mut lease).await, first);
+    assert_eq!(lease.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap().len(), 1);
+    // A unique violation is of the statement, but not within a transaction: its commit would be a rollback.
+    let mut transaction = lease.begin().await.unwrap();
+    assert!(transaction.batch(insert).await.unwrap_err().is_unique_violation());
+    assert!(transaction.commit().await.is_err());
+    drop(lease);
+    let mut lease = store.connections.lease().await.unwrap();
+    assert_ne!(pid(&mut lease).await, first);
+}
+
+#[tokio::test]
+async fn a_server_that_only_reads_is_not_asked_twice_on_one_connection_and_proves_no_absence() {
+    let server = Postgres::start_new().unwrap();
+    let store = open(&server, 3).await;
+    let user = store.create_session(new_session()).await.unwrap().user;
+    let (one, two, three) = tokio::join!(store.check(), store.check(), store.check());
+    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    // As a reload of a server's configuration does: connections that are open only read from now on.
+    let only_reads = |on| {
+        server.sql("postgres", &format!("ALTER SYSTEM SET default_transaction_read_only = {on}")).unwrap();
+        server.sql("postgres", "SELECT pg_reload_conf()").unwrap();
+    };
+    only_reads("on");
+    let seen = until(async || store.check().await.is_err()).await;
+    seen.unwrap();
+    let error = store.check().await.unwrap_err().to_string();
+    assert!(error.contains("only reads"), "{error}");
+    until(async || server.sql("it", PIDS).unwrap().is_empty()).await.unwrap();
+    let absent = store.session_by_token(&ResumeToken::random()).await;
+    assert!(matches!(absent, Err(StoreError::Unavailable(_))), "{absent:?}");
+    let absent = store.entries(UserLabel(99), Page::After { seq: 0, limit: 1 }).await;
+    assert!(matches!(absent, Err(StoreError::Unavailable(_))), "{absent:?}");
+    assert!(store.entries(user, Page::After { seq: 0, limit: 1 }).await.unwrap().is_empty());
+    until(async || server.sql("it", PIDS).unwrap().is_empty()).await.unwrap();
+    only_reads("off");
+    until(async || store.check().await.is_ok()).await.unwrap();
+    store.set_locale(user, Locale::default()).await.unwrap();
+    assert!(store.session_by_token(&ResumeToken::random()).await.unwrap().is_none());
+}
