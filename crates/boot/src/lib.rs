@@ -25,7 +25,7 @@ pub use config_error::ConfigError;
 pub use fd_limit::raise_fd_limit;
 pub use health::connect_to_own_server;
 pub use household::Household;
-pub use program::run_program;
+pub use program::{TemporaryFailure, run_program};
 pub use rate_limit::{RateLimit, RateLimiter};
 pub use seats::{Seat, Seats};
 pub use secret::Secret;

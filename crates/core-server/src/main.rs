@@ -4,7 +4,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use boot::{signals, telemetry};
+use boot::{TemporaryFailure, signals, telemetry};
+use core_server::store::{OpenError, RunLock};
 use core_server::{Args, Command, Config, Server, server, store};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,13 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let listener = server::bind(&config).await?;
     let admin_listener = config.admin.bind().await?;
     let database = config.database.url.to_string();
+    let lock = RunLock::take(&config.database.url);
+    let _one_core = lock.map_err(|error| -> Box<dyn Error> {
+        match error {
+            in_use @ OpenError::InUse { .. } => TemporaryFailure::new(in_use).into(),
+            error => error.into(),
+        }
+    })?;
     let store = store::open(config.database.clone()).await?;
     let model = config.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| {
         llm.providers.iter().map(|provider| provider.model.as_str()).collect::<Vec<_>>().join(", ")

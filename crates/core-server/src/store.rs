@@ -12,6 +12,7 @@ mod migration;
 mod postgres;
 mod rekey;
 mod rows;
+mod run_lock;
 mod sqlite;
 mod url;
 
@@ -27,6 +28,7 @@ use keys::Keyring;
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
 pub use rekey::rekey;
+pub use run_lock::RunLock;
 pub use sqlite::SqliteStore;
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};
 

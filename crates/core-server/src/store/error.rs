@@ -49,6 +49,17 @@ pub enum OpenError {
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Another core uses the database, which is made for one.
+    #[error(
+        "another core-server{} uses {database}: stop it first, set DATABASE_URL to another file, or use PostgreSQL for several cores",
+        process(*holder)
+    )]
+    InUse {
+        /// Which one.
+        database: String,
+        /// Its process, if that is known.
+        holder: Option<u32>,
+    },
     /// A later version of this program has changed the schema.
     #[error(
         "the database {database} has schema version {found}, this program knows up to {known}: start the version that wrote it, or a later one"
@@ -77,4 +88,8 @@ pub enum OpenError {
         /// What went wrong.
         source: StoreError,
     },
+}
+
+fn process(holder: Option<u32>) -> String {
+    holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }

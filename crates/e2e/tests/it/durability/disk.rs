@@ -141,6 +141,26 @@ async fn nothing_is_accepted_into_a_file_that_was_deleted() {
     all_is_well_again(&mut person, "¿estás?").await;
 }
 
+/// One core for a file: the second says so and ends, and the first notices nothing.
+#[tokio::test]
+async fn a_second_core_on_a_file_is_refused_until_the_first_has_ended() {
+    let house = House::new().await;
+    let mut core = house.core(&[]).await;
+    let (mut person, welcome) = visit(&core, None).await;
+    let output = house.run(&[], None).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(text.contains("another core-server (process ") && text.contains("sqlite://data/psicoia.db"), "{text}");
+    person.ask("a", "hola").await;
+    // `rekey` may run meanwhile, and a core that was killed leaves no lock.
+    let rekey = house.run(&[], Some("rekey")).await;
+    assert!(rekey.status.success(), "{}", String::from_utf8_lossy(&rekey.stderr));
+    core.kill().await;
+    let core = house.core(&[]).await;
+    let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+    assert_eq!(entries(&mut person).await, numbered(&["hola", "eco: hola"]));
+}
+
 /// A row that does not open is missing alone: answers, history and the way back stay.
 #[tokio::test]
 async fn a_row_that_does_not_open_is_missing_alone() {

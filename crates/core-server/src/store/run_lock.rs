@@ -1,0 +1,79 @@
+//! One core for each SQLite file.
+//!
+//! Two cores on one file would each grant the whole of every limit, and remember ends of sessions that
+//! the other has changed. `core-server rekey` and tools of SQLite take no such lock: they may run meanwhile.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::sqlite::{file_name, make_folder, unreachable};
+use super::{DatabaseUrl, OpenError};
+
+/// Advisory lock beside a database file. Open until it is dropped or the process ends, however it
+/// ends: a core that was killed leaves none.
+#[derive(Debug)]
+#[must_use = "the lock ends with it"]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunLock {
+    /// Takes the lock of the database at `url`. `None` for a server, which several cores may use.
+    ///
+    /// # Errors
+    ///
+    /// Another core has it, or the folder cannot be written.
+    pub fn take(url: &DatabaseUrl) -> Result<Option<Self>, OpenError> {
+        match url {
+            DatabaseUrl::Sqlite(file) => Self::of_file(file).map(Some),
+            DatabaseUrl::Postgres(_) => Ok(None),
+        }
+    }
+
+    fn of_file(database: &Path) -> Result<Self, OpenError> {
+        let io = |source| unreachable(database, source);
+        let mut file = open(database).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // For the message alone.
+                let _ = file.read_to_string(&mut holder);
+                return Err(OpenError::InUse { database: file_name(database), holder: holder.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Not the database itself: closing it here would end SQLite's own locks. Stays when the lock
+/// ends, since another core may have opened it by then.
+fn open(database: &Path) -> io::Result<File> {
+    make_folder(database)?;
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_core_until_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = |name: &str| DatabaseUrl::Sqlite(folder.path().join("data").join(name));
+        let first = RunLock::take(&url("a.db")).unwrap().unwrap();
+        let error = RunLock::take(&url("a.db")).unwrap_err();
+        let (text, pid) = (error.to_string(), std::process::id());
+        assert!(text.contains(&format!("core-server (process {pid}) uses sqlite://")), "{text}");
+        assert!(RunLock::take(&url("b.db")).unwrap().is_some());
+        drop(first);
+        assert!(RunLock::take(&url("a.db")).unwrap().is_some());
+        assert!(RunLock::take(&"postgres://ana@host/db".parse().unwrap()).unwrap().is_none());
+    }
+}
