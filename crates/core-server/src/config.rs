@@ -13,7 +13,7 @@ pub use args::{Args, Command};
 
 use crate::connection::Times;
 use crate::limits::RateLimit;
-use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings};
+use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings, check_key};
 use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
@@ -230,7 +230,7 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
 
 /// The providers of `LLM_PROVIDERS`, or the one of `LLM_URL` and `GROQ_API_KEY`, or none.
 fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
-    let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref());
+    let key = api_key(p, args);
     let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
     if let Some(file) = &args.llm_providers {
         if url.is_some() {
@@ -241,6 +241,14 @@ fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
     let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
     let provider = |url| ProviderSettings { url, key, model: args.model_name.trim().to_owned(), weight: 0 };
     url.map(provider).into_iter().collect()
+}
+
+/// The key of the API, if it may be one.
+fn api_key(p: &mut ConfigError, args: &Args) -> Option<Secret> {
+    let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref())?;
+    let variable = if args.groq_api_key_file.is_some() { "GROQ_API_KEY_FILE" } else { "GROQ_API_KEY" };
+    p.check(variable, check_key(&key))?;
+    Some(key)
 }
 
 fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {

@@ -7,6 +7,7 @@ mod chat_completions;
 pub mod companion;
 mod error;
 mod http;
+mod key;
 mod providers;
 mod request;
 mod rests;
@@ -29,6 +30,7 @@ use url::Url;
 
 pub use chat_completions::{Answer, ModelError};
 pub use error::LlmError;
+pub use key::{KeyError, check_key};
 pub use providers::Model;
 pub use retry::Backoff;
 

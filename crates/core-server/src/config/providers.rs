@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use boot::Secret;
 use serde::Deserialize;
 
-use crate::llm::{ApiUrl, ProviderSettings};
+use crate::llm::{ApiUrl, ProviderSettings, check_key};
 
 /// One provider as the file has it.
 #[derive(Deserialize)]
@@ -46,9 +46,13 @@ pub(super) fn read(file: &Path) -> Result<Vec<ProviderSettings>, String> {
 
 fn settings(row: Row) -> Result<ProviderSettings, String> {
     let Row { url, key, key_file, model, weight } = row;
+    let key = Secret::read(key.as_deref(), key_file.as_deref()).map_err(|error| format!("key: {error}"))?;
+    if let Some(key) = &key {
+        check_key(key).map_err(|error| format!("key: {error}"))?;
+    }
     Ok(ProviderSettings {
         url: url.parse::<ApiUrl>().map_err(|error| format!("url: {error}"))?,
-        key: Secret::read(key.as_deref(), key_file.as_deref()).map_err(|error| format!("key: {error}"))?,
+        key,
         model: Some(model.trim().to_owned()).filter(|model| !model.is_empty()).ok_or("model: it is empty")?,
         weight: u32::from(weight),
     })
@@ -66,6 +70,10 @@ mod tests {
             (r#"[{"url":"http://a/v1"}]"#, Err("line 1, column 22")),
             (r#"[{"url":"http://a/v1","model":"m","kye":"secret"}]"#, Err("line 1, column 39")),
             (r#"[{"url":"http://a/v1","model":"m"},{"url":"ftp://b","model":"m"}]"#, Err("provider 2: url: ")),
+            (
+                r#"[{"url":"http://a/v1","model":"m","key":"'secret1'"}]"#,
+                Err("provider 1: key: the key stands in quotes"),
+            ),
             (r#"[{"url":"http://a/v1","model":" "}]"#, Err("provider 1: model: ")),
             (r#"[{"url":"http://a/v1","model":"m","key_file":"no-such"}]"#, Err("provider 1: key: cannot read")),
         ] {

@@ -201,3 +201,33 @@ async fn the_example_can_be_used() {
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
     }
 }
+
+/// Keys that no provider can have given out are found before one is asked.
+#[tokio::test]
+async fn keys_that_cannot_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    for (value, in_file) in [
+        (Some("'gsk_4f'"), None),
+        (Some("\"gsk_4f\""), None),
+        (Some("gsk_4f gsk_5a"), None),
+        (Some("paste your key"), None),
+        (None, Some("\u{feff}gsk_4f")),
+        (None, Some("gsk_4f\ngsk_5a\n")),
+    ] {
+        let key = match (value, in_file) {
+            (Some(value), _) => ("GROQ_API_KEY", value.to_owned()),
+            (None, text) => {
+                std::fs::write(&file, text.unwrap()).unwrap();
+                ("GROQ_API_KEY_FILE", file.display().to_string())
+            }
+        };
+        for argument in [None, Some("--check-config")] {
+            let settings = [("APP_PORT", "0".to_owned()), key.clone()];
+            let output = run(Kind::Core, folder.path(), &settings, argument).await;
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), BAD_CONFIG, "{key:?}: {told}");
+            assert!(told.contains(&format!("{}: ", key.0)) && !told.contains("gsk_4f"), "{key:?}: {told}");
+        }
+    }
+}

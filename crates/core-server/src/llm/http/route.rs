@@ -10,7 +10,7 @@ use hyper::http::uri::Scheme;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -26,6 +26,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long what was sent may go without a sign that it has come.
 #[cfg(target_os = "linux")]
 const UNHEARD: Duration = Duration::from_secs(30);
+
+/// A host name that no list of exceptions names (RFC 2606).
+const ANY_NAME: &str = "any-name.invalid";
 
 /// A socket to the provider or to the proxy in front of it; to an `https` proxy, TLS included.
 pub(super) type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -53,7 +56,7 @@ impl Route {
     ///
     /// The system's certificates cannot be used.
     pub(super) fn to(target: &Uri, proxies: &Matcher) -> Result<Self, rustls::Error> {
-        let Some(proxy) = proxies.intercept(target) else { return Ok(Self::Direct(sockets())) };
+        let Some(proxy) = proxy_for(target, proxies) else { return Ok(Self::Direct(sockets())) };
         let connector = HttpsConnector::from((sockets(), tls::client_config()?));
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Self::Forward { proxy: proxy.uri().clone(), connector });
@@ -71,9 +74,17 @@ impl Route {
     }
 }
 
+/// The proxy in front of `target`, if `proxies` names one. `NO_PROXY=*` holds for addresses as well as for names: the
+/// matcher compares an address with addresses alone, so that it is asked about a name too, which only `*` excepts.
+fn proxy_for(target: &Uri, proxies: &Matcher) -> Option<Intercept> {
+    let any_name = Uri::builder().scheme(target.scheme_str()?).authority(ANY_NAME).path_and_query("/").build().ok()?;
+    proxies.intercept(&any_name)?;
+    proxies.intercept(target)
+}
+
 /// What a proxy that reads the requests to `target` wants to find in each of them.
 pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
-    let proxy = proxies.intercept(target).filter(|_| target.scheme() != Some(&Scheme::HTTPS));
+    let proxy = proxy_for(target, proxies).filter(|_| target.scheme() != Some(&Scheme::HTTPS));
     let auth = proxy.and_then(|proxy| proxy.basic_auth().cloned());
     auth.map(|auth| (PROXY_AUTHORIZATION, auth)).into_iter().collect()
 }

@@ -84,12 +84,14 @@ async fn https_goes_through_a_tunnel() {
 #[tokio::test]
 async fn what_needs_no_proxy_is_asked_itself() {
     let (provider, address) = listener().await;
-    let proxies = Matcher::builder().all("http://quien:clave@127.0.0.1:1").no("127.0.0.1").build();
-    let client = client(&format!("http://{address}/v1"), &proxies);
-    let (answered, head) = call(&client, answer(&provider)).await;
-    assert_eq!(answered.unwrap(), b"hola");
-    assert_eq!(head[0], "post /v1 http/1.1");
-    assert!(!head.iter().any(|line| line.starts_with("proxy-authorization")), "{head:?}");
+    for exceptions in ["127.0.0.1", "127.0.0.0/8", "*", "example.org, *"] {
+        let proxies = Matcher::builder().all("http://quien:clave@127.0.0.1:1").no(exceptions).build();
+        let client = client(&format!("http://{address}/v1"), &proxies);
+        let (answered, head) = call(&client, answer(&provider)).await;
+        assert_eq!(answered.unwrap(), b"hola", "{exceptions}");
+        assert_eq!(head[0], "post /v1 http/1.1");
+        assert!(!head.iter().any(|line| line.starts_with("proxy-authorization")), "{head:?}");
+    }
 }
 
 #[tokio::test]
