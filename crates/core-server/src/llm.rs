@@ -4,11 +4,15 @@
 mod breaker;
 mod calls;
 mod chat_completions;
+mod check;
 pub mod companion;
 mod error;
+mod error_body;
+mod health;
 mod http;
 mod key;
 mod providers;
+mod quirks;
 mod request;
 mod rests;
 mod retry;
@@ -30,6 +34,8 @@ use url::Url;
 
 pub use chat_completions::{Answer, ModelError};
 pub use error::LlmError;
+pub use error_body::ErrorBody;
+pub use health::Readiness;
 pub use key::{KeyError, check_key};
 pub use providers::Model;
 pub use retry::Backoff;
@@ -58,6 +64,15 @@ impl ApiUrl {
     /// What a provider here is called in logs.
     fn host_and_model(&self, model: &str) -> String {
         format!("{}/{model}", self.uri.host().unwrap_or_default())
+    }
+
+    /// The address of the list of models beside it, where the API has its usual paths.
+    fn models(&self) -> Option<Uri> {
+        let base = self.uri.path().trim_end_matches('/').strip_suffix("/chat/completions")?;
+        let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(format!("{base}/models{query}").parse().ok()?);
+        Uri::from_parts(parts).ok()
     }
 }
 

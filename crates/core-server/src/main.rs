@@ -59,9 +59,12 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let admin = Arc::new(server.admin()).serve(admin_listener);
     let shutdown = CancellationToken::new();
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
-    let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop) };
+    // Beside the service, which does not wait for what a provider says.
+    let asking = Arc::clone(&server);
+    let checked = shutdown.run_until_cancelled(asking.check_model());
+    let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop, checked) };
     // To the end: it tells that the core drains.
-    let (left, stopped) = tokio::select! {
+    let (left, stopped, _) = tokio::select! {
         never = admin => match never {},
         served = served => served,
     };

@@ -7,11 +7,14 @@ mod calibration;
 mod context;
 mod exchange;
 mod folding;
+mod refused;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use boot::Household;
+use futures_util::FutureExt as _;
 use protocol::limits::MAX_ANSWER_CHARS;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source, Timing, Usage};
 use protocol::trace::Traceparent;
@@ -20,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::limits::{RateLimiter, Room, Slots, SlotsFull};
+use crate::limits::{RateLimiter, Room, Slot, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -29,6 +32,8 @@ use crate::store::{Appended, NewEntry, Store, StoreError};
 pub use admission::{Admission, Answerer, Begin};
 pub use context::{Context, ContextSettings};
 pub use folding::{Fold, Folding, SummarySettings};
+
+use refused::NoAnswer;
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -228,18 +233,14 @@ impl Engine {
         audience: &dyn Audience,
         progress: &mut Progress,
     ) -> Result<Finish, Refusal> {
-        if let Some(model) = &self.model {
-            let room = room.unwrap_or_else(|| self.slots.insist());
-            let slot = room.acquire(|ahead| audience.queued(ahead)).await;
-            let _slot = slot.map_err(Refusal::from)?;
+        if let Some(model) = self.model.as_ref()
+            && let Some(_slot) = self.slot_for(model, room, audience).await?
+        {
             progress.queue = Some(Instant::now());
-            let prompt = self.context.build(&*self.store, job).await.map_err(|error| {
-                tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
-                Refusal::from(&error)
-            })?;
+            let prompt = self.context.build(&*self.store, job).await.map_err(|error| no_history(job, &error))?;
             let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
-            match model.open(&prompt.messages, CallContext { label: job.label, trace }).await {
-                Ok(answer) => {
+            match self.open_answer(model, job, prompt, CallContext { label: job.label, trace }).await {
+                Ok((answer, prompt)) => {
                     let finish = stream(job, answer, audience, progress).await;
                     if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
                         self.context.learn(model, &prompt, usage.prompt_tokens);
@@ -247,10 +248,11 @@ impl Engine {
                     progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
                     return Ok(finish);
                 }
-                Err(error) => tracing::error!(
+                Err(NoAnswer::Model(error)) => tracing::error!(
                     trace_id = %job.trace.trace_id, message.label = %job.label, %error,
                     "no answer from the model, the companion answers"
                 ),
+                Err(NoAnswer::Store(error)) => return Err(no_history(job, &error)),
             }
         }
         progress.source = Source::Companion;
@@ -258,6 +260,30 @@ impl Engine {
         progress.add(&reply);
         audience.delta(reply);
         Ok(Finish::Stop)
+    }
+
+    /// A slot for a call to `model`; `None` where no provider may be asked, or none any more by the time that there
+    /// is a slot. What would hold a slot, or wait for one, in vain must not keep a person from the companion's answer.
+    async fn slot_for(
+        &self,
+        model: &Model,
+        room: Option<Room>,
+        audience: &dyn Audience,
+    ) -> Result<Option<Slot>, Refusal> {
+        if !model.may_be_asked() {
+            return Ok(None);
+        }
+        let room = room.unwrap_or_else(|| self.slots.insist());
+        let mut slot = pin!(room.acquire(|ahead| audience.queued(ahead)));
+        // One that is free is taken although every breaker is open: one call finds out whether to close it.
+        if let Some(slot) = slot.as_mut().now_or_never() {
+            return Ok(Some(slot?));
+        }
+        tokio::select! {
+            biased;
+            () = model.all_left_alone() => Ok(None),
+            slot = slot => Ok(Some(slot?)),
+        }
     }
 
     fn outcome(&self, job: &Job, finish: Finish, progress: Progress) -> Outcome {
@@ -381,6 +407,11 @@ impl Progress {
         self.first.get_or_insert_with(Instant::now);
         self.chars += piece.chars();
     }
+}
+
+fn no_history(job: &Job, error: &StoreError) -> Refusal {
+    tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
+    Refusal::from(error)
 }
 
 async fn stream(job: &Job, mut answer: Answer<'_>, audience: &dyn Audience, progress: &mut Progress) -> Finish {

@@ -26,6 +26,8 @@ pub struct Check {
     pub name: &'static str,
     /// How it is.
     pub state: State,
+    /// More about it, whatever its state.
+    pub detail: Option<String>,
 }
 
 /// A part that can say how it is.
@@ -36,6 +38,11 @@ pub trait Probe: Send + Sync {
 
     /// How it is. May take long, and be asked often: see [`Cached`].
     async fn state(&self) -> State;
+
+    /// More about it, whatever its state: a name or a number that an operator wants to see.
+    fn detail(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A probe that is asked now and then, however many want to know, and not waited for too long: so that
@@ -59,6 +66,10 @@ impl<P> Cached<P> {
 impl<P: Probe> Probe for Cached<P> {
     fn name(&self) -> &'static str {
         self.probe.name()
+    }
+
+    fn detail(&self) -> Option<String> {
+        self.probe.detail()
     }
 
     async fn state(&self) -> State {
@@ -92,16 +103,22 @@ impl Probe for Draining {
 
 impl Check {
     pub(super) fn to_json(&self) -> Value {
-        match &self.state {
+        let mut check = match &self.state {
             State::Ok => json!({"name": self.name, "state": "ok"}),
             State::Degraded(reason) => json!({"name": self.name, "state": "degraded", "reason": reason}),
             State::Down(reason) => json!({"name": self.name, "state": "down", "reason": reason}),
+        };
+        if let Some(detail) = &self.detail {
+            check["detail"] = detail.as_str().into();
         }
+        check
     }
 }
 
 pub(super) async fn check(probe: &dyn Probe) -> Check {
-    Check { name: probe.name(), state: probe.state().await }
+    let state = probe.state().await;
+    // After the state: a detail that goes with it is there by then.
+    Check { name: probe.name(), state, detail: probe.detail() }
 }
 
 /// The state of the part that is worst off.
@@ -159,8 +176,24 @@ mod tests {
             (vec![State::Ok, less.clone()], less.clone()),
             (vec![less.clone(), gone.clone(), State::Ok], gone),
         ] {
-            let checks: Vec<_> = states.into_iter().map(|state| Check { name: "part", state }).collect();
+            let checks: Vec<_> = states.into_iter().map(|state| Check { name: "part", state, detail: None }).collect();
             assert_eq!(*worst(&checks), want);
+        }
+    }
+
+    #[test]
+    fn json() {
+        for (state, detail, want) in [
+            (State::Ok, None, json!({"name": "part", "state": "ok"})),
+            (State::Ok, Some("m"), json!({"name": "part", "state": "ok", "detail": "m"})),
+            (
+                State::Degraded("a".to_owned()),
+                Some("m"),
+                json!({"name": "part", "state": "degraded", "reason": "a", "detail": "m"}),
+            ),
+            (State::Down("b".to_owned()), None, json!({"name": "part", "state": "down", "reason": "b"})),
+        ] {
+            assert_eq!(Check { name: "part", state, detail: detail.map(str::to_owned) }.to_json(), want);
         }
     }
 }

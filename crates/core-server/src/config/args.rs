@@ -145,7 +145,7 @@ pub struct Args {
     /// Longest pause after the first failed try; doubles with each one
     #[arg(long, env = "LLM_BACKOFF_INITIAL", default_value = "0.5")]
     pub llm_backoff_initial: String,
-    /// Longest pause between two tries, also when the API asks for more
+    /// Longest pause between two tries; an API that asks for more is not waited for
     #[arg(long, env = "LLM_BACKOFF_MAX", default_value = "5")]
     pub llm_backoff_max: String,
     /// Earlier messages and answers the model gets to read

@@ -1,12 +1,15 @@
 //! Stops asking a provider that fails, and finds out when it is back.
 //!
 //! Closed: calls pass, and their outcomes are counted. Open: no call passes for a while. Half-open:
-//! one call passes as a probe; it closes the breaker or opens it again for longer.
+//! one call passes as a probe; it closes the breaker or opens it again for longer. In every state none passes before
+//! the time that the provider itself has named (`Retry-After`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::metrics::{BreakerState, ProviderMetrics};
@@ -17,10 +20,18 @@ const WINDOW: usize = 20;
 const MIN_CALLS: usize = 10;
 /// Failures among them, in percent, from which on the provider counts as down.
 const FAILURE_PERCENT: usize = 50;
+/// Calls in a row that were met with silence until their time limit, from which on it counts as down as well: each
+/// costs a person that time. More than the calls of one message, whose prompt may be the cause.
+const SILENT_CALLS: u32 = 4;
 /// How long it is left alone, at first; doubles with every probe that fails.
 const OPEN_FIRST: Duration = Duration::from_secs(5);
 /// How long it is left alone at most.
 const OPEN_MAX: Duration = Duration::from_secs(60);
+/// A rest that the provider asks for opens the breaker if it is at least this long: afterwards one call finds out
+/// whether it was long enough. After a shorter one all go on.
+const LONG_REST: Duration = Duration::from_secs(10);
+/// Longest rest that is believed: a broken proxy must not cost the model for days.
+const REST_MAX: Duration = Duration::from_secs(3_600);
 
 /// The breaker in front of one provider.
 #[derive(Debug)]
@@ -28,106 +39,249 @@ pub(super) struct Breaker {
     provider: String,
     metrics: Arc<ProviderMetrics>,
     state: Mutex<State>,
+    /// It has opened because calls were met with silence.
+    silenced: Notify,
+    /// It has opened; shared by the providers of a model.
+    opened: Arc<Notify>,
 }
 
 #[derive(Debug)]
-enum State {
-    /// The last outcomes, oldest first; true: it failed.
-    Closed { failed: VecDeque<bool> },
+struct State {
+    phase: Phase,
+    /// The provider wants to be asked no earlier.
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed {
+        /// The last outcomes, oldest first; true: it failed.
+        failed: VecDeque<bool>,
+        /// Calls in a row that were met with silence.
+        silent: u32,
+        /// Pause that was in force before a probe closed the breaker, until an answer has come whole: a provider that
+        /// begins its answers and does not end them is not back.
+        trial: Option<Duration>,
+    },
     /// `probing`: a call is under way that will decide.
     Open { until: Instant, pause: Duration, probing: bool },
+}
+
+/// Whether a provider may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As usual, after so long.
+    After(Duration),
+    /// Its breaker is open.
+    LeftAlone,
 }
 
 /// The right to make one call. Dropped without a verdict it counts for nothing.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
-    probe: bool,
+    probe: Option<Probe>,
+    begun: bool,
     judged: bool,
 }
 
+/// A call that finds out whether a provider is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// After the time for which the provider was to be left alone.
+    InTime,
+    /// Before it, because no other provider is left: its failure says nothing new.
+    Early,
+}
+
 impl Breaker {
-    /// Closed, in front of `provider`, as it is called in logs.
-    pub(super) fn new(provider: String, metrics: Arc<ProviderMetrics>) -> Self {
-        Self { provider, metrics, state: Mutex::new(State::Closed { failed: VecDeque::new() }) }
+    /// Closed, in front of `provider`, as it is called in logs. Notifies `opened` whenever it opens.
+    pub(super) fn new(provider: String, metrics: Arc<ProviderMetrics>, opened: Arc<Notify>) -> Self {
+        let state = Mutex::new(State { phase: Phase::closed(None), not_before: None });
+        Self { provider, metrics, state, silenced: Notify::new(), opened }
     }
 
     /// The right to call at `now`; `None` while the provider is left alone or a probe is under way.
     pub(super) fn permit(&self, now: Instant) -> Option<Permit<'_>> {
         let mut state = self.state();
-        let probe = match &mut *state {
-            State::Closed { .. } => false,
-            State::Open { until, probing, .. } if *until <= now && !*probing => {
+        if state.rests(now) {
+            return None;
+        }
+        let probe = match &mut state.phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { until, probing, .. } if *until <= now && !*probing => {
                 *probing = true;
-                self.metrics.breaker_became(BreakerState::HalfOpen);
-                true
+                Some(Probe::InTime)
             }
-            State::Open { .. } => return None,
+            Phase::Open { .. } => return None,
         };
-        Some(Permit { breaker: self, probe, judged: false })
+        drop(state);
+        Some(self.grant(probe))
     }
 
-    /// The right to call all the same: nobody else is left to be asked.
-    pub(super) fn force(&self) -> Permit<'_> {
-        Permit { breaker: self, probe: false, judged: false }
+    /// The right to call as usual, never as a probe.
+    pub(super) fn usual_permit(&self, now: Instant) -> Option<Permit<'_>> {
+        (self.standing(now) == Standing::After(Duration::ZERO)).then(|| self.grant(None))
+    }
+
+    /// The right to probe before the time, because no other provider is left to be asked; `None` where the provider
+    /// itself asked for a rest, or a probe is under way.
+    pub(super) fn early_permit(&self, now: Instant) -> Option<Permit<'_>> {
+        let mut state = self.state();
+        if state.rests(now) {
+            return None;
+        }
+        match &mut state.phase {
+            Phase::Open { probing, .. } if !*probing => *probing = true,
+            Phase::Open { .. } | Phase::Closed { .. } => return None,
+        }
+        drop(state);
+        Some(self.grant(Some(Probe::Early)))
+    }
+
+    fn grant(&self, probe: Option<Probe>) -> Permit<'_> {
+        if probe.is_some() {
+            self.metrics.breaker_became(BreakerState::HalfOpen);
+        }
+        Permit { breaker: self, probe, begun: false, judged: false }
     }
 
     /// When it may be asked again; `None`: now.
     pub(super) fn open_until(&self) -> Option<Instant> {
-        match &*self.state() {
-            State::Closed { .. } => None,
-            State::Open { until, .. } => Some(*until),
+        match self.state().phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { until, .. } => Some(until),
         }
+    }
+
+    /// Whether, and when, it may be asked as usual.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        let state = self.state();
+        match state.phase {
+            Phase::Open { .. } => Standing::LeftAlone,
+            Phase::Closed { .. } => {
+                Standing::After(state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)))
+            }
+        }
+    }
+
+    /// Whether a probe might be made at `now`, before the time if need be.
+    pub(super) fn may_be_probed(&self, now: Instant) -> bool {
+        let state = self.state();
+        !state.rests(now) && matches!(state.phase, Phase::Open { probing: false, .. })
+    }
+
+    /// Whether a probe is under way.
+    pub(super) fn is_probed(&self) -> bool {
+        matches!(self.state().phase, Phase::Open { probing: true, .. })
     }
 
     /// What it lets pass at `now`.
     pub(super) fn state_at(&self, now: Instant) -> BreakerState {
-        match &*self.state() {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { until, probing, .. } if *probing || *until <= now => BreakerState::HalfOpen,
-            State::Open { .. } => BreakerState::Open,
+        match self.state().phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { until, probing, .. } if probing || until <= now => BreakerState::HalfOpen,
+            Phase::Open { .. } => BreakerState::Open,
         }
     }
 
-    /// Counts a call that failed at `now`.
-    pub(super) fn failed(&self, now: Instant) {
+    /// Ends when it opens because calls were met with silence: what still waits then waits in vain. Counts from when
+    /// it is made, not from when it is polled.
+    pub(super) fn silenced(&self) -> Notified<'_> {
+        self.silenced.notified()
+    }
+
+    /// Remembers that the provider, at `now`, wants to be asked `after` this time and not earlier.
+    pub(super) fn rest(&self, now: Instant, after: Duration) {
+        let until = now + after.min(REST_MAX);
         let mut state = self.state();
-        let pause = match &mut *state {
-            State::Closed { failed } => {
+        state.not_before = state.not_before.max(Some(until));
+        if after < LONG_REST {
+            return;
+        }
+        let (until, pause) = match state.phase {
+            Phase::Open { until: earlier, pause, .. } => (until.max(earlier), pause),
+            Phase::Closed { .. } => (until, OPEN_FIRST),
+        };
+        self.open(state, until, pause);
+    }
+
+    fn count_failure(&self, now: Instant, probe: Option<Probe>, silence: bool) {
+        let mut state = self.state();
+        let pause = match &mut state.phase {
+            Phase::Closed { trial: Some(pause), .. } => (*pause * 2).min(OPEN_MAX),
+            Phase::Closed { failed, silent, trial: None } => {
                 push(failed, true);
+                *silent = if silence { *silent + 1 } else { 0 };
                 let failures = failed.iter().filter(|failed| **failed).count();
-                if failed.len() < MIN_CALLS || failures * 100 < failed.len() * FAILURE_PERCENT {
+                let fails = MIN_CALLS <= failed.len() && failed.len() * FAILURE_PERCENT <= failures * 100;
+                if !fails && *silent < SILENT_CALLS {
                     return;
                 }
                 OPEN_FIRST
             }
             // A call from before it opened tells nothing new.
-            State::Open { until, probing: false, .. } if now < *until => return,
-            State::Open { pause, .. } => (*pause * 2).min(OPEN_MAX),
+            Phase::Open { .. } if probe.is_none() => return,
+            Phase::Open { until, probing, .. } if probe == Some(Probe::Early) && now < *until => {
+                *probing = false;
+                return;
+            }
+            Phase::Open { pause, .. } => (*pause * 2).min(OPEN_MAX),
         };
-        *state = State::Open { until: now + pause, pause, probing: false };
-        drop(state);
-        self.metrics.breaker_became(BreakerState::Open);
-        let open_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(llm.provider = %self.provider, breaker.state = "open", breaker.open_ms = open_ms, "provider left alone");
+        self.open(state, now + pause, pause);
+        if silence {
+            self.silenced.notify_waiters();
+        }
     }
 
-    /// Counts a call that went well.
-    pub(super) fn succeeded(&self) {
+    fn open(&self, mut state: MutexGuard<'_, State>, until: Instant, pause: Duration) {
+        state.phase = Phase::Open { until, pause, probing: false };
+        drop(state);
+        self.metrics.breaker_became(BreakerState::Open);
+        let open_for = until.saturating_duration_since(Instant::now());
+        let open_ms = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(llm.provider = %self.provider, breaker.state = "open", breaker.open_ms = open_ms, "provider left alone");
+        self.opened.notify_waiters();
+    }
+
+    /// Closes at the first piece of an answer, if it was open: others need not wait for its end.
+    fn answers(&self) {
         let mut state = self.state();
-        match &mut *state {
-            State::Closed { failed } => push(failed, false),
-            State::Open { .. } => {
-                *state = State::Closed { failed: VecDeque::new() };
-                drop(state);
-                self.metrics.breaker_became(BreakerState::Closed);
-                tracing::info!(llm.provider = %self.provider, breaker.state = "closed", "provider is back");
+        let Phase::Open { pause, .. } = state.phase else { return };
+        *state = State { phase: Phase::closed(Some(pause)), not_before: None };
+        drop(state);
+        self.metrics.breaker_became(BreakerState::Closed);
+        tracing::info!(llm.provider = %self.provider, breaker.state = "closed", "provider is back");
+    }
+
+    /// Notes that a call went well; `counts`: it is no probe, which has closed the breaker already; `whole`: to the end
+    /// of its answer.
+    fn succeeded(&self, counts: bool, whole: bool) {
+        if let Phase::Closed { failed, silent, trial } = &mut self.state().phase {
+            if counts {
+                push(failed, false);
+            }
+            *silent = 0;
+            if whole {
+                *trial = None;
             }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rests(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|at| now < at)
+    }
+}
+
+impl Phase {
+    fn closed(trial: Option<Duration>) -> Self {
+        Self::Closed { failed: VecDeque::new(), silent: 0, trial }
     }
 }
 
@@ -139,27 +293,58 @@ fn push(outcomes: &mut VecDeque<bool>, failed: bool) {
 }
 
 impl Permit<'_> {
-    /// The call went well.
+    /// Whether the call finds out if the provider is back.
+    pub(super) fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// The first piece of the answer has come.
+    pub(super) fn begun(&mut self) {
+        self.begun = true;
+        self.breaker.answers();
+    }
+
+    /// The whole answer has come.
     pub(super) fn succeeded(mut self) {
         self.judged = true;
-        self.breaker.succeeded();
+        self.breaker.answers();
+        self.breaker.succeeded(self.probe.is_none(), true);
     }
 
     /// The call failed at `now`.
     pub(super) fn failed(mut self, now: Instant) {
         self.judged = true;
-        self.breaker.failed(now);
+        self.breaker.count_failure(now, self.probe, false);
+    }
+
+    /// The call was met with silence until `now`, for as long as it may wait.
+    pub(super) fn silent(mut self, now: Instant) {
+        self.judged = true;
+        self.breaker.count_failure(now, self.probe, true);
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.probe
-            && !self.judged
-            && let State::Open { probing, .. } = &mut *self.breaker.state()
+        if self.judged {
+            return;
+        }
+        if self.begun {
+            // Stopped in mid-answer: so far it went well.
+            self.breaker.succeeded(self.probe.is_none(), false);
+        } else if self.probe.is_some()
+            && let Phase::Open { probing, .. } = &mut self.breaker.state().phase
         {
             *probing = false;
         }
+    }
+}
+
+#[cfg(test)]
+impl Breaker {
+    /// Counts a call that failed at `now`.
+    pub(super) fn failed(&self, now: Instant) {
+        self.count_failure(now, None, false);
     }
 }
 
@@ -202,7 +387,7 @@ mod tests {
     }
 
     fn breaker() -> Breaker {
-        Breaker::new("test".to_owned(), Arc::default())
+        Breaker::new("test".to_owned(), Arc::default(), Arc::default())
     }
 
     proptest! {
@@ -238,5 +423,103 @@ mod tests {
         breaker.permit(later).unwrap().succeeded();
         assert!(breaker.open_until().is_none() && breaker.permit(later).is_some());
         assert_eq!(breaker.state_at(now), BreakerState::Closed);
+    }
+
+    #[test]
+    fn silence_opens_sooner_than_failures() {
+        let (now, breaker) = (Instant::now(), breaker());
+        let silent = || breaker.permit(now).unwrap().silent(now);
+        (1..SILENT_CALLS).for_each(|_| silent());
+        // Any other outcome breaks the row.
+        breaker.permit(now).unwrap().failed(now);
+        (1..SILENT_CALLS).for_each(|_| silent());
+        assert_eq!(breaker.state_at(now), BreakerState::Closed);
+        let mut has_ended = ends(breaker.silenced());
+        assert!(!has_ended());
+        silent();
+        assert_eq!(breaker.state_at(now), BreakerState::Open);
+        assert!(has_ended(), "what still waits waits in vain");
+    }
+
+    /// Whether a future has ended, whenever it is asked.
+    fn ends<F: Future>(future: F) -> impl FnMut() -> bool {
+        let mut future = Box::pin(future);
+        move || future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn an_early_probe_changes_nothing_when_it_fails() {
+        let (now, breaker) = (Instant::now(), breaker());
+        assert!(breaker.early_permit(now).is_none(), "closed: it may be asked as usual");
+        for _ in 0..MIN_CALLS {
+            breaker.permit(now).unwrap().failed(now);
+        }
+        let until = breaker.open_until();
+        let probe = breaker.early_permit(now).unwrap();
+        assert!(breaker.early_permit(now).is_none() && breaker.permit(now + OPEN_FIRST).is_none(), "one at a time");
+        probe.failed(now);
+        assert_eq!(breaker.open_until(), until);
+        breaker.early_permit(now).unwrap().succeeded();
+        assert_eq!(breaker.state_at(now), BreakerState::Closed);
+    }
+
+    /// Of the calls that were made before it opened, none is taken for the probe.
+    #[test]
+    fn a_late_failure_is_no_verdict_on_the_probe() {
+        let (now, breaker) = (Instant::now(), breaker());
+        let late = breaker.permit(now).unwrap();
+        for _ in 0..MIN_CALLS {
+            breaker.permit(now).unwrap().failed(now);
+        }
+        let later = now + OPEN_FIRST;
+        let probe = breaker.permit(later).unwrap();
+        late.failed(later);
+        assert!(breaker.permit(later).is_none(), "the probe is still under way");
+        drop(probe);
+        assert!(breaker.permit(later).is_some());
+    }
+
+    #[test]
+    fn a_provider_that_begins_and_does_not_end_is_not_back() {
+        let (now, breaker) = (Instant::now(), breaker());
+        for _ in 0..MIN_CALLS {
+            breaker.permit(now).unwrap().failed(now);
+        }
+        let later = now + OPEN_FIRST;
+        let mut probe = breaker.permit(later).unwrap();
+        probe.begun();
+        assert_eq!(breaker.state_at(later), BreakerState::Closed, "others do not wait for the end");
+        probe.failed(later);
+        assert_eq!(breaker.open_until(), Some(later + OPEN_FIRST * 2));
+        let last = later + OPEN_FIRST * 2;
+        let mut probe = breaker.permit(last).unwrap();
+        probe.begun();
+        probe.succeeded();
+        breaker.permit(last).unwrap().failed(last);
+        assert_eq!(breaker.state_at(last), BreakerState::Closed);
+    }
+
+    /// Asked for; left alone then; whether one call finds out first.
+    #[test]
+    fn rests() {
+        for (asked, until, opens) in [
+            (Duration::ZERO, Duration::ZERO, false),
+            (Duration::from_secs(2), Duration::from_secs(2), false),
+            (LONG_REST, LONG_REST, true),
+            (Duration::from_secs(35_000), REST_MAX, true),
+            (Duration::MAX, REST_MAX, true),
+        ] {
+            let (now, breaker) = (Instant::now(), breaker());
+            breaker.rest(now, asked);
+            // The longest counts, whichever was named last.
+            breaker.rest(now, Duration::ZERO);
+            let before = (now + until).checked_sub(Duration::from_millis(1)).filter(|before| now <= *before);
+            if let Some(now) = before {
+                let probed = breaker.early_permit(now).is_some() || breaker.usual_permit(now).is_some();
+                assert!(breaker.permit(now).is_none() && !probed, "{asked:?}");
+            }
+            let (first, second) = (breaker.permit(now + until), breaker.permit(now + until));
+            assert_eq!((first.is_some(), second.is_none()), (true, opens), "{asked:?}");
+        }
     }
 }

@@ -5,28 +5,37 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use hyper::Response;
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper_util::client::proxy::matcher::Matcher;
 use protocol::UserText;
 use protocol::server_frame::{Finish, Usage};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Permit};
 use super::calls::{Call, Calls};
 use super::error::LlmError;
-use super::http::{Connections, HttpClient};
-use super::request::RequestParts;
+use super::error_body::ErrorBody;
+use super::http::{Connections, HttpClient, ResponseBody};
+use super::quirks::{LearntQuirks, MAX_LESSONS, Quirks};
+use super::request::{CompletionRequest, RequestParts};
 use super::rests::{self, Rests};
 use super::retry::parse_retry_after;
 use super::sse::{Event, Events};
-use super::{Asked, CallContext, CallTimes, ChatMessage, LlmSettings, ProviderSettings};
+use super::{CallTimes, LlmSettings, ProviderSettings};
 use crate::metrics::{CallOutcome, ProviderMetrics};
+
+/// Share of the longest wait for a first piece that a call must have had for its timeout to count against the
+/// provider; less, and the time was used up by the calls before it.
+const FAIR_SHARE: f64 = 0.95;
 
 /// One provider of a model.
 #[derive(Debug)]
 pub(super) struct Provider {
     http: HttpClient,
     request: RequestParts,
+    quirks: LearntQuirks,
     settings: ProviderSettings,
     times: CallTimes,
     name: String,
@@ -46,6 +55,8 @@ impl PartialEq for Provider {
 #[derive(Debug)]
 pub struct Answer<'a> {
     provider: &'a Provider,
+    /// Until its outcome is known.
+    permit: Option<Permit<'a>>,
     first: Option<String>,
     /// A word has come.
     begun: bool,
@@ -79,7 +90,7 @@ type Failed = (LlmError, Option<BoxFuture<'static, ()>>);
 
 impl Provider {
     /// A client for the provider of `settings`, which is called `name`, by way of what `proxies` says. Opens no
-    /// connection yet.
+    /// connection yet. `opened` is notified whenever its breaker opens.
     ///
     /// # Errors
     ///
@@ -89,15 +100,26 @@ impl Provider {
         provider: ProviderSettings,
         settings: &LlmSettings,
         proxies: &Matcher,
-        metrics: ProviderMetrics,
+        (metrics, opened): (ProviderMetrics, Arc<Notify>),
     ) -> Result<Self, ModelError> {
         let (metrics, times) = (Arc::new(metrics), settings.times);
         let connections = Connections { connect: times.connect, most_idle: settings.max_connections };
         let request = RequestParts::to(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
         let http = HttpClient::new(provider.url.uri.clone(), proxies, connections, Arc::clone(&metrics))?;
-        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics));
+        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), opened);
         let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
-        Ok(Self { http, request, settings: provider, times, name, breaker, metrics, calls, rests: Rests::new() })
+        Ok(Self {
+            http,
+            request,
+            quirks: LearntQuirks::default(),
+            settings: provider,
+            times,
+            name,
+            breaker,
+            metrics,
+            calls,
+            rests: Rests::new(),
+        })
     }
 
     /// What it is called in logs.
@@ -117,22 +139,55 @@ impl Provider {
         &self.metrics
     }
 
-    /// Makes one call and waits for the first piece of the answer, until `give_up` at the latest.
-    pub(super) async fn attempt(
-        &self,
-        messages: &[ChatMessage],
-        asked: Asked,
-        context: CallContext,
-        give_up: Instant,
-    ) -> Result<Answer<'_>, LlmError> {
+    /// The model that is asked for.
+    pub(super) fn model(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// The models that the provider has, as it lists them; `None` if its address is not one beside which there is a
+    /// list.
+    pub(super) async fn list_models(&self) -> Option<Result<Response<ResponseBody>, LlmError>> {
+        let models = self.settings.url.models()?;
+        let listed = self.http.get(models, self.request.headers_to_read()).await;
+        Some(listed.map_err(|error| unreachable(&error)))
+    }
+
+    /// Makes one call and waits for the first piece of the answer, until the request's deadline at the latest. A
+    /// refusal that names a part of the request is learnt from: the call is then made again, without that part.
+    pub(super) async fn attempt(&self, request: &CompletionRequest<'_>) -> Result<Answer<'_>, LlmError> {
         let times = self.times;
         let begin = Instant::now();
-        let deadline = begin + times.total;
-        let limit = times.first_token.min(times.total).min(give_up.saturating_duration_since(begin));
+        let longest = times.first_token.min(times.total).min(request.patience);
+        let left = request.deadline.saturating_duration_since(begin);
+        let limit = longest.min(left);
+        let mut lessons = 0;
+        loop {
+            let sent = self.quirks.current();
+            match self.call(request, sent, begin + limit).await {
+                // Other calls have used up the time: this provider had no fair share of it.
+                Err(LlmError::Timeout { .. }) if left < longest.mul_f64(FAIR_SHARE) => {
+                    return Err(LlmError::Deadline { left });
+                }
+                Err(error) if lessons < MAX_LESSONS && self.quirks.learn(sent, &error) => lessons += 1,
+                Err(LlmError::Timeout { waiting_for, .. }) => return Err(LlmError::Timeout { waiting_for, limit }),
+                answered => return answered,
+            }
+        }
+    }
+
+    /// One request, in the words of a provider with these quirks.
+    async fn call(
+        &self,
+        request: &CompletionRequest<'_>,
+        quirks: Quirks,
+        give_up: Instant,
+    ) -> Result<Answer<'_>, LlmError> {
         // The wait is part of the time for the first piece.
-        let mut call = self.calls.begin(begin + limit).await?;
+        let mut call = self.calls.begin(give_up).await?;
+        let begin = Instant::now();
+        let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        let opened = timeout_at(begin + limit, self.open(messages, asked, context, deadline)).await;
+        let opened = timeout_at(give_up, self.open(request, quirks, begin + self.times.total)).await;
         let (error, rest) = match opened.unwrap_or(Err((late, None))) {
             Ok(answer) => return Ok(Answer { call: Some(call), ..answer }),
             Err(failed) => failed,
@@ -146,20 +201,23 @@ impl Provider {
 
     async fn open(
         &self,
-        messages: &[ChatMessage],
-        asked: Asked,
-        context: CallContext,
+        request: &CompletionRequest<'_>,
+        quirks: Quirks,
         deadline: Instant,
     ) -> Result<Answer<'_>, Failed> {
-        let (headers, body) = (self.request.headers(context), self.request.body(messages, asked));
+        let (headers, body) = (self.request.headers(request.context), self.request.body(request, quirks));
         let response = self.http.post(headers, body).await.map_err(|error| (unreachable(&error), None))?;
         let status = response.status();
         if !status.is_success() {
-            let error = LlmError::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) };
-            return Err((error, Some(rests::skip(response.into_body()).boxed())));
+            let retry_after = retry_after(response.headers());
+            let mut body = response.into_body();
+            let facts = Box::new(ErrorBody::read(&mut body).await);
+            let error = LlmError::Status { status: status.as_u16(), retry_after, body: facts };
+            return Err((error, Some(rests::skip(body).boxed())));
         }
         let mut answer = Answer {
             provider: self,
+            permit: None,
             first: None,
             begun: false,
             events: Some(Events::new(response.into_body())),
@@ -171,6 +229,15 @@ impl Provider {
         };
         answer.first = answer.piece().await.map_err(|error| (error, None))?;
         if answer.first.is_some() { Ok(answer) } else { Err((LlmError::Empty, answer.rest())) }
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// Has the outcome of the answer counted by the breaker that gave `permit` to the call.
+    pub(super) fn counted_by(mut self, mut permit: Permit<'a>) -> Self {
+        permit.begun();
+        self.permit = Some(permit);
+        self
     }
 }
 
@@ -207,7 +274,9 @@ impl Answer<'_> {
             Ok(Some(_)) => {}
             Ok(None) => self.completed(),
             Err(error) => {
-                self.provider.breaker.failed(Instant::now());
+                if let Some(permit) = self.permit.take() {
+                    permit.failed(Instant::now());
+                }
                 if let Some(call) = &mut self.call {
                     call.ended(error.outcome());
                 }
@@ -228,6 +297,9 @@ impl Answer<'_> {
 
     /// Whoever awaits the answer does not wait for the end of the response too.
     fn completed(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.succeeded();
+        }
         if let Some(mut call) = self.call.take() {
             call.ended(CallOutcome::Whole);
             if let Some(rest) = self.rest() {

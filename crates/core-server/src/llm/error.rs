@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::error_body::{Cause, ErrorBody};
 use crate::metrics::CallOutcome;
 
 /// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
@@ -21,6 +22,8 @@ pub enum LlmError {
         status: u16,
         /// When the provider wants to be asked again.
         retry_after: Option<Duration>,
+        /// What the response says besides.
+        body: Box<ErrorBody>,
     },
     /// A time limit ran out.
     #[error("the model took too long: no {waiting_for} within {limit:?}")]
@@ -30,6 +33,15 @@ pub enum LlmError {
         /// The limit.
         limit: Duration,
     },
+    /// The time for all calls of a message was used up, most of it by other calls.
+    #[error("the deadline left {left:?} for the call")]
+    Deadline {
+        /// Time that was left for this one.
+        left: Duration,
+    },
+    /// The breaker has opened while the call was waiting for its first piece.
+    #[error("the provider is left alone: other calls have waited in vain")]
+    LeftAlone,
     /// The stream holds something that is not the API's.
     #[error("the model's stream cannot be read: {reason}")]
     Malformed {
@@ -61,29 +73,92 @@ pub enum LlmError {
 }
 
 impl LlmError {
-    /// Whether the same call may go better another time, as long as nothing of the answer
-    /// was shown.
+    /// Whether the same request may succeed with the same provider another time.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            // 409, 425: as the name says; 498: no capacity at the moment (Groq); 499: the provider, or a proxy of its
+            // own, gave up the call. An account without quota stays so for longer than a person waits.
+            Self::Status { status, body, .. } => {
+                matches!(status, 408 | 409 | 425 | 429 | 498 | 499 | 500..=599) && body.cause != Cause::Quota
+            }
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Malformed { .. }
             | Self::Cut
-            | Self::Empty
             | Self::Exhausted { .. } => true,
             // The same request gives the same refusal, at the price of another answer's tokens.
-            Self::Withheld { .. } | Self::NoProvider => false,
+            Self::Empty | Self::Withheld { .. } => false,
+            Self::Deadline { .. } | Self::LeftAlone | Self::NoProvider => false,
         }
     }
 
-    /// Whether it says something about the provider, not about what it was asked.
+    /// Whether it says something about the provider, and not about the message or about limits of ours.
     pub(super) fn is_providers_fault(&self) -> bool {
         match self {
-            Self::Status { status, .. } => !matches!(status, 400 | 413 | 414 | 422),
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut | Self::Empty => true,
+            // 451: unavailable for legal reasons, which a text may be.
+            Self::Status { status: 400 | 413 | 414 | 422 | 451, .. } => false,
+            Self::Status { body, .. } => !matches!(body.cause, Cause::Flagged | Cause::TooLong),
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut => true,
             // One person's words, or a limit of ours, must not cost everybody else the provider.
-            Self::Withheld { .. } | Self::NoProvider | Self::Exhausted { .. } => false,
+            Self::Empty | Self::Withheld { .. } => false,
+            Self::Deadline { .. } | Self::LeftAlone | Self::NoProvider | Self::Exhausted { .. } => false,
+        }
+    }
+
+    /// Whether the provider was silent for as long as a call may wait.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+
+    /// Whether the text was flagged by the provider's filter: it will be again.
+    pub fn is_flagged(&self) -> bool {
+        matches!(self, Self::Status { status: 400 | 403 | 422 | 451, body, .. } if body.cause == Cause::Flagged)
+    }
+
+    /// Whether the provider's filter has taken the whole answer away.
+    pub fn is_filtered(&self) -> bool {
+        matches!(self, Self::Withheld { reason } if ["content_filter", "safety"].contains(&reason.to_lowercase().as_str()))
+    }
+
+    /// Whether the request did not fit into the model's context.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Status { status: 400 | 413 | 422, body, .. } if body.cause == Cause::TooLong)
+    }
+
+    /// The setting that has to be corrected before there can be an answer, if one call is enough to know.
+    pub(super) fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Status { status: 401 | 402 | 404, .. } => true,
+            Self::Status { status: 403, .. } => !self.is_flagged(),
+            Self::Status { body, .. } => matches!(body.cause, Cause::Quota | Cause::Model),
+            _ => false,
+        }
+    }
+
+    /// What an operator can do about it; `several`: the providers stand in a file.
+    pub(super) fn advice(&self, several: bool) -> &'static str {
+        let of = |one, file| if several { file } else { one };
+        match self {
+            Self::Status { body, .. } if body.cause == Cause::Quota => "check the account's quota and credit",
+            Self::Status { body, .. } if body.cause == Cause::Model => {
+                of("check MODEL_NAME", "check its \"model\" in LLM_PROVIDERS")
+            }
+            Self::Status { status: 401 | 403, .. } if !self.is_flagged() => {
+                of("check GROQ_API_KEY", "check its key in LLM_PROVIDERS")
+            }
+            Self::Status { status: 402, .. } => "check the account's quota and credit",
+            Self::Status { status: 404, .. } => {
+                of("check LLM_URL and MODEL_NAME", "check its \"url\" and \"model\" in LLM_PROVIDERS")
+            }
+            Self::Status { status: 400 | 422, body, .. } if body.cause == Cause::Other => of(
+                "check MODEL_NAME, LLM_MAX_TOKENS and LLM_TEMPERATURE",
+                "check its \"model\" in LLM_PROVIDERS, LLM_MAX_TOKENS and LLM_TEMPERATURE",
+            ),
+            Self::Status { status: 429, .. } => "the provider's limit is reached",
+            Self::Status { status: 300..=399 | 405, .. } | Self::Malformed { .. } | Self::Unreachable { .. } => {
+                of("check LLM_URL", "check its \"url\" in LLM_PROVIDERS")
+            }
+            _ => "see the log",
         }
     }
 
@@ -92,7 +167,8 @@ impl LlmError {
         match self {
             Self::Unreachable { .. } | Self::NoProvider => CallOutcome::Unreachable,
             Self::Status { .. } => CallOutcome::Status,
-            Self::Timeout { .. } => CallOutcome::Timeout,
+            Self::Timeout { .. } | Self::Deadline { .. } => CallOutcome::Timeout,
+            Self::LeftAlone => CallOutcome::Cancelled,
             Self::Malformed { .. } => CallOutcome::Malformed,
             Self::Cut => CallOutcome::Cut,
             Self::Empty => CallOutcome::Empty,
@@ -105,14 +181,69 @@ impl LlmError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Unreachable { .. }
-            | Self::Timeout { .. }
-            | Self::Malformed { .. }
-            | Self::Cut
-            | Self::Empty
-            | Self::Withheld { .. }
-            | Self::Exhausted { .. }
-            | Self::NoProvider => None,
+            _ => None,
         }
+    }
+
+    /// `error.code` of the provider's body; safe to be logged.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Status { body, .. } => body.code(),
+            _ => None,
+        }
+    }
+
+    /// `error.param` of the provider's body; safe to be logged.
+    pub(super) fn param(&self) -> Option<&str> {
+        match self {
+            Self::Status { body, .. } => body.param(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16, body: &str) -> LlmError {
+        LlmError::Status { status, retry_after: None, body: Box::new(ErrorBody::parse(body.as_bytes())) }
+    }
+
+    /// Asked again; held against the provider; known from one call; what to do.
+    #[test]
+    fn statuses() {
+        let flagged = r#"{"error":{"code":"content_filter"}}"#;
+        let quota = r#"{"error":{"code":"insufficient_quota"}}"#;
+        let model = r#"{"error":{"code":"model_not_found"}}"#;
+        let long = r#"{"error":{"code":"context_length_exceeded"}}"#;
+        let settings = "check MODEL_NAME, LLM_MAX_TOKENS and LLM_TEMPERATURE";
+        for (code, body, want) in [
+            (307, "", (false, true, false, "check LLM_URL")),
+            (400, "", (false, false, false, settings)),
+            (400, flagged, (false, false, false, "see the log")),
+            (400, long, (false, false, false, "see the log")),
+            (400, model, (false, false, true, "check MODEL_NAME")),
+            (401, "", (false, true, true, "check GROQ_API_KEY")),
+            (402, "", (false, true, true, "check the account's quota and credit")),
+            (403, "", (false, true, true, "check GROQ_API_KEY")),
+            (403, flagged, (false, false, false, "see the log")),
+            (404, "", (false, true, true, "check LLM_URL and MODEL_NAME")),
+            (404, model, (false, true, true, "check MODEL_NAME")),
+            (408, "", (true, true, false, "see the log")),
+            (409, "", (true, true, false, "see the log")),
+            (422, "", (false, false, false, settings)),
+            (425, "", (true, true, false, "see the log")),
+            (429, "", (true, true, false, "the provider's limit is reached")),
+            (429, quota, (false, true, true, "check the account's quota and credit")),
+            (498, "", (true, true, false, "see the log")),
+            (499, "", (true, true, false, "see the log")),
+            (503, "", (true, true, false, "see the log")),
+        ] {
+            let error = status(code, body);
+            let got = (error.is_transient(), error.is_providers_fault(), error.is_of_settings(), error.advice(false));
+            assert_eq!(got, want, "{code} {body}");
+        }
+        assert_eq!(status(401, "").advice(true), "check its key in LLM_PROVIDERS");
     }
 }

@@ -93,6 +93,26 @@ impl HttpClient {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = headers;
+        self.send(request).await
+    }
+
+    /// Reads what is at `uri`, which is on the same host as the client's target.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::post`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`HttpClient::post`].
+    pub(super) async fn get(&self, uri: Uri, headers: HeaderMap) -> Result<Response<ResponseBody>, Error> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        self.send(request).await
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<ResponseBody>, Error> {
         request.headers_mut().extend(self.proxy_headers.clone());
         let captured = capture_connection(&mut request);
         let mut carried = None;

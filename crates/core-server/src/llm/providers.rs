@@ -1,15 +1,19 @@
 //! The providers of a model, in order, and the one loop that tries again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot::metrics::IntCounter;
 use hyper_util::client::proxy::matcher::Matcher;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::breaker::Permit;
+use super::breaker::{Permit, Standing};
 use super::chat_completions::{Answer, ModelError, Provider};
 use super::error::LlmError;
-use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings};
+use super::health::{Health, Problem, Readiness};
+use super::request::CompletionRequest;
+use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings, check};
 use crate::metrics::{BreakerState, ModelMetrics};
 
 /// A model behind one provider or several.
@@ -18,6 +22,9 @@ pub struct Model {
     providers: Vec<Provider>,
     settings: LlmSettings,
     retries: IntCounter,
+    /// A breaker has opened.
+    opened: Arc<Notify>,
+    health: Health,
 }
 
 impl Model {
@@ -28,20 +35,60 @@ impl Model {
     ///
     /// See [`ModelError`].
     pub fn new(settings: LlmSettings, metrics: &ModelMetrics) -> Result<Self, ModelError> {
-        let proxies = Matcher::from_env();
+        let (proxies, opened) = (Matcher::from_env(), Arc::new(Notify::new()));
         let provider = |(name, provider): (String, &ProviderSettings)| {
             let metrics = metrics.provider(&name);
-            Provider::new(name, provider.clone(), &settings, &proxies, metrics)
+            Provider::new(name, provider.clone(), &settings, &proxies, (metrics, Arc::clone(&opened)))
         };
         let named = names(&settings.providers).into_iter().zip(&settings.providers);
         let providers = named.map(provider).collect::<Result<_, _>>()?;
-        Ok(Self { providers, settings, retries: metrics.retries.clone() })
+        let models = settings.providers.iter().map(|provider| provider.model.as_str());
+        let health = Health::new(models);
+        Ok(Self { providers, retries: metrics.retries.clone(), opened, health, settings })
     }
 
     /// Whether no provider is asked as usual: each is left alone, or being tried.
     pub fn is_left_alone(&self) -> bool {
         let now = Instant::now();
         self.providers.iter().all(|provider| provider.breaker().state_at(now) != BreakerState::Closed)
+    }
+
+    /// Waits until no provider is asked as usual.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn all_left_alone(&self) {
+        loop {
+            // Made before the look: a breaker that opens in between is not missed.
+            let opened = self.opened.notified();
+            if self.is_left_alone() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Whether a call that is made now may reach a provider: as usual, after a pause, or to find out whether it is
+    /// back. Otherwise there is no use in a slot for it.
+    pub fn may_be_asked(&self) -> bool {
+        let (now, longest) = (Instant::now(), self.settings.backoff.max);
+        let is_probed = self.providers.iter().any(|provider| provider.breaker().is_probed());
+        self.providers.iter().any(|provider| match provider.breaker().standing(now) {
+            Standing::After(rest) => rest <= longest,
+            Standing::LeftAlone => !is_probed && provider.breaker().may_be_probed(now),
+        })
+    }
+
+    /// Whether answers come from the model, as far as is known.
+    pub fn readiness(&self) -> Readiness {
+        self.health.readiness(self.is_left_alone())
+    }
+
+    /// Asks every provider once, without cost, whether it is there and has the model, and logs what it says. What says
+    /// nothing for certain changes nothing.
+    pub async fn check(&self) {
+        check::check(&self.providers, &self.health).await;
     }
 
     /// Tells how its providers are now.
@@ -54,7 +101,8 @@ impl Model {
 
     /// Asks for an answer and waits for its first piece. The providers are asked one after
     /// another, those that are left alone by their breaker excepted; when all have failed, again
-    /// after a pause, as often as `tries` and the deadline over all of it allow. Once a piece is
+    /// after a pause, as often as `tries` and the deadline over all of it allow. Where every breaker is open, one
+    /// call at a time asks all the same; any other ends at once, also one that is in a pause. Once a piece is
     /// there the call is never repeated.
     ///
     /// # Errors
@@ -65,33 +113,23 @@ impl Model {
     ///
     /// Dropping the future, or later the answer, ends the call at the provider.
     pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
-        let call =
-            Call { messages, asked: self.settings.asked, context, deadline: Instant::now() + self.settings.deadline };
-        let mut order = self.order();
-        let mut round = 1;
-        loop {
-            let failures = match self.round(&order, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(failures) => failures,
-            };
-            let pauses = failures.iter().filter(|(_, error)| error.is_transient());
-            let pause = pauses.map(|(_, error)| self.settings.backoff.pause(round, error)).min();
-            order
-                .retain(|provider| !failures.iter().any(|(failed, error)| failed == provider && !error.is_transient()));
-            let in_time = |pause: &Duration| Instant::now() + *pause < call.deadline;
-            match pause.filter(in_time).filter(|_| round < self.settings.tries) {
-                Some(pause) => {
-                    self.retries.inc();
-                    sleep(pause).await;
-                }
-                None => return Err(failures.into_iter().last().map_or(LlmError::NoProvider, |(_, error)| error)),
+        let request = self.request(messages, self.settings.asked, context);
+        match self.ask_in_rounds(&request).await {
+            Ok(answer) => {
+                self.health.answered();
+                Ok(answer)
             }
-            round += 1;
+            Err(failure) => {
+                let several = 1 < self.providers.len();
+                self.health
+                    .unanswered(failure.as_ref().map(|(provider, error)| Problem::new(provider, error, several)));
+                Err(failure.map_or(LlmError::NoProvider, |(_, error)| error))
+            }
         }
     }
 
-    /// Asks for something that nobody waits for: one provider, once, and only one whose breaker is
-    /// closed. To find out whether a provider is back is left to calls that somebody waits for.
+    /// Asks for something that no person waits for: one provider, once, and only one whose breaker is
+    /// closed. To find out whether a provider is back is left to calls that a person waits for.
     ///
     /// # Errors
     ///
@@ -106,34 +144,86 @@ impl Model {
         asked: Asked,
         context: CallContext,
     ) -> Result<Answer<'_>, LlmError> {
-        let call = Call { messages, asked, context, deadline: Instant::now() + self.settings.deadline };
-        let order = self.order();
-        let provider = order.into_iter().find(|provider| provider.breaker().open_until().is_none());
-        let permit = provider.and_then(|provider| Some((provider, provider.breaker().permit(Instant::now())?)));
-        let (provider, permit) = permit.ok_or(LlmError::NoProvider)?;
-        ask(provider, permit, &call).await
+        let now = Instant::now();
+        let permits = self.order().into_iter().map(|provider| Some((provider, provider.breaker().usual_permit(now)?)));
+        let (provider, permit) = permits.flatten().next().ok_or(LlmError::NoProvider)?;
+        let answer = ask(provider, permit, &self.request(messages, asked, context)).await?;
+        self.health.answered();
+        Ok(answer)
     }
 
-    /// Asks each of `order` that is not left alone. If all are, the one who may be asked soonest:
-    /// somebody waits for an answer now, and the provider may be back.
-    async fn round<'a>(&'a self, order: &[&'a Provider], call: &Call<'_>) -> Result<Answer<'a>, Vec<Failure<'a>>> {
+    fn request<'a>(&self, messages: &'a [ChatMessage], asked: Asked, context: CallContext) -> CompletionRequest<'a> {
+        let patience = self.settings.deadline;
+        CompletionRequest { messages, asked, context, deadline: Instant::now() + patience, patience }
+    }
+
+    /// Rounds over the providers, with pauses; the last failure, if any was asked.
+    async fn ask_in_rounds(&self, request: &CompletionRequest<'_>) -> Result<Answer<'_>, Option<Failure<'_>>> {
+        let (mut order, mut rounds, mut last) = (self.order(), 0, None);
+        loop {
+            let failures = match self.round(&order, request, rounds == 0).await {
+                Ok(answer) => return Ok(answer),
+                Err(failures) => failures,
+            };
+            // A wait for a provider that rests is no try.
+            rounds += u32::from(!failures.is_empty());
+            order
+                .retain(|provider| !failures.iter().any(|(failed, error)| failed == provider && !error.is_transient()));
+            let pause = self.pause(&order, &failures, rounds, request.deadline);
+            let has_asked = !failures.is_empty();
+            last = failures.into_iter().last().or(last);
+            let Some(pause) = pause.filter(|_| rounds < self.settings.tries) else { return Err(last) };
+            if has_asked {
+                self.retries.inc();
+            }
+            tokio::select! {
+                biased;
+                () = sleep(pause) => {}
+                () = self.all_left_alone() => return Err(last),
+            }
+        }
+    }
+
+    /// Asks each of `order` that is not left alone. If all are, and `early`, the one that may be asked soonest, unless
+    /// a call is under way already that finds out whether a provider is back.
+    async fn round<'a>(
+        &'a self,
+        order: &[&'a Provider],
+        request: &CompletionRequest<'_>,
+        early: bool,
+    ) -> Result<Answer<'a>, Vec<Failure<'a>>> {
         let mut failures = Vec::new();
         for provider in order {
             if let Some(permit) = provider.breaker().permit(Instant::now()) {
-                match ask(provider, permit, call).await {
+                match ask(provider, permit, request).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => failures.push((*provider, error)),
                 }
             }
         }
-        let soonest = order.iter().min_by_key(|provider| provider.breaker().open_until());
-        if let Some(provider) = soonest.filter(|_| failures.is_empty()) {
-            match ask(provider, provider.breaker().force(), call).await {
+        let is_early = early && failures.is_empty() && !order.iter().any(|provider| provider.breaker().is_probed());
+        let soonest = order.iter().min_by_key(|provider| provider.breaker().open_until()).filter(|_| is_early);
+        if let Some((provider, permit)) =
+            soonest.and_then(|provider| Some((provider, provider.breaker().early_permit(Instant::now())?)))
+        {
+            match ask(provider, permit, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failures.push((*provider, error)),
             }
         }
         Err(failures)
+    }
+
+    /// How long to wait until a provider of `order` may be asked again; `None` where none may, in time. None is waited
+    /// for that is left alone, or that wants to be asked later than the longest pause.
+    fn pause(&self, order: &[&Provider], failures: &[Failure<'_>], rounds: u32, deadline: Instant) -> Option<Duration> {
+        let (now, backoff) = (Instant::now(), self.settings.backoff);
+        let pause = |provider: &&Provider| {
+            let Standing::After(rest) = provider.breaker().standing(now) else { return None };
+            let failure = failures.iter().find(|(failed, _)| failed == provider);
+            Some(failure.map_or(rest, |(_, error)| rest.max(backoff.pause(rounds, error))))
+        };
+        order.iter().filter_map(pause).min().filter(|pause| *pause <= backoff.max && now + *pause < deadline)
     }
 
     /// The first is drawn by weight where there are weights; the others follow as configured.
@@ -167,29 +257,37 @@ fn names(providers: &[ProviderSettings]) -> Vec<String> {
 /// A provider, and why it did not answer.
 type Failure<'a> = (&'a Provider, LlmError);
 
-/// What is asked of every provider.
-struct Call<'a> {
-    messages: &'a [ChatMessage],
-    asked: Asked,
-    context: CallContext,
-    deadline: Instant,
-}
-
-async fn ask<'a>(provider: &'a Provider, permit: Permit<'a>, call: &Call<'_>) -> Result<Answer<'a>, LlmError> {
-    let asked = provider.attempt(call.messages, call.asked, call.context, call.deadline).await;
-    match &asked {
-        Ok(_) => permit.succeeded(),
-        Err(error) => {
-            tracing::warn!(
-                trace_id = %call.context.trace.trace_id, message.label = %call.context.label,
-                llm.provider = %provider.name(), %error, "model call failed"
-            );
-            if error.is_providers_fault() {
-                permit.failed(Instant::now());
-            }
-        }
+/// Makes one call, with `permit`. One that is no probe ends when the provider turns out to be silent.
+async fn ask<'a>(
+    provider: &'a Provider,
+    permit: Permit<'a>,
+    request: &CompletionRequest<'_>,
+) -> Result<Answer<'a>, LlmError> {
+    let silenced = provider.breaker().silenced();
+    let asked = tokio::select! {
+        biased;
+        asked = provider.attempt(request) => asked,
+        () = silenced, if !permit.is_probe() => Err(LlmError::LeftAlone),
+    };
+    let error = match asked {
+        Ok(answer) => return Ok(answer.counted_by(permit)),
+        Err(error) => error,
+    };
+    tracing::warn!(
+        trace_id = %request.context.trace.trace_id, message.label = %request.context.label,
+        llm.provider = %provider.name(), error.code = error.code(), error.param = error.param(), %error,
+        "model call failed"
+    );
+    let now = Instant::now();
+    match &error {
+        error if error.is_silence() => permit.silent(now),
+        error if error.is_providers_fault() => permit.failed(now),
+        _ => drop(permit),
     }
-    asked
+    if let Some(after) = error.retry_after() {
+        provider.breaker().rest(now, after);
+    }
+    Err(error)
 }
 
 #[cfg(test)]

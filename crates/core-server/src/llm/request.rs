@@ -1,9 +1,27 @@
 //! What a `chat/completions` API is sent.
 
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
 
-use super::{Asked, CallContext, ChatMessage, ProviderSettings};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use protocol::UserText;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::quirks::{Quirks, TokenLimit};
+use super::{Asked, CallContext, ChatMessage, ChatRole, ProviderSettings};
+
+/// A completion that is wanted of any provider.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CompletionRequest<'a> {
+    pub(super) messages: &'a [ChatMessage],
+    pub(super) asked: Asked,
+    pub(super) context: CallContext,
+    /// When its first piece has to be there, whichever provider gives it.
+    pub(super) deadline: Instant,
+    /// Time from its beginning to `deadline`.
+    pub(super) patience: Duration,
+}
 
 /// What the requests to a provider have in common.
 #[derive(Debug)]
@@ -16,10 +34,15 @@ pub(super) struct RequestParts {
 struct RequestBody<'a> {
     model: &'a str,
     messages: &'a [ChatMessage],
-    temperature: f32,
-    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
     stream: bool,
-    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
 }
 
 #[derive(Serialize)]
@@ -51,16 +74,65 @@ impl RequestParts {
         headers
     }
 
-    /// The body of one.
-    pub(super) fn body(&self, messages: &[ChatMessage], asked: Asked) -> Vec<u8> {
+    /// The headers of a request that reads something of the API, on behalf of no message.
+    pub(super) fn headers_to_read(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.remove(CONTENT_TYPE);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers
+    }
+
+    /// The body of one, for a provider with these quirks.
+    pub(super) fn body(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Vec<u8> {
+        let CompletionRequest { messages, asked, .. } = *request;
+        let messages = if quirks.no_system_role { without_system(messages) } else { Cow::Borrowed(messages) };
+        let limit = |name| (quirks.token_limit == name).then_some(asked.max_tokens);
         let body = RequestBody {
             model: &self.model,
-            messages,
-            temperature: asked.temperature,
-            max_tokens: asked.max_tokens,
+            messages: &messages,
+            temperature: (!quirks.no_temperature).then_some(asked.temperature),
+            max_tokens: limit(TokenLimit::MaxTokens),
+            max_completion_tokens: limit(TokenLimit::MaxCompletionTokens),
             stream: true,
-            stream_options: StreamOptions { include_usage: true },
+            stream_options: (!quirks.no_stream_options).then_some(StreamOptions { include_usage: true }),
         };
         serde_json::to_vec(&body).expect("texts and numbers can be written as JSON")
+    }
+}
+
+/// `messages` with the instructions at the beginning of the first user message.
+fn without_system(messages: &[ChatMessage]) -> Cow<'_, [ChatMessage]> {
+    let [ChatMessage { role: ChatRole::System, content: instructions }, others @ ..] = messages else {
+        return Cow::Borrowed(messages);
+    };
+    let mut merged = others.to_vec();
+    match merged.iter_mut().find(|message| message.role == ChatRole::User) {
+        Some(first) => {
+            first.content = UserText::new(format!("{}\n\n{}", instructions.expose(), first.content.expose()));
+        }
+        // Instructions alone are a request all the same.
+        None => merged.insert(0, ChatMessage { role: ChatRole::User, content: instructions.clone() }),
+    }
+    Cow::Owned(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_move_into_the_first_user_message() {
+        let message = |role, content: &str| ChatMessage { role, content: UserText::new(content) };
+        let (system, user, assistant) = (ChatRole::System, ChatRole::User, ChatRole::Assistant);
+        for (messages, want) in [
+            (
+                vec![message(system, "s"), message(user, "a"), message(assistant, "b"), message(user, "c")],
+                vec![message(user, "s\n\na"), message(assistant, "b"), message(user, "c")],
+            ),
+            (vec![message(system, "s")], vec![message(user, "s")]),
+            (vec![message(user, "a")], vec![message(user, "a")]),
+        ] {
+            assert_eq!(*without_system(&messages), want);
+        }
     }
 }

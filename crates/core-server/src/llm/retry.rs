@@ -9,7 +9,7 @@ use super::error::LlmError;
 pub struct Backoff {
     /// Longest pause after the first failure; doubles with each one.
     pub initial: Duration,
-    /// Longest pause at all, also when the provider asks for more.
+    /// Longest pause at all: a provider that asks for more is not waited for.
     pub max: Duration,
 }
 
@@ -19,7 +19,7 @@ impl Backoff {
     /// together ("full jitter", AWS Architecture Blog 2015).
     pub fn pause(self, failures: u32, error: &LlmError) -> Duration {
         match error.retry_after() {
-            Some(asked) => asked.min(self.max),
+            Some(asked) => asked,
             None => self.bound(failures).mul_f64(fastrand::f64()),
         }
     }
@@ -30,11 +30,12 @@ impl Backoff {
     }
 }
 
-/// Reads a `Retry-After` value: seconds, or a date seen from `now`.
+/// Reads a `Retry-After` value: seconds, or a date seen from `now`. More seconds than a duration has are the most.
 pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+        let is_too_many = |_| (0.0 < seconds).then_some(Duration::MAX);
+        return Duration::try_from_secs_f64(seconds).map_or_else(is_too_many, Some);
     }
     let at = httpdate::parse_http_date(value).ok()?;
     Some(at.duration_since(now).unwrap_or_default())
@@ -51,8 +52,9 @@ mod tests {
             assert_eq!(backoff.bound(failures).as_millis(), bound_ms, "after {failures}");
             assert!(backoff.pause(failures, &LlmError::Cut) <= backoff.bound(failures));
         }
-        for (asked, pause) in [(2, 2), (60, 5)] {
-            let error = LlmError::Status { status: 429, retry_after: Some(Duration::from_secs(asked)) };
+        for (asked, pause) in [(2, 2), (60, 60)] {
+            let error =
+                LlmError::Status { status: 429, retry_after: Some(Duration::from_secs(asked)), body: Box::default() };
             assert_eq!(backoff.pause(1, &error), Duration::from_secs(pause));
         }
     }
@@ -66,6 +68,8 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30_000)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("-1", None),
+            ("1e300", Some(Duration::MAX.as_millis())),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(252_618_189_022_000)),
             ("soon", None),
             ("NaN", None),
         ] {

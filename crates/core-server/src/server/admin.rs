@@ -10,6 +10,7 @@ use boot::metrics::integer;
 use super::Server;
 use crate::connection;
 use crate::limits::SlotsLoad;
+use crate::llm::{Model, Readiness};
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -33,6 +34,15 @@ impl Server {
         match &engine.shared {
             Some(shared) => admin.with(Arc::new(RedisProbe(Arc::clone(shared)))),
             None => admin,
+        }
+    }
+}
+
+impl Server {
+    /// Asks the providers of the model once whether they are there, and logs what they say. See [`Model::check`].
+    pub async fn check_model(&self) {
+        if let Some(model) = &self.context.sessions.engine().model {
+            model.check().await;
         }
     }
 }
@@ -73,8 +83,14 @@ impl Probe for StoreProbe {
     }
 }
 
-/// Whether a provider is asked. Without one the companion answers.
+/// Whether answers come from the model. Otherwise they are the companion's.
 struct ModelProbe(Arc<connection::Context>);
+
+impl ModelProbe {
+    fn readiness(&self) -> Option<Readiness> {
+        self.0.sessions.engine().model.as_ref().map(Model::readiness)
+    }
+}
 
 #[async_trait]
 impl Probe for ModelProbe {
@@ -83,12 +99,11 @@ impl Probe for ModelProbe {
     }
 
     async fn state(&self) -> State {
-        match &self.0.sessions.engine().model {
-            Some(model) if model.is_left_alone() => {
-                State::Degraded("every provider is left alone for a while: the companion answers".to_owned())
-            }
-            Some(_) | None => State::Ok,
-        }
+        self.readiness().and_then(|readiness| readiness.problem).map_or(State::Ok, State::Degraded)
+    }
+
+    fn detail(&self) -> Option<String> {
+        self.readiness().and_then(|readiness| readiness.models)
     }
 }
 

@@ -94,7 +94,9 @@ impl Engine {
         if busy {
             return Err(Refusal::busy());
         }
-        self.model.as_ref().map(|_| self.slots.room()).transpose().map_err(Refusal::from)
+        // Where every breaker is open the companion answers at once, however many wait for a slot.
+        let model = self.model.as_ref().filter(|model| !model.is_left_alone());
+        model.map(|_| self.slots.room()).transpose().map_err(Refusal::from)
     }
 
     /// Claims a message where there are other cores; a core alone decides alone.

@@ -9,6 +9,7 @@ use super::Job;
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
 use super::folding::{Fold, SummarySettings};
+use super::refused::{RefusedMessages, Shown, answered_by_companion};
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Recent, Store, StoreError, Summary};
 
@@ -39,6 +40,8 @@ pub struct ContextSettings {
 pub struct Context {
     settings: ContextSettings,
     calibration: Calibration,
+    /// What is not sent again.
+    pub(super) refused: RefusedMessages,
 }
 
 /// What the model gets to read, and how long that is.
@@ -48,6 +51,8 @@ pub(super) struct Prompt {
     estimated: f64,
     /// What is to be summed up after the answer, if it is time.
     pub(super) fold: Option<Fold>,
+    /// The earlier exchanges in it, oldest first.
+    pub(super) shown: Vec<Shown>,
 }
 
 /// What there is before a message.
@@ -61,7 +66,7 @@ struct Earlier {
 impl Context {
     /// Within the bounds of `settings`.
     pub fn new(settings: ContextSettings) -> Self {
-        Self { settings, calibration: Calibration::default() }
+        Self { settings, calibration: Calibration::default(), refused: RefusedMessages::default() }
     }
 
     /// `model` counted `counted` tokens in `prompt`: the next estimates are better.
@@ -73,11 +78,23 @@ impl Context {
     /// first, when they do not fit, and the summary stands for them, if there is one; the
     /// message itself always stands.
     pub(super) async fn build(&self, store: &dyn Store, job: &Job) -> Result<Prompt, StoreError> {
+        self.build_without(store, job, &[]).await
+    }
+
+    /// The same, without the earlier messages of these `seqs`.
+    pub(super) async fn build_without(&self, store: &dyn Store, job: &Job, seqs: &[u64]) -> Result<Prompt, StoreError> {
         let limit = self.settings.max_entries + 1;
         let Recent { summary, entries } = store.recent(job.label.user, limit).await?;
         let more = limit <= entries.len() && entries.first().is_some_and(|first| 1 < first.seq);
         let summary = summary.filter(|_| self.settings.summary.is_some());
-        Ok(self.select(Earlier { summary, exchanges: exchanges(entries, job.seq), more }, job))
+        let by_companion = answered_by_companion(&entries);
+        let mut exchanges = self.refused.without(job.label.user, exchanges(entries, job.seq));
+        exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
+        let mut prompt = self.select(Earlier { summary, exchanges, more }, job);
+        for shown in &mut prompt.shown {
+            shown.by_companion = by_companion.contains(&shown.seq);
+        }
+        Ok(prompt)
     }
 
     fn select(&self, earlier: Earlier, job: &Job) -> Prompt {
@@ -86,7 +103,7 @@ impl Context {
         let message = self.tokens(job.text.expose());
         let mut system = self.instructions(job.language).to_owned();
         let mut estimated = self.tokens(&system) + message;
-        let (mut count, mut shown) = self.fitting(&exchanges, budget - estimated);
+        let (mut count, mut tokens) = self.fitting(&exchanges, budget - estimated);
         let left_out = more || count < exchanges.len();
         let fold = if left_out { self.fold(&exchanges, budget - estimated, summary.clone(), job) } else { None };
         if let Some(summary) = summary.as_ref().filter(|_| left_out) {
@@ -94,10 +111,11 @@ impl Context {
             let with_summary = self.tokens(&longer) + message;
             if with_summary <= budget {
                 (system, estimated) = (longer, with_summary);
-                (count, shown) = self.fitting(&exchanges, budget - estimated);
+                (count, tokens) = self.fitting(&exchanges, budget - estimated);
             }
         }
         exchanges.drain(..exchanges.len() - count);
+        let shown = exchanges.iter().map(Shown::of).collect();
         let message = |role, content| ChatMessage { role, content };
         // In one message with the instructions: many chat templates refuse a second of the system's.
         let mut messages = vec![message(ChatRole::System, UserText::new(system))];
@@ -106,7 +124,7 @@ impl Context {
             messages.extend(answer.map(|text| message(ChatRole::Assistant, text)));
         }
         messages.push(message(ChatRole::User, job.text.clone()));
-        Prompt { messages, estimated: estimated + shown, fold }
+        Prompt { messages, estimated: estimated + tokens, fold, shown }
     }
 
     /// How many of `exchanges`, the newest, have room in so many tokens; and how many they have.

@@ -148,7 +148,8 @@ impl Engine {
             None => Page::Before { seq: u64::MAX, limit },
         };
         let entries = self.store.readable_entries(fold.label.user, page).await?.entries;
-        let material = self.context.material(fold, exchanges(entries, fold.before)).ok_or(FoldError::Nothing)?;
+        let exchanges = self.context.refused.without(fold.label.user, exchanges(entries, fold.before));
+        let material = self.context.material(fold, exchanges).ok_or(FoldError::Nothing)?;
         let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);
         let mut answer = model.open_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;

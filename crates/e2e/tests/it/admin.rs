@@ -1,9 +1,12 @@
 //! The admin port: who is well, who is ready, and what is the matter.
 
+use std::convert::Infallible;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::llm::{Answer, Fallback};
 use testkit::watchdog::{LIMIT, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::http::{self, LOOK_AGAIN};
@@ -91,6 +94,109 @@ async fn a_model_that_fails_degrades() {
     assert_eq!(person.ask("c", "¿y ahora?").await.text, "acá estoy");
     assert_eq!(until(&town.core, 200).await["status"], "ready");
     Metrics::of(&town.core).await.assert(&[(&state, 0.0), (&became("closed"), 1.0)]);
+}
+
+/// Answers that come without the model, for whatever reason, until one comes from it.
+#[tokio::test]
+async fn a_model_that_refuses_degrades() {
+    let town = Plan::default().core("RATE_MAX_MESSAGES", 1_000).start().await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    let quota = Answer::refusal(429, json!({"error": {"code": "insufficient_quota", "message": "mi secreto"}}));
+    let settings = "check MODEL_NAME, LLM_MAX_TOKENS and LLM_TEMPERATURE";
+    for (number, (answer, messages, advice)) in [
+        (Answer::status(400), 3, settings),
+        (Answer::status(401), 1, "check GROQ_API_KEY"),
+        (Answer::status(402), 1, "quota"),
+        (Answer::status(403), 1, "check GROQ_API_KEY"),
+        (Answer::status(404), 1, "check LLM_URL"),
+        (Answer::status(422), 3, settings),
+        (quota, 1, "quota"),
+        (Answer { finish: "content_filter".to_owned(), ..Answer::default() }, 3, "the companion answers"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for message in 1..=messages {
+            assert_eq!(ready(&town.core).await.1["status"], "ready", "{answer:?}, before message {message}");
+            town.standin.push(answer.clone());
+            let id = format!("{number}-{message}");
+            assert_eq!(person.ask(&id, "hola").await.done["source"], "companion", "{answer:?}");
+        }
+        let (status, told) = ready(&town.core).await;
+        assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{answer:?}: {told}");
+        let reason = check(&told, "model")["reason"].as_str().unwrap();
+        assert!(reason.contains(advice) && !reason.contains("secreto"), "{reason}");
+        assert_eq!(person.ask(&format!("{number}"), "¿y ahora?").await.done["source"], "llm");
+        let (_, told) = ready(&town.core).await;
+        let model = json!({"name": "model", "state": "ok", "detail": "llama-3.1-8b-instant"});
+        assert_eq!((&told["status"], check(&told, "model")), (&json!("ready"), &model));
+    }
+    let failed = town.logs().into_iter().filter(|line| line.contains("model call failed"));
+    let codes: Vec<_> = failed.filter(|line| line.contains("insufficient_quota")).collect();
+    assert_eq!(codes.len(), 1);
+    assert!(!codes[0].contains("secreto"), "{codes:?}");
+}
+
+/// A provider that says the same to everyone.
+async fn saying(listener: TcpListener, response: &str) -> Infallible {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4_096];
+        let _ = stream.read(&mut head).await;
+        let _ = stream.write_all(response.as_bytes()).await;
+    }
+}
+
+/// One question at start finds out what is certain, and what it finds is told before the first message.
+#[tokio::test]
+async fn a_model_that_cannot_be_asked_at_start_degrades() {
+    let response = |status: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    };
+    let list = |model: &str| response("200 OK", &json!({"object": "list", "data": [{"id": model}]}).to_string());
+    for (said, state, told, logged) in [
+        (Some(response("401 Unauthorized", "{}")), "degraded", "check GROQ_API_KEY", "does not answer"),
+        (None, "degraded", "check LLM_URL", "does not answer"),
+        (Some(list("llama-3.1-8b-instant")), "ok", "llama-3.1-8b-instant", "model llama-3.1-8b-instant answers"),
+        (Some(list("otro")), "ok", "", "check MODEL_NAME"),
+        (Some(response("404 Not Found", "")), "ok", "", "the first message shows whether it answers"),
+        (Some(response("200 OK", "<html>")), "ok", "", "the first message shows whether it answers"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/chat/completions", listener.local_addr().unwrap());
+        let provider = async {
+            match &said {
+                Some(said) => saying(listener, said).await,
+                None => {
+                    drop(listener);
+                    std::future::pending().await
+                }
+            }
+        };
+        let asked = async {
+            let town = Plan::default().core("LLM_URL", url).start().await;
+            let line = within(LIMIT, async {
+                loop {
+                    if let Some(line) = town.logs().into_iter().find(|line| line.contains(logged)) {
+                        return line;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            });
+            line.await.unwrap();
+            let (status, ready) = ready(&town.core).await;
+            assert_eq!(status, 200);
+            let model = check(&ready, "model").clone();
+            assert_eq!(model["state"], state, "{model}");
+            let text = model["reason"].as_str().or(model["detail"].as_str()).unwrap_or_default();
+            assert!(text.contains(told) && text.is_empty() == told.is_empty(), "{model}");
+        };
+        tokio::select! {
+            never = provider => match never {},
+            () = asked => {}
+        }
+    }
 }
 
 #[tokio::test]

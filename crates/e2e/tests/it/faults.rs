@@ -2,8 +2,10 @@
 //! at a known time and after a known number of calls. All of it by a clock that stands still.
 
 mod cancelled;
+mod hanging;
 mod one_provider;
 mod provider;
+mod refusals;
 mod scene;
 mod several_providers;
 
@@ -60,6 +62,17 @@ impl Row {
     fn within(self, ms: RangeInclusive<u64>) -> Self {
         Self { ms, ..self }
     }
+}
+
+/// Settings with one try for each message.
+fn one_try() -> Vec<(&'static str, &'static str)> {
+    let others = SETTINGS.into_iter().filter(|(name, _)| *name != "LLM_MAX_RETRIES");
+    others.chain([("LLM_MAX_RETRIES", "1")]).collect()
+}
+
+/// How many calls each provider got.
+async fn counts(scene: &Scene) -> Vec<usize> {
+    scene.calls().await.iter().map(Vec::len).collect()
 }
 
 async fn check(rows: impl IntoIterator<Item = Row>) {

@@ -20,6 +20,8 @@ pub struct Answer {
     pub burst: usize,
     /// HTTP status; anything but 200 is answered with an error object.
     pub status: u16,
+    /// Body of an error, in place of the stand-in's own.
+    pub error: Option<Value>,
     /// Value of the `Retry-After` header.
     pub retry_after: Option<RetryAfter>,
     /// Where to go silent, with the connection open.
@@ -76,6 +78,7 @@ impl Default for Answer {
             gap_ms: 0,
             burst: 1,
             status: 200,
+            error: None,
             retry_after: None,
             hang: None,
             cut: false,
@@ -106,6 +109,11 @@ impl Answer {
     /// An error with this HTTP status.
     pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
+    }
+
+    /// An error with this HTTP status and body.
+    pub fn refusal(status: u16, error: Value) -> Self {
+        Self { status, error: Some(error), ..Self::default() }
     }
 
     /// Silence, from `hang` on.
@@ -146,7 +154,7 @@ mod tests {
 
     #[test]
     fn forms() {
-        let full = r#"{"pieces":["a"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"retry_after":4,
+        let full = r#"{"pieces":["a"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"error":{"code":1},"retry_after":4,
             "hang":"stream","cut":true,"end_ms":5,"garbage":true,"finish":"length","usage":false}"#;
         let cases = [
             (r#""hola""#, Answer::text("hola")),
@@ -171,6 +179,7 @@ mod tests {
                     gap_ms: 2,
                     burst: 3,
                     status: 429,
+                    error: Some(serde_json::json!({"code": 1})),
                     retry_after: Some(RetryAfter::Seconds(4)),
                     hang: Some(Hang::Stream),
                     cut: true,

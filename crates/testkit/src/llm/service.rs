@@ -203,15 +203,11 @@ async fn carry_out(
     } else {
         tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
         if 0 < answer.end_ms || answer.hang == Some(Hang::End) {
-            let body = AnswerBody::new(
-                &Answer { first_ms: 0, ..answer.clone() },
-                vec![wire::error_body(answer.status)],
-                ticket,
-            );
+            let body = AnswerBody::new(&Answer { first_ms: 0, ..answer.clone() }, vec![error_body(answer)], ticket);
             error_with(status, Either::Right(body))
         } else {
             ticket.finish();
-            error(status)
+            error_with(status, Either::Left(Full::new(error_body(answer))))
         }
     };
     let retry_after = answer.retry_after.as_ref().map(|after| HeaderValue::try_from(after.header()));
@@ -219,6 +215,11 @@ async fn carry_out(
         response.headers_mut().insert(RETRY_AFTER, value);
     }
     response
+}
+
+/// The body of an answer that is an error.
+fn error_body(answer: &Answer) -> Bytes {
+    answer.error.as_ref().map_or_else(|| wire::error_body(answer.status), |error| error.to_string().into())
 }
 
 fn error(status: StatusCode) -> Response<StandinBody> {

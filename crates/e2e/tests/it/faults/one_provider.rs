@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
 use testkit::llm::Outcome::{Cancelled, Finished};
 use testkit::llm::{Answer, Hang, RetryAfter};
 
@@ -25,6 +26,11 @@ fn date(at: SystemTime) -> RetryAfter {
 #[tokio::test(start_paused = true)]
 async fn a_status_that_may_pass() {
     const FAILED: Calls = &[&[Finished, Finished, Finished]];
+    const REPEATED: Calls = &[&[Finished, Finished]];
+    check([409, 425, 429, 498, 499].map(|status| {
+        row(format!("{status} once"), [Answer::status(status), good()], answer("ya estoy"), 0, REPEATED)
+    }))
+    .await;
     let [bad, worse, worst] = [500, 503, 408].map(Answer::status);
     check([
         row("500 once", [bad.clone(), good()], answer("ya estoy"), 0, &[&[Finished, Finished]]),
@@ -39,7 +45,9 @@ async fn a_status_that_may_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn a_status_that_stays() {
-    let rows = [307, 400, 401, 403, 404, 422];
+    let quota = json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}});
+    check([row("429, no quota", [Answer::refusal(429, quota)], Heard::Companion, 0, &[&[Finished]])]).await;
+    let rows = [307, 400, 401, 402, 403, 404, 422];
     check(
         rows.map(|status| {
             row(format!("status {status}"), [Answer::status(status)], Heard::Companion, 0, &[&[Finished]])
@@ -56,13 +64,18 @@ async fn too_many_requests() {
     let patient = |asked: &str, after, ms| {
         row(format!("429, {asked}"), [too_many(after), good()], answer("ya estoy"), ms, REPEATED)
     };
+    // None is waited for that wants to be asked later than the longest pause.
+    let impatient =
+        |asked: &str, after| row(format!("429, {asked}"), [too_many(after)], Heard::Companion, 0, &[&[Finished]]);
     check([
         patient("two seconds", RetryAfter::Seconds(2), 2_000),
-        patient("more than the most", RetryAfter::Seconds(60), 5_000),
         patient("a date", date(now + Duration::from_secs(4)), 0).within(1_000..=4_000),
-        patient("a date that is far", date(now + minutes), 5_000),
         patient("a date that was", date(now - minutes), 0),
         patient("what is neither", RetryAfter::Text("soon".to_owned()), 0),
+        impatient("more than the most", RetryAfter::Seconds(6)),
+        impatient("a date that is far", date(now + minutes)),
+        impatient("ten hours", RetryAfter::Seconds(35_000)),
+        impatient("longer than there is time", RetryAfter::Text("1e300".to_owned())),
         row("429, after the deadline", [too_many(RetryAfter::Seconds(2))], Heard::Companion, 0, &[&[Finished]])
             .with("LLM_DEADLINE_SECONDS", "1"),
     ])
@@ -114,10 +127,22 @@ async fn a_stream_that_breaks() {
         row("cut before a word", [cut(Answer::default()), good()], answer("ya estoy"), 0, REPEATED),
         row("garbage in mid-answer", [garbage(begun())], broken("hasta acá"), 0, &[&[Finished]]),
         row("garbage before a word", [garbage(Answer::default()), good()], answer("ya estoy"), 0, REPEATED),
-        row("not a word", [Answer::default(), good()], answer("ya estoy"), 0, REPEATED),
-        row("white space", [Answer::text(" \n"), good()], answer("ya estoy"), 0, REPEATED),
     ])
     .await;
+}
+
+/// The same request would bring the same, at the price of another answer.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_word() {
+    let filtered = Answer { finish: "content_filter".to_owned(), ..Answer::default() };
+    let thought = Answer { finish: "length".to_owned(), ..Answer::default() };
+    let answers = [
+        ("not a word", Answer::default()),
+        ("white space", Answer::text(" \n")),
+        ("filtered", filtered),
+        ("length", thought),
+    ];
+    check(answers.map(|(fault, given)| row(fault, [given, good()], Heard::Companion, 0, &[&[Finished]]))).await;
 }
 
 /// Nobody waits for the end of a response whose answer is complete, or which is an error.

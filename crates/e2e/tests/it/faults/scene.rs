@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::clock::{self, Frozen};
@@ -30,7 +31,7 @@ pub(super) enum Heard {
 
 pub(super) struct Scene {
     pub(super) person: Person<LinePeer<DuplexStream>>,
-    _core: Core,
+    core: Core,
     pub(super) providers: Vec<Provider>,
     messages: u64,
     _folder: TempDir,
@@ -54,7 +55,18 @@ impl Scene {
         let core = Core::start(settings.iter().copied().chain(file)).await;
         let mut person = Person::new(core.connect());
         person.hello().await;
-        Self { person, _core: core, providers, messages: 0, _folder: folder, _frozen: frozen }
+        Self { person, core, providers, messages: 0, _folder: folder, _frozen: frozen }
+    }
+
+    /// So many others, who have said `hello` to the same core.
+    pub(super) async fn others(&self, count: usize) -> Vec<Person<LinePeer<DuplexStream>>> {
+        let mut others = Vec::new();
+        for _ in 0..count {
+            let mut person = Person::new(self.core.connect());
+            person.hello().await;
+            others.push(person);
+        }
+        others
     }
 
     /// Says something; what came of it, and how long that took from `accepted` on.
@@ -105,6 +117,20 @@ impl Scene {
             calls.push(provider.calls().await);
         }
         calls
+    }
+}
+
+/// All of `people` say something at once: how long each waited for the end of the answer, and where it came from.
+pub(super) async fn all_at_once(people: &mut [Person<LinePeer<DuplexStream>>], id: &str) -> Vec<(Duration, String)> {
+    let begin = Instant::now();
+    let asking = join_all(people.iter_mut().map(async |person| {
+        let reply = person.ask(id, "hola").await;
+        (begin.elapsed(), reply.done["source"].as_str().unwrap().to_owned())
+    }));
+    tokio::select! {
+        biased;
+        heard = asking => heard,
+        () = pass(LIMIT) => panic!("no end of the answers"),
     }
 }
 

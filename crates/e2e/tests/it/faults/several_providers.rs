@@ -5,10 +5,11 @@ use std::time::Duration;
 use testkit::llm::Answer;
 use testkit::llm::Hang;
 use testkit::llm::Outcome::{Cancelled, Finished};
+use testkit::llm::RetryAfter;
 
 use super::provider::Script;
 use super::scene::{Heard, Scene, pass};
-use super::{Calls, Row, SETTINGS, answer, begun, broken, check, good, in_time};
+use super::{Calls, Row, SETTINGS, answer, begun, broken, check, counts, good, in_time, one_try};
 
 /// Providers that always do the same.
 fn row<const N: usize>(fault: impl Into<String>, scripts: [Script; N], heard: Heard, ms: u64, calls: Calls) -> Row {
@@ -61,16 +62,6 @@ async fn all_fail() {
     .await;
 }
 
-/// Settings with one try for each message.
-fn one_try() -> Vec<(&'static str, &'static str)> {
-    let others = SETTINGS.into_iter().filter(|(name, _)| *name != "LLM_MAX_RETRIES");
-    others.chain([("LLM_MAX_RETRIES", "1")]).collect()
-}
-
-async fn counts(scene: &Scene) -> Vec<usize> {
-    scene.calls().await.iter().map(Vec::len).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn who_is_left_alone() {
     for (fault, scripts, heard, calls) in [
@@ -118,4 +109,40 @@ async fn where_all_are_left_alone_one_is_asked_all_the_same() {
     assert_eq!(heard, answer("ya estoy"));
     assert!(in_time(took, &(0..=0)), "{took:?}");
     assert_eq!(counts(&scene).await, [11, 10]);
+}
+
+/// One that wants to be asked later is not asked by this message again, nor by the next ones.
+#[tokio::test(start_paused = true)]
+async fn who_wants_to_be_asked_later() {
+    let later = Answer { retry_after: Some(RetryAfter::Seconds(30)), ..Answer::status(429) };
+    let first = Script::Answers(vec![later, Answer::text("de vuelta")]);
+    let second = Script::Answers(vec![Answer::status(500), good(), good()]);
+    let mut scene = Scene::open(vec![first, second], &SETTINGS).await;
+    for calls in [[1, 2], [1, 3]] {
+        let (heard, took) = scene.ask().await;
+        assert_eq!(heard, answer("ya estoy"));
+        assert!(in_time(took, &(0..=0)), "{took:?}");
+        assert_eq!(counts(&scene).await, calls);
+    }
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(scene.ask().await.0, answer("de vuelta"));
+}
+
+/// Where the first has used up the time, the second had no fair share of it.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_not_held_against_the_last() {
+    let mute = Script::Always(Answer::default().hanging(Hang::Headers));
+    let slow = Script::Always(good().paced(1_000, 0));
+    let others = one_try().into_iter().filter(|(name, _)| *name != "LLM_DEADLINE_SECONDS");
+    let settings: Vec<_> = others.chain([("LLM_DEADLINE_SECONDS", "2.5")]).collect();
+    let mut scene = Scene::open(vec![mute, slow], &settings).await;
+    // Until the first is left alone.
+    for _ in 0..4 {
+        assert_eq!(scene.ask().await.0, Heard::Companion);
+    }
+    for _ in 0..2 {
+        let (heard, took) = scene.ask().await;
+        assert_eq!(heard, answer("ya estoy"));
+        assert!(in_time(took, &(1_000..=1_000)), "{took:?}");
+    }
 }

@@ -1,0 +1,153 @@
+//! One question to each provider at start, which costs nothing: which models it has.
+//!
+//! It is there for whoever starts the program: a wrong key or address shows before the first person meets it. Many
+//! servers have no such list, or one that says little, so that only what is certain counts.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use hyper::StatusCode;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::chat_completions::Provider;
+use super::error::LlmError;
+use super::error_body::ErrorBody;
+use super::health::{Health, Problem};
+use super::http::ResponseBody;
+
+/// Time for the whole question. A start waits for none of it.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Longest list that is read; the longest known has about 500 kB.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a provider's list says of the configured model.
+#[derive(Debug)]
+enum Finding {
+    /// It is in the list.
+    Listed,
+    /// It is not; some servers answer under any name.
+    Unlisted,
+    /// No message can get an answer as things are.
+    Refused(LlmError),
+    /// There is no list, or none that says anything.
+    Unknown,
+}
+
+/// Asks each of `providers`, has `health` remember what they say, and logs it.
+pub(super) async fn check(providers: &[Provider], health: &Health) {
+    let several = 1 < providers.len();
+    let findings = join_all(providers.iter().map(find)).await;
+    let found = || providers.iter().zip(&findings);
+    let problems: Vec<_> = found().filter_map(|(provider, finding)| finding.problem(provider, several)).collect();
+    let problem = problems.first().filter(|_| problems.len() == providers.len()).cloned();
+    // Before it is logged: a log line that is there says what `/readyz` says.
+    health.checked(problem, findings.iter().any(|finding| matches!(finding, Finding::Listed)));
+    found().for_each(|(provider, finding)| finding.log(provider, several));
+}
+
+impl Finding {
+    fn problem(&self, provider: &Provider, several: bool) -> Option<Problem> {
+        match self {
+            Self::Refused(error) => Some(Problem::new(provider, error, several)),
+            Self::Listed | Self::Unlisted | Self::Unknown => None,
+        }
+    }
+
+    /// One line, with what there is to do.
+    fn log(&self, provider: &Provider, several: bool) {
+        let (llm, model) = (provider.name(), provider.model());
+        match self {
+            Self::Listed => tracing::info!(llm.provider = llm, "model {model} answers"),
+            Self::Unlisted => tracing::warn!(
+                llm.provider = llm,
+                "model {model} is not among those that its provider lists: check {} if no answer comes",
+                if several { "LLM_PROVIDERS" } else { "MODEL_NAME" }
+            ),
+            Self::Refused(_) => {
+                let problem = self.problem(provider, several);
+                let why = problem.as_ref().map_or("", Problem::text);
+                tracing::warn!(llm.provider = llm, "model {model} does not answer: {why}");
+            }
+            Self::Unknown => {
+                tracing::info!(llm.provider = llm, "model {model}: the first message shows whether it answers");
+            }
+        }
+    }
+}
+
+async fn find(provider: &Provider) -> Finding {
+    timeout(LIMIT, ask(provider)).await.unwrap_or(Finding::Unknown)
+}
+
+async fn ask(provider: &Provider) -> Finding {
+    let mut response = match provider.list_models().await {
+        None => return Finding::Unknown,
+        Some(Err(error)) => return Finding::Refused(error),
+        Some(Ok(response)) => response,
+    };
+    match response.status() {
+        StatusCode::OK => read(response.body_mut(), provider.model()).await,
+        // Not 403: a key may be good for completions alone. A path without a list is no news either.
+        status @ StatusCode::UNAUTHORIZED => {
+            let body = Box::new(ErrorBody::read(response.body_mut()).await);
+            if body.text().contains("scope") {
+                return Finding::Unknown;
+            }
+            Finding::Refused(LlmError::Status { status: status.as_u16(), retry_after: None, body })
+        }
+        _ => Finding::Unknown,
+    }
+}
+
+async fn read(body: &mut ResponseBody, model: &str) -> Finding {
+    let mut bytes = Vec::new();
+    while let Some(more) = body.next().await {
+        match more {
+            Ok(more) if bytes.len() + more.len() <= MAX_BYTES => bytes.extend_from_slice(&more),
+            Ok(_) | Err(_) => return Finding::Unknown,
+        }
+    }
+    finding(&bytes, model)
+}
+
+fn finding(list: &[u8], model: &str) -> Finding {
+    let list: Value = serde_json::from_slice(list).unwrap_or_default();
+    let lists = [&list["data"], &list["models"], &list];
+    let rows = lists.into_iter().find_map(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut names =
+        rows.iter().filter_map(|row| ["id", "name"].iter().find_map(|field| row[field].as_str())).peekable();
+    if names.peek().is_none() {
+        return Finding::Unknown;
+    }
+    // Ollama adds the tag, Gemini a folder.
+    let is_it = |name: &str| {
+        let name = name.strip_prefix("models/").unwrap_or(name);
+        name == model || name.strip_suffix(":latest") == Some(model)
+    };
+    if names.any(is_it) { Finding::Listed } else { Finding::Unlisted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists() {
+        for (list, want) in [
+            (r#"{"object":"list","data":[{"id":"a"},{"id":"m"}]}"#, "Listed"),
+            (r#"{"data":[{"id":"m:latest"}]}"#, "Listed"),
+            (r#"{"data":[{"id":"models/m"}]}"#, "Listed"),
+            (r#"{"models":[{"name":"m"}]}"#, "Listed"),
+            (r#"[{"id":"m"}]"#, "Listed"),
+            (r#"{"data":[{"id":"a"}]}"#, "Unlisted"),
+            (r#"{"data":[]}"#, "Unknown"),
+            (r#"{"data":null}"#, "Unknown"),
+            ("<html>", "Unknown"),
+            ("", "Unknown"),
+        ] {
+            assert_eq!(format!("{:?}", finding(list.as_bytes(), "m")), want, "{list}");
+        }
+    }
+}

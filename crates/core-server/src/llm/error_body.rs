@@ -1,0 +1,351 @@
+//! The body of an error response: read within bounds, and reduced to what may be logged and acted on.
+//!
+//! Providers agree on no shape (OpenAI's `error`, `FastAPI`'s `detail`, Mistral's `message`, Gemini's array), so the
+//! names are looked for at any depth. The text itself never leaves this module: it may repeat what a person wrote.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::http::ResponseBody;
+
+/// Most bytes of a body that are read.
+const MAX_BYTES: usize = 64 * 1024;
+/// Time for the body after the head of the response. Its JSON is most often there at once; a person waits meanwhile.
+const LIMIT: Duration = Duration::from_millis(500);
+/// Most values of a body that are looked at.
+const MAX_VALUES: usize = 512;
+/// Most bytes of text that are searched for the names of parameters and causes.
+const MAX_TEXT: usize = 8 * 1024;
+/// Longest code or parameter in a log line.
+const MAX_WORD: usize = 64;
+
+/// Causes that a provider gives for a refusal, as far as they change what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Cause {
+    /// The text was flagged by the provider's filter.
+    Flagged,
+    /// The request does not fit into the model's context.
+    TooLong,
+    /// The account has no quota or credit left.
+    Quota,
+    /// There is no such model.
+    Model,
+    /// Anything else, or nothing that is understood.
+    #[default]
+    Other,
+}
+
+/// Facts of an error's body.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// `error.code`, else `error.type`; safe to be logged.
+    code: Option<String>,
+    /// `error.param`, or the `loc` of a validation error; safe to be logged.
+    param: Option<String>,
+    pub(super) cause: Cause,
+    /// The messages in lower case. It may repeat what a person wrote, so that it is neither logged nor kept.
+    text: String,
+}
+
+impl fmt::Debug for ErrorBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrorBody").field("code", &self.code).field("param", &self.param).finish_non_exhaustive()
+    }
+}
+
+impl ErrorBody {
+    /// Reads `body` until its JSON is complete, or a limit is reached; of the rest nothing is needed.
+    pub(super) async fn read(body: &mut ResponseBody) -> Self {
+        let mut bytes = Vec::new();
+        let reading = async {
+            while let Some(Ok(more)) = body.next().await {
+                bytes.extend_from_slice(&more);
+                // The end of a response may come much later than its last byte, or never.
+                if MAX_BYTES <= bytes.len() || serde_json::from_slice::<Value>(&bytes).is_ok() {
+                    return;
+                }
+            }
+        };
+        // What has come until then is all that is looked at.
+        let _ = timeout(LIMIT, reading).await;
+        bytes.truncate(MAX_BYTES);
+        Self::parse(&bytes)
+    }
+
+    /// The facts in `bytes`; of what is no JSON only the text is searched.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let Ok(root) = serde_json::from_slice::<Value>(bytes) else {
+            let mut text = String::new();
+            push(&mut text, &String::from_utf8_lossy(bytes));
+            return Self { code: None, param: None, cause: cause([&None, &None], &text), text };
+        };
+        let (mut code, mut number, mut kind, mut param, mut text) = (None, None, None, None, String::new());
+        let mut values = VecDeque::from([("", &root)]);
+        for _ in 0..MAX_VALUES {
+            let Some((name, value)) = values.pop_front() else { break };
+            match value {
+                // Breadth first, so that the provider's own error comes before one that it passes on.
+                Value::Object(fields) => values.extend(fields.iter().map(|(name, value)| (name.as_str(), value))),
+                Value::Array(path) if name == "loc" => param = param.or_else(|| location(path)),
+                Value::Array(items) => values.extend(items.iter().map(|item| (name, item))),
+                // OpenRouter's sign of a filter; what it holds is the person's.
+                _ if name == "flagged_input" => push(&mut text, "flagged"),
+                Value::String(word) => match name {
+                    "code" => code = code.or_else(|| safe(word)),
+                    "type" | "status" => kind = kind.or_else(|| safe(word)),
+                    "param" => param = param.or_else(|| safe(word)),
+                    "message" | "msg" | "detail" | "error" | "raw" | "reason" => push(&mut text, word),
+                    // `input` and the like repeat what was sent.
+                    _ => {}
+                },
+                Value::Number(code) if name == "code" => number = number.or_else(|| Some(code.to_string())),
+                Value::Bool(true) if name == "flagged" => push(&mut text, "flagged"),
+                _ => {}
+            }
+        }
+        let cause = cause([&code, &kind], &text);
+        // A number is most often the status once more.
+        Self { code: code.or(kind).or(number), param, cause, text }
+    }
+
+    /// `error.code`, bounded, of `[A-Za-z0-9_.-]` only.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// `error.param`, bounded, of `[A-Za-z0-9_.-]` only.
+    pub fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// The messages, in lower case: to be searched, never to be shown.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Adds a message, as long as there is room.
+fn push(text: &mut String, message: &str) {
+    let room = MAX_TEXT.saturating_sub(text.len());
+    text.extend(message.chars().take(room / 4).flat_map(char::to_lowercase));
+    text.push('\n');
+}
+
+/// The dotted path of a validation error: `["body", "stream_options", "include_usage"]`.
+fn location(path: &[Value]) -> Option<String> {
+    let parts = path.iter().filter_map(|part| match part {
+        Value::String(part) => Some(part.clone()),
+        Value::Number(part) => Some(part.to_string()),
+        _ => None,
+    });
+    safe(&parts.filter(|part| part != "body").collect::<Vec<_>>().join("."))
+}
+
+/// `word` as it may be logged: `messages[0].role` is `messages.0.role`. A text of more than one word, or with
+/// letters that no identifier has, may be a person's and is left out.
+fn safe(word: &str) -> Option<String> {
+    let identifier = |letter: char| letter.is_ascii_alphanumeric() || "_.-[]'".contains(letter);
+    if word.is_empty() || MAX_WORD < word.len() || !word.chars().all(identifier) {
+        return None;
+    }
+    let word: String = word.chars().filter(|letter| !"]'".contains(*letter)).collect();
+    let word = word.replace('[', ".").replace("..", ".");
+    Some(word.trim_matches('.').to_owned()).filter(|word| !word.is_empty())
+}
+
+/// Codes of each cause, and words of its messages, in lower case.
+const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
+    (
+        // First: the token limits of a request that is too long are named as parameters.
+        Cause::TooLong,
+        &["context_length_exceeded", "exceed_context_size_error", "string_above_max_length", "model_max_prompt_tokens"],
+        &[
+            "context length",
+            "context_length",
+            "context window",
+            "context size",
+            "maximum context",
+            "too many tokens",
+            "prompt is too long",
+            "input is too long",
+            "input token count",
+            "reduce the length of the messages",
+        ],
+    ),
+    (
+        Cause::Flagged,
+        &[
+            "content_filter",
+            "content_policy_violation",
+            "contentfilter",
+            "data_inspection_failed",
+            "invalid_prompt",
+            "moderation",
+            "moderation_blocked",
+            "prohibited_content",
+            "responsibleaipolicyviolation",
+            "safety",
+        ],
+        &["flagged", "content management policy", "content policy", "content filter", "moderation", "usage policy"],
+    ),
+    (
+        Cause::Quota,
+        &[
+            "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "insufficient_balance",
+            "insufficient_funds",
+            "insufficient_credits",
+        ],
+        &["insufficient balance", "insufficient credits"],
+    ),
+    (
+        Cause::Model,
+        &["model_not_found", "model_not_available", "model_decommissioned", "invalid_model", "deploymentnotfound"],
+        &["invalid model", "unknown model", "not a valid model", "no such model"],
+    ),
+];
+
+/// The cause that one of `codes` names, else the one of which `text` speaks.
+fn cause(codes: [&Option<String>; 2], text: &str) -> Cause {
+    let codes = codes.map(|code| code.as_deref().unwrap_or_default().to_lowercase());
+    let by_code = CAUSES.iter().find(|(_, known, _)| codes.iter().any(|code| known.contains(&code.as_str())));
+    let by_text = || CAUSES.iter().find(|(_, _, words)| words.iter().any(|words| text.contains(words)));
+    let no_model =
+        || text.contains("model") && ["not found", "does not exist"].iter().any(|words| text.contains(words));
+    match by_code.or_else(by_text) {
+        Some((cause, ..)) => *cause,
+        None if no_model() => Cause::Model,
+        None => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(body: &str) -> (String, String, Cause) {
+        let body = ErrorBody::parse(body.as_bytes());
+        (body.code().unwrap_or("-").to_owned(), body.param().unwrap_or("-").to_owned(), body.cause)
+    }
+
+    #[test]
+    fn shapes_of_real_providers() {
+        for (body, code, param, cause) in [
+            // OpenAI.
+            (
+                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+                "unsupported_parameter",
+                "max_tokens",
+                Cause::Other,
+            ),
+            (
+                r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","type":"invalid_request_error","param":"messages[0].role","code":"unsupported_value"}}"#,
+                "unsupported_value",
+                "messages.0.role",
+                Cause::Other,
+            ),
+            (
+                r#"{"error":{"message":"Incorrect API key provided: sk-abc.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+                "invalid_api_key",
+                "-",
+                Cause::Other,
+            ),
+            (
+                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+                "insufficient_quota",
+                "-",
+                Cause::Quota,
+            ),
+            (
+                r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+                "context_length_exceeded",
+                "messages",
+                Cause::TooLong,
+            ),
+            // Azure.
+            (
+                r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+                "content_filter",
+                "prompt",
+                Cause::Flagged,
+            ),
+            // Mistral, in two shapes; FastAPI.
+            (
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,"code":null}"#,
+                "invalid_request_error",
+                "stream_options.include_usage",
+                Cause::Other,
+            ),
+            (
+                r#"{"object":"error","message":"Invalid model: nope","type":"invalid_model","param":null,"code":"1500"}"#,
+                "1500",
+                "-",
+                Cause::Model,
+            ),
+            (
+                r#"{"detail":[{"type":"extra_forbidden","loc":["body","max_tokens"],"msg":"Extra inputs are not permitted","input":512}]}"#,
+                "extra_forbidden",
+                "max_tokens",
+                Cause::Other,
+            ),
+            // OpenRouter; Gemini; Ollama; llama.cpp.
+            (
+                r#"{"error":{"code":403,"message":"Input was refused","metadata":{"reasons":["violence"],"flagged_input":"estoy triste"}}}"#,
+                "403",
+                "-",
+                Cause::Flagged,
+            ),
+            (
+                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
+                "INVALID_ARGUMENT",
+                "-",
+                Cause::Other,
+            ),
+            (
+                r#"{"error":{"message":"model \"nope\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
+                "api_error",
+                "-",
+                Cause::Model,
+            ),
+            (
+                r#"{"error":{"code":400,"message":"the request exceeds the available context size.","type":"exceed_context_size_error"}}"#,
+                "exceed_context_size_error",
+                "-",
+                Cause::TooLong,
+            ),
+            ("<html>no</html>", "-", "-", Cause::Other),
+            ("", "-", "-", Cause::Other),
+            ("null", "-", "-", Cause::Other),
+        ] {
+            assert_eq!(facts(body), (code.to_owned(), param.to_owned(), cause), "{body}");
+        }
+    }
+
+    /// A provider may repeat the request in any field.
+    #[test]
+    fn no_text_of_people_is_shown() {
+        let long = "a".repeat(MAX_WORD + 1);
+        for word in ["estoy triste", "estás", "a\\nb", long.as_str(), "<script>", "\u{1b}[31m"] {
+            let word = Value::from(word);
+            let body = format!(r#"{{"error":{{"message":{word},"code":{word},"param":{word},"type":{word}}}}}"#);
+            let body = ErrorBody::parse(body.as_bytes());
+            assert_eq!((body.code(), body.param()), (None, None), "{word}");
+            assert_eq!(format!("{body:?}"), "ErrorBody { code: None, param: None, .. }");
+        }
+    }
+
+    #[test]
+    fn a_body_of_any_depth_and_size_is_bounded() {
+        let deep = "[".repeat(100_000);
+        assert_eq!(facts(&deep), ("-".to_owned(), "-".to_owned(), Cause::Other));
+        let wide = format!(r#"{{"error":[{}"x"],"code":"late"}}"#, "\"x\",".repeat(100_000));
+        assert!(ErrorBody::parse(wide.as_bytes()).text().len() <= 2 * MAX_TEXT);
+    }
+}

@@ -1,0 +1,276 @@
+//! Differences between providers in what a request may hold, learnt from their refusals.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::error::LlmError;
+use super::error_body::{Cause, ErrorBody};
+
+/// Requests that are repeated at once because a refusal has taught something: one for each step of [`Quirks`].
+pub(super) const MAX_LESSONS: usize = 5;
+
+/// Name of the limit on an answer's length, the preferred one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum TokenLimit {
+    /// `max_tokens`, as most servers know it.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`: OpenAI's newer models.
+    MaxCompletionTokens,
+    /// None: our own limit on characters remains.
+    Unsent,
+}
+
+/// What the requests to a provider leave out or write differently. Every field only ever grows, so that a provider
+/// that contradicts itself is asked a bounded number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Quirks {
+    pub(super) token_limit: TokenLimit,
+    pub(super) no_temperature: bool,
+    pub(super) no_stream_options: bool,
+    /// Instructions stand at the beginning of the first user message.
+    pub(super) no_system_role: bool,
+}
+
+/// The quirks of one provider, as far as they are known. Kept until the process ends.
+#[derive(Debug, Default)]
+pub(super) struct LearntQuirks(Mutex<Quirks>);
+
+impl LearntQuirks {
+    /// Those that are known now.
+    pub(super) fn current(&self) -> Quirks {
+        *self.quirks()
+    }
+
+    /// Learns from `error`, the response to a request with the quirks `sent`. Says whether the same request, built
+    /// with the current quirks, differs from it in what was refused.
+    pub(super) fn learn(&self, sent: Quirks, error: &LlmError) -> bool {
+        let LlmError::Status { status, body, .. } = error else { return false };
+        let Some(next) = sent.after(*status, body) else { return false };
+        let mut known = self.quirks();
+        // Another call may have learnt something else meanwhile.
+        *known = known.and(next);
+        true
+    }
+
+    fn quirks(&self) -> MutexGuard<'_, Quirks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Quirks {
+    /// Those of a request that avoids what the body of `status` refuses; `None` if it names nothing that was sent.
+    fn after(self, status: u16, body: &ErrorBody) -> Option<Self> {
+        // A request that is too long names its parameters as well, and would not be shorter without them.
+        let is_about_parameters = matches!(status, 400 | 422) && matches!(body.cause, Cause::Other | Cause::Model);
+        let mut next = self;
+        if is_about_parameters {
+            next.no_stream_options |= refuses(body, "stream_options");
+            next.no_temperature |= refuses(body, "temperature");
+            next.token_limit = match self.token_limit {
+                TokenLimit::MaxTokens if refuses(body, "max_tokens") && !is_too_high(body) => {
+                    TokenLimit::MaxCompletionTokens
+                }
+                TokenLimit::MaxCompletionTokens if refuses(body, "max_completion_tokens") && !is_too_high(body) => {
+                    TokenLimit::Unsent
+                }
+                as_before => as_before,
+            };
+        }
+        // llama.cpp reports the exception of a chat template as 500.
+        next.no_system_role |= matches!(status, 400 | 422 | 500) && refuses_system_role(body);
+        (next != self).then_some(next)
+    }
+
+    /// What both avoid.
+    fn and(self, other: Self) -> Self {
+        Self {
+            token_limit: self.token_limit.max(other.token_limit),
+            no_temperature: self.no_temperature || other.no_temperature,
+            no_stream_options: self.no_stream_options || other.no_stream_options,
+            no_system_role: self.no_system_role || other.no_system_role,
+        }
+    }
+}
+
+/// Whether `body` names the parameter `name` as its cause: in its field for that, else in a message that refuses it.
+fn refuses(body: &ErrorBody, name: &str) -> bool {
+    const REFUSALS: [&str; 11] = [
+        "unsupported",
+        "not supported",
+        "not support",
+        "unrecognized",
+        "unknown",
+        "unexpected",
+        "not permitted",
+        "not allowed",
+        "cannot find field",
+        "extra",
+        "invalid",
+    ];
+    if body.param().is_some_and(|param| param.split('.').any(|part| part == name)) {
+        return true;
+    }
+    // Several validation errors name one parameter in the field and the others in the text.
+    is_named(body.text(), name) && REFUSALS.iter().any(|words| body.text().contains(words))
+}
+
+/// Whether `name` stands in `text` as a word of its own: `max_tokens` is no part of `my_max_tokens_2`.
+fn is_named(text: &str, name: &str) -> bool {
+    let is_part = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + name.len()..).unwrap_or_default());
+        !is_part(before.chars().next_back()) && !is_part(after.chars().next())
+    })
+}
+
+/// Whether the value of the limit is refused, and not its name: to leave it out would ignore the operator's setting.
+fn is_too_high(body: &ErrorBody) -> bool {
+    ["less than", "too large", "too high", "at most", "greater than", "exceed"]
+        .iter()
+        .any(|words| body.text().contains(words))
+}
+
+fn refuses_system_role(body: &ErrorBody) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "system role not supported",
+        "system role is not supported",
+        "does not support 'system'",
+        "does not support system",
+        "system message is not supported",
+        "system messages are not supported",
+        "developer instruction is not enabled",
+        "system instruction is not enabled",
+    ];
+    let is_first_role = matches!(body.param(), Some("messages.0.role"));
+    is_first_role || REFUSALS.iter().any(|words| body.text().contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Quirks = Quirks {
+        token_limit: TokenLimit::MaxTokens,
+        no_temperature: false,
+        no_stream_options: false,
+        no_system_role: false,
+    };
+
+    fn refused(status: u16, body: &str) -> LlmError {
+        LlmError::Status { status, retry_after: None, body: Box::new(ErrorBody::parse(body.as_bytes())) }
+    }
+
+    #[test]
+    fn lessons_of_real_refusals() {
+        let completion = Quirks { token_limit: TokenLimit::MaxCompletionTokens, ..NONE };
+        let unlimited = Quirks { token_limit: TokenLimit::Unsent, ..NONE };
+        let plain = Quirks { no_stream_options: true, ..NONE };
+        let cool = Quirks { no_temperature: true, ..NONE };
+        let merged = Quirks { no_system_role: true, ..NONE };
+        for (sent, status, body, want) in [
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens","code":"unsupported_parameter"}}"#,
+                Some(completion),
+            ),
+            (
+                completion,
+                400,
+                r#"{"error":{"message":"Unknown parameter: 'max_completion_tokens'.","param":"max_completion_tokens"}}"#,
+                Some(unlimited),
+            ),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0.5 with this model.","param":"temperature","code":"unsupported_value"}}"#,
+                Some(cool),
+            ),
+            (
+                NONE,
+                422,
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]}}"#,
+                Some(plain),
+            ),
+            (
+                NONE,
+                422,
+                r#"{"detail":[{"loc":["body","max_tokens"],"msg":"extra fields not permitted","type":"value_error.extra"}]}"#,
+                Some(completion),
+            ),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","param":null}}"#,
+                Some(plain),
+            ),
+            (NONE, 400, r#"{"error":{"message":"property 'stream_options' is unsupported"}}"#, Some(plain)),
+            (
+                NONE,
+                400,
+                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted'}]","type":"BadRequestError","param":null,"code":400}"#,
+                Some(plain),
+            ),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","param":"messages[0].role","code":"unsupported_value"}}"#,
+                Some(merged),
+            ),
+            (NONE, 400, r#"{"object":"error","message":"System role not supported","code":400}"#, Some(merged)),
+            (
+                NONE,
+                500,
+                r#"{"error":{"code":500,"message":"Jinja Exception: System role not supported"}}"#,
+                Some(merged),
+            ),
+            (
+                NONE,
+                400,
+                r#"[{"error":{"message":"Developer instruction is not enabled for models/gemma-3-27b-it"}}]"#,
+                Some(merged),
+            ),
+            // Nothing that was sent, nothing that leaving it out would mend, or no refusal of it.
+            (unlimited, 400, r#"{"error":{"message":"Unsupported parameter","param":"max_tokens"}}"#, None),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"max_tokens must be less than or equal to 100","param":"max_tokens"}}"#,
+                None,
+            ),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"max_tokens is too large: 512. This model's maximum context length is 4096 tokens","param":"max_tokens"}}"#,
+                None,
+            ),
+            (
+                NONE,
+                400,
+                r#"{"error":{"message":"Conversation roles must alternate; after the optional system message, user/assistant"}}"#,
+                None,
+            ),
+            (NONE, 400, r#"{"error":{"message":"Unknown parameter: 'my_max_tokens_2'"}}"#, None),
+            (NONE, 400, r#"{"error":{"message":"no"}}"#, None),
+            (NONE, 401, r#"{"error":{"message":"no","param":"temperature"}}"#, None),
+        ] {
+            let learnt = LearntQuirks(Mutex::new(sent));
+            let has_learnt = learnt.learn(sent, &refused(status, body));
+            assert_eq!(has_learnt.then(|| learnt.current()), want, "{body}");
+        }
+    }
+
+    /// Two calls that were made at the same time are refused for different reasons.
+    #[test]
+    fn lessons_add_up() {
+        let learnt = LearntQuirks::default();
+        for name in ["temperature", "stream_options"] {
+            let body = format!(r#"{{"error":{{"param":"{name}"}}}}"#);
+            assert!(learnt.learn(NONE, &refused(400, &body)));
+            // Refused again without it, a provider says something else than it means.
+            assert!(!learnt.learn(learnt.current(), &refused(400, &body)));
+        }
+        let both = Quirks { no_temperature: true, no_stream_options: true, ..NONE };
+        assert_eq!(learnt.current(), both);
+    }
+}
