@@ -158,6 +158,7 @@ impl LlmError {
             Self::Status { status: 300..=399 | 405, .. } | Self::Malformed { .. } | Self::Unreachable { .. } => {
                 of("check LLM_URL", "check its \"url\" in LLM_PROVIDERS")
             }
+            Self::Timeout { .. } => "check the model's server, or raise LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
             _ => "see the log",
         }
     }

@@ -175,6 +175,7 @@ const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
             "input is too long",
             "input token count",
             "reduce the length of the messages",
+            "request too large for model",
         ],
     ),
     (
@@ -191,7 +192,7 @@ const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
             "responsibleaipolicyviolation",
             "safety",
         ],
-        &["flagged", "content management policy", "content policy", "content filter", "moderation", "usage policy"],
+        &["flagged", "content management policy", "content policy", "content filter", "moderation"],
     ),
     (
         Cause::Quota,
@@ -317,6 +318,13 @@ mod tests {
             (
                 r#"{"error":{"code":400,"message":"the request exceeds the available context size.","type":"exceed_context_size_error"}}"#,
                 "exceed_context_size_error",
+                "-",
+                Cause::TooLong,
+            ),
+            // Groq, of the tokens of a minute that one request takes.
+            (
+                r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
+                "rate_limit_exceeded",
                 "-",
                 Cause::TooLong,
             ),

@@ -121,8 +121,9 @@ impl Model {
             }
             Err(failure) => {
                 let several = 1 < self.providers.len();
-                self.health
-                    .unanswered(failure.as_ref().map(|(provider, error)| Problem::new(provider, error, several)));
+                // That it is left alone is the consequence of what is remembered already.
+                let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::LeftAlone));
+                self.health.unanswered(told.map(|(provider, error)| Problem::new(provider, error, several)));
                 Err(failure.map_or(LlmError::NoProvider, |(_, error)| error))
             }
         }
