@@ -1,6 +1,6 @@
 // Where the person writes.
 
-import { byId, toggleAttribute } from "./dom.js";
+import { byId, onOwnClick, toggleAttribute } from "./dom.js";
 import { countChars } from "./text.js";
 
 /** The count is shown from this share of the limit on. */
@@ -27,7 +27,7 @@ export class Composer {
     this.#field.onkeydown = (event) => this.#key(event);
     this.#field.oninput = () => this.#changed();
     byId("stop").onclick = () => this.#on.stop();
-    this.#form.onclick = (event) => event.target === this.#form && this.#field.focus();
+    onOwnClick(this.#form, () => this.#field.focus());
     this.#changed();
   }
 

@@ -12,6 +12,16 @@ export function element(tag, { data = {}, ...properties } = {}, ...children) {
   return node;
 }
 
+/**
+ * Runs `action` for clicks on `node` itself, not on what is in it. Never as an `onclick` that returns something: `false`
+ * would cancel what a click on a link or a button inside does.
+ */
+export function onOwnClick(node, action) {
+  node.addEventListener("click", (event) => {
+    if (event.target === node) action();
+  });
+}
+
 /** Sets or removes an attribute that is there or not. */
 export function toggleAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) node.removeAttribute(name);

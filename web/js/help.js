@@ -2,7 +2,7 @@
 // starts, so that the list is there when the server is not.
 
 import { phoneLink, webLink } from "./contact.js";
-import { byId, element } from "./dom.js";
+import { byId, element, onOwnClick } from "./dom.js";
 
 const INTERNATIONAL = "INT";
 
@@ -43,7 +43,7 @@ export class Help {
     this.#region = region;
     byId("help-close").onclick = () => this.#dialog.close();
     // A click on the dialog itself, not on its content, is a click on the backdrop.
-    this.#dialog.onclick = (event) => event.target === this.#dialog && this.#dialog.close();
+    onOwnClick(this.#dialog, () => this.#dialog.close());
     for (const button of document.querySelectorAll("[data-open-help]")) button.onclick = () => this.open();
     this.#load();
   }

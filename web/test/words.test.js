@@ -28,6 +28,11 @@ test("every sentence is used, and every sentence used exists", () => {
   }
 });
 
+test("no handler of a click may cancel it by what it returns", () => {
+  const files = readdirSync(new URL("../js/", import.meta.url)).filter((file) => file.endsWith(".js"));
+  for (const file of files) assert.doesNotMatch(read(`js/${file}`), /\.on[a-z]+ = [^{;]*(&&|\|\|)[^{;]*;/, file);
+});
+
 test("help lines: complete rows, each with where it comes from", () => {
   assert.ok(countries.length >= 14);
   const lines = countries.flatMap((entry) => entry.lines.map((line) => ({ ...line, country: entry.country })));
