@@ -3,7 +3,7 @@
 //! Two cores on one file would each grant the whole of every limit, and remember ends of sessions that
 //! the other has changed. `core-server rekey` and tools of SQLite take no such lock: they may run meanwhile.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -50,11 +50,18 @@ impl RunLock {
     }
 }
 
-/// Not the database itself: closing it here would end SQLite's own locks. Stays when the lock
+/// The lock's file, beside the database itself and not beside a link to it: that is the same database.
+///
+/// Not the database's own file: closing it here would end SQLite's own locks. Stays when the lock
 /// ends, since another core may have opened it by then.
 fn open(database: &Path) -> io::Result<File> {
-    make_folder(database)?;
-    let mut name = database.as_os_str().to_owned();
+    let folder = make_folder(database)?;
+    let database = match fs::canonicalize(database) {
+        Ok(database) => database,
+        // Not made yet.
+        Err(_) => folder.canonicalize()?.join(database.file_name().unwrap_or_default()),
+    };
+    let mut name = database.into_os_string();
     name.push(".lock");
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(name)
 }
@@ -72,6 +79,10 @@ mod tests {
         let (text, pid) = (error.to_string(), std::process::id());
         assert!(text.contains(&format!("core-server (process {pid}) uses sqlite://")), "{text}");
         assert!(RunLock::take(&url("b.db")).unwrap().is_some());
+        std::fs::write(folder.path().join("data/a.db"), "").unwrap();
+        std::os::unix::fs::symlink("data/a.db", folder.path().join("link.db")).unwrap();
+        let linked = DatabaseUrl::Sqlite(folder.path().join("link.db"));
+        assert!(matches!(RunLock::take(&linked), Err(OpenError::InUse { .. })));
         drop(first);
         assert!(RunLock::take(&url("a.db")).unwrap().is_some());
         assert!(RunLock::take(&"postgres://ana@host/db".parse().unwrap()).unwrap().is_none());

@@ -7,7 +7,7 @@ use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleResult, Status, TimeoutType};
 use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, RecyclingMethod};
 use tokio::time::Instant;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -42,12 +42,9 @@ impl Connections {
     /// At most `most` connections to the server at `url`. None is opened yet.
     pub(super) fn new(url: &PostgresUrl, most: usize) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let config = connection_config(url);
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match config.get_ssl_mode() {
-            SslMode::Disable => Manager::from_config(config, NoTls, recycling),
-            _ => Manager::from_config(config, MakeRustlsConnect::new(tls::client_config()?), recycling),
-        };
-        let pool = Pool::builder(Sessions(manager))
+        let mut writable = config.clone();
+        writable.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let pool = Pool::builder(Sessions { writable: manager(writable)?, any: manager(config)? })
             .max_size(most)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECT_LIMIT))
@@ -75,6 +72,14 @@ impl Connections {
     }
 }
 
+fn manager(config: Config) -> Result<Manager, Box<dyn Error + Send + Sync>> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    Ok(match config.get_ssl_mode() {
+        SslMode::Disable => Manager::from_config(config, NoTls, recycling),
+        _ => Manager::from_config(config, MakeRustlsConnect::new(tls::client_config()?), recycling),
+    })
+}
+
 /// Settings of every connection to `url`.
 fn connection_config(url: &PostgresUrl) -> Config {
     let mut config = url.config().clone();
@@ -96,14 +101,24 @@ pub(super) struct Session {
 
 /// Makes connections and looks at those that come back.
 #[derive(Debug)]
-pub(super) struct Sessions(Manager);
+pub(super) struct Sessions {
+    /// To the first server at the address that takes writes: of several hosts or addresses a standby
+    /// may come first, and would be found again each time.
+    writable: Manager,
+    /// To the first that answers. Where none takes writes, what is stored can still be read.
+    any: Manager,
+}
 
 impl managed::Manager for Sessions {
     type Type = Session;
     type Error = tokio_postgres::Error;
 
     async fn create(&self) -> Result<Session, tokio_postgres::Error> {
-        let client = managed::Manager::create(&self.0).await?;
+        let client = match managed::Manager::create(&self.writable).await {
+            // A server that has refused this user or database is not asked twice.
+            Err(error) if error.as_db_error().is_none() => managed::Manager::create(&self.any).await?,
+            made => made?,
+        };
         let answers = client.simple_query(SESSION).await?;
         let is_read_only =
             answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")));
@@ -111,11 +126,13 @@ impl managed::Manager for Sessions {
     }
 
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<tokio_postgres::Error> {
-        self.0.recycle(&mut session.client, metrics).await
+        self.any.recycle(&mut session.client, metrics).await
     }
 
     fn detach(&self, session: &mut Session) {
-        self.0.detach(&mut session.client);
+        for manager in [&self.writable, &self.any] {
+            manager.detach(&mut session.client);
+        }
     }
 }
 

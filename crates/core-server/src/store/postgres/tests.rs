@@ -32,8 +32,7 @@ async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server, CONNECTIONS).await;
     let user = store.create_session(new_session()).await.unwrap().user;
-    let (one, other) = tokio::join!(store.check(), store.check());
-    assert!(one.is_ok() && other.is_ok());
+    drop([store.connections.lease().await.unwrap(), store.connections.lease().await.unwrap()]);
     let before = server.sql("it", PIDS).unwrap();
     for _ in 0..3 {
         std::thread::scope(|scope| {
@@ -109,12 +108,28 @@ async fn a_connection_with_an_open_transaction_is_never_used_again() {
 }
 
 #[tokio::test]
+async fn of_several_servers_the_one_that_takes_writes_is_used() {
+    let (standby, primary) = (Postgres::start_new().unwrap(), Postgres::start_new().unwrap());
+    for server in [&standby, &primary] {
+        server.create_database("it").unwrap();
+    }
+    let (first, second) = (standby.port(), primary.port());
+    let url = format!("postgres://postgres@127.0.0.1:{first},127.0.0.1:{second}/it").parse().unwrap();
+    standby.sql("postgres", "ALTER DATABASE it SET default_transaction_read_only = on").unwrap();
+    let store = PostgresStore::open(&url, 2, Keyring::default()).await.unwrap();
+    store.create_session(new_session()).await.unwrap();
+    store.check().await.unwrap();
+    assert_eq!(primary.sql("it", "SELECT count(*) FROM sessions").unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_server_that_only_reads_is_not_asked_twice_on_one_connection_and_proves_no_absence() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server, 3).await;
     let user = store.create_session(new_session()).await.unwrap().user;
-    let (one, two, three) = tokio::join!(store.check(), store.check(), store.check());
-    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    let [one, two, three] =
+        [store.connections.lease().await, store.connections.lease().await, store.connections.lease().await];
+    drop((one.unwrap(), two.unwrap(), three.unwrap()));
     // As a reload of a server's configuration does: connections that are open only read from now on.
     let only_reads = |on| {
         server.sql("postgres", &format!("ALTER SYSTEM SET default_transaction_read_only = {on}")).unwrap();

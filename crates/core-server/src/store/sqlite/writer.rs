@@ -185,14 +185,14 @@ impl From<rusqlite::Error> for GroupFailed {
 /// Writes as long as there is a store, also after a panic: without this thread every message would
 /// be refused until the core is started again. The callers of the group in hand hear that it is gone.
 fn write_until_closed(mut database: Database, mut asked: mpsc::Receiver<Box<dyn Change>>) {
-    while catch_unwind(AssertUnwindSafe(|| write_all(&mut database, &mut asked))).is_err() {
+    let checkpointer = Checkpointer::start(Arc::clone(&database.file));
+    while catch_unwind(AssertUnwindSafe(|| write_all(&mut database, &mut asked, &checkpointer))).is_err() {
         tracing::error!("the thread that writes panicked, and begins with a new connection");
         database.give_up();
     }
 }
 
-fn write_all(database: &mut Database, asked: &mut mpsc::Receiver<Box<dyn Change>>) {
-    let checkpointer = Checkpointer::start(Arc::clone(&database.file));
+fn write_all(database: &mut Database, asked: &mut mpsc::Receiver<Box<dyn Change>>, checkpointer: &Checkpointer) {
     let mut group = Vec::with_capacity(GROUP);
     while 0 < asked.blocking_recv_many(&mut group, GROUP) {
         let committed = database.commit(&mut group);
