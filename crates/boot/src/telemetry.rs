@@ -2,9 +2,11 @@
 //!
 //! Every log line is one JSON object that begins with `timestamp service level trace_id
 //! message`, with the event's other fields after them. Traces go to an OpenTelemetry
-//! collector when `OTEL_EXPORTER_OTLP_ENDPOINT` names one.
+//! collector when `OTEL_EXPORTER_OTLP_ENDPOINT` names one. Nothing here blocks the program: lines
+//! that standard output does not take are dropped and counted.
 
 mod json_line;
+mod log_writer;
 mod otel;
 
 use std::io::IsTerminal as _;
@@ -15,9 +17,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 pub use json_line::JsonLine;
+pub use log_writer::dropped_lines;
 pub use otel::{current_traceparent, set_parent};
 
 use crate::config_error::ConfigError;
+use log_writer::LogWriter;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,11 +46,13 @@ pub struct TelemetryArgs {
     pub otlp_endpoint: Option<String>,
 }
 
-/// Keeps telemetry alive; dropping it sends what is still to be sent.
+/// Keeps telemetry alive; dropping it sends and writes what is still to be sent and written.
 #[derive(Debug)]
 #[must_use = "telemetry ends when this is dropped"]
 pub struct Guard {
     traces: Option<otel::Traces>,
+    /// Dropped last: ending the traces may be logged.
+    _lines: log_writer::Flush,
 }
 
 impl Drop for Guard {
@@ -85,9 +91,13 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, Config
     let Some(filter) = filter else { return Err(problems) };
     let terminal = std::io::stdout().is_terminal();
     let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let report = |lines| tracing::warn!(lines, "log lines dropped: standard output was not read");
+    let Some((writer, flush)) = problems.check("LOG_FORMAT", LogWriter::start(std::io::stdout(), report)) else {
+        return Err(problems);
+    };
     let lines = match format {
-        LogFormat::Json => fmt::layer().event_format(JsonLine::new(service)).boxed(),
-        LogFormat::Pretty => fmt::layer().with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Json => fmt::layer().event_format(JsonLine::new(service)).with_writer(writer).boxed(),
+        LogFormat::Pretty => fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer).boxed(),
     };
     let started = tracing_subscriber::registry()
         .with(lines)
@@ -95,5 +105,5 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, Config
         .with(filter)
         .try_init();
     problems.check("LOG_FORMAT", started);
-    if problems.is_empty() { Ok(Guard { traces }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Guard { traces, _lines: flush }) } else { Err(problems) }
 }

@@ -170,6 +170,11 @@ impl Service {
         self.log.lines()
     }
 
+    /// Reads what it writes, or leaves it in the pipes, which then fill up.
+    pub fn read_log(&self, on: bool) {
+        self.log.read(on);
+    }
+
     /// Waits for a line, written before or later; `None` if it ends without one.
     ///
     /// # Errors
@@ -215,6 +220,7 @@ impl Service {
     /// It cannot be waited for.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         let status = self.child.wait().await.map_err(|source| self.launch.failed(source))?;
+        self.log.read(true);
         self.log.ended().await;
         Ok(status)
     }

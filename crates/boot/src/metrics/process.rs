@@ -1,10 +1,11 @@
-//! What the process uses, read from `/proc` when somebody asks.
+//! What the process uses, read from `/proc` when somebody asks, and log lines it has lost.
 
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;
-use prometheus::{Counter, IntGauge};
+use prometheus::{Counter, IntCounter, IntGauge};
 
 use super::{Registry, integer};
+use crate::telemetry;
 
 crate::metric_table! {
     /// What every process tells, under the names that Prometheus' own clients use.
@@ -15,6 +16,8 @@ crate::metric_table! {
         OpenFiles: Gauge "open_fds" [] "Open files, sockets included.";
         MaxFiles: Gauge "max_fds" [] "Open files that are allowed at most.";
         Threads: Gauge "threads" [] "Threads.";
+        LogLinesDropped: Counter "log_lines_dropped_total" []
+            "Log lines that were dropped because standard output was not read.";
     }
 }
 
@@ -26,6 +29,7 @@ pub struct Process {
     open_files: IntGauge,
     max_files: IntGauge,
     threads: IntGauge,
+    log_lines_dropped: IntCounter,
 }
 
 impl Process {
@@ -38,11 +42,14 @@ impl Process {
             open_files: registry.gauge(ProcessMetric::OpenFiles),
             max_files: registry.gauge(ProcessMetric::MaxFiles),
             threads: registry.gauge(ProcessMetric::Threads),
+            log_lines_dropped: registry.counter(ProcessMetric::LogLinesDropped),
         }
     }
 
     /// Looks again. Reads files, and takes longer with many open ones. What cannot be read stays as it was.
     pub fn refresh(&self) {
+        let dropped = telemetry::dropped_lines();
+        self.log_lines_dropped.inc_by(dropped.saturating_sub(self.log_lines_dropped.get()));
         let Ok(process) = Proc::myself() else { return };
         if let Ok(stat) = process.stat() {
             #[expect(clippy::cast_precision_loss, reason = "centuries of processor time have no hundredths")]

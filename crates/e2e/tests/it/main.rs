@@ -31,3 +31,4 @@ mod summary;
 mod town;
 mod transcripts;
 mod world;
+mod unread_log;

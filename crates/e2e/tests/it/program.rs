@@ -83,6 +83,11 @@ impl Program {
         self.service.logs()
     }
 
+    /// Reads its log, or leaves it in the pipe.
+    pub(crate) fn read_log(&self, on: bool) {
+        self.service.read_log(on);
+    }
+
     /// Waits until it logs `message`.
     pub(crate) async fn wait_for(&self, message: &str) {
         self.wait_for_times(1, message).await;

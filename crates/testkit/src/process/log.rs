@@ -16,6 +16,8 @@ pub(super) struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
     /// How many lines there have been.
     count: watch::Receiver<usize>,
+    /// Whether the streams are being read.
+    reading: watch::Sender<bool>,
     tasks: TaskTracker,
 }
 
@@ -28,15 +30,21 @@ impl Log {
     {
         let lines = Arc::default();
         let (written, count) = watch::channel(0);
+        let (reading, is_read) = watch::channel(true);
         let tasks = TaskTracker::new();
         if let Some(stdout) = stdout {
-            tasks.spawn(collect(stdout, Arc::clone(&lines), written.clone()));
+            tasks.spawn(collect(stdout, Arc::clone(&lines), written.clone(), is_read.clone()));
         }
         if let Some(stderr) = stderr {
-            tasks.spawn(collect(stderr, Arc::clone(&lines), written));
+            tasks.spawn(collect(stderr, Arc::clone(&lines), written, is_read));
         }
         tasks.close();
-        Self { lines, count, tasks }
+        Self { lines, count, reading, tasks }
+    }
+
+    /// Reads on, or leaves what is written in the pipes.
+    pub(super) fn read(&self, on: bool) {
+        self.reading.send_replace(on);
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
@@ -67,8 +75,12 @@ impl Log {
     }
 }
 
-async fn collect<R>(stream: R, lines: Arc<Mutex<VecDeque<String>>>, written: watch::Sender<usize>)
-where
+async fn collect<R>(
+    stream: R,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    written: watch::Sender<usize>,
+    mut is_read: watch::Receiver<bool>,
+) where
     R: AsyncRead + Unpin,
 {
     let mut stream = BufReader::new(stream);
@@ -77,6 +89,8 @@ where
     while stream.read_until(b'\n', &mut bytes).await.is_ok_and(|read| 0 < read) {
         let line = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into_owned();
         bytes.clear();
+        // An error says that the process is not watched any more: read to the end.
+        let _ = is_read.wait_for(|on| *on).await;
         // The count rises under the lock, so that it never disagrees with the lines.
         let mut lines = lock(&lines);
         if MOST_LINES <= lines.len() {
