@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use protocol::foreign::ForeignProtocol;
 use protocol::hop::CLOSING_LINE_MARK;
 use protocol::server_frame::ErrorFrame;
 use protocol::trace::Traceparent;
@@ -216,7 +217,8 @@ impl Connection {
         if self.peer.face.is_some() {
             codec.expect_tags();
         }
-        let mut reader = LineReader::new(source, first, codec);
+        // A gateway, which announces the face, has spoken HTTP and TLS already.
+        let mut reader = LineReader::new(source, first, codec, self.peer.face.is_none());
         if self.peer.face == Some(Face::Plain) && matches!(self.face, FaceState::Undecided) {
             self.greet();
         }
@@ -348,6 +350,10 @@ impl Connection {
         self.heard_at = Instant::now();
         self.pace.note(self.heard_at);
         match line {
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<ForeignProtocol>()) => {
+                self.say(texts::FOREIGN_PROTOCOL);
+                self.closing = Some(CloseReason::VersionUnsupported);
+            }
             Err(_) => self.closing = Some(CloseReason::ClientGone),
             Ok(None) => self.half_close(),
             Ok(Some(Inbound::Rejected(code))) => self.on_rejected(code),

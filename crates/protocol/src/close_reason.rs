@@ -22,7 +22,7 @@ pub enum CloseReason {
     HandshakeTimeout,
     /// The peer is not who it says, or may not be here.
     Unauthorized,
-    /// The peer speaks another version of the protocol.
+    /// The peer speaks another version of the protocol, or another protocol.
     VersionUnsupported,
     /// There is no room for one more connection.
     TooManyConnections,

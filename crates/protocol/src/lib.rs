@@ -11,6 +11,7 @@ mod close_reason;
 pub mod codec;
 mod error_code;
 mod face;
+pub mod foreign;
 pub mod hop;
 mod ids;
 mod json;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use protocol::foreign::{ForeignProtocol, is_foreign};
 use protocol::hop::{self, HopParse};
 use protocol::{Inbound, LineCodec};
 use tokio::io::AsyncRead;
@@ -23,13 +24,16 @@ pub(super) struct LineReader<R> {
     touched: bool,
     /// A PROXY header came first.
     at_header: bool,
+    /// No line has been read yet, and what comes first may be another protocol.
+    opening: bool,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// Reads `source`, of which `first` has been read already.
-    pub(super) fn new(source: R, first: BytesMut, codec: LineCodec) -> Self {
+    /// Reads `source`, of which `first` has been read already. `opening`: what comes first may be
+    /// another protocol, which is an error with [`ForeignProtocol`] inside.
+    pub(super) fn new(source: R, first: BytesMut, codec: LineCodec, opening: bool) -> Self {
         let touched = !first.is_empty();
-        Self { source, buffer: first, codec, touched, at_header: false }
+        Self { source, buffer: first, codec, touched, at_header: false, opening }
     }
 
     /// Whether any byte has come.
@@ -53,7 +57,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Inbound>>> {
         loop {
+            if self.opening && is_foreign(&self.buffer) {
+                return Poll::Ready(Err(io::Error::other(ForeignProtocol)));
+            }
             if let Some(inbound) = self.codec.next_line(&mut self.buffer) {
+                self.opening = false;
                 return Poll::Ready(Ok(Some(inbound)));
             }
             if ready!(self.poll_fill(cx))? == 0 {

@@ -14,6 +14,10 @@ pub(super) fn greeting(user: UserLabel) -> [String; 3] {
     ]
 }
 
+/// For clients of HTTP and TLS. Their language is not known, and a person may read it in either.
+pub(super) const FOREIGN_PROTOCOL: &str = "En este puerto se habla el protocolo de líneas de PsicoIA, no HTTP ni TLS: \
+    abrí la página del gateway. / This port speaks PsicoIA's line protocol, neither HTTP nor TLS: open the gateway's page.";
+
 pub(super) fn goodbye(language: Language) -> &'static str {
     match language {
         Spanish => "Gracias por hablar conmigo. Cuidate mucho.",

@@ -16,6 +16,7 @@ mod fair;
 mod faults;
 mod files;
 mod http;
+mod foreign;
 mod metrics;
 mod model;
 mod network;
