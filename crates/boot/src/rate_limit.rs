@@ -90,10 +90,19 @@ impl<K: Hash + Eq> RateLimiter<K> {
     ///
     /// How long `key` must wait; what is refused is not counted.
     pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.take_within(self.limit, key, now)
+    }
+
+    /// As [`RateLimiter::take`], where a part of the limit is in force: one with the same window.
+    ///
+    /// # Errors
+    ///
+    /// How long `key` must wait; what is refused is not counted.
+    pub fn take_within(&self, limit: RateLimit, key: K, now: Instant) -> Result<(), Duration> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.sweep(self.limit, now);
         let window = windows.by_key.entry(key).or_default();
-        match window.wait(self.limit, now) {
+        match window.wait(limit, now) {
             Some(wait) => Err(wait),
             None => {
                 window.events.push_back(now);
@@ -102,11 +111,13 @@ impl<K: Hash + Eq> RateLimiter<K> {
         }
     }
 
-    /// Counts an event of `key` at `now`.
-    pub fn record(&self, key: K, now: Instant) {
+    /// Removes an event of `key` that was counted at `at` and did not happen.
+    pub fn refund(&self, key: &K, at: Instant) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.sweep(self.limit, now);
-        windows.by_key.entry(key).or_default().events.push_back(now);
+        let Some(window) = windows.by_key.get_mut(key) else { return };
+        if let Some(index) = window.events.iter().rposition(|event| *event == at) {
+            window.events.remove(index);
+        }
     }
 }
 
@@ -178,21 +189,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_counts_whether_it_fits_or_not() {
+    fn a_refunded_event_leaves_its_place_to_another() {
         let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
-        for _ in 0..3 {
-            limiter.record(1, start);
+        let later = start + Duration::from_secs(1);
+        assert_eq!((limiter.take(1, start), limiter.take(1, later)), (Ok(()), Ok(())));
+        assert_eq!(limiter.take(1, later), Err(Duration::from_secs(9)));
+        for (key, at) in [(2, start), (1, start + LIMIT.window)] {
+            limiter.refund(&key, at);
+            assert_eq!(limiter.wait(&1, later), Some(Duration::from_secs(9)), "{key}: nothing to be refunded");
         }
-        assert_eq!(limiter.wait(&1, start), Some(LIMIT.window));
-        assert_eq!(limiter.take(1, start + LIMIT.window), Ok(()));
+        limiter.refund(&1, start);
+        assert_eq!(limiter.take(1, later), Ok(()));
+        assert_eq!(limiter.take(1, later), Err(LIMIT.window));
     }
 
     #[test]
     fn a_share_of_the_limit_and_what_counts() {
         let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
-        limiter.record(1, start);
+        assert_eq!(limiter.take_within(LIMIT.share(2), 1, start), Ok(()));
         assert_eq!(limiter.wait(&1, start), None);
         assert_eq!(limiter.wait_within(LIMIT.share(2), &1, start), Some(LIMIT.window));
+        assert_eq!(limiter.take_within(LIMIT.share(2), 1, start), Err(LIMIT.window));
         assert_eq!(LIMIT.share(9).events, 1, "never none");
         assert_eq!(limiter.events(start), [(1, start)]);
         assert_eq!(limiter.events(start + LIMIT.window), []);

@@ -17,7 +17,7 @@ use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSetting
 use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
-use crate::turn::{ContextSettings, SummarySettings};
+use crate::turn::{ContextSettings, RECORD_PATIENCE, SummarySettings};
 
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
@@ -90,11 +90,15 @@ impl Config {
         };
         let max_in_flight = p.number("MAX_IN_FLIGHT", &args.max_in_flight, 1..=1_000_000);
         let address_factor: usize = p.number("RATE_ADDRESS_FACTOR", &args.rate_address_factor, 1..=1_000_000);
+        let per_user_max = p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000);
+        let queue_timeout = p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0);
+        let llm = llm(p, args, max_in_flight);
         let limits = SharedLimits {
             rate,
             address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
-            per_user_max: p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000),
+            per_user_max,
             max_in_flight,
+            longest_claim: longest_claim(per_user_max, queue_timeout, llm.as_ref()),
         };
         let database = database(p, args);
         let config = Self {
@@ -129,8 +133,8 @@ impl Config {
             retention: retention(p, args),
             max_in_flight,
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
-            queue_timeout: p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0),
-            llm: llm(p, args, max_in_flight),
+            queue_timeout,
+            llm,
             context: context(p, args),
         };
         args.telemetry.check(p);
@@ -144,6 +148,14 @@ impl Config {
         self.max_connections = self.max_connections.min(fits);
         lowered
     }
+}
+
+/// The longest life of a claim: its message waits for the others that its session may have pending,
+/// on whichever core. Each waits for a slot, is answered, and its answer for the database.
+fn longest_claim(per_user_max: usize, queue_timeout: Duration, llm: Option<&LlmSettings>) -> Duration {
+    let call = llm.map_or(Duration::ZERO, |llm| llm.deadline + llm.times.total);
+    let messages = u32::try_from(per_user_max).unwrap_or(u32::MAX);
+    (queue_timeout + call + RECORD_PATIENCE + MINUTE).saturating_mul(messages)
 }
 
 fn times(p: &mut ConfigError, args: &Args) -> Times {

@@ -27,7 +27,7 @@ use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
 use crate::shared::{Heard, Shared};
 use crate::store::Store;
-use crate::turn::{Context, Engine, Folding};
+use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding};
 use hop::Arrival;
 
 /// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
@@ -78,11 +78,13 @@ impl Server {
         let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
         let share = |settings| Shared::new(settings, metrics.redis_links_lost.clone());
         let (shared, heard) = config.shared.map(share).unzip();
+        let slots = Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout);
+        let Config { rate, address_rate, .. } = config;
+        let budget = BudgetSettings { rate, address_rate };
         let engine = Engine {
             store,
-            rate: RateLimiter::new(config.rate),
-            address_rate: RateLimiter::new(config.address_rate),
-            slots: Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout),
+            budget: Budget::new(budget, Arc::clone(&slots), shared.clone()),
+            slots,
             model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
             context: Context::new(config.context),
             shared,

@@ -14,6 +14,7 @@ mod state;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
 use protocol::trace::Traceparent;
@@ -30,7 +31,10 @@ use state::{Listener, Pending, Running, State, To};
 
 use crate::shared::Event;
 use crate::store::SessionRecord;
-use crate::turn::{Admission, Answerer, Audience, Begin, Job, Message, NotRecorded, Outcome, Refusal};
+use crate::turn::{Admission, Answerer, Audience, Job, Message, NotRecorded, Outcome, Permit, Refusal};
+
+/// Least time between two checks whether a running answer still has listeners.
+const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A live conversation.
 #[derive(Debug)]
@@ -159,7 +163,7 @@ impl Session {
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is
-    /// coming from here (the process ended, or no slot was free in time) it is answered now.
+    /// coming from here it is answered now, as the budget allowed.
     fn repeated(
         self: &Arc<Self>,
         state: &mut State,
@@ -176,11 +180,6 @@ impl Session {
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
-        let is_new_here = answer.is_none() && matches!(answerer, Answerer::Here(_));
-        if is_new_here && self.sessions.policy().per_user_max <= state.under_way() {
-            self.release_later(message.id.clone());
-            return self.refuse(state, To::Only(from), message.id, Refusal::busy());
-        }
         self.sessions.engine().metrics.messages_repeated.inc();
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
@@ -202,7 +201,7 @@ impl Session {
         seq: u64,
     ) {
         match answerer {
-            Answerer::Here(begin) => self.enqueue(state, (from, begin), message, seq),
+            Answerer::Here(permit) => self.enqueue(state, (from, permit), message, seq),
             Answerer::Elsewhere => self.follow(state, from, message, seq),
         }
     }
@@ -210,7 +209,7 @@ impl Session {
     fn enqueue(
         self: &Arc<Self>,
         state: &mut State,
-        (sender, begin): (ConnectionId, Begin),
+        (sender, permit): (ConnectionId, Permit),
         message: Message,
         seq: u64,
     ) {
@@ -222,8 +221,9 @@ impl Session {
             language: state.locale.language(),
             trace: message.trace,
             accepted_at: Instant::now(),
+            claim: permit.claim,
         };
-        state.waiting.push_back(Pending { job, sender, begin });
+        state.waiting.push_back(Pending { job, sender, permit });
         if !state.answering {
             state.answering = true;
             self.sessions.tasks().spawn(Arc::clone(self).answer_all());
@@ -232,13 +232,13 @@ impl Session {
 
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
-        while let Some((job, stop, Begin { in_turn, room })) = self.next_job() {
+        while let Some((job, stop, permit)) = self.next_job() {
             let mut outcome = {
                 let mut answer = pin!(async {
-                    if in_turn {
+                    if permit.in_turn {
                         stop.run_until_cancelled(self.our_turn()).await;
                     }
-                    self.sessions.engine().answer(&job, room, &*self, &stop).await
+                    self.sessions.engine().answer(&job, permit, &*self, &stop).await
                 });
                 tokio::select! {
                     outcome = &mut answer => outcome,
@@ -261,19 +261,20 @@ impl Session {
     async fn orphaned(&self) {
         let limit = self.sessions.policy().orphan;
         loop {
-            let deserted_since = self.state().deserted_since();
-            // Whoever leaves while we sleep has been gone for less than the limit when we look again.
-            let wake = deserted_since.unwrap_or_else(Instant::now) + limit;
-            if deserted_since.is_some() && wake <= Instant::now() {
-                return;
-            }
+            let wake = match self.state().deserted_since() {
+                Some(since) if since + limit <= Instant::now() => return,
+                Some(since) => since + limit,
+                // A client that leaves during the sleep has been gone for less than the limit when we
+                // look again. The floor keeps a limit of 0 from spinning.
+                None => Instant::now() + limit.max(LISTENERS_INTERVAL),
+            };
             sleep_until(wake).await;
         }
     }
 
-    fn next_job(&self) -> Option<(Job, CancellationToken, Begin)> {
+    fn next_job(&self) -> Option<(Job, CancellationToken, Permit)> {
         let mut state = self.state();
-        let Some(Pending { job, sender, begin }) = state.waiting.pop_front() else {
+        let Some(Pending { job, sender, permit }) = state.waiting.pop_front() else {
             state.answering = false;
             // Connections that wait for the session to be idle (drain, half-close) look again.
             state.wake();
@@ -283,6 +284,7 @@ impl Session {
         state.running = Some(Running {
             id: job.id.clone(),
             seq: job.seq,
+            claim: job.claim,
             sender,
             draft: UserText::default(),
             chars: 0,
@@ -290,7 +292,7 @@ impl Session {
             released: false,
             given_up: false,
         });
-        Some((job, stop, begin))
+        Some((job, stop, permit))
     }
 
     /// Stores the answer and tells everyone that it is complete.
@@ -308,7 +310,12 @@ impl Session {
         };
         // Before it is told: who hears that this one has ended finds its claim gone.
         self.state().running.iter_mut().for_each(|running| running.released = true);
-        self.sessions.engine().release(self.user, &job.id).await;
+        let is_stopped = matches!((&recorded, &outcome), (Ok(None), Ok(outcome)) if outcome.finish == Finish::Stopped);
+        let budget = &self.sessions.engine().budget;
+        if is_stopped {
+            budget.note_stopped(self.user, &job.id);
+        }
+        budget.release(self.user, &job.id, job.claim, is_stopped).await;
         if let Ok(Some(seq)) = recorded {
             self.learn_before(seq).await;
         }
@@ -355,17 +362,23 @@ impl Session {
             return true;
         }
         let Some(Pending { job, .. }) = state.take_waiting(id) else { return false };
-        self.release_later(job.id.clone());
+        self.release_later(job.clone(), true);
         let outcome = self.sessions.engine().not_begun(&job);
         state.publish(To::Everyone, done(job.id, None, outcome));
         true
     }
 
-    /// Gives back the claim to a message that is not answered after all.
-    fn release_later(&self, id: MessageId) {
-        if self.sessions.engine().shared.is_some() {
-            let (sessions, user) = (Arc::clone(&self.sessions), self.user);
-            self.sessions.tasks().spawn(async move { sessions.engine().release(user, &id).await });
+    /// Gives back the claim to a message that is not answered after all. `is_stopped`: the person
+    /// stopped it.
+    fn release_later(&self, job: Job, is_stopped: bool) {
+        let (sessions, user) = (Arc::clone(&self.sessions), self.user);
+        if is_stopped {
+            // At once: the message may be sent again before the task has run.
+            sessions.engine().budget.note_stopped(user, &job.id);
+        }
+        if job.claim.is_some() {
+            let release = async move { sessions.engine().budget.release(user, &job.id, job.claim, is_stopped).await };
+            self.sessions.tasks().spawn(release);
         }
     }
 

@@ -15,7 +15,7 @@ mod url;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use claims::{Claim, Claimed, UnderWay};
+pub use claims::{Claim, ClaimNumber, Claimed, Counted, UnderWay, WindowKind};
 pub use event::{Envelope, Event};
 pub use url::{RedisUrl, RedisUrlError};
 
@@ -60,6 +60,9 @@ pub struct SharedLimits {
     pub per_user_max: usize,
     /// Calls to the model at once.
     pub max_in_flight: usize,
+    /// The longest time from a claim to its end: all answers that a session may have pending, one
+    /// after another.
+    pub longest_claim: Duration,
 }
 
 /// Names a core. It claims under a name that lasts as long as its link: what it claimed under an
@@ -115,6 +118,7 @@ pub struct Shared {
     heard: mpsc::Sender<Heard>,
     /// Cores there are, this one included, as far as is known.
     cores: AtomicUsize,
+    claims_made: AtomicU64,
     lost: IntCounter,
 }
 
@@ -152,6 +156,7 @@ impl Shared {
             waiting: Mutex::new(Some(waiting)),
             heard,
             cores: AtomicUsize::new(1),
+            claims_made: AtomicU64::new(0),
             lost,
         };
         (Arc::new(shared), hearing)

@@ -3,6 +3,7 @@
 //! It knows nothing of connections: who listens is an [`Audience`].
 
 mod admission;
+mod budget;
 mod calibration;
 mod context;
 mod exchange;
@@ -23,13 +24,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::limits::{RateLimiter, Room, Slot, Slots, SlotsFull};
+use crate::limits::{Room, Slot, Slots, SlotsFull};
 use crate::llm::{Answer, CallContext, Model, companion};
 use crate::metrics::Metrics;
-use crate::shared::Shared;
+use crate::shared::{ClaimNumber, Shared};
 use crate::store::{Appended, NewEntry, Store, StoreError};
 
-pub use admission::{Admission, Answerer, Begin};
+pub use admission::Admission;
+pub use budget::{Answerer, Attempt, Budget, BudgetSettings, Permit, Start};
 pub use context::{Context, ContextSettings};
 pub use folding::{Fold, Folding, SummarySettings};
 
@@ -48,10 +50,8 @@ const RECORD_PAUSE: Duration = Duration::from_millis(250);
 pub struct Engine {
     /// Sessions and entries.
     pub store: Arc<dyn Store>,
-    /// Messages per person and time.
-    pub rate: RateLimiter<UserLabel>,
-    /// Messages per address and time: beginning anew does not reset it.
-    pub address_rate: RateLimiter<Household>,
+    /// Admits everything that leads to a call to the model.
+    pub budget: Budget,
     /// Model calls at once.
     pub slots: Arc<Slots>,
     /// The model; without one the companion answers.
@@ -105,6 +105,8 @@ pub struct Job {
     pub trace: Traceparent,
     /// When it was accepted.
     pub accepted_at: Instant,
+    /// This core's claim to it, where there are other cores.
+    pub claim: Option<ClaimNumber>,
 }
 
 /// Whoever follows an answer. Neither call blocks.
@@ -190,7 +192,7 @@ impl Engine {
         appended
     }
 
-    /// Generates the answer to `job`, which was promised `room`, and tells `audience` as it comes.
+    /// Generates the answer to `job`, which `permit` allows, and tells `audience` as it comes.
     /// Ends early, with what there is, when `stop` is cancelled. Stores nothing: see [`Engine::record`].
     ///
     /// # Errors
@@ -199,7 +201,7 @@ impl Engine {
     pub async fn answer(
         &self,
         job: &Job,
-        room: Option<Room>,
+        mut permit: Permit,
         audience: &dyn Audience,
         stop: &CancellationToken,
     ) -> Result<Outcome, Refusal> {
@@ -207,13 +209,14 @@ impl Engine {
         boot::telemetry::set_parent(&span, job.trace);
         let mut progress = self.progress();
         let finish = {
-            let generate = self.generate((job, room), audience, &mut progress).instrument(span);
+            let generate = self.generate((job, permit.room.take()), audience, &mut progress).instrument(span);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(Finish::Stopped),
                 finish = generate => finish,
             }
         };
+        self.budget.settle(job.label.user, permit, progress.called).await;
         finish.map(|finish| self.outcome(job, finish, progress))
     }
 
@@ -224,7 +227,7 @@ impl Engine {
 
     fn progress(&self) -> Progress {
         let source = if self.model.is_some() { Source::Llm } else { Source::Companion };
-        Progress { source, model: None, chars: 0, queue: None, first: None, usage: None, fold: None }
+        Progress { source, called: false, model: None, chars: 0, queue: None, first: None, usage: None, fold: None }
     }
 
     async fn generate(
@@ -234,25 +237,34 @@ impl Engine {
         progress: &mut Progress,
     ) -> Result<Finish, Refusal> {
         if let Some(model) = self.model.as_ref()
-            && let Some(_slot) = self.slot_for(model, room, audience).await?
+            && let Some(slot) = self.slot_for(model, room, audience).await?
         {
             progress.queue = Some(Instant::now());
             let prompt = self.context.build(&*self.store, job).await.map_err(|error| no_history(job, &error))?;
             let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
-            match self.open_answer(model, job, prompt, CallContext { label: job.label, trace }).await {
+            // From here on it counts, also if the person stops it at once.
+            progress.called = true;
+            let finish = match self.open_answer(model, job, prompt, CallContext { label: job.label, trace }).await {
                 Ok((answer, prompt)) => {
                     let finish = stream(job, answer, audience, progress).await;
                     if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
                         self.context.learn(model, &prompt, usage.prompt_tokens);
                     }
                     progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
-                    return Ok(finish);
+                    Some(finish)
                 }
-                Err(NoAnswer::Model(error)) => tracing::error!(
-                    trace_id = %job.trace.trace_id, message.label = %job.label, %error,
-                    "no answer from the model, the companion answers"
-                ),
+                Err(NoAnswer::Model(error)) => {
+                    tracing::error!(
+                        trace_id = %job.trace.trace_id, message.label = %job.label, %error,
+                        "no answer from the model, the companion answers"
+                    );
+                    None
+                }
                 Err(NoAnswer::Store(error)) => return Err(no_history(job, &error)),
+            };
+            slot.complete();
+            if let Some(finish) = finish {
+                return Ok(finish);
             }
         }
         progress.source = Source::Companion;
@@ -273,7 +285,8 @@ impl Engine {
         if !model.may_be_asked() {
             return Ok(None);
         }
-        let room = room.unwrap_or_else(|| self.slots.insist());
+        // Without a promise there was no provider to be asked. There is one now: if the queue has room for it.
+        let Some(room) = room.or_else(|| self.slots.room().ok()) else { return Ok(None) };
         let mut slot = pin!(room.acquire(|ahead| audience.queued(ahead)));
         // One that is free is taken although every breaker is open: one call finds out whether to close it.
         if let Some(slot) = slot.as_mut().now_or_never() {
@@ -394,6 +407,8 @@ impl From<&NotRecorded> for Refusal {
 /// What is known of an answer while it comes.
 struct Progress {
     source: Source,
+    /// The model was called, whatever came of it.
+    called: bool,
     model: Option<String>,
     chars: usize,
     queue: Option<Instant>,

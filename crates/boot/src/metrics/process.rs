@@ -1,4 +1,4 @@
-//! What the process uses, read from `/proc` when somebody asks, and log lines it has lost.
+//! What the process uses, read from `/proc` on request, and log lines it has lost.
 
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;

@@ -130,7 +130,7 @@ impl Connection {
     }
 
     fn limits(&self) -> Limits {
-        let rate = self.context.sessions.engine().rate.limit();
+        let rate = self.context.sessions.engine().budget.rate();
         Limits {
             max_line_bytes: MAX_LINE_BYTES,
             max_text_chars: MAX_TEXT_CHARS,

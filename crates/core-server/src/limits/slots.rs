@@ -73,7 +73,7 @@ struct State {
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
-    /// How long a slot is held, as a moving mean; 0 until one was.
+    /// Time for which a completed slot was held, as a moving mean; 0 until one was.
     mean_held: Duration,
 }
 
@@ -83,7 +83,8 @@ struct Waiter {
     grant: oneshot::Sender<Slot>,
 }
 
-/// The right to one thing at a time; dropping it lets the next one in.
+/// The right to one thing at a time; dropping it lets the next one in. How long it was held counts
+/// only if it was completed: one that was stopped says nothing about how long others will take.
 #[derive(Debug)]
 pub struct Slot {
     slots: Option<Arc<Slots>>,
@@ -152,11 +153,6 @@ impl Slots {
         let mut state = self.state();
         self.check(&state)?;
         Ok(self.promise(&mut state))
-    }
-
-    /// The same, however many there are: for what must not be refused.
-    pub fn insist(self: &Arc<Self>) -> Room {
-        self.promise(&mut self.state())
     }
 
     fn promise(self: &Arc<Self>, state: &mut State) -> Room {
@@ -282,13 +278,21 @@ impl State {
         self.held < self.count && self.waiting.is_empty()
     }
 
-    fn take_back(&mut self, held: Duration) {
-        self.held -= 1;
+    fn note_held(&mut self, held: Duration) {
         self.mean_held = if self.mean_held.is_zero() {
             held
         } else {
             self.mean_held.mul_f64(1.0 - NEWEST_SHARE) + held.mul_f64(NEWEST_SHARE)
         };
+    }
+}
+
+impl Slot {
+    /// Gives the slot back after what it was for has ended by itself.
+    pub fn complete(self) {
+        if let Some(slots) = &self.slots {
+            slots.state().note_held(self.since.elapsed());
+        }
     }
 }
 
@@ -332,7 +336,7 @@ impl Drop for Place<'_> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(slots) = self.slots.take() {
-            slots.state().take_back(self.since.elapsed());
+            slots.state().held -= 1;
             slots.pass_on();
         }
     }
@@ -340,6 +344,11 @@ impl Drop for Slot {
 
 #[cfg(test)]
 impl Slots {
+    /// Promises a slot, however many there are.
+    pub(crate) fn insist(self: &Arc<Self>) -> Room {
+        self.promise(&mut self.state())
+    }
+
     /// Room, and then the slot.
     async fn acquire(self: &Arc<Self>, on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
         self.room()?.acquire(on_place).await

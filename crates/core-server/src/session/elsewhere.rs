@@ -184,7 +184,13 @@ mod tests {
 
     fn elsewhere() -> Elsewhere {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
-        let limits = SharedLimits { rate, address_rate: rate, per_user_max: 1, max_in_flight: 1 };
+        let limits = SharedLimits {
+            rate,
+            address_rate: rate,
+            per_user_max: 1,
+            max_in_flight: 1,
+            longest_claim: Duration::from_secs(60),
+        };
         let (shared, _) = Shared::new(
             SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
             Metrics::default().redis_links_lost,

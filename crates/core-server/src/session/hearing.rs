@@ -13,7 +13,7 @@ use super::state::{Pending, State, To};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
 use crate::shared::{CoreId, Envelope, Event, Heard};
 use crate::store::StoreError;
-use crate::turn::{Message, Refusal};
+use crate::turn::{Attempt, Message, Refusal, Start};
 
 /// How often it is made sure that somebody still gives an answer that is heard here.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -62,16 +62,16 @@ impl Sessions {
     /// What is under way here is claimed under the name this core goes by now, and what counts
     /// is counted.
     async fn claim_anew(self: Arc<Self>) {
-        self.engine().recall().await;
+        let budget = &self.engine().budget;
+        budget.recall().await;
         for user in self.users() {
             let Some(session) = self.live_session_of(user) else { continue };
-            let ids = session.state().ids_under_way();
-            for id in ids {
-                // Whatever the answer: it is under way.
-                let _ = self.engine().claim_accepted(user, &id).await;
+            let claims = session.state().claims_under_way();
+            for claim in claims {
+                budget.reclaim(user, &claim.0, claim.1).await;
                 // It may have ended meanwhile.
-                if !session.state().ids_under_way().contains(&id) {
-                    self.engine().release(user, &id).await;
+                if !session.state().claims_under_way().contains(&claim) {
+                    budget.release(user, &claim.0, claim.1, false).await;
                 }
             }
         }
@@ -200,23 +200,36 @@ impl Session {
     }
 
     async fn take_over(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
-        let is_shown = self.state().elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.mirrors(&id));
+        // As for every message that comes in: the limits look at one of a session at a time.
+        let _commit = self.commit.lock().await;
+        let (is_shown, under_way) = {
+            let mut state = self.state();
+            if state.is_under_way(&id) {
+                // It was sent again meanwhile.
+                state.end_mirror(&id);
+                return;
+            }
+            (state.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.mirrors(&id)), state.under_way())
+        };
         let sent = sent.filter(|_| !is_shown);
+        let is_busy = self.sessions.policy().per_user_max <= under_way;
         let answerer = match &sent {
-            Some(_) => self.sessions.engine().claim_accepted(self.user, &id).await.ok(),
-            None => None,
+            Some((_, message, _)) => {
+                let engine = self.sessions.engine();
+                let needs_slot = engine.needs_slot();
+                let attempt = Attempt { user: self.user, id: &id, from: message.from, is_busy, needs_slot };
+                engine.budget.begin(attempt, Start::Again).await
+            }
+            None => Err(Refusal::deserted()),
         };
         let mut state = self.state();
         state.end_mirror(&id);
-        if state.is_under_way(&id) {
-            // It was sent again meanwhile.
-            return;
-        }
         match (sent, answerer) {
-            (Some((from, message, seq)), Some(answerer)) => {
+            (Some((from, message, seq)), Ok(answerer)) => {
                 self.answer_or_follow(&mut state, (from, answerer), message, seq);
             }
-            (Some(_), None) | (None, _) => state.publish_here(To::Everyone, state.error(id, Refusal::deserted())),
+            (_, Ok(_)) => {}
+            (_, Err(refusal)) => state.publish_here(To::Everyone, state.error(id, refusal)),
         }
     }
 
@@ -294,7 +307,7 @@ impl Session {
             return Some(running.draft.clone());
         }
         let Pending { job, .. } = state.take_waiting(id)?;
-        self.release_later(job.id);
+        self.release_later(job, false);
         Some(UserText::default())
     }
 

@@ -204,7 +204,7 @@ impl Session {
     /// the one that asked.
     pub(super) fn forget(&self, state: &mut State, asked: Option<ConnectionId>) {
         for Pending { job, .. } in std::mem::take(&mut state.waiting) {
-            self.release_later(job.id);
+            self.release_later(job, false);
         }
         if let Some(running) = &state.running {
             running.stop.cancel();

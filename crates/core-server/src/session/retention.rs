@@ -67,10 +67,10 @@ pub(super) mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::limits::{RateLimit, RateLimiter, Slots};
+    use crate::limits::{RateLimit, Slots};
     use crate::session::Policy;
     use crate::store::{MemoryStore, NewSession, Store as _};
-    use crate::turn::{Context, ContextSettings, Engine, Folding};
+    use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Engine, Folding};
 
     /// Live sessions on `store`, which nobody answers.
     pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
@@ -81,11 +81,12 @@ pub(super) mod tests {
             system_prompt: None,
             summary: None,
         };
+        let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
+        let slots = Slots::new(1, 1, Duration::from_secs(1));
         let engine = Engine {
             store,
-            rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
-            address_rate: RateLimiter::new(RateLimit { events: 1, window: Duration::from_secs(1) }),
-            slots: Slots::new(1, 1, Duration::from_secs(1)),
+            budget: Budget::new(BudgetSettings { rate, address_rate: rate }, Arc::clone(&slots), None),
+            slots,
             model: None,
             context: Context::new(context),
             shared: None,

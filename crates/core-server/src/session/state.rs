@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::elsewhere::Elsewhere;
 use super::{ConnectionId, Outbox};
+use crate::shared::ClaimNumber;
 use crate::store::SessionRecord;
-use crate::turn::{Begin, Job, Message, Refusal};
+use crate::turn::{Job, Message, Permit, Refusal};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -45,7 +46,7 @@ pub(super) struct Listener {
 pub(super) struct Pending {
     pub(super) job: Job,
     pub(super) sender: ConnectionId,
-    pub(super) begin: Begin,
+    pub(super) permit: Permit,
 }
 
 /// The answer under way.
@@ -54,6 +55,7 @@ pub(super) struct Running {
     pub(super) id: MessageId,
     /// The message's `seq`.
     pub(super) seq: u64,
+    pub(super) claim: Option<ClaimNumber>,
     pub(super) sender: ConnectionId,
     pub(super) draft: UserText,
     pub(super) chars: usize,
@@ -206,10 +208,10 @@ impl State {
     }
 
     /// Everything that is answered here or waits for it.
-    pub(super) fn ids_under_way(&self) -> Vec<MessageId> {
-        let waiting = self.waiting.iter().map(|pending| &pending.job.id);
-        let running = self.running.iter().filter(|running| !running.released).map(|running| &running.id);
-        running.chain(waiting).cloned().collect()
+    pub(super) fn claims_under_way(&self) -> Vec<(MessageId, Option<ClaimNumber>)> {
+        let waiting = self.waiting.iter().map(|Pending { job, .. }| (job.id.clone(), job.claim));
+        let running = self.running.iter().filter(|running| !running.released);
+        running.map(|running| (running.id.clone(), running.claim)).chain(waiting).collect()
     }
 
     pub(super) fn wake(&self) {

@@ -1,5 +1,6 @@
 //! Who answers which message, and who may send one: decided together by all cores.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use boot::Household;
@@ -7,36 +8,66 @@ use protocol::{MessageId, UserLabel};
 use redis::pipe;
 use tokio::time::Instant;
 
-use super::scripts::{CLAIM, RECALL, UNDER_WAY};
+use super::scripts::{CLAIM, EXCUSE, RECALL, STOPPED, UNDER_WAY};
 use super::{CoreId, Shared, micros};
 
 /// Events told to Redis in one go.
 const RECALLED_AT_ONCE: usize = 512;
+/// Stopped messages of a person that are remembered at most.
+const STOPPED_MAX: usize = 1_000;
+/// Time for which they are remembered.
+const STOPPED_KEPT: Duration = Duration::from_secs(86_400);
 
-/// A message that somebody here wants to answer.
+/// Windows that attempts to answer a message count in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowKind {
+    /// Those of new messages, and of those that the person stopped and sends again.
+    New,
+    /// Those of messages whose last attempt ended through no fault of the person.
+    Again,
+}
+
+/// Number of a claim of this core. A claim that is given back late does not take a later one of the
+/// same message with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimNumber(u64);
+
+/// A message that this core wants to answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// Whose message it is.
     pub user: UserLabel,
     /// The message.
     pub id: &'a MessageId,
-    /// Where it came from and when, if it is to be counted.
-    pub counted: Option<(Household, Instant)>,
+    /// Which claim to it.
+    pub number: ClaimNumber,
+}
+
+/// An event in the windows of a person and an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Which windows.
+    pub kind: WindowKind,
+    /// Where it came from.
+    pub from: Household,
+    /// When it happened.
+    pub at: Instant,
 }
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// It is ours; `before` messages of the session come first, here or elsewhere.
+    /// It is ours.
     Ours {
-        /// How many.
+        /// So many messages of the session come first, here or elsewhere.
         before: usize,
+        /// The person stopped the last attempt to answer the message.
+        was_stopped: bool,
     },
-    /// A living core has it already.
-    Held {
-        /// It is this one.
-        here: bool,
-    },
+    /// Another core that lives has it already.
+    Held,
+    /// The person stopped the last attempt; only a claim that counts as a new message is granted.
+    Stopped,
     /// The person has as many under way as they may.
     Busy,
     /// The person or the address has sent too many.
@@ -52,9 +83,14 @@ pub enum Claimed {
 pub struct UnderWay(Vec<(String, bool)>);
 
 impl UnderWay {
-    /// Whether somebody has this one.
+    /// Whether a core has this one.
     pub fn contains(&self, id: &MessageId) -> bool {
         self.0.iter().any(|(claimed, _)| claimed == id.as_str())
+    }
+
+    /// Whether another core has this one.
+    pub fn is_others(&self, id: &MessageId) -> bool {
+        self.0.iter().any(|(claimed, here)| claimed == id.as_str() && !here)
     }
 
     /// Whether another core comes first: the one that claimed the first message answers all that it
@@ -65,72 +101,135 @@ impl UnderWay {
 }
 
 impl Shared {
-    /// Claims a message; `None` where Redis is gone.
+    /// A number for a claim.
+    pub fn next_claim(&self) -> ClaimNumber {
+        ClaimNumber(self.claims_made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Claims a message, and counts the attempt; `None` where Redis is gone.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped the message may or may not be claimed: to be given back.
-    pub async fn claim(&self, claim: Claim<'_>) -> Option<Claimed> {
-        let limits = self.settings.limits;
-        let (address, event) = match claim.counted {
-            Some((from, at)) => (self.keys.address_window(from), self.event_name(at)),
-            None => (String::new(), String::new()),
+    pub async fn claim(&self, claim: Claim<'_>, counted: Counted) -> Option<Claimed> {
+        let begins = match counted.kind {
+            WindowKind::New => "new",
+            WindowKind::Again => "again",
         };
-        let (verdict, number): (String, u64) = self
+        self.claim_as(claim, begins, Some(counted)).await
+    }
+
+    /// Claims a message that is pending here, under the name that this core goes by now.
+    pub async fn reclaim(&self, claim: Claim<'_>) {
+        // Whatever the verdict: the message is being answered.
+        self.claim_as(claim, "reclaim", None).await;
+    }
+
+    async fn claim_as(&self, claim: Claim<'_>, begins: &str, counted: Option<Counted>) -> Option<Claimed> {
+        let limits = self.settings.limits;
+        let (verdict, number, was_stopped): (String, u64, u64) = self
             .ask(async |redis, link| {
-                CLAIM
-                    .key(self.keys.cores())
-                    .key(self.keys.claims(claim.user))
-                    .key(self.keys.window(claim.user))
-                    .key(address)
+                let mut script = CLAIM.prepare_invoke();
+                script.key(self.keys.cores()).key(self.keys.claims(claim.user)).key(self.keys.stopped(claim.user));
+                if let Some(Counted { kind, from, .. }) = counted {
+                    script.key(self.keys.window(kind, claim.user)).key(self.keys.address_window(kind, from));
+                }
+                script
                     .arg(link.core)
                     .arg(link.previous)
                     .arg(claim.id.as_str())
+                    .arg(claim.number.0)
+                    .arg(begins)
                     .arg(limits.per_user_max)
+                    .arg(limits.longest_claim.as_secs())
                     .arg(micros(limits.rate.window))
                     .arg(limits.rate.events)
                     .arg(limits.address_rate.events)
-                    .arg(event)
+                    .arg(counted.map_or_else(String::new, |counted| self.event_name(counted.at)))
                     .invoke_async(redis)
                     .await
             })
             .await?;
         Some(match verdict.as_str() {
-            "held" => Claimed::Held { here: number == 1 },
+            "held" => Claimed::Held,
+            "stopped" => Claimed::Stopped,
             "busy" => Claimed::Busy,
             "limited" => Claimed::Limited { wait: Duration::from_micros(number) },
-            _ => Claimed::Ours { before: usize::try_from(number).unwrap_or(usize::MAX) },
+            _ => Claimed::Ours { before: usize::try_from(number).unwrap_or(usize::MAX), was_stopped: was_stopped == 1 },
         })
     }
 
-    /// Gives back a claim whose message is answered, or will not be. `counted` says that it does
-    /// not count either.
-    pub async fn release(&self, claim: Claim<'_>) {
+    /// Gives back a claim whose message is answered, or gets no answer from this attempt. What was
+    /// `counted` did not happen.
+    pub async fn release(&self, claim: Claim<'_>, counted: Option<Counted>) {
         self.ask(async |redis, link| {
             let mut pipe = pipe();
-            pipe.zrem(self.keys.claims(claim.user), format!("{} {}", claim.id, link.core)).ignore();
-            if let Some((from, at)) = claim.counted {
-                self.uncount(&mut pipe, claim.user, from, at);
+            pipe.zrem(self.keys.claims(claim.user), member(claim, link.core)).ignore();
+            if let Some(counted) = counted {
+                self.uncount(&mut pipe, claim.user, counted);
             }
             pipe.exec_async(redis).await
         })
         .await;
     }
 
-    /// A message that was claimed and counted does not count: it was sent before.
-    pub async fn forgive(&self, user: UserLabel, from: Household, at: Instant) {
+    /// Gives back a claim whose message the person stopped before there was an answer. Every core
+    /// then counts a further attempt as a new message.
+    pub async fn release_stopped(&self, claim: Claim<'_>) {
+        self.ask(async |redis, link| {
+            STOPPED
+                .key(self.keys.claims(claim.user))
+                .key(self.keys.stopped(claim.user))
+                .arg(member(claim, link.core))
+                .arg(claim.id.as_str())
+                .arg(STOPPED_MAX)
+                .arg(STOPPED_KEPT.as_secs())
+                .invoke_async::<()>(redis)
+                .await
+        })
+        .await;
+    }
+
+    /// A further attempt, which counts as a new message, has begun.
+    pub async fn forget_stopped(&self, user: UserLabel, id: &MessageId) {
+        self.ask(async |redis, _| pipe().zrem(self.keys.stopped(user), id.as_str()).exec_async(redis).await).await;
+    }
+
+    /// Refunds an event that was counted and did not happen.
+    pub async fn refund(&self, user: UserLabel, counted: Counted) {
         self.ask(async |redis, _| {
             let mut pipe = pipe();
-            self.uncount(&mut pipe, user, from, at);
+            self.uncount(&mut pipe, user, counted);
             pipe.exec_async(redis).await
         })
         .await;
     }
 
-    fn uncount(&self, pipe: &mut redis::Pipeline, user: UserLabel, from: Household, at: Instant) {
+    /// Moves what was counted as a new message to the windows of repeated ones, where it counts as of
+    /// `again_at`, if it fits there; says whether it does. `None` where Redis is gone.
+    pub async fn excuse(&self, user: UserLabel, counted: Counted, again_at: Instant) -> Option<bool> {
+        let limits = self.settings.limits;
+        self.ask(async |redis, _| {
+            let mut excuse = EXCUSE.prepare_invoke();
+            for kind in [WindowKind::New, WindowKind::Again] {
+                excuse.key(self.keys.window(kind, user)).key(self.keys.address_window(kind, counted.from));
+            }
+            excuse
+                .arg(micros(limits.rate.window))
+                .arg(limits.rate.events)
+                .arg(limits.address_rate.events)
+                .arg(self.event_name(counted.at))
+                .arg(self.event_name(again_at))
+                .invoke_async(redis)
+                .await
+        })
+        .await
+    }
+
+    fn uncount(&self, pipe: &mut redis::Pipeline, user: UserLabel, Counted { kind, from, at }: Counted) {
         let event = self.event_name(at);
-        pipe.zrem(self.keys.window(user), &event).ignore();
-        pipe.zrem(self.keys.address_window(from), &event).ignore();
+        pipe.zrem(self.keys.window(kind, user), &event).ignore();
+        pipe.zrem(self.keys.address_window(kind, from), &event).ignore();
     }
 
     /// What living cores answer of the session, or will; `None` where Redis is gone.
@@ -143,20 +242,24 @@ impl Shared {
         .map(UnderWay)
     }
 
-    /// Makes sure that Redis knows these events: it may have started anew.
-    pub async fn recall(&self, of_people: &[(UserLabel, Instant)], of_addresses: &[(Household, Instant)]) {
-        let limits = self.settings.limits;
-        let people = of_people.iter().map(|(user, at)| (self.keys.window(*user), *at, limits.rate.window));
-        let addresses =
-            of_addresses.iter().map(|(from, at)| (self.keys.address_window(*from), *at, limits.address_rate.window));
+    /// Makes sure that Redis knows these events of `kind`: it may have been restarted empty.
+    pub async fn recall(
+        &self,
+        kind: WindowKind,
+        of_people: &[(UserLabel, Instant)],
+        of_addresses: &[(Household, Instant)],
+    ) {
+        let length = self.settings.limits.rate.window;
+        let people = of_people.iter().map(|(user, at)| (self.keys.window(kind, *user), *at));
+        let addresses = of_addresses.iter().map(|(from, at)| (self.keys.address_window(kind, *from), *at));
         let now = Instant::now();
         let events: Vec<_> = people.chain(addresses).collect();
         for events in events.chunks(RECALLED_AT_ONCE) {
             self.ask(async |redis, _| {
                 let mut recall = RECALL.prepare_invoke();
-                for (window, at, length) in events {
+                for (window, at) in events {
                     let ago = now.saturating_duration_since(*at);
-                    recall.key(window).arg(self.event_name(*at)).arg(micros(ago)).arg(micros(*length));
+                    recall.key(window).arg(self.event_name(*at)).arg(micros(ago)).arg(micros(length));
                 }
                 recall.invoke_async::<()>(redis).await
             })
@@ -168,6 +271,11 @@ impl Shared {
     fn event_name(&self, at: Instant) -> String {
         format!("{}:{}", self.process, at.saturating_duration_since(self.epoch).as_nanos())
     }
+}
+
+/// A claim of `core` as it stands among those of its session.
+fn member(claim: Claim<'_>, core: CoreId) -> String {
+    format!("{} {core} {}", claim.id, claim.number.0)
 }
 
 impl redis::ToRedisArgs for CoreId {

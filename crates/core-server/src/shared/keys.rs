@@ -3,6 +3,17 @@
 use boot::Household;
 use protocol::UserLabel;
 
+use super::WindowKind;
+
+impl WindowKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::New => "",
+            Self::Again => "again-",
+        }
+    }
+}
+
 /// Makes the names. Channels know no databases, so each database has names of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -29,14 +40,19 @@ impl Keys {
         format!("{}claims:{}", self.prefix, user.0)
     }
 
-    /// Messages of a person, by time.
-    pub(super) fn window(&self, user: UserLabel) -> String {
-        format!("{}window:{}", self.prefix, user.0)
+    /// Messages of a person that they stopped before there was an answer, by when.
+    pub(super) fn stopped(&self, user: UserLabel) -> String {
+        format!("{}stopped:{}", self.prefix, user.0)
     }
 
-    /// Messages of an address, by time.
-    pub(super) fn address_window(&self, from: Household) -> String {
-        format!("{}address-window:{from}", self.prefix)
+    /// Events of a person, by time.
+    pub(super) fn window(&self, kind: WindowKind, user: UserLabel) -> String {
+        format!("{}{}window:{}", self.prefix, kind.prefix(), user.0)
+    }
+
+    /// Events of an address, by time.
+    pub(super) fn address_window(&self, kind: WindowKind, from: Household) -> String {
+        format!("{}{}address-window:{from}", self.prefix, kind.prefix())
     }
 
     /// The channel of a session.

@@ -12,6 +12,10 @@ macro_rules! script {
 
 /// Claims a message.
 pub(super) static CLAIM: LazyLock<Script> = script!("scripts/claim.lua");
+/// Gives back the claim to a message that the person stopped.
+pub(super) static STOPPED: LazyLock<Script> = script!("scripts/stopped.lua");
+/// Counts an attempt that began as a new message as a repeated one.
+pub(super) static EXCUSE: LazyLock<Script> = script!("scripts/excuse.lua");
 /// What is claimed of a session.
 pub(super) static UNDER_WAY: LazyLock<Script> = script!("scripts/under_way.lua");
 /// A sign of life, and a share of the model calls.

@@ -1,5 +1,6 @@
 //! Against a real Redis.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
@@ -21,6 +22,7 @@ const LIMITS: SharedLimits = SharedLimits {
     address_rate: RateLimit { events: 5, window: WINDOW },
     per_user_max: 2,
     max_in_flight: 8,
+    longest_claim: Duration::from_secs(7_200),
 };
 
 /// A core as far as Redis knows it. It dies with its value.
@@ -28,6 +30,7 @@ struct Core {
     shared: Arc<Shared>,
     heard: mpsc::Receiver<Heard>,
     slots: Arc<Slots>,
+    claims: HashMap<String, ClaimNumber>,
     life: CancellationToken,
     _task: TaskTrackerToken,
 }
@@ -51,7 +54,7 @@ impl Core {
             async move { shared.run(&slots).await }
         };
         tasks.spawn(life.clone().run_until_cancelled_owned(run));
-        let mut core = Self { shared, heard, slots, life, _task: tasks.token() };
+        let mut core = Self { shared, heard, slots, claims: HashMap::new(), life, _task: tasks.token() };
         assert!(matches!(core.hear().await, Heard::Linked));
         core
     }
@@ -72,13 +75,26 @@ impl Core {
         }
     }
 
-    async fn claim(&self, id: &str, from: u8) -> Claimed {
-        let counted = Some((household(from), Instant::now()));
-        self.shared.claim(Claim { user: USER, id: &id.parse().unwrap(), counted }).await.unwrap()
+    /// Claims a message as a new one.
+    async fn claim(&mut self, id: &str, from: u8) -> Claimed {
+        self.claim_as(id, counted(WindowKind::New, from)).await
+    }
+
+    async fn claim_as(&mut self, id: &str, counted: Counted) -> Claimed {
+        let number = self.shared.next_claim();
+        let claimed = self.shared.claim(Claim { user: USER, id: &id.parse().unwrap(), number }, counted).await.unwrap();
+        if let Claimed::Ours { .. } = claimed {
+            self.claims.insert(id.to_owned(), number);
+        }
+        claimed
     }
 
     async fn release(&self, id: &str) {
-        self.shared.release(Claim { user: USER, id: &id.parse().unwrap(), counted: None }).await;
+        self.shared.release(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }, None).await;
+    }
+
+    async fn release_stopped(&self, id: &str) {
+        self.shared.release_stopped(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }).await;
     }
 
     async fn under_way(&self) -> UnderWay {
@@ -88,6 +104,18 @@ impl Core {
 
 const USER: UserLabel = UserLabel(7);
 
+const OURS: Claimed = Claimed::Ours { before: 0, was_stopped: false };
+
+fn counted(kind: WindowKind, from: u8) -> Counted {
+    Counted { kind, from: household(from), at: Instant::now() }
+}
+
+/// Asks Redis itself.
+async fn command<T: redis::FromRedisValue>(redis: &Redis, command: &redis::Cmd) -> T {
+    let client = redis::Client::open(redis.url()).unwrap();
+    command.query_async(&mut client.get_multiplexed_async_connection().await.unwrap()).await.unwrap()
+}
+
 fn household(number: u8) -> boot::Household {
     boot::Household::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
@@ -95,27 +123,27 @@ fn household(number: u8) -> boot::Household {
 #[tokio::test]
 async fn the_windows_are_one_for_all() {
     let redis = Redis::start_new().await.unwrap();
-    let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
-    let ours = Claimed::Ours { before: 0 };
-    for (core, id, from, want) in [(&a, "1", 1, ours), (&b, "2", 1, ours), (&a, "3", 2, ours)] {
-        assert_eq!(core.claim(id, from).await, want, "{id}");
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
+    for (core, id, from) in [(&mut a, "1", 1), (&mut b, "2", 1)] {
+        assert_eq!(core.claim(id, from).await, OURS, "{id}");
         core.release(id).await;
     }
-    for core in [&a, &b] {
+    assert_eq!(a.claim("3", 2).await, OURS);
+    a.release("3").await;
+    for core in [&mut a, &mut b] {
         let Claimed::Limited { wait } = core.claim("4", 2).await else { panic!("a fourth fits") };
         assert!(WINDOW - LIMIT < wait && wait <= WINDOW, "{wait:?}");
     }
-    // Another person from the first address: two of five are counted there, and one is forgiven.
+    // Another person from the first address: two of five are counted there, and one is refunded.
     let other = UserLabel(8);
     for (number, want) in [(1, true), (2, true), (3, true), (4, true), (5, false)] {
-        let at = Instant::now();
-        let (id, counted) = (format!("o{number}").parse().unwrap(), Some((household(1), at)));
-        let claim = Claim { user: other, id: &id, counted };
-        let claimed = b.shared.claim(claim).await.unwrap();
+        let (id, counted) = (format!("o{number}").parse().unwrap(), counted(WindowKind::New, 1));
+        let claim = Claim { user: other, id: &id, number: b.shared.next_claim() };
+        let claimed = b.shared.claim(claim, counted).await.unwrap();
         assert_eq!(matches!(claimed, Claimed::Ours { .. }), want, "{number}: {claimed:?}");
-        b.shared.release(Claim { counted: None, ..claim }).await;
+        b.shared.release(claim, None).await;
         if number == 2 {
-            b.shared.forgive(other, household(1), at).await;
+            b.shared.refund(other, counted).await;
         }
     }
 }
@@ -123,23 +151,83 @@ async fn the_windows_are_one_for_all() {
 #[tokio::test]
 async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
     let redis = Redis::start_new().await.unwrap();
-    let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
-    assert_eq!(a.claim("first", 1).await, Claimed::Ours { before: 0 });
-    assert_eq!(a.claim("first", 1).await, Claimed::Held { here: true });
-    assert_eq!(b.claim("first", 1).await, Claimed::Held { here: false });
-    assert_eq!(b.claim("second", 1).await, Claimed::Ours { before: 1 });
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
+    let second_of_two = Claimed::Ours { before: 1, was_stopped: false };
+    assert_eq!(a.claim("first", 1).await, OURS);
+    assert_eq!(b.claim("first", 1).await, Claimed::Held);
+    assert_eq!(b.claim("second", 1).await, second_of_two);
     assert_eq!(a.claim("third", 1).await, Claimed::Busy);
+    let ttl: u64 = command(&redis, redis::cmd("TTL").arg(a.shared.keys.claims(USER))).await;
+    assert!((7_000..=7_200).contains(&ttl), "as long as the settings say: {ttl}");
     let [first, second, third]: [MessageId; 3] = ["first", "second", "third"].map(|id| id.parse().unwrap());
     let under_way = a.under_way().await;
     assert!(under_way.contains(&first) && under_way.contains(&second) && !under_way.contains(&third), "{under_way:?}");
     assert_eq!((a.under_way().await.is_others_turn(), b.under_way().await.is_others_turn()), (false, true));
     b.release("second").await;
     assert!(!b.under_way().await.is_others_turn(), "it has nothing to answer");
-    assert_eq!(b.claim("third", 1).await, Claimed::Ours { before: 1 });
+    assert_eq!(b.claim("third", 1).await, second_of_two);
     drop(a);
     until(async || !b.under_way().await.contains(&first)).await.unwrap();
     assert!(!b.under_way().await.is_others_turn());
     until(async || b.shared.cores() == 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_person_stopped_counts_on_every_core() {
+    let redis = Redis::start_new().await.unwrap();
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
+    let stopped = Claimed::Ours { before: 0, was_stopped: true };
+    assert_eq!(a.claim("m", 1).await, OURS);
+    a.release_stopped("m").await;
+    assert_eq!(b.claim_as("m", counted(WindowKind::Again, 1)).await, Claimed::Stopped);
+    assert_eq!(b.claim("m", 1).await, stopped);
+    b.shared.forget_stopped(USER, &"m".parse().unwrap()).await;
+    b.release("m").await;
+    // That one ended for another reason: the next is free, whatever counted so far.
+    assert_eq!(a.claim("other", 1).await, OURS);
+    a.release("other").await;
+    assert!(matches!(a.claim("m", 1).await, Claimed::Limited { .. }));
+    for _ in 0..LIMITS.rate.events {
+        assert_eq!(a.claim_as("m", counted(WindowKind::Again, 1)).await, OURS);
+        a.release("m").await;
+    }
+    assert!(matches!(a.claim_as("m", counted(WindowKind::Again, 1)).await, Claimed::Limited { .. }));
+}
+
+#[tokio::test]
+async fn a_late_release_takes_no_newer_claim() {
+    let redis = Redis::start_new().await.unwrap();
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
+    assert_eq!(a.claim("m", 1).await, OURS);
+    let earlier = a.claims.clone();
+    assert_eq!(a.claim("m", 1).await, OURS, "the earlier attempt has ended here");
+    let newer = std::mem::replace(&mut a.claims, earlier);
+    a.release_stopped("m").await;
+    a.release("m").await;
+    assert_eq!(b.claim("m", 1).await, Claimed::Held);
+    a.claims = newer;
+    a.release("m").await;
+    assert_eq!(b.claim("m", 1).await, OURS, "and the late one has not noted that it was stopped");
+}
+
+#[tokio::test]
+async fn a_repeated_message_is_counted_apart_while_there_is_room() {
+    let redis = Redis::start_new().await.unwrap();
+    let mut a = Core::start(&redis).await;
+    for number in 0..=LIMITS.rate.events {
+        let (new, again_at) = (counted(WindowKind::New, 1), Instant::now());
+        assert_eq!(a.claim_as("m", new).await, OURS);
+        let is_free = a.shared.excuse(USER, new, again_at).await;
+        assert_eq!(is_free, Some(number < LIMITS.rate.events), "{number}");
+        a.release("m").await;
+    }
+    // The last one stayed among the new ones.
+    for (id, fits) in [("1", true), ("2", true), ("3", false)] {
+        assert_eq!(a.claim(id, 1).await == OURS, fits, "{id}");
+        if fits {
+            a.release(id).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -209,13 +297,13 @@ async fn what_is_told_is_heard_by_the_others_in_order() {
 #[tokio::test]
 async fn without_redis_each_has_its_share_and_heals() {
     let mut redis = Redis::start_new().await.unwrap();
-    let (mut a, b) = (Core::start(&redis).await, Core::start(&redis).await);
+    let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     until(async || a.shared.cores() == 2 && a.slots.load().count == 4).await.unwrap();
     a.shared.join(USER);
-    let counted_at = Instant::now();
+    let kept = counted(WindowKind::New, 1);
     let id = "kept".parse().unwrap();
-    let claim = Claim { user: USER, id: &id, counted: Some((household(1), counted_at)) };
-    assert_eq!(a.shared.claim(claim).await, Some(Claimed::Ours { before: 0 }));
+    let claim = Claim { user: USER, id: &id, number: a.shared.next_claim() };
+    assert_eq!(a.shared.claim(claim, kept).await, Some(OURS));
     for frozen in [false, true] {
         if frozen {
             redis.freeze(true).unwrap();
@@ -223,7 +311,7 @@ async fn without_redis_each_has_its_share_and_heals() {
             redis.kill().await.unwrap();
         }
         // Whoever asks first may wait, once.
-        until(async || a.shared.claim(claim).await.is_none()).await.unwrap();
+        until(async || a.shared.claim(claim, kept).await.is_none()).await.unwrap();
         until(async || !b.shared.is_linked()).await.unwrap();
         assert_eq!(a.shared.in_force(LIMITS.rate).events, 2);
         until(async || a.slots.load().count == 4).await.unwrap();
@@ -239,11 +327,13 @@ async fn without_redis_each_has_its_share_and_heals() {
     }
     // What counted counts again, once: two more fit.
     for _ in 0..2 {
-        a.shared.recall(&[(USER, counted_at)], &[(household(1), counted_at)]).await;
+        a.shared.recall(kept.kind, &[(USER, kept.at)], &[(household(1), kept.at)]).await;
     }
     for (id, fits) in [("1", true), ("2", true), ("3", false)] {
         assert_eq!(matches!(b.claim(id, 2).await, Claimed::Ours { .. }), fits, "{id}");
-        b.release(id).await;
+        if fits {
+            b.release(id).await;
+        }
     }
 }
 

@@ -79,10 +79,10 @@ async fn real_clients_of_http_and_tls_end_at_once() {
     let port = town.core.address().port();
     let mut openssl = Command::new("openssl");
     openssl.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]).stdin(std::process::Stdio::null());
-    let Ok(output) = within(LIMIT, openssl.output()).await.unwrap() else {
-        return eprintln!("there is no openssl here");
-    };
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("wrong version number"), "{output:?}");
+    // Where it is not installed the bytes of the other test stand for it.
+    if let Ok(output) = within(LIMIT, openssl.output()).await.unwrap() {
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("wrong version number"), "{output:?}");
+    }
     assert_eq!(town.standin.total(), 0);
 }

@@ -1,39 +1,38 @@
 -- Claims the answer to a message for a core, if the limits allow it.
 --
--- KEYS: cores, claims of the session, window of the person, window of the address
--- ARGV: core, its previous name, message id, most claims, window in µs, most messages of the
---       person, of the address, name of the event in the windows; without one the windows are
---       left alone
--- Returns {"claimed", claims before it} | {"held", 1 if by this core} | {"busy", 0} |
---         {"limited", wait in µs}
+-- KEYS: cores, claims of the session, its messages stopped by the person, then the windows of the
+--       person and of the address in which the attempt counts; without windows it is not counted
+-- ARGV: core, its previous name, message id, number of the claim, how the attempt begins ("new",
+--       "again" or "reclaim"), most claims, seconds after which the claims are forgotten, window in
+--       µs, most events of the person, of the address, name of the event in the windows
+-- Returns {"claimed", claims before it, 1 if the person stopped the last attempt} |
+--         {"held", 0, 0}, by another core unless it is a reclaim | {"stopped", 0, 0} | {"busy", 0, 0} |
+--         {"limited", wait in µs, 0}
 
-local ids, holders = held(KEYS[1], KEYS[2], ARGV[2])
-local holder = holders[ARGV[3]]
-if holder then return {'held', holder == ARGV[1] and 1 or 0} end
-
-local window, event = tonumber(ARGV[5]), ARGV[8]
-
--- How long until one more event fits.
-local function wait(key, most)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now - window))
-  local over = redis.call('ZCARD', key) - most
-  if over < 0 then return 0 end
-  return redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] + window - now
+local core, id, begins = ARGV[1], ARGV[3], ARGV[5]
+local ids, holders, members = held(KEYS[1], KEYS[2], ARGV[2])
+local before = #ids
+if holders[id] then
+  if holders[id] ~= core or begins == 'reclaim' then return {'held', 0, 0} end
+  -- The asking core has ended that attempt; it has not given the claim back yet.
+  redis.call('ZREM', KEYS[2], members[id])
+  before = before - 1
 end
+local stopped = redis.call('ZSCORE', KEYS[3], id)
+if begins == 'again' and stopped then return {'stopped', 0, 0} end
 
-if event ~= '' then
-  local longest = math.max(wait(KEYS[3], tonumber(ARGV[6])), wait(KEYS[4], tonumber(ARGV[7])))
-  if longest > 0 then return {'limited', longest} end
+local window, event = tonumber(ARGV[8]), ARGV[11]
+if KEYS[4] then
+  local longest = math.max(wait(KEYS[4], window, tonumber(ARGV[9])), wait(KEYS[5], window, tonumber(ARGV[10])))
+  if longest > 0 then return {'limited', longest, 0} end
 end
-if #ids >= tonumber(ARGV[4]) then return {'busy', 0} end
+if begins ~= 'reclaim' and before >= tonumber(ARGV[6]) then return {'busy', 0, 0} end
 
-if event ~= '' then
-  for _, key in ipairs({KEYS[3], KEYS[4]}) do
-    redis.call('ZADD', key, text(now), event)
-    redis.call('PEXPIRE', key, text(math.ceil(window / 1000)))
-  end
+if KEYS[4] then
+  count(KEYS[4], window, event)
+  count(KEYS[5], window, event)
 end
-redis.call('ZADD', KEYS[2], text(now), ARGV[3] .. ' ' .. ARGV[1])
--- Longer than any answer takes: what a core could not give back goes with its name before that.
-redis.call('EXPIRE', KEYS[2], 3600)
-return {'claimed', #ids}
+redis.call('ZADD', KEYS[2], text(now), id .. ' ' .. core .. ' ' .. ARGV[4])
+-- Longer than all answers of a session take: what a dead core left goes with its name before that.
+redis.call('EXPIRE', KEYS[2], ARGV[7])
+return {'claimed', before, stopped and 1 or 0}

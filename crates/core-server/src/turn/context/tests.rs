@@ -37,6 +37,7 @@ fn job(seq: u64, number: u64) -> Job {
         language: Language::English,
         trace: Traceparent::random(),
         accepted_at: Instant::now(),
+        claim: None,
     }
 }
 

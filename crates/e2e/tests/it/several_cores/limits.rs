@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::llm::{Answer, Fallback};
+use testkit::llm::{Answer, Fallback, Hang};
 use testkit::watchdog::within;
 
 use super::city::{City, LINKED, NOT_LINKED, Plan, Visitor};
@@ -96,4 +96,28 @@ async fn the_cores_together_make_no_more_calls_than_they_may() {
         assert!((CALLS - 1..=CALLS).contains(&most), "{most}");
     }
     assert_eq!(city.standin.total(), 3 * (PEOPLE * MESSAGES) as u64);
+}
+
+#[tokio::test]
+async fn what_was_stopped_on_one_core_counts_again_on_another() {
+    let silent = Fallback::Answer(Answer::default().hanging(Hang::Headers));
+    let plan = Plan::default().set("RATE_MAX_MESSAGES", 3).set("RATE_WINDOW_SECONDS", 3_600).fallback(silent);
+    let city = plan.start().await;
+    let mut devices = devices(&city).await;
+    for round in 0..3 {
+        let device = &mut devices[round % 2];
+        device.say("m", "hola").await;
+        while device.frame_of("accepted").await["id"] != "m" {}
+        city.standin.wait_for(|calls| calls.len() == round + 1).await.unwrap();
+        // Whichever device stops it, the core that answers it notes so before it tells.
+        device.send(json!({"type": "stop", "id": "m"})).await;
+        assert_eq!(device.frame_of("done").await["finish"], "stopped");
+        let other = &mut devices[(round + 1) % 2];
+        assert_eq!(other.frame_of("done").await["finish"], "stopped");
+    }
+    for device in &mut devices {
+        device.say("m", "hola").await;
+        assert_eq!(device.frame_of("error").await["code"], "rate_limited");
+    }
+    assert_eq!(city.standin.total(), 3);
 }

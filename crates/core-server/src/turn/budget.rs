@@ -1,0 +1,260 @@
+//! The one place that everything passes which leads to a call to the model.
+//!
+//! An attempt to answer a message is *new*, and counts in the windows of its person and its address;
+//! or the message is stored and has lost its answer. If the person stopped it, the next attempt counts
+//! as new. Otherwise it is free: it counts in windows of its own, as large as those of new messages,
+//! and only if it calls the model. So the calls of a person or an address within a window are at most
+//! twice the limit, whatever clients do and however often cores end; without a fault of the server
+//! they are at most the limit. The limits of a person's messages at once and of the queue hold for all.
+//!
+//! Cores count together in Redis, and each of them by itself: what it counts holds while Redis is away.
+
+mod stopped;
+mod windows;
+
+use std::sync::Arc;
+
+use boot::Household;
+use protocol::{MessageId, UserLabel};
+use tokio::time::Instant;
+
+use super::Refusal;
+use crate::limits::{RateLimit, Room, Slots};
+use crate::shared::{Claim, ClaimNumber, Claimed, Counted, Shared, WindowKind};
+use stopped::Stopped;
+use windows::{Limits, Reservation, Windows};
+
+/// Settings of a [`Budget`].
+#[derive(Debug, Clone, Copy)]
+pub struct BudgetSettings {
+    /// Messages per person and time.
+    pub rate: RateLimit,
+    /// Messages per address and time.
+    pub address_rate: RateLimit,
+}
+
+/// Decides whether an answer may be begun.
+#[derive(Debug)]
+pub struct Budget {
+    settings: BudgetSettings,
+    new: Arc<Windows>,
+    again: Arc<Windows>,
+    stopped: Stopped,
+    slots: Arc<Slots>,
+    shared: Option<Arc<Shared>>,
+}
+
+/// A message that is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// Whose it is.
+    pub user: UserLabel,
+    /// The message.
+    pub id: &'a MessageId,
+    /// Where it came from.
+    pub from: Household,
+    /// The person has as many messages pending here as they may.
+    pub is_busy: bool,
+    /// Its answer needs a slot; the companion's does not, and there is no queue for it.
+    pub needs_slot: bool,
+}
+
+/// The two ways in which an attempt begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// As a new message.
+    New,
+    /// As one that is stored and has lost its answer through no fault of the person.
+    Again,
+}
+
+/// The core that answers.
+#[derive(Debug)]
+pub enum Answerer {
+    /// This core.
+    Here(Permit),
+    /// Another core, which has claimed it.
+    Elsewhere,
+}
+
+/// The right to begin an answer. It is committed, or given back with [`Budget::cancel`].
+#[derive(Debug)]
+pub struct Permit {
+    /// Other messages of the session, perhaps on other cores, come first.
+    pub in_turn: bool,
+    /// The promise of a slot; `None` if the answer needs none.
+    pub room: Option<Room>,
+    /// This attempt's claim.
+    pub claim: Option<ClaimNumber>,
+    /// The person stopped the last attempt.
+    was_stopped: bool,
+    kind: WindowKind,
+    /// `None` once it counts for good.
+    reservation: Option<Reservation>,
+}
+
+impl Budget {
+    /// Nothing has been counted yet.
+    pub fn new(settings: BudgetSettings, slots: Arc<Slots>, shared: Option<Arc<Shared>>) -> Self {
+        let limits = Limits { person: settings.rate, address: settings.address_rate };
+        Self {
+            settings,
+            new: Windows::new(limits),
+            again: Windows::new(limits),
+            stopped: Stopped::default(),
+            slots,
+            shared,
+        }
+    }
+
+    /// The limit of a person's messages.
+    pub fn rate(&self) -> RateLimit {
+        self.settings.rate
+    }
+
+    /// Begins an answer: counts it, promises a slot and claims the message.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`]; nothing is counted or claimed.
+    pub async fn begin(&self, attempt: Attempt<'_>, start: Start) -> Result<Answerer, Refusal> {
+        let Attempt { user, id, from, is_busy, needs_slot } = attempt;
+        let (kind, windows) = match start {
+            Start::New => (WindowKind::New, &self.new),
+            Start::Again => (WindowKind::Again, &self.again),
+        };
+        let was_stopped = self.stopped.contains(user, id);
+        if was_stopped && start == Start::Again {
+            return Err(Refusal::deserted());
+        }
+        let reservation = windows.reserve(self.limits_in_force(), user, from).map_err(Refusal::limited)?;
+        if is_busy {
+            return Err(Refusal::busy());
+        }
+        let room = needs_slot.then(|| self.slots.room()).transpose()?;
+        let claim = self.shared.as_ref().map(|shared| shared.next_claim());
+        let counted = Counted { kind, from, at: reservation.at };
+        let claimed = match (&self.shared, claim) {
+            (Some(shared), Some(number)) => shared.claim(Claim { user, id, number }, counted).await,
+            _ => None,
+        };
+        let (in_turn, was_stopped) = match claimed {
+            None => (false, was_stopped),
+            Some(Claimed::Ours { before, was_stopped: there }) => (0 < before, was_stopped || there),
+            Some(Claimed::Held) => return Ok(Answerer::Elsewhere),
+            Some(Claimed::Stopped) => return Err(Refusal::deserted()),
+            Some(Claimed::Busy) => return Err(Refusal::busy()),
+            Some(Claimed::Limited { wait }) => return Err(Refusal::limited(wait)),
+        };
+        Ok(Answerer::Here(Permit { in_turn, room, claim, was_stopped, kind, reservation: Some(reservation) }))
+    }
+
+    /// Whether another core has claimed the message.
+    pub async fn is_elsewhere(&self, user: UserLabel, id: &MessageId) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        shared.under_way(user).await.is_some_and(|under_way| under_way.is_others(id))
+    }
+
+    /// Counts a `permit` for good as what it began as.
+    pub async fn commit(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
+        if let Some(reservation) = permit.reservation.take() {
+            reservation.keep();
+        }
+        if std::mem::take(&mut permit.was_stopped) {
+            self.stopped.remove(user, id);
+            if let Some(shared) = &self.shared {
+                shared.forget_stopped(user, id).await;
+            }
+        }
+    }
+
+    /// Makes a `permit` that began as that of a new message free, unless the person stopped the last
+    /// attempt, or there have been too many free ones: it turned out that the message was stored before.
+    pub async fn excuse(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
+        let free = match &permit.reservation {
+            Some(counted) if !permit.was_stopped => self.free_in_place_of(user, counted).await,
+            _ => None,
+        };
+        match free {
+            Some(free) => (permit.reservation, permit.kind) = (Some(free), WindowKind::Again),
+            None => self.commit(user, id, permit).await,
+        }
+    }
+
+    /// A place among the free ones for an attempt that has one among the new ones.
+    async fn free_in_place_of(&self, user: UserLabel, counted: &Reservation) -> Option<Reservation> {
+        let free = self.again.reserve(self.limits_in_force(), user, counted.from).ok()?;
+        let counted = Counted { kind: WindowKind::New, from: counted.from, at: counted.at };
+        let excused = match &self.shared {
+            Some(shared) => shared.excuse(user, counted, free.at).await,
+            None => None,
+        };
+        // Without Redis each core decides alone.
+        excused.unwrap_or(true).then_some(free)
+    }
+
+    /// Gives back a permit whose answer is not begun.
+    pub async fn cancel(&self, user: UserLabel, id: &MessageId, permit: Permit) {
+        let Permit { claim, kind, reservation, .. } = permit;
+        if let (Some(shared), Some(number)) = (&self.shared, claim) {
+            let counted = reservation.as_ref().map(|it| Counted { kind, from: it.from, at: it.at });
+            shared.release(Claim { user, id, number }, counted).await;
+        }
+    }
+
+    /// Ends the attempt of `permit`. One that `called` no model is not counted among the free ones.
+    pub async fn settle(&self, user: UserLabel, permit: Permit, called: bool) {
+        let Permit { kind, reservation: Some(reservation), .. } = permit else { return };
+        if called {
+            return reservation.keep();
+        }
+        let counted = Counted { kind, from: reservation.from, at: reservation.at };
+        drop(reservation);
+        if let Some(shared) = &self.shared {
+            shared.refund(user, counted).await;
+        }
+    }
+
+    /// Notes that the person stopped the message before there was an answer: the next attempt counts as
+    /// a new message. On other cores it does after [`Budget::release`].
+    pub fn note_stopped(&self, user: UserLabel, id: &MessageId) {
+        self.stopped.insert(user, id);
+    }
+
+    /// Gives back the claim to a message that has its answer, or gets none from this attempt.
+    /// `is_stopped`: because the person stopped it.
+    pub async fn release(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>, is_stopped: bool) {
+        let (Some(shared), Some(number)) = (&self.shared, claim) else { return };
+        let claim = Claim { user, id, number };
+        if is_stopped {
+            shared.release_stopped(claim).await;
+        } else {
+            shared.release(claim, None).await;
+        }
+    }
+
+    /// Claims a message that is pending here, after the link to Redis was restored.
+    pub async fn reclaim(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>) {
+        if let (Some(shared), Some(number)) = (&self.shared, claim) {
+            shared.reclaim(Claim { user, id, number }).await;
+        }
+    }
+
+    /// Makes sure that Redis knows what counts here: it may have been restarted empty.
+    pub async fn recall(&self) {
+        let Some(shared) = &self.shared else { return };
+        let now = Instant::now();
+        for (kind, windows) in [(WindowKind::New, &self.new), (WindowKind::Again, &self.again)] {
+            shared.recall(kind, &windows.person.events(now), &windows.address.events(now)).await;
+        }
+    }
+
+    /// All of the limits while the cores count together, else this core's part of them.
+    fn limits_in_force(&self) -> Limits {
+        let part = |limit| self.shared.as_ref().map_or(limit, |shared| shared.in_force(limit));
+        Limits { person: part(self.settings.rate), address: part(self.settings.address_rate) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What counts, what is free, and what is given back.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+
+use super::*;
+
+const WINDOW: Duration = Duration::from_secs(60);
+const PERSON: usize = 2;
+const ADDRESS: usize = 5;
+const ALICE: UserLabel = UserLabel(1);
+
+fn budget(queue_max: usize) -> Budget {
+    let limit = |events| RateLimit { events, window: WINDOW };
+    let settings = BudgetSettings { rate: limit(PERSON), address_rate: limit(ADDRESS) };
+    Budget::new(settings, Slots::new(1, queue_max, Duration::from_secs(30)), None)
+}
+
+fn id(name: &str) -> MessageId {
+    name.parse().unwrap()
+}
+
+fn household(number: u8) -> Household {
+    Household::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
+}
+
+async fn begin(budget: &Budget, user: UserLabel, name: &str, start: Start) -> Result<Permit, ErrorCode> {
+    let attempt = Attempt { user, id: &id(name), from: household(1), is_busy: false, needs_slot: true };
+    match budget.begin(attempt, start).await {
+        Ok(Answerer::Here(permit)) => Ok(permit),
+        Ok(Answerer::Elsewhere) => panic!("there is no other core"),
+        Err(refusal) => Err(refusal.code),
+    }
+}
+
+/// Begins an answer that counts; says what it was refused for.
+async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), ErrorCode> {
+    let mut permit = begin(budget, user, name, Start::New).await?;
+    budget.commit(user, &id(name), &mut permit).await;
+    budget.settle(user, permit, true).await;
+    Ok(())
+}
+
+/// A message that turns out to be stored without an answer; says whether the attempt was free.
+async fn repeat(budget: &Budget, user: UserLabel, name: &str, called: bool) -> Result<bool, ErrorCode> {
+    let mut permit = begin(budget, user, name, Start::New).await?;
+    budget.excuse(user, &id(name), &mut permit).await;
+    let is_free = permit.kind == WindowKind::Again;
+    budget.settle(user, permit, called).await;
+    Ok(is_free)
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_and_count_are_one_step() {
+    let budget = budget(100);
+    let mut permits = Vec::new();
+    for user in 1..=10 {
+        permits.extend(begin(&budget, UserLabel(user), "m", Start::New).await.ok());
+    }
+    assert_eq!(permits.len(), ADDRESS, "none of them is stored yet");
+    budget.cancel(ALICE, &id("m"), permits.pop().unwrap()).await;
+    drop(permits.pop());
+    for (user, want) in [(11, Ok(())), (12, Ok(())), (13, Err(ErrorCode::RateLimited))] {
+        assert_eq!(count(&budget, UserLabel(user), "m").await, want, "{user}");
+    }
+    // What was refused because of the address is not held against the person.
+    tokio::time::advance(WINDOW).await;
+    drop(permits);
+    for want in [Ok(()), Ok(()), Err(ErrorCode::RateLimited)] {
+        assert_eq!(count(&budget, UserLabel(13), "m").await, want);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_refused_for_another_reason_is_not_counted() {
+    let budget = budget(0);
+    let attempt = Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy: true, needs_slot: true };
+    for _ in 0..=PERSON {
+        let refused = budget.begin(attempt, Start::New).await;
+        assert!(matches!(refused, Err(Refusal { code: ErrorCode::UserBusy, .. })), "{refused:?}");
+    }
+    let held = begin(&budget, UserLabel(2), "m", Start::New).await.unwrap();
+    for start in [Start::New, Start::New, Start::New, Start::Again, Start::Again, Start::Again] {
+        assert_eq!(begin(&budget, ALICE, "m", start).await.err(), Some(ErrorCode::Overloaded));
+    }
+    drop(held);
+    assert_eq!(count(&budget, ALICE, "m").await, Ok(()));
+    assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_person_stopped_counts_again_once() {
+    let budget = budget(100);
+    assert_eq!(count(&budget, ALICE, "m").await, Ok(()));
+    budget.note_stopped(ALICE, &id("m"));
+    assert_eq!(begin(&budget, ALICE, "m", Start::Again).await.err(), Some(ErrorCode::Unavailable));
+    assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(false));
+    assert_eq!(count(&budget, ALICE, "other").await, Err(ErrorCode::RateLimited));
+    // That attempt ended for another reason.
+    assert!(begin(&budget, ALICE, "m", Start::Again).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn free_attempts_have_windows_of_their_own_and_count_if_they_call_the_model() {
+    let budget = budget(100);
+    for _ in 0..3 * ADDRESS {
+        assert_eq!(repeat(&budget, ALICE, "m", false).await, Ok(true));
+    }
+    for _ in 0..PERSON {
+        assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
+    }
+    // Beyond their window they count as new ones, and are refused like them.
+    for want in [Ok(false), Ok(false), Err(ErrorCode::RateLimited)] {
+        assert_eq!(repeat(&budget, ALICE, "m", true).await, want);
+    }
+    assert_eq!(begin(&budget, ALICE, "m", Start::Again).await.err(), Some(ErrorCode::RateLimited));
+    tokio::time::advance(WINDOW).await;
+    assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
+}

@@ -1,0 +1,86 @@
+//! Rate windows of persons and addresses, in which an attempt is counted or refused in one step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot::Household;
+use protocol::UserLabel;
+use tokio::time::Instant;
+
+use crate::limits::{RateLimit, RateLimiter};
+
+/// Limits of a person and of an address; both have the same window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) person: RateLimit,
+    pub(super) address: RateLimit,
+}
+
+/// The windows of this core.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) person: RateLimiter<UserLabel>,
+    pub(super) address: RateLimiter<Household>,
+}
+
+/// A place in both windows of an attempt. Dropping it refunds it.
+#[derive(Debug)]
+#[must_use = "dropping it refunds it"]
+pub(super) struct Reservation {
+    windows: Arc<Windows>,
+    user: UserLabel,
+    pub(super) from: Household,
+    pub(super) at: Instant,
+    kept: bool,
+}
+
+impl Windows {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let Limits { person, address } = limits;
+        Arc::new(Self { person: RateLimiter::new(person), address: RateLimiter::new(address) })
+    }
+
+    /// Counts an attempt of `user` from `from` at this moment, if both windows have room within `limits`.
+    ///
+    /// # Errors
+    ///
+    /// Returns how long it takes until both have; nothing is counted.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        limits: Limits,
+        user: UserLabel,
+        from: Household,
+    ) -> Result<Reservation, Duration> {
+        let at = Instant::now();
+        // The person's first: its attempts are decided on one after another, so that no other one is
+        // refused because of a place that is refunded in the next line. Others share the address.
+        if let Err(wait) = self.person.take_within(limits.person, user, at) {
+            return Err(self.address.wait_within(limits.address, &from, at).map_or(wait, |other| wait.max(other)));
+        }
+        let reservation = Reservation { windows: Arc::clone(self), user, from, at, kept: false };
+        match self.address.take_within(limits.address, from, at) {
+            Ok(()) => Ok(reservation),
+            Err(wait) => {
+                reservation.keep();
+                self.person.refund(&user, at);
+                Err(wait)
+            }
+        }
+    }
+}
+
+impl Reservation {
+    /// Counts it for good.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.windows.person.refund(&self.user, self.at);
+            self.windows.address.refund(&self.from, self.at);
+        }
+    }
+}
