@@ -6,6 +6,7 @@
 
 mod elsewhere;
 mod hearing;
+mod language;
 mod outbox;
 mod registry;
 mod requests;
@@ -83,6 +84,21 @@ impl Session {
         self.state().locale
     }
 
+    /// Adopts the language of the first message that is long enough to tell, unless one was chosen
+    /// before. Errors about that message are in it already; [`Session::submit`] stores it.
+    pub fn heed_language(&self, text: &UserText) {
+        let mut state = self.state();
+        if !state.is_language_open {
+            return;
+        }
+        let Some(is_english) = language::is_english(text) else { return };
+        state.is_language_open = false;
+        if is_english && state.locale.language() != Language::English {
+            state.locale = Language::English.into();
+            state.is_locale_unsaved = true;
+        }
+    }
+
     /// Whether a message is under way.
     pub fn is_busy(&self) -> bool {
         let state = self.state();
@@ -137,6 +153,7 @@ impl Session {
             }
             (state.seq, state.under_way())
         };
+        self.save_language().await;
         let busy = self.sessions.policy().per_user_max <= under_way;
         let admission = self.sessions.engine().admit(self.user, after, &message, busy).await;
         if let Some(seq) = admission.as_ref().ok().and_then(Admission::seq) {
@@ -160,6 +177,26 @@ impl Session {
         }
         drop(state);
         drop(commit);
+    }
+
+    /// Stores the language that was taken from a message, and tells the other cores. To be called under
+    /// the commit lock, so that a choice of the person's that comes later is stored later.
+    async fn save_language(&self) {
+        let locale = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.is_locale_unsaved) {
+                return;
+            }
+            state.locale
+        };
+        match self.sessions.engine().store.set_locale(self.user, locale).await {
+            Ok(()) => self.tell_others(Event::Locale { locale }),
+            Err(error) => {
+                // The message is refused for the same reason. The next one tries again.
+                tracing::warn!(user = %self.user, %error, "the language of the session is not stored yet");
+                self.state().is_locale_unsaved = true;
+            }
+        }
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is

@@ -81,7 +81,7 @@ impl Connection {
         let sessions = Arc::clone(&self.context.sessions);
         match resume.map(|token| token.expose().parse::<ResumeToken>()) {
             None => self.later(async move {
-                let opened = sessions.create(locale.unwrap_or_default()).await;
+                let opened = sessions.create(locale).await;
                 move |connection: &mut Self| connection.on_opened(opened.map(Some), false, since)
             }),
             Some(Err(_)) => self.error(ErrorCode::BadResume, None),
@@ -142,6 +142,7 @@ impl Connection {
     pub(super) fn submit(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
         let (session, connection) = (Arc::clone(session), *connection);
+        session.heed_language(&text);
         let message = Message { id, text, trace, from: Household::of(self.peer.address) };
         self.later(async move {
             session.submit(connection, message).await;

@@ -48,11 +48,11 @@ impl<'a> Command<'a> {
         }
         match word.to_lowercase().as_str() {
             "/ayuda" | "/help" => Self::Help,
-            "/historial" => Self::History,
-            "/sesion" | "/sesión" => Self::Session,
-            "/reanudar" => Self::Resume(rest.trim()),
-            "/borrar" => Self::Erase,
-            "/idioma" => Self::Language(rest.trim()),
+            "/historial" | "/history" => Self::History,
+            "/sesion" | "/sesión" | "/session" => Self::Session,
+            "/reanudar" | "/resume" => Self::Resume(rest.trim()),
+            "/borrar" | "/erase" => Self::Erase,
+            "/idioma" | "/language" => Self::Language(rest.trim()),
             _ => Self::Unknown,
         }
     }
@@ -60,10 +60,11 @@ impl<'a> Command<'a> {
 
 /// The language `/idioma` names, if the product speaks it.
 pub(super) fn language_named(name: &str) -> Option<Locale> {
-    [Language::Spanish, Language::English]
-        .into_iter()
-        .find(|language| name.eq_ignore_ascii_case(language.code()))
-        .map(Locale::from)
+    match name.to_lowercase().as_str() {
+        "es" | "español" | "espanol" | "spanish" => Some(Language::Spanish.into()),
+        "en" | "inglés" | "ingles" | "english" => Some(Language::English.into()),
+        _ => None,
+    }
 }
 
 impl Plain {
@@ -172,12 +173,35 @@ mod tests {
             ("/reanudar  abc ", Command::Resume("abc")),
             ("/reanudar", Command::Resume("")),
             ("/idioma en", Command::Language("en")),
+            ("/language  es ", Command::Language("es")),
+            ("/historial", Command::History),
+            ("/History", Command::History),
+            ("/sesión", Command::Session),
+            ("/session", Command::Session),
+            ("/resume abc", Command::Resume("abc")),
+            ("/borrar", Command::Erase),
+            ("/erase", Command::Erase),
             ("/bailar", Command::Unknown),
             ("/ no es un comando", Command::Say),
             ("/", Command::Say),
             ("1/2", Command::Say),
         ] {
             assert_eq!(Command::parse(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn languages_have_codes_and_names() {
+        for (name, want) in [
+            ("es", Some(Language::Spanish)),
+            ("EN", Some(Language::English)),
+            ("Español", Some(Language::Spanish)),
+            ("english", Some(Language::English)),
+            ("INGLÉS", Some(Language::English)),
+            ("fr", None),
+            ("", None),
+        ] {
+            assert_eq!(language_named(name).map(Locale::language), want, "{name}");
         }
     }
 

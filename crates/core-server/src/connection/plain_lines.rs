@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
-use protocol::{ClientFrame, CloseReason, ErrorCode, Locale, MessageId, ResumeToken, UserText};
+use protocol::{ClientFrame, CloseReason, ErrorCode, MessageId, ResumeToken, UserText};
 
 use super::plain::{Command, Plain, history, language_named};
 use super::{Attached, Connection, Continuation, FaceState, Line, texts};
@@ -38,7 +38,7 @@ impl Connection {
     pub(super) fn greet_then(&mut self, then: Continuation) {
         let sessions = Arc::clone(&self.context.sessions);
         self.later(async move {
-            let opened = sessions.create(Locale::default()).await;
+            let opened = sessions.create(None).await;
             move |connection: &mut Self| {
                 connection.on_greeted(opened);
                 then(connection);
@@ -107,6 +107,9 @@ impl Connection {
     }
 
     fn converse(&mut self, text: UserText, trace: Traceparent) {
+        if let Some(attached) = &self.attached {
+            attached.session.heed_language(&text);
+        }
         if MAX_TEXT_CHARS < text.chars() {
             return self.say_error(ErrorCode::TextTooLong);
         }

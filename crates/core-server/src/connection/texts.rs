@@ -38,12 +38,12 @@ pub(super) fn help(language: Language) -> [&'static str; 7] {
         ],
         English => [
             "Write what you feel and I will answer. You can also use:",
-            "/historial: the latest messages",
-            "/sesion: the code to go on with this conversation later",
-            "/reanudar CODE: go on with an earlier conversation",
-            "/borrar: erase this conversation",
-            "/idioma es|en: change the language",
-            "salir: leave",
+            "/history: the latest messages",
+            "/session: the code to go on with this conversation later",
+            "/resume CODE: go on with an earlier conversation",
+            "/erase: erase this conversation",
+            "/language es|en: change the language",
+            "exit: leave",
         ],
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn help(language: Language) -> [&'static str; 7] {
 pub(super) fn unknown_command(language: Language) -> &'static str {
     match language {
         Spanish => "No conozco ese comando. Escribí /ayuda para ver los que hay.",
-        English => "I don't know that command. Write /ayuda to see the list.",
+        English => "I don't know that command. Write /help to see the list.",
     }
 }
 
@@ -65,14 +65,14 @@ pub(super) fn language_changed(language: Language) -> &'static str {
 pub(super) fn languages(language: Language) -> &'static str {
     match language {
         Spanish => "Idiomas: /idioma es o /idioma en.",
-        English => "Languages: /idioma es or /idioma en.",
+        English => "Languages: /language es or /language en.",
     }
 }
 
 pub(super) fn session_token(language: Language, token: &str) -> String {
     match language {
         Spanish => format!("Para seguir esta charla en otro momento, escribí: /reanudar {token}"),
-        English => format!("To go on with this conversation later, write: /reanudar {token}"),
+        English => format!("To go on with this conversation later, write: /resume {token}"),
     }
 }
 
@@ -86,14 +86,14 @@ pub(super) fn resumed(language: Language, user: UserLabel) -> String {
 pub(super) fn token_missing(language: Language) -> &'static str {
     match language {
         Spanish => "Falta el código: /reanudar CÓDIGO",
-        English => "The code is missing: /reanudar CODE",
+        English => "The code is missing: /resume CODE",
     }
 }
 
 pub(super) fn confirm_erase(language: Language) -> &'static str {
     match language {
         Spanish => "Esto borra la charla para siempre. Escribí /borrar otra vez para confirmar.",
-        English => "This erases the conversation for good. Write /borrar again to confirm.",
+        English => "This erases the conversation for good. Write /erase again to confirm.",
     }
 }
 

@@ -98,7 +98,7 @@ impl Session {
             Event::Here { .. } => {}
             Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
             Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
-            Event::Locale { locale } => state.locale = locale,
+            Event::Locale { locale } => state.choose(locale),
             Event::Erased => self.forget(&mut state, None),
         }
     }

@@ -82,17 +82,22 @@ impl Sessions {
         Arc::new(Self { engine, policy, tasks, live: Mutex::default() })
     }
 
-    /// Begins a session.
+    /// Begins a session; without `locale` its language is that of its first message.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub async fn create(self: &Arc<Self>, locale: Locale) -> Result<Opened, StoreError> {
+    pub async fn create(self: &Arc<Self>, locale: Option<Locale>) -> Result<Opened, StoreError> {
+        let chosen = locale;
+        let locale = locale.unwrap_or_default();
         let token = ResumeToken::random();
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
         let swept = record.swept;
         let session = Arc::new(Session::new(Arc::clone(self), record, true));
+        if let Some(locale) = chosen {
+            session.state().choose(locale);
+        }
         self.live().sessions.insert(session.user(), Arc::downgrade(&session));
         Ok(Opened { session, token, swept })
     }
@@ -119,8 +124,12 @@ impl Sessions {
                 break (session, swept);
             }
         };
-        if let Some(locale) = locale.filter(|locale| *locale != session.locale()) {
-            session.set_locale(locale).await?;
+        if let Some(locale) = locale {
+            if locale == session.locale() {
+                session.state().choose(locale);
+            } else {
+                session.set_locale(locale).await?;
+            }
         }
         Ok(Some(Opened { session, token, swept }))
     }
@@ -191,7 +200,7 @@ mod tests {
     async fn only_their_own_departure_makes_a_record_old() {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
-        let opened = sessions.create(Locale::default()).await.unwrap();
+        let opened = sessions.create(None).await.unwrap();
         let (user, token) = (opened.session.user(), opened.token.clone());
         drop(opened);
         let record = store.session_by_token(&token).await.unwrap().unwrap();

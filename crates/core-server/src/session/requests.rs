@@ -180,8 +180,10 @@ impl Session {
     ///
     /// The store failed.
     pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
+        // As the language of a message: the one that comes later is stored later.
+        let _commit = self.commit.lock().await;
         self.sessions.engine().store.set_locale(self.user, locale).await?;
-        self.state().locale = locale;
+        self.state().choose(locale);
         self.tell_others(Event::Locale { locale });
         Ok(())
     }

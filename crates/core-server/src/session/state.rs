@@ -18,6 +18,10 @@ pub(super) struct State {
     pub(super) seq: u64,
     pub(super) messages: u64,
     pub(super) locale: Locale,
+    /// No language was chosen, and no message was long enough to tell.
+    pub(super) is_language_open: bool,
+    /// `locale` was taken from a message and is to be stored.
+    pub(super) is_locale_unsaved: bool,
     pub(super) connections: Vec<Listener>,
     pub(super) next_connection: u64,
     /// Since when nobody listens.
@@ -83,6 +87,9 @@ impl State {
             seq: record.seq,
             messages: record.messages,
             locale: record.locale,
+            // What was chosen before is stored, but for Spanish without a region: the first message decides.
+            is_language_open: record.messages == 0 && record.locale == Locale::default(),
+            is_locale_unsaved: false,
             connections: Vec::new(),
             next_connection: 0,
             deserted_since: Some(Instant::now()),
@@ -92,6 +99,13 @@ impl State {
             answering: false,
             elsewhere: None,
         }
+    }
+
+    /// The person, or their program, has chosen `locale`.
+    pub(super) fn choose(&mut self, locale: Locale) {
+        self.locale = locale;
+        self.is_language_open = false;
+        self.is_locale_unsaved = false;
     }
 
     /// Messages accepted whose answer is not complete.
