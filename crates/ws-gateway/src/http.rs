@@ -7,6 +7,7 @@ mod assets;
 mod health;
 mod origin;
 mod response;
+mod resume_cookie;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -119,6 +120,10 @@ impl Site {
     async fn answer<B>(&self, request: &Request<B>, peer: SocketAddr, granted: &OnceLock<Granted>) -> Answer {
         let path = request.uri().path();
         let asks_upgrade = upgrade::is_asked(request.headers());
+        let believed = self.config.trusted_proxies.contains(peer.ip());
+        if path == resume_cookie::PATH {
+            return resume_cookie::answer(request, self.config.origins.admits(request.headers(), believed));
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return not_allowed();
         }
@@ -131,7 +136,7 @@ impl Site {
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
             "/readyz" => self.readiness.answer().await,
-            path => assets::serve(path, request.headers()),
+            path => assets::serve(path, request.headers(), &origin::hosts(request.headers(), believed)),
         }
     }
 

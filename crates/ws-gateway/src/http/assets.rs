@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::response::{Answer, plain, with_type};
@@ -19,27 +19,45 @@ use super::response::{Answer, plain, with_type};
 #[exclude = "*/.*"]
 struct Web;
 
-/// What a page may do: load its own files and talk to its own host, nothing else.
-const PAGE_HEADERS: [(&str, &str); 5] = [
-    (
-        "content-security-policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-         manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+/// What a page may do besides its policy ([`policy`]).
+const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
     (
         "permissions-policy",
-        "accelerometer=(), autoplay=(), bluetooth=(), camera=(), display-capture=(), encrypted-media=(), fullscreen=(), \
-         geolocation=(), gyroscope=(), hid=(), idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), \
-         payment=(), picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), \
-         web-share=(), xr-spatial-tracking=()",
+        "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), fullscreen=(), geolocation=(), \
+         gyroscope=(), hid=(), idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+         picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), \
+         xr-spatial-tracking=()",
     ),
 ];
 
-/// The file at `path`, or 304 when the browser has it already.
-pub(super) fn serve(path: &str, headers: &HeaderMap) -> Answer {
+/// Content-Security-Policy: load own files and talk to the own host, nothing else.
+///
+/// Safari before 16 does not take `'self'` for a WebSocket of the same host (w3c/webappsec-csp#7) and throws, so the
+/// names the page was asked for are listed with both schemes. What cannot stand in a policy (an IPv6 address, anything
+/// that is no host) is left out.
+fn policy(hosts: &[&str]) -> HeaderValue {
+    let sockets: String =
+        hosts.iter().filter(|host| is_source(host)).map(|host| format!(" ws://{host} wss://{host}")).collect();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; \
+         manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).expect("characters of host names make a header")
+}
+
+/// Whether `host` is a name or an IPv4 address, with or without a port.
+fn is_source(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    !name.is_empty() && name.bytes().all(is_name) && is_port
+}
+
+/// The file at `path`, or 304 when the browser has it already; `hosts`: the names that were asked for it.
+pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> Answer {
     let name = match path.trim_start_matches('/') {
         "" => "index.html",
         name => name,
@@ -57,6 +75,7 @@ pub(super) fn serve(path: &str, headers: &HeaderMap) -> Answer {
     for (name, value) in PAGE_HEADERS {
         answer_headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    answer_headers.insert(CONTENT_SECURITY_POLICY, policy(hosts));
     // Asked again each time, answered by 304: a new gateway's page never meets an old one's scripts.
     answer_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer_headers.insert(ETAG, tag);
@@ -109,6 +128,30 @@ fn content_type(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_of_the_own_host_are_allowed_by_name() {
+        for (hosts, want) in [
+            (&["x"][..], "connect-src 'self' ws://x wss://x;"),
+            (&["localhost:8765"], "connect-src 'self' ws://localhost:8765 wss://localhost:8765;"),
+            (
+                &["10.0.0.7:1", "a-b.example"],
+                "connect-src 'self' ws://10.0.0.7:1 wss://10.0.0.7:1 ws://a-b.example wss://a-b.example;",
+            ),
+            (&[], "connect-src 'self';"),
+            (&["[::1]:8765"], "connect-src 'self';"),
+            (&["x; script-src *"], "connect-src 'self';"),
+            (&["x *", "*", "x:", "x:*", ":1", "http://x", "'none'", "ñ"], "connect-src 'self';"),
+        ] {
+            let policy = policy(hosts);
+            let policy = policy.to_str().unwrap();
+            assert!(policy.contains(want), "{hosts:?}: {policy}");
+            assert!(
+                policy.starts_with("default-src 'none'; script-src 'self'; ")
+                    && policy.matches("script-src").count() == 1
+            );
+        }
+    }
 
     #[test]
     fn what_is_embedded() {

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// Whose pages may connect. What sends no `Origin` is no browser and always may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum OriginPolicy {
@@ -21,7 +25,25 @@ pub struct Origin {
     authority: String,
 }
 
+/// The names a request was sent to; `believed`: its peer is a trusted proxy.
+pub(super) fn hosts(headers: &HeaderMap, believed: bool) -> Vec<&str> {
+    let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| believed).and_then(|value| value.to_str().ok());
+    // A chain of proxies appends: the last entry is the nearest one's.
+    let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+    host.into_iter().chain(forwarded).collect()
+}
+
 impl OriginPolicy {
+    /// Whether the page that sends a request may connect here. No `Origin`: it is no page.
+    pub(super) fn admits(&self, headers: &HeaderMap, believed: bool) -> bool {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let (origin, more) = (origins.next(), origins.next());
+        let Some(origin) = origin else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        more.is_none() && self.allows(origin, &hosts(headers, believed))
+    }
+
     /// Reads a list such as `https://example.org,http://localhost:3000`, or `*`; nothing in it is the same host.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Request, StatusCode};
 use protocol::Face;
@@ -22,7 +22,6 @@ use crate::metrics::UpgradeRefusal;
 /// The subprotocol of programs.
 const FRAMES_PROTOCOL: &str = "psicoia.v1";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// What is known of a connection once its upgrade has been granted.
@@ -50,7 +49,7 @@ pub(super) fn answer<B>(
     let headers = request.headers();
     let believed = config.trusted_proxies.contains(peer.ip());
     let person = person_address(peer, headers, &config.trusted_proxies);
-    if !may_connect(headers, believed, config) {
+    if !config.origins.admits(headers, believed) {
         tracing::info!(client.address = %person.ip(), "refused an upgrade: origin not allowed");
         let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
         return (Err(UpgradeRefusal::Origin), answer);
@@ -104,19 +103,6 @@ fn refusal(error: &Error) -> Answer {
         }
         _ => plain(StatusCode::BAD_REQUEST, "this is not a WebSocket upgrade as RFC 6455 defines it\n"),
     }
-}
-
-fn may_connect(headers: &HeaderMap, believed: bool, config: &Config) -> bool {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let (origin, more) = (origins.next(), origins.next());
-    let Some(origin) = origin else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| believed).and_then(|value| value.to_str().ok());
-    // A chain of proxies appends: the last entry is the nearest one's.
-    let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
-    let hosts: Vec<&str> = host.into_iter().chain(forwarded).collect();
-    more.is_none() && config.origins.allows(origin, &hosts)
 }
 
 fn face(headers: &HeaderMap) -> Face {

@@ -44,7 +44,7 @@ async fn the_web_client() {
         ("cache-control", "no-cache"),
         (
             "content-security-policy",
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://x wss://x; \
              manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
         ("x-content-type-options", "nosniff"),
@@ -53,7 +53,10 @@ async fn the_web_client() {
     ] {
         assert_eq!(page.headers[name], want, "{name}");
     }
-    assert!(page.headers["permissions-policy"].contains("microphone=()"));
+    let permissions = &page.headers["permissions-policy"];
+    assert!(permissions.contains("microphone=()"));
+    // Names that Chromium does not know, and says so in its console.
+    assert!(!permissions.contains("bluetooth") && !permissions.contains("web-share"), "{permissions}");
     assert_eq!(get(&rig, "/index.html?x=1").await.body, page.body);
     assert_eq!(get(&rig, "/favicon.svg").await.headers["content-type"], "image/svg+xml");
     assert_eq!(get(&rig, "/manifest.webmanifest").await.headers["content-type"], "application/manifest+json");
@@ -94,6 +97,35 @@ async fn nothing_else_is_served() {
         let page = request(&rig, method, path, "content-length: 0\r\n").await;
         assert_eq!(page.status, status, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn the_resume_cookie() {
+    let rig = Rig::start().await;
+    let path = "/resume-token";
+    let empty = get(&rig, path).await;
+    assert_eq!((empty.status, empty.body.as_str()), (200, ""));
+    let kept = request(&rig, "PUT", path, "origin: http://x\r\nx-resume: one.two\r\ncontent-length: 0\r\n").await;
+    assert_eq!((kept.status, kept.headers["cache-control"].as_str()), (204, "no-store"));
+    let cookie = &kept.headers["set-cookie"];
+    let pair = cookie.split(';').next().unwrap();
+    for (cookies, body) in [
+        (pair, "one.two"),
+        ("other=1; psicoia_resume=three; x=y", "three"),
+        ("psicoia_resume=<script>", ""),
+        ("psicoia_resume=", ""),
+    ] {
+        let known = request(&rig, "GET", path, &format!("cookie: {cookies}\r\n")).await;
+        assert_eq!((known.status, known.body.as_str()), (200, body), "{cookies}");
+        assert_eq!(known.headers["cross-origin-resource-policy"], "same-origin");
+    }
+    for method in ["GET", "PUT", "DELETE"] {
+        let header = "origin: http://evil.example\r\nx-resume: one\r\ncontent-length: 0\r\n";
+        assert_eq!(request(&rig, method, path, header).await.status, 403, "{method}");
+    }
+    let removed = request(&rig, "DELETE", path, "").await;
+    assert!(removed.headers["set-cookie"].contains("Max-Age=0"), "{:?}", removed.headers);
+    assert_eq!(request(&rig, "POST", path, "content-length: 0\r\n").await.status, 405);
 }
 
 #[tokio::test]

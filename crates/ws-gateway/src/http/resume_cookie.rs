@@ -1,0 +1,160 @@
+//! The cookie that keeps the page's resume tokens where the browser empties what scripts have stored.
+//!
+//! Safari deletes all that a script has written after seven days without a visit; a cookie of a response stays. The
+//! cookie opens nothing: the page reads it here, and says the token in its `hello` like any other. It is sent to this
+//! path only, so no upgrade and no other file ever carries it, and nothing of it is logged.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::response::{Answer, plain, with_type};
+
+/// Where the page keeps its tokens, reads them and removes them.
+pub(super) const PATH: &str = "/resume-token";
+
+const COOKIE_NAME: &str = "psicoia_resume";
+/// Tokens of a `PUT`, joined by [`SEPARATOR`]. A header of the page's own cannot be sent by a page of another origin.
+const X_RESUME: HeaderName = HeaderName::from_static("x-resume");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// No character of a token, and one that a cookie may hold as it is.
+const SEPARATOR: char = '.';
+/// The current token and the latest of the earlier ones.
+const MAX_TOKENS: usize = 4;
+/// `hello.resume` is at most as long.
+const MAX_TOKEN_CHARS: usize = 128;
+/// 400 days: browsers keep no cookie for longer. Each visit begins them again.
+const MAX_AGE_SECONDS: u32 = 34_560_000;
+
+/// Answers a request for [`PATH`]; `allowed`: its origin may connect here.
+pub(super) fn answer<B>(request: &Request<B>, allowed: bool) -> Answer {
+    let headers = request.headers();
+    if !allowed || is_foreign(headers) {
+        return plain(StatusCode::FORBIDDEN, "pages of this origin may not ask for this\n");
+    }
+    let mut answer = match *request.method() {
+        Method::GET | Method::HEAD => read(headers),
+        Method::PUT => keep(headers),
+        Method::DELETE => set_cookie("", 0, headers),
+        _ => not_allowed(),
+    };
+    let answer_headers = answer.headers_mut();
+    answer_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer_headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// Whether a browser says that another site, or an address typed by hand, asks. Older ones say nothing; they keep the
+/// answer from other origins all the same.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin")
+}
+
+fn read(headers: &HeaderMap) -> Answer {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let value = pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
+    let value = value.filter(|value| tokens(value).is_some()).unwrap_or_default();
+    with_type(StatusCode::OK, Some("text/plain"), value.to_owned().into())
+}
+
+fn keep(headers: &HeaderMap) -> Answer {
+    let value = headers.get(X_RESUME).and_then(|value| value.to_str().ok());
+    match value.filter(|value| tokens(value).is_some()) {
+        Some(value) => set_cookie(value, MAX_AGE_SECONDS, headers),
+        None => plain(StatusCode::BAD_REQUEST, "x-resume must hold resume tokens\n"),
+    }
+}
+
+/// `None` unless `value` is a list of what may be tokens.
+fn tokens(value: &str) -> Option<Vec<&str>> {
+    let is_token = |token: &&str| {
+        (1..=MAX_TOKEN_CHARS).contains(&token.len())
+            && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    let tokens: Vec<&str> = value.split(SEPARATOR).collect();
+    (tokens.len() <= MAX_TOKENS && tokens.iter().all(is_token)).then_some(tokens)
+}
+
+fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> Answer {
+    // A browser names the page's origin with every request that changes something; over plain HTTP it would not keep
+    // a cookie that is `Secure`.
+    let encrypted = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let secure = if encrypted { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE_NAME}={value}; Path={PATH}; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}");
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let mut cookie = HeaderValue::try_from(cookie).expect("characters of tokens make a header");
+    cookie.set_sensitive(true);
+    answer.headers_mut().insert(SET_COOKIE, cookie);
+    answer
+}
+
+fn not_allowed() -> Answer {
+    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET, PUT and DELETE are served here\n");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, DELETE"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: Method, headers: &[(&str, &str)]) -> (StatusCode, Option<String>) {
+        let mut request = Request::builder().method(method).uri(PATH);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = answer(&request.body(()).unwrap(), true);
+        let cookie = answer.headers().get(SET_COOKIE).map(|value| value.to_str().unwrap().to_owned());
+        (answer.status(), cookie)
+    }
+
+    #[test]
+    fn only_what_may_be_tokens_is_kept() {
+        let long = "a".repeat(129);
+        let cases = [
+            ("rt_6Jm0x-1QdPq", StatusCode::NO_CONTENT),
+            ("one.two.three.four", StatusCode::NO_CONTENT),
+            ("one.two.three.four.five", StatusCode::BAD_REQUEST),
+            (long.as_str(), StatusCode::BAD_REQUEST),
+            ("", StatusCode::BAD_REQUEST),
+            ("one..two", StatusCode::BAD_REQUEST),
+            ("a; Domain=example.org", StatusCode::BAD_REQUEST),
+            ("a b", StatusCode::BAD_REQUEST),
+            ("ñ", StatusCode::BAD_REQUEST),
+        ];
+        for (value, status) in cases {
+            let (got, cookie) = ask(Method::PUT, &[("x-resume", value)]);
+            assert_eq!((got, cookie.is_some()), (status, status == StatusCode::NO_CONTENT), "{value}");
+        }
+        assert_eq!(ask(Method::PUT, &[]).0, StatusCode::BAD_REQUEST);
+        assert_eq!(ask(Method::POST, &[("x-resume", "one")]).0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[test]
+    fn the_cookie_goes_nowhere_else() {
+        let plain = "psicoia_resume=one.two; Path=/resume-token; Max-Age=34560000; HttpOnly; SameSite=Strict";
+        for (origin, want) in [("http://x:8765", plain.to_owned()), ("https://x", format!("{plain}; Secure"))] {
+            let (_, cookie) = ask(Method::PUT, &[("x-resume", "one.two"), ("origin", origin)]);
+            assert_eq!(cookie, Some(want), "{origin}");
+        }
+        let (_, cookie) = ask(Method::DELETE, &[]);
+        assert_eq!(cookie.unwrap(), "psicoia_resume=; Path=/resume-token; Max-Age=0; HttpOnly; SameSite=Strict");
+    }
+
+    #[test]
+    fn other_sites_hear_nothing() {
+        for (site, status) in [
+            ("same-origin", StatusCode::OK),
+            ("same-site", StatusCode::FORBIDDEN),
+            ("cross-site", StatusCode::FORBIDDEN),
+            ("none", StatusCode::FORBIDDEN),
+        ] {
+            let got = ask(Method::GET, &[("sec-fetch-site", site), ("cookie", "psicoia_resume=one")]).0;
+            assert_eq!(got, status, "{site}");
+        }
+    }
+}
