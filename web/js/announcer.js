@@ -13,8 +13,13 @@ export class Announcer {
   say(words) {
     const line = document.createElement("p");
     line.textContent = words;
-    this.#region.append(line);
+    this.#heard().append(line);
     // Old sentences would be found again, out of place, by someone who reads through the page.
     setTimeout(() => line.remove(), KEEP_MS);
+  }
+
+  /** While a dialog is open all outside of it is inert, and so silent: each dialog has a region of its own. */
+  #heard() {
+    return document.querySelector("dialog[open] .announcer") ?? this.#region;
   }
 }

@@ -2,13 +2,11 @@
 
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
-import { Outbox } from "./outbox.js";
 import { newId } from "./text.js";
+import { Turns } from "./turns.js";
 
 const PAGE = 100;
 const HISTORY_MAX = 200;
-/** Longer than the server's own queue, tries and time-outs together: after this an answer is not coming. */
-const SILENCE_MS = 180_000;
 /** Close code of a message that the gateway does not take. */
 const TOO_BIG = 1009;
 /** Errors that announce the end of the connection: the status line already tells that story. */
@@ -16,12 +14,23 @@ const CLOSING = new Set(["shutting_down", "slow_consumer", "too_many_connections
 
 export class Chat {
   #io;
-  #storage;
+  #tokens;
+  #drafts;
   #on;
-  #outbox = new Outbox();
+  #turns;
   #connection;
+  /** Of the session that is shown. */
   #token = null;
   #session = null;
+  /** What the `hello` of this socket said, and all that this socket has tried. */
+  #asked = null;
+  #tried = new Set();
+  /** `{token, resolve, reject}` of a code that the person has entered. */
+  #entered = null;
+  /** The next session is begun because the person wants one. */
+  #chosen = false;
+  /** Why the session that was shown is not there any more, until the next `welcome`. */
+  #gone = null;
   /** Nothing of this session was on the page before: what is replayed is history, not news. */
   #fresh = true;
   /** Entries up to here are history. */
@@ -30,44 +39,76 @@ export class Chat {
   #storedUntil = 0;
   /** Behind this `seq` more was said while we were away than is replayed; null if not. */
   #gapAfter = null;
+  #started = false;
+  #timer = null;
+  #timerAt = Infinity;
 
   /**
-   * @param io what {@link Connection} needs
-   * @param on {locale(), change(change), state(state), limits(limits), accepted(), problem(frame),
-   *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered"), restored(), older(more), switched(), gone()}
+   * @param io what {@link Connection} needs, and `wall()`: ms since 1970
+   * @param on {locale(), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
+   *   problem({code, message?, retryMs?, repeated?}) (`retryMs`: it is sent again by itself after that),
+   *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed"), restored(), older(more), switched(),
+   *   gone(why) ("unknown" or "erased"), back() (an earlier conversation is there again)}
    */
-  constructor(io, storage, on) {
+  constructor(io, tokens, drafts, on) {
     this.#io = io;
-    this.#storage = storage;
+    this.#tokens = tokens;
+    this.#drafts = drafts;
     this.#on = on;
     this.conversation = new Conversation(on.change);
+    this.#turns = new Turns({
+      random: io.random,
+      questionOf: (id) => this.conversation.questionOf(id),
+      changed: (turn) => this.#turnChanged(turn),
+    });
     this.#connection = new Connection(io, {
-      hello: () => this.#hello(),
-      state: on.state,
+      hello: () => {
+        this.#tried.clear();
+        return this.#hello();
+      },
+      state: (state) => this.#state(state),
       welcome: (frame) => this.#welcome(frame),
       replayed: () => this.#replayed(),
       frame: (frame) => this.#frame(frame),
       badResume: () => this.#badResume(),
-      cut: (code) => this.#cut(code),
-      busy: () => this.conversation.openAnswers.length > 0,
+      cut: (code, reason) => this.#cut(code, reason),
+      busy: () => this.#turns.live,
     });
   }
 
-  /** True if leaving now would lose something the person wrote. */
+  /** True if closing the page now would lose something the person sent. */
   get hasUnsent() {
-    return this.#outbox.unconfirmed > 0;
+    return this.#turns.unconfirmed.length > 0;
+  }
+
+  /** Whether an answer is awaited or being written. */
+  get isAnswering() {
+    return this.#turns.open.length > 0;
   }
 
   get remembersSession() {
-    return this.#storage.get("resume") !== null;
+    return this.#tokens.current !== null;
   }
 
+  /** The code to go on with this conversation elsewhere; null before there is one. */
+  get code() {
+    return this.#token;
+  }
+
+  /** Takes up what an earlier page of this tab could not send, and connects. */
   start() {
+    this.#started = true;
+    const now = this.#now();
+    for (const { id, text, at, code, waitMs } of this.#drafts.unsent) {
+      this.conversation.write(id, text, at ?? null);
+      const refused = code === null ? null : { code, retryAt: waitMs === null ? null : now + waitMs };
+      this.#turns.write(id, text, now, refused);
+    }
     this.#connection.open();
   }
 
   wake() {
-    this.#connection.wake();
+    if (this.#started) this.#connection.wake();
   }
 
   sleep() {
@@ -76,19 +117,20 @@ export class Chat {
 
   send(text) {
     const id = newId();
-    this.conversation.write(id, text, this.#io.clock.now());
-    this.#queue(id, text);
+    this.conversation.write(id, text, this.#io.wall());
+    this.#turns.write(id, text, this.#now());
+    this.#pump();
   }
 
   /** Sends a refused message again: the same id, so that it can never count twice. */
   retry(entry) {
-    this.conversation.mark(entry.id, "waiting");
-    this.#queue(entry.id, entry.text);
+    this.#turns.ask(entry.id, entry.text, this.#now());
+    this.#pump();
   }
 
   /** Takes a message that was not accepted out of the conversation and returns its text. */
   takeBack(entry) {
-    this.#outbox.drop(entry.id);
+    this.#turns.drop(entry.id);
     this.conversation.remove(entry.id);
     return entry.text;
   }
@@ -100,14 +142,34 @@ export class Chat {
   askAgain(entry) {
     const question = this.conversation.get("user", entry.id);
     if (!question) return;
-    this.conversation.reopen(entry.id, this.#io.clock.now());
-    this.#connection.send({ type: "message", id: question.id, text: question.text });
+    this.#turns.ask(question.id, question.text, this.#now());
+    this.#pump();
   }
 
-  /** Ends the answers in progress; false if there is no connection to ask over. */
+  /** Ends the answers in progress; false if there is one and no connection to ask over. */
   stop() {
-    for (const id of this.conversation.openAnswers) this.#connection.send({ type: "stop", id });
-    return this.#connection.ready;
+    for (const id of this.#turns.open) {
+      // One that is to be asked for again is nowhere in progress.
+      if (!["waiting", "refused"].includes(this.#turns.get(id).state)) {
+        this.#connection.send({ type: "stop", id });
+        continue;
+      }
+      this.#turns.drop(id);
+      this.conversation.giveUp(id, this.#io.wall(), "stopped", null);
+    }
+    return this.#connection.ready || !this.isAnswering;
+  }
+
+  /**
+   * Goes on with the conversation of this code; the present one is kept among the earlier ones. Resolves once it is
+   * shown; rejects, and everything stays as it was, with the code "unknown" or "disconnected".
+   */
+  goOnWith(token) {
+    this.#endEntering("disconnected");
+    return new Promise((resolve, reject) => {
+      this.#entered = { token, resolve, reject };
+      this.#connection.restart();
+    });
   }
 
   /** Tells the server which language to answer in; the next `hello` does if there is no connection now. */
@@ -124,101 +186,169 @@ export class Chat {
     const { firstSeq } = this.conversation;
     const page = firstSeq === 0 ? { limit: PAGE } : { before_seq: firstSeq, limit: PAGE };
     const { entries, more } = await this.#connection.request("history", page);
-    around(() => this.#applyEntries(entries));
+    around(() => {
+      this.#applyEntries(entries);
+      this.conversation.offerAnswers();
+    });
     this.#on.older(more);
   }
 
   /** Erases the session on the server and begins another. Rejects, and changes nothing, if it cannot. */
   async startOver() {
+    const token = this.#token;
     await this.#connection.request("erase", { confirm: this.#session });
-    this.#forget();
-    this.#outbox.clear();
-    this.#switchTo(null, { keepUnsent: false });
+    this.#tokens.erased(token);
+    this.#chosen = true;
+    this.#clear({ keepUnsent: false });
     this.#connection.restart();
   }
 
   /** Another tab changed the token. A new session there is the session here too. */
   tokenChanged() {
-    const token = this.#storage.get("resume");
+    if (!this.#started) return;
+    const token = this.#tokens.current;
     // Erased: the server closes this connection, and the next hello finds what to do.
     if (token !== null && token !== this.#token) this.#connection.restart();
   }
 
-  /** To be called now and then. */
-  tick() {
-    if (!this.#connection.ready) return;
-    for (const entry of this.conversation.expire(this.#io.clock.now(), SILENCE_MS)) {
-      this.#outbox.drop(entry.id);
+  #now() {
+    return this.#io.clock.now();
+  }
+
+  /** Sends what is due, and comes back when there is something to do. */
+  #pump() {
+    const now = this.#now();
+    for (const event of this.#turns.tick(now)) this.#refused(event);
+    if (this.#connection.ready) {
+      for (const { id, text } of this.#turns.take(now)) this.#connection.send({ type: "message", id, text });
+    }
+    const { nextAt } = this.#turns;
+    if (nextAt === this.#timerAt) return;
+    this.#io.clock.clearTimeout(this.#timer);
+    this.#timerAt = nextAt;
+    if (nextAt === Infinity) return;
+    this.#timer = this.#io.clock.setTimeout(() => {
+      this.#timerAt = Infinity;
+      this.#pump();
+    }, Math.max(0, nextAt - now));
+  }
+
+  /** Shows where a message is, and keeps it for a reload until the server has it. */
+  #turnChanged(turn) {
+    if (!turn.stored) {
+      const failed = turn.state === "refused" && turn.retryAt === null;
+      const state = { waiting: "waiting", sending: "sending", refused: failed ? "failed" : "waiting" }[turn.state];
+      if (state) this.conversation.mark(turn.id, state, turn.code);
+    } else if (turn.state !== "done" && this.conversation.questionOf(turn.id) !== undefined) {
+      // Where its `accepted` was lost, its answer tells as much.
+      this.conversation.mark(turn.id, "sent");
+      this.conversation.reopen(turn.id, this.#io.wall(), turn.state === "refused");
+    }
+    const now = this.#now();
+    this.#drafts.unsent = this.#turns.unconfirmed.map(({ id, text, code, retryAt }) => (
+      { id, text, at: this.conversation.get("user", id)?.at ?? null, code, waitMs: retryAt === null ? null : retryAt - now }
+    ));
+    this.#on.turned();
+  }
+
+  /** What the server did not take, or did not answer. */
+  #refused({ kind, turn, code, message }) {
+    if (kind === "failed" && turn.stored) {
+      const entry = this.conversation.giveUp(turn.id, this.#io.wall(), code === "stopped" ? "stopped" : "error", code);
       this.#on.happened({ kind: "failed", entry });
     }
-    this.#pump();
+    if (code === "stopped" || (code === "timeout" && turn.stored)) return;
+    const retryMs = kind === "refused" ? turn.retryAt - this.#now() : undefined;
+    this.#on.problem({ code, message, retryMs, repeated: turn.tries > 1 });
   }
 
-  #queue(id, text) {
-    this.#outbox.add(id, text);
-    this.#pump();
-  }
-
-  #pump() {
-    if (!this.#connection.ready) return;
-    for (const { id, text } of this.#outbox.take()) {
-      this.conversation.mark(id, "sending");
-      this.#connection.send({ type: "message", id, text });
-    }
-  }
-
+  /** Called for each `hello` of a socket; the next one to try is another one each time. */
   #hello() {
-    // Read every time: another tab may have begun another session since.
-    const stored = this.#storage.get("resume");
-    if (stored !== this.#token) {
-      const left = this.conversation.firstSeq > 0;
-      this.#switchTo(stored);
-      if (left) this.#on.gone();
-    }
+    const entered = this.#entered !== null && !this.#tried.has(this.#entered.token) ? this.#entered.token : null;
+    this.#asked = entered ?? this.#tokens.next(this.#tried);
     const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web" };
-    return this.#token === null ? hello : { ...hello, resume: this.#token, since: this.conversation.lastSeq };
+    if (this.#asked === null) return hello;
+    this.#tried.add(this.#asked);
+    return { ...hello, resume: this.#asked, since: this.#asked === this.#token ? this.conversation.lastSeq : 0 };
+  }
+
+  /** The `hello` to send next, or null if one without a token was refused as well. */
+  #badResume() {
+    const asked = this.#asked;
+    if (asked === null) return null;
+    if (asked === this.#token || asked === this.#tokens.current) this.#gone ??= "unknown";
+    if (asked === this.#entered?.token) this.#endEntering("unknown");
+    this.#tokens.refused(asked);
+    return this.#hello();
   }
 
   #welcome(frame) {
-    const stored = this.#storage.get("resume");
-    if (!frame.resumed && stored !== null && stored !== this.#token) {
+    const stored = this.#tokens.current;
+    if (!frame.resumed && stored !== null && !this.#tried.has(stored)) {
       // Another tab began a session at the same moment. Theirs it is: ours is empty, and one is enough.
       this.#connection.restart();
       return;
     }
+    const entered = this.#entered !== null && this.#asked === this.#entered.token;
+    const earlier = frame.resumed && !entered && this.#asked !== stored;
+    const other = this.#session !== null && (frame.session !== this.#session || !frame.resumed);
+    if (other) this.#clear();
+    this.#take(frame);
+    if (other && !entered) this.#gone ??= "unknown";
+    if (earlier) this.#on.back();
+    else if (this.#gone !== null) this.#on.gone(this.#gone);
+    this.#gone = null;
+    if (entered) this.#endEntering(null);
+    this.#pump();
+  }
+
+  #take(frame) {
     const held = this.conversation.lastSeq;
-    if (!frame.resumed && held > 0) this.conversation.reset();
+    this.#tokens.adopt(frame.resume, frame.seq === 0 && !frame.resumed && !this.#chosen);
+    this.#chosen = false;
     this.#token = frame.resume;
     this.#session = frame.session;
-    this.#storage.set("resume", frame.resume);
     this.#historyUntil = this.#fresh ? frame.seq : 0;
     this.#storedUntil = frame.seq;
-    this.conversation.refresh(this.#io.clock.now());
+    this.#turns.welcomed(this.#now());
     this.#on.limits(frame.limits);
     if (frame.missed > 0 && held === 0) this.#on.older(true);
     this.#gapAfter = frame.missed > 0 && held > 0 ? held : null;
-    this.#pump();
   }
 
   /** Everything that was stored when we were welcomed is here, and what is being written has been spoken of. */
   #replayed() {
     this.#fresh = false;
-    if (this.#gapAfter === null) this.conversation.settle(this.#storedUntil);
-    else this.#fillGap(this.#gapAfter, this.#storedUntil);
-    // Not a word about an answer we wait for: a server that was killed has forgotten it. The id asks again.
-    for (const { id, text } of this.conversation.unheard) this.#connection.send({ type: "message", id, text });
+    for (const event of this.#turns.replayed(this.#now())) this.#refused(event);
+    if (this.#gapAfter === null) {
+      this.conversation.settle(this.#storedUntil);
+      this.#offerAnswers();
+    } else {
+      this.#fillGap(this.#gapAfter, this.#storedUntil);
+    }
     this.#on.restored();
-    const entry = this.conversation.offerAnswer();
+    this.#pump();
+  }
+
+  #offerAnswers() {
+    const entry = this.conversation.offerAnswers();
     if (entry !== null) this.#on.happened({ kind: "unanswered", entry });
   }
 
   #frame(frame) {
-    this.#outbox.observe(frame);
-    const events = this.conversation.apply(frame, this.#io.clock.now());
-    if (frame.type === "accepted") this.#on.accepted();
-    if (frame.type === "error") this.#problem(frame, events);
+    // First the entry, where its place becomes known, then what the machine makes of it.
+    const events = this.conversation.apply(frame, this.#io.wall());
+    const refused = this.#turns.observe(frame, this.#now());
+    for (const event of refused) this.#refused({ ...event, message: frame.message });
+    if (frame.type === "error" && frame.id === undefined && refused.length === 0) this.#problem(frame);
+    if (frame.type === "accepted") this.#accepted();
     for (const event of events) this.#event(event);
     this.#pump();
+  }
+
+  #accepted() {
+    this.#tokens.said(this.#token);
+    this.#on.accepted();
   }
 
   #event(event) {
@@ -226,43 +356,46 @@ export class Chat {
     else if (event.entry.seq === null || event.entry.seq > this.#historyUntil) this.#on.happened(event);
   }
 
-  #problem(frame, events) {
-    const concerns = frame.id === undefined || events.some((event) => event.kind === "failed");
-    if (concerns && !CLOSING.has(frame.code) && frame.code !== "stopped") this.#on.problem(frame);
+  #problem({ code, message, retry_after_ms: retryMs }) {
+    if (!CLOSING.has(code)) this.#on.problem({ code, message, retryMs });
   }
 
-  #badResume() {
-    this.#forget();
-    this.#switchTo(this.#storage.get("resume"));
-    this.#on.gone();
+  #state(state) {
+    // A code that was entered is asked about once, not behind the person's back when the network returns.
+    if (state.retryAt !== null || state.why) this.#endEntering("disconnected");
+    this.#on.state(state);
   }
 
-  /** Forgets the session's token, but not one that another tab has put in its place. */
-  #forget() {
-    if (this.#storage.get("resume") === this.#token) this.#storage.remove("resume");
-  }
-
-  #switchTo(token, options) {
-    this.#token = token;
+  /** Empties the page for another session. */
+  #clear(options) {
+    this.#token = null;
     this.#session = null;
     this.#fresh = true;
     this.#on.older(false);
+    this.#turns.reset(options);
     this.conversation.reset(options);
     this.#on.switched();
   }
 
-  #cut(code) {
-    for (const id of this.#outbox.cut()) {
-      this.conversation.mark(id, "waiting");
-      if (code === TOO_BIG) this.#refuse(id);
-    }
+  #endEntering(code) {
+    const entered = this.#entered;
+    this.#entered = null;
+    if (code === null) entered?.resolve();
+    else entered?.reject(Object.assign(new Error(code), { code }));
   }
 
-  /** A message that broke the connection would break the next one as well. */
-  #refuse(id) {
-    this.#outbox.drop(id);
-    this.conversation.mark(id, "failed", "text_too_long");
-    this.#on.problem({ type: "error", id, code: "text_too_long" });
+  #cut(code, reason) {
+    if (reason === "erased") {
+      this.#tokens.erased(this.#token);
+      this.#gone = "erased";
+    }
+    const sending = this.#turns.unconfirmed.filter(({ state }) => state === "sending");
+    this.#turns.cut(this.#now());
+    // Messages that broke the connection would break the next one as well.
+    if (code === TOO_BIG) {
+      for (const turn of sending) this.#refused(this.#turns.refuse(turn.id, "text_too_long", this.#now()));
+    }
+    this.#pump();
   }
 
   /** Fetches what lies between what was held and what was replayed, newest first. */
@@ -278,6 +411,7 @@ export class Chat {
         before = between[0]?.seq ?? 0;
       }
       this.conversation.settle(until);
+      this.#offerAnswers();
     } catch {
       // The next hello claims only what is held without gaps, so this is made up for then.
     }
@@ -294,7 +428,10 @@ export class Chat {
   }
 
   #applyEntries(entries) {
-    const now = this.#io.clock.now();
-    for (const entry of entries) this.conversation.apply({ ...entry, type: "turn" }, now);
+    for (const entry of entries) {
+      const frame = { ...entry, type: "turn" };
+      this.conversation.apply(frame, this.#io.wall());
+      this.#turns.observe(frame, this.#now());
+    }
   }
 }

@@ -1,7 +1,7 @@
 // Where the person writes.
 
 import { byId, onOwnClick, toggleAttribute } from "./dom.js";
-import { countChars } from "./text.js";
+import { countChars, mend } from "./text.js";
 
 /** The count is shown from this share of the limit on. */
 const COUNT_FROM = 0.85;
@@ -16,16 +16,17 @@ export class Composer {
   #limit = 8_000;
   #tooLong = false;
 
-  /** @param on {send(text), stop(), say(words)} */
-  constructor(texts, on) {
+  /** @param on {send(text), stop(), say(words), draft(text)} */
+  constructor(texts, on, draft) {
     this.#texts = texts;
     this.#on = on;
+    this.#field.value = draft;
     this.#form.onsubmit = (event) => {
       event.preventDefault();
       this.#submit();
     };
     this.#field.onkeydown = (event) => this.#key(event);
-    this.#field.oninput = () => this.#changed();
+    this.#field.oninput = () => this.#edited();
     byId("stop").onclick = () => this.#on.stop();
     onOwnClick(this.#form, () => this.#field.focus());
     this.#changed();
@@ -53,7 +54,7 @@ export class Composer {
   putBack(text) {
     const { value } = this.#field;
     this.#field.value = value.trim() === "" ? text : `${text}\n${value}`;
-    this.#changed();
+    this.#edited();
     this.focus();
   }
 
@@ -70,7 +71,7 @@ export class Composer {
   }
 
   #submit() {
-    const text = this.#field.value.trim();
+    const text = mend(this.#field.value).trim();
     if (text === "") {
       this.#on.say(this.#texts.t("empty"));
       this.focus();
@@ -78,9 +79,14 @@ export class Composer {
       this.#on.say(this.#count.textContent);
     } else {
       this.#field.value = "";
-      this.#changed();
+      this.#edited();
       this.#on.send(text);
     }
+  }
+
+  #edited() {
+    this.#on.draft(this.#field.value);
+    this.#changed();
   }
 
   #changed() {

@@ -1,7 +1,7 @@
 // One conversation over as many sockets as it takes: hello, heartbeat, reconnect, requests. No DOM.
 // Everything from outside (sockets, time, chance) is handed in, so that the tests decide about it.
 
-import { backoffMs, spreadMs } from "./backoff.js";
+import { BACKOFF_MAX_MS, BACKOFF_UNSEEN_MS, backoffMs, spreadMs } from "./backoff.js";
 import { newId } from "./text.js";
 
 export const SUBPROTOCOL = "psicoia.v1";
@@ -11,6 +11,10 @@ const PONG_TIMEOUT_MS = 8_000;
 /** A connection that lived this long was a good one: the next failure starts counting from zero. */
 const STABLE_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** Before the first welcome, every so many failed attempts the server is asked another way whether it is there. */
+const DOUBT_EVERY = 3;
+/** A page that may not connect at all knocks this rarely. */
+const BLOCKED_MS = 60_000;
 const FINAL = new Set(["version_unsupported", "unauthorized"]);
 /** The id of the ping whose pong marks the end of a replay: the server reads it only after that. */
 const REPLAYED = "replayed";
@@ -33,7 +37,7 @@ export class Connection {
   #ready = false;
   #everReady = false;
   #stopped = false;
-  #askedTwice = false;
+  #blocked = false;
   #attempt = 0;
   #readyAt = 0;
   #heardAt = 0;
@@ -43,9 +47,10 @@ export class Connection {
   #requests = new Map();
 
   /**
-   * @param io {url, createSocket(url, protocol), clock: {now, setTimeout, clearTimeout}, random, isOnline}
-   * @param on {hello() → frame, state({name, retryAt, why}), welcome(frame), replayed(), frame(frame), badResume(),
-   *   cut(code), busy() → whether an answer is being written}
+   * @param io {url, createSocket(url, protocol) (may throw), clock: {now (never set back), setTimeout, clearTimeout},
+   *   random, isOnline(), isSeen(), isServed() → promise of whether the server answers HTTP}
+   * @param on {hello() → first frame of a socket, state({name, retryAt, why?, blocked?}), welcome(frame), replayed(),
+   *   frame(frame), badResume() → the next hello or null, cut(code, reason), busy() → whether an answer is being written}
    */
   constructor(io, on) {
     this.#io = io;
@@ -60,28 +65,37 @@ export class Connection {
   open() {
     this.#hangUp();
     this.#stopped = false;
-    this.#askedTwice = false;
-    this.#on.state({ name: this.#everReady || this.#attempt > 0 ? "reconnecting" : "connecting", retryAt: null });
-    const socket = this.#io.createSocket(this.#io.url, SUBPROTOCOL);
+    this.#notBefore = 0;
+    this.#tell({ name: this.#everReady ? "reconnecting" : "connecting", retryAt: null });
+    let socket;
+    try {
+      socket = this.#io.createSocket(this.#io.url, SUBPROTOCOL);
+    } catch {
+      // What a browser refuses to open (Safari 15 by its reading of the page's policy) is a connection that was lost.
+      this.#lost();
+      return;
+    }
     this.#socket = socket;
     this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
     socket.onopen = () => this.#write(this.#on.hello());
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.#lost(event.code);
+    socket.onclose = (event) => this.#lost(event.code, event.reason);
   }
 
   /** Leaves this socket for another at once, for example to begin another session. */
   restart() {
     this.#attempt = 0;
-    this.#notBefore = 0;
     this.open();
   }
 
-  /** The network or the person is back: do not wait for the timer, and do not trust an old socket. */
+  /**
+   * The network or the person is back: do not wait for the timer, unless the server asked for that wait, and do not
+   * trust an old socket.
+   */
   wake() {
     if (this.#stopped) return;
     if (this.#ready) this.#probe();
-    else if (this.#socket === null) this.open();
+    else if (this.#socket === null && this.#io.clock.now() >= this.#notBefore) this.open();
   }
 
   /** The browser says the network is gone: its sockets are dead, they just do not know yet. */
@@ -125,10 +139,10 @@ export class Connection {
     this.#cancel("welcome");
     this.#ready = true;
     this.#everReady = true;
+    this.#blocked = false;
     this.#readyAt = this.#io.clock.now();
-    this.#notBefore = 0;
     this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
-    this.#on.state({ name: "connected", retryAt: null });
+    this.#tell({ name: "connected", retryAt: null });
     this.#on.welcome(frame);
     // Not if the page chose to leave this socket for another session.
     if (!this.#ready) return;
@@ -148,21 +162,22 @@ export class Connection {
     }
     const wait = frame.id === undefined ? frame.retry_after_ms : undefined;
     if (wait > 0) this.#notBefore = this.#io.clock.now() + spreadMs(wait, this.#io.random);
-    if (this.#ready) return false;
+    // On an open connection it means that the session is gone from under it.
+    if (this.#ready && frame.code !== "hello_required") return false;
     if (frame.code === "bad_resume") this.#helloAgain();
     else this.#lost();
     return true;
   }
 
-  /** Once per socket: a server that refuses a hello without a token as well must not be hammered. */
+  /** With another token, or with none; a server that refuses even that must not be hammered. */
   #helloAgain() {
-    if (this.#askedTwice) {
+    const hello = this.#on.badResume();
+    if (hello === null) {
       this.#lost();
       return;
     }
-    this.#askedTwice = true;
-    this.#on.badResume();
-    this.#write(this.#on.hello());
+    this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
+    this.#write(hello);
   }
 
   #notice(frame) {
@@ -170,7 +185,6 @@ export class Connection {
     const delay = spreadMs(frame.reconnect_in_ms ?? 0, this.#io.random);
     this.#notBefore = this.#io.clock.now() + delay;
     this.#after("drain", delay, () => {
-      this.#notBefore = 0;
       // The server finishes what it is writing, and closes once that is done.
       if (!this.#on.busy()) this.open();
     });
@@ -193,25 +207,44 @@ export class Connection {
   #refused(why) {
     this.#hangUp();
     this.#stopped = true;
-    this.#on.state({ name: "offline", retryAt: null, why });
+    this.#tell({ name: "offline", retryAt: null, why });
+  }
+
+  #tell(state) {
+    this.#on.state(this.#blocked ? { ...state, blocked: true } : state);
   }
 
   /** The socket is gone, or as good as gone: plan the next one. */
-  #lost(code) {
+  #lost(code, reason) {
     const now = this.#io.clock.now();
     if (this.#ready && now - this.#readyAt >= STABLE_MS) this.#attempt = 0;
-    this.#hangUp(code);
-    const delay = Math.max(backoffMs(this.#attempt, this.#io.random), this.#notBefore - now);
+    this.#hangUp(code, reason);
     this.#attempt += 1;
-    this.#notBefore = 0;
-    const name = this.#io.isOnline() ? "reconnecting" : "offline";
-    this.#on.state({ name, retryAt: now + delay });
+    if (!this.#everReady && this.#attempt % DOUBT_EVERY === 0) this.#doubt();
+    this.#plan(backoffMs(this.#attempt - 1, this.#io.random, this.#io.isSeen() ? BACKOFF_MAX_MS : BACKOFF_UNSEEN_MS));
+  }
+
+  #plan(wait) {
+    const now = this.#io.clock.now();
+    const delay = Math.max(this.#blocked ? BLOCKED_MS : wait, this.#notBefore - now);
+    const name = this.#io.isOnline() ? (this.#everReady ? "reconnecting" : "connecting") : "offline";
+    this.#tell({ name, retryAt: now + delay });
     // Also while "offline": the browser's word for it is a guess, a connection is proof.
     this.#after("retry", delay, () => this.open());
   }
 
+  /**
+   * Was there never a connection because the server is not there, or because it takes none from this page (another
+   * origin, a proxy that knows no WebSockets)? A browser does not tell the difference; an answer by HTTP does.
+   */
+  async #doubt() {
+    if (!(await this.#io.isServed()) || this.#everReady) return;
+    this.#blocked = true;
+    if (this.#socket === null) this.#plan(BLOCKED_MS);
+  }
+
   /** Lets go of the socket without hearing from it again; whatever waited for it is told. */
-  #hangUp(code) {
+  #hangUp(code, reason) {
     const [socket, wasReady] = [this.#socket, this.#ready];
     this.#socket = null;
     this.#ready = false;
@@ -221,7 +254,7 @@ export class Connection {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
     }
-    if (wasReady) this.#on.cut(code);
+    if (wasReady) this.#on.cut(code, reason);
   }
 
   #settle(id, how, value) {

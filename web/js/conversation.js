@@ -9,8 +9,6 @@ export class Conversation {
   #entries = [];
   #byKey = new Map();
   #bySeq = new Map();
-  /** Answers being waited for or written: asked about at every piece, so not searched for. */
-  #open = new Set();
   /** Up to here nothing is missing that the server still has. */
   #settled = 0;
   #arrivals = 0;
@@ -24,16 +22,6 @@ export class Conversation {
   /** In the order of the page. Not to be changed. */
   get entries() {
     return this.#entries;
-  }
-
-  get openAnswers() {
-    return [...this.#open].map((entry) => entry.id);
-  }
-
-  /** Messages whose answer the server has not spoken of since the last {@link Conversation.refresh}. */
-  get unheard() {
-    const questions = [...this.#open].filter((entry) => !entry.heard).map(({ id }) => this.get("user", id));
-    return questions.filter((question) => typeof question?.seq === "number");
   }
 
   /** Lowest `seq` held, 0 if none. */
@@ -80,30 +68,45 @@ export class Conversation {
     this.#emit("removed", entry);
   }
 
-  /**
-   * Below the newest message, if it is stored and nothing is known of an answer: an entry that says so and can be
-   * asked for one. Returns it where there was none before.
-   */
-  offerAnswer() {
-    const newest = this.#entries.at(-1);
-    const message = newest && this.get("user", newest.id);
-    if (!message || newest.seq === null || this.get("assistant", newest.id)) return null;
-    const closed = { streaming: false, ahead: null, gaveUp: true, finish: "error", source: null };
-    return this.#create("assistant", newest.id, { ...closed, error: "unanswered" });
+  /** The text of message `id` if it may still get an answer, null where the text is not held; undefined if it has one. */
+  questionOf(id) {
+    const answered = (this.get("assistant", id)?.seq ?? null) !== null;
+    return answered ? undefined : this.get("user", id)?.text ?? null;
   }
 
-  /** An answer that is not stored is waited for again. */
-  reopen(id, now) {
-    const entry = this.get("assistant", id);
-    if (!entry || entry.streaming || entry.seq !== null) return;
+  /**
+   * Below each stored message of which no answer is known: an entry that says so and can be asked for one. Returns the
+   * one of the newest entry, if there was none before. A server answers in order: what was stored behind a message that
+   * is being answered may still have its turn.
+   */
+  offerAnswers() {
+    const awaited = this.#entries.filter(({ role, streaming }) => role === "assistant" && streaming);
+    const first = Math.min(Infinity, ...awaited.map(({ id }) => this.get("user", id)?.seq ?? Infinity));
+    const lacks = ({ role, id, seq }) => role === "user" && seq !== null && seq < first && !this.get("assistant", id);
+    const unanswered = this.#entries.filter(lacks);
+    const newest = this.#entries.at(-1)?.id;
+    const closed = { streaming: false, again: false, ahead: null, finish: "error", source: null, error: "unanswered" };
+    return unanswered.map(({ id }) => this.#create("assistant", id, { ...closed })).find(({ id }) => id === newest) ?? null;
+  }
+
+  /** An answer that is not stored is waited for; `again`: after it was refused, it is asked for again. */
+  reopen(id, now, again = false) {
+    const entry = this.#answer(id, now);
+    if (entry.seq !== null || (entry.streaming && entry.again === again)) return;
     this.#revive(entry, now);
-    Object.assign(entry, { heardAt: now, heard: false });
+    entry.again = again;
     this.#emit("updated", entry);
   }
 
+  /** An answer that is not stored is not waited for any more. */
+  giveUp(id, now, finish, error) {
+    const entry = this.#answer(id, now);
+    if (entry.seq === null) this.#finish(entry, { finish, error });
+    return entry;
+  }
+
   #revive(entry, now) {
-    Object.assign(entry, { streaming: true, ahead: null, gaveUp: false, finish: null, error: null, at: entry.at ?? now });
-    this.#open.add(entry);
+    Object.assign(entry, { streaming: true, again: false, ahead: null, finish: null, error: null, at: entry.at ?? now });
   }
 
   /** Another session begins. What was not accepted belongs to no session yet and may stay. */
@@ -112,7 +115,6 @@ export class Conversation {
     this.#entries = [];
     this.#byKey.clear();
     this.#bySeq.clear();
-    this.#open.clear();
     this.#settled = 0;
     this.#listener({ kind: "cleared" });
     for (const entry of kept) {
@@ -121,26 +123,14 @@ export class Conversation {
     }
   }
 
-  /** The connection is back: whoever was being waited for gets their full time again. */
-  refresh(now) {
-    for (const entry of this.#open) Object.assign(entry, { heardAt: now, heard: false });
-  }
-
   /** Everything up to `seq` has come; a number that has not is of an entry whose time was over. */
   settle(seq) {
     this.#settled = Math.max(this.#settled, seq);
   }
 
-  /** An answer nobody has spoken of for `silenceMs` is given up, so that no one waits for ever. */
-  expire(now, silenceMs) {
-    const lost = [...this.#open].filter((entry) => now - entry.heardAt >= silenceMs);
-    for (const entry of lost) this.#finish(entry, { finish: "error", error: "timeout", gaveUp: true });
-    return lost;
-  }
-
   /**
    * Takes one server frame. Returns what happened that the rest of the page may care about:
-   * `{kind: "added" | "finished" | "failed" | "incomplete", entry}`.
+   * `{kind: "added" | "finished" | "incomplete", entry}`. What an error means for a message is decided in turns.js.
    */
   apply(frame, now) {
     switch (frame.type) {
@@ -150,7 +140,6 @@ export class Conversation {
       case "delta": return this.#delta(frame, now);
       case "done": return this.#done(frame, now);
       case "turn": return this.#stored(frame.role, frame, now);
-      case "error": return this.#error(frame);
       default: return [];
     }
   }
@@ -162,13 +151,13 @@ export class Conversation {
     this.#number(entry, seq);
     this.#place(entry);
     this.reopen(id, now);
-    this.#answer(id, now);
     return [];
   }
 
   #queued({ id, ahead }, now) {
     const entry = this.#answer(id, now);
-    if (!entry.streaming) return [];
+    if (entry.seq !== null) return [];
+    this.#revive(entry, now);
     entry.ahead = ahead;
     this.#emit("updated", entry);
     return [];
@@ -176,9 +165,9 @@ export class Conversation {
 
   #delta({ id, offset, text }, now) {
     const entry = this.#answer(id, now);
-    // Stored text is the last word; only an answer that this page gave up on may come back to life.
-    if (!entry.streaming && !entry.gaveUp) return [];
-    const revived = !entry.streaming || entry.ahead !== null;
+    // Stored text is the last word; an answer that was given up may come back to life.
+    if (entry.seq !== null) return [];
+    const revived = !entry.streaming || entry.again || entry.ahead !== null;
     this.#revive(entry, now);
     if (revived) this.#emit("updated", entry);
     // A piece beyond what is held would leave a hole: `done` then counts wrong and asks for a repair.
@@ -205,7 +194,7 @@ export class Conversation {
 
   #done({ id, seq, finish, source, chars }, now) {
     const entry = this.#answer(id, now);
-    const known = !entry.streaming && !entry.gaveUp;
+    const known = !entry.streaming && entry.finish === finish && entry.seq === (seq ?? null);
     if (seq !== undefined) this.#number(entry, seq);
     this.#finish(entry, { finish, source: source ?? null, error: null });
     this.#place(entry);
@@ -225,38 +214,21 @@ export class Conversation {
       const entry = this.#create(role, frame.id, { ...fields, seq: frame.seq });
       return [{ kind: "added", entry }];
     }
-    const finished = held.streaming || held.gaveUp;
-    Object.assign(held, fields, { at: held.at ?? fields.at, streaming: false, gaveUp: false, error: null });
-    this.#open.delete(held);
+    const finished = role === "assistant" && held.seq === null;
+    Object.assign(held, fields, { at: held.at ?? fields.at, streaming: false, again: false, error: null });
     this.#number(held, frame.seq);
     this.#place(held);
     return finished ? [{ kind: "finished", entry: held }] : [];
   }
 
-  #error({ id, code }) {
-    // `not_found` answers a `stop` that came too late; `shutting_down` is followed by a resend.
-    if (id === undefined || code === "not_found" || code === "shutting_down") return [];
-    const message = this.get("user", id);
-    if (message && message.seq === null) {
-      this.mark(id, "failed", code);
-      return [{ kind: "failed", entry: message }];
-    }
-    const answer = this.get("assistant", id);
-    if (!answer?.streaming) return [];
-    this.#finish(answer, { finish: code === "stopped" ? "stopped" : "error", error: code });
-    return [{ kind: "failed", entry: answer }];
-  }
-
   /** The answer to message `id`, begun if need be. */
   #answer(id, now) {
-    const entry = this.get("assistant", id)
-      ?? this.#create("assistant", id, { at: now, streaming: true, ahead: null, finish: null, source: null });
-    return Object.assign(entry, { heardAt: now, heard: true });
+    const begun = { at: now, streaming: true, again: false, ahead: null, finish: null, source: null };
+    return this.get("assistant", id) ?? this.#create("assistant", id, begun);
   }
 
   #finish(entry, fields) {
-    Object.assign(entry, { streaming: false, ahead: null, gaveUp: false }, fields);
-    this.#open.delete(entry);
+    Object.assign(entry, { streaming: false, again: false, ahead: null }, fields);
     this.#emit("updated", entry);
   }
 
@@ -266,7 +238,6 @@ export class Conversation {
     const entry = newEntry(key, role, id, { ...fields, arrival: this.#arrivals++ });
     if (entry.seq !== null) this.#bySeq.set(entry.seq, entry);
     this.#byKey.set(key, entry);
-    if (entry.streaming) this.#open.add(entry);
     this.#place(entry);
     return entry;
   }

@@ -33,7 +33,7 @@ export function fillWords(texts) {
   document.documentElement.lang = texts.language;
   for (const node of document.querySelectorAll("[data-t]")) node.textContent = texts.t(node.dataset.t);
   for (const node of document.querySelectorAll("[data-label]")) label(node, texts.t(node.dataset.label));
-  for (const node of document.querySelectorAll("[data-aria-label]")) node.ariaLabel = texts.t(node.dataset.ariaLabel);
+  for (const node of document.querySelectorAll("[data-aria-label]")) node.setAttribute("aria-label", texts.t(node.dataset.ariaLabel));
   for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = texts.t(node.dataset.placeholder);
 }
 

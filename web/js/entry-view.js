@@ -3,7 +3,7 @@
 import { element, toggleAttribute } from "./dom.js";
 import { contactNode } from "./help.js";
 
-/** `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp()} */
+/** `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(), leave() (the focus has no place here any more)} */
 export class EntryView {
   #texts;
   #actions;
@@ -45,7 +45,10 @@ export class EntryView {
     if (entry.role === "assistant") this.#updateAnswer();
     if (entry.role === "support") this.#updateSupport();
     this.#updateDay();
+    const hadFocus = this.#meta.contains(document.activeElement);
     this.#meta.replaceChildren(...this.#metaOf(entry).filter(Boolean));
+    // The button that had the focus is another node now, or there is none any more.
+    if (hadFocus) (this.#meta.querySelector("button") ?? { focus: this.#actions.leave }).focus();
   }
 
   #updateDay() {
@@ -88,15 +91,19 @@ export class EntryView {
 
   #metaOfMessage(entry) {
     const state = this.#words(`state_${entry.state}`, "state");
-    if (entry.state !== "failed") return [this.#time(entry), state];
+    const failed = entry.state === "failed";
+    // One that waits because it was refused goes again by itself; meanwhile it can still be changed.
+    const refused = entry.state === "waiting" && entry.error !== null;
     return [
-      state,
-      this.#button("retry", () => this.#actions.retry(entry)),
-      this.#button("edit", () => this.#actions.edit(entry)),
+      !failed && this.#time(entry),
+      refused ? this.#words("state_refused", "state") : state,
+      failed && this.#button("retry", () => this.#actions.retry(entry)),
+      (failed || refused) && this.#button("edit", () => this.#actions.edit(entry)),
     ];
   }
 
   #metaOfWaiting(entry) {
+    if (entry.again) return [this.#words("asking_again", "mark")];
     if (entry.ahead === null) return [this.#words("writing", "writing")];
     return [element("span", { className: "queue", textContent: this.#texts.t("queued", entry.ahead) })];
   }
@@ -112,7 +119,7 @@ export class EntryView {
       empty && broken && this.#words(entry.error === "unanswered" ? "unanswered" : "no_answer", "mark"),
       empty && entry.finish === "stopped" && this.#words("stopped_early", "mark"),
       !empty && this.#texts.has(`mark_${entry.finish}`) && this.#words(`mark_${entry.finish}`, "mark"),
-      lost && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on"),
+      lost && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on ask"),
       !lost && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
     ];
   }

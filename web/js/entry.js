@@ -2,7 +2,7 @@
 //
 //   all        key, role, id, seq (null until stored), text, chars, at (ms since 1970 or null), error (a code), arrival
 //   user       state: "waiting" | "sending" | "sent" | "failed"
-//   assistant  streaming, ahead, finish, source, heardAt, heard (since the connection is back), gaveUp
+//   assistant  streaming, again (it was refused and is asked for again), ahead, finish, source
 //   support    level, resources
 
 import { countChars } from "./text.js";

@@ -4,18 +4,23 @@ import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { byId, fillWords, label } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { Help } from "./help.js";
 import { chooseLanguage, localeTag, regionOf } from "./locale.js";
 import { LogView } from "./log-view.js";
+import { ResumeCookie } from "./resume-cookie.js";
 import { Scroll } from "./scroll.js";
 import { StartOver } from "./start-over.js";
 import { StatusView } from "./status-view.js";
 import { Storage } from "./storage.js";
 import { Texts } from "./strings.js";
 import { Theme } from "./theme.js";
+import { Tokens } from "./tokens.js";
+import { WayBack } from "./way-back.js";
 
-const TICK_MS = 15_000;
-const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long"]);
+const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long", "bad_frame"]);
+/** To a person, a line that could not be read is a line that could not be read. */
+const SAME_PROBLEM = { line_too_long: "bad_frame", invalid_utf8: "bad_frame" };
 
 const storage = Storage.ofBrowser();
 const region = regionOf(navigator.languages);
@@ -23,48 +28,76 @@ const texts = new Texts(chooseLanguage(storage.get("language"), navigator.langua
 const t = texts.t.bind(texts);
 const announcer = new Announcer(byId("announcer"));
 const say = (words) => announcer.say(words);
-let restoring = storage.get("resume") !== null;
+const wall = () => Date.now();
+const clock = {
+  // Waits and time-outs must not follow a wall clock that is set.
+  now: () => performance.now(),
+  setTimeout: (action, ms) => setTimeout(action, ms),
+  clearTimeout: (timer) => clearTimeout(timer),
+};
+const cookie = new ResumeCookie((path, options) => fetch(path, options), clock);
+const tokens = new Tokens(storage, wall, (kept) => cookie.keep(kept));
+const drafts = new Drafts(Storage.ofTab(), wall);
+let restoring = tokens.current !== null;
 let unread = 0;
 
 const io = {
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
   createSocket: (url, protocol) => new WebSocket(url, protocol),
-  clock: {
-    now: () => Date.now(),
-    setTimeout: (action, ms) => setTimeout(action, ms),
-    clearTimeout: (timer) => clearTimeout(timer),
-  },
+  clock,
+  wall,
   random: Math.random,
   isOnline: () => navigator.onLine,
+  isSeen: () => !document.hidden,
+  isServed: async () => {
+    try {
+      return (await fetch("readyz", { cache: "no-store" })).ok;
+    } catch {
+      return false;
+    }
+  },
 };
 
 fillWords(texts);
 const theme = new Theme(storage, (current) => label(byId("theme"), t(current === "dark" ? "to_light" : "to_dark")));
 const help = new Help(texts, region);
 const scroll = new Scroll(texts);
-const status = new StatusView(texts, { say, retry: () => chat.wake() });
+const status = new StatusView(texts, { say, retry: () => chat.wake(), now: clock.now });
 const log = new LogView(texts, {
-  retry: (entry) => chat.retry(entry),
+  retry: (entry) => leaveButton(() => chat.retry(entry)),
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
   goOn: () => leaveButton(() => send(t("go_on_text"))),
   askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
   openHelp: () => help.open(),
+  leave: () => composer.focus(),
 });
-const chat = new Chat(io, storage, {
+const chat = new Chat(io, tokens, drafts, {
   locale: () => localeTag(texts.language, region),
   change: changed,
+  turned: refresh,
   state: (state) => status.connection(state),
   limits: (limits) => { composer.limit = limits?.max_text_chars ?? 8_000; },
   accepted: () => status.clearNotice(),
   problem: showProblem,
   happened,
   restored,
-  older: (more) => { byId("older").hidden = !more; },
+  older: offerOlder,
   // The question was about the conversation that was there.
   switched: () => startOver.withdraw(),
-  gone: () => status.notice(() => t("session_gone")),
+  gone: (why) => status.notice(() => t(`session_${why}`)),
+  back: () => status.notice(() => t("session_back")),
 });
-const composer = new Composer(texts, { send, stop, say });
+const composer = new Composer(texts, { send, stop, say, draft: (text) => { drafts.text = text; } }, drafts.text);
+const wayBack = new WayBack(texts, {
+  code: () => chat.code,
+  earlier: () => tokens.previous,
+  goOn: (token) => chat.goOnWith(token),
+  say,
+  done: () => {
+    status.clearNotice();
+    say(t("code_done"));
+  },
+});
 const startOver = new StartOver(texts, () => chat.startOver(), () => {
   status.clearNotice();
   say(t("start_over_done"));
@@ -97,19 +130,27 @@ function refresh() {
   const empty = chat.conversation.entries.length === 0;
   byId("welcome").hidden = !empty || restoring;
   byId("restoring").hidden = !empty || !restoring;
-  composer.canStop = chat.conversation.openAnswers.length > 0;
+  composer.canStop = chat.isAnswering;
 }
 
 function restored() {
   const count = chat.conversation.entries.length;
   if (restoring && count > 0) say(t("restored", count));
   restoring = false;
+  cookie.keep(tokens.kept);
   refresh();
+}
+
+/** The button goes away with the last page of them: whoever pressed it stays where they read. */
+function offerOlder(more) {
+  const button = byId("older");
+  const hadFocus = document.activeElement === button;
+  button.hidden = !more;
+  if (hadFocus && !more) byId("scroller").focus({ preventScroll: true });
 }
 
 /** An answer finished, help lines or another tab's message arrived: told to ears, eyes and the tab's title. */
 function happened({ kind, entry }) {
-  if (kind === "failed") return;
   if (kind === "unanswered") {
     say(t("unanswered"));
     return;
@@ -124,10 +165,11 @@ function happened({ kind, entry }) {
   document.title = t("left_title", unread);
 }
 
-function showProblem({ code, message, retry_after_ms: retryAfterMs }) {
+function showProblem({ code, message, retryMs, repeated }) {
   // Ours follow the language of the page and leave the seconds to the countdown; the server knows the others.
-  const words = () => (KNOWN_PROBLEMS.has(code) ? t(`error_${code}`) : message || t("error_other"));
-  status.notice(words, retryAfterMs);
+  const known = SAME_PROBLEM[code] ?? code;
+  const words = () => (KNOWN_PROBLEMS.has(known) ? t(`error_${known}`) : message || t("error_other"));
+  status.notice(words, { retryMs, repeated });
 }
 
 function setLanguage(language) {
@@ -135,7 +177,7 @@ function setLanguage(language) {
   storage.set("language", language);
   fillWords(texts);
   label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
-  for (const view of [log, status, composer, scroll, help, startOver]) view.render();
+  for (const view of [log, status, composer, scroll, help, startOver, wayBack]) view.render();
   byId("older").textContent = t("older");
   chat.setLocale();
 }
@@ -149,6 +191,23 @@ async function loadOlder() {
     showProblem({ code: error.code, message: t("error_disconnected") });
   }
   button.textContent = t("older");
+}
+
+/** Connects; where this browser has forgotten everything, the page first waits a moment for what the cookie holds. */
+async function begin() {
+  if (tokens.current === null) {
+    tokens.recall(await cookie.recall());
+    restoring = tokens.current !== null;
+    refresh();
+  }
+  chat.start();
+}
+
+/** Asks before something is lost that was sent but has not arrived. A draft survives a reload, unless it could not be kept. */
+function leaving(event) {
+  if (!chat.hasUnsent && !drafts.wouldBeLost) return;
+  event.preventDefault();
+  event.returnValue = "";
 }
 
 function seen() {
@@ -173,11 +232,10 @@ addEventListener("online", () => chat.wake());
 addEventListener("offline", () => chat.sleep());
 addEventListener("pageshow", (event) => event.persisted && chat.wake());
 addEventListener("storage", (event) => storage.concerns(event, "resume") && chat.tokenChanged());
-addEventListener("beforeunload", (event) => chat.hasUnsent && event.preventDefault());
+addEventListener("beforeunload", leaving);
 document.addEventListener("visibilitychange", seen);
-setInterval(() => chat.tick(), TICK_MS);
 
 refresh();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
 if (matchMedia("(pointer: fine)").matches) composer.focus();
-chat.start();
+begin();

@@ -2,8 +2,10 @@
 
 import { byId } from "./dom.js";
 
-/** A cut shorter than this is nobody's business. */
+/** A cut shorter than this is not worth a word. */
 const PATIENCE_MS = 1_500;
+/** The first connection may take a while over a slow line. */
+const FIRST_PATIENCE_MS = 8_000;
 
 export class StatusView {
   #texts;
@@ -11,13 +13,16 @@ export class StatusView {
   #retry;
   #state = { name: "connecting", retryAt: null };
   #notice = null;
+  #now;
+  #everConnected = false;
   #lostSince = null;
-  #told = false;
+  #told = null;
   #ticking = null;
 
-  /** `say(words)` speaks, `retry()` reconnects at once. */
-  constructor(texts, { say, retry }) {
+  /** `say(words)` speaks, `retry()` reconnects at once, `now()` is the clock of the times that are told. */
+  constructor(texts, { say, retry, now }) {
     this.#texts = texts;
+    this.#now = now;
     this.#say = say;
     this.#retry = retry;
     byId("notice").querySelector("button").onclick = () => this.clearNotice();
@@ -27,15 +32,18 @@ export class StatusView {
   connection(state) {
     this.#state = state;
     if (state.name === "connected") this.#connected();
-    else this.#lostSince ??= Date.now();
+    else this.#lostSince ??= this.#now();
     this.render();
   }
 
-  /** Shows what went wrong; `words` is a function, so that it follows the language. */
-  notice(words, retryAfterMs = 0) {
-    this.#notice = { words, until: retryAfterMs > 0 ? Date.now() + retryAfterMs : null };
-    const wait = retryAfterMs > 0 ? ` ${this.#texts.t("wait", Math.ceil(retryAfterMs / 1_000))}` : "";
-    this.#say(words() + wait);
+  /**
+   * Shows what went wrong; `words` is a function, so that it follows the language. `retryMs`: it is tried again by
+   * itself after that time. `repeated`: the same as before, whose time begins again; not a new thing to say.
+   */
+  notice(words, { retryMs = 0, repeated = false } = {}) {
+    if (repeated && this.#notice === null) return;
+    this.#notice = { words, until: retryMs > 0 ? this.#now() + retryMs : null };
+    if (!repeated) this.#say(retryMs > 0 ? `${words()} ${this.#texts.t("wait", Math.ceil(retryMs / 1_000))}` : words());
     this.render();
   }
 
@@ -55,21 +63,23 @@ export class StatusView {
 
   #connected() {
     this.#lostSince = null;
-    if (this.#told) this.#say(this.#texts.t("connection_back"));
-    this.#told = false;
+    this.#everConnected = true;
+    if (this.#told !== null) this.#say(this.#texts.t("connection_back"));
+    this.#told = null;
   }
 
   #renderStatus() {
     const { name, retryAt } = this.#state;
     const status = byId("status");
     status.dataset.state = name;
-    setText(status.querySelector(".words"), this.#texts.t(`status_${name}`, secondsUntil(retryAt)));
+    setText(status.querySelector(".words"), this.#texts.t(`status_${name}`, this.#secondsUntil(retryAt)));
   }
 
   #renderConnectionNote() {
-    const { why } = this.#state;
-    const lost = this.#lostSince !== null && Date.now() - this.#lostSince >= PATIENCE_MS;
-    const words = why ? this.#texts.t(`refused_${why}`) : this.#texts.t("connection_lost");
+    const { why, blocked } = this.#state;
+    const patience = this.#everConnected ? PATIENCE_MS : FIRST_PATIENCE_MS;
+    const lost = blocked || (this.#lostSince !== null && this.#now() - this.#lostSince >= patience);
+    const words = this.#texts.t(why ? `refused_${why}` : blocked ? "connection_blocked" : this.#everConnected ? "connection_lost" : "connection_slow");
     const note = byId("connection-note");
     note.hidden = !lost && !why;
     setText(note.querySelector("p"), words);
@@ -77,8 +87,8 @@ export class StatusView {
     setText(button, this.#texts.t(why ? "reload" : "retry_now"));
     button.onclick = why ? () => location.reload() : () => this.#retry();
     // Said once per cut: the seconds that count down are for the eyes only.
-    if (!note.hidden && !this.#told) this.#say(words);
-    if (!note.hidden) this.#told = true;
+    if (!note.hidden && this.#told !== words) this.#say(words);
+    if (!note.hidden) this.#told = words;
   }
 
   #renderNotice() {
@@ -86,7 +96,7 @@ export class StatusView {
     notice.hidden = this.#notice === null;
     if (this.#notice === null) return;
     const { words, until } = this.#notice;
-    const seconds = secondsUntil(until);
+    const seconds = this.#secondsUntil(until);
     setText(notice.querySelector(".words"), words());
     const wait = until === null ? "" : this.#texts.t(seconds > 0 ? "wait" : "wait_over", seconds);
     setText(notice.querySelector(".wait"), wait);
@@ -94,14 +104,14 @@ export class StatusView {
 
   /** One timer, and only while something on the page depends on the time. */
   #tick() {
-    const counting = this.#state.name !== "connected" || secondsUntil(this.#notice?.until) > 0;
+    const counting = this.#state.name !== "connected" || this.#secondsUntil(this.#notice?.until) > 0;
     clearTimeout(this.#ticking);
     if (counting && !this.#state.why) this.#ticking = setTimeout(() => this.render(), 500);
   }
-}
 
-function secondsUntil(time) {
-  return time ? Math.max(0, Math.ceil((time - Date.now()) / 1_000)) : 0;
+  #secondsUntil(time) {
+    return time ? Math.max(0, Math.ceil((time - this.#now()) / 1_000)) : 0;
+  }
 }
 
 /** Writing the same text again would be a change to whoever watches the page. */

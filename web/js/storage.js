@@ -1,5 +1,6 @@
-// What this browser remembers: the session's token, the language, the theme. Never what people write:
-// the device may be shared, and the server keeps the conversation.
+// What this browser remembers beyond the page: by `localStorage` the session's tokens, the language and the theme; by
+// `sessionStorage`, which ends with the tab, what was written and has not reached the server. What the server has is
+// never kept here: the device may be shared.
 
 const PREFIX = "psicoia.";
 
@@ -14,8 +15,17 @@ export class Storage {
 
   /** The browser's own storage, or none where merely touching it throws (blocked cookies, sandboxes). */
   static ofBrowser() {
+    return Storage.#of(() => globalThis.localStorage);
+  }
+
+  /** The storage of this tab: it survives a reload, and nothing else reads it. */
+  static ofTab() {
+    return Storage.#of(() => globalThis.sessionStorage);
+  }
+
+  static #of(store) {
     try {
-      return new Storage(globalThis.localStorage);
+      return new Storage(store());
     } catch {
       return new Storage(null);
     }
@@ -31,14 +41,30 @@ export class Storage {
     }
   }
 
+  /** The value that was set with {@link Storage.setJson}; null if there is none, or none that can be read. */
+  getJson(name) {
+    try {
+      return JSON.parse(this.get(name));
+    } catch {
+      return null;
+    }
+  }
+
+  /** Returns whether it is kept beyond this page. */
   set(name, value) {
     try {
       if (!this.#store) throw new Error("no storage");
       this.#store.setItem(PREFIX + name, value);
       this.#memory.delete(name);
+      return true;
     } catch {
       this.#memory.set(name, value);
+      return false;
     }
+  }
+
+  setJson(name, value) {
+    return this.set(name, JSON.stringify(value));
   }
 
   remove(name) {

@@ -28,6 +28,12 @@ function unitsOf(text, count) {
   return units;
 }
 
+/** `text` as the wire takes it: half a surrogate pair is no character, and U+0000 is refused. */
+export function mend(text) {
+  // With the `u` flag a surrogate matches only where it stands alone.
+  return text.replace(/[\ud800-\udfff]/gu, "\ufffd").replaceAll("\0", "");
+}
+
 /** A fresh id for a message or a request. `randomUUID` is missing on plain HTTP; this is not. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -4,34 +4,33 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Chat } from "../js/chat.js";
+import { Drafts } from "../js/drafts.js";
 import { Storage } from "../js/storage.js";
-import { fakeIo, welcome } from "./peer.js";
+import { mend } from "../js/text.js";
+import { Tokens } from "../js/tokens.js";
+import { fakeIo, fakeStore, welcome } from "./peer.js";
 
-/** `localStorage` as far as it is used. */
-function fakeStore() {
-  const map = new Map();
-  return {
-    getItem: (key) => map.get(key) ?? null,
-    setItem: (key, value) => map.set(key, value),
-    removeItem: (key) => map.delete(key),
-  };
-}
-
-function open({ store = fakeStore(), io = fakeIo() } = {}) {
-  const seen = { problems: [], events: [], restored: 0, switched: 0, gone: 0, older: false };
+function open({ store = fakeStore(), tab = fakeStore(), io = fakeIo() } = {}) {
+  const seen = { answering: false, problems: [], waits: [], events: [], restored: 0, switched: 0, gone: [], back: 0, older: false };
   const storage = new Storage(store);
-  const chat = new Chat(io, storage, {
+  const tokens = new Tokens(storage, io.wall);
+  const chat = new Chat(io, tokens, new Drafts(new Storage(tab), io.wall), {
     locale: () => "es-AR",
     change() {}, state() {}, limits() {}, accepted() {},
-    problem: (frame) => seen.problems.push(frame.code),
+    turned: () => { seen.answering = chat.isAnswering; },
+    problem: ({ code, retryMs }) => {
+      seen.problems.push(code);
+      seen.waits.push(retryMs);
+    },
     happened: ({ kind, entry }) => seen.events.push(`${kind}:${entry.role}:${entry.text}`),
     restored: () => { seen.restored += 1; },
     older: (more) => { seen.older = more; },
     switched: () => { seen.switched += 1; },
-    gone: () => { seen.gone += 1; },
+    gone: (why) => seen.gone.push(why),
+    back: () => { seen.back += 1; },
   });
   chat.start();
-  return { chat, io, seen, storage };
+  return { chat, io, seen, storage, tokens };
 }
 
 function greet(io, more) {
@@ -44,6 +43,10 @@ function resume(io, more, ...entries) {
   io.clock.advance(15_000);
   greet(io, { resumed: true, ...more });
   io.socket.say(...entries, { type: "pong", id: "replayed" });
+}
+
+function greetIfNeeded(io) {
+  if (io.socket.readyState === 0) greet(io, { resumed: true });
 }
 
 function accepted(io, id, seq) {
@@ -59,6 +62,8 @@ function turn(seq, role, id, text) {
   return { type: "turn", seq, role, id, text, at: "2026-01-02T03:04:05Z" };
 }
 
+/** The texts on the page, but for answers that are not there. */
+const texts = (chat) => chat.conversation.entries.map(({ text }) => text).filter((text) => text !== "");
 const states = (chat) => chat.conversation.entries.filter(({ role }) => role === "user").map(({ text, state }) => `${text}:${state}`);
 
 test("what was not accepted before a cut is sent again with the same id, in order", () => {
@@ -81,16 +86,36 @@ test("what was not accepted before a cut is sent again with the same id, in orde
   assert.equal(again[0].id, two);
 });
 
-test("no more turns are open at once than the server takes", () => {
+test("however many answers are open, a message goes out when it is written; what has no room goes again by itself", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  for (const text of ["uno", "dos", "tres", "cuatro"]) chat.send(text);
+  const ids = io.socket.of("message").map(({ id }) => id);
+  assert.equal(ids.length, 4);
+  ids.slice(0, 2).forEach((id, place) => accepted(io, id, place + 1));
+  for (const id of ids.slice(2)) io.socket.say({ type: "error", id, code: "user_busy", retry_after_ms: 2_000 });
+  assert.deepEqual(states(chat), ["uno:sent", "dos:sent", "tres:waiting", "cuatro:waiting"]);
+  assert.deepEqual(seen.problems, ["user_busy", "user_busy"]);
+  io.clock.advance(1_999);
+  assert.equal(io.socket.of("message").length, 4, "not before the server said");
+  io.clock.advance(1_001);
+  assert.deepEqual(io.socket.of("message").slice(4).map(({ id }) => id), ids.slice(2), "in the order of writing");
+});
+
+test("back in mid-answer, all that was written goes out, and the answer goes on", () => {
   const { chat, io } = open();
   greet(io);
-  for (const text of ["uno", "dos", "tres"]) chat.send(text);
-  assert.equal(io.socket.of("message").length, 2);
-  assert.deepEqual(states(chat), ["uno:sending", "dos:sending", "tres:waiting"]);
-  const { id } = io.socket.of("message")[0];
+  chat.send("A");
+  const [{ id }] = io.socket.of("message");
   accepted(io, id, 1);
-  done(io, id, 2, "A");
-  assert.equal(io.socket.of("message").length, 3);
+  io.socket.drop();
+  chat.send("B");
+  chat.send("C");
+  resume(io, { seq: 1 }, { type: "delta", id, offset: 0, text: "ya" });
+  assert.deepEqual(io.socket.of("message").map(({ text }) => text), ["B", "C"]);
+  const [, late] = io.socket.of("message");
+  io.socket.say({ type: "error", id: late.id, code: "user_busy", retry_after_ms: 2_000 });
+  assert.deepEqual(states(chat), ["A:sent", "B:sending", "C:waiting"]);
 });
 
 test("an answer that was finished while away comes once", () => {
@@ -108,19 +133,120 @@ test("an answer that was finished while away comes once", () => {
   assert.deepEqual(seen.events, ["finished:assistant:buenas"]);
 });
 
-test("a refused message keeps its text: sent again under its id, or taken back", () => {
+test("a refused message is sent again by itself when its time has come, under its id, or taken back", () => {
+  for (const code of ["rate_limited", "user_busy", "overloaded", "unavailable"]) {
+    const { chat, io, seen } = open();
+    greet(io);
+    chat.send("hola");
+    const { id } = io.socket.of("message")[0];
+    io.socket.say({ type: "error", id, code, retry_after_ms: 10_000 });
+    assert.deepEqual([states(chat), seen.problems, chat.hasUnsent], [["hola:waiting"], [code], true]);
+    assert.equal(seen.waits[0], 12_500, "with jitter");
+    io.clock.advance(12_499);
+    assert.equal(io.socket.of("message").length, 1);
+    io.clock.advance(1);
+    assert.deepEqual(io.socket.of("message").map((frame) => frame.id), [id, id]);
+    io.socket.say({ type: "error", id, code, retry_after_ms: 10_000 });
+    assert.equal(chat.takeBack(chat.conversation.get("user", id)), "hola");
+    io.clock.advance(29_000);
+    assert.deepEqual([chat.conversation.entries.length, chat.hasUnsent, io.socket.of("message").length], [0, false, 2]);
+  }
+});
+
+test("a message that is refused for good keeps its text, and goes again when the person says so", () => {
   const { chat, io, seen } = open();
   greet(io);
   chat.send("hola");
   const { id } = io.socket.of("message")[0];
-  io.socket.say({ type: "error", id, code: "rate_limited", retry_after_ms: 1_000 });
-  assert.deepEqual([states(chat), seen.problems, chat.hasUnsent], [["hola:failed"], ["rate_limited"], false]);
-  const entry = chat.conversation.get("user", id);
-  chat.retry(entry);
-  assert.deepEqual(io.socket.of("message").map((frame) => frame.id), [id, id]);
-  io.socket.say({ type: "error", id, code: "rate_limited" });
-  assert.equal(chat.takeBack(entry), "hola");
-  assert.equal(chat.conversation.entries.length, 0);
+  io.socket.say({ type: "error", id, code: "text_too_long" });
+  assert.deepEqual([states(chat), seen.problems], [["hola:failed"], ["text_too_long"]]);
+  io.clock.advance(600_000);
+  assert.equal(io.sockets.flatMap((socket) => socket.of("message")).length, 1);
+  greetIfNeeded(io);
+  chat.retry(chat.conversation.get("user", id));
+  assert.deepEqual(io.socket.of("message").at(-1), { type: "message", id, text: "hola" });
+});
+
+test("a refused message stays behind a later one that is taken, and before one that is refused after it", () => {
+  const { chat, io } = open();
+  greet(io);
+  for (const text of ["uno", "dos", "tres"]) chat.send(text);
+  const [one, two, three] = io.socket.of("message").map(({ id }) => id);
+  io.socket.say({ type: "error", id: one, code: "unavailable", retry_after_ms: 20_000 });
+  accepted(io, two, 1);
+  io.socket.say({ type: "error", id: three, code: "user_busy", retry_after_ms: 2_000 });
+  assert.deepEqual(texts(chat), ["dos", "uno", "tres"], "as the server stores them");
+  io.clock.advance(20_000);
+  assert.equal(io.socket.of("message").length, 3, "no refused message overtakes an earlier one");
+  io.clock.advance(5_000);
+  assert.deepEqual(io.socket.of("message").slice(3).map(({ id }) => id), [one, three]);
+});
+
+test("half a character does not get on the wire", () => {
+  for (const [text, sent] of [["hola \ud83d", "hola \ufffd"], ["\udc00x", "\ufffdx"], ["🌿\ud83d\ud83c\udf3f", "🌿\ufffd🌿"], ["a\0b", "ab"]]) {
+    assert.equal(mend(text), sent);
+  }
+  assert.equal(mend("entero 🌿é"), "entero 🌿é");
+});
+
+test("an error that names no message is of the oldest one that is not accepted, and the others go on", () => {
+  for (const code of ["bad_frame", "line_too_long", "invalid_utf8"]) {
+    const { chat, io, seen } = open();
+    greet(io);
+    for (const text of ["uno", "dos", "tres"]) chat.send(text);
+    const [one, , three] = io.socket.of("message").map(({ id }) => id);
+    accepted(io, one, 1);
+    io.socket.say({ type: "error", code });
+    accepted(io, three, 2);
+    assert.deepEqual(states(chat), ["uno:sent", "tres:sent", "dos:failed"]);
+    assert.deepEqual(seen.problems, [code]);
+    io.socket.drop();
+    resume(io, { seq: 2 }, turn(1, "user", one, "uno"));
+    chat.send("cuatro");
+    assert.deepEqual(io.socket.of("message").map(({ text }) => text).filter((text) => text === "dos"), []);
+    assert.equal(io.socket.of("message").at(-1).text, "cuatro");
+  }
+});
+
+test("a lost `accepted` on a connection that lives: sent again under its id, and in the end left to the person", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  const alive = () => io.socket.say({ type: "pong" });
+  chat.send("hola");
+  for (let sends = 1; sends <= 3; sends += 1) {
+    assert.equal(io.socket.of("message").length, sends);
+    for (let second = 0; second < 20; second += 1) {
+      io.clock.advance(1_000);
+      alive();
+    }
+  }
+  assert.deepEqual([new Set(io.socket.of("message").map(({ id }) => id)).size, io.sockets.length], [1, 1]);
+  assert.deepEqual([states(chat), seen.problems], [["hola:failed"], ["timeout"]]);
+  accepted(io, io.socket.of("message")[0].id, 1);
+  assert.deepEqual(states(chat), ["hola:sent"], "late is better than never");
+});
+
+test("what was not sent survives a reload of the tab: waiting, refused and failed, with its ids and its waits", () => {
+  const [store, tab, io] = [fakeStore(), fakeStore(), fakeIo()];
+  const one = open({ store, tab, io });
+  greet(io);
+  for (const text of ["sale", "espera", "falla"]) one.chat.send(text);
+  const [gone, refused, failed] = io.socket.of("message").map(({ id }) => id);
+  io.socket.say({ type: "error", id: refused, code: "rate_limited", retry_after_ms: 8_000 }, { type: "error", id: failed, code: "text_too_long" });
+  accepted(io, gone, 1);
+  io.socket.drop();
+  one.chat.send("sin conexión");
+
+  const two = open({ store, tab, io: Object.assign(fakeIo(), { wall: io.wall }) });
+  assert.deepEqual(states(two.chat), ["espera:waiting", "falla:failed", "sin conexión:waiting"]);
+  greet(two.io, { resumed: true, seq: 1 });
+  assert.deepEqual(two.io.socket.of("message").map(({ text }) => text), ["sin conexión"]);
+  two.io.clock.advance(10_000);
+  assert.deepEqual(two.io.socket.of("message").map(({ text }) => text), ["sin conexión", "espera"]);
+  assert.equal(two.io.socket.of("message")[1].id, refused);
+  for (const [place, { id }] of two.io.socket.of("message").entries()) accepted(two.io, id, place + 2);
+  two.chat.takeBack(two.chat.conversation.get("user", failed));
+  assert.equal(tab.getItem("psicoia.unsent"), null, "what the server has is kept nowhere else");
 });
 
 test("a server that shuts down loses no message", () => {
@@ -150,16 +276,99 @@ test("a page that opens replays its session as history, not as news", () => {
   assert.deepEqual(seen.events, ["added:user:de otra pestaña"]);
 });
 
-test("a token the server does not know is forgotten", () => {
+test("a token the server does not know is kept, and tried again behind the new one", () => {
   const store = fakeStore();
   store.setItem("psicoia.resume", "old");
-  const { io, seen, storage } = open({ store });
+  const one = open({ store });
+  one.io.socket.accept();
+  one.io.socket.say({ type: "error", code: "bad_resume" });
+  assert.equal("resume" in one.io.socket.of("hello")[1], false);
+  one.io.socket.say(welcome({ session: "s2", resume: "new" }));
+  assert.deepEqual([one.tokens.all, one.seen.gone], [["new", "old"], ["unknown"]]);
+  one.chat.send("algo");
+  accepted(one.io, one.io.socket.of("message")[0].id, 1);
+
+  // The right database is back: the new token is unknown there, the old one is not.
+  const two = open({ store });
+  two.io.socket.accept();
+  two.io.socket.say({ type: "error", code: "bad_resume" });
+  assert.deepEqual(two.io.socket.of("hello").map(({ resume }) => resume), ["new", "old"]);
+  two.io.socket.say(welcome({ session: "s1", resume: "old", resumed: true, seq: 2 }));
+  assert.deepEqual([two.tokens.all, two.seen.gone, two.seen.back], [["old", "new"], [], 1]);
+});
+
+test("of a new session in which nothing was said nothing is lost: the lost ones are tried before it", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "old");
+  const one = open({ store });
+  one.io.socket.accept();
+  one.io.socket.say({ type: "error", code: "bad_resume" }, welcome({ session: "s2", resume: "new" }));
+  const two = open({ store });
+  two.io.socket.accept();
+  assert.deepEqual(two.io.socket.of("hello").map(({ resume }) => resume), ["old"]);
+  two.io.socket.say({ type: "error", code: "bad_resume" }, welcome({ session: "s2", resume: "new", resumed: true }));
+  assert.deepEqual(two.io.socket.of("hello").map(({ resume }) => resume), ["old", "new"], "once each");
+  assert.deepEqual([two.tokens.all, two.seen.gone, two.seen.back], [["new", "old"], [], 0]);
+  two.io.socket.drop();
+  two.io.clock.advance(15_000);
+  two.io.socket.accept();
+  two.io.socket.say({ type: "error", code: "bad_resume" });
+  two.io.socket.say({ type: "error", code: "bad_resume" });
+  assert.equal("resume" in two.io.socket.of("hello")[2], false);
+  two.io.socket.say({ type: "error", code: "bad_resume" });
+  assert.equal(two.io.socket.of("hello").length, 3, "a server that refuses even that is not hammered");
+});
+
+test("only the server's own word that it is erased takes a token away", () => {
+  const { io, tokens, seen } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "x"));
+  io.socket.drop(1000, "bye");
+  assert.deepEqual(tokens.all, ["t1"]);
+  io.clock.advance(15_000);
+  greet(io, { resumed: true, seq: 1 });
+  io.socket.drop(1000, "erased");
+  io.clock.advance(15_000);
+  io.socket.accept();
+  assert.equal("resume" in io.socket.of("hello")[0], false);
+  io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([tokens.all, seen.gone], [["t2"], ["erased"]]);
+});
+
+test("a code goes on with its conversation, and keeps the present one", async () => {
+  const { chat, io, tokens, seen } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "de acá"));
+  tokens.said("t1");
+  assert.equal(chat.code, "t1");
+  const done = chat.goOnWith("other");
+  io.socket.accept();
+  assert.deepEqual(io.socket.of("hello").map(({ resume, since }) => [resume, since]), [["other", 0]]);
+  assert.deepEqual(texts(chat), ["de acá"], "nothing goes before the other is there");
+  io.socket.say(welcome({ session: "s9", resume: "other", resumed: true, seq: 1 }), turn(1, "user", "b", "de allá"));
+  await done;
+  assert.deepEqual([texts(chat), tokens.all, chat.code, seen.gone], [["de allá"], ["other", "t1"], "other", []]);
+  assert.equal(tokens.previous[0].end, "left");
+});
+
+test("a code the server does not know, or cannot be asked about, changes nothing", async () => {
+  const { chat, io, tokens, seen } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "de acá"));
+  tokens.said("t1");
+  const unknown = chat.goOnWith("typo");
   io.socket.accept();
   io.socket.say({ type: "error", code: "bad_resume" });
-  assert.deepEqual([storage.get("resume"), seen.gone], [null, 1]);
-  assert.equal("resume" in io.socket.of("hello")[1], false);
-  io.socket.say(welcome({ resume: "new" }));
-  assert.equal(storage.get("resume"), "new");
+  await assert.rejects(unknown, { code: "unknown" });
+  assert.deepEqual(io.socket.of("hello").map(({ resume, since }) => [resume, since]), [["typo", 0], ["t1", 1]]);
+  io.socket.say(welcome({ resumed: true, seq: 1 }));
+  const lost = chat.goOnWith("other");
+  io.socket.drop();
+  await assert.rejects(lost, { code: "disconnected" });
+  io.clock.advance(15_000);
+  io.socket.accept();
+  assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), ["t1"]);
+  assert.deepEqual([texts(chat), tokens.all, seen.gone], [["de acá"], ["t1"], []]);
 });
 
 test("more was said while away than is replayed: the gap is fetched", async () => {
@@ -172,7 +381,7 @@ test("more was said while away than is replayed: the gap is fetched", async () =
   assert.deepEqual(params, { before_seq: 4, limit: 2 });
   io.socket.say({ type: "response", id, result: { entries: [turn(2, "user", "m2", "2"), turn(3, "user", "m3", "3")], more: true } });
   await Promise.resolve();
-  assert.deepEqual([chat.conversation.entries.map(({ text }) => text), chat.conversation.lastSeq], [["1", "2", "3", "4"], 4]);
+  assert.deepEqual([texts(chat), chat.conversation.lastSeq], [["1", "2", "3", "4"], 4]);
 });
 
 test("a gap of which only some is kept any more is filled with that, and not asked about again", async () => {
@@ -187,7 +396,7 @@ test("a gap of which only some is kept any more is filled with that, and not ask
     io.socket.say({ type: "response", id, result: { entries, more: false } });
     await Promise.resolve();
   }
-  assert.deepEqual([chat.conversation.entries.map(({ text }) => text), chat.conversation.lastSeq], [["1", "8", "9"], 9]);
+  assert.deepEqual([texts(chat), chat.conversation.lastSeq], [["1", "8", "9"], 9]);
 });
 
 test("starting over erases on the server, and the other tab follows into the new session", async () => {
@@ -209,8 +418,9 @@ test("starting over erases on the server, and the other tab follows into the new
   two.chat.tokenChanged();
   two.io.socket.accept();
   assert.deepEqual([two.io.socket.of("hello")[0].resume, two.io.socket.of("hello")[0].since], ["t2", 0]);
+  two.io.socket.say(welcome({ session: "s2", resume: "t2", resumed: true }));
   assert.equal(two.chat.conversation.entries.length, 0);
-  assert.deepEqual([one.seen.gone, two.seen.gone, two.seen.switched], [0, 1, 2], "the other tab is told");
+  assert.deepEqual([one.seen.gone, two.seen.gone, two.seen.switched], [[], ["unknown"], 1], "the other tab is told");
 });
 
 test("erased elsewhere, where the token is not shared: one question, then a new session", () => {
@@ -223,7 +433,7 @@ test("erased elsewhere, where the token is not shared: one question, then a new 
   io.socket.say({ type: "error", code: "bad_resume" });
   assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), ["t1", undefined]);
   io.socket.say(welcome({ session: "s2", resume: "t2" }));
-  assert.deepEqual([storage.get("resume"), chat.conversation.entries, seen.gone], ["t2", [], 1]);
+  assert.deepEqual([storage.get("resume"), chat.conversation.entries, seen.gone], ["t2", [], ["unknown"]]);
   const opened = io.sockets.length;
   io.clock.advance(25_000);
   assert.equal(io.sockets.length, opened, "and stays there");
@@ -277,7 +487,7 @@ test("a page that opens on a message without an answer offers to ask for it, and
   assert.deepEqual([offer.id, offer.error, offer.streaming], ["b", "unanswered", false]);
   chat.askAgain(offer);
   assert.deepEqual(io.socket.of("message"), [{ type: "message", id: "b", text: "dos" }]);
-  assert.deepEqual([offer.streaming, chat.conversation.openAnswers], [true, ["b"]]);
+  assert.deepEqual([offer.streaming, chat.isAnswering], [true, true]);
   accepted(io, "b", 3);
   done(io, "b", 5, "B");
   assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "A", "dos", "ayuda", "B"]);
@@ -323,36 +533,91 @@ test("nothing is offered while something is on its way", () => {
   assert.deepEqual([seen.events, chat.conversation.get("assistant", "x")], [["added:user:de otra pestaña"], undefined]);
 });
 
-test("an answer that broke off and is not kept is asked for again under its id, and takes the place of what there was", () => {
+test("an answer that broke off and is not kept is asked for again by itself, and takes the place of what there was", () => {
   const { chat, io, seen } = open();
   greet(io);
   chat.send("uno");
-  const { id } = io.socket.of("message")[0];
-  accepted(io, id, 1);
-  io.socket.say({ type: "delta", id, offset: 0, text: "Hola, ¿qu" }, { type: "error", id, code: "unavailable", retry_after_ms: 1_000 });
-  const answer = chat.conversation.get("assistant", id);
-  assert.deepEqual([answer.finish, answer.seq, seen.problems], ["error", null, ["unavailable"]]);
-  chat.askAgain(answer);
-  assert.deepEqual(io.socket.of("message").map((frame) => frame.id), [id, id]);
-  accepted(io, id, 1);
-  done(io, id, 2, "Buenas");
-  assert.deepEqual(chat.conversation.entries.map(({ text }) => text), ["uno", "Buenas"]);
-  assert.deepEqual([answer.finish, answer.error], ["stop", null]);
+  chat.send("dos");
+  const [one, two] = io.socket.of("message").map(({ id }) => id);
+  accepted(io, one, 1);
+  accepted(io, two, 2);
+  io.socket.say({ type: "delta", id: one, offset: 0, text: "Hola, ¿qu" }, { type: "error", id: one, code: "unavailable", retry_after_ms: 1_000 });
+  const answer = chat.conversation.get("assistant", one);
+  assert.deepEqual([answer.streaming, answer.again, answer.seq, seen.problems], [true, true, null, ["unavailable"]]);
+  done(io, two, 3, "B");
+  io.clock.advance(1_500);
+  assert.deepEqual(io.socket.of("message").map(({ id }) => id), [one, two, one]);
+  accepted(io, one, 1);
+  done(io, one, 4, "Buenas");
+  assert.deepEqual(texts(chat), ["uno", "Buenas", "dos", "B"]);
+  assert.deepEqual([answer.finish, answer.error, chat.isAnswering, seen.answering], ["stop", null, false, false]);
 });
 
-test("a message whose `accepted` was lost still counts as open", () => {
-  const { chat, io } = open();
+test("an answer is not asked for by itself for ever, and can then be asked for wherever it stands", () => {
+  const { chat, io, seen } = open();
   greet(io);
-  for (const text of ["uno", "dos", "tres"]) chat.send(text);
-  const [one, two] = io.socket.of("message").map(({ id }) => id);
-  io.socket.drop();
-  resume(io, { seq: 2 }, turn(1, "user", one, "uno"), turn(2, "user", two, "dos"));
-  const again = () => io.socket.of("message").map(({ text }) => text);
-  assert.deepEqual(again(), ["uno", "dos"]);
-  accepted(io, one, 1);
-  assert.deepEqual(again(), ["uno", "dos"], "the third waits");
-  done(io, one, 3, "A");
-  assert.deepEqual(again(), ["uno", "dos", "tres"]);
+  chat.send("uno");
+  const [{ id }] = io.socket.of("message");
+  accepted(io, id, 1);
+  chat.send("dos");
+  const later = io.socket.of("message")[1].id;
+  accepted(io, later, 2);
+  done(io, later, 3, "B");
+  const asked = () => io.sockets.flatMap((socket) => socket.of("message")).filter((frame) => frame.id === id).length;
+  for (let sends = 1; chat.isAnswering; sends += 1) {
+    assert.equal(asked(), sends);
+    io.socket.say({ type: "error", id, code: "overloaded", retry_after_ms: 1_000 }, { type: "pong" });
+    for (let second = 0; second < 60 && asked() === sends && chat.isAnswering; second += 1) {
+      io.clock.advance(1_000);
+      io.socket.say({ type: "pong" });
+    }
+  }
+  const answer = chat.conversation.get("assistant", id);
+  assert.deepEqual([asked(), answer.finish, answer.streaming, seen.events.at(-1)], [7, "error", false, "failed:assistant:"]);
+  chat.askAgain(answer);
+  assert.equal(asked(), 8);
+  accepted(io, id, 1);
+  done(io, id, 4, "A");
+  assert.deepEqual(texts(chat), ["uno", "A", "dos", "B"]);
+});
+
+test("every message without an answer can be asked for one, also above others, and only the newest is spoken of", () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io, seen } = open({ store });
+  resume(io, { seq: 4 }, turn(1, "user", "a", "uno"), turn(2, "user", "b", "dos"), turn(3, "assistant", "b", "B"), turn(4, "user", "c", "tres"));
+  assert.deepEqual(["a", "b", "c"].map((id) => chat.conversation.get("assistant", id).error), ["unanswered", null, "unanswered"]);
+  assert.deepEqual(seen.events, ["unanswered:assistant:"]);
+  chat.askAgain(chat.conversation.get("assistant", "a"));
+  assert.deepEqual(io.socket.of("message"), [{ type: "message", id: "a", text: "uno" }]);
+});
+
+test("an answer that waits for its first word after a reload is awaited, not offered", () => {
+  for (const sign of [{ type: "queued", id: "a", ahead: 0 }, { type: "delta", id: "a", offset: 0, text: "" }]) {
+    const store = fakeStore();
+    store.setItem("psicoia.resume", "t1");
+    const { chat, io, seen } = open({ store });
+    resume(io, { seq: 1 }, turn(1, "user", "a", "uno"), sign);
+    assert.deepEqual([chat.isAnswering, seen.events], [true, []]);
+    chat.stop();
+    assert.deepEqual(io.socket.of("stop"), [{ type: "stop", id: "a" }]);
+  }
+});
+
+test("an answer the server does not speak of for long is given up, and said to be", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.send("hola");
+  const [{ id }] = io.socket.of("message");
+  accepted(io, id, 1);
+  for (let second = 0; second < 180; second += 1) {
+    assert.equal(chat.isAnswering, true);
+    io.clock.advance(1_000);
+    io.socket.say({ type: "pong" });
+  }
+  assert.deepEqual([chat.isAnswering, seen.events], [false, ["failed:assistant:"]]);
+  done(io, id, 2, "al fin");
+  assert.deepEqual([texts(chat), chat.isAnswering], [["hola", "al fin"], false]);
 });
 
 test("a session of which nothing is kept any more opens empty, and claims what it has seen", () => {
@@ -390,7 +655,7 @@ test("earlier messages come page by page, until there are none", async () => {
     io.socket.say({ type: "response", id, result: { entries, more } });
     await loaded;
   }
-  assert.deepEqual([chat.conversation.entries.map(({ text }) => text), seen.older], [["1", "2", "3", "4"], false]);
+  assert.deepEqual([texts(chat), seen.older], [["1", "2", "3", "4"], false]);
   assert.deepEqual(seen.events, []);
 });
 
@@ -434,4 +699,21 @@ test("what could not be stored counts more than what is stored", () => {
   assert.equal(full.get("resume"), "new");
   full.remove("resume");
   assert.equal(full.get("resume"), null);
+});
+
+test("stop ends what is in progress, and what waits to be asked for again", () => {
+  const { chat, io } = open();
+  greet(io);
+  for (const text of ["uno", "dos"]) chat.send(text);
+  const [one, two] = io.socket.of("message").map(({ id }) => id);
+  accepted(io, one, 1);
+  accepted(io, two, 2);
+  io.socket.say({ type: "error", id: one, code: "overloaded", retry_after_ms: 5_000 });
+  assert.equal(chat.stop(), true);
+  assert.deepEqual(io.socket.of("stop"), [{ type: "stop", id: two }]);
+  io.socket.say({ type: "done", id: two, finish: "stopped", source: "llm", chars: 0 });
+  assert.equal(chat.isAnswering, false);
+  io.clock.advance(25_000);
+  assert.equal(io.socket.of("message").length, 2, "not asked for again");
+  assert.deepEqual([one, two].map((id) => chat.conversation.get("assistant", id).finish), ["stopped", "stopped"]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { BACKOFF_FIRST_MS, BACKOFF_MAX_MS, backoffMs, spreadMs } from "../js/backoff.js";
+import { BACKOFF_FIRST_MS, BACKOFF_MAX_MS, BACKOFF_UNSEEN_MS, backoffMs, retryMs, spreadMs } from "../js/backoff.js";
 import { Connection } from "../js/connection.js";
 import { fakeIo, welcome } from "./peer.js";
 
@@ -13,7 +13,10 @@ function connect(io = fakeIo()) {
     welcome: () => { seen.welcomes += 1; },
     replayed: () => { seen.replayed += 1; },
     frame: (frame) => seen.frames.push(frame),
-    badResume: () => { seen.badResumes += 1; },
+    badResume: () => {
+      seen.badResumes += 1;
+      return seen.hellos < 3 ? { type: "hello", v: 1, n: ++seen.hellos } : null;
+    },
     cut: () => { seen.cuts += 1; },
     busy: () => seen.busy,
   });
@@ -30,17 +33,25 @@ function connected(io) {
 
 const names = (seen) => seen.states.map(({ name }) => name);
 
-test("backoff: full jitter under a ceiling that doubles up to 15 s", () => {
-  const ceilings = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000];
-  for (const [attempt, ceiling] of ceilings.entries()) {
-    assert.equal(backoffMs(attempt, () => 0), 0);
-    assert.ok(backoffMs(attempt, () => 0.999_999) < ceiling, `attempt ${attempt}`);
-    assert.ok(backoffMs(attempt, () => 0.999_999) >= ceiling - 1, `attempt ${attempt}`);
+test("backoff: full jitter under a ceiling that doubles, up to 4 s where someone looks and 15 s where nobody does", () => {
+  for (const [max, ceilings] of [
+    [BACKOFF_MAX_MS, [500, 1_000, 2_000, 4_000, 4_000]],
+    [BACKOFF_UNSEEN_MS, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]],
+  ]) {
+    for (const [attempt, ceiling] of ceilings.entries()) {
+      assert.equal(backoffMs(attempt, () => 0, max), 0);
+      assert.ok(backoffMs(attempt, () => 0.999_999, max) < ceiling, `attempt ${attempt}`);
+      assert.ok(backoffMs(attempt, () => 0.999_999, max) >= ceiling - 1, `attempt ${attempt}`);
+    }
   }
   assert.ok(backoffMs(100_000, Math.random) < BACKOFF_MAX_MS);
   assert.equal(spreadMs(2_000, () => 0), 2_000);
   assert.ok(spreadMs(2_000, () => 0.999) < 3_000);
   assert.ok(spreadMs(0, () => 0.999) < BACKOFF_FIRST_MS);
+  // A message: never before the server said, more rarely each time, never more rarely than every 45 s by itself.
+  assert.deepEqual([0, 1, 4, 50].map((tries) => retryMs(2_000, tries, () => 0)), [2_000, 2_000, 8_000, 30_000]);
+  assert.deepEqual([retryMs(undefined, 0, () => 0), retryMs(90_000, 3, () => 0)], [500, 90_000]);
+  assert.ok(retryMs(2_000, 50, () => 0.999) < 45_000);
 });
 
 test("hello first, with the subprotocol; frames only after welcome", () => {
@@ -57,17 +68,101 @@ test("hello first, with the subprotocol; frames only after welcome", () => {
   assert.deepEqual(names(seen), ["connecting", "connected"]);
 });
 
-test("waits longer after each failure, and says until when", () => {
-  const { io, seen } = connect(fakeIo({ random: () => 0.999_999 }));
-  for (const wait of [499, 999, 1_999, 3_999, 7_999, 14_999, 14_999]) {
-    const opened = io.sockets.length;
-    io.socket.drop();
-    assert.deepEqual(seen.states.at(-1), { name: "reconnecting", retryAt: io.clock.now() + wait });
-    io.clock.advance(wait - 1);
-    assert.equal(io.sockets.length, opened);
-    io.clock.advance(1);
-    assert.equal(io.sockets.length, opened + 1);
+test("waits longer after each failure, and says until when; nothing is said to be lost that never was", () => {
+  for (const [made, name, waits] of [
+    [connect, "connecting", [499, 999, 1_999, 3_999, 3_999]],
+    [connected, "reconnecting", [499, 999, 1_999, 3_999, 3_999]],
+  ]) {
+    const { io, seen } = made(fakeIo({ random: () => 0.999_999 }));
+    for (const wait of waits) {
+      const opened = io.sockets.length;
+      io.socket.drop();
+      assert.deepEqual(seen.states.at(-1), { name, retryAt: io.clock.now() + wait });
+      io.clock.advance(wait - 1);
+      assert.equal(io.sockets.length, opened);
+      io.clock.advance(1);
+      assert.equal(io.sockets.length, opened + 1);
+    }
   }
+});
+
+test("a page that nobody looks at knocks more rarely", () => {
+  const { io, seen } = connected(fakeIo({ random: () => 0.999_999 }));
+  io.seen = false;
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    io.socket.drop();
+    io.clock.advance(seen.states.at(-1).retryAt - io.clock.now());
+  }
+  io.socket.drop();
+  assert.equal(seen.states.at(-1).retryAt - io.clock.now(), 14_999);
+});
+
+test("a constructor that throws is a connection that was lost", () => {
+  const io = fakeIo({ random: () => 0.999_999 });
+  io.throwing = true;
+  const { seen } = connect(io);
+  for (const wait of [499, 999, 1_999]) {
+    assert.deepEqual(seen.states.at(-1), { name: "connecting", retryAt: io.clock.now() + wait });
+    io.clock.advance(wait);
+  }
+  io.throwing = false;
+  io.clock.advance(4_000);
+  io.socket.accept();
+  io.socket.say(welcome());
+  assert.equal(seen.states.at(-1).name, "connected");
+  io.throwing = true;
+  io.socket.drop();
+  io.clock.advance(60_000);
+  io.throwing = false;
+  io.clock.advance(4_000);
+  io.socket.accept();
+  io.socket.say(welcome());
+  assert.equal(seen.states.at(-1).name, "connected");
+});
+
+test("a server that is there and takes no connection of this page: said so, and not knocked at for ever", async () => {
+  const { io, seen } = connect();
+  io.served = true;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    io.socket.drop();
+    assert.equal("blocked" in seen.states.at(-1), false);
+    if (attempt < 2) io.clock.advance(4_000);
+  }
+  await null;
+  await null;
+  assert.deepEqual(seen.states.at(-1), { name: "connecting", retryAt: io.clock.now() + 60_000, blocked: true });
+  io.clock.advance(60_000);
+  io.socket.accept();
+  io.socket.say(welcome());
+  assert.deepEqual(seen.states.at(-1), { name: "connected", retryAt: null });
+
+  const down = connect();
+  for (let attempt = 0; attempt < 9; attempt += 1) {
+    down.io.socket.drop();
+    await null;
+    await null;
+    down.io.clock.advance(4_000);
+  }
+  assert.ok(down.seen.states.every((state) => !("blocked" in state)), "a server that is not there is only not there");
+});
+
+test("back on the page, or by the button: at once, unless the server asked for a wait", () => {
+  const { io, seen, connection } = connect();
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "unavailable", retry_after_ms: 60_000 });
+  const opened = io.sockets.length;
+  io.clock.advance(59_000);
+  connection.wake();
+  assert.equal(io.sockets.length, opened);
+  assert.ok(seen.states.at(-1).retryAt >= io.clock.now() + 1_000);
+  io.clock.advance(seen.states.at(-1).retryAt - io.clock.now());
+  assert.equal(io.sockets.length, opened + 1);
+});
+
+test("a session that is gone from under an open connection is asked for again", () => {
+  const { io, seen } = connected();
+  io.socket.say({ type: "error", code: "hello_required" });
+  assert.deepEqual([seen.cuts, seen.states.at(-1).name], [1, "reconnecting"]);
 });
 
 test("only a connection that lasted resets the backoff", () => {
@@ -88,7 +183,8 @@ test("a server that does not welcome, and one that stops answering, are left", (
   const { io, seen } = connect();
   io.socket.accept();
   io.clock.advance(10_000);
-  assert.equal(seen.states.at(-1).name, "reconnecting");
+  assert.equal(seen.states.at(-1).name, "connecting");
+  assert.notEqual(seen.states.at(-1).retryAt, null);
 
   io.clock.advance(15_000);
   io.socket.accept();
@@ -134,13 +230,17 @@ test("online and visible: at once when cut off, a question when connected", () =
   assert.equal(io.socket.of("ping").length, 1);
 });
 
-test("bad_resume: one more hello on the same socket, and no loop", () => {
+test("bad_resume: as many hellos on the same socket as there are tokens, each with its time, and no loop", () => {
   const { io, seen } = connect();
   io.socket.accept();
+  for (const hellos of [2, 3]) {
+    io.clock.advance(9_000);
+    io.socket.say({ type: "error", code: "bad_resume" });
+    assert.deepEqual([io.socket.of("hello").length, io.sockets.length], [hellos, 1]);
+  }
   io.socket.say({ type: "error", code: "bad_resume" });
-  assert.deepEqual([seen.badResumes, io.socket.of("hello").length, io.sockets.length], [1, 2, 1]);
-  io.socket.say({ type: "error", code: "bad_resume" });
-  assert.deepEqual([seen.badResumes, seen.states.at(-1).name], [1, "reconnecting"]);
+  assert.deepEqual([io.socket.of("hello").length, seen.badResumes, seen.states.at(-1).name], [3, 3, "connecting"]);
+  assert.notEqual(seen.states.at(-1).retryAt, null);
 });
 
 test("an error before welcome is a failed attempt; retry_after_ms is honoured, and not by everyone at once", () => {

@@ -24,6 +24,8 @@ function done(id, seq, chars, more = {}) {
   return { type: "done", id, seq, chars, finish: "stop", source: "llm", ...more };
 }
 
+const streaming = (conversation) => conversation.entries.filter((entry) => entry.streaming).map(({ id }) => id);
+
 function shape(conversation) {
   return conversation.entries.map(({ role, id, text }) => `${role}:${id}:${text}`);
 }
@@ -54,7 +56,7 @@ test("a turn from question to answer", () => {
   conversation.mark("a", "sending");
   conversation.apply({ type: "accepted", id: "a", seq: 1 }, 2);
   assert.equal(conversation.get("user", "a").state, "sent");
-  assert.deepEqual(conversation.openAnswers, ["a"], "shown as being written from the moment it is accepted");
+  assert.deepEqual(streaming(conversation), ["a"], "shown as being written from the moment it is accepted");
   conversation.apply({ type: "queued", id: "a", ahead: 3 }, 2);
   assert.equal(conversation.get("assistant", "a").ahead, 3);
   conversation.apply({ type: "support", id: "a", seq: 2, level: "high", text: "ayuda", resources: [] }, 2);
@@ -64,7 +66,7 @@ test("a turn from question to answer", () => {
   assert.deepEqual(events.map(({ kind }) => kind), ["finished"]);
   assert.equal(conversation.get("assistant", "a").source, "companion");
   assert.deepEqual(shape(conversation), ["user:a:hola", "support:a:ayuda", "assistant:a:sí"]);
-  assert.deepEqual([conversation.openAnswers, conversation.lastSeq], [[], 3]);
+  assert.deepEqual([streaming(conversation), conversation.lastSeq], [[], 3]);
 });
 
 test("what is replayed is not doubled", () => {
@@ -135,21 +137,6 @@ test("`since` never claims what lies beyond a gap", () => {
   assert.equal(conversation.lastSeq, 0);
 });
 
-test("an error refuses a message that was not accepted, and ends an answer that was", () => {
-  const conversation = new Conversation();
-  conversation.write("a", "hola", 1);
-  const refused = conversation.apply({ type: "error", id: "a", code: "rate_limited" }, 2);
-  assert.deepEqual([refused[0].kind, conversation.get("user", "a").state], ["failed", "failed"]);
-
-  conversation.mark("a", "sending");
-  conversation.apply({ type: "accepted", id: "a", seq: 1 }, 3);
-  conversation.apply({ type: "error", id: "a", code: "not_found" }, 4);
-  assert.deepEqual(conversation.openAnswers, ["a"], "a stop that came too late ends nothing");
-  conversation.apply({ type: "error", id: "a", code: "unavailable" }, 5);
-  assert.equal(conversation.get("assistant", "a").finish, "error");
-  assert.equal(conversation.get("user", "a").state, "sent");
-});
-
 test("a waiting answer that is stopped has no seq and is over", () => {
   const { conversation } = after(
     turn(1, "user", "a", "x"), { type: "queued", id: "a", ahead: 2 }, done("a", undefined, 0, { finish: "stopped" }),
@@ -158,14 +145,17 @@ test("a waiting answer that is stopped has no seq and is over", () => {
   assert.deepEqual([entry.finish, entry.seq, entry.streaming], ["stopped", null, false]);
 });
 
-test("an answer nobody speaks of is given up, and revived if it comes after all", () => {
+test("an answer that is given up is revived if it comes after all, and stored text is the last word", () => {
   const conversation = new Conversation();
   conversation.apply(delta("a", 0, "ho"), 1_000);
-  assert.equal(conversation.expire(1_999, 1_000).length, 0);
-  assert.equal(conversation.expire(2_000, 1_000).length, 1);
-  assert.equal(conversation.get("assistant", "a").finish, "error");
+  conversation.giveUp("a", 2_000, "error", "timeout");
+  assert.deepEqual([conversation.get("assistant", "a").finish, streaming(conversation)], ["error", []]);
   conversation.apply(delta("a", 2, "la"), 3_000);
-  assert.deepEqual([conversation.get("assistant", "a").text, conversation.openAnswers], ["hola", ["a"]]);
+  assert.deepEqual([conversation.get("assistant", "a").text, streaming(conversation)], ["hola", ["a"]]);
+  conversation.apply(done("a", 2, 4), 4_000);
+  conversation.giveUp("a", 5_000, "error", "timeout");
+  conversation.apply(delta("a", 0, "otra"), 6_000);
+  assert.deepEqual([conversation.get("assistant", "a").text, conversation.get("assistant", "a").finish], ["hola", "stop"]);
 });
 
 test("another session takes everything with it but what no session has yet", () => {

@@ -57,9 +57,9 @@ export class FakeSocket {
     for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
-  drop(code) {
+  drop(code, reason = "") {
     this.readyState = 3;
-    this.onclose?.({ code });
+    this.onclose?.({ code, reason });
   }
 
   of(type) {
@@ -76,8 +76,15 @@ export function fakeIo({ random = () => 0.5 } = {}) {
     clock: new FakeClock(),
     random,
     online: true,
+    seen: true,
+    served: false,
+    throwing: false,
+    wall: () => io.clock.now(),
     isOnline: () => io.online,
+    isSeen: () => io.seen,
+    isServed: async () => io.served,
     createSocket: (url, protocol) => {
+      if (io.throwing) throw new Error("The operation is insecure.");
       sockets.push(new FakeSocket(url, protocol));
       return sockets.at(-1);
     },
@@ -86,6 +93,16 @@ export function fakeIo({ random = () => 0.5 } = {}) {
     },
   };
   return io;
+}
+
+/** `localStorage` as far as it is used. */
+export function fakeStore() {
+  const map = new Map();
+  return {
+    getItem: (key) => map.get(key) ?? null,
+    setItem: (key, value) => map.set(key, String(value)),
+    removeItem: (key) => map.delete(key),
+  };
 }
 
 export function welcome(more = {}) {

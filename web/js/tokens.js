@@ -1,0 +1,122 @@
+// The keys to conversations: the current one, and earlier ones with the time and manner of their end. Nothing but the
+// server's own word that a session is erased takes a token away: one that a server does not know today may be known
+// again tomorrow, when the right database is back.
+//
+// How an earlier one ended: "unknown" (the server did not know it: tried again) or "left" (the person went on with
+// another one: offered, never tried unasked).
+
+/** Earlier tokens that are kept, as by the native client; the one that ended first makes room. */
+const MAX_PREVIOUS = 32;
+const SHAPE = /^[A-Za-z0-9_-]{1,128}$/;
+
+export class Tokens {
+  #storage;
+  #wall;
+  #changed;
+
+  /** @param wall() ms since 1970; `changed(kept)` runs after each change with {@link Tokens.kept} */
+  constructor(storage, wall, changed = () => {}) {
+    this.#storage = storage;
+    this.#wall = wall;
+    this.#changed = changed;
+  }
+
+  /** Read every time: another tab may have begun another session since. */
+  get current() {
+    return this.#storage.get("resume");
+  }
+
+  /** `[{token, end, at}]`, the one that ended last first. */
+  get previous() {
+    const list = this.#storage.getJson("resume.previous");
+    return Array.isArray(list) ? list.filter((entry) => typeof entry?.token === "string") : [];
+  }
+
+  /** Those of conversations in which something was said, the current one first. */
+  get kept() {
+    return this.all.filter((token) => !this.#isUnused(token));
+  }
+
+  get all() {
+    return [this.current, ...this.previous.map(({ token }) => token)].filter((token) => token !== null);
+  }
+
+  /**
+   * The token to try, apart from those in `tried`; null if there is none left. Of a session in which nothing was said
+   * nothing is lost, so lost ones are tried before it.
+   */
+  next(tried) {
+    const lost = this.previous.filter(({ end }) => end === "unknown").map(({ token }) => token);
+    const order = this.#isUnused(this.current) ? [...lost, this.current] : [this.current, ...lost];
+    return order.find((token) => token !== null && !tried.has(token)) ?? null;
+  }
+
+  /** The session of `token` is the current one now. `unused`: nothing was said in it, and it was not begun by choice. */
+  adopt(token, unused) {
+    const before = this.all.join();
+    if (this.current !== null && this.current !== token) this.#retire(this.current, "left");
+    this.#setPrevious(this.previous.filter((entry) => entry.token !== token));
+    this.#storage.set("resume", token);
+    if (unused) this.#storage.set("resume.unused", token);
+    else if (unused === false) this.said(token);
+    if (this.all.join() !== before) this.#changed(this.kept);
+  }
+
+  /** Something was said in the session of `token`. */
+  said(token) {
+    if (!this.#isUnused(token)) return;
+    this.#storage.remove("resume.unused");
+    this.#changed(this.kept);
+  }
+
+  /** The server does not know `token` (now). */
+  refused(token) {
+    // Another tab may have put another one in its place.
+    if (token === null || this.current !== token) return;
+    this.#storage.remove("resume");
+    this.#retire(token, "unknown");
+    this.#changed(this.kept);
+  }
+
+  /** The server has erased the session of `token`. */
+  erased(token) {
+    if (token === null || !this.all.includes(token)) return;
+    if (this.current === token) this.#storage.remove("resume");
+    this.#setPrevious(this.previous.filter((entry) => entry.token !== token));
+    this.#changed(this.kept);
+  }
+
+  /** Takes over what was kept elsewhere, where this browser has forgotten everything. */
+  recall(tokens) {
+    const [current, ...others] = tokens.filter(isToken);
+    if (current === undefined || this.all.length > 0) return;
+    this.#storage.set("resume", current);
+    this.#setPrevious(others.map((token) => ({ token, end: "unknown", at: this.#wall() })));
+  }
+
+  #isUnused(token) {
+    return token !== null && this.#storage.get("resume.unused") === token;
+  }
+
+  #retire(token, end) {
+    // In there nothing was ever said.
+    if (this.#isUnused(token)) return;
+    const others = this.previous.filter((entry) => entry.token !== token);
+    this.#setPrevious([{ token, end, at: this.#wall() }, ...others].slice(0, MAX_PREVIOUS));
+  }
+
+  #setPrevious(list) {
+    if (list.length === 0) this.#storage.remove("resume.previous");
+    else this.#storage.setJson("resume.previous", list);
+  }
+}
+
+function isToken(text) {
+  return typeof text === "string" && SHAPE.test(text);
+}
+
+/** The token in what a person pasted, with or without the command it comes with in a terminal; null if there is none. */
+export function tokenIn(text) {
+  const bare = text.trim().replace(/^\/reanudar\s+/i, "");
+  return isToken(bare) ? bare : null;
+}

@@ -1,0 +1,116 @@
+// The dialog about the way back to a conversation: its code, a field for a code from elsewhere, and the earlier
+// conversations of this browser.
+
+import { byId, element, onOwnClick } from "./dom.js";
+import { tokenIn } from "./tokens.js";
+
+export class WayBack {
+  #texts;
+  #on;
+  #busy = false;
+  #problem = null;
+  #dialog = byId("way-back-dialog");
+  #code = byId("way-back-code");
+  #field = byId("way-back-field");
+
+  /** @param on {code(), earlier() → [{token, at}], goOn(token) → promise, say(words), done()} */
+  constructor(texts, on) {
+    this.#texts = texts;
+    this.#on = on;
+    byId("way-back-close").onclick = () => this.#dialog.close();
+    // A click on the dialog itself, not on its content, is a click on the backdrop.
+    onOwnClick(this.#dialog, () => this.#dialog.close());
+    for (const button of document.querySelectorAll("[data-open-way-back]")) button.onclick = () => this.open();
+    byId("way-back-copy").onclick = () => this.#copy();
+    byId("way-back-form").onsubmit = (event) => {
+      event.preventDefault();
+      this.#enter();
+    };
+    this.#field.oninput = () => this.#tell(null);
+  }
+
+  open() {
+    this.#field.value = "";
+    this.#tell(null);
+    this.render();
+    this.#dialog.showModal();
+  }
+
+  render() {
+    const code = this.#on.code();
+    this.#code.value = code ?? this.#texts.t("code_none");
+    byId("way-back-copy").hidden = code === null;
+    byId("way-back-copy").textContent = this.#texts.t("code_copy");
+    byId("way-back-enter").textContent = this.#texts.t(this.#busy ? "code_busy" : "code_enter");
+    const earlier = this.#on.earlier().map((entry) => this.#earlier(entry));
+    byId("way-back-earlier").hidden = earlier.length === 0;
+    byId("way-back-earlier").querySelector("ul").replaceChildren(...earlier);
+    this.#showProblem();
+  }
+
+  #earlier({ token, at }) {
+    const shape = { day: "numeric", month: "long", hour: "numeric", minute: "2-digit" };
+    const when = this.#texts.t("code_until", new Date(at).toLocaleString(this.#texts.language, shape));
+    const button = element("button", {
+      type: "button", className: "quiet", textContent: this.#texts.t("code_return"), onclick: () => this.#goOn(token),
+    });
+    button.setAttribute("aria-label", `${this.#texts.t("code_return")}: ${when}`);
+    return element("li", {}, element("span", { textContent: when }), button);
+  }
+
+  async #copy() {
+    const copied = await copy(this.#code);
+    byId("way-back-copy").textContent = this.#texts.t(copied ? "code_copied" : "code_copy");
+    this.#on.say(this.#texts.t(copied ? "code_copied" : "code_select"));
+  }
+
+  #enter() {
+    const token = tokenIn(this.#field.value);
+    if (token !== null) this.#goOn(token);
+    else this.#tell("malformed");
+  }
+
+  async #goOn(token) {
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#tell(null);
+    this.render();
+    try {
+      await this.#on.goOn(token);
+      this.#dialog.close();
+      this.#on.done();
+    } catch (error) {
+      this.#tell(error.code);
+    } finally {
+      this.#busy = false;
+      this.render();
+    }
+  }
+
+  #tell(problem) {
+    this.#problem = problem;
+    this.#showProblem();
+    if (problem !== null) this.#field.focus();
+  }
+
+  #showProblem() {
+    const node = byId("way-back-problem");
+    const words = this.#problem === null ? "" : this.#texts.t(`code_${this.#problem}`);
+    if (node.textContent !== words) node.textContent = words;
+    if (this.#problem === null) this.#field.removeAttribute("aria-invalid");
+    else this.#field.setAttribute("aria-invalid", "true");
+  }
+}
+
+/** Whether the field's text is in the clipboard now. Without HTTPS there is only the old way. */
+async function copy(field) {
+  field.focus();
+  field.select();
+  try {
+    if (!navigator.clipboard) return document.execCommand("copy");
+    await navigator.clipboard.writeText(field.value);
+    return true;
+  } catch {
+    return false;
+  }
+}
