@@ -1,15 +1,18 @@
 //! The web client in a real browser, against real services.
 
-mod chromium;
+mod driver;
+mod engine;
 mod go_on;
 mod together;
+mod way_back;
 
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};
 use testkit::watchdog::LIMIT;
 
 use crate::town::{Plan, Town};
-use chromium::{Browser, ENTER, ESCAPE, TAB, say};
+use driver::{Browser, ENTER, ESCAPE, TAB, say};
+use engine::Engine;
 
 /// Notes every length the answer on its way is seen to have, in `growth`.
 const WATCH_GROWTH: &str = "
@@ -31,7 +34,11 @@ fn page(town: &Town) -> String {
 
 /// A browser with the page open and connected.
 async fn visitor(town: &Town) -> Option<Browser> {
-    let browser = Browser::start().await?;
+    visitor_in(Engine::Chromium, town).await
+}
+
+async fn visitor_in(engine: Engine, town: &Town) -> Option<Browser> {
+    let browser = Browser::start(engine).await?;
     browser.open(&page(town)).await;
     browser.until(CONNECTED).await;
     Some(browser)
@@ -42,15 +49,45 @@ fn slow_story() -> Answer {
     Answer::pieces((1..=200).map(|step| format!("paso {step}, "))).paced(0, 50)
 }
 
-#[tokio::test]
-async fn a_conversation() {
+engine::in_each_engine!(a_conversation, what_is_clicked_happens);
+
+async fn what_is_clicked_happens(engine: Engine) {
     let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
-    assert_eq!(browser.run("return navigator.languages").await, json!(["es-AR", "es"]));
-    assert_eq!(
-        browser.run("return [document.documentElement.lang, one('#status .words').textContent]").await,
-        json!(["es", "Conectado"])
-    );
+    let Some(browser) = visitor_in(engine, &town).await else { return };
+    browser.fill("#message", "uno").await;
+    browser.click("#send").await;
+    browser.until(IDLE).await;
+    assert_eq!(browser.entries().await, json!([["user", "uno"], ["assistant", "eco: uno"]]));
+    // All outside of an open dialog is silent, so what comes meanwhile is spoken inside.
+    browser.click("#help-open").await;
+    browser.until("one('#help').open && one('#help-lines a')").await;
+    browser.run("one('#message').value = 'dos'; one('#composer').requestSubmit();").await;
+    browser.until("one('#help .announcer').textContent.includes('eco: dos')").await;
+    browser.press(ESCAPE).await;
+    browser.until("!one('#help').open").await;
+    // A number of the help lines can be called. Nothing is, here.
+    let watch = "addEventListener('click', (event) => {
+        document.body.dataset.cancelled = event.defaultPrevented;
+        event.preventDefault();
+    });";
+    browser.run(watch).await;
+    browser.click("#help-open").await;
+    browser.until("one('#help').open && one('#help-lines a')").await;
+    browser.click("#help-lines a[href^='tel:']").await;
+    let cancelled = browser.until("document.body.dataset.cancelled").await;
+    assert_eq!((cancelled, browser.run("return one('#help').open").await), (json!("false"), json!(true)));
+    browser.close().await;
+}
+
+async fn a_conversation(engine: Engine) {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor_in(engine, &town).await else { return };
+    // WebKit speaks the language of the machine.
+    if engine == Engine::Chromium {
+        assert_eq!(browser.run("return navigator.languages").await, json!(["es-AR", "es"]));
+        let words = "return [document.documentElement.lang, one('#status .words').textContent]";
+        assert_eq!(browser.run(words).await, json!(["es", "Conectado"]));
+    }
 
     town.standin.push(slow_story());
     browser.run(WATCH_GROWTH).await;

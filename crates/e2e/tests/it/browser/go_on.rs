@@ -4,7 +4,7 @@ use serde_json::json;
 use testkit::llm::{Answer, Hang, Outcome};
 
 use super::{CONNECTED, NUDGE, TOO_WIDE, visitor};
-use crate::browser::chromium::{Browser, ENTER};
+use crate::browser::driver::{Browser, ENTER};
 use crate::town::Plan;
 
 /// The button that goes on, where it is to be seen.

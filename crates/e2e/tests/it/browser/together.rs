@@ -4,7 +4,8 @@ use protocol::Face;
 use serde_json::{Value, json};
 use testkit::llm::Answer;
 
-use super::chromium::Browser;
+use super::driver::Browser;
+use super::engine::Engine;
 use super::{CONNECTED, IDLE, NUDGE, WATCH_GROWTH, page, visitor};
 use crate::program::Program;
 use crate::town::{Plan, Town};
@@ -22,7 +23,7 @@ const WATCH_DOUBLES: &str = "
 
 /// A browser of its own that goes on with the session of `other`, by way of `gateway`.
 async fn companion_of(other: &Browser, gateway: &Program) -> Browser {
-    let browser = Browser::start().await.unwrap();
+    let browser = Browser::start(Engine::Chromium).await.unwrap();
     browser.open(&format!("http://{}/", gateway.address())).await;
     browser.until(CONNECTED).await;
     go_on_with(&browser, &other.run(TOKEN).await).await;
@@ -212,6 +213,8 @@ async fn earlier_messages() {
     browser.until("!one('#older').hidden").await;
     browser.click("#older").await;
     browser.until("one('#older').hidden").await;
+    // The button is gone, and the focus is where the person reads.
+    assert_eq!(browser.run("return document.activeElement.id").await, "scroller");
     let all: Vec<Value> = (1..=LONG).flat_map(|number| echo(&format!("mensaje {number}"))).collect();
     assert_eq!(browser.entries().await, Value::from(all));
     assert_eq!(browser.console_errors().await, [""; 0]);

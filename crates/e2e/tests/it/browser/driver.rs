@@ -1,27 +1,25 @@
-//! Headless Chromium with a profile of its own, in Spanish, driven over `WebDriver`.
+//! A browser with a profile of its own, in Spanish, driven over `WebDriver`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use fantoccini::actions::{InputSource as _, KeyAction, KeyActions};
 use fantoccini::error::CmdError;
-use fantoccini::wd::{Capabilities, TimeoutConfiguration, WebDriverCompatibleCommand, WindowHandle};
+use fantoccini::wd::{TimeoutConfiguration, WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::process::{Launch, Service};
 use testkit::watchdog::{LIMIT, within};
 use url::{ParseError, Url};
+
+use super::engine::{Engine, Running};
 
 /// The keys, as `WebDriver` names them.
 pub(super) const ENTER: char = '\u{e007}';
 pub(super) const ESCAPE: char = '\u{e00c}';
 pub(super) const TAB: char = '\u{e004}';
-
-const NO_DRIVER: &str =
-    "these tests need chromium and chromedriver (Debian: chromium, chromium-driver); PSICOIA_SKIP_BROWSER=1 skips them";
 
 /// Comes before every script: the texts of a page as a person sees them.
 const PRELUDE: &str = "
@@ -30,10 +28,11 @@ const PRELUDE: &str = "
     const entries = () => all('#log [data-role]').map((entry) => [entry.dataset.role, entry.querySelector('.text').textContent]);
 ";
 
-/// A browser. It ends with its driver: their connection is a pipe.
+/// A browser. Chromium ends with its driver, WebKit with its display.
 pub(super) struct Browser {
     client: Client,
-    _driver: Service,
+    engine: Engine,
+    _running: Running,
     _profile: TempDir,
 }
 
@@ -56,26 +55,19 @@ impl WebDriverCompatibleCommand for Extension {
 
 impl Browser {
     /// Starts one; `None`, and says so, where browser tests are not wanted.
-    pub(super) async fn start() -> Option<Self> {
+    pub(super) async fn start(engine: Engine) -> Option<Self> {
         if std::env::var_os("PSICOIA_SKIP_BROWSER").is_some_and(|skip| skip == "1") {
             say("skipped: PSICOIA_SKIP_BROWSER=1");
             return None;
         }
         let profile = tempfile::tempdir().unwrap();
-        // Whatever else it keeps, it keeps there too.
-        let launch = ["HOME", "TMPDIR"]
-            .iter()
-            .fold(Launch::new("chromedriver"), |launch, name| launch.env(name, profile.path()));
-        let launch = launch.argument("--port=0");
-        let driver = launch.spawn().unwrap_or_else(|error| panic!("{error}: {NO_DRIVER}"));
-        let started = driver.wait_for_log(|line| driver_port(line).is_some()).await.unwrap();
-        let port = started.as_deref().and_then(driver_port);
-        let port = port.unwrap_or_else(|| panic!("chromedriver does not start:\n{}", driver.logs().join("\n")));
+        let running = engine.launch(profile.path()).await;
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let connecting = builder.capabilities(capabilities(profile.path()));
-        let client = within(4 * LIMIT, connecting.connect(&format!("http://127.0.0.1:{port}"))).await.unwrap();
-        let client = client.unwrap_or_else(|error| panic!("no browser: {error}: {NO_DRIVER}"));
-        let browser = Self { client, _driver: driver, _profile: profile };
+        let connecting = builder.capabilities(engine.capabilities(profile.path()));
+        let client =
+            within(4 * LIMIT, connecting.connect(&format!("http://127.0.0.1:{}", running.port))).await.unwrap();
+        let client = client.unwrap_or_else(|error| panic!("no browser: {error}: {}", engine.needs()));
+        let browser = Self { client, engine, _running: running, _profile: profile };
         browser.patience(LIMIT).await;
         Some(browser)
     }
@@ -124,6 +116,13 @@ impl Browser {
         clicked.await.unwrap_or_else(|error: CmdError| panic!("{selector}: {error}"));
     }
 
+    /// Types into a field, and nothing more.
+    pub(super) async fn fill(&self, selector: &str, text: &str) {
+        let field = self.client.find(Locator::Css(selector)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
     /// Presses a key, wherever the focus is.
     pub(super) async fn press(&self, key: char) {
         let keys = KeyActions::new("keyboard".to_owned());
@@ -134,6 +133,12 @@ impl Browser {
     /// What the script returns. It knows [`PRELUDE`].
     pub(super) async fn run(&self, script: &str) -> Value {
         let ran = self.client.execute(&format!("{PRELUDE}{script}"), Vec::new()).await;
+        ran.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// What the script passes to its last argument.
+    pub(super) async fn run_async(&self, script: &str) -> Value {
+        let ran = self.client.execute_async(&format!("{PRELUDE}{script}"), Vec::new()).await;
         ran.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
@@ -165,14 +170,20 @@ impl Browser {
         self.run("return entries()").await
     }
 
-    /// The errors the page has logged since the last look.
+    /// The errors the page has logged since the last look, and warnings about headers of the page that the browser does
+    /// not understand. WebKit does not tell.
     pub(super) async fn console_errors(&self) -> Vec<String> {
+        if self.engine == Engine::WebKit {
+            return Vec::new();
+        }
         let log = self.client.issue_cmd(Extension { path: "se/log", body: json!({"type": "browser"}) }).await.unwrap();
-        let severe = log.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE");
-        severe.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+        let message = |entry: &Value| entry["message"].as_str().unwrap_or_default().to_owned();
+        let counts =
+            |entry: &&Value| entry["level"] == "SEVERE" || message(entry).contains("Permissions-Policy header");
+        log.as_array().unwrap().iter().filter(counts).map(message).collect()
     }
 
-    /// Makes the page as large as this, whatever the smallest window may be.
+    /// Makes the page as large as this, whatever the smallest window may be. Chromium only.
     pub(super) async fn resize(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size});
@@ -186,32 +197,10 @@ impl Browser {
             const ends = document.getAnimations().filter((move) => move.effect.getComputedTiming().endTime < Infinity);
             Promise.allSettled(ends.map((move) => move.finished)).then(() => arguments[0]());";
         self.client.execute_async(still, Vec::new()).await.unwrap();
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        let engine = if self.engine == Engine::WebKit { "-webkit" } else { "" };
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{engine}.png"));
         std::fs::write(file, self.client.screenshot().await.unwrap()).unwrap();
     }
-}
-
-/// The port, in `ChromeDriver was started successfully on port 38345.`
-fn driver_port(line: &str) -> Option<u16> {
-    line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
-}
-
-fn capabilities(profile: &Path) -> Capabilities {
-    let profile = format!("--user-data-dir={}", profile.join("profile").display());
-    let options = json!({
-        "args": [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--remote-debugging-pipe", "--window-size=1280,800", "--lang=es-AR", profile,
-        ],
-        "prefs": {"intl.accept_languages": "es-AR,es"},
-    });
-    let all = [
-        ("browserName", json!("chrome")),
-        ("goog:chromeOptions", options),
-        ("goog:loggingPrefs", json!({"browser": "ALL"})),
-    ];
-    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Says something in the output of the test.
