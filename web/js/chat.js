@@ -265,7 +265,9 @@ export class Chat {
   /** Called for each `hello` of a socket; the next one to try is another one each time. */
   #hello() {
     const entered = this.#entered !== null && !this.#tried.has(this.#entered.token) ? this.#entered.token : null;
-    this.#asked = entered ?? this.#tokens.next(this.#tried);
+    // A browser may empty its storage under an open page: what is shown here is not lost by that.
+    const shown = this.#tried.has(this.#token) ? null : this.#token;
+    this.#asked = entered ?? this.#tokens.next(this.#tried) ?? shown;
     const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web" };
     if (this.#asked === null) return hello;
     this.#tried.add(this.#asked);
@@ -387,6 +389,7 @@ export class Chat {
   #cut(code, reason) {
     if (reason === "erased") {
       this.#tokens.erased(this.#token);
+      this.#token = null;
       this.#gone = "erased";
     }
     const sending = this.#turns.unconfirmed.filter(({ state }) => state === "sending");

@@ -335,6 +335,17 @@ test("only the server's own word that it is erased takes a token away", () => {
   assert.deepEqual([tokens.all, seen.gone], [["t2"], ["erased"]]);
 });
 
+test("a storage that is emptied under an open page takes nothing from it", () => {
+  const { chat, io, storage, tokens, seen } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "x"));
+  storage.remove("resume");
+  io.socket.drop();
+  resume(io, { seq: 1 });
+  assert.deepEqual(io.socket.of("hello").map(({ resume, since }) => [resume, since]), [["t1", 1]]);
+  assert.deepEqual([texts(chat), tokens.all, seen.gone], [["x"], ["t1"], []]);
+});
+
 test("a code goes on with its conversation, and keeps the present one", async () => {
   const { chat, io, tokens, seen } = open();
   greet(io);
