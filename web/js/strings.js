@@ -61,7 +61,7 @@ const es = {
   writing: "PsicoIA está escribiendo…",
   queued: (n) => (n === 0 ? "Sos la próxima persona en la fila." : `Hay ${n} ${n === 1 ? "persona" : "personas"} antes que vos.`),
   state_waiting: "En espera",
-  state_refused: "En espera, se envía sola",
+  state_refused: "En espera, se envía solo",
   state_sending: "Enviando…",
   state_sent: "Enviado",
   state_failed: "No se pudo enviar",
