@@ -28,7 +28,7 @@ const PRELUDE: &str = "
     const entries = () => all('#log [data-role]').map((entry) => [entry.dataset.role, entry.querySelector('.text').textContent]);
 ";
 
-/// A browser. Chromium ends with its driver, WebKit with its display.
+/// A browser. Chromium ends with its driver, `WebKit` with its display.
 pub(super) struct Browser {
     client: Client,
     engine: Engine,
@@ -171,7 +171,7 @@ impl Browser {
     }
 
     /// The errors the page has logged since the last look, and warnings about headers of the page that the browser does
-    /// not understand. WebKit does not tell.
+    /// not understand. `WebKit` does not tell.
     pub(super) async fn console_errors(&self) -> Vec<String> {
         if self.engine == Engine::WebKit {
             return Vec::new();

@@ -33,7 +33,7 @@ pub(super) use in_each_engine;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Engine {
     Chromium,
-    /// WebKitGTK: Safari's engine.
+    /// `WebKitGTK`: Safari's engine.
     WebKit,
 }
 
