@@ -395,6 +395,37 @@ async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
 }
 
 #[tokio::test]
+async fn around_a_damaged_page_entries_are_read_one_by_one() {
+    /// Type of a page with rows of a table.
+    const TABLE_LEAF: u8 = 0x0d;
+    const DAMAGED: u64 = 101;
+    let place = Place::new();
+    let store = place.open().await;
+    let user = someone(&store).await;
+    for number in 1..=200 {
+        store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
+    }
+    drop(store);
+    let mut bytes = fs::read(place.file()).unwrap();
+    let is_of_it = |page: &&mut [u8]| page[0] == TABLE_LEAF && page.windows(5).any(|part| part == b"m101u");
+    bytes.chunks_exact_mut(4_096).find(is_of_it).unwrap().fill(0xaa);
+    fs::write(place.file(), bytes).unwrap();
+    let store = place.open().await;
+    let all = Page::After { seq: 0, limit: 200 };
+    assert!(matches!(store.entries(user, all).await, Err(StoreError::Damaged(_))));
+    let found = store.readable_entries(user, all).await.unwrap();
+    assert!(found.unreadable.contains(&DAMAGED) && found.unreadable.len() < 20, "{:?}", found.unreadable);
+    let mut seqs: Vec<_> = found.entries.iter().map(|entry| entry.seq).chain(found.unreadable).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
+    // As many as are asked for, with older ones in place of those that are damaged.
+    let recent = store.recent(user, 150).await.unwrap().entries;
+    assert_eq!((recent.len(), recent.last().map(|entry| entry.seq)), (150, Some(200)));
+    store.append(user, 200, message("next", "sigo acá")).await.unwrap();
+    assert_eq!(text_of(&store.recent(user, 150).await.unwrap()), "sigo acá");
+}
+
+#[tokio::test]
 async fn a_later_schema_is_refused_by_its_version() {
     let place = Place::new();
     drop(place.open().await);
