@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::limits::{Room, Slot, Slots, SlotsFull};
-use crate::llm::{Answer, CallContext, Model, companion};
+use crate::llm::{Answer, CallContext, LlmError, Model, companion};
 use crate::metrics::Metrics;
 use crate::shared::{ClaimNumber, Shared};
 use crate::store::{Appended, NewEntry, Store, StoreError};
@@ -253,6 +253,8 @@ impl Engine {
                     progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
                     Some(finish)
                 }
+                // Why it is left alone, its breaker has logged once.
+                Err(NoAnswer::Model(LlmError::NoProvider)) => None,
                 Err(NoAnswer::Model(error)) => {
                     tracing::error!(
                         trace_id = %job.trace.trace_id, message.label = %job.label, %error,

@@ -236,103 +236,106 @@ mod tests {
         (body.code().unwrap_or("-").to_owned(), body.param().unwrap_or("-").to_owned(), body.cause)
     }
 
+    /// Bodies as documented, and what is read in them: code, parameter, cause.
+    const SHAPES: &[(&str, &str, &str, Cause)] = &[
+        // OpenAI.
+        (
+            r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+            "unsupported_parameter",
+            "max_tokens",
+            Cause::Other,
+        ),
+        (
+            r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","type":"invalid_request_error","param":"messages[0].role","code":"unsupported_value"}}"#,
+            "unsupported_value",
+            "messages.0.role",
+            Cause::Other,
+        ),
+        (
+            r#"{"error":{"message":"Incorrect API key provided: sk-abc.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            "invalid_api_key",
+            "-",
+            Cause::Other,
+        ),
+        (
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            "insufficient_quota",
+            "-",
+            Cause::Quota,
+        ),
+        (
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+            "context_length_exceeded",
+            "messages",
+            Cause::TooLong,
+        ),
+        // Azure.
+        (
+            r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+            "content_filter",
+            "prompt",
+            Cause::Flagged,
+        ),
+        // Mistral, in two shapes; FastAPI.
+        (
+            r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,"code":null}"#,
+            "invalid_request_error",
+            "stream_options.include_usage",
+            Cause::Other,
+        ),
+        (
+            r#"{"object":"error","message":"Invalid model: nope","type":"invalid_model","param":null,"code":"1500"}"#,
+            "1500",
+            "-",
+            Cause::Model,
+        ),
+        (
+            r#"{"detail":[{"type":"extra_forbidden","loc":["body","max_tokens"],"msg":"Extra inputs are not permitted","input":512}]}"#,
+            "extra_forbidden",
+            "max_tokens",
+            Cause::Other,
+        ),
+        // OpenRouter; Gemini; Ollama; llama.cpp.
+        (
+            r#"{"error":{"code":403,"message":"Input was refused","metadata":{"reasons":["violence"],"flagged_input":"estoy triste"}}}"#,
+            "403",
+            "-",
+            Cause::Flagged,
+        ),
+        (
+            r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
+            "INVALID_ARGUMENT",
+            "-",
+            Cause::Other,
+        ),
+        (
+            r#"{"error":{"message":"model \"nope\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
+            "api_error",
+            "-",
+            Cause::Model,
+        ),
+        (
+            r#"{"error":{"code":400,"message":"the request exceeds the available context size.","type":"exceed_context_size_error"}}"#,
+            "exceed_context_size_error",
+            "-",
+            Cause::TooLong,
+        ),
+        // Groq, of the tokens of a minute that one request takes.
+        (
+            r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
+            "rate_limit_exceeded",
+            "-",
+            Cause::TooLong,
+        ),
+        ("<html>no</html>", "-", "-", Cause::Other),
+        ("", "-", "-", Cause::Other),
+        ("null", "-", "-", Cause::Other),
+    ];
+
     #[test]
     fn shapes_of_real_providers() {
-        for (body, code, param, cause) in [
-            // OpenAI.
-            (
-                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
-                "unsupported_parameter",
-                "max_tokens",
-                Cause::Other,
-            ),
-            (
-                r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","type":"invalid_request_error","param":"messages[0].role","code":"unsupported_value"}}"#,
-                "unsupported_value",
-                "messages.0.role",
-                Cause::Other,
-            ),
-            (
-                r#"{"error":{"message":"Incorrect API key provided: sk-abc.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
-                "invalid_api_key",
-                "-",
-                Cause::Other,
-            ),
-            (
-                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
-                "insufficient_quota",
-                "-",
-                Cause::Quota,
-            ),
-            (
-                r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
-                "context_length_exceeded",
-                "messages",
-                Cause::TooLong,
-            ),
-            // Azure.
-            (
-                r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
-                "content_filter",
-                "prompt",
-                Cause::Flagged,
-            ),
-            // Mistral, in two shapes; FastAPI.
-            (
-                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,"code":null}"#,
-                "invalid_request_error",
-                "stream_options.include_usage",
-                Cause::Other,
-            ),
-            (
-                r#"{"object":"error","message":"Invalid model: nope","type":"invalid_model","param":null,"code":"1500"}"#,
-                "1500",
-                "-",
-                Cause::Model,
-            ),
-            (
-                r#"{"detail":[{"type":"extra_forbidden","loc":["body","max_tokens"],"msg":"Extra inputs are not permitted","input":512}]}"#,
-                "extra_forbidden",
-                "max_tokens",
-                Cause::Other,
-            ),
-            // OpenRouter; Gemini; Ollama; llama.cpp.
-            (
-                r#"{"error":{"code":403,"message":"Input was refused","metadata":{"reasons":["violence"],"flagged_input":"estoy triste"}}}"#,
-                "403",
-                "-",
-                Cause::Flagged,
-            ),
-            (
-                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
-                "INVALID_ARGUMENT",
-                "-",
-                Cause::Other,
-            ),
-            (
-                r#"{"error":{"message":"model \"nope\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
-                "api_error",
-                "-",
-                Cause::Model,
-            ),
-            (
-                r#"{"error":{"code":400,"message":"the request exceeds the available context size.","type":"exceed_context_size_error"}}"#,
-                "exceed_context_size_error",
-                "-",
-                Cause::TooLong,
-            ),
-            // Groq, of the tokens of a minute that one request takes.
-            (
-                r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
-                "rate_limit_exceeded",
-                "-",
-                Cause::TooLong,
-            ),
-            ("<html>no</html>", "-", "-", Cause::Other),
-            ("", "-", "-", Cause::Other),
-            ("null", "-", "-", Cause::Other),
-        ] {
-            assert_eq!(facts(body), (code.to_owned(), param.to_owned(), cause), "{body}");
+        for (body, code, param, cause) in SHAPES {
+            assert_eq!(facts(body), ((*code).to_owned(), (*param).to_owned(), *cause), "{body}");
         }
     }
 

@@ -16,6 +16,9 @@ use super::request::CompletionRequest;
 use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings, check};
 use crate::metrics::{BreakerState, ModelMetrics};
 
+/// A call that fails later than this counts as one that was met with silence: a person has waited for it in vain.
+const SLOW_FAILURE: Duration = Duration::from_secs(3);
+
 /// A model behind one provider or several.
 #[derive(Debug)]
 pub struct Model {
@@ -264,7 +267,7 @@ async fn ask<'a>(
     permit: Permit<'a>,
     request: &CompletionRequest<'_>,
 ) -> Result<Answer<'a>, LlmError> {
-    let silenced = provider.breaker().silenced();
+    let (begin, silenced) = (Instant::now(), provider.breaker().silenced());
     let asked = tokio::select! {
         biased;
         asked = provider.attempt(request) => asked,
@@ -281,9 +284,10 @@ async fn ask<'a>(
     );
     let now = Instant::now();
     match &error {
-        error if error.is_silence() => permit.silent(now),
-        error if error.is_providers_fault() => permit.failed(now),
-        _ => drop(permit),
+        error if !error.is_providers_fault() => drop(permit),
+        // No connection, or an error, after seconds is as costly as silence.
+        error if error.is_silence() || SLOW_FAILURE <= now - begin => permit.silent(now),
+        _ => permit.failed(now),
     }
     if let Some(after) = error.retry_after() {
         provider.breaker().rest(now, after);

@@ -160,103 +160,102 @@ mod tests {
         LlmError::Status { status, retry_after: None, body: Box::new(ErrorBody::parse(body.as_bytes())) }
     }
 
+    const COMPLETION: Quirks = Quirks { token_limit: TokenLimit::MaxCompletionTokens, ..NONE };
+    const UNLIMITED: Quirks = Quirks { token_limit: TokenLimit::Unsent, ..NONE };
+    const PLAIN: Quirks = Quirks { no_stream_options: true, ..NONE };
+    const COOL: Quirks = Quirks { no_temperature: true, ..NONE };
+    const MERGED: Quirks = Quirks { no_system_role: true, ..NONE };
+
+    /// Sent, and refused with this status and body; what is learnt.
+    const LESSONS: &[(Quirks, u16, &str, Option<Quirks>)] = &[
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens","code":"unsupported_parameter"}}"#,
+            Some(COMPLETION),
+        ),
+        (
+            COMPLETION,
+            400,
+            r#"{"error":{"message":"Unknown parameter: 'max_completion_tokens'.","param":"max_completion_tokens"}}"#,
+            Some(UNLIMITED),
+        ),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0.5 with this model.","param":"temperature","code":"unsupported_value"}}"#,
+            Some(COOL),
+        ),
+        (
+            NONE,
+            422,
+            r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]}}"#,
+            Some(PLAIN),
+        ),
+        (
+            NONE,
+            422,
+            r#"{"detail":[{"loc":["body","max_tokens"],"msg":"extra fields not permitted","type":"value_error.extra"}]}"#,
+            Some(COMPLETION),
+        ),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","param":null}}"#,
+            Some(PLAIN),
+        ),
+        (NONE, 400, r#"{"error":{"message":"property 'stream_options' is unsupported"}}"#, Some(PLAIN)),
+        (
+            NONE,
+            400,
+            r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted'}]","type":"BadRequestError","param":null,"code":400}"#,
+            Some(PLAIN),
+        ),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","param":"messages[0].role","code":"unsupported_value"}}"#,
+            Some(MERGED),
+        ),
+        (NONE, 400, r#"{"object":"error","message":"System role not supported","code":400}"#, Some(MERGED)),
+        (NONE, 500, r#"{"error":{"code":500,"message":"Jinja Exception: System role not supported"}}"#, Some(MERGED)),
+        (
+            NONE,
+            400,
+            r#"[{"error":{"message":"Developer instruction is not enabled for models/gemma-3-27b-it"}}]"#,
+            Some(MERGED),
+        ),
+        // Nothing that was sent, nothing that leaving it out would mend, or no refusal of it.
+        (UNLIMITED, 400, r#"{"error":{"message":"Unsupported parameter","param":"max_tokens"}}"#, None),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"max_tokens must be less than or equal to 100","param":"max_tokens"}}"#,
+            None,
+        ),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"max_tokens is too large: 512. This model's maximum context length is 4096 tokens","param":"max_tokens"}}"#,
+            None,
+        ),
+        (
+            NONE,
+            400,
+            r#"{"error":{"message":"Conversation roles must alternate; after the optional system message, user/assistant"}}"#,
+            None,
+        ),
+        (NONE, 400, r#"{"error":{"message":"Unknown parameter: 'my_max_tokens_2'"}}"#, None),
+        (NONE, 400, r#"{"error":{"message":"no"}}"#, None),
+        (NONE, 401, r#"{"error":{"message":"no","param":"temperature"}}"#, None),
+    ];
+
     #[test]
     fn lessons_of_real_refusals() {
-        let completion = Quirks { token_limit: TokenLimit::MaxCompletionTokens, ..NONE };
-        let unlimited = Quirks { token_limit: TokenLimit::Unsent, ..NONE };
-        let plain = Quirks { no_stream_options: true, ..NONE };
-        let cool = Quirks { no_temperature: true, ..NONE };
-        let merged = Quirks { no_system_role: true, ..NONE };
-        for (sent, status, body, want) in [
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens","code":"unsupported_parameter"}}"#,
-                Some(completion),
-            ),
-            (
-                completion,
-                400,
-                r#"{"error":{"message":"Unknown parameter: 'max_completion_tokens'.","param":"max_completion_tokens"}}"#,
-                Some(unlimited),
-            ),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0.5 with this model.","param":"temperature","code":"unsupported_value"}}"#,
-                Some(cool),
-            ),
-            (
-                NONE,
-                422,
-                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]}}"#,
-                Some(plain),
-            ),
-            (
-                NONE,
-                422,
-                r#"{"detail":[{"loc":["body","max_tokens"],"msg":"extra fields not permitted","type":"value_error.extra"}]}"#,
-                Some(completion),
-            ),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","param":null}}"#,
-                Some(plain),
-            ),
-            (NONE, 400, r#"{"error":{"message":"property 'stream_options' is unsupported"}}"#, Some(plain)),
-            (
-                NONE,
-                400,
-                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted'}]","type":"BadRequestError","param":null,"code":400}"#,
-                Some(plain),
-            ),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"Unsupported value: 'messages[0].role' does not support 'system' with this model.","param":"messages[0].role","code":"unsupported_value"}}"#,
-                Some(merged),
-            ),
-            (NONE, 400, r#"{"object":"error","message":"System role not supported","code":400}"#, Some(merged)),
-            (
-                NONE,
-                500,
-                r#"{"error":{"code":500,"message":"Jinja Exception: System role not supported"}}"#,
-                Some(merged),
-            ),
-            (
-                NONE,
-                400,
-                r#"[{"error":{"message":"Developer instruction is not enabled for models/gemma-3-27b-it"}}]"#,
-                Some(merged),
-            ),
-            // Nothing that was sent, nothing that leaving it out would mend, or no refusal of it.
-            (unlimited, 400, r#"{"error":{"message":"Unsupported parameter","param":"max_tokens"}}"#, None),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"max_tokens must be less than or equal to 100","param":"max_tokens"}}"#,
-                None,
-            ),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"max_tokens is too large: 512. This model's maximum context length is 4096 tokens","param":"max_tokens"}}"#,
-                None,
-            ),
-            (
-                NONE,
-                400,
-                r#"{"error":{"message":"Conversation roles must alternate; after the optional system message, user/assistant"}}"#,
-                None,
-            ),
-            (NONE, 400, r#"{"error":{"message":"Unknown parameter: 'my_max_tokens_2'"}}"#, None),
-            (NONE, 400, r#"{"error":{"message":"no"}}"#, None),
-            (NONE, 401, r#"{"error":{"message":"no","param":"temperature"}}"#, None),
-        ] {
-            let learnt = LearntQuirks(Mutex::new(sent));
-            let has_learnt = learnt.learn(sent, &refused(status, body));
-            assert_eq!(has_learnt.then(|| learnt.current()), want, "{body}");
+        for (sent, status, body, want) in LESSONS {
+            let learnt = LearntQuirks(Mutex::new(*sent));
+            let has_learnt = learnt.learn(*sent, &refused(*status, body));
+            assert_eq!(has_learnt.then(|| learnt.current()), *want, "{body}");
         }
     }
 

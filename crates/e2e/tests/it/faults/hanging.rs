@@ -48,6 +48,19 @@ async fn all_but_one_hear_the_companion_at_once() {
     }
 }
 
+/// An error that comes late costs as much patience as silence.
+#[tokio::test(start_paused = true)]
+async fn late_errors_count_as_silence() {
+    let late = Script::Always(Answer::status(500).paced(3_000, 0));
+    let others = one_try().into_iter().filter(|(name, _)| *name != "LLM_FIRST_TOKEN_TIMEOUT_SECONDS");
+    let settings: Vec<_> = others.chain([("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", "3.5")]).collect();
+    let mut scene = Scene::open(vec![late], &settings).await;
+    for _ in 0..SILENT_CALLS {
+        assert_eq!(scene.ask().await.0, Heard::Companion);
+    }
+    assert_eq!(waited(&all_at_once(&mut scene.others(20).await, "a").await), (1, 19));
+}
+
 /// Silence is counted as soon as it is over, whoever else still waits in it, or for a place.
 #[tokio::test(start_paused = true)]
 async fn those_in_the_queue_leave_it_when_the_breaker_opens() {
