@@ -105,7 +105,7 @@ fn write_all(
     ending: &AtomicBool,
 ) {
     let mut batch = Vec::new();
-    while let Ok(line) = queue.recv() {
+    while let Some(line) = next_line(queue, ending) {
         batch.extend_from_slice(&line);
         while batch.len() < BATCH_BYTES
             && let Ok(line) = queue.try_recv()
@@ -113,15 +113,23 @@ fn write_all(
             batch.extend_from_slice(&line);
         }
         let _ = sink.write_all(&batch).and_then(|()| sink.flush());
-        let is_empty = batch.len() < BATCH_BYTES;
         batch.clear();
         let dropped = dropped_lines();
         if reported < dropped {
             report(dropped - reported);
             reported = dropped;
-        } else if is_empty && ending.load(Ordering::Acquire) {
-            return;
         }
+    }
+}
+
+/// The next line; `None` once the process ends and the queue is empty.
+fn next_line(queue: &Receiver<Vec<u8>>, ending: &AtomicBool) -> Option<Vec<u8>> {
+    // Before the look at the queue: what was queued before the end is written.
+    let is_ending = ending.load(Ordering::Acquire);
+    match queue.try_recv() {
+        Ok(line) => Some(line),
+        Err(_) if is_ending => None,
+        Err(_) => queue.recv().ok(),
     }
 }
 
