@@ -28,6 +28,7 @@ use protocol::{
     CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame, UserText,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ use replay::Replay;
 const WRITE_BYTES: usize = 16 * 1_024;
 /// Requests one connection may have under way; the next line waits for one of them.
 const MAX_REQUESTS: usize = 8;
+/// Requests of one connection that run at once; the others wait their turn. Reads of the database are
+/// first come, first served: a client with many must not make the others' answers wait for all of them.
+const RUNNING_REQUESTS: usize = 2;
 /// How long we wait for a peer to take its last bytes and close.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,8 @@ pub struct Connection {
     face: FaceState,
     attached: Option<Attached>,
     outbox: Arc<Outbox>,
+    /// Turns of requests, in the order they came.
+    request_turns: Arc<Semaphore>,
     /// Bytes being written.
     out: BytesMut,
     /// Since when no byte of `out` was taken.
@@ -180,6 +186,7 @@ impl Connection {
             face,
             attached: None,
             outbox: Arc::default(),
+            request_turns: Arc::new(Semaphore::new(RUNNING_REQUESTS)),
             out: BytesMut::new(),
             stalled_since: None,
             replay: None,

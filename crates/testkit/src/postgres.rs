@@ -133,10 +133,29 @@ impl Postgres {
     ///
     /// The server does not run or refuses it.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String, PostgresError> {
+        let output = install::run(&mut self.psql(database, sql))?;
+        Ok(output.trim_end().to_owned())
+    }
+
+    /// Begins to run SQL in a database and does not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// `psql` does not start.
+    pub fn begin_sql(&self, database: &str, sql: &str) -> Result<(), PostgresError> {
+        let mut psql = self.psql(database, sql);
+        let psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = psql.spawn().map_err(PostgresError::io("psql"))?;
+        // Waited for, so that none is left behind.
+        thread::spawn(move || running.wait());
+        Ok(())
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = self.programs.command("psql");
         psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", database, "-c", sql]);
-        let output = install::run(psql.arg("-p").arg(self.port.to_string()))?;
-        Ok(output.trim_end().to_owned())
+        psql.arg("-p").arg(self.port.to_string());
+        psql
     }
 
     /// Starts it again after [`Postgres::stop`], and returns when it takes connections.

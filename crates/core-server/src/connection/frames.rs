@@ -163,15 +163,22 @@ impl Connection {
         });
     }
 
-    /// Answers a request from a task of its own: it delays neither the next nor a message.
+    /// Answers a request from a task of its own: it delays neither a message nor, before there are
+    /// too many, the next request.
     fn request(&mut self, request: Request, trace: Traceparent) {
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
+        let turns = Arc::clone(&self.request_turns);
         let id = request.id.clone();
-        let erases = request.method == "erase";
+        let (erases, limit) = (request.method == "erase", request.timeout);
         outbox.expect_response();
         let answer = async move {
-            let result = timeout(request.timeout, session.request(from, request)).await;
+            let in_turn = async {
+                // Never closed.
+                let _turn = turns.acquire().await.ok();
+                session.request(from, request).await
+            };
+            let result = timeout(limit, in_turn).await;
             let language = session.language();
             let error = match result {
                 Ok(Ok(result)) => {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use testkit::llm::Answer;
+use testkit::watchdog::until;
 
+use crate::postgres::Server;
 use crate::town::Plan;
 
 const MANY: usize = 50;
@@ -71,4 +73,43 @@ async fn whoever_sent_a_message_last_hears_what_becomes_of_it() {
     assert_eq!(again.frame_of("accepted").await["seq"], 1);
     let error = again.frame_of("error").await;
     assert_eq!((&error["code"], &error["id"]), (&json!("overloaded"), &json!("a")), "{error}");
+}
+
+/// Connections of the database that wait for a lock.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'psicoia' AND wait_event_type = 'Lock'";
+
+#[tokio::test]
+async fn a_connection_has_two_requests_running_and_another_one_its_own() {
+    let (postgres, url) = Server::start().await;
+    let town = Plan::default().core("DATABASE_URL", &url).start().await;
+    let (mut eager, mut other) = (town.at_core().await, town.at_core().await);
+    eager.hello().await;
+    other.hello().await;
+    let lock = "BEGIN; LOCK TABLE entries IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)";
+    postgres.with(move |postgres| postgres.begin_sql("psicoia", lock).unwrap()).await;
+    let is_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
+                     AND relation = 'entries'::regclass";
+    until(async || postgres.sql(is_locked).await == "1").await.unwrap();
+
+    let history = |id: &str| json!({"type": "request", "id": id, "method": "history", "timeout_ms": 30_000});
+    for number in 0..7 {
+        eager.send(history(&number.to_string())).await;
+    }
+    // It is answered behind all of them, and waits for none.
+    eager.send(json!({"type": "ping"})).await;
+    eager.frame_of("pong").await;
+    until(async || postgres.sql(WAITING).await == "2").await.unwrap();
+    other.send(history("mine")).await;
+    until(async || postgres.sql(WAITING).await == "3").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(postgres.sql(WAITING).await, "3");
+    }
+
+    let unlock = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
+    postgres.sql(unlock).await;
+    for _ in 0..7 {
+        eager.frame_of("response").await;
+    }
+    assert_eq!(other.frame_of("response").await["id"], "mine");
 }

@@ -21,9 +21,17 @@ impl Server {
         (Self(Arc::new(Mutex::new(postgres))), url)
     }
 
-    pub(crate) async fn with(&self, work: impl FnOnce(&mut Postgres) + Send + 'static) {
+    pub(crate) async fn with<T>(&self, work: impl FnOnce(&mut Postgres) -> T + Send + 'static) -> T
+    where
+        T: Send + 'static,
+    {
         let postgres = Arc::clone(&self.0);
-        spawn_blocking(move || work(&mut postgres.lock().unwrap())).await.unwrap();
+        spawn_blocking(move || work(&mut postgres.lock().unwrap())).await.unwrap()
+    }
+
+    /// Runs SQL in the database of [`Server::start`]; gives the rows as `psql` writes them.
+    pub(crate) async fn sql(&self, sql: &'static str) -> String {
+        self.with(|postgres| postgres.sql("psicoia", sql).unwrap()).await
     }
 
     /// Breaks all its connections off.
