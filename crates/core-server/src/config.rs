@@ -153,7 +153,8 @@ impl Config {
 /// The longest life of a claim: its message waits for the others that its session may have pending,
 /// on whichever core. Each waits for a slot, is answered, and its answer for the database.
 fn longest_claim(per_user_max: usize, queue_timeout: Duration, llm: Option<&LlmSettings>) -> Duration {
-    let call = llm.map_or(Duration::ZERO, |llm| llm.deadline + llm.times.total);
+    // Once more with a smaller prompt, where the provider refuses the first one.
+    let call = llm.map_or(Duration::ZERO, |llm| 2 * llm.deadline + llm.times.total);
     let messages = u32::try_from(per_user_max).unwrap_or(u32::MAX);
     (queue_timeout + call + RECORD_PATIENCE + MINUTE).saturating_mul(messages)
 }
@@ -291,5 +292,30 @@ fn summary(p: &mut ConfigError, args: &Args) -> Option<SummarySettings> {
             p.add("LLM_SUMMARY", "is neither on nor off");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_outlives_the_answers_it_waits_for() {
+        let args = [
+            "core-server",
+            "--database-url=postgres://127.0.0.1/psicoia",
+            "--redis-url=redis://127.0.0.1",
+            "--llm-url=http://127.0.0.1/v1/chat/completions",
+            "--per-user-max=3",
+            "--queue-timeout-seconds=3600",
+            "--llm-deadline-seconds=600",
+            "--llm-timeout-seconds=3600",
+        ];
+        let config = Config::new(&Args::parse_from(args)).unwrap();
+        let claim = config.shared.unwrap().limits.longest_claim;
+        assert!(Duration::from_secs(3 * (3_600 + 2 * 600 + 3_600)) < claim, "{claim:?}");
+        assert!(claim < Duration::from_secs(3 * 10_000), "{claim:?}");
     }
 }
