@@ -103,9 +103,10 @@ impl State {
 
     /// The person, or their program, has chosen `locale`.
     pub(super) fn choose(&mut self, locale: Locale) {
+        // The same as was taken from a message may not be stored yet.
+        self.is_locale_unsaved &= self.locale == locale;
         self.locale = locale;
         self.is_language_open = false;
-        self.is_locale_unsaved = false;
     }
 
     /// Messages accepted whose answer is not complete.
