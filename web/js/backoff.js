@@ -1,4 +1,4 @@
-// How long to wait before the next attempt. Pure: randomness comes from the caller.
+// Delays before the next attempt. Pure: randomness comes from the caller.
 
 export const BACKOFF_FIRST_MS = 500;
 /** Longest ceiling while the person looks at the page. */
@@ -23,7 +23,7 @@ export function spreadMs(askedMs, random) {
   return asked + Math.floor(random() * Math.max(BACKOFF_FIRST_MS, asked / 2));
 }
 
-/** The wait before a message that was refused `tries` times already goes again: what was asked for, or more. */
+/** Delay before retry number `tries` of a message: at least `askedMs`, growing, with jitter. */
 export function retryMs(askedMs, tries, random) {
   const growing = Math.min(RETRY_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(tries, 16));
   return spreadMs(Math.max(askedMs ?? 0, growing), random);

@@ -71,7 +71,7 @@ export class Connection {
     try {
       socket = this.#io.createSocket(this.#io.url, SUBPROTOCOL);
     } catch {
-      // What a browser refuses to open (Safari 15 by its reading of the page's policy) is a connection that was lost.
+      // A socket the browser refuses to open (Safari 15, by its reading of the page's policy) counts as a lost connection.
       this.#lost();
       return;
     }

@@ -1,7 +1,7 @@
-// What was written in this tab and has not reached the server: the text in the field, and messages without `accepted`.
+// Text of this tab that has not reached the server: the draft in the field, and messages without `accepted`.
 // Kept for a reload, by the storage of the tab; gone with the tab, and as soon as the server has it.
 
-/** A wait that an earlier page was told counts on, but never for longer than this. */
+/** Longest wait carried over from an earlier page of the tab. */
 const MAX_WAIT_MS = 60_000;
 
 export class Drafts {

@@ -141,7 +141,7 @@ function restored() {
   refresh();
 }
 
-/** The button goes away with the last page of them: whoever pressed it stays where they read. */
+/** The button goes away with the last page of entries; the focus it had moves to the log. */
 function offerOlder(more) {
   const button = byId("older");
   const hadFocus = document.activeElement === button;

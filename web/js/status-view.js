@@ -38,7 +38,7 @@ export class StatusView {
 
   /**
    * Shows what went wrong; `words` is a function, so that it follows the language. `retryMs`: it is tried again by
-   * itself after that time. `repeated`: the same as before, whose time begins again; not a new thing to say.
+   * itself after that time. `repeated`: the same problem with a new countdown; not spoken again.
    */
   notice(words, { retryMs = 0, repeated = false } = {}) {
     if (repeated && this.#notice === null) return;

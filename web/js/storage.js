@@ -1,6 +1,6 @@
-// What this browser remembers beyond the page: by `localStorage` the session's tokens, the language and the theme; by
-// `sessionStorage`, which ends with the tab, what was written and has not reached the server. What the server has is
-// never kept here: the device may be shared.
+// Storage beyond the page: by `localStorage` the session's tokens, the language and the theme; by
+// `sessionStorage`, which ends with the tab, text that has not reached the server. Text the server has is never
+// kept here: the device may be shared.
 
 const PREFIX = "psicoia.";
 

@@ -6,7 +6,7 @@
 //      └── cut ────┴──▶ refused(retryAt) ◀───┘     retryAt null: only the person sends it again
 //
 // Every message goes out as soon as there is a connection, however many answers are open: a server that has no room
-// says so (`user_busy`), and then the message waits for as long as it was told. Refused messages go again in the order
+// says so (`user_busy`), and the message is sent again after `retry_after_ms`. Refused messages go again in the order
 // they were written, none before an earlier one. A new message does not wait for them; it is stored first then, and
 // the page shows the order in which the server stores.
 
@@ -101,7 +101,7 @@ export class Turns {
   welcomed(now) {
     this.#online = true;
     for (const turn of this.#turns.values()) {
-      // Time without a connection is nobody's silence.
+      // Time without a connection does not count as silence of the server.
       if (turn.stored) Object.assign(turn, { heard: false, since: now });
     }
   }
@@ -184,7 +184,7 @@ export class Turns {
     if (!turn) return [];
     turn.stored = true;
     turn.heard = true;
-    // Where another server has it under way, pieces of the answer may come first.
+    // Where another core is generating the answer, its pieces may come first.
     if (turn.state !== "answering") this.#to(turn, "accepted", now);
     return [];
   }

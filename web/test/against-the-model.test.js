@@ -149,7 +149,7 @@ class World {
       // One that no word came about for three times is left to the person.
       const left = this.chat.conversation.entries.filter(({ state, error }) => state === "failed" && error === "timeout");
       if (round === 40) left.forEach((entry) => this.chat.retry(entry));
-      // What a message lacks whose `accepted` was swallowed comes with the next connection.
+      // The `seq` of a message whose `accepted` was swallowed comes with the next connection.
       if (round === rounds - 40) this.cut();
       this.clock.advance(1_000);
       this.connect();

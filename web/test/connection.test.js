@@ -33,7 +33,7 @@ function connected(io) {
 
 const names = (seen) => seen.states.map(({ name }) => name);
 
-test("backoff: full jitter under a ceiling that doubles, up to 4 s where someone looks and 15 s where nobody does", () => {
+test("backoff: full jitter under a ceiling that doubles, up to 4 s for a page that is seen and 15 s for a hidden one", () => {
   for (const [max, ceilings] of [
     [BACKOFF_MAX_MS, [500, 1_000, 2_000, 4_000, 4_000]],
     [BACKOFF_UNSEEN_MS, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]],
@@ -86,7 +86,7 @@ test("waits longer after each failure, and says until when; nothing is said to b
   }
 });
 
-test("a page that nobody looks at knocks more rarely", () => {
+test("a hidden page retries more rarely", () => {
   const { io, seen } = connected(fakeIo({ random: () => 0.999_999 }));
   io.seen = false;
   for (let attempt = 0; attempt < 6; attempt += 1) {

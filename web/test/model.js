@@ -61,7 +61,7 @@ export class Model {
   }
 
   #message({ id, text }) {
-    // What the server cannot read has no id for it.
+    // A line the server cannot read has no id.
     if (text.startsWith("poison")) return this.tell({ type: "error", code: "bad_frame", message: "" });
     if (this.away !== null) return this.tell({ type: "error", id, code: this.away, message: "", retry_after_ms: 1_000 });
     const known = this.entryOf(id, "user");

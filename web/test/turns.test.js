@@ -48,7 +48,7 @@ test("the transitions", () => {
     [["welcome", accepted, delta], "answering", 1],
     [["welcome", accepted, delta, done], "done", 1],
     [["welcome", accepted, answer], "done", 1],
-    // Another server has it under way: pieces come before `accepted`.
+    // Another core is generating the answer: pieces come before `accepted`.
     [["welcome", delta, accepted], "answering", 1],
     [["welcome", "cut"], "waiting", 1],
     [["welcome", "cut", "welcome"], "sending", 2],
@@ -93,7 +93,7 @@ test("the transitions", () => {
     [["welcome", accepted, SILENCE_MS - 1], "accepted", 1],
     [["welcome", accepted, SILENCE_MS], "done", 1],
     [["welcome", accepted, SILENCE_MS - 1, delta, SILENCE_MS - 1], "answering", 1],
-    // Time without a connection is no silence of the server.
+    // Time without a connection does not count as silence of the server.
     [["welcome", accepted, "cut", 10 * SILENCE_MS, "welcome", SILENCE_MS - 1], "accepted", 1],
   ]) {
     const { state: got, sends: count } = after(...steps);

@@ -19,7 +19,7 @@ use super::response::{Answer, plain, with_type};
 #[exclude = "*/.*"]
 struct Web;
 
-/// What a page may do besides its policy ([`policy`]).
+/// Headers of a page, apart from its policy ([`policy`]).
 const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),

@@ -136,7 +136,7 @@ impl Browser {
         ran.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// What the script passes to its last argument.
+    /// Returns the value the script passes to its last argument.
     pub(super) async fn run_async(&self, script: &str) -> Value {
         let ran = self.client.execute_async(&format!("{PRELUDE}{script}"), Vec::new()).await;
         ran.unwrap_or_else(|error| panic!("{script}: {error}"))

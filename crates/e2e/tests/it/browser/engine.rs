@@ -46,7 +46,7 @@ pub(super) struct Running {
 }
 
 impl Engine {
-    /// What to install where it does not start.
+    /// Names the packages it needs.
     pub(super) fn needs(self) -> &'static str {
         match self {
             Self::Chromium => {

@@ -1,4 +1,4 @@
-//! What a browser forgets, and what a person must not lose by it: the way back, and what was written.
+//! The way back to a conversation and unsent text, where a browser forgets or reloads.
 
 use serde_json::{Value, json};
 use testkit::llm::Answer;
@@ -16,7 +16,7 @@ in_each_engine!(
     what_is_not_sent_survives_a_reload,
 );
 
-/// What the cookie holds, as the page would read it.
+/// Reads the cookie as the page does.
 const COOKIE: &str = "
     const done = arguments[0];
     fetch('/resume-token').then((response) => response.text()).then(done, () => done(''));
@@ -80,7 +80,7 @@ async fn a_code_goes_on_elsewhere(engine: Engine) {
     browser.until("!one('#welcome').hidden").await;
     browser.write("dos").await;
     browser.until(IDLE).await;
-    // One that is no code, one that nobody has, and the right one, as it comes from a terminal.
+    // A malformed code, an unknown one, and the right one as a terminal shows it.
     let unknown = "x".repeat(43);
     for entered in ["hola, ¿qué tal?", &unknown] {
         enter(&browser, entered).await;
