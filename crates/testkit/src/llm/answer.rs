@@ -12,6 +12,8 @@ use serde_json::Value;
 pub struct Answer {
     /// The text, one content chunk each.
     pub pieces: Vec<String>,
+    /// The body as it is, in place of chunks of `pieces` and their end: groups of it, written as chunks are.
+    pub raw: Vec<String>,
     /// Milliseconds from the request to the first chunk (to the response, if that is an error).
     pub first_ms: u64,
     /// Milliseconds between one group of chunks and the next.
@@ -74,6 +76,7 @@ impl Default for Answer {
     fn default() -> Self {
         Self {
             pieces: Vec::new(),
+            raw: Vec::new(),
             first_ms: 0,
             gap_ms: 0,
             burst: 1,
@@ -99,6 +102,11 @@ impl Answer {
     /// One piece.
     pub fn text(text: impl Into<String>) -> Self {
         Self::pieces([text.into()])
+    }
+
+    /// This body, in groups.
+    pub fn raw<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
+        Self { raw: groups.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// `count` short pieces, for load.
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn forms() {
-        let full = r#"{"pieces":["a"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"error":{"code":1},"retry_after":4,
+        let full = r#"{"pieces":["a"],"raw":["b"],"first_ms":1,"gap_ms":2,"burst":3,"status":429,"error":{"code":1},"retry_after":4,
             "hang":"stream","cut":true,"end_ms":5,"garbage":true,"finish":"length","usage":false}"#;
         let cases = [
             (r#""hola""#, Answer::text("hola")),
@@ -175,6 +183,7 @@ mod tests {
                 full,
                 Answer {
                     pieces: vec!["a".to_owned()],
+                    raw: vec!["b".to_owned()],
                     first_ms: 1,
                     gap_ms: 2,
                     burst: 3,

@@ -26,6 +26,10 @@ pub(super) struct Call {
 
 /// The groups of chunks of `answer`, in order; each is written at once.
 pub(super) fn render(answer: &Answer, call: &Call) -> Vec<Bytes> {
+    if !answer.raw.is_empty() {
+        let size = if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) };
+        return answer.raw.chunks(size).map(|group| Bytes::from(group.concat())).collect();
+    }
     render_groups(answer, answer.pieces.chunks(if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) }), call)
 }
 
@@ -173,5 +177,7 @@ mod tests {
         assert_eq!(groups(0, 1), 1);
         assert_eq!(groups(10, 1), 5);
         assert_eq!(groups(10, 2), 3);
+        let raw = |gap_ms| render(&Answer { gap_ms, ..Answer::raw(["a", "b"]) }, &call());
+        assert_eq!((raw(0), raw(10)), (vec![Bytes::from("ab")], vec![Bytes::from("a"), Bytes::from("b")]));
     }
 }
