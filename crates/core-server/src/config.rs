@@ -217,16 +217,7 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
             temperature: p.number("LLM_TEMPERATURE", &args.llm_temperature, 0.0..=2.0),
             max_tokens: p.number("LLM_MAX_TOKENS", &args.llm_max_tokens, 1..=1_000_000),
         },
-        times: CallTimes {
-            connect: p.seconds("LLM_CONNECT_TIMEOUT_SECONDS", &args.llm_connect_timeout_seconds, 0.1..=600.0),
-            first_token: p.seconds(
-                "LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
-                &args.llm_first_token_timeout_seconds,
-                0.1..=3_600.0,
-            ),
-            silence: p.seconds("LLM_SILENCE_TIMEOUT_SECONDS", &args.llm_silence_timeout_seconds, 0.1..=3_600.0),
-            total: p.seconds("LLM_TIMEOUT_SECONDS", &args.llm_timeout_seconds, 0.1..=3_600.0),
-        },
+        times: call_times(p, args),
         tries: p.number("LLM_MAX_RETRIES", &args.llm_max_retries, 1..=100),
         backoff: Backoff {
             initial: p.seconds("LLM_BACKOFF_INITIAL", &args.llm_backoff_initial, 0.0..=600.0),
@@ -239,6 +230,20 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
             .map_or(max_in_flight, |most| p.number("LLM_MAX_CONNECTIONS", most, 1..=1_000_000)),
     };
     Some(settings).filter(|settings| !settings.providers.is_empty())
+}
+
+fn call_times(p: &mut ConfigError, args: &Args) -> CallTimes {
+    let mut seconds = |name, value: &str, most| p.seconds(name, value, 0.1..=most);
+    // Bounds every silence, so that one setting is enough to make the core less patient.
+    let silence = seconds("LLM_TIMEOUT_SECONDS", &args.llm_timeout_seconds, 3_600.0);
+    let first_token = seconds("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", &args.llm_first_token_timeout_seconds, 3_600.0);
+    let between = seconds("LLM_SILENCE_TIMEOUT_SECONDS", &args.llm_silence_timeout_seconds, 3_600.0);
+    CallTimes {
+        connect: seconds("LLM_CONNECT_TIMEOUT_SECONDS", &args.llm_connect_timeout_seconds, 600.0),
+        first_token: first_token.min(silence),
+        silence: between.min(silence),
+        total: seconds("LLM_TOTAL_TIMEOUT_SECONDS", &args.llm_total_timeout_seconds, 3_600.0),
+    }
 }
 
 /// The providers of `LLM_PROVIDERS`, or the one of `LLM_URL` and `GROQ_API_KEY`, or none.

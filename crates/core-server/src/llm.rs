@@ -1,11 +1,14 @@
 //! Where answers come from: a language model behind an OpenAI-compatible API, or the
 //! built-in companion. The only code that makes outbound HTTP calls.
 
+mod answer;
 mod breaker;
 mod calls;
 mod chat_completions;
 mod check;
+mod chunk;
 pub mod companion;
+mod decoder;
 mod error;
 mod error_body;
 mod health;
@@ -13,10 +16,12 @@ mod http;
 mod key;
 mod providers;
 mod quirks;
+mod reader;
 mod request;
 mod rests;
 mod retry;
 mod sse;
+mod thinking;
 
 use std::time::Duration;
 
@@ -32,7 +37,8 @@ use protocol::{MessageLabel, UserText};
 use serde::Serialize;
 use url::Url;
 
-pub use chat_completions::{Answer, ModelError};
+pub use answer::{Answer, Piece};
+pub use chat_completions::ModelError;
 pub use error::LlmError;
 pub use error_body::ErrorBody;
 pub use health::Readiness;
@@ -151,11 +157,11 @@ pub struct Asked {
 pub struct CallTimes {
     /// To open a connection.
     pub connect: Duration,
-    /// From the request to the first piece of the answer.
+    /// From the request to the first piece of the answer, or the first sign that the model thinks.
     pub first_token: Duration,
-    /// Between two pieces.
+    /// Between two pieces or signs.
     pub silence: Duration,
-    /// For the whole call.
+    /// For the whole call, thinking included.
     pub total: Duration,
 }
 

@@ -448,6 +448,13 @@ impl Audience for Session {
         let id = running.id.clone();
         state.publish(To::Everyone, outbox::delta(id, offset, piece));
     }
+
+    fn restart(&self) {
+        // A delta from offset 0 takes the place of what clients hold of the answer.
+        if let Some(running) = self.state().running.as_mut() {
+            (running.draft, running.chars) = (UserText::default(), 0);
+        }
+    }
 }
 
 impl Drop for Session {

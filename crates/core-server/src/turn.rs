@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::limits::{Room, Slot, Slots, SlotsFull};
-use crate::llm::{Answer, CallContext, LlmError, Model, companion};
+use crate::llm::{Answer, CallContext, LlmError, Model, Piece, companion};
 use crate::metrics::Metrics;
 use crate::shared::{ClaimNumber, Shared};
 use crate::store::{Appended, NewEntry, Store, StoreError};
@@ -115,6 +115,8 @@ pub trait Audience: Send + Sync {
     fn queued(&self, ahead: usize);
     /// The next piece of the answer.
     fn delta(&self, piece: UserText);
+    /// The pieces so far are no part of the answer: the next one is its first.
+    fn restart(&self);
 }
 
 /// How an answer went.
@@ -251,7 +253,8 @@ impl Engine {
                         self.context.learn(model, &prompt, usage.prompt_tokens);
                     }
                     progress.fold = prompt.fold.filter(|_| finish != Finish::Error);
-                    Some(finish)
+                    // Without a word left, all of it was thinking, which was taken back.
+                    Some(finish).filter(|_| 0 < progress.chars)
                 }
                 // Why it is left alone, its breaker has logged once.
                 Err(NoAnswer::Model(LlmError::NoProvider)) => None,
@@ -269,7 +272,7 @@ impl Engine {
                 return Ok(finish);
             }
         }
-        progress.source = Source::Companion;
+        (progress.source, progress.model) = (Source::Companion, None);
         let reply = companion::reply(&job.text, job.language, job.label.number);
         progress.add(&reply);
         audience.delta(reply);
@@ -441,6 +444,11 @@ async fn stream(job: &Job, mut answer: Answer<'_>, audience: &dyn Audience, prog
                 return Finish::Error;
             }
         };
+        let Piece { text: piece, restarts } = piece;
+        if restarts {
+            progress.chars = 0;
+            audience.restart();
+        }
         let room = MAX_ANSWER_CHARS - progress.chars;
         let fits = piece.chars() <= room;
         let piece = if fits { piece } else { piece.first_chars(room) };

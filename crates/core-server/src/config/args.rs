@@ -121,13 +121,16 @@ pub struct Args {
     /// Longest answer, in tokens
     #[arg(long, env = "LLM_MAX_TOKENS", default_value = "512")]
     pub llm_max_tokens: String,
-    /// Time for a whole call to the model
+    /// Longest silence of the model, before its answer and within it
     #[arg(long, env = "LLM_TIMEOUT_SECONDS", default_value = "30")]
     pub llm_timeout_seconds: String,
+    /// Time for a whole call to the model, thinking included, however steadily it answers
+    #[arg(long, env = "LLM_TOTAL_TIMEOUT_SECONDS", default_value = "180")]
+    pub llm_total_timeout_seconds: String,
     /// Time to connect to the API
     #[arg(long, env = "LLM_CONNECT_TIMEOUT_SECONDS", default_value = "5")]
     pub llm_connect_timeout_seconds: String,
-    /// Time for the first piece of an answer
+    /// Time for the first piece of an answer, or the first sign that the model thinks
     #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default_value = "20")]
     pub llm_first_token_timeout_seconds: String,
     /// Time between two pieces of an answer

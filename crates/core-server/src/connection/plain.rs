@@ -16,6 +16,8 @@ pub(super) struct Plain {
     pub(super) awaiting: Option<MessageId>,
     /// The line so far.
     reply: String,
+    /// Where the answer begins in it.
+    answer_at: usize,
     /// `/borrar` was written once.
     pub(super) erase_asked: bool,
 }
@@ -72,7 +74,7 @@ impl Plain {
     pub(super) fn expect(&mut self, id: MessageId) {
         self.chatted = true;
         self.awaiting = Some(id);
-        self.reply = String::new();
+        (self.reply, self.answer_at) = (String::new(), 0);
     }
 
     /// Takes a frame in. Gives the line for the awaited message once it is complete; what
@@ -84,9 +86,14 @@ impl Plain {
                 self.reply.push_str(text.expose());
                 self.reply.push(' ');
                 resources.iter().for_each(|resource| push_resource(&mut self.reply, resource));
+                self.answer_at = self.reply.len();
                 None
             }
-            ServerFrame::Delta { id, text, .. } if awaited == Some(&id) => {
+            ServerFrame::Delta { id, offset, text } if awaited == Some(&id) => {
+                if offset == 0 {
+                    // The answer begins again: another text takes the place of its pieces so far.
+                    self.reply.truncate(self.answer_at);
+                }
                 self.reply.push_str(text.expose());
                 None
             }

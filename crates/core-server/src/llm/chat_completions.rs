@@ -1,20 +1,19 @@
 //! An OpenAI-compatible `chat/completions` API with `stream: true`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use hyper::Response;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use hyper_util::client::proxy::matcher::Matcher;
-use protocol::UserText;
-use protocol::server_frame::{Finish, Usage};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::breaker::{Breaker, Permit};
-use super::calls::{Call, Calls};
+use super::answer::{Answer, Failed};
+use super::breaker::Breaker;
+use super::calls::Calls;
 use super::error::LlmError;
 use super::error_body::ErrorBody;
 use super::http::{Connections, HttpClient, ResponseBody};
@@ -22,9 +21,8 @@ use super::quirks::{LearntQuirks, MAX_LESSONS, Quirks};
 use super::request::{CompletionRequest, RequestParts};
 use super::rests::{self, Rests};
 use super::retry::parse_retry_after;
-use super::sse::{Event, Events};
 use super::{CallTimes, LlmSettings, ProviderSettings};
-use crate::metrics::{CallOutcome, ProviderMetrics};
+use crate::metrics::ProviderMetrics;
 
 /// Share of the longest wait for a first piece that a call must have had for its timeout to count against the
 /// provider; less, and the time was used up by the calls before it.
@@ -43,32 +41,14 @@ pub(super) struct Provider {
     metrics: Arc<ProviderMetrics>,
     calls: Calls,
     rests: Rests,
+    /// The model's answers begin with thinking that no tag opens, as far as was seen.
+    suspects_thinking: AtomicBool,
 }
 
 impl PartialEq for Provider {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
-}
-
-/// An answer that has begun: its first piece is there.
-#[derive(Debug)]
-pub struct Answer<'a> {
-    provider: &'a Provider,
-    /// Until its outcome is known.
-    permit: Option<Permit<'a>>,
-    first: Option<String>,
-    /// A word has come.
-    begun: bool,
-    /// Until nothing is left to be read.
-    events: Option<Events>,
-    /// When the whole call has to be over.
-    deadline: Instant,
-    times: CallTimes,
-    finish: Option<Finish>,
-    usage: Option<Usage>,
-    /// There once its first piece is, until the answer is complete.
-    call: Option<Call>,
 }
 
 /// The client for the model cannot be made.
@@ -84,9 +64,6 @@ pub enum ModelError {
         provider: String,
     },
 }
-
-/// Why there is no answer, and what is left of the response to be read.
-type Failed = (LlmError, Option<BoxFuture<'static, ()>>);
 
 impl Provider {
     /// A client for the provider of `settings`, which is called `name`, by way of what `proxies` says. Opens no
@@ -119,12 +96,33 @@ impl Provider {
             metrics,
             calls,
             rests: Rests::new(),
+            suspects_thinking: AtomicBool::new(false),
         })
     }
 
     /// What it is called in logs.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The model's name.
+    pub(super) fn model(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// Whether answers are to be read as if they began in thinking.
+    pub(super) fn suspects_thinking(&self) -> bool {
+        self.suspects_thinking.load(Ordering::Relaxed)
+    }
+
+    /// An answer has shown whether the model begins in thinking that no tag opens: the next ones are read that way.
+    pub(super) fn suspect_thinking(&self, suspects: bool) {
+        self.suspects_thinking.store(suspects, Ordering::Relaxed);
+    }
+
+    /// The ends of its responses.
+    pub(super) fn rests(&self) -> &Rests {
+        &self.rests
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
@@ -135,13 +133,13 @@ impl Provider {
         self.settings.weight
     }
 
-    pub(super) fn metrics(&self) -> &ProviderMetrics {
-        &self.metrics
+    /// Time limits of a call.
+    pub(super) fn times(&self) -> CallTimes {
+        self.times
     }
 
-    /// The model that is asked for.
-    pub(super) fn model(&self) -> &str {
-        &self.settings.model
+    pub(super) fn metrics(&self) -> &ProviderMetrics {
+        &self.metrics
     }
 
     /// The models that the provider has, as it lists them; `None` if its address is not one beside which there is a
@@ -187,9 +185,14 @@ impl Provider {
         let begin = Instant::now();
         let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        let opened = timeout_at(give_up, self.open(request, quirks, begin + self.times.total)).await;
-        let (error, rest) = match opened.unwrap_or(Err((late, None))) {
-            Ok(answer) => return Ok(Answer { call: Some(call), ..answer }),
+        let limits = (begin + self.times.total, give_up);
+        let begun = match timeout_at(give_up, self.open(request, quirks)).await {
+            Ok(Ok(body)) => Answer::begin(self, body, limits, late).await,
+            Ok(Err(failed)) => Err(failed),
+            Err(_) => Err((late, None)),
+        };
+        let (error, rest) = match begun {
+            Ok(answer) => return Ok(answer.of_call(call)),
             Err(failed) => failed,
         };
         call.ended(error.outcome());
@@ -199,12 +202,8 @@ impl Provider {
         Err(error)
     }
 
-    async fn open(
-        &self,
-        request: &CompletionRequest<'_>,
-        quirks: Quirks,
-        deadline: Instant,
-    ) -> Result<Answer<'_>, Failed> {
+    /// Sends the request, and gives the body of a response that promises an answer.
+    async fn open(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Result<ResponseBody, Failed> {
         let (headers, body) = (self.request.headers(request.context), self.request.body(request, quirks));
         let response = self.http.post(headers, body).await.map_err(|error| (unreachable(&error), None))?;
         let status = response.status();
@@ -215,128 +214,10 @@ impl Provider {
             let error = LlmError::Status { status: status.as_u16(), retry_after, body: facts };
             return Err((error, Some(rests::skip(body).boxed())));
         }
-        let mut answer = Answer {
-            provider: self,
-            permit: None,
-            first: None,
-            begun: false,
-            events: Some(Events::new(response.into_body())),
-            deadline,
-            times: self.times,
-            finish: None,
-            usage: None,
-            call: None,
-        };
-        answer.first = answer.piece().await.map_err(|error| (error, None))?;
-        if answer.first.is_some() { Ok(answer) } else { Err((LlmError::Empty, answer.rest())) }
-    }
-}
-
-impl<'a> Answer<'a> {
-    /// Has the outcome of the answer counted by the breaker that gave `permit` to the call.
-    pub(super) fn counted_by(mut self, mut permit: Permit<'a>) -> Self {
-        permit.begun();
-        self.permit = Some(permit);
-        self
-    }
-}
-
-impl Answer<'_> {
-    /// The model that gives it.
-    pub fn model(&self) -> &str {
-        &self.provider.settings.model
-    }
-
-    /// The next piece; `None` when the answer is complete.
-    ///
-    /// # Errors
-    ///
-    /// The stream broke, went silent for too long, or is not the API's. What came before
-    /// is all there will be.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: what has been read is not lost.
-    pub async fn next(&mut self) -> Option<Result<UserText, LlmError>> {
-        if let Some(first) = self.first.take() {
-            return Some(Ok(UserText::new(first)));
+        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err((LlmError::Malformed { reason: "compressed, which was not asked for" }, None));
         }
-        let times = self.times;
-        let silent = Instant::now() + times.silence;
-        let (until, waiting_for, limit) = if silent < self.deadline {
-            (silent, "next piece", times.silence)
-        } else {
-            (self.deadline, "end of the answer", times.total)
-        };
-        let piece = timeout_at(until, self.piece()).await;
-        let piece = piece.unwrap_or(Err(LlmError::Timeout { waiting_for, limit }));
-        match &piece {
-            Ok(Some(_)) => {}
-            Ok(None) => self.completed(),
-            Err(error) => {
-                if let Some(permit) = self.permit.take() {
-                    permit.failed(Instant::now());
-                }
-                if let Some(call) = &mut self.call {
-                    call.ended(error.outcome());
-                }
-            }
-        }
-        piece.map(|text| text.map(UserText::new)).transpose()
-    }
-
-    /// How the model ended its answer; known after [`Answer::next`] gave `None`.
-    pub fn finish(&self) -> Finish {
-        self.finish.unwrap_or(Finish::Stop)
-    }
-
-    /// Tokens counted, if the provider tells.
-    pub fn usage(&self) -> Option<Usage> {
-        self.usage
-    }
-
-    /// Whoever awaits the answer does not wait for the end of the response too.
-    fn completed(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            permit.succeeded();
-        }
-        if let Some(mut call) = self.call.take() {
-            call.ended(CallOutcome::Whole);
-            if let Some(rest) = self.rest() {
-                self.provider.rests.read(rest, call);
-            }
-        }
-    }
-
-    /// What is left to be read after `[DONE]`.
-    fn rest(&mut self) -> Option<BoxFuture<'static, ()>> {
-        self.events.take().map(|events| events.rest().boxed())
-    }
-
-    async fn piece(&mut self) -> Result<Option<String>, LlmError> {
-        let Some(events) = &mut self.events else { return Ok(None) };
-        while let Some(event) = events.next().await {
-            match event? {
-                // Many models begin with a space or a line break that belongs to no word.
-                Event::Text(text) if !self.begun => {
-                    let text = text.trim_start();
-                    self.begun = !text.is_empty();
-                    if self.begun {
-                        return Ok(Some(text.to_owned()));
-                    }
-                }
-                Event::Text(text) => return Ok(Some(text)),
-                Event::Finish(reason) => {
-                    self.finish = Some(if reason == "length" { Finish::Length } else { Finish::Stop });
-                }
-                Event::Usage(usage) => self.usage = Some(usage),
-                Event::Nothing => {}
-                Event::Done => return Ok(None),
-            }
-        }
-        self.events = None;
-        // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
-        if self.finish.is_some() { Ok(None) } else { Err(LlmError::Cut) }
+        Ok(response.into_body())
     }
 }
 

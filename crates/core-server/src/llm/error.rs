@@ -54,12 +54,18 @@ pub enum LlmError {
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
-    /// The answer ended without a word, and its finish reason says why: a filter, a limit, or
-    /// nothing to say.
-    #[error("the model gave no text: finish_reason {reason}")]
+    /// The answer ended without a word and with a finish reason, or a filter ended it before its
+    /// own end.
+    #[error("the model gave no whole answer: finish_reason {reason}")]
     Withheld {
-        /// The finish reason, bounded, of visible ASCII.
+        /// The finish reason, bounded, of harmless characters.
         reason: String,
+    },
+    /// The provider said in its stream that it failed.
+    #[error("the provider reported a failure: {code}")]
+    Reported {
+        /// The error's code or the finish reason, bounded, of harmless characters.
+        code: String,
     },
     /// As many calls as are allowed were under way all the time.
     #[error("every connection to the model was in use for {limit:?}")]
@@ -85,6 +91,7 @@ impl LlmError {
             | Self::Timeout { .. }
             | Self::Malformed { .. }
             | Self::Cut
+            | Self::Reported { .. }
             | Self::Exhausted { .. } => true,
             // The same request gives the same refusal, at the price of another answer's tokens.
             Self::Empty | Self::Withheld { .. } => false,
@@ -98,7 +105,11 @@ impl LlmError {
             // 451: unavailable for legal reasons, which a text may be.
             Self::Status { status: 400 | 413 | 414 | 422 | 451, .. } => false,
             Self::Status { body, .. } => !matches!(body.cause, Cause::Flagged | Cause::TooLong),
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Cut => true,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Reported { .. } => true,
             // One person's words, or a limit of ours, must not cost everybody else the provider.
             Self::Empty | Self::Withheld { .. } => false,
             Self::Deadline { .. } | Self::LeftAlone | Self::NoProvider | Self::Exhausted { .. } => false,
@@ -117,7 +128,9 @@ impl LlmError {
 
     /// Whether the provider's filter has taken the whole answer away.
     pub fn is_filtered(&self) -> bool {
-        matches!(self, Self::Withheld { reason } if ["content_filter", "safety"].contains(&reason.to_lowercase().as_str()))
+        // Some say which kind of content, behind a colon.
+        let is_filter = |reason: &str| ["content_filter", "safety"].iter().any(|word| reason.starts_with(word));
+        matches!(self, Self::Withheld { reason } if is_filter(&reason.to_lowercase()))
     }
 
     /// Whether the request did not fit into the model's context.
@@ -174,6 +187,7 @@ impl LlmError {
             Self::Cut => CallOutcome::Cut,
             Self::Empty => CallOutcome::Empty,
             Self::Withheld { .. } => CallOutcome::Withheld,
+            Self::Reported { .. } => CallOutcome::Reported,
             Self::Exhausted { .. } => CallOutcome::Exhausted,
         }
     }

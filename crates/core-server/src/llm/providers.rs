@@ -8,8 +8,9 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::answer::Answer;
 use super::breaker::{Permit, Standing};
-use super::chat_completions::{Answer, ModelError, Provider};
+use super::chat_completions::{ModelError, Provider};
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
 use super::request::CompletionRequest;

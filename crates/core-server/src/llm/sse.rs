@@ -1,130 +1,113 @@
-//! The model's stream: server-sent events with a JSON chunk each.
+//! Parser of server-sent events, without I/O. Their data stays bytes: a piece of an answer may end within a character.
 
-use std::io;
+use std::collections::VecDeque;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt as _};
-use protocol::server_frame::Usage;
-use serde::Deserialize;
-use sse_stream::{Error as SseError, SseByteStream};
+/// Most bytes of one event: far more than any chunk has, and a bound on what an endless line can make us hold.
+const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
-use super::error::LlmError;
-
-/// Most bytes one answer's stream may have: far more than `MAX_ANSWER_CHARS` takes with one
-/// character per event, and a bound on what an endless line can make us hold.
-const MAX_STREAM_BYTES: usize = 16 * 1024 * 1024;
-
-/// What one event means.
-#[derive(Debug, PartialEq)]
-pub(super) enum Event {
-    /// The next piece of the answer.
-    Text(String),
-    /// Why the answer ended, in the API's words.
-    Finish(String),
-    /// Tokens counted.
-    Usage(Usage),
-    /// Nothing we need: a role, a comment, an empty piece.
-    Nothing,
-    /// `[DONE]`: no event follows.
-    Done,
+/// One event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Its type is `error`.
+    pub(super) is_error: bool,
+    /// Its data, several lines joined by LF.
+    pub(super) data: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
-    usage: Option<Usage>,
-    error: Option<serde::de::IgnoredAny>,
+/// An event has more than [`MAX_EVENT_BYTES`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// Parses events from bytes that come in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Parser {
+    /// The line that has begun.
+    line: Vec<u8>,
+    /// The last line ended with CR: an LF that follows belongs to it.
+    after_cr: bool,
+    is_error: bool,
+    /// The data so far of the event that has begun.
+    data: Option<Vec<u8>>,
+    events: VecDeque<Event>,
 }
 
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    delta: Delta,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-struct Delta {
-    content: Option<String>,
-}
-
-/// Events of a response body.
-pub(super) struct Events {
-    stream: SseByteStream<BoxStream<'static, io::Result<Bytes>>>,
-    /// A chunk may carry a last piece and its end: the end waits here.
-    ahead: Option<Event>,
-}
-
-impl Events {
-    pub(super) fn new<E>(body: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Self
-    where
-        E: std::error::Error + Send + Sync + 'static,
-    {
-        let mut total = 0;
-        let capped = body.map(move |bytes| {
-            let bytes = bytes.map_err(io::Error::other)?;
-            total += bytes.len();
-            if total <= MAX_STREAM_BYTES { Ok(bytes) } else { Err(io::ErrorKind::FileTooLarge.into()) }
-        });
-        Self { stream: SseByteStream::new(capped.boxed()), ahead: None }
-    }
-
-    /// The next event; `None` at the end of the stream.
+impl Parser {
+    /// Takes the next bytes.
     ///
-    /// # Cancel safety
+    /// # Errors
     ///
-    /// Safe: what has been read stays in the decoder.
-    pub(super) async fn next(&mut self) -> Option<Result<Event, LlmError>> {
-        if let Some(event) = self.ahead.take() {
-            return Some(Ok(event));
+    /// [`TooLong`]; the events before that are there.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
+        if std::mem::take(&mut self.after_cr) && !bytes.is_empty() {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        let data = match self.stream.next().await? {
-            Ok(sse) => sse.data,
-            Err(SseError::Body(_)) => return Some(Err(LlmError::Cut)),
-            Err(_) => return Some(Err(LlmError::Malformed { reason: "not UTF-8" })),
-        };
-        Some(match data {
-            None => Ok(Event::Nothing),
-            Some(data) => self.read(&data),
-        })
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            let (begin, rest) = bytes.split_at(end);
+            self.hold(begin)?;
+            self.end_line();
+            bytes = match rest {
+                [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
+                [_, rest @ ..] => {
+                    self.after_cr = rest.is_empty();
+                    rest
+                }
+                [] => rest,
+            };
+        }
+        self.hold(bytes)
     }
 
-    /// Reads on after [`Event::Done`], until the stream ends or turns out not to.
-    pub(super) async fn rest(mut self) {
-        // The end, or what nobody asked for: that closes the connection.
-        let _ = self.stream.next().await;
+    /// Ends the stream. A last event counts without its blank line too.
+    pub(super) fn finish(&mut self) {
+        self.end_line();
+        self.end_line();
     }
 
-    fn read(&mut self, data: &str) -> Result<Event, LlmError> {
-        if data.trim() == "[DONE]" {
-            return Ok(Event::Done);
-        }
-        let chunk: Chunk =
-            serde_json::from_str(data).map_err(|_| LlmError::Malformed { reason: "an event is not a chunk" })?;
-        if chunk.error.is_some() {
-            return Err(LlmError::Malformed { reason: "an event reports an error" });
-        }
-        let (mut text, mut rest) = (None, chunk.usage.map(Event::Usage));
-        if let Some(choice) = chunk.choices.into_iter().next() {
-            text = choice.delta.content.filter(|content| !content.is_empty()).map(Event::Text);
-            rest = choice.finish_reason.map(Event::Finish).or(rest);
-        }
-        Ok(match (text, rest) {
-            (Some(text), rest) => {
-                self.ahead = rest;
-                text
+    /// The next event.
+    pub(super) fn next(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        self.line.extend_from_slice(bytes);
+        let held = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
+        if held <= MAX_EVENT_BYTES { Ok(()) } else { Err(TooLong) }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() {
+            let is_error = std::mem::take(&mut self.is_error);
+            // An event of type `error` says enough by that.
+            if let Some(data) = self.data.take().or_else(|| is_error.then(Vec::new)) {
+                self.events.push_back(Event { is_error, data });
             }
-            (None, Some(rest)) => rest,
-            (None, None) => Event::Nothing,
-        })
+            return;
+        }
+        let colon = memchr::memchr(b':', &line).unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"data" => self.add(value),
+            b"event" => self.is_error = value.trim_ascii() == b"error",
+            // No field has such a name: JSON that a proxy wrote in between as it is, an error most often.
+            [b'{', ..] => self.add(&line),
+            // A comment, or a field that says nothing about an answer.
+            _ => {}
+        }
+        self.line = line;
+        self.line.clear();
     }
-}
 
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Events(..)")
+    fn add(&mut self, value: &[u8]) {
+        match &mut self.data {
+            Some(data) => {
+                data.push(b'\n');
+                data.extend_from_slice(value);
+            }
+            None => self.data = Some(value.to_vec()),
+        }
     }
 }
 
@@ -132,49 +115,57 @@ impl std::fmt::Debug for Events {
 mod tests {
     use super::*;
 
-    async fn events(body: &'static [u8], chunk: usize) -> Vec<Result<Event, String>> {
-        let chunks = futures_util::stream::iter(body.chunks(chunk).map(|part| Ok::<_, io::Error>(Bytes::from(part))));
-        let mut events = Events::new(chunks);
-        let mut seen = Vec::new();
-        while let Some(event) = events.next().await {
-            if event.as_ref().is_ok_and(|event| *event == Event::Nothing) {
-                continue;
+    /// The data of every event of a stream that comes in `pieces`; an error's with `!` before it.
+    fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut parser = Parser::default();
+        pieces.into_iter().for_each(|piece| parser.push(piece).unwrap());
+        parser.finish();
+        let shown = |Event { is_error, data }| {
+            format!("{}{}", if is_error { "!" } else { "" }, String::from_utf8_lossy(&data).replace('\n', "|"))
+        };
+        std::iter::from_fn(|| parser.next()).map(shown).collect()
+    }
+
+    #[test]
+    fn events_are_the_same_however_their_bytes_arrive() {
+        for (stream, want) in [
+            ("", &[][..]),
+            ("data: a\n\ndata: b\n\n", &["a", "b"]),
+            ("data:a\r\n\r\ndata:  b\r\n\r\n", &["a", " b"]),
+            ("data: a\r\rdata: b\r\r", &["a", "b"]),
+            ("data: a\ndata: b\n\n", &["a|b"]),
+            ("data\n\ndata:\n\n", &["", ""]),
+            ("\n\n\ndata: a\n\n\n\n", &["a"]),
+            (": comment\nid: 1\nretry: 5\nevent: message\nfoo: bar\ndata: a\n\n", &["a"]),
+            ("event: error\ndata: a\n\ndata: b\n\n", &["!a", "b"]),
+            ("event: error\n\n", &["!"]),
+            ("event: ping\n\n", &[]),
+            ("{\"error\":1}\n", &["{\"error\":1}"]),
+            ("data: a: b\n\n", &["a: b"]),
+            // Without its blank line, or without any end of its line.
+            ("data: a\n\ndata: b\n", &["a", "b"]),
+            ("data: a\n\ndata: b", &["a", "b"]),
+        ] {
+            let stream = stream.as_bytes();
+            assert_eq!(events([stream]), want, "{stream:?}");
+            assert_eq!(events(stream.chunks(1)), want, "{stream:?}, byte by byte");
+            for at in 0..stream.len() {
+                let (before, after) = stream.split_at(at);
+                assert_eq!(events([before, after]), want, "{stream:?}, split at {at}");
             }
-            seen.push(event.map_err(|error| error.to_string()));
-        }
-        seen
-    }
-
-    #[tokio::test]
-    async fn chunks_of_the_real_wire_format_split_anywhere() {
-        let body = concat!(
-            ": comment\n\n",
-            "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
-            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"año\"},\"finish_reason\":null}]}\r\n\r\n",
-            "data: {\"choices\":[{\"delta\":{\"content\":\"!\"},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n",
-            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n",
-            "data: [DONE]\n\n",
-        )
-        .as_bytes();
-        let want = [
-            Event::Text("año".into()),
-            Event::Text("!".into()),
-            Event::Finish("stop".into()),
-            Event::Usage(Usage { prompt_tokens: 3, completion_tokens: 2 }),
-            Event::Done,
-        ];
-        for chunk in [1, 2, 3, 7, 64, 10_000] {
-            let got: Vec<Event> = events(body, chunk).await.into_iter().map(Result::unwrap).collect();
-            assert_eq!(got, want, "in chunks of {chunk}");
         }
     }
 
-    #[tokio::test]
-    async fn what_is_no_chunk_is_an_error() {
-        for body in [b"data: nonsense\n\n".as_slice(), b"data: {\"error\":{\"message\":\"no\"}}\n\n", b"data: \xff\n\n"]
-        {
-            let got = events(body, 1_000).await;
-            assert!(matches!(&got[..], [Err(why)] if why.starts_with("the model's stream cannot be read")), "{got:?}");
+    #[test]
+    fn an_endless_event_is_not_held() {
+        for line in ["data: ", "data: x\n", ": "] {
+            let mut parser = Parser::default();
+            let chunk = line.repeat(1_024);
+            let refused = (0..=MAX_EVENT_BYTES / 1_024).any(|_| parser.push(chunk.as_bytes()).is_err());
+            assert!(refused, "{line:?}");
         }
+        let mut parser = Parser::default();
+        (0..MAX_EVENT_BYTES).step_by(1_024).for_each(|_| parser.push(&b": x\n\n".repeat(1_024)).unwrap());
+        assert_eq!(parser.next(), None);
     }
 }

@@ -27,13 +27,15 @@ pub enum CallOutcome {
     Empty,
     /// Not a word, for a finish reason that says why.
     Withheld,
+    /// The provider said that it failed.
+    Reported,
     /// Not made: every connection was in use.
     Exhausted,
 }
 
 impl CallOutcome {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Whole,
         Self::Cancelled,
         Self::Unreachable,
@@ -43,6 +45,7 @@ impl CallOutcome {
         Self::Cut,
         Self::Empty,
         Self::Withheld,
+        Self::Reported,
         Self::Exhausted,
     ];
 
@@ -57,6 +60,7 @@ impl CallOutcome {
             Self::Cut => "cut",
             Self::Empty => "empty",
             Self::Withheld => "withheld",
+            Self::Reported => "reported",
             Self::Exhausted => "exhausted",
         }
     }

@@ -154,6 +154,16 @@ impl Elsewhere {
         let Some(known) = mirror.chars.checked_sub(offset) else {
             return if std::mem::replace(&mut mirror.asked, true) { Piece::Known } else { Piece::Gap };
         };
+        if 0 < known {
+            let held = mirror.draft.without_first_chars(offset);
+            if !(held.expose().starts_with(text.expose()) || text.expose().starts_with(held.expose())) {
+                // The answer began again: what was heard of it before was the model's thinking.
+                mirror.draft = mirror.draft.first_chars(offset);
+                mirror.draft.push(&text);
+                mirror.chars = offset + text.chars();
+                return Piece::New { offset, text };
+            }
+        }
         if text.chars() <= known {
             return Piece::Known;
         }
@@ -211,6 +221,9 @@ mod tests {
             ("a", 3, "mo", Piece::Known),
             ("a", 0, "¿cómo?", new(5, "?")),
             ("a", 9, "…", Piece::Gap),
+            ("a", 0, "Hola", new(0, "Hola")),
+            ("a", 4, ", Eva", new(4, ", Eva")),
+            ("a", 4, ", ", Piece::Known),
             ("b", 0, "otra", new(0, "otra")),
         ] {
             let got = elsewhere.take(core, &id.parse().unwrap(), offset, UserText::new(text));

@@ -155,7 +155,11 @@ impl Engine {
         let mut answer = model.open_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;
         let mut text = UserText::default();
         while let Some(piece) = answer.next().await {
-            text.push(&piece?);
+            let piece = piece?;
+            if piece.restarts {
+                text = UserText::default();
+            }
+            text.push(&piece.text);
         }
         Ok(made(fold, &material, &text, answer.usage()))
     }

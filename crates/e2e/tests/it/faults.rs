@@ -18,13 +18,14 @@ use provider::Script;
 use scene::{Heard, Scene};
 
 /// What holds unless a row says otherwise: no pauses, so that times are exact.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("LLM_MAX_RETRIES", "3"),
     ("LLM_BACKOFF_INITIAL", "0"),
     ("LLM_BACKOFF_MAX", "5"),
     ("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", "2"),
     ("LLM_SILENCE_TIMEOUT_SECONDS", "1"),
     ("LLM_TIMEOUT_SECONDS", "4"),
+    ("LLM_TOTAL_TIMEOUT_SECONDS", "6"),
     ("LLM_DEADLINE_SECONDS", "10"),
     ("RATE_MAX_MESSAGES", "1000"),
 ];

@@ -12,7 +12,12 @@ use super::{LATE, SETTINGS, begun};
 
 /// Calls may take as long as they like here.
 fn patient() -> Vec<(&'static str, &'static str)> {
-    let limits = ["LLM_FIRST_TOKEN_TIMEOUT_SECONDS", "LLM_SILENCE_TIMEOUT_SECONDS", "LLM_TIMEOUT_SECONDS"];
+    let limits = [
+        "LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
+        "LLM_SILENCE_TIMEOUT_SECONDS",
+        "LLM_TIMEOUT_SECONDS",
+        "LLM_TOTAL_TIMEOUT_SECONDS",
+    ];
     let others = SETTINGS.into_iter().filter(|(name, _)| !limits.contains(name) && *name != "LLM_DEADLINE_SECONDS");
     let limits = limits.into_iter().chain(["LLM_DEADLINE_SECONDS"]).map(|name| (name, "3600"));
     others.chain(limits).chain([("ORPHAN_SECONDS", "5"), ("IDLE_SECONDS", "3600")]).collect()

@@ -108,10 +108,20 @@ async fn a_slow_drip() {
         row(
             "past the limit of the call",
             [Answer::pieces(["a"; 20]).paced(500, 900)],
-            broken("aaaa"),
-            4_000,
+            broken("aaaaaaa"),
+            6_000,
             &[&[Cancelled]],
         ),
+        // LLM_TIMEOUT_SECONDS limits silence, not an answer that still comes.
+        row(
+            "past the limit of silence",
+            [Answer::pieces(["a"; 6]).paced(500, 900)],
+            answer("aaaaaa"),
+            5_000,
+            &[&[Finished]],
+        ),
+        row("a short limit of silence", [begun().hanging(Hang::Stream)], broken("hasta acá"), 500, &[&[Cancelled]])
+            .with("LLM_TIMEOUT_SECONDS", "0.5"),
         row("of nothing after a word", [then_nothing], broken("hola"), 1_300, &[&[Cancelled]]),
     ])
     .await;
@@ -131,18 +141,126 @@ async fn a_stream_that_breaks() {
     .await;
 }
 
-/// The same request would bring the same, at the price of another answer.
+/// A chunk as it is on the wire.
+fn chunk(delta: &str, finish: &str) -> String {
+    format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n")
+}
+
+/// An answer that was withheld, or that has no words, is the provider's answer: nobody asks again.
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_word() {
-    let filtered = Answer { finish: "content_filter".to_owned(), ..Answer::default() };
-    let thought = Answer { finish: "length".to_owned(), ..Answer::default() };
-    let answers = [
-        ("not a word", Answer::default()),
-        ("white space", Answer::text(" \n")),
-        ("filtered", filtered),
-        ("length", thought),
+async fn an_answer_that_is_withheld() {
+    const ONCE: Calls = &[&[Finished]];
+    let ending = |answer, finish: &str| Answer { finish: finish.to_owned(), ..answer };
+    let none = |fault: &str, answer| row(fault, [answer, good()], Heard::Companion, 0, ONCE);
+    check([
+        none("filtered", ending(Answer::default(), "content_filter")),
+        none("not a word", Answer::default()),
+        none("white space", Answer::text(" \n")),
+        none("all the tokens went into thinking", ending(Answer::text("<think>mmm"), "length")),
+        row("filtered in mid-answer", [ending(begun(), "content_filter"), good()], broken("hasta acá"), 0, ONCE),
+    ])
+    .await;
+    // One person's filtered messages are not held against the provider.
+    let filtered = ending(Answer::default(), "content_filter");
+    let answers = std::iter::repeat_n(filtered, 15).chain([good()]).collect();
+    let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
+    for _ in 0..15 {
+        assert_eq!(scene.ask().await.0, Heard::Companion);
+    }
+    assert_eq!(scene.ask().await.0, answer("ya estoy"));
+    assert_eq!(scene.calls().await, [[Finished; 16]]);
+}
+
+/// A failure that is told in the stream is one, whatever it looks like.
+#[tokio::test(start_paused = true)]
+async fn a_failure_told_in_the_stream() {
+    const REPEATED: Calls = &[&[Finished, Finished]];
+    let done = "data: [DONE]\n\n";
+    let finish = |reason: &str| [chunk("{}", &format!("\"{reason}\"")), done.to_owned()].concat();
+    let failures = [
+        finish("error"),
+        finish("network_error"),
+        finish("insufficient_system_resource"),
+        format!("event: error\ndata: {{\"message\":\"no\"}}\n\n{done}"),
+        format!("data: {{\"object\":\"error\",\"message\":\"no\"}}\n\n{done}"),
+        chunk("{}", "\"\""),
     ];
-    check(answers.map(|(fault, given)| row(fault, [given, good()], Heard::Companion, 0, &[&[Finished]]))).await;
+    for failure in failures {
+        let text = chunk("{\"content\":\"hasta acá\"}", "null");
+        check([
+            row(format!("{failure} before a word"), [Answer::raw([&failure]), good()], answer("ya estoy"), 0, REPEATED),
+            row(
+                format!("{failure} after it"),
+                [Answer::raw([&text, &failure])],
+                broken("hasta acá"),
+                0,
+                &[&[Finished]],
+            ),
+        ])
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mishap_after_the_end_of_the_answer() {
+    const ONCE: Calls = &[&[Finished]];
+    let whole = chunk("{\"content\":\"ya estoy\"}", "\"stop\"");
+    let then = |after: &str| Answer::raw([whole.as_str(), after]);
+    check([
+        row("cut", [Answer { cut: true, ..then("") }], answer("ya estoy"), 0, ONCE),
+        row("garbage", [then("data: {\"usage\":\n\n")], answer("ya estoy"), 0, ONCE),
+        row("an error", [then("data: {\"error\":{\"message\":\"late\"}}\n\n")], answer("ya estoy"), 0, ONCE),
+        row("no blank line", [Answer::raw([whole.trim_end()])], answer("ya estoy"), 0, ONCE),
+        // Counts of tokens are waited for, but not long.
+        row("silence", [then("").hanging(Hang::Stream)], answer("ya estoy"), 1_000, &[&[Cancelled]]),
+    ])
+    .await;
+}
+
+/// Reasoning models think before they answer: that is no silence, and no answer.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_thinks() {
+    const ONCE: Calls = &[&[Finished]];
+    let text = |text: &str| chunk(&format!("{{\"content\":\"{text}\"}}"), "null");
+    let thinks = |times: usize| std::iter::repeat_n(chunk("{\"reasoning_content\":\"mm\"}", "null"), times);
+    let ends = || [text("ya estoy"), chunk("{}", "\"stop\"")];
+    let slowly = |groups: Vec<String>| Answer::raw(groups).paced(500, 900);
+    check([
+        // The limits are 2 s to the first sign, 1 s between two, 6 s for all of it.
+        row("for long", [slowly(thinks(5).chain(ends()).collect())], answer("ya estoy"), 5_900, ONCE),
+        row(
+            "in its text",
+            [slowly([text("<think>"), text("mm"), text("mm"), text("</think>")].into_iter().chain(ends()).collect())],
+            answer("ya estoy"),
+            5_000,
+            ONCE,
+        ),
+        row(
+            "and falls silent",
+            [Answer::raw(thinks(1)).hanging(Hang::Stream), good()],
+            answer("ya estoy"),
+            2_000,
+            &[&[Cancelled, Finished]],
+        ),
+        row("without an end", [slowly(thinks(20).collect())], Heard::Companion, 6_000, &[&[Cancelled]])
+            .with("LLM_MAX_RETRIES", "1"),
+        row("at once", [Answer::text("<think>mm</think>ya estoy")], answer("ya estoy"), 0, ONCE),
+        row("unopened", [Answer::pieces(["m", "m</thi", "nk>", "ya estoy"])], answer("ya estoy"), 0, ONCE),
+    ])
+    .await;
+}
+
+/// Thinking that nothing opens cannot be told from an answer until it is closed: then it is taken back, and the next
+/// answers of that model are not shown before.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_found_to_think_aloud() {
+    let aloud = || Answer::pieces(["qqq", "mm</think>", "ya estoy"]).paced(100, 100);
+    let mut scene = Scene::open(vec![Script::Answers(vec![aloud(), aloud(), good()])], &SETTINGS).await;
+    for pieces in [&["qqq", "ya estoy"][..], &["ya estoy"], &["ya estoy"]] {
+        assert_eq!(scene.ask_for_pieces().await, pieces);
+    }
+    let requests = scene.providers[0].bodies().await;
+    assert!(requests.iter().all(|body| !body.contains("qqq")), "it is sent back: {requests:?}");
 }
 
 /// Nobody waits for the end of a response whose answer is complete, or which is an error.
@@ -164,6 +282,11 @@ async fn a_response_that_does_not_end() {
 async fn what_is_no_answer_at_all() {
     const THRICE: Calls = &[&[Finished, Finished, Finished]];
     const UNHEARD: Calls = &[&[]];
+    let once = Script::Bytes(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n\
+         {\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"hola\"},\"finish_reason\":\"stop\"}]}",
+    );
+    check([Row::new("a completion that is no stream", vec![once], answer("hola"), 0, &[&[Finished]])]).await;
     let never = [
         ("no connection", Script::Gone, UNHEARD),
         ("a connection that ends", Script::Bytes(""), THRICE),
@@ -176,11 +299,8 @@ async fn what_is_no_answer_at_all() {
             THRICE,
         ),
         (
-            "a completion that is no stream",
-            Script::Bytes(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n\
-                 {\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"hola\"},\"finish_reason\":\"stop\"}]}",
-            ),
+            "bytes that are compressed",
+            Script::Bytes("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\nzip"),
             THRICE,
         ),
         (

@@ -76,6 +76,12 @@ impl Provider {
         }
     }
 
+    /// What each call asked for, as it was sent.
+    pub(super) async fn bodies(&self) -> Vec<String> {
+        let Self::Standin(standin) = self else { return Vec::new() };
+        standin.requests().iter().map(|call| call.body().to_string()).collect()
+    }
+
     /// How each call ended; none may still be running.
     pub(super) async fn calls(&self) -> Vec<Outcome> {
         match self {

@@ -110,6 +110,29 @@ impl Scene {
         }
     }
 
+    /// Says something; the text of each delta of the answer.
+    pub(super) async fn ask_for_pieces(&mut self) -> Vec<String> {
+        self.messages += 1;
+        self.say().await;
+        let reading = async {
+            let mut pieces = Vec::new();
+            loop {
+                let frame = self.person.frame().await;
+                match frame["text"].as_str() {
+                    Some(text) => pieces.push(text.to_owned()),
+                    None => break (pieces, frame),
+                }
+            }
+        };
+        let (pieces, done) = tokio::select! {
+            biased;
+            read = reading => read,
+            () = pass(LIMIT) => panic!("no end of the answer"),
+        };
+        assert_eq!(done["chars"], pieces.last().map_or(0, |last| last.chars().count()), "{done}");
+        pieces
+    }
+
     /// How every call ended, provider by provider.
     pub(super) async fn calls(&self) -> Vec<Vec<Outcome>> {
         let mut calls = Vec::new();

@@ -1,0 +1,183 @@
+//! Tolerant reader of one chunk of a completion: only its text and its end are essential.
+//!
+//! OpenAI's API is spoken by dozens of servers, each with differences of its own. Whatever is not needed may be missing,
+//! `null` or of any other kind; a member that cannot be read is as good as none, and spoils no other.
+
+mod members;
+
+use protocol::server_frame::Usage;
+use serde_json::value::RawValue;
+
+use members::Source;
+
+/// Longest code of a provider that is kept.
+const MAX_CODE_CHARS: usize = 64;
+/// Largest whole number that every JSON reader keeps exactly: 2⁵³ − 1.
+const MAX_COUNT: u64 = 9_007_199_254_740_991;
+
+/// One chunk, as far as it matters here.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Chunk {
+    /// The next piece of the answer, in WTF-8: it may begin or end with half a character.
+    pub(super) text: Vec<u8>,
+    /// The model is thinking: it says nothing yet, but it is alive.
+    pub(super) is_thinking: bool,
+    /// Why the answer ended, in the provider's words; never empty.
+    pub(super) finish: Option<String>,
+    /// Tokens counted, if both counts make sense.
+    pub(super) usage: Option<Usage>,
+    /// The provider reports a failure: its code, or a word for it.
+    pub(super) failure: Option<String>,
+}
+
+/// A chunk that is not JSON.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotJson;
+
+impl Chunk {
+    /// Reads the data of an event, or a body that is a whole completion.
+    ///
+    /// # Errors
+    ///
+    /// [`NotJson`]. JSON of any other kind is a chunk of nothing.
+    pub(super) fn read(data: &[u8]) -> Result<Self, NotJson> {
+        let source = Source::new(data);
+        let text = source.text().trim();
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let value: &RawValue = serde_json::from_str(text).map_err(|_| NotJson)?;
+        Ok(Self::of(&source, value))
+    }
+
+    fn of(source: &Source<'_>, value: &RawValue) -> Self {
+        // Gemini puts its errors in a list.
+        let first = members::elements(value).and_then(|elements| elements.into_iter().next());
+        let value = first.unwrap_or(value);
+        let Some([choices, usage, groq, error, object, code]) =
+            members::named(value, ["choices", "usage", "x_groq", "error", "object", "code"])
+        else {
+            return Self::default();
+        };
+        let usage = usage.and_then(read_usage).or_else(|| {
+            let [usage] = members::named(groq?, ["usage"])?;
+            read_usage(usage?)
+        });
+        let mut chunk = Self { usage, failure: error.and_then(|error| failure(source, error)), ..Self::default() };
+        if object.and_then(|object| source.string(object)).as_deref() == Some("error") {
+            chunk.failure.get_or_insert_with(|| code.and_then(|code| word(source, code)).unwrap_or_else(unnamed));
+        }
+        if let Some(choice) = choices.and_then(first_choice) {
+            chunk.take_choice(source, choice);
+        }
+        chunk
+    }
+
+    fn take_choice(&mut self, source: &Source<'_>, [delta, message, finish]: Choice<'_>) {
+        self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !reason.trim().is_empty());
+        // A body that is no stream, and some proxies' last event, have the whole message in place of a piece.
+        let Some(delta) = delta.or(message) else { return };
+        let Some([content, refusal, extra]) = members::named(delta, ["content", "refusal", "extra_content"]) else {
+            return;
+        };
+        let thinks = members::named(
+            delta,
+            ["reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "thought"],
+        );
+        self.is_thinking = thinks.is_some_and(|thinks| thinks.into_iter().flatten().any(says_something));
+        let (mut text, has_thought) = content.map(|content| read_content(source, content)).unwrap_or_default();
+        if extra.is_some_and(is_thought) {
+            self.is_thinking |= !text.is_empty();
+            text.clear();
+        }
+        (self.text, self.is_thinking) = (text, self.is_thinking || has_thought);
+        if self.finish.is_some() && self.text.is_empty() && refusal.is_some_and(says_something) {
+            self.finish = Some("refusal".to_owned());
+        }
+    }
+}
+
+/// The members of a choice that matter: its delta, its message, its finish reason.
+type Choice<'a> = [Option<&'a RawValue>; 3];
+
+/// The choice number 0, wherever it stands: we ask for one, and a place is only the number of those that have none.
+fn first_choice(choices: &RawValue) -> Option<Choice<'_>> {
+    let choices = members::elements(choices)?;
+    (0_u64..).zip(choices).find_map(|(place, choice)| {
+        let [index, choice @ ..] = members::named(choice, ["index", "delta", "message", "finish_reason"])?;
+        let index = index.and_then(|index| serde_json::from_str(index.get()).ok()).unwrap_or(place);
+        (index == 0).then_some(choice)
+    })
+}
+
+/// The text of a `content`, and whether there is thinking in it. It is a string, or a list of parts.
+fn read_content(source: &Source<'_>, content: &RawValue) -> (Vec<u8>, bool) {
+    if let Some(text) = source.bytes(content) {
+        return (text, false);
+    }
+    let parts = members::elements(content).unwrap_or_else(|| vec![content]);
+    let (mut text, mut has_thought) = (Vec::new(), false);
+    for part in parts {
+        let Some([kind, words]) = members::named(part, ["type", "text"]) else {
+            text.extend(source.bytes(part).unwrap_or_default());
+            continue;
+        };
+        match kind.and_then(|kind| source.string(kind)).as_deref() {
+            None | Some("text" | "output_text") => {
+                text.extend(words.and_then(|words| source.bytes(words)).unwrap_or_default());
+            }
+            Some(_) => has_thought = true,
+        }
+    }
+    (text, has_thought)
+}
+
+/// Whether Gemini marks the content beside it as a thought.
+fn is_thought(extra: &RawValue) -> bool {
+    let google = members::named(extra, ["google"]).and_then(|[google]| google);
+    let thought = google.and_then(|google| members::named(google, ["thought"])).and_then(|[thought]| thought);
+    thought.is_some_and(|thought| thought.get() == "true")
+}
+
+/// Whether a member holds more than nothing.
+fn says_something(value: &RawValue) -> bool {
+    !matches!(value.get(), "\"\"" | "[]" | "{}" | "false")
+}
+
+/// Both counts, if they make sense: our own wire has both or none.
+fn read_usage(usage: &RawValue) -> Option<Usage> {
+    let [prompt, completion] = members::named(usage, ["prompt_tokens", "completion_tokens"])?;
+    let (prompt_tokens, completion_tokens) = (count(prompt?)?, count(completion?)?);
+    Some(Usage { prompt_tokens, completion_tokens })
+}
+
+/// A count, which some servers write as `12.0`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and not negative")]
+#[expect(clippy::cast_precision_loss, reason = "the largest one is exact")]
+fn count(value: &RawValue) -> Option<u64> {
+    let number: serde_json::Number = serde_json::from_str(value.get()).ok()?;
+    let whole = |number: f64| (number.fract() == 0.0 && (0.0..=MAX_COUNT as f64).contains(&number)).then_some(number);
+    let count = number.as_u64().or_else(|| number.as_f64().and_then(whole).map(|number| number as u64));
+    count.filter(|count| *count <= MAX_COUNT)
+}
+
+/// The code of an `error`, if it is one.
+fn failure(source: &Source<'_>, error: &RawValue) -> Option<String> {
+    if !says_something(error) {
+        return None;
+    }
+    let members = members::named(error, ["code", "type", "status"]).unwrap_or_default();
+    let code = members.into_iter().flatten().find_map(|member| word(source, member));
+    Some(code.or_else(|| word(source, error)).unwrap_or_else(unnamed))
+}
+
+/// A string or a number that is a code and nothing else: never a sentence, which may quote a person.
+fn word(source: &Source<'_>, value: &RawValue) -> Option<String> {
+    let word = source.string(value).or_else(|| count(value).map(|number| number.to_string()))?;
+    let is_code = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
+    (!word.is_empty() && word.len() <= MAX_CODE_CHARS && word.chars().all(is_code)).then_some(word)
+}
+
+fn unnamed() -> String {
+    "unnamed".to_owned()
+}

@@ -1,0 +1,138 @@
+//! Joins characters that a provider splits over two chunks, and leaves out what no text may have.
+
+/// Decodes the text of chunks, which comes as WTF-8: UTF-8 in which a lone surrogate stands as its three bytes. Some
+/// servers split an answer at tokens, and a token may end in the middle of a character: in half of a surrogate pair
+/// (`"\ud83d"`, then `"\udc99"`), or in some of its bytes.
+#[derive(Debug, Default)]
+pub(super) struct TextDecoder {
+    /// The beginning of a character whose rest is to come: at most three bytes.
+    half: Vec<u8>,
+}
+
+/// How a run of bytes goes on that is not UTF-8.
+enum Odd {
+    /// It may be the beginning of a character: more is to come.
+    Half,
+    /// A surrogate pair: this character, in so many bytes.
+    Pair(char, usize),
+    /// So many bytes that mean nothing.
+    Nothing(usize),
+}
+
+impl TextDecoder {
+    /// Appends `bytes` to `out`, except for a last character that is not whole yet. What can be no character becomes
+    /// U+FFFD; U+0000 is left out, because databases and terminals refuse it.
+    pub(super) fn decode(&mut self, bytes: &[u8], out: &mut String) {
+        let joined;
+        let mut rest = if self.half.is_empty() {
+            bytes
+        } else {
+            joined = [std::mem::take(&mut self.half).as_slice(), bytes].concat();
+            joined.as_slice()
+        };
+        while !rest.is_empty() {
+            let valid = match std::str::from_utf8(rest) {
+                Ok(text) => return push(text, out),
+                Err(error) => rest.split_at(error.valid_up_to()),
+            };
+            push(&String::from_utf8_lossy(valid.0), out);
+            rest = valid.1;
+            let skipped = match odd(rest) {
+                Odd::Half => {
+                    self.half = rest.to_vec();
+                    return;
+                }
+                Odd::Pair(character, length) => {
+                    out.push(character);
+                    length
+                }
+                Odd::Nothing(length) => {
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    length
+                }
+            };
+            rest = rest.get(skipped..).unwrap_or_default();
+        }
+    }
+}
+
+fn push(text: &str, out: &mut String) {
+    text.split('\0').for_each(|part| out.push_str(part));
+}
+
+/// The beginning of `bytes`, which is not UTF-8.
+fn odd(bytes: &[u8]) -> Odd {
+    match (surrogate(bytes), bytes) {
+        (Some(high @ 0xd800..0xdc00), _) => match (surrogate(bytes.get(3..).unwrap_or_default()), bytes.len()) {
+            (Some(low), _) => match char::decode_utf16([high, low]).next() {
+                Some(Ok(character)) => Odd::Pair(character, 6),
+                _ => Odd::Nothing(3),
+            },
+            // Nothing, or the first bytes of what may be the other half.
+            (None, length) if is_surrogates_beginning(bytes.get(3..length.min(6)).unwrap_or_default()) => Odd::Half,
+            (None, _) => Odd::Nothing(3),
+        },
+        (Some(_), _) => Odd::Nothing(3),
+        // No UTF-8, but it may become a surrogate.
+        (None, [0xed, ..]) if bytes.len() < 3 && is_surrogates_beginning(bytes) => Odd::Half,
+        (None, _) => match std::str::from_utf8(bytes).map_err(|error| error.error_len()) {
+            Err(None) => Odd::Half,
+            Err(Some(length)) => Odd::Nothing(length),
+            Ok(_) => Odd::Nothing(bytes.len()),
+        },
+    }
+}
+
+/// The surrogate that `bytes` begin with.
+fn surrogate(bytes: &[u8]) -> Option<u16> {
+    match bytes {
+        [0xed, middle @ 0xa0..=0xbf, last @ 0x80..=0xbf, ..] => {
+            Some(0xd000 | (u16::from(middle & 0x3f) << 6) | u16::from(last & 0x3f))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `bytes`, fewer than three, may be the beginning of a surrogate.
+fn is_surrogates_beginning(bytes: &[u8]) -> bool {
+    matches!(bytes, [] | [0xed] | [0xed, 0xa0..=0xbf])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `pieces`, decoded one after another.
+    fn decoded<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let (mut decoder, mut out) = (TextDecoder::default(), String::new());
+        pieces.into_iter().for_each(|piece| decoder.decode(piece, &mut out));
+        out
+    }
+
+    #[test]
+    fn halves_are_joined_wherever_they_are_split() {
+        // U+1F499 as a surrogate pair is ED A0 BD, ED B2 99.
+        let pair = b"\xed\xa0\xbd\xed\xb2\x99";
+        for (bytes, want) in [
+            ("año 💙".as_bytes().to_vec(), "año 💙"),
+            ([b"a".as_slice(), pair, b"b"].concat(), "a💙b"),
+            ([pair.as_slice(), pair].concat(), "💙💙"),
+            (b"\xed\xa0\xbdx".to_vec(), "\u{fffd}x"),
+            (b"\xed\xb2\x99x".to_vec(), "\u{fffd}x"),
+            ([b"\xed\xa0\xbd".as_slice(), pair].concat(), "\u{fffd}💙"),
+            (b"\xed\xa0\xbd\xed\x95\x9c".to_vec(), "\u{fffd}한"),
+            (b"a\xffb\xc3(".to_vec(), "a\u{fffd}b\u{fffd}("),
+            (b"a\0b\0".to_vec(), "ab"),
+            // The answer ended in the middle of a character: there is nothing to show of it.
+            (b"a\xf0\x9f".to_vec(), "a"),
+            (b"a\xed\xa0\xbd".to_vec(), "a"),
+        ] {
+            assert_eq!(decoded([bytes.as_slice()]), want, "{bytes:x?}");
+            assert_eq!(decoded(bytes.chunks(1)), want, "{bytes:x?}, byte by byte");
+            for at in 0..bytes.len() {
+                let (before, after) = bytes.split_at(at);
+                assert_eq!(decoded([before, after]), want, "{bytes:x?}, split at {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Reads the body of a response into the text of an answer and its end, without I/O.
+//!
+//! Nothing here depends on how the bytes were split on their way.
+
+use protocol::server_frame::{Finish, Usage};
+
+use super::chunk::Chunk;
+use super::decoder::TextDecoder;
+use super::error::LlmError;
+use super::error_body::{Cause, ErrorBody};
+use super::sse::{Event, Parser};
+use super::thinking::ThinkingFilter;
+
+/// Most bytes one answer's stream may have: far more than the longest answer takes with one character per event, and
+/// long thinking before it.
+const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of a completion that comes in one piece.
+const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Longest finish reason that is kept for logs.
+const MAX_REASON_CHARS: usize = 64;
+
+/// The next thing that an answer brings.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// More of its text; with `restarts`, in place of all the text before.
+    Text {
+        text: String,
+        restarts: bool,
+    },
+    /// No text, but the model is alive: it thinks.
+    Alive,
+    /// Complete: no text follows.
+    End,
+    Failed(LlmError),
+}
+
+/// Reader of one response body.
+#[derive(Debug)]
+pub(super) struct Reader {
+    body: Body,
+    total: usize,
+    decoder: TextDecoder,
+    thinking: ThinkingFilter,
+    /// Text that was read and not taken yet.
+    text: String,
+    /// Text that was taken before is no part of the answer.
+    restarts: bool,
+    is_alive: bool,
+    /// Some text was taken.
+    has_begun: bool,
+    finish: Option<String>,
+    usage: Option<Usage>,
+    end: Option<Result<(), LlmError>>,
+    /// The model came to the end of what it had to say.
+    is_whole: bool,
+}
+
+/// What a body turns out to be by its first bytes.
+#[derive(Debug)]
+enum Body {
+    /// Nothing but a byte order mark and white space so far.
+    Unknown(Vec<u8>),
+    Events(Parser),
+    /// JSON: a completion, or an error, that comes whole.
+    Document(Vec<u8>),
+}
+
+/// The meaning of a finish reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Complete,
+    /// A limit of the model's.
+    Length,
+    /// A filter of the provider's.
+    Withheld,
+    /// The provider failed.
+    Failed,
+}
+
+impl Meaning {
+    fn of(reason: &str) -> Self {
+        let reason = reason.to_ascii_lowercase();
+        match reason.as_str() {
+            "length" | "max_tokens" | "model_length" | "max_output_tokens" | "max_completion_tokens" => Self::Length,
+            "error"
+            | "network_error"
+            | "insufficient_system_resource"
+            | "server_error"
+            | "abort"
+            | "aborted"
+            | "cancelled"
+            | "timeout"
+            | "unknown_error" => Self::Failed,
+            "safety"
+            | "refusal"
+            | "recitation"
+            | "blocklist"
+            | "prohibited_content"
+            | "spii"
+            | "sensitive"
+            | "guardrail_intervened"
+            | "moderation" => Self::Withheld,
+            // Some say which kind of content, behind a colon.
+            other if other.starts_with("content_filter") => Self::Withheld,
+            _ => Self::Complete,
+        }
+    }
+}
+
+impl Reader {
+    /// At the start of a body. `suspects_thinking`: see [`ThinkingFilter::new`].
+    pub(super) fn new(suspects_thinking: bool) -> Self {
+        Self {
+            body: Body::Unknown(Vec::new()),
+            total: 0,
+            decoder: TextDecoder::default(),
+            thinking: ThinkingFilter::new(suspects_thinking),
+            text: String::new(),
+            restarts: false,
+            is_alive: false,
+            has_begun: false,
+            finish: None,
+            usage: None,
+            end: None,
+            is_whole: false,
+        }
+    }
+
+    /// Takes the next bytes. Those after the end of the answer are ignored.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.end.is_some() {
+            return;
+        }
+        self.total = self.total.saturating_add(bytes.len());
+        if MAX_STREAM_BYTES < self.total {
+            return self.end_with(LlmError::Malformed { reason: "too long" });
+        }
+        match &mut self.body {
+            Body::Unknown(begin) => {
+                begin.extend_from_slice(bytes);
+                self.recognise();
+            }
+            Body::Events(parser) => {
+                let pushed = parser.push(bytes);
+                self.read_events();
+                if pushed.is_err() {
+                    self.end_with(LlmError::Malformed { reason: "an event is too long" });
+                }
+            }
+            Body::Document(document) => {
+                document.extend_from_slice(bytes);
+                if MAX_DOCUMENT_BYTES < document.len() {
+                    self.end_with(LlmError::Malformed { reason: "no stream, and too long" });
+                }
+            }
+        }
+    }
+
+    /// Ends the body, which is complete unless its connection `broke`.
+    pub(super) fn finish(&mut self, broke: bool) {
+        match &mut self.body {
+            Body::Events(parser) if !broke => {
+                parser.finish();
+                self.read_events();
+            }
+            Body::Document(document) if !broke => {
+                let document = std::mem::take(document);
+                self.read_document(&document);
+            }
+            Body::Unknown(_) | Body::Events(_) | Body::Document(_) => {}
+        }
+        // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
+        if self.end.is_none() {
+            self.end_with(LlmError::Cut);
+        }
+    }
+
+    /// Gives the text that was read since the last call, or the end; `None`: more bytes are needed.
+    pub(super) fn take(&mut self) -> Option<Step> {
+        let is_taken_back = self.restarts && self.end.is_some();
+        if !self.text.is_empty() || is_taken_back {
+            let (text, restarts) = (std::mem::take(&mut self.text), std::mem::take(&mut self.restarts));
+            self.has_begun |= !text.is_empty();
+            self.is_alive = false;
+            return Some(Step::Text { text, restarts });
+        }
+        if let Some(end) = self.end.take() {
+            self.end = Some(Ok(()));
+            return Some(match end {
+                Ok(()) => Step::End,
+                Err(error) => Step::Failed(error),
+            });
+        }
+        std::mem::take(&mut self.is_alive).then_some(Step::Alive)
+    }
+
+    /// Whether the answer is complete but for what may follow it, such as counts of tokens.
+    pub(super) fn has_finish(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Whether text of the answer was taken.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// How the model ended its answer.
+    pub(super) fn how_it_ended(&self) -> Finish {
+        match self.finish.as_deref().map(Meaning::of) {
+            Some(Meaning::Length) => Finish::Length,
+            _ => Finish::Stop,
+        }
+    }
+
+    /// Tokens counted, if the provider tells.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// Whether the model writes thinking that it does not open with a tag; `None` if this answer does not say.
+    pub(super) fn has_unopened_thinking(&self) -> Option<bool> {
+        self.thinking.is_unopened(self.is_whole)
+    }
+
+    fn recognise(&mut self) {
+        let Body::Unknown(begin) = &mut self.body else { return };
+        let mark = b"\xef\xbb\xbf";
+        if begin.len() < mark.len() && mark.starts_with(begin) {
+            return;
+        }
+        let rest = begin.strip_prefix(mark).unwrap_or(begin);
+        let rest = rest.trim_ascii_start();
+        match rest {
+            [] => {}
+            [b'{' | b'[', ..] => self.body = Body::Document(rest.to_vec()),
+            [b'<', ..] => self.end_with(LlmError::Malformed { reason: "a page in place of an answer" }),
+            [0x1f] => {}
+            [0x1f, 0x8b, ..] => self.end_with(LlmError::Malformed { reason: "compressed, which was not asked for" }),
+            _ => {
+                let mut parser = Parser::default();
+                let pushed = parser.push(rest);
+                self.body = Body::Events(parser);
+                self.read_events();
+                if pushed.is_err() {
+                    self.end_with(LlmError::Malformed { reason: "an event is too long" });
+                }
+            }
+        }
+    }
+
+    fn read_events(&mut self) {
+        while self.end.is_none() {
+            let Body::Events(parser) = &mut self.body else { return };
+            let Some(event) = parser.next() else { return };
+            self.read_event(&event);
+        }
+    }
+
+    fn read_event(&mut self, event: &Event) {
+        if event.data.trim_ascii() == b"[DONE]" {
+            return self.end_with(LlmError::Empty);
+        }
+        match Chunk::read(&event.data) {
+            Ok(Chunk { failure, .. }) if event.is_error => self.end_with(reported(failure, &event.data)),
+            Err(_) if event.is_error => self.end_with(reported(None, &event.data)),
+            Ok(chunk) => self.read_chunk(chunk, &event.data),
+            // Several chunks in one: servers that forget the blank lines between events.
+            Err(_) if event.data.contains(&b'\n') => {
+                for line in event.data.split(|byte| *byte == b'\n') {
+                    if self.end.is_none() {
+                        self.read_event(&Event { is_error: false, data: line.to_vec() });
+                    }
+                }
+            }
+            Err(_) => self.end_with(LlmError::Malformed { reason: "an event is not a chunk" }),
+        }
+    }
+
+    fn read_document(&mut self, document: &[u8]) {
+        match Chunk::read(document) {
+            Ok(chunk) => {
+                self.read_chunk(chunk, document);
+                if self.end.is_none() {
+                    let none = LlmError::Malformed { reason: "JSON, but no completion" };
+                    self.end_with(if self.has_text() { LlmError::Empty } else { none });
+                }
+            }
+            // Chunks that stand one a line, without the frame of events.
+            Err(_) if document.contains(&b'\n') => {
+                self.read_event(&Event { is_error: false, data: document.to_vec() });
+            }
+            Err(_) => self.end_with(LlmError::Malformed { reason: "neither a stream nor JSON" }),
+        }
+    }
+
+    fn read_chunk(&mut self, chunk: Chunk, data: &[u8]) {
+        let mut text = String::new();
+        self.decoder.decode(&chunk.text, &mut text);
+        let passed = self.thinking.push(&text);
+        if passed.restarts {
+            self.text.clear();
+            self.restarts |= std::mem::take(&mut self.has_begun);
+        }
+        self.text.push_str(&passed.text);
+        self.is_alive |= chunk.is_thinking || passed.has_hidden;
+        self.usage = chunk.usage.or(self.usage);
+        if chunk.failure.is_some() {
+            // A finish reason beside it says no more than that nothing follows.
+            return self.end_with(reported(chunk.failure, data));
+        }
+        // The last one counts: some servers give one with every chunk.
+        self.finish = chunk.finish.or(self.finish.take());
+    }
+
+    /// Ends the answer: by its finish reason if there was one, because whatever happens after that takes nothing from
+    /// the answer; else by `error`.
+    fn end_with(&mut self, error: LlmError) {
+        let meaning = self.finish.as_deref().map(Meaning::of);
+        // `[DONE]` without a finish reason.
+        let is_done = meaning.is_none() && matches!(error, LlmError::Empty);
+        self.is_whole = is_done || meaning == Some(Meaning::Complete);
+        self.text.push_str(&self.thinking.finish(self.is_whole));
+        let reason = || bounded(self.finish.as_deref().unwrap_or_default());
+        self.end = Some(match meaning {
+            Some(Meaning::Complete | Meaning::Length) if self.has_text() => Ok(()),
+            Some(Meaning::Failed) => Err(LlmError::Reported { code: reason() }),
+            Some(_) => Err(LlmError::Withheld { reason: reason() }),
+            None if is_done && self.has_text() => Ok(()),
+            None => Err(error),
+        });
+    }
+
+    /// Whether there is any text that is part of the answer.
+    fn has_text(&self) -> bool {
+        self.has_begun || !self.text.is_empty()
+    }
+}
+
+/// The error of a failure that the provider reports with `code` in `data`.
+fn reported(code: Option<String>, data: &[u8]) -> LlmError {
+    let body = Box::new(ErrorBody::parse(data));
+    let status = match (code.as_deref().map(str::parse), body.cause) {
+        (Some(Ok(status @ 400..=599)), _) => status,
+        // As if it had come in place of the stream: it is left to those who know such refusals.
+        (_, Cause::Flagged | Cause::TooLong) => 400,
+        (_, Cause::Quota) => 429,
+        (_, Cause::Model) => 404,
+        (_, Cause::Other) => return LlmError::Reported { code: code.unwrap_or_else(|| "unnamed".to_owned()) },
+    };
+    LlmError::Status { status, retry_after: None, body }
+}
+
+/// A finish reason as logs may have it: it is the provider's word, and may be anything.
+fn bounded(reason: &str) -> String {
+    let is_harmless = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-' | ':' | ' ');
+    reason.chars().filter(is_harmless).take(MAX_REASON_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Leaves out the thinking that a model writes into its answer, before the answer itself.
+//!
+//! Reasoning models put their thinking between tags (`<think>…</think>`) at the start. A server that knows the model
+//! takes it out; one that does not sends it as text. Where the model's template writes the opening tag into the
+//! prompt, only the closing one comes.
+
+/// Tags around thinking, in ASCII compared without case.
+const TAGS: [(&str, &str); 9] = [
+    ("<think>", "</think>"),
+    ("<thought>", "</thought>"),
+    ("<thinking>", "</thinking>"),
+    ("<thoughts>", "</thoughts>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+];
+
+/// Filter between a model's text and the people who read it. White space before the answer is left out as well: many
+/// models begin with a space or a line break that belongs to no word.
+#[derive(Debug)]
+pub(super) struct ThinkingFilter {
+    at: At,
+    /// Thinking without an opening tag is to be expected.
+    suspected: bool,
+    /// Text that is not decided: it may become a tag.
+    held: String,
+    /// Text that a closing tag may yet turn out to be thinking, if such a tag is to be expected.
+    withheld: String,
+    /// Some text has passed since the last restart.
+    has_passed: bool,
+    /// There was thinking: what follows it is the answer.
+    has_thought: bool,
+    /// A closing tag came that nothing had opened.
+    is_unopened: bool,
+}
+
+/// Where in the answer the filter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Before a word: thinking may begin.
+    Start,
+    /// In thinking, until this tag.
+    Thinking(&'static str),
+    /// Probably in thinking: such a model has begun without a tag before.
+    Suspected,
+    /// In text, which a closing tag may yet turn out to be thinking.
+    Text,
+    /// In text, after thinking.
+    Answer,
+}
+
+/// The outcome of one piece.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// Everything that passed before was thinking.
+    pub(super) restarts: bool,
+    /// Some of it was left out.
+    pub(super) has_hidden: bool,
+    /// The text that passes.
+    pub(super) text: String,
+}
+
+impl ThinkingFilter {
+    /// At the start of an answer. `suspected`: this model's answers begin with thinking that no tag opens, so that
+    /// nothing passes until a tag closes it or the answer ends.
+    pub(super) fn new(suspected: bool) -> Self {
+        Self {
+            at: At::Start,
+            suspected,
+            held: String::new(),
+            withheld: String::new(),
+            has_passed: false,
+            has_thought: false,
+            is_unopened: false,
+        }
+    }
+
+    /// Takes the next piece.
+    pub(super) fn push(&mut self, piece: &str) -> Passed {
+        let mut passed = Passed::default();
+        if piece.is_empty() {
+            return passed;
+        }
+        if self.at == At::Answer {
+            passed.text = piece.to_owned();
+            return passed;
+        }
+        self.held.push_str(piece);
+        while self.step(&mut passed) {}
+        self.has_passed |= !passed.text.is_empty();
+        passed
+    }
+
+    /// Ends the answer, which is `whole` unless it was cut or ran into a limit. Gives the rest of its text.
+    pub(super) fn finish(&mut self, whole: bool) -> String {
+        match self.at {
+            At::Start | At::Text | At::Answer => std::mem::take(&mut self.held),
+            // A model that did not think this time; cut, it would have gone on to the tag.
+            At::Suspected if whole => [self.withheld.as_str(), &self.held].concat().trim_start().to_owned(),
+            At::Suspected | At::Thinking(_) => String::new(),
+        }
+    }
+
+    /// Whether the answer began with thinking that no tag opened; `None` if that cannot be said.
+    pub(super) fn is_unopened(&self, whole: bool) -> Option<bool> {
+        match self.at {
+            _ if self.is_unopened => Some(true),
+            At::Suspected if whole => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Decides about some of the held text. Says whether there may be more to decide.
+    fn step(&mut self, passed: &mut Passed) -> bool {
+        match self.at {
+            At::Start => self.start(passed),
+            At::Thinking(close) => self.think(close, passed),
+            At::Suspected | At::Text => self.look_for_unopened(passed),
+            At::Answer => {
+                passed.text.push_str(&std::mem::take(&mut self.held));
+                false
+            }
+        }
+    }
+
+    fn start(&mut self, passed: &mut Passed) -> bool {
+        let spaces = self.held.len() - self.held.trim_start().len();
+        self.held.drain(..spaces);
+        if let Some((open, close)) = TAGS.iter().find(|(open, _)| begins_with(&self.held, open)) {
+            self.held.drain(..open.len());
+            passed.has_hidden = true;
+            (self.at, self.has_thought) = (At::Thinking(close), true);
+            return true;
+        }
+        if TAGS.iter().any(|(open, _)| begins_with(open, &self.held)) {
+            return false;
+        }
+        // Tags that were used once are used right: a closing one in the answer is part of it.
+        self.at = match (self.has_thought, self.suspected) {
+            (true, _) => At::Answer,
+            (false, true) => At::Suspected,
+            (false, false) => At::Text,
+        };
+        true
+    }
+
+    fn think(&mut self, close: &'static str, passed: &mut Passed) -> bool {
+        passed.has_hidden = true;
+        let Some(end) = find(&self.held, close) else {
+            self.held.drain(..self.held.len() - overlap(&self.held, close));
+            return false;
+        };
+        self.held.drain(..end + close.len());
+        // Once there was a tag the model uses them: the next text is the answer, or more thinking.
+        self.at = At::Start;
+        true
+    }
+
+    fn look_for_unopened(&mut self, passed: &mut Passed) -> bool {
+        if let Some(end) = end_of_unopened(&self.held) {
+            self.held.drain(..end);
+            self.withheld = String::new();
+            passed.text.clear();
+            passed.has_hidden = true;
+            passed.restarts |= std::mem::take(&mut self.has_passed);
+            (self.at, self.has_thought, self.is_unopened) = (At::Start, true, true);
+            return true;
+        }
+        let undecided = TAGS.iter().map(|(_, close)| overlap(&self.held, close)).max().unwrap_or_default();
+        let decided = self.held.drain(..self.held.len() - undecided);
+        if self.at == At::Suspected {
+            passed.has_hidden = true;
+            self.withheld.extend(decided);
+        } else {
+            passed.text.extend(decided);
+        }
+        false
+    }
+}
+
+/// Where the first closing tag in `text` ends.
+fn end_of_unopened(text: &str) -> Option<usize> {
+    let found = TAGS.iter().filter_map(|(_, close)| Some((find(text, close)?, close.len())));
+    found.min().map(|(at, length)| at + length)
+}
+
+/// Whether `text` begins with `tag`.
+fn begins_with(text: &str, tag: &str) -> bool {
+    text.as_bytes().get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
+}
+
+/// Where `tag` begins in `text`.
+fn find(text: &str, tag: &str) -> Option<usize> {
+    let first = tag.chars().next()?;
+    text.match_indices(first).map(|(at, _)| at).find(|at| begins_with(text.get(*at..).unwrap_or_default(), tag))
+}
+
+/// How many bytes at the end of `text` may be the beginning of `tag`.
+fn overlap(text: &str, tag: &str) -> usize {
+    let ends_with = |length: &usize| {
+        let begin = text.len().checked_sub(*length).and_then(|at| text.as_bytes().get(at..));
+        begin.is_some_and(|end| tag.as_bytes().get(..*length).is_some_and(|tag| end.eq_ignore_ascii_case(tag)))
+    };
+    (1..tag.len()).rev().find(ends_with).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The text that people have at the end of an answer that came in `pieces`, and whether nothing had opened its
+    /// thinking.
+    fn shown<'a>(suspected: bool, whole: bool, pieces: impl IntoIterator<Item = &'a str>) -> (String, Option<bool>) {
+        let (mut filter, mut shown) = (ThinkingFilter::new(suspected), String::new());
+        for piece in pieces {
+            let passed = filter.push(piece);
+            if passed.restarts {
+                shown.clear();
+            }
+            shown.push_str(&passed.text);
+        }
+        shown.push_str(&filter.finish(whole));
+        (shown, filter.is_unopened(whole))
+    }
+
+    const ANSWERS: [(&str, &str); 26] = [
+        ("Hola", "Hola"),
+        (" \n Hola\n", "Hola\n"),
+        ("<think>x</think>Hola", "Hola"),
+        ("\n<think>\nmm, 5 < 6 </thin\n</think>\n\nHola <b>", "Hola <b>"),
+        ("<THINK>x</Think>Hola", "Hola"),
+        ("<thought>x</thought> Hola", "Hola"),
+        ("<thinking>x</think></thinking> Hola", "Hola"),
+        ("<thoughts>a</thoughts><reasoning>b</reasoning>Hola", "Hola"),
+        ("<seed:think>x</seed:think>Hola", "Hola"),
+        ("[THINK]x[/THINK]Hola [1]", "Hola [1]"),
+        ("◁think▷x◁/think▷Hola ◁", "Hola ◁"),
+        ("<|channel|>analysis<|message|>x<|start|>assistant<|channel|>final<|message|>Hola", "Hola"),
+        ("<|channel|>final<|message|>Hola", "Hola"),
+        ("<think></think>Hola", "Hola"),
+        ("<think>a</think> <think>b</think> Hola", "Hola"),
+        ("<think>a</think>Hola </think> y", "Hola </think> y"),
+        ("</think>Hola", "Hola"),
+        ("pienso\n</think>\n\nHola", "Hola"),
+        ("pienso</think><think>más</think>Hola", "Hola"),
+        ("pienso [a] ◁</thought>Hola", "Hola"),
+        ("<think>nunca termina", ""),
+        ("<think>nunca termina</thin", ""),
+        ("<thin", "<thin"),
+        ("<thinker> Hola", "<thinker> Hola"),
+        ("Hola <think>x</thin", "Hola <think>x</thin"),
+        ("Hola </", "Hola </"),
+    ];
+
+    #[test]
+    fn thinking_is_left_out_wherever_it_is_split() {
+        for (text, want) in ANSWERS {
+            for suspected in [false, true] {
+                assert_eq!(shown(suspected, true, [text]).0, want, "{text:?}, {suspected}");
+                let letters = text.split_inclusive(|_: char| true);
+                assert_eq!(shown(suspected, true, letters).0, want, "{text:?}, {suspected}, by letters");
+                for at in (1..text.len()).filter(|at| text.is_char_boundary(*at)) {
+                    let (before, after) = text.split_at(at);
+                    assert_eq!(shown(suspected, true, [before, after]).0, want, "{before:?} {after:?}, {suspected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_whose_thinking_nothing_opens_is_known_by_it() {
+        for (suspected, whole, text, want) in [
+            (false, true, "pienso</think>Hola", ("Hola", Some(true))),
+            (true, true, "pienso</think>Hola", ("Hola", Some(true))),
+            (true, false, "pienso</think>Ho", ("Ho", Some(true))),
+            (true, true, "Hola", ("Hola", Some(false))),
+            // Cut before its tag: that was thinking, or nothing can be said about it.
+            (true, false, "pienso", ("", None)),
+            (false, true, "Hola", ("Hola", None)),
+            (false, true, "<think>x</think>Hola", ("Hola", None)),
+        ] {
+            let (shown, unopened) = shown(suspected, whole, [text]);
+            assert_eq!((shown.as_str(), unopened), want, "{text}, {suspected}, {whole}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_back_that_has_not_passed() {
+        let mut filter = ThinkingFilter::new(false);
+        let passed = |restarts, has_hidden, text: &str| Passed { restarts, has_hidden, text: text.to_owned() };
+        assert_eq!(filter.push("pienso</think>Hola"), passed(false, true, "Hola"));
+        let mut filter = ThinkingFilter::new(false);
+        assert_eq!(filter.push("pienso"), passed(false, false, "pienso"));
+        assert_eq!(filter.push("</thi"), passed(false, false, ""));
+        assert_eq!(filter.push("nk> "), passed(true, true, ""));
+        assert_eq!(filter.push("Hola"), passed(false, false, "Hola"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn splits_change_nothing(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "<think>", "</think>", "<thought>", "</thought>", "[THINK]", "[/THINK]", "◁think▷", "◁/think▷",
+                    "<", "</", "thin", "k>", "Hola", " ", "\n", "ñ💙", "",
+                ]),
+                0..12,
+            ),
+            cuts in prop::collection::vec(0..400_usize, 0..12),
+            suspected: bool,
+            whole: bool,
+        ) {
+            let text = parts.concat();
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
+            at.retain(|at| text.is_char_boundary(*at));
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            let pieces = at.windows(2).filter_map(|pair| text.get(pair[0]..pair[1]));
+            let (in_pieces, at_once) = (shown(suspected, whole, pieces), shown(suspected, whole, [text.as_str()]));
+            prop_assert_eq!(&in_pieces, &at_once);
+            // Thinking between tags at the start is never shown, whatever follows.
+            if let Some(after) = text.trim_start().strip_prefix("<think>") {
+                let answer = after.split_once("</think>").map_or("", |(_, answer)| answer);
+                prop_assert!(answer.ends_with(in_pieces.0.as_str()), "{:?} of {:?}", in_pieces.0, text);
+            }
+        }
+    }
+}
