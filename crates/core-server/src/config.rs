@@ -316,7 +316,7 @@ mod tests {
             "--per-user-max=3",
             "--queue-timeout-seconds=3600",
             "--llm-deadline-seconds=600",
-            "--llm-timeout-seconds=3600",
+            "--llm-total-timeout-seconds=3600",
         ];
         let config = Config::new(&Args::parse_from(args)).unwrap();
         let claim = config.shared.unwrap().limits.longest_claim;
