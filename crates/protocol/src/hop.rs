@@ -41,6 +41,13 @@ pub struct HopHeader {
     pub closing_line: bool,
 }
 
+impl HopHeader {
+    /// Whether a gateway only asks for an answer: it announces a face and speaks for no person.
+    pub fn is_check(&self) -> bool {
+        self.source.is_none() && self.face.is_some()
+    }
+}
+
 /// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HopParse {
@@ -165,6 +172,19 @@ pub fn encode(source: SocketAddr, destination: SocketAddr, trace: Traceparent, f
     build().expect("three short TLVs fit the header's 16-bit length")
 }
 
+/// The header of a gateway's own connection, which asks whether the core answers and speaks for no person.
+pub fn encode_check(trace: Traceparent) -> Vec<u8> {
+    // A header of no address family would end before its TLVs.
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let build = || {
+        v2::Builder::with_addresses(v2::Version::Two | v2::Command::Local, v2::Protocol::Stream, (nowhere, nowhere))
+            .write_tlv(TLV_TRACEPARENT, &trace.encode())?
+            .write_tlv(TLV_FACE, Face::Frames.name().as_bytes())?
+            .build()
+    };
+    build().expect("two short TLVs fit the header's 16-bit length")
+}
+
 fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => (ip.to_ipv6_mapped(), address.port()).into(),
@@ -203,6 +223,15 @@ mod tests {
             }
             assert_eq!(parse(&[&bytes[..], b"@x"].concat()), HopParse::Header { header, len });
         }
+    }
+
+    #[test]
+    fn a_check_speaks_for_no_person() {
+        let trace = Traceparent::random();
+        let bytes = encode_check(trace);
+        let header = HopHeader { source: None, trace: Some(trace), face: Some(Face::Frames), closing_line: false };
+        assert!(header.is_check());
+        assert_eq!(parse(&bytes), HopParse::Header { header, len: bytes.len() });
     }
 
     #[test]

@@ -213,6 +213,24 @@ impl Service {
         self.wait().await
     }
 
+    /// Stops it where it is (SIGSTOP): its sockets stay open, and it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// It is not ours to signal.
+    pub fn suspend(&self) -> Result<(), ProcessError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// It is not ours to signal.
+    pub fn resume(&self) -> Result<(), ProcessError> {
+        self.signal(Signal::CONT)
+    }
+
     /// Waits until it has ended and all of its log is here.
     ///
     /// # Errors

@@ -5,39 +5,91 @@
 //! piled up. Bytes are read into the stack and leave in one write per batch; an
 //! idle connection holds no buffer.
 
+mod boundary;
 mod client;
 mod core;
 mod farewell;
+mod heartbeat;
 mod lines;
 mod pipe;
-mod pulse;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::client::Client;
 pub(crate) use self::core::Core;
 pub(crate) use self::farewell::{hang_up, say_farewell};
-pub use self::pulse::Patience;
-use self::pulse::{Beat, Pulse, Signs};
+pub use self::heartbeat::Patience;
+use self::heartbeat::{Heartbeat, HeartbeatEvent};
+use self::pipe::Written;
 use crate::close::Ending;
+use crate::upstream::Lease;
 
 /// Most bytes read from a client at once. Small, because empty messages grow tenfold by their tags.
 const CLIENT_READ_BYTES: usize = 8 * 1_024;
 /// Most bytes read from the core at once, which also bounds a frame.
 const CORE_READ_BYTES: usize = 16 * 1_024;
+/// A client that has waited this long for its core's first byte and leaves has left because of the core.
+const LEAVES_BECAUSE_OF_CORE: Duration = Duration::from_secs(1);
 
-/// Carries messages between `client` and `core` until one of them ends or `drain` fires.
+/// How long a bridge lasts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) patience: Patience,
+    /// Cancelled when the connection is to end because the gateway does.
+    pub(crate) drain: &'a CancellationToken,
+}
+
+/// Sign that a core does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CoreFault {
+    /// It has not sent a byte for too long after a line that it has to answer.
+    Silent,
+    /// It ended the connection without a byte and without a closing line.
+    Lost,
+}
+
+impl fmt::Display for CoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "connected, and does not answer",
+            Self::Lost => "connection lost before the first byte",
+        })
+    }
+}
+
+/// Observer of the core's health.
+pub(crate) trait CoreObserver {
+    /// The core has sent its first byte.
+    fn answered(&mut self);
+    /// The core does not work. Returns whether another core is better for the client.
+    fn failed(&mut self, fault: CoreFault) -> bool;
+}
+
+impl CoreObserver for Lease {
+    fn answered(&mut self) {
+        self.proved();
+    }
+
+    fn failed(&mut self, fault: CoreFault) -> bool {
+        Lease::failed(self, &fault);
+        self.has_better()
+    }
+}
+
+/// Carries messages between `client` and `core` until one of them ends or `terms.drain` fires.
 ///
 /// `leftover` is what came from the client behind its upgrade request. The closing frame is not
 /// sent here: see [`say_farewell`].
@@ -45,8 +97,8 @@ pub(crate) async fn run<C, U>(
     client: &mut Client<C>,
     core: &mut Core<U>,
     leftover: Bytes,
-    patience: Patience,
-    drain: &CancellationToken,
+    terms: Terms<'_>,
+    observer: &mut impl CoreObserver,
 ) -> Ending
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -58,26 +110,37 @@ where
     if let Err(ending) = received {
         return ending;
     }
-    let timer = pin!(sleep(patience.ping));
-    let mut bridge = Bridge { client, core, pulse: Pulse::new(timer, patience) };
-    let mut draining = pin!(drain.cancelled());
-    poll_fn(|cx| match draining.as_mut().poll(cx) {
+    let now = Instant::now();
+    let mut heartbeat = Heartbeat::new(now, terms.patience);
+    if client.is_greeted() || core.is_asked() {
+        heartbeat.asked(now);
+    }
+    let timer = pin!(sleep_until(heartbeat.next()));
+    let mut bridge = Bridge { client, core, observer, heartbeat, timer };
+    let mut draining = pin!(terms.drain.cancelled());
+    let ending = poll_fn(|cx| match draining.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(CloseReason::Draining.into()),
         Poll::Pending => bridge.poll(cx),
     })
-    .await
+    .await;
+    bridge.conclude(ending);
+    ending
 }
 
-struct Bridge<'a, C, U> {
+struct Bridge<'a, C, U, O> {
     client: &'a mut Client<C>,
     core: &'a mut Core<U>,
-    pulse: Pulse<'a>,
+    observer: &'a mut O,
+    heartbeat: Heartbeat,
+    /// At the earliest deadline of the heartbeat, or before it.
+    timer: Pin<&'a mut Sleep>,
 }
 
-impl<C, U> Bridge<'_, C, U>
+impl<C, U, O> Bridge<'_, C, U, O>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
+    O: CoreObserver,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         loop {
@@ -85,7 +148,7 @@ where
                 (Poll::Ready(Err(ending)), _) | (_, Poll::Ready(Err(ending))) => return Poll::Ready(ending),
                 (up, down) => up.is_ready() || down.is_ready(),
             };
-            if !moved && let Err(ending) = ready!(self.poll_pulse(cx)) {
+            if !moved && let Err(ending) = ready!(self.poll_heartbeat(cx)) {
                 return Poll::Ready(ending);
             }
         }
@@ -93,7 +156,9 @@ where
 
     /// One batch from the client to the core; pending while either cannot go on.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        if !self.poll_core_takes(cx) || self.client.is_backlogged() {
+        let reading = self.core_takes(cx) && !self.client.is_backlogged();
+        self.heartbeat.set_reading(reading);
+        if !reading {
             return Poll::Pending;
         }
         let mut bytes = [MaybeUninit::uninit(); CLIENT_READ_BYTES];
@@ -102,26 +167,43 @@ where
         if read.is_err() || bytes.filled().is_empty() {
             return Poll::Ready(Err(CloseReason::ClientGone.into()));
         }
-        self.pulse.hear();
-        Poll::Ready(self.client.receive(bytes.filled(), self.core))
+        self.heartbeat.heard();
+        let received = self.client.receive(bytes.filled(), self.core);
+        if self.core.is_asked() && self.heartbeat.is_unasked() {
+            self.heartbeat.asked(Instant::now());
+        }
+        Poll::Ready(received)
     }
 
-    /// Whether all that was for the core is written.
-    fn poll_core_takes(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.core.pipe.poll_flush(cx) {
-            Poll::Ready(Ok(())) => !self.core.is_deaf(),
-            Poll::Ready(Err(_)) => {
+    /// Whether nothing holds up the client on the core's side.
+    fn core_takes(&mut self, cx: &mut Context<'_>) -> bool {
+        let bytes = match self.core.pipe.write(cx) {
+            Ok(Written::All) => 0,
+            Ok(Written::Part { bytes }) => bytes,
+            Err(_) => {
                 self.core.set_deaf();
-                false
+                0
             }
-            Poll::Pending => false,
+        };
+        let waits = !self.core.pipe.out.is_empty() || self.core.is_deaf() || self.client.awaits_line_end();
+        if waits {
+            self.heartbeat.core_took(Instant::now(), bytes);
+        } else {
+            self.heartbeat.core_flushed();
         }
+        !waits
     }
 
     /// One batch from the core to the client; pending while either cannot go on.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        if ready!(self.client.pipe.poll_flush(cx)).is_err() {
-            return Poll::Ready(Err(CloseReason::ClientGone.into()));
+        match self.client.pipe.write(cx) {
+            Ok(Written::All) if self.heartbeat.awaits_client() => self.heartbeat.flushed(Instant::now()),
+            Ok(Written::All) => {}
+            Ok(Written::Part { bytes }) => {
+                self.heartbeat.wrote(Instant::now(), bytes);
+                return Poll::Pending;
+            }
+            Err(_) => return Poll::Ready(Err(CloseReason::ClientGone.into())),
         }
         let mut bytes = [MaybeUninit::uninit(); CORE_READ_BYTES];
         let mut bytes = ReadBuf::uninit(&mut bytes);
@@ -129,25 +211,55 @@ where
         if read.is_err() || bytes.filled().is_empty() {
             return Poll::Ready(Err(self.core.ending()));
         }
+        if self.heartbeat.awaits_core() && self.heartbeat.core_spoke(Instant::now()) {
+            self.observer.answered();
+        }
         let client = &mut *self.client;
         self.core.lines.feed(bytes.filled(), |piece| client.send(piece));
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when a ping has been added to what is to be written.
-    fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        let signs = Signs {
-            writing: self.client.is_writing(),
-            listening: !self.core.is_writing() && !self.core.is_deaf() && !self.client.is_backlogged(),
-        };
-        Poll::Ready(match ready!(self.pulse.poll(cx, signs)) {
-            Beat::Ping => {
+    /// Ready when a deadline has passed: with `Ok` when the bridge goes on.
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        loop {
+            // A deadline that moves back is noticed when the timer fires: no message touches it.
+            let next = self.heartbeat.next();
+            if next < self.timer.deadline() {
+                self.timer.as_mut().reset(next);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            match self.heartbeat.due(now) {
+                Some(event) => return Poll::Ready(self.on_heartbeat(event, now)),
+                None => self.timer.as_mut().reset(self.heartbeat.next()),
+            }
+        }
+    }
+
+    fn on_heartbeat(&mut self, event: HeartbeatEvent, now: Instant) -> Result<(), Ending> {
+        match event {
+            HeartbeatEvent::Ping => {
                 self.client.ping();
+                self.heartbeat.pinged(now);
                 Ok(())
             }
             // Not `ClientGone`: it may only have been unreachable, and the code must let it come back.
-            Beat::Silent => Err(CloseReason::Idle.into()),
-            Beat::Stalled => Err(CloseReason::SlowConsumer.into()),
-        })
+            HeartbeatEvent::ClientSilent => Err(CloseReason::Idle.into()),
+            HeartbeatEvent::ClientStalled => Err(CloseReason::SlowConsumer.into()),
+            HeartbeatEvent::CoreSilent if self.observer.failed(CoreFault::Silent) => Err(Ending::CoreLost),
+            HeartbeatEvent::CoreSilent => Ok(()),
+            HeartbeatEvent::CoreStalled => Err(Ending::CoreLost),
+        }
+    }
+
+    /// Draws from the end what it says of the core.
+    fn conclude(&mut self, ending: Ending) {
+        let waited = self.heartbeat.unanswered(Instant::now());
+        let fault = match ending {
+            Ending::CoreLost if !self.heartbeat.has_answered() => CoreFault::Lost,
+            Ending::Known(CloseReason::ClientGone) if waited >= Some(LEAVES_BECAUSE_OF_CORE) => CoreFault::Silent,
+            _ => return,
+        };
+        self.observer.failed(fault);
     }
 }

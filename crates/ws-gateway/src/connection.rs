@@ -1,17 +1,16 @@
 //! One client from its first byte to its close reason.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
-use boot::Seats;
+use boot::{Admission, LogThrottle, SocketPermit};
 use bytes::Bytes;
 use protocol::{CloseReason, hop};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{self, Client, Core};
+use crate::bridge::{self, Client, Core, Terms};
 use crate::close::Ending;
 use crate::config::Config;
 use crate::http::{Granted, Site, Upgraded};
@@ -23,30 +22,45 @@ use crate::upstream::{Lease, Upstream};
 pub struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) site: Arc<Site>,
-    pub(crate) seats: Arc<Seats>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) upstream: Arc<Upstream>,
+    /// Cancelled when the gateway is to end: nothing new is taken.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled when connections are to end.
     pub(crate) draining: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
+    /// Of sockets for which there was no room.
+    pub(crate) dropped: LogThrottle,
 }
 
 impl Gateway {
-    /// One with the settings of `config`, until `draining` is cancelled.
-    pub fn new(config: Config, draining: CancellationToken) -> Arc<Self> {
+    /// One with the settings of `config`, until `leaving` is cancelled.
+    pub fn new(config: Config, leaving: CancellationToken) -> Arc<Self> {
         let config = Arc::new(config);
-        let seats = Seats::new(config.max_connections, config.max_connections_per_address);
+        let admission = Admission::new(config.admission());
         let upstream = Upstream::new(&config.cores);
         let metrics = Arc::new(Metrics::new());
-        let shared = (Arc::clone(&config), Arc::clone(&upstream), Arc::clone(&metrics));
-        let site = Arc::new(Site::new(shared, draining.clone()));
-        Arc::new(Self { config, site, seats, upstream, draining, metrics })
+        let site = Site::new(
+            (Arc::clone(&config), Arc::clone(&admission)),
+            (Arc::clone(&upstream), Arc::clone(&metrics)),
+            leaving.clone(),
+        );
+        let (site, draining, dropped) = (Arc::new(site), CancellationToken::new(), LogThrottle::default());
+        Arc::new(Self { config, site, admission, upstream, leaving, draining, metrics, dropped })
     }
 
     /// Serves one accepted connection to its end.
-    pub(crate) async fn connection(self: Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+    pub(crate) async fn connection(
+        self: Arc<Self>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        mut permit: SocketPermit,
+    ) {
         // Each phase has a box of its own: what it needs is gone when the next begins, and
         // the task that stays for hours is no larger than the bridge.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         if let Some(upgraded) = Box::pin(Arc::clone(&self.site).serve(stream, peer)).await {
+            permit.settle();
             self.websocket(upgraded).await;
         }
     }
@@ -58,7 +72,7 @@ impl Gateway {
         log_open(&granted);
         let mut counted = self.metrics.open_connection();
         let mut client = Client::new(stream, granted.face);
-        let ending = match (self.seats.take(granted.person.ip()), destination) {
+        let ending = match (self.admission.seat(granted.person.ip()), destination) {
             (None, _) => CloseReason::TooManyConnections.into(),
             (_, Err(_)) => CloseReason::ClientGone.into(),
             (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&granted, destination)).await {
@@ -96,25 +110,10 @@ impl Gateway {
         mut lease: Lease,
     ) -> Ending {
         let connected = Instant::now();
-        let ending = {
-            let mut run = pin!(bridge::run(client, core, leftover, self.config.patience, &self.draining));
-            let mut early = None;
-            if lease.is_on_probation() {
-                // Boxed: what is only needed now is let go.
-                early = Box::pin(timeout(Lease::PROBATION, run.as_mut())).await.ok();
-                if early.is_none() {
-                    lease.proved();
-                }
-            }
-            match early {
-                Some(ending) => ending,
-                None => run.await,
-            }
-        };
+        let terms = Terms { patience: self.config.patience, drain: &self.draining };
+        let ending = bridge::run(client, core, leftover, terms, &mut lease).await;
         if ending == Ending::CoreLost && connected.elapsed() < Lease::PROBATION {
             lease.failed(&ending);
-        } else if core.lines.closing_reason().is_some() {
-            lease.proved();
         }
         ending
     }

@@ -4,6 +4,7 @@ mod address;
 mod cores;
 mod lease;
 mod names;
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub(crate) use self::address::looks_like_host;
 pub use self::address::{CoreAddress, CoreAddresses};
 pub(crate) use self::cores::CoreUse;
-use self::cores::{Cores, Left, Pick};
+use self::cores::{Cores, Left, Listed, Pick};
 pub(crate) use self::lease::Lease;
 use self::names::{Names, Resolve, SystemResolver};
 
@@ -47,6 +48,8 @@ pub(crate) struct Upstream {
     look_up: Notify,
     /// Counts look-ups.
     looked_up: watch::Sender<u64>,
+    /// A core has been ejected, or is to be probed sooner than it was.
+    ejected: Notify,
 }
 
 /// Why there is no connection to a core.
@@ -61,6 +64,9 @@ pub(crate) enum ConnectError {
     /// The last core tried refused.
     #[error("cannot connect to {address}: {source}")]
     Refused { address: SocketAddr, source: io::Error },
+    /// The core accepts connections and does not answer.
+    #[error("{address} accepts connections and does not answer: {source}")]
+    Silent { address: SocketAddr, source: io::Error },
 }
 
 impl Upstream {
@@ -69,7 +75,8 @@ impl Upstream {
         let mut cores = Cores::new(fastrand::Rng::new());
         cores.list(&Names::new(names).addresses());
         let (looked_up, _) = watch::channel(0);
-        Arc::new(Self { names: names.clone(), cores: Mutex::new(cores), look_up: Notify::new(), looked_up })
+        let (look_up, ejected) = (Notify::new(), Notify::new());
+        Arc::new(Self { names: names.clone(), cores: Mutex::new(cores), look_up, looked_up, ejected })
     }
 
     /// How each core is used at the moment.
@@ -96,10 +103,12 @@ impl Upstream {
         }
     }
 
-    fn list(&self, addresses: &[SocketAddr]) {
-        let changed = self.cores().list(addresses);
+    fn list(&self, listed: &[Listed]) {
+        let changed = self.cores().list(listed);
         if changed {
-            tracing::info!(cores = addresses.len(), "cores found");
+            // One that was ejected may be back in the list.
+            self.ejected.notify_one();
+            tracing::info!(cores = listed.len(), "cores found");
         }
     }
 
@@ -119,16 +128,17 @@ impl Upstream {
         let mut tried = Vec::new();
         let mut error = ConnectError::Unresolved(self.names.clone());
         while let Some(pick) = self.pick(&tried) {
-            let lease = Lease::new(Arc::clone(self), pick);
+            let mut lease = Lease::new(Arc::clone(self), pick);
             error = match timeout_at(try_until(pick.left, deadline, limit), open(pick.address)).await {
                 Ok(Ok(stream)) => return Ok((stream, lease)),
-                Ok(Err(source)) if is_our_own(&source) => {
-                    return Err(ConnectError::Refused { address: pick.address, source });
-                }
                 Ok(Err(source)) => ConnectError::Refused { address: pick.address, source },
                 Err(_) => ConnectError::TimedOut { address: pick.address },
             };
-            lease.failed(&error);
+            match error.lack() {
+                Some(Lack::Everywhere) => return Err(error),
+                Some(Lack::TowardsOne) => {}
+                None => lease.failed(&error),
+            }
             if deadline <= Instant::now() {
                 break;
             }
@@ -149,7 +159,7 @@ impl Upstream {
     }
 
     fn pick(&self, tried: &[SocketAddr]) -> Option<Pick> {
-        self.cores().pick(tried, Instant::now())
+        self.cores().pick(tried)
     }
 
     fn cores(&self) -> MutexGuard<'_, Cores> {
@@ -178,7 +188,28 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether this machine lacks something, of which no core knows anything and no other core can help.
-fn is_our_own(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+/// A resource of this machine that is used up: no core's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// No core can be reached without it: open files, memory.
+    Everywhere,
+    /// Another core may be reached: local ports are used up for each destination apart.
+    TowardsOne,
+}
+
+impl ConnectError {
+    fn lack(&self) -> Option<Lack> {
+        match self {
+            Self::Refused { source, .. } => lack(source),
+            Self::Unresolved(_) | Self::TimedOut { .. } | Self::Silent { .. } => None,
+        }
+    }
+}
+
+fn lack(error: &io::Error) -> Option<Lack> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Lack::Everywhere),
+        Errno::ADDRNOTAVAIL => Some(Lack::TowardsOne),
+        _ => None,
+    }
 }

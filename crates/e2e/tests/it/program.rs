@@ -126,6 +126,16 @@ impl Program {
         self.service.terminate().await.unwrap()
     }
 
+    /// Stops it where it is, without its noticing: it hangs until [`Program::resume`].
+    pub(crate) fn suspend(&self) {
+        self.service.suspend().unwrap();
+    }
+
+    /// Lets it go on after [`Program::suspend`].
+    pub(crate) fn resume(&self) {
+        self.service.resume().unwrap();
+    }
+
     /// Ends it without warning.
     pub(crate) async fn kill(&mut self) {
         self.service.kill().await.unwrap();

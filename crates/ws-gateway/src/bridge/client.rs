@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
+use super::boundary::Boundary;
 use super::core::Core;
 use super::lines::Piece;
 use super::pipe::Pipe;
@@ -32,9 +33,12 @@ const MAX_BACKLOG_BYTES: usize = 48 * 1_024;
 pub(crate) struct Client<S> {
     pub(crate) pipe: Pipe<S>,
     websocket: WebSocketContext,
+    boundary: Boundary,
     face: Face,
     /// A line has been sent in part: no other message may come between.
     mid_message: bool,
+    /// The client's close frame has come.
+    closed: bool,
     /// `bad_frame` errors to send after that line.
     errors_owed: u32,
 }
@@ -65,18 +69,19 @@ impl Write for Exchange<'_, '_> {
     }
 }
 
-fn websocket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
+fn websocket() -> WebSocketContext {
+    let config = WebSocketConfig::default()
         .read_buffer_size(FRAME_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(protocol::limits::MAX_LINE_BYTES))
-        .max_frame_size(Some(protocol::limits::MAX_LINE_BYTES))
+        .max_frame_size(Some(protocol::limits::MAX_LINE_BYTES));
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn new(socket: S, face: Face) -> Self {
-        let websocket = WebSocketContext::new(Role::Server, Some(websocket_config()));
-        Self { pipe: Pipe::new(socket), websocket, face, mid_message: false, errors_owed: 0 }
+        let (pipe, boundary) = (Pipe::new(socket), Boundary::default());
+        Self { pipe, websocket: websocket(), boundary, face, mid_message: false, closed: false, errors_owed: 0 }
     }
 
     /// Takes bytes from the client and forwards the messages in them to `core`.
@@ -88,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     where
         U: AsyncRead + AsyncWrite + Unpin,
     {
+        self.boundary.advance(input);
         let mut input = input;
         while let Some(message) = self.next_message(&mut input)? {
             match message {
@@ -97,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 // Pings are answered by tungstenite.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
+        }
+        if self.boundary.take_renewal() {
+            // Everything has been taken out of it and every ping answered; a new one has no long buffer.
+            self.websocket = websocket();
         }
         Ok(())
     }
@@ -111,7 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let read = self.websocket.read(&mut exchange);
         *input = exchange.input;
         match read {
-            Ok(message) => Ok(Some(message)),
+            Ok(message) => {
+                self.closed = self.closed || message.is_close();
+                Ok(Some(message))
+            }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -122,8 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let folds = memchr::memchr(b'\n', text.as_bytes()).is_some();
         match self.face {
             Face::Frames if folds => self.refuse_message(),
-            Face::Plain if folds => core.forward(text.replace("\r\n", " ").replace('\n', " ").as_bytes()),
-            Face::Frames | Face::Plain => core.forward(text.as_bytes()),
+            Face::Plain if folds => core.forward(&text.replace("\r\n", " ").replace('\n', " ")),
+            Face::Frames | Face::Plain => core.forward(text),
         }
     }
 
@@ -154,14 +167,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Whether something waits for the client to take it.
-    pub(crate) fn is_writing(&self) -> bool {
-        !self.pipe.out.is_empty()
+    /// Whether the client is greeted before it has said anything.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.face == Face::Plain
     }
 
     /// Whether too much waits for the client to go on reading it.
     pub(crate) fn is_backlogged(&self) -> bool {
-        MAX_BACKLOG_BYTES < self.pipe.out.len() || 0 < self.errors_owed
+        MAX_BACKLOG_BYTES < self.pipe.out.len()
+    }
+
+    /// Whether the client is not read until the core has ended a line.
+    pub(crate) fn awaits_line_end(&self) -> bool {
+        0 < self.errors_owed
+    }
+
+    /// Whether the client's close frame has come.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed
     }
 
     /// Appends a ping.

@@ -18,6 +18,8 @@ pub(crate) struct Core<S> {
     trace: Traceparent,
     /// Writing failed: nothing more goes out, but what the core said last is still read.
     deaf: bool,
+    /// A line was forwarded that no core leaves unanswered.
+    asked: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
@@ -25,21 +27,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     pub(crate) fn new(socket: S, header: &[u8], trace: Traceparent) -> Self {
         let mut pipe = Pipe::new(socket);
         pipe.out.extend_from_slice(header);
-        Self { pipe, lines: Lines::default(), trace, deaf: false }
+        Self { pipe, lines: Lines::default(), trace, deaf: false, asked: false }
     }
 
     /// Appends `text` as one tagged line.
-    pub(crate) fn forward(&mut self, text: &[u8]) {
+    pub(crate) fn forward(&mut self, text: &str) {
+        // A blank line is ignored (SPEC §1): silence after it says nothing of the core, and must not eject it.
+        self.asked = self.asked || !text.trim().is_empty();
         let out = &mut self.pipe.out;
         out.reserve(TAG_LEN + text.len() + 1);
         out.put_slice(&encode_tag(self.trace.child()));
-        out.put_slice(text);
+        out.put_slice(text.as_bytes());
         out.put_u8(b'\n');
     }
 
-    /// Whether something waits for the core to take it.
-    pub(crate) fn is_writing(&self) -> bool {
-        !self.pipe.out.is_empty()
+    /// Whether the core owes an answer, or has given it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked
     }
 
     /// Whether the core takes no more lines.

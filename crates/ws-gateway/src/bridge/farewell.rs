@@ -23,7 +23,8 @@ pub(crate) async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(client: &mut
     client.close(ending);
     let answered = timeout(PATIENCE, async {
         poll_fn(|cx| client.pipe.poll_flush(cx)).await?;
-        if !ending.breaks_framing() {
+        // Where the client's own has come, it is answered: the server ends the connection first (RFC 6455 §7.1.1).
+        if !ending.breaks_framing() && !client.has_closed() {
             poll_fn(|cx| poll_close_frame(client, cx)).await;
         }
         Ok::<(), std::io::Error>(())

@@ -56,7 +56,7 @@ impl Lines {
         if let At::Closing(line) = &mut self.at {
             line.extend(bytes.iter().take(MAX_CLOSING_BYTES - line.len()));
             if last {
-                self.reason = self.reason.or(closing_reason(line));
+                self.reason = self.reason.or_else(|| Some(closing_reason(line)));
             }
         } else {
             let first = matches!(self.at, At::Start);
@@ -74,8 +74,10 @@ impl Lines {
     }
 }
 
-fn closing_reason(line: &[u8]) -> Option<CloseReason> {
-    CloseReason::from_name(line.get(1..)?.trim_ascii_end())
+/// The reason on a closing line. A name that is not known counts as `internal` (SPEC §8).
+fn closing_reason(line: &[u8]) -> CloseReason {
+    let name = line.get(1..).unwrap_or_default().trim_ascii_end();
+    CloseReason::from_name(name).unwrap_or(CloseReason::Internal)
 }
 
 #[cfg(test)]
@@ -106,7 +108,9 @@ mod tests {
             (b"a\n\nb\ncut", &["a", "", "b"], None),
             (b"chau\n\x04bye\n", &["chau"], Some(CloseReason::Bye)),
             (b"\x04idle\r\n", &[], Some(CloseReason::Idle)),
-            (b"\x04nonsense\nx\n", &["x"], None),
+            (b"\x04nonsense\nx\n", &["x"], Some(CloseReason::Internal)),
+            (b"\x04\n", &[], Some(CloseReason::Internal)),
+            (b"\x04nonsense\n\x04bye\n", &[], Some(CloseReason::Internal)),
             (b"\x04bye", &[], None),
             (b"a\x04bye\n", &["a\\x04bye"], None),
             (b"\x04draining\n\x04bye\n", &[], Some(CloseReason::Draining)),

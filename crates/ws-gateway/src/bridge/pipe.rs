@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,22 +17,49 @@ pub(crate) struct Pipe<S> {
     pub(crate) out: BytesMut,
 }
 
+/// Outcome of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Nothing waits any more.
+    All,
+    /// The socket takes no more for now.
+    Part {
+        /// How many it took before.
+        bytes: usize,
+    },
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(crate) fn new(socket: S) -> Self {
         Self { socket, out: BytesMut::new() }
     }
 
-    /// Writes what waits; `Ready(Ok)` when nothing does any more.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes as much of what waits as the socket takes. Where something still waits, the task is woken when the
+    /// socket takes more.
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Written> {
+        let mut bytes = 0;
         while !self.out.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.out.advance(written),
+            match Pin::new(&mut self.socket).poll_write(cx, &self.out)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => {
+                    self.out.advance(written);
+                    bytes += written;
+                }
+                Poll::Pending => return Ok(Written::Part { bytes }),
             }
         }
         // Also frees the memory: an idle connection keeps none.
         self.out = BytesMut::new();
-        Poll::Ready(Ok(()))
+        Ok(Written::All)
+    }
+
+    /// Writes what waits; `Ready(Ok)` when nothing does any more.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.write(cx) {
+            Ok(Written::All) => Poll::Ready(Ok(())),
+            Ok(Written::Part { .. }) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// Reads what has come, at most what `buf` has room for. Nothing read is the end of the stream.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
-use super::{CORE_READ_BYTES, Client, Core, Patience, run};
+use super::{CORE_READ_BYTES, Client, Core, CoreFault, CoreObserver, Patience, Terms, run};
 use crate::close::Ending;
 
 const HEADER: &[u8] = b"header\n";
@@ -34,6 +35,30 @@ struct Bridge {
     client: DuplexStream,
     core: DuplexStream,
     ending: JoinHandle<Ending>,
+    health: Arc<Mutex<Vec<Health>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Answered,
+    Failed(CoreFault),
+}
+
+/// Notes what is said of the core.
+struct Observer {
+    health: Arc<Mutex<Vec<Health>>>,
+    has_better: bool,
+}
+
+impl CoreObserver for Observer {
+    fn answered(&mut self) {
+        self.health.lock().unwrap().push(Health::Answered);
+    }
+
+    fn failed(&mut self, fault: CoreFault) -> bool {
+        self.health.lock().unwrap().push(Health::Failed(fault));
+        self.has_better
+    }
 }
 
 /// A bridge whose two sockets hold `buffer` bytes each way.
@@ -42,14 +67,22 @@ fn bridge(face: Face, patience: Patience, buffer: usize) -> Bridge {
 }
 
 fn bridge_after(leftover: Bytes, face: Face, patience: Patience, buffer: usize) -> Bridge {
+    bridge_beside(false, leftover, face, patience, buffer)
+}
+
+/// A bridge to a core beside which there is another one, or not.
+fn bridge_beside(has_better: bool, leftover: Bytes, face: Face, patience: Patience, buffer: usize) -> Bridge {
     let (client, client_end) = duplex(buffer);
     let (core, core_end) = duplex(buffer);
+    let health = Arc::<Mutex<Vec<Health>>>::default();
+    let mut observer = Observer { health: Arc::clone(&health), has_better };
     let ending = Handle::current().spawn(async move {
         let mut client = Client::new(client_end, face);
         let mut core = Core::new(core_end, HEADER, Traceparent::random());
-        run(&mut client, &mut core, leftover, patience, &CancellationToken::new()).await
+        let drain = CancellationToken::new();
+        run(&mut client, &mut core, leftover, Terms { patience, drain: &drain }, &mut observer).await
     });
-    Bridge { client, core, ending }
+    Bridge { client, core, ending, health }
 }
 
 async fn websocket(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
@@ -198,7 +231,7 @@ async fn a_core_that_does_not_read_stops_the_client_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_answers_pings_stays() {
-    let bridge = bridge(Face::Plain, PATIENCE, 4_096);
+    let bridge = bridge(Face::Frames, PATIENCE, 4_096);
     let client = websocket(bridge.client).await;
     let (mut sink, mut stream) = client.split();
     let reader = Handle::current().spawn(async move {
@@ -226,6 +259,7 @@ async fn a_silent_client_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn whatever_a_client_sends_shows_that_it_lives() {
     let mut bridge = bridge(Face::Plain, PATIENCE, 64 * 1_024);
+    bridge.core.write_all(b"hola\n").await.unwrap();
     for _ in 0..100 {
         sleep(Duration::from_secs(9)).await;
         bridge.client.write_all(&frame("no pong")).await.unwrap();
@@ -242,6 +276,114 @@ async fn a_client_that_takes_nothing_is_a_slow_consumer() {
     assert_eq!(start.elapsed().as_secs(), 13);
 }
 
+/// Writes `bytes` of the core in pieces, pausing after each.
+async fn trickle(mut core: DuplexStream, pieces: usize, piece: usize, pause: Duration) -> DuplexStream {
+    let line = [vec![b'x'; piece - 1], vec![b'\n']].concat();
+    for _ in 0..pieces {
+        core.write_all(&line).await.unwrap();
+        sleep(pause).await;
+    }
+    core
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_and_steadily_stays() {
+    let bridge = bridge(Face::Plain, PATIENCE, 256);
+    let Bridge { mut client, core, ending, .. } = bridge;
+    // Five times as much as the client takes: for 100 s something waits at all times.
+    let writing = Handle::current().spawn(trickle(core, 200, 1_000, Duration::from_millis(100)));
+    let mut read = 0;
+    for _ in 0..1_000 {
+        sleep(Duration::from_millis(100)).await;
+        read += client.read(&mut [0; 200]).await.unwrap();
+        assert!(!ending.is_finished(), "given up after {read} bytes: {:?}", ending.await);
+    }
+    assert!(!writing.is_finished(), "back-pressure all the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pong_is_awaited_for_a_ping_that_was_not_sent() {
+    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+    sleep(Duration::from_secs(24)).await;
+    bridge.core.write_all(&[&[b'x'; 499][..], b"\n"].concat()).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    // It takes everything, and has nothing to say.
+    let mut client = websocket(bridge.client).await;
+    assert!(client.next().await.unwrap().unwrap().is_text());
+    let free = Instant::now();
+    assert!(client.next().await.unwrap().unwrap().is_ping());
+    assert_eq!(free.elapsed().as_secs(), 8, "as soon as one is due again");
+    client.flush().await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert!(!bridge.ending.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_does_not_answer_is_left_for_a_better_one() {
+    for (face, leftover) in [(Face::Plain, Vec::new()), (Face::Frames, frame("{}"))] {
+        let start = Instant::now();
+        let bridge = bridge_beside(true, leftover.into(), face, PATIENCE, 1_024);
+        assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+        assert_eq!(start.elapsed().as_secs(), 5, "{face}");
+        assert_eq!(bridge.health.lock().unwrap()[0], Health::Failed(CoreFault::Silent));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_owes_nothing_before_a_line_and_after_a_blank_one() {
+    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, PATIENCE, 1_024);
+    for _ in 0..9 {
+        sleep(Duration::from_secs(9)).await;
+        bridge.client.write_all(&frame(" \u{a0}\t")).await.unwrap();
+    }
+    assert!(!bridge.ending.is_finished());
+    assert_eq!(*bridge.health.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_byte_shows_that_a_core_works() {
+    let mut bridge = bridge_beside(true, frame("{}").into(), Face::Frames, PATIENCE, 1_024);
+    sleep(Duration::from_secs(4)).await;
+    bridge.core.write_all(b"{").await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert!(!bridge.ending.is_finished());
+    assert_eq!(*bridge.health.lock().unwrap(), [Health::Answered]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_because_of_the_core_says_so() {
+    for (waits_ms, want) in [(900, None), (1_100, Some(Health::Failed(CoreFault::Silent)))] {
+        let bridge = bridge_after(frame("{}").into(), Face::Frames, PATIENCE, 1_024);
+        sleep(Duration::from_millis(waits_ms)).await;
+        drop(bridge.client);
+        assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+        assert_eq!(bridge.health.lock().unwrap().first().copied(), want, "{waits_ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_core_is_waited_for_but_not_for_ever() {
+    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 1_024));
+    while !bridge.ending.is_finished() {
+        sleep(Duration::from_secs(5)).await;
+        // Which may find it gone.
+        let _ended = bridge.client.write_all(&frame("hola")).await;
+    }
+    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+    assert!((120..=125).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_reads_no_more_is_given_up() {
+    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+    bridge.core.write_all(b"hola\n").await.unwrap();
+    let frame = frame("a message of the client");
+    while tokio::time::timeout(Duration::from_secs(1), bridge.client.write_all(&frame)).await.is_ok() {}
+    let start = Instant::now();
+    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+    assert!((110..=120).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_core_that_is_busy_for_long_does_not_cost_the_client_its_connection() {
     let mut bridge = bridge(Face::Plain, PATIENCE, 256);
@@ -250,7 +392,7 @@ async fn a_core_that_is_busy_for_long_does_not_cost_the_client_its_connection() 
         sent += 1;
     }
     // It may not even be heard to answer pings, because it is not read.
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_secs(100)).await;
     assert!(!bridge.ending.is_finished());
     assert_eq!(read_lines(bridge.core, sent).await.len(), sent);
 }

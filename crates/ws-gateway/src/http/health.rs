@@ -27,11 +27,12 @@ impl Probe for CoresProbe {
     }
 
     async fn state(&self) -> State {
-        if let Err(error) = self.0.connect(PROBE).await {
+        if let Err(error) = self.0.reach(PROBE).await {
             return State::Down(format!("no core answers: {error}"));
         }
         let usage = self.0.usage();
-        let ejected: Vec<_> = usage.iter().filter(|core| core.ejected).map(address).collect();
+        let away = |core: &&CoreUse| core.listed && core.ejected && !core.absent;
+        let ejected: Vec<_> = usage.iter().filter(away).map(address).collect();
         if ejected.is_empty() { State::Ok } else { State::Degraded(format!("ejected: {}", ejected.join(", "))) }
     }
 }

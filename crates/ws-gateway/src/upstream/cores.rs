@@ -1,9 +1,9 @@
 //! Which core the next connection goes to: a state machine without sockets and without a clock.
 //!
-//! A connection goes to the healthy core with the fewest. A core that cannot be connected to is
-//! *ejected* for a time that doubles with each failure. When it is over, one connection probes the
-//! core, and nobody else goes there until that one has proved it or failed. Ejecting never refuses
-//! anyone: where there is no healthy core, connections go to the ejected ones.
+//! A connection goes to the healthy core with the fewest. A core that cannot be connected to, or connects and
+//! does not answer, is *ejected* for a time that doubles with each failure. When it is over, the gateway probes
+//! the core with a connection of its own; people stay away from it until it has answered. Ejecting never
+//! refuses anyone: where there is no healthy core, connections go to the ejected ones.
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +34,10 @@ struct Core {
     open: usize,
     /// Connections that could not be made or were lost at once.
     failed: u64,
+    /// It has sent something at least once.
+    has_worked: bool,
+    /// Its name has addresses of the other family too, of which a host may well serve only one.
+    dual: bool,
     health: Health,
     /// Whether new connections may go there.
     listed: bool,
@@ -46,10 +50,18 @@ enum Health {
         until: Instant,
         failures: u32,
     },
-    /// One connection is to show whether it is back.
+    /// One connection shows whether it is back.
     Probed {
         failures: u32,
     },
+}
+
+/// A core that new connections may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    pub(super) address: SocketAddr,
+    /// Its name has addresses of the other family too.
+    pub(super) dual: bool,
 }
 
 /// What a connection means for the health of its core.
@@ -59,7 +71,8 @@ pub(super) enum Role {
     Regular,
     /// It decides whether its core is healthy again.
     Probe,
-    /// It goes to a core that is being probed because there is no better one. It decides nothing.
+    /// It goes to a core that is being probed because there is no better one. Its success brings the core back,
+    /// its failure decides nothing.
     Extra,
 }
 
@@ -92,6 +105,10 @@ pub(crate) struct CoreUse {
     pub(crate) failed: u64,
     /// It has failed, and has not proved itself since.
     pub(crate) ejected: bool,
+    /// It has never worked, and its name has addresses of the other family: its host may serve only these.
+    pub(crate) absent: bool,
+    /// New connections may go there.
+    pub(crate) listed: bool,
 }
 
 /// A core has just been ejected, or once more.
@@ -111,16 +128,18 @@ impl Cores {
 
     /// From now on these are the cores; says whether that is new. One that is gone keeps the connections
     /// it has, and its health if it comes back before they have ended.
-    pub(super) fn list(&mut self, addresses: &[SocketAddr]) -> bool {
+    pub(super) fn list(&mut self, cores: &[Listed]) -> bool {
         let mut changed = false;
         for core in &mut self.known {
-            let listed = addresses.contains(&core.address);
-            changed |= listed != core.listed;
-            core.listed = listed;
+            let listed = cores.iter().find(|listed| listed.address == core.address);
+            changed |= listed.is_some() != core.listed;
+            core.listed = listed.is_some();
+            core.dual = listed.map_or(core.dual, |listed| listed.dual);
         }
-        for &address in addresses {
+        for &Listed { address, dual } in cores {
             if !self.known.iter().any(|core| core.address == address) {
-                self.known.push(Core { address, open: 0, failed: 0, health: Health::Healthy, listed: true });
+                let health = Health::Healthy;
+                self.known.push(Core { address, open: 0, failed: 0, has_worked: false, dual, health, listed: true });
                 changed = true;
             }
         }
@@ -135,6 +154,8 @@ impl Cores {
             open: core.open,
             failed: core.failed,
             ejected: core.health != Health::Healthy,
+            absent: core.dual && !core.has_worked,
+            listed: core.listed,
         };
         self.known.iter().map(usage).collect()
     }
@@ -145,19 +166,51 @@ impl Cores {
     }
 
     /// The core for a connection that was not successful with those `tried`; `None` when these are all.
-    pub(super) fn pick(&mut self, tried: &[SocketAddr], now: Instant) -> Option<Pick> {
-        let due = |core: &Core| matches!(core.health, Health::Ejected { until, .. } if until <= now);
-        // Nobody probes more than once: who has failed already gets what works.
-        let probe = if tried.is_empty() { self.best(tried, due) } else { None };
+    pub(super) fn pick(&mut self, tried: &[SocketAddr]) -> Option<Pick> {
         let healthy = |core: &Core| core.health == Health::Healthy;
-        let index = probe.or_else(|| self.best(tried, healthy)).or_else(|| self.best(tried, |_| true))?;
+        let index = self.best(tried, healthy).or_else(|| self.best(tried, |_| true))?;
+        Some(self.take(index, tried))
+    }
+
+    /// A core whose ejection is over at `now`, for a connection that shows whether it is back.
+    pub(super) fn probe(&mut self, now: Instant) -> Option<Pick> {
+        let due = |core: &Core| matches!(core.health, Health::Ejected { until, .. } if until <= now);
+        let index = self.best(&[], due)?;
+        Some(self.take(index, &[]))
+    }
+
+    /// Every healthy core, each for a connection that shows whether it still is; none where there is only one core.
+    pub(super) fn check(&mut self) -> Vec<Pick> {
+        if self.listed() < 2 {
+            return Vec::new();
+        }
+        let healthy = |core: &Core| core.listed && core.health == Health::Healthy;
+        let indices: Vec<usize> = (0..self.known.len()).filter(|&index| healthy(&self.known[index])).collect();
+        indices.into_iter().map(|index| self.take(index, &[])).collect()
+    }
+
+    /// When the next ejection is over, if there is any.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        let until = |core: &Core| match core.health {
+            Health::Ejected { until, .. } if core.listed => Some(until),
+            Health::Ejected { .. } | Health::Healthy | Health::Probed { .. } => None,
+        };
+        self.known.iter().filter_map(until).min()
+    }
+
+    /// Whether a core other than `address` is healthy.
+    pub(super) fn has_healthy_beside(&self, address: SocketAddr) -> bool {
+        self.known.iter().any(|core| core.listed && core.address != address && core.health == Health::Healthy)
+    }
+
+    fn take(&mut self, index: usize, tried: &[SocketAddr]) -> Pick {
         let core = &mut self.known[index];
         core.open += 1;
         let (address, role) = (core.address, core.health.role());
         if let Health::Ejected { failures, .. } = core.health {
             core.health = Health::Probed { failures };
         }
-        Some(Pick { address, role, left: self.left(tried, address) })
+        Pick { address, role, left: self.left(tried, address) }
     }
 
     /// The connection could not be made, or was lost at once. Says so if that ejects the core.
@@ -170,18 +223,21 @@ impl Cores {
             // Others have said so already, or are about to.
             (Role::Regular | Role::Probe | Role::Extra, _) => return None,
         };
-        let retry_in = longest_ejection(failures).mul_f64(self.chance.f64());
+        let retry_in = longest_ejection(failures).mul_f64(0.5 + self.chance.f64() / 2.0);
         self.known[index].health = Health::Ejected { until: now + retry_in, failures };
         Some(Ejection { failures, retry_in })
     }
 
-    /// The connection has shown that its core works. Says whether that brings the core back: only its probe
-    /// does, since others may have been made before it failed.
+    /// The connection has shown that its core works. Returns whether that brings the core back: not that of a
+    /// regular connection, which may have been made before the core failed.
     pub(super) fn proved(&mut self, address: SocketAddr, role: Role) -> bool {
-        let core = self.known.iter_mut().find(|core| core.address == address && role == Role::Probe);
-        let Some(core) = core.filter(|core| matches!(core.health, Health::Probed { .. })) else { return false };
-        core.health = Health::Healthy;
-        true
+        let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return false };
+        core.has_worked = true;
+        let back = core.health != Health::Healthy && role != Role::Regular;
+        if back {
+            core.health = Health::Healthy;
+        }
+        back
     }
 
     /// The connection has ended. A probe that has decided nothing leaves that to the next.
@@ -258,8 +314,7 @@ impl Health {
     }
 }
 
-/// The time an ejection may last; how long it does is left to chance (full jitter), so that gateways
-/// do not all probe at once.
+/// The longest time an ejection may last; half of it is left to chance, so that gateways do not all probe at once.
 fn longest_ejection(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     FIRST_EJECTION.saturating_mul(1 << doublings).min(LONGEST_EJECTION)

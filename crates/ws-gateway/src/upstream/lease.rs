@@ -19,20 +19,27 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// A connection that lives this long shows that its core works, and one that is lost earlier that it
-    /// does not: a core that crashes at every start accepts connections too.
+    /// A connection that is lost within this time shows that its core does not work: a core that crashes at every
+    /// start accepts connections too, and may even greet.
     pub(crate) const PROBATION: Duration = Duration::from_secs(1);
 
+    /// Counts the connection of `pick`.
     pub(super) fn new(upstream: Arc<Upstream>, pick: Pick) -> Self {
         Self { upstream, address: pick.address, role: pick.role }
     }
 
-    /// Whether the core waits for this connection to prove that it works.
+    /// Whether its core was ejected when it was picked.
     pub(crate) fn is_on_probation(&self) -> bool {
-        self.role == Role::Probe
+        self.role != Role::Regular
     }
 
-    /// The core works.
+    /// Address of its core.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The core works: it has sent something. Only a connection that was made after the core was ejected brings it
+    /// back; what comes over an older one may have been sent before.
     pub(crate) fn proved(&mut self) {
         let back = self.upstream.cores().proved(self.address, self.role);
         if back {
@@ -42,9 +49,11 @@ impl Lease {
     }
 
     /// The core does not work, because of `error`.
-    pub(crate) fn failed(self, error: &dyn fmt::Display) {
-        let ejection = self.upstream.cores().failed(self.address, self.role, Instant::now());
+    pub(crate) fn failed(&mut self, error: &dyn fmt::Display) {
+        let role = std::mem::replace(&mut self.role, Role::Extra);
+        let ejection = self.upstream.cores().failed(self.address, role, Instant::now());
         let Some(ejection) = ejection else { return };
+        self.upstream.ejected.notify_one();
         let (failures, retry_ms) = (ejection.failures, ejection.retry_in.as_millis());
         // Of a core that stays away one line is enough.
         if failures == 1 {
@@ -53,10 +62,19 @@ impl Lease {
             tracing::debug!(core.address = %self.address, %error, failures, retry_ms, "core still ejected");
         }
     }
+
+    /// Whether another core is healthy.
+    pub(crate) fn has_better(&self) -> bool {
+        self.upstream.cores().has_healthy_beside(self.address)
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.upstream.cores().release(self.address, self.role, Instant::now());
+        if self.role == Role::Probe {
+            // Undecided: the next one is due at once.
+            self.upstream.ejected.notify_one();
+        }
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::address::{CoreAddress, CoreAddresses};
+use super::cores::Listed;
 
 /// How long one look-up is waited for.
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -59,11 +60,11 @@ impl Names {
         self.0.iter().all(|name| name.core.literal().is_some())
     }
 
-    /// All addresses as they are known, each once.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let mut all: Vec<SocketAddr> = self.0.iter().flat_map(|name| &name.addresses).copied().collect();
+    /// All addresses as they are known, each once. One that is also listed by itself is not one of a pair.
+    pub(super) fn addresses(&self) -> Vec<Listed> {
+        let mut all: Vec<Listed> = self.0.iter().flat_map(Name::listed).collect();
         all.sort_unstable();
-        all.dedup();
+        all.dedup_by_key(|listed| listed.address);
         all
     }
 
@@ -76,6 +77,12 @@ impl Names {
 }
 
 impl Name {
+    fn listed(&self) -> impl Iterator<Item = Listed> {
+        let of_ipv4 = self.addresses.iter().filter(|address| address.is_ipv4()).count();
+        let dual = 0 < of_ipv4 && of_ipv4 < self.addresses.len();
+        self.addresses.iter().map(move |&address| Listed { address, dual })
+    }
+
     async fn look_up(&mut self, resolver: &impl Resolve) {
         let found = timeout(LOOK_UP_LIMIT, resolver.addresses(&self.core.host, self.core.port)).await;
         let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

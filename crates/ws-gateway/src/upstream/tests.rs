@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -135,22 +136,116 @@ async fn without_any_core_each_is_tried_and_the_last_error_told() {
         );
     }
     // Both are ejected; the first connection that gets through is let through at once.
-    let _back = TcpListener::bind(first).await.unwrap();
+    let back = TcpListener::bind(first).await.unwrap();
     let (stream, mut lease) = upstream.connect(LIMIT).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), first);
     assert!(lease.is_on_probation());
     lease.proved();
     assert!(!lease.is_on_probation());
     assert!(!upstream.connect(LIMIT).await.unwrap().1.is_on_probation());
+    drop(back);
+}
+
+fn is_ejected(upstream: &Upstream, address: SocketAddr) -> bool {
+    upstream.usage().iter().any(|core| core.address == address && core.ejected)
+}
+
+/// Answers the next connection with one byte, as soon as it has sent something.
+async fn answer(core: &TcpListener) {
+    let (mut stream, _) = core.accept().await.unwrap();
+    let mut first = [0; 5];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(first, *b"\r\n\r\n\0", "a PROXY header");
+    stream.write_all(b"x").await.unwrap();
 }
 
 #[tokio::test]
-async fn what_this_machine_lacks_is_not_the_cores_fault() {
-    for (errno, ours) in [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::NOMEM, true), (Errno::CONNREFUSED, false)]
-    {
-        assert_eq!(is_our_own(&errno.into()), ours, "{errno}");
+async fn an_ejected_core_is_probed_without_anyone() {
+    let (core, address) = core().await;
+    let upstream = upstream(&address.to_string());
+    let mut lease = upstream.connect(LIMIT).await.unwrap().1;
+    lease.failed(&"a test");
+    assert!(upstream.usage()[0].ejected);
+    let (_held, _) = core.accept().await.unwrap();
+    tokio::select! {
+        never = upstream.keep_probing() => match never {},
+        () = async {
+            answer(&core).await;
+            while upstream.usage()[0].ejected {
+                tokio::task::yield_now().await;
+            }
+        } => {}
     }
-    assert!(!is_our_own(&io::ErrorKind::TimedOut.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_accepts_and_does_not_answer_is_found_out_within_10_s() {
+    let ((_hangs, one), (works, two)) = (core().await, core().await);
+    let upstream = upstream(&format!("{one},{two}"));
+    let start = Instant::now();
+    tokio::select! {
+        never = upstream.keep_probing() => match never {},
+        () = async { loop { answer(&works).await } } => {}
+        () = async {
+            while !is_ejected(&upstream, one) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        } => {}
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(!is_ejected(&upstream, two));
+    for _ in 0..5 {
+        assert_eq!(upstream.connect(LIMIT).await.unwrap().0.peer_addr().unwrap(), two);
+    }
+}
+
+#[tokio::test]
+async fn an_ejected_core_is_reached_when_it_answers() {
+    let (core, address) = core().await;
+    let upstream = upstream(&address.to_string());
+    upstream.reach(LIMIT).await.unwrap();
+    upstream.connect(LIMIT).await.unwrap().1.failed(&"a test");
+    let error = upstream.reach(Duration::from_millis(100)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Silent { .. }), "{error}");
+    for _ in 0..3 {
+        drop(core.accept().await.unwrap());
+    }
+    let (reached, ()) = tokio::join!(upstream.reach(LIMIT), answer(&core));
+    reached.unwrap();
+    assert!(!upstream.usage()[0].ejected);
+}
+
+#[test]
+fn what_this_machine_lacks_is_not_the_cores_fault() {
+    for (errno, want) in [
+        (Errno::MFILE, Some(Lack::Everywhere)),
+        (Errno::NFILE, Some(Lack::Everywhere)),
+        (Errno::NOMEM, Some(Lack::Everywhere)),
+        (Errno::ADDRNOTAVAIL, Some(Lack::TowardsOne)),
+        (Errno::CONNREFUSED, None),
+    ] {
+        assert_eq!(lack(&errno.into()), want, "{errno}");
+    }
+    assert_eq!(lack(&io::ErrorKind::TimedOut.into()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_a_host_does_not_serve_is_no_core_that_is_away() {
+    let (_works, one) = core().await;
+    let (upstream, resolver) = (upstream("localhost"), FakeResolver::default());
+    // Nothing listens there, and nothing ever did.
+    let other = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 1));
+    resolver.set("localhost", &[one, other]);
+    knowing(&upstream, &resolver, async {
+        for _ in 0..9 {
+            let (stream, mut lease) = upstream.connect(LIMIT).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), one);
+            lease.proved();
+        }
+    })
+    .await;
+    let absent: Vec<_> = upstream.usage().iter().map(|core| (core.address, core.absent)).collect();
+    assert_eq!(absent, [(one, false), (other, true)]);
 }
 
 #[tokio::test(start_paused = true)]

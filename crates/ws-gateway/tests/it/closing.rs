@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::CloseReason;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -21,6 +21,33 @@ async fn the_closing_line_decides() {
         assert_eq!(client.text().await, "adiós", "what was said before is not lost");
         assert_eq!(client.closed().await, (code, reason.name().to_owned()));
     }
+}
+
+/// A newer core may know reasons that this gateway does not.
+#[tokio::test]
+async fn an_unknown_reason_is_a_fault_in_the_server() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    core.say("hola\n\u{4}a_reason_of_tomorrow\n").await;
+    drop(core);
+    assert_eq!(client.text().await, "hola");
+    assert_eq!(client.closed().await, (1011, "internal".to_owned()));
+}
+
+/// As RFC 6455 §7.1.1 asks of a server, which does not wait for anything after the client's close frame.
+#[tokio::test]
+async fn a_close_that_the_client_begins_ends_at_once() {
+    let rig = Rig::start().await;
+    let (client, _core) = rig.pair(None).await;
+    let mut socket = client.websocket.into_inner();
+    let begun = tokio::time::Instant::now();
+    within(socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])).await.unwrap();
+    let mut answer = Vec::new();
+    // To the end of the stream: this client keeps its own side open.
+    within(socket.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer, [0x88, 0x02, 0x03, 0xe8]);
+    // No limit on the machine's speed: the time that was waited before was 2 s by a timer.
+    assert!(begun.elapsed() < std::time::Duration::from_millis(1_900), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::SinkExt as _;
 use proptest::prelude::*;
 use protocol::Face;
 use tokio_tungstenite::tungstenite::Message;
@@ -84,6 +85,25 @@ async fn a_message_with_a_line_feed_is_a_bad_frame() {
     assert!(error.starts_with(r#"{"type":"error","code":"bad_frame","message":""#), "{error}");
     assert!(!error.contains('\n'));
     assert_eq!(core.line().await, "{}", "only the good one is forwarded");
+}
+
+/// After a long message the gateway begins with a new buffer; what comes behind it, whole or in part, is not lost.
+#[tokio::test]
+async fn messages_behind_a_long_one() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    let long = "x".repeat(60_000);
+    for round in 0..5 {
+        client.send(long.as_str()).await;
+        client.send(format!("short {round}")).await;
+        client.websocket.send(Message::Ping("p".into())).await.unwrap();
+        client.send(long.as_str()).await;
+        for want in [long.as_str(), &format!("short {round}"), long.as_str()] {
+            assert_eq!(core.line().await, want);
+        }
+        core.say(format!("answer {round}\n")).await;
+        assert_eq!(client.text().await, format!("answer {round}"));
+    }
 }
 
 #[tokio::test]

@@ -12,28 +12,38 @@ fn addresses(numbers: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
     numbers.into_iter().map(address).collect()
 }
 
+fn listed(numbers: impl IntoIterator<Item = u16>) -> Vec<Listed> {
+    numbers.into_iter().map(|number| Listed { address: address(number), dual: false }).collect()
+}
+
 fn cores(count: u16) -> Cores {
     let mut cores = Cores::new(fastrand::Rng::with_seed(7));
-    assert!(cores.list(&addresses(0..count)));
+    assert!(cores.list(&listed(0..count)));
     cores
 }
 
 /// Number, role and what is left.
-fn pick(cores: &mut Cores, tried: &[u16], now: Instant) -> Option<(u16, Role, Left)> {
-    let pick = cores.pick(&addresses(tried.iter().copied()), now)?;
+fn pick(cores: &mut Cores, tried: &[u16]) -> Option<(u16, Role, Left)> {
+    let pick = cores.pick(&addresses(tried.iter().copied()))?;
     Some((pick.address.port(), pick.role, pick.left))
+}
+
+/// Number of the core that is probed, if one is due.
+fn probe(cores: &mut Cores, now: Instant) -> Option<u16> {
+    let pick = cores.probe(now)?;
+    assert_eq!(pick.role, Role::Probe);
+    Some(pick.address.port())
 }
 
 #[test]
 fn sixty_connections_are_spread_evenly_from_any_start() {
-    let now = Instant::now();
     let mut first = [0; 3];
     for seed in 0..60 {
         let mut cores = Cores::new(fastrand::Rng::with_seed(seed));
-        cores.list(&addresses(0..3));
-        first[usize::from(pick(&mut cores, &[], now).unwrap().0)] += 1;
+        cores.list(&listed(0..3));
+        first[usize::from(pick(&mut cores, &[]).unwrap().0)] += 1;
         for _ in 1..60 {
-            pick(&mut cores, &[], now).unwrap();
+            pick(&mut cores, &[]).unwrap();
         }
         assert!(cores.known.iter().all(|core| core.open == 20), "{cores:?}");
     }
@@ -43,13 +53,13 @@ fn sixty_connections_are_spread_evenly_from_any_start() {
 #[test]
 fn the_fewest_connections_win() {
     let (now, mut cores) = (Instant::now(), cores(2));
-    let (one, _, left) = pick(&mut cores, &[], now).unwrap();
-    let (other, ..) = pick(&mut cores, &[], now).unwrap();
+    let (one, _, left) = pick(&mut cores, &[]).unwrap();
+    let (other, ..) = pick(&mut cores, &[]).unwrap();
     assert_eq!((one + other, left), (1, Left::Healthy));
     cores.release(address(one), Role::Regular, now);
-    assert_eq!(pick(&mut cores, &[], now), Some((one, Role::Regular, Left::Healthy)));
-    assert_eq!(pick(&mut cores, &[one], now), Some((other, Role::Regular, Left::Nothing)));
-    assert_eq!(pick(&mut cores, &[one, other], now), None);
+    assert_eq!(pick(&mut cores, &[]), Some((one, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[one]), Some((other, Role::Regular, Left::Nothing)));
+    assert_eq!(pick(&mut cores, &[one, other]), None);
 }
 
 /// Each row is one thing that happens.
@@ -59,33 +69,65 @@ fn a_core_fails_and_comes_back() {
     let (mut cores, core) = (cores(2), address(0));
     // The other one is busier, so that this one is the first choice whenever it may be.
     for _ in 0..9 {
-        cores.pick(&[core], start).unwrap();
+        cores.pick(&[core]).unwrap();
     }
-    assert_eq!(pick(&mut cores, &[], start), Some((0, Role::Regular, Left::Healthy)));
-    assert_eq!(pick(&mut cores, &[], start), Some((0, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
     let first = cores.failed(core, Role::Regular, start).unwrap();
-    assert!(first.failures == 1 && first.retry_in <= Duration::from_secs(1), "{first:?}");
+    assert_eq!(first.failures, 1);
     assert_eq!(cores.failed(core, Role::Regular, start), None, "it is ejected already");
     assert!(!cores.proved(core, Role::Regular), "it was made before the core failed");
-    assert_eq!(pick(&mut cores, &[], start).unwrap().0, 1, "not due");
+    assert_eq!((pick(&mut cores, &[]).unwrap().0, probe(&mut cores, start)), (1, None), "not due");
 
     let mut now = start + first.retry_in;
     for failures in 2..40 {
-        assert_eq!(pick(&mut cores, &[1], now).unwrap().1, Role::Probe, "due, and nothing else is left");
+        assert_eq!(cores.next_probe(), Some(now));
+        assert_eq!(pick(&mut cores, &[]).unwrap().0, 1, "due, and people stay away from it");
+        assert_eq!(probe(&mut cores, now), Some(0));
+        assert_eq!((probe(&mut cores, now), cores.next_probe()), (None, None), "one probe at a time");
         cores.release(core, Role::Probe, now);
-        assert_eq!(pick(&mut cores, &[], now), Some((0, Role::Probe, Left::Healthy)), "undecided: due at once");
-        assert_eq!(pick(&mut cores, &[], now).unwrap().0, 1, "one probe at a time");
+        assert_eq!(probe(&mut cores, now), Some(0), "undecided: due at once");
         assert_eq!(cores.failed(core, Role::Extra, now), None, "only the probe decides");
         let again = cores.failed(core, Role::Probe, now).unwrap();
-        cores.release(core, Role::Probe, now);
+        cores.release(core, Role::Extra, now);
         let longest = Duration::from_secs(30).min(Duration::from_secs(1) * 2_u32.pow((failures - 1).min(9)));
-        assert!(again.failures == failures && again.retry_in <= longest, "{again:?}");
+        assert_eq!(again.failures, failures);
+        assert!(longest / 2 <= again.retry_in && again.retry_in <= longest, "{again:?}");
         now += again.retry_in;
     }
-    assert_eq!(pick(&mut cores, &[], now).unwrap().1, Role::Probe);
+    assert_eq!(probe(&mut cores, now), Some(0));
     assert!(cores.proved(core, Role::Probe));
-    assert_eq!(pick(&mut cores, &[], now), Some((0, Role::Regular, Left::Healthy)));
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
     assert_eq!(cores.failed(core, Role::Regular, now).unwrap().failures, 1, "success has reset the count");
+}
+
+#[test]
+fn healthy_cores_are_checked_where_there_are_several() {
+    let now = Instant::now();
+    assert!(cores(1).check().is_empty(), "nothing would come of it");
+    let mut cores = cores(3);
+    cores.failed(address(1), Role::Regular, now);
+    let checked: Vec<_> = cores.check().iter().map(|pick| (pick.address.port(), pick.role)).collect();
+    assert_eq!(checked, [(0, Role::Regular), (2, Role::Regular)]);
+    assert!(cores.has_healthy_beside(address(0)));
+    cores.failed(address(2), Role::Regular, now);
+    assert!(!cores.has_healthy_beside(address(0)));
+    assert!(cores.has_healthy_beside(address(1)));
+}
+
+#[test]
+fn half_of_a_pair_that_never_worked_is_absent() {
+    let (now, one, other) = (Instant::now(), address(0), address(1));
+    let mut cores = Cores::new(fastrand::Rng::with_seed(7));
+    cores.list(&[Listed { address: one, dual: true }, Listed { address: other, dual: true }]);
+    cores.proved(one, Role::Regular);
+    cores.failed(other, Role::Regular, now);
+    let absent = |cores: &Cores| cores.usage().iter().map(|core| core.absent).collect::<Vec<_>>();
+    assert_eq!(absent(&cores), [false, true]);
+    probe(&mut cores, now + LONGEST_EJECTION).unwrap();
+    cores.proved(other, Role::Probe);
+    cores.failed(other, Role::Regular, now);
+    assert_eq!(absent(&cores), [false, false], "it has worked: now it is away");
 }
 
 #[test]
@@ -102,41 +144,30 @@ fn nobody_is_refused_without_a_try() {
     due.sort_unstable();
     // Those due soonest first, though none is due; then the ones that are being probed.
     for (_, number) in &due {
-        let (picked, role, left) = pick(&mut cores, &[], now).unwrap();
+        let (picked, role, left) = pick(&mut cores, &[]).unwrap();
         assert_eq!((picked, role, left), (*number, Role::Probe, Left::Ejected));
     }
     for _ in 0..6 {
-        assert_eq!(pick(&mut cores, &[], now).unwrap().1, Role::Extra);
+        assert_eq!(pick(&mut cores, &[]).unwrap().1, Role::Extra);
     }
     assert!(cores.known.iter().all(|core| core.open == 3), "{cores:?}");
-    assert!(!cores.proved(address(1), Role::Extra), "only the probe decides");
-    assert!(cores.proved(address(1), Role::Probe));
-    assert_eq!(pick(&mut cores, &[], now), Some((1, Role::Regular, Left::Ejected)));
-}
-
-#[test]
-fn who_has_failed_does_not_probe() {
-    let (start, mut cores) = (Instant::now(), cores(3));
-    cores.failed(address(0), Role::Regular, start);
-    cores.failed(address(1), Role::Regular, start);
-    let later = start + LONGEST_EJECTION;
-    let (probed, role, _) = pick(&mut cores, &[], later).unwrap();
-    assert_eq!(role, Role::Probe);
-    assert_eq!(pick(&mut cores, &[probed], later), Some((2, Role::Regular, Left::Ejected)));
+    assert!(!cores.proved(address(1), Role::Regular), "it may have been made before");
+    assert!(cores.proved(address(1), Role::Extra), "it has answered after all");
+    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Left::Ejected)));
 }
 
 #[test]
 fn an_address_that_is_gone_drains() {
     let (now, mut cores) = (Instant::now(), cores(1));
-    pick(&mut cores, &[], now).unwrap();
-    assert!(cores.list(&addresses([1])));
-    assert!(!cores.list(&addresses([1])), "nothing new");
+    pick(&mut cores, &[]).unwrap();
+    assert!(cores.list(&listed([1])));
+    assert!(!cores.list(&listed([1])), "nothing new");
     assert_eq!((cores.listed(), cores.known.len()), (1, 2));
-    assert_eq!(pick(&mut cores, &[], now), Some((1, Role::Regular, Left::Nothing)));
+    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Left::Nothing)));
     // One that comes back meanwhile has its connections still.
-    assert!(cores.list(&addresses([0, 1])));
+    assert!(cores.list(&listed([0, 1])));
     assert!(cores.known.iter().all(|core| core.open == 1), "{cores:?}");
-    assert!(cores.list(&addresses([1])));
+    assert!(cores.list(&listed([1])));
     cores.release(address(0), Role::Regular, now);
     assert_eq!(cores.known.len(), 1);
     cores.failed(address(0), Role::Regular, now);
@@ -149,6 +180,7 @@ enum Step {
     Wait(u64),
     List(u8),
     Pick { tried: u8 },
+    Probe,
     End { which: usize, how: How },
 }
 
@@ -164,7 +196,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0u64..20_000).prop_map(Step::Wait),
         (1u8..16).prop_map(Step::List),
         prop_oneof![3 => Just(0u8), 1 => 0u8..16].prop_map(|tried| Step::Pick { tried }),
-        prop_oneof![3 => Just(0u8), 1 => 0u8..16].prop_map(|tried| Step::Pick { tried }),
+        Just(Step::Probe),
         (any::<usize>(), prop_oneof![Just(How::Failed), Just(How::Proved), Just(How::Undecided)])
             .prop_map(|(which, how)| Step::End { which, how }),
     ]
@@ -178,6 +210,8 @@ struct Model {
     leases: Vec<(u16, Role)>,
     /// Ejected cores: failures, and when they are due.
     ejected: HashMap<u16, (u32, Instant)>,
+    /// Those of them for which a probe is out.
+    probed: Vec<u16>,
 }
 
 impl Model {
@@ -186,36 +220,50 @@ impl Model {
     }
 
     fn is_probed(&self, number: u16) -> bool {
-        self.leases.contains(&(number, Role::Probe))
+        self.probed.contains(&number)
     }
 
-    fn check_pick(&self, tried: &[u16], got: Option<(u16, Role, Left)>, now: Instant) {
+    fn picked(&mut self, number: u16, role: Role) {
+        self.leases.push((number, role));
+        if role == Role::Probe {
+            self.probed.push(number);
+        }
+    }
+
+    /// Ends the probe of a core; whether there was one.
+    fn decide(&mut self, number: u16) -> bool {
+        let before = self.probed.len();
+        self.probed.retain(|probed| *probed != number);
+        self.probed.len() < before
+    }
+
+    fn check_pick(&self, tried: &[u16], got: Option<(u16, Role, Left)>) {
         let left: Vec<u16> = self.listed.iter().copied().filter(|number| !tried.contains(number)).collect();
         let Some((picked, role, _)) = got else { return assert!(left.is_empty(), "refused, though {left:?} are left") };
         assert!(left.contains(&picked), "{picked} of {left:?}");
-        let waits = |number: &u16| !self.is_probed(*number);
-        let due = |number: &&u16| self.ejected.get(number).is_some_and(|(_, until)| *until <= now) && waits(number);
         let healthy: Vec<u16> = left.iter().copied().filter(|number| !self.ejected.contains_key(number)).collect();
-        let soonest = |numbers: &mut dyn Iterator<Item = &u16>| numbers.map(|number| self.ejected[number].1).min();
-        if tried.is_empty()
-            && let Some(until) = soonest(&mut left.iter().filter(due))
-        {
-            assert_eq!((role, self.ejected[&picked].1), (Role::Probe, until));
-        } else if let Some(fewest) = healthy.iter().map(|number| self.open(*number)).min() {
+        let waiting = left.iter().filter(|number| !self.is_probed(**number)).map(|number| self.ejected.get(number));
+        if let Some(fewest) = healthy.iter().map(|number| self.open(*number)).min() {
             assert_eq!((role, self.open(picked)), (Role::Regular, fewest));
             assert!(healthy.contains(&picked));
-        } else if let Some(until) = soonest(&mut left.iter().filter(|number| waits(number))) {
+        } else if let Some(until) = waiting.flatten().map(|ejected| ejected.1).min() {
             assert_eq!((role, self.ejected[&picked].1), (Role::Probe, until));
         } else {
             assert_eq!(role, Role::Extra);
         }
     }
 
+    fn check_probe(&self, got: Option<u16>, now: Instant) {
+        let due = self.listed.iter().filter(|number| !self.is_probed(**number));
+        let soonest = due.filter_map(|number| self.ejected.get(number)).map(|ejected| ejected.1).min();
+        assert_eq!(got.map(|number| self.ejected[&number].1), soonest.filter(|until| *until <= now));
+    }
+
     /// Whether and how often the core has failed now, if the end of a connection says so.
     fn failures(&self, number: u16, role: Role) -> Option<u32> {
         match (role, self.ejected.get(&number)) {
             (Role::Regular, None) => Some(1),
-            (Role::Probe, Some((failures, _))) => Some(failures + 1),
+            (Role::Probe, Some((failures, _))) if self.is_probed(number) => Some(failures + 1),
             _ => None,
         }
     }
@@ -225,6 +273,7 @@ impl Model {
         for number in known {
             if !self.listed.contains(&number) && self.open(number) == 0 {
                 self.ejected.remove(&number);
+                self.decide(number);
             }
         }
     }
@@ -243,18 +292,22 @@ fn end(cores: &mut Cores, model: &mut Model, (number, role): (u16, Role), how: H
             if let Some(Ejection { failures, retry_in }) = got {
                 assert!(retry_in.as_secs_f64() <= f64::from(failures - 1).exp2().min(30.0));
                 model.ejected.insert(number, (failures, now + retry_in));
+                model.decide(number);
             }
         }
         How::Proved => {
             let back = cores.proved(address(number), role);
-            assert_eq!(back, role == Role::Probe);
+            assert_eq!(back, role != Role::Regular && model.ejected.remove(&number).is_some());
             if back {
-                model.ejected.remove(&number);
+                model.decide(number);
             }
             role_left = Role::Regular;
         }
         How::Undecided => {
-            if let Some(ejected) = model.ejected.get_mut(&number).filter(|_| role == Role::Probe) {
+            if role == Role::Probe
+                && model.decide(number)
+                && let Some(ejected) = model.ejected.get_mut(&number)
+            {
                 ejected.1 = now;
             }
         }
@@ -273,12 +326,21 @@ proptest! {
                 Step::Wait(ms) => now += Duration::from_millis(ms),
                 Step::List(set) => {
                     model.listed = bits(set);
-                    cores.list(&addresses(bits(set)));
+                    cores.list(&listed(bits(set)));
                 }
                 Step::Pick { tried } => {
-                    let got = pick(&mut cores, &bits(tried), now);
-                    model.check_pick(&bits(tried), got, now);
-                    model.leases.extend(got.map(|(number, role, _)| (number, role)));
+                    let got = pick(&mut cores, &bits(tried));
+                    model.check_pick(&bits(tried), got);
+                    if let Some((number, role, _)) = got {
+                        model.picked(number, role);
+                    }
+                }
+                Step::Probe => {
+                    let got = probe(&mut cores, now);
+                    model.check_probe(got, now);
+                    if let Some(number) = got {
+                        model.picked(number, Role::Probe);
+                    }
                 }
                 Step::End { which, how } if !model.leases.is_empty() => {
                     let lease = model.leases.swap_remove(which % model.leases.len());

@@ -1,0 +1,237 @@
+//! Deadlines of a connection: pings and pongs, writes without progress, a core that does not answer.
+//!
+//! A state machine without sockets and without a clock. Events come in with their time; each deadline is armed
+//! and disarmed by events alone. Sampling a state when a timer fires would lose what happened in between: a
+//! buffer that was emptied and filled again looks as if it had never been emptied.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+#[cfg(test)]
+mod tests;
+
+/// Time for the core's first byte after a line that has to be answered: longer than a database that is away holds
+/// up an answer, so that only a core that hangs is taken for one.
+const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(5);
+/// Time for the core to go on: to take bytes that wait for it, or to send its first byte where no other core is
+/// better. Longer than a model takes for an answer, during which the plain face reads no further line.
+const CORE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Time limits for a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Between two pings.
+    pub ping: Duration,
+    /// For a pong after a ping, and for the client to take some of what is written to it.
+    pub pong: Duration,
+}
+
+/// A deadline that has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeartbeatEvent {
+    /// A ping is due.
+    Ping,
+    /// The client sent nothing after a ping.
+    ClientSilent,
+    /// The client took nothing of what waits for it.
+    ClientStalled,
+    /// The core has not sent a byte since its first line. Reported once.
+    CoreSilent,
+    /// The core took nothing of what waits for it, or is silent for good.
+    CoreStalled,
+}
+
+/// Whether the core answers at all.
+#[derive(Debug, Clone, Copy)]
+enum FirstByte {
+    /// No line has to be answered yet.
+    NotDue,
+    /// A line that has to be answered came at `since`; `reported` once that is too long ago.
+    Due {
+        since: Instant,
+        reported: bool,
+    },
+    Seen,
+}
+
+/// Deadlines of one connection.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    patience: Patience,
+    ping_at: Instant,
+    /// Only while a ping that was sent is unanswered.
+    pong_by: Option<Instant>,
+    /// Only while bytes wait that the client's socket does not take.
+    client_by: Option<Instant>,
+    /// Only while the core holds up the client.
+    core_by: Option<Instant>,
+    first_byte: FirstByte,
+    /// The client is being read; while it is not, its pong cannot be heard.
+    reading: bool,
+}
+
+impl Heartbeat {
+    /// Deadlines of a connection that begins at `now`.
+    pub(crate) fn new(now: Instant, patience: Patience) -> Self {
+        Self {
+            patience,
+            ping_at: now + patience.ping,
+            pong_by: None,
+            client_by: None,
+            core_by: None,
+            first_byte: FirstByte::NotDue,
+            reading: true,
+        }
+    }
+
+    /// Bytes came from the client.
+    pub(crate) fn heard(&mut self) {
+        self.pong_by = None;
+    }
+
+    /// The client is read from now on, or is not because something else has to go first.
+    pub(crate) fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+    }
+
+    /// A ping was added to what is written to the client.
+    pub(crate) fn pinged(&mut self, now: Instant) {
+        // Of several pings without an answer the first one counts.
+        self.pong_by.get_or_insert(now + self.patience.pong);
+    }
+
+    /// The client's socket took `bytes` and more wait for it.
+    pub(crate) fn wrote(&mut self, now: Instant, bytes: usize) {
+        let by = now + self.patience.pong;
+        if 0 < bytes {
+            self.client_by = Some(by);
+            self.renew_pong(by);
+        } else {
+            self.client_by.get_or_insert(by);
+        }
+    }
+
+    /// Nothing waits for the client any more.
+    pub(crate) fn flushed(&mut self, now: Instant) {
+        if self.client_by.take().is_some() {
+            self.renew_pong(now + self.patience.pong);
+        }
+    }
+
+    /// The ping may stand behind the bytes that have just been taken: the client has all its time from here on.
+    fn renew_pong(&mut self, by: Instant) {
+        self.pong_by = self.pong_by.map(|_| by);
+    }
+
+    /// Whether bytes wait for the client.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.client_by.is_some()
+    }
+
+    /// The core has got a line that has to be answered.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        if matches!(self.first_byte, FirstByte::NotDue) {
+            self.first_byte = FirstByte::Due { since: now, reported: false };
+        }
+    }
+
+    /// Whether [`Heartbeat::asked`] is still to come.
+    pub(crate) fn is_unasked(&self) -> bool {
+        matches!(self.first_byte, FirstByte::NotDue)
+    }
+
+    /// The core took `bytes` and holds up the client still.
+    pub(crate) fn core_took(&mut self, now: Instant, bytes: usize) {
+        if 0 < bytes || self.core_by.is_none() {
+            self.core_by = Some(now + CORE_LIMIT);
+        }
+    }
+
+    /// The core no longer holds up the client.
+    pub(crate) fn core_flushed(&mut self) {
+        self.core_by = None;
+    }
+
+    /// The core sent bytes. Returns whether they are its first.
+    pub(crate) fn core_spoke(&mut self, now: Instant) -> bool {
+        // A core that is busy sending may be slow to read.
+        self.core_by = self.core_by.map(|_| now + CORE_LIMIT);
+        !matches!(std::mem::replace(&mut self.first_byte, FirstByte::Seen), FirstByte::Seen)
+    }
+
+    /// Whether [`Heartbeat::core_spoke`] changes anything.
+    pub(crate) fn awaits_core(&self) -> bool {
+        self.core_by.is_some() || !self.has_answered()
+    }
+
+    /// Whether the core has sent anything.
+    pub(crate) fn has_answered(&self) -> bool {
+        matches!(self.first_byte, FirstByte::Seen)
+    }
+
+    /// Time since the core's first line, if nothing came after it.
+    pub(crate) fn unanswered(&self, now: Instant) -> Option<Duration> {
+        match self.first_byte {
+            FirstByte::Due { since, .. } => Some(now.saturating_duration_since(since)),
+            FirstByte::NotDue | FirstByte::Seen => None,
+        }
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Instant {
+        let deadlines = [self.pong_by, self.client_by, self.core_by, self.first_byte_by()];
+        deadlines.into_iter().flatten().fold(self.ping_at, Instant::min)
+    }
+
+    fn first_byte_by(&self) -> Option<Instant> {
+        match self.first_byte {
+            FirstByte::Due { since, reported: false } => Some(since + FIRST_BYTE_LIMIT),
+            FirstByte::Due { since, reported: true } => Some(since + CORE_LIMIT),
+            FirstByte::NotDue | FirstByte::Seen => None,
+        }
+    }
+
+    /// The event whose deadline has passed at `now`. To be called again until there is none.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<HeartbeatEvent> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if passed(self.client_by) {
+            return Some(HeartbeatEvent::ClientStalled);
+        }
+        if passed(self.core_by) {
+            return Some(HeartbeatEvent::CoreStalled);
+        }
+        if passed(self.first_byte_by()) {
+            return Some(self.first_byte_missed());
+        }
+        if passed(self.pong_by) {
+            if self.reading {
+                return Some(HeartbeatEvent::ClientSilent);
+            }
+            // Its pong may be in a buffer that is not read: the time starts over.
+            self.pong_by = Some(now + self.patience.pong);
+        }
+        (self.ping_at <= now).then(|| self.ping(now)).flatten()
+    }
+
+    fn first_byte_missed(&mut self) -> HeartbeatEvent {
+        match &mut self.first_byte {
+            FirstByte::Due { reported, .. } if !*reported => {
+                *reported = true;
+                HeartbeatEvent::CoreSilent
+            }
+            _ => HeartbeatEvent::CoreStalled,
+        }
+    }
+
+    fn ping(&mut self, now: Instant) -> Option<HeartbeatEvent> {
+        if self.client_by.is_some() {
+            // Behind bytes that wait it would not be answered sooner than they are taken: until then these show
+            // whether the client lives.
+            self.ping_at = now + self.patience.pong.min(self.patience.ping);
+            return None;
+        }
+        self.ping_at = now + self.patience.ping;
+        Some(HeartbeatEvent::Ping)
+    }
+}
