@@ -17,6 +17,20 @@ impl Household {
     }
 }
 
+/// An IPv6 /48 network: what a site has at most, 65,536 networks of a [`Household`] each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Site(Ipv6Addr);
+
+impl Household {
+    /// The site it belongs to; none for IPv4.
+    pub fn site(self) -> Option<Site> {
+        match self.0 {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(Site(Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 48)))),
+        }
+    }
+}
+
 impl fmt::Display for Household {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -26,6 +40,14 @@ impl fmt::Display for Household {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sites() {
+        let site = |text: &str| Household::of(text.parse().unwrap()).site();
+        assert_eq!(site("2001:db8:1:2::3"), site("2001:db8:1:ffff::1"));
+        assert_ne!(site("2001:db8:1:2::3"), site("2001:db8:2:2::3"));
+        assert_eq!((site("203.0.113.9"), site("::ffff:203.0.113.9")), (None, None));
+    }
 
     #[test]
     fn who_lives_together() {

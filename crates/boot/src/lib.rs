@@ -4,12 +4,14 @@
 
 mod accept_pauses;
 pub mod admin;
+mod admission;
 mod args;
 mod config_error;
 mod env;
 mod fd_limit;
 mod health;
 mod household;
+mod log_throttle;
 pub mod metrics;
 mod program;
 mod rate_limit;
@@ -21,10 +23,12 @@ pub mod telemetry;
 mod trusted_proxies;
 
 pub use accept_pauses::AcceptPauses;
+pub use admission::{Admission, AdmissionLimits, PreamblePermit, SPARE_SOCKETS, SocketPermit, SocketRefusal};
 pub use config_error::ConfigError;
 pub use fd_limit::raise_fd_limit;
 pub use health::connect_to_own_server;
-pub use household::Household;
+pub use household::{Household, Site};
+pub use log_throttle::LogThrottle;
 pub use program::{TemporaryFailure, run_program};
 pub use rate_limit::{RateLimit, RateLimiter};
 pub use seats::{Seat, Seats};

@@ -1,10 +1,15 @@
 //! How many connections there may be, in all and from one address.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::household::Household;
+use crate::household::{Household, Site};
+
+/// An IPv6 /48 network may have this many times what one of its /64 networks may: a site can use any number of
+/// them, and is not to have their limits added up.
+pub(crate) const SITE_FACTOR: usize = 4;
 
 /// Counts open connections in all and per address.
 #[derive(Debug)]
@@ -17,8 +22,51 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// Only addresses that have a seat.
-    by_address: HashMap<Household, usize>,
+    by_address: AddressCounts,
+}
+
+/// Numbers of something per household and per site. Holds only those that have any.
+#[derive(Debug, Default)]
+pub(crate) struct AddressCounts {
+    households: HashMap<Household, usize>,
+    sites: HashMap<Site, usize>,
+}
+
+impl AddressCounts {
+    /// Whether `household` may have one more where each may have `max`, and each site `max_of_site`.
+    pub(crate) fn has_room(&self, household: Household, max: usize, max_of_site: usize) -> bool {
+        let theirs = self.households.get(&household).copied().unwrap_or_default();
+        let of_site = household.site().and_then(|site| self.sites.get(&site).copied()).unwrap_or_default();
+        theirs < max && of_site < max_of_site
+    }
+
+    pub(crate) fn add(&mut self, household: Household) {
+        *self.households.entry(household).or_default() += 1;
+        if let Some(site) = household.site() {
+            *self.sites.entry(site).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, household: Household) {
+        decrement(&mut self.households, &household);
+        if let Some(site) = household.site() {
+            decrement(&mut self.sites, &site);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.households.is_empty() && self.sites.is_empty()
+    }
+}
+
+fn decrement<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 /// The right to one open connection; gives it back when dropped.
@@ -29,7 +77,8 @@ pub struct Seat {
 }
 
 impl Seats {
-    /// Seats for `max` connections, `max_per_address` of them from one IPv4 address or IPv6 /64 network.
+    /// Seats for `max` connections, `max_per_address` of them from one IPv4 address or IPv6 /64 network, and four
+    /// times as many from one IPv6 /48 network.
     pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_address, taken: Mutex::default() })
     }
@@ -38,12 +87,12 @@ impl Seats {
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let address = Household::of(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let theirs = taken.by_address.get(&address).copied().unwrap_or_default();
-        if self.max <= taken.all || self.max_per_address <= theirs {
+        let max_of_site = self.max_per_address.saturating_mul(SITE_FACTOR);
+        if self.max <= taken.all || !taken.by_address.has_room(address, self.max_per_address, max_of_site) {
             return None;
         }
         taken.all += 1;
-        taken.by_address.insert(address, theirs + 1);
+        taken.by_address.add(address);
         Some(Seat { seats: Arc::clone(self), address })
     }
 }
@@ -52,12 +101,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= 1;
-        if let Some(theirs) = taken.by_address.get_mut(&self.address) {
-            *theirs -= 1;
-            if *theirs == 0 {
-                taken.by_address.remove(&self.address);
-            }
-        }
+        taken.by_address.remove(self.address);
     }
 }
 
@@ -65,9 +109,12 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn seats_are_limited_and_given_back() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let seats = Seats::new(3, 2);
         let first = seats.take(ip("203.0.113.9")).unwrap();
         let _second = seats.take(ip("203.0.113.9")).unwrap();
@@ -79,6 +126,18 @@ mod tests {
         let _a = seats.take(ip("2001:db8::2:1")).unwrap();
         let _b = seats.take(ip("2001:db8::3:1")).unwrap();
         assert!(seats.take(ip("2001:db8::4:1")).is_none(), "one network, one address");
-        assert_eq!(seats.taken.lock().unwrap().by_address.len(), 2);
+        assert_eq!(seats.taken.lock().unwrap().by_address.households.len(), 2);
+    }
+
+    #[test]
+    fn a_site_has_not_the_seats_of_all_its_networks() {
+        let seats = Seats::new(1_000, 2);
+        let of = |network: u16| seats.take(ip(&format!("2001:db8:7:{network:x}::1")));
+        let taken: Vec<Seat> = (0..99).filter_map(of).collect();
+        assert_eq!(taken.len(), 2 * SITE_FACTOR);
+        assert!(seats.take(ip("2001:db8:8::1")).is_some(), "another site");
+        drop(taken);
+        let left = &seats.taken.lock().unwrap().by_address;
+        assert!(left.is_empty(), "{left:?}");
     }
 }

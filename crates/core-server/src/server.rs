@@ -8,20 +8,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use boot::{AcceptPauses, Household, Seats, TrustedProxies};
+use boot::{AcceptPauses, Admission, AdmissionLimits, LogThrottle, Seat, SocketPermit};
 use bytes::BytesMut;
 use protocol::CloseReason;
+use protocol::trace::TraceId;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
-use crate::limits::{RateLimiter, Slots};
+use crate::limits::Slots;
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
@@ -30,8 +31,6 @@ use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding};
 use hop::Arrival;
 
-/// Sockets accepted beyond `MAX_CONNECTIONS`: to tell people that there is no room.
-const SPARE_SOCKETS: usize = 128;
 /// Time for connections to be told when their drain time is over.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 /// Time for a refused client to take its one line.
@@ -44,10 +43,10 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub struct Server {
     context: Arc<connection::Context>,
     metrics: Arc<Metrics>,
-    seats: Arc<Seats>,
-    connects: RateLimiter<Household>,
-    trusted: TrustedProxies,
-    sockets: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    /// Of sockets for which there was no room, and of those refused in their PROXY header.
+    dropped: LogThrottle,
+    refused: LogThrottle,
     retention: Option<Duration>,
     /// What other cores tell, until it is taken up.
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
@@ -100,12 +99,16 @@ impl Server {
         Ok(Self {
             context: Arc::new(context),
             metrics,
-            seats: Seats::new(config.max_connections, config.max_connections_per_address),
-            connects: RateLimiter::new(config.connects),
-            trusted: config.trusted_proxies,
+            admission: Admission::new(AdmissionLimits {
+                max_connections: config.max_connections,
+                max_connections_per_address: config.max_connections_per_address,
+                connects: config.connects,
+                trusted: config.trusted_proxies,
+            }),
+            dropped: LogThrottle::default(),
+            refused: LogThrottle::default(),
             retention: config.retention,
             heard: Mutex::new(heard),
-            sockets: Arc::new(Semaphore::new(config.max_connections.saturating_add(SPARE_SOCKETS))),
         })
     }
 
@@ -168,17 +171,20 @@ impl Server {
     }
 
     fn accept(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        let Ok(permit) = Arc::clone(&self.sockets).try_acquire_owned() else {
-            return tracing::warn!(client.address = %address.ip(), "connection dropped: no sockets left");
+        let permit = match self.admission.accept(address.ip()) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                if let Some(suppressed) = self.dropped.admit(Instant::now()) {
+                    tracing::warn!(client.address = %address.ip(), suppressed, "connection dropped: {refusal}");
+                }
+                return;
+            }
         };
         // A socket without these options works too.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         let server = Arc::clone(self);
-        self.context.tasks.spawn(async move {
-            server.handle(stream, address.ip()).await;
-            drop(permit);
-        });
+        self.context.tasks.spawn(async move { server.handle_socket(stream, address.ip(), Some(permit)).await });
     }
 
     /// Serves one client whose socket comes from `address`, from its first byte to its last.
@@ -186,86 +192,174 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.handle_socket(stream, address, None).await;
+    }
+
+    async fn handle_socket<S>(&self, stream: S, address: IpAddr, permit: Option<SocketPermit>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let beginning = Beginning { stream, first: BytesMut::new(), begun: Begun::default() };
         let mut next = Some(Box::new(beginning));
-        let mut counted = self.metrics.open_connection();
+        let mut client = Client { address, counted: self.metrics.open_connection(), permit };
         // Twice at most: who has introduced itself is not asked again.
         while let Some(beginning) = next.take() {
-            next = self.serve_one(beginning, address, &mut counted).await;
+            next = self.serve_one(beginning, &mut client).await;
         }
     }
 
     /// Serves the client until it leaves, or turns out to speak for somebody else.
-    async fn serve_one<S>(
-        &self,
-        mut beginning: Box<Beginning<S>>,
-        address: IpAddr,
-        counted: &mut OpenConnection<'_>,
-    ) -> Option<Box<Beginning<S>>>
+    async fn serve_one<S>(&self, mut beginning: Box<Beginning<S>>, client: &mut Client<'_>) -> Option<Box<Beginning<S>>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let begin = Instant::now();
-        let trusted = self.trusted.contains(address);
-        // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
-        let arriving = Box::pin(hop::arrive(&mut beginning.stream, &mut beginning.first, self.context.times));
-        let peer = match arriving.await {
+        let trusted = self.admission.trusts(client.address);
+        // A peer that speaks for itself is counted before a byte of it is waited for.
+        let early = (!trusted).then(|| self.admit(client.address, client));
+        let arrival = match early {
+            Some(None) => Arrival::Ordinary,
+            // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
+            Some(Some(_)) | None => Box::pin(self.arrive(&mut beginning, trusted)).await,
+        };
+        let is_check = arrival.is_check();
+        let peer = match arrival {
             Arrival::Lost => {
-                counted.closing(CloseReason::ClientGone);
+                client.counted.closing(CloseReason::ClientGone);
                 return None;
             }
-            Arrival::Late | Arrival::BadHeader if trusted => {
-                return refused(address, counted, CloseReason::HandshakeTimeout);
-            }
-            Arrival::Header(_) if !trusted => return refused(address, counted, CloseReason::Unauthorized),
-            Arrival::Late | Arrival::BadHeader => return refused(address, counted, CloseReason::Unauthorized),
-            arrival => arrival.peer(address, begin, trusted),
+            Arrival::Late | Arrival::BadHeader => return self.refused(client, CloseReason::HandshakeTimeout),
+            Arrival::Untrusted => return self.refused(client, CloseReason::Unauthorized),
+            arrival => arrival.peer(client.address, begin, trusted),
+        };
+        let seat = match early {
+            Some(seat) => seat,
+            None if is_check => None,
+            None => self.admit(peer.address, client),
         };
         let Beginning { stream, first, begun } = *beginning;
-        let (trace, address) = (peer.trace.trace_id, peer.address);
-        tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
-        // Whoever comes too often is told what is told where there is no room.
-        let seat =
-            self.connects.take(Household::of(address), Instant::now()).ok().and_then(|()| self.seats.take(address));
-        let outcome = match seat {
-            Some(_seat) => {
-                Box::pin(Connection::new(peer, Arc::clone(&self.context)).continuing(begun).run(stream, first)).await
-            }
-            None => Outcome::Over(Box::pin(turn_away(stream, peer)).await),
+        let visit = Visit { trace: peer.trace.trace_id, address: peer.address, is_check, begin };
+        visit.log_opened();
+        let outcome = if seat.is_some() || is_check {
+            Box::pin(Connection::new(peer, Arc::clone(&self.context)).continuing(begun).run(stream, first)).await
+        } else {
+            Outcome::Over(Box::pin(turn_away(stream, peer)).await)
         };
-        let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        drop(seat);
         match outcome {
             Outcome::Over(reason) => {
-                counted.closing(reason);
-                tracing::info!(
-                    trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms, "connection closed"
-                );
+                client.counted.closing(reason);
+                visit.log_closed(reason);
                 None
             }
             Outcome::Introduced(anew) => {
-                tracing::info!(
-                    trace_id = %trace, client.address = %address, duration_ms, "connection begins anew: its PROXY header came late"
-                );
+                visit.log_introduced();
                 Some(anew)
             }
         }
     }
+
+    /// How a connection begins. A trusted peer may take its time, unless too many others do.
+    async fn arrive<S>(&self, beginning: &mut Beginning<S>, trusted: bool) -> Arrival
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let arriving = hop::arrive(&mut beginning.stream, &mut beginning.first, self.context.times, trusted);
+        if !trusted {
+            return arriving.await;
+        }
+        let permit = self.admission.preamble();
+        tokio::select! {
+            arrival = arriving => arrival,
+            () = permit.evicted() => Arrival::Late,
+        }
+    }
+
+    /// A seat for a person at `address`. One who comes too often is treated as if there were none left.
+    fn admit(&self, address: IpAddr, client: &mut Client<'_>) -> Option<Seat> {
+        self.admission.connect(address, Instant::now()).ok()?;
+        let seat = self.admission.seat(address)?;
+        if let Some(permit) = &mut client.permit {
+            permit.settle();
+        }
+        Some(seat)
+    }
+
+    /// There is nothing more to serve.
+    fn refused<S>(&self, client: &mut Client<'_>, reason: CloseReason) -> Option<Box<Beginning<S>>> {
+        client.counted.closing(reason);
+        if let Some(suppressed) = self.refused.admit(Instant::now()) {
+            tracing::warn!(
+                client.address = %client.address, close.reason = %reason, suppressed,
+                "connection refused in its PROXY header"
+            );
+        }
+        None
+    }
 }
 
-/// Tells a client that there is no room for it.
-async fn turn_away(mut stream: impl AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
+/// A client while it is served.
+struct Client<'a> {
+    /// Where its socket comes from.
+    address: IpAddr,
+    counted: OpenConnection<'a>,
+    /// None where there is no socket.
+    permit: Option<SocketPermit>,
+}
+
+/// What is logged of a connection.
+struct Visit {
+    trace: TraceId,
+    address: IpAddr,
+    /// A gateway's question whether this core answers: one every few seconds, and no person's.
+    is_check: bool,
+    begin: Instant,
+}
+
+impl Visit {
+    fn log_opened(&self) {
+        let Self { trace, address, .. } = self;
+        if self.is_check {
+            tracing::debug!(trace_id = %trace, client.address = %address, "checked by a gateway");
+        } else {
+            tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
+        }
+    }
+
+    fn log_closed(&self, reason: CloseReason) {
+        let Self { trace, address, .. } = self;
+        if !self.is_check {
+            tracing::info!(
+                trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms = self.duration_ms(),
+                "connection closed"
+            );
+        }
+    }
+
+    fn log_introduced(&self) {
+        let Self { trace, address, .. } = self;
+        tracing::info!(
+            trace_id = %trace, client.address = %address, duration_ms = self.duration_ms(),
+            "connection begins anew: its PROXY header came late"
+        );
+    }
+
+    fn duration_ms(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Tells a client that there is no room for it, and reads what it has sent: a socket closed with unread bytes is
+/// reset, and the reset may overtake the line.
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
     let tell = async {
         stream.write_all(&connection::too_many_connections(&peer)).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        let mut unread = [0; 1_024];
+        while 0 < stream.read(&mut unread).await? {}
+        Ok::<(), io::Error>(())
     };
     // Who does not take the line in time does without it.
     let _ = timeout(REFUSAL_LIMIT, tell).await;
     CloseReason::TooManyConnections
-}
-
-/// There is nothing more to serve.
-fn refused<S>(address: IpAddr, counted: &mut OpenConnection<'_>, reason: CloseReason) -> Option<Box<Beginning<S>>> {
-    counted.closing(reason);
-    tracing::warn!(client.address = %address, close.reason = %reason, "connection refused in its PROXY header");
-    None
 }

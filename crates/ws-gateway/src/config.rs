@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use boot::admin::AdminAddress;
-use boot::{ConfigError, RateLimit, TrustedProxies};
+use boot::{AdmissionLimits, ConfigError, RateLimit, SPARE_SOCKETS, TrustedProxies};
 
 pub use self::args::Args;
 use crate::bridge::Patience;
@@ -16,10 +16,11 @@ use crate::upstream::{CoreAddresses, looks_like_host};
 /// Where health and metrics are told by default.
 const ADMIN_PORT: u16 = 9102;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Files the process needs besides those of connections: runtimes, the listener, log output.
-const OWN_FILES: u64 = 64;
-/// Connections accepted beyond `max_connections`: page loads, health checks, and people told to come back later.
-pub(crate) const SPARE_CONNECTIONS: usize = 128;
+/// Files the process needs besides those of connections and workers: listeners, log output, look-ups, health checks.
+const OWN_FILES: u64 = 40;
+/// Files of a worker's runtime, and those that are set aside for workers at least.
+const FILES_OF_WORKER: u64 = 3;
+const LEAST_FILES_OF_WORKERS: u64 = 24;
 
 /// Checked settings. Everything the gateway does depends on nothing else.
 #[derive(Debug, Clone)]
@@ -100,9 +101,20 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
+    /// How much of the gateway one address may hold.
+    pub(crate) fn admission(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
+            connects: self.connects,
+            trusted: self.trusted_proxies.clone(),
+        }
+    }
+
     /// Lowers `max_connections` to what a limit of `files` open files allows; true if that was needed.
     pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
-        let spare = SPARE_CONNECTIONS as u64 + OWN_FILES;
+        let of_workers = (self.workers as u64 * FILES_OF_WORKER).max(LEAST_FILES_OF_WORKERS);
+        let spare = SPARE_SOCKETS as u64 + OWN_FILES + of_workers;
         let fits = usize::try_from(files.saturating_sub(spare) / 2).unwrap_or(usize::MAX).max(1);
         let lower = fits < self.max_connections;
         self.max_connections = self.max_connections.min(fits);

@@ -18,16 +18,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use boot::admin::Probe;
-use boot::{Household, RateLimiter};
+use boot::{Admission, LogThrottle};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::health::Readiness;
@@ -40,18 +40,24 @@ use crate::upstream::Upstream;
 
 /// Longest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
-/// Longest life of a connection that is not upgraded: a page load over a slow line.
-const MAX_LIFE: Duration = Duration::from_secs(120);
+/// Time after which a connection that is not upgraded gets no further request.
+const LAST_REQUEST: Duration = Duration::from_secs(110);
+/// Time for the response under way after that: a page load over a slow line.
+const LAST_RESPONSE: Duration = Duration::from_secs(10);
+
+/// Time for a health check for which there is no room otherwise.
+const CHECK_LIMIT: Duration = Duration::from_secs(3);
 
 /// What the HTTP side serves, shared by all connections.
 #[derive(Debug)]
 pub(crate) struct Site {
     config: Arc<Config>,
     readiness: Readiness,
-    /// Who has connected how often. Pages are not counted.
-    connects: RateLimiter<Household>,
-    draining: CancellationToken,
+    /// Pages are not counted as connects.
+    admission: Arc<Admission>,
+    leaving: CancellationToken,
     metrics: Arc<Metrics>,
+    refusals: LogThrottle,
 }
 
 /// A connection that has become a WebSocket.
@@ -67,12 +73,12 @@ type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Se
 
 impl Site {
     pub(crate) fn new(
-        (config, upstream, metrics): (Arc<Config>, Arc<Upstream>, Arc<Metrics>),
-        draining: CancellationToken,
+        (config, admission): (Arc<Config>, Arc<Admission>),
+        (upstream, metrics): (Arc<Upstream>, Arc<Metrics>),
+        leaving: CancellationToken,
     ) -> Self {
-        let readiness = Readiness::new(upstream, draining.clone());
-        let connects = RateLimiter::new(config.connects);
-        Self { config, readiness, connects, draining, metrics }
+        let readiness = Readiness::new(upstream, leaving.clone());
+        Self { config, readiness, admission, leaving, metrics, refusals: LogThrottle::default() }
     }
 
     /// Whether any core can be reached.
@@ -93,25 +99,27 @@ impl Site {
             .header_read_timeout(self.config.handshake_limit)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        let mut draining = pin!(self.draining.cancelled());
-        // One that comes while draining may still ask: it is told to close by its answer.
-        let mut told = self.draining.is_cancelled();
+        let mut leaving = pin!(self.leaving.cancelled());
+        // One that comes while the gateway leaves may still ask: it is told to close by its answer.
+        let mut last = self.leaving.is_cancelled();
+        let mut limit = pin!(sleep(LAST_REQUEST));
         let served = poll_fn(|cx| {
-            if !told && draining.as_mut().poll(cx).is_ready() {
+            if !last && (leaving.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {
+                // What is being answered is answered to its end.
                 Pin::new(&mut connection).graceful_shutdown();
-                told = true;
+                last = true;
             }
             connection.poll_without_shutdown(cx)
         });
         // An error here is the client's: a broken request or a lost connection.
-        timeout(MAX_LIFE, served).await.ok()?.ok()?;
+        timeout(LAST_REQUEST + LAST_RESPONSE, served).await.ok()?.ok()?;
         let parts = connection.into_parts();
         let granted = *granted.get()?;
         Some(Upgraded { stream: parts.io.into_inner(), leftover: parts.read_buf, granted })
     }
 
     fn last_if_draining(&self, mut answer: Answer) -> Answer {
-        if self.draining.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if self.leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
@@ -128,8 +136,8 @@ impl Site {
             return not_allowed();
         }
         match path {
-            "/" | "/ws" if asks_upgrade && self.draining.is_cancelled() => {
-                self.metrics.upgrade_refused(UpgradeRefusal::Draining);
+            "/" | "/ws" if asks_upgrade && self.leaving.is_cancelled() => {
+                self.refused(UpgradeRefusal::Draining);
                 upgrade::draining()
             }
             "/" | "/ws" if asks_upgrade => self.upgrade(request, peer, granted),
@@ -144,21 +152,51 @@ impl Site {
         let (grant, answer) = upgrade::answer(request, peer, &self.config);
         let grant = match grant {
             Ok(grant) => grant,
-            Err(refusal) => {
-                self.metrics.upgrade_refused(refusal);
+            Err(reason) => {
+                self.refused(reason);
                 return answer;
             }
         };
-        let address = grant.person.ip();
-        if let Err(wait) = self.connects.take(Household::of(address), Instant::now()) {
-            tracing::info!(client.address = %address, "refused an upgrade: too many from this address");
-            self.metrics.upgrade_refused(UpgradeRefusal::TooOften);
+        if let Err(wait) = self.admission.connect(grant.person.ip(), Instant::now()) {
+            self.refused(UpgradeRefusal::TooOften);
             return upgrade::too_often(wait);
         }
         granted.get_or_init(|| grant);
         answer
     }
+
+    /// Counts and logs a refusal. Requests are cheap for those who send them, so lines are few.
+    fn refused(&self, reason: UpgradeRefusal) {
+        self.metrics.upgrade_refused(reason);
+        if let Some(suppressed) = self.refusals.admit(Instant::now()) {
+            tracing::info!(reason = reason.name(), suppressed, "refused an upgrade");
+        }
+    }
+
+    /// Answers one health check on a socket for which there is no room otherwise; all else is dropped.
+    pub(crate) async fn check(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let site = Arc::clone(&self);
+            async move {
+                let ends = request.version() == Version::HTTP_10
+                    || request.headers().get(CONNECTION).is_some_and(|value| value == "close");
+                match request.uri().path() {
+                    "/healthz" if ends => Ok(health::alive()),
+                    "/readyz" if ends => Ok(site.readiness.answer().await),
+                    _ => Err(NoRoom),
+                }
+            }
+        });
+        let serve = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        // An error here is the peer's, or there was no room for it.
+        let _dropped = timeout(CHECK_LIMIT, serve).await;
+    }
 }
+
+/// There is no room for anything but a health check.
+#[derive(Debug, thiserror::Error)]
+#[error("no room")]
+struct NoRoom;
 
 fn not_allowed() -> Answer {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");

@@ -27,7 +27,8 @@ pub(crate) enum UpgradeRefusal {
 impl UpgradeRefusal {
     const ALL: [Self; 4] = [Self::Origin, Self::Malformed, Self::TooOften, Self::Draining];
 
-    fn name(self) -> &'static str {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Origin => "origin",
             Self::Malformed => "malformed",
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn a_core_that_is_gone_is_told_of_no_more() {
         let (metrics, address) = (Metrics::new(), "192.0.2.1:5001".parse().unwrap());
-        metrics.set_cores(&[CoreUse { address, open: 3, failed: 2, ejected: true }]);
+        metrics.set_cores(&[CoreUse { address, open: 3, failed: 2, ejected: true, absent: false, listed: true }]);
         let line = "psicoia_gateway_core_connects_failed_total{core=\"192.0.2.1:5001\"} 2";
         assert!(metrics.registry().text().contains(line));
         metrics.set_cores(&[]);

@@ -1,18 +1,34 @@
 //! Accepting connections, and ending them when the gateway stops.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use boot::AcceptPauses;
 use boot::admin::{Admin, Draining};
-use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use boot::{AcceptPauses, SocketPermit, SocketRefusal};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, SPARE_CONNECTIONS};
+use crate::config::Config;
 use crate::connection::Gateway;
 use crate::workers::Workers;
+
+/// Time between the moment from which nothing new is taken and the one at which connections end: balancers have to
+/// notice first, or they send here all who lose their connection.
+const NOTICE: Duration = Duration::from_secs(2);
+/// Part of the drain time that the notice takes at most.
+const NOTICE_SHARE: u32 = 4;
+/// Bytes the kernel takes for a client, of which it asks for more when a third is free. What lies there cannot be told
+/// from what a client does not read: the more there is, the later a slow one shows progress or gets a ping.
+const SEND_BUFFER_BYTES: usize = 64 * 1_024;
+/// Health checks under way where there is no room for anything else; the oldest gives way to the next, since one that
+/// is real asks at once.
+const SPARE_CHECKS: usize = 8;
 
 /// The gateway's port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,19 +59,26 @@ pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
 impl Gateway {
     /// Serves `listener` until the gateway is to drain and connections have ended, or the drain time is over.
     ///
-    /// While it drains, it still answers HTTP, so that `/readyz` can say so; upgrades are refused.
+    /// When it is to end it first says so for a moment (`/readyz`, refused upgrades), then ends connections. Until the
+    /// last one has ended it still answers HTTP.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> Drained {
         let tasks = TaskTracker::new();
         let accept = accept_all(&listener, self, workers, &tasks);
         let drain = async {
-            self.draining.cancelled().await;
+            self.leaving.cancelled().await;
             tracing::info!(connections = tasks.len(), "draining");
             tasks.close();
-            timeout(self.config.drain_limit, tasks.wait()).await
+            timeout(self.config.drain_limit, async {
+                let _all_gone = timeout(NOTICE.min(self.config.drain_limit / NOTICE_SHARE), tasks.wait()).await;
+                self.draining.cancel();
+                tasks.wait().await;
+            })
+            .await
         };
         let in_time = tokio::select! {
             never = accept => match never {},
             never = self.upstream.keep_known() => match never {},
+            never = self.upstream.keep_probing() => match never {},
             in_time = drain => in_time.is_ok(),
         };
         let left = if in_time { 0 } else { tasks.len() };
@@ -69,7 +92,7 @@ impl Gateway {
     pub fn admin(&self) -> Admin {
         let (metrics, upstream) = (Arc::clone(&self.metrics), Arc::clone(&self.upstream));
         Admin::new(self.metrics.registry().clone(), move || metrics.set_cores(&upstream.usage()))
-            .with(Arc::new(Draining(self.draining.clone())))
+            .with(Arc::new(Draining(self.leaving.clone())))
             .with(self.site.cores())
     }
 }
@@ -80,13 +103,14 @@ async fn accept_all(
     workers: &Workers,
     tasks: &TaskTracker,
 ) -> std::convert::Infallible {
-    let most = gateway.config.max_connections.saturating_add(SPARE_CONNECTIONS);
     let mut pauses = AcceptPauses::default();
+    let mut checks = Checks::default();
     loop {
-        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-            // Beyond the cap there is no room even to say so.
-            Ok(_) if most <= tasks.len() => {}
-            Ok((stream, peer)) => admit(stream, peer, gateway, workers, tasks),
+        match listener.accept().await {
+            Ok((stream, peer)) => match gateway.admission.accept(peer.ip()) {
+                Ok(permit) => admit((stream, peer), permit, gateway, workers, tasks),
+                Err(refusal) => gateway.refuse((stream, peer), refusal, &mut checks),
+            },
             Err(error) => {
                 if let Some(pause) = pauses.after(&error) {
                     tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
@@ -101,15 +125,46 @@ async fn accept_all(
 }
 
 fn admit(
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    permit: SocketPermit,
     gateway: &Arc<Gateway>,
     workers: &Workers,
     tasks: &TaskTracker,
 ) {
-    // It fails only when the client is gone again.
-    if stream.set_nodelay(true).is_ok() {
-        let connection = Arc::clone(gateway).connection(stream, peer);
+    // They fail only when the client is gone again.
+    if stream.set_nodelay(true).is_ok()
+        && SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES).is_ok()
+        && let Ok(stream) = stream.into_std()
+    {
+        let connection = Arc::clone(gateway).connection(stream, peer, permit);
         tasks.spawn_on(connection, workers.next());
+    }
+}
+
+/// Health checks for which there is no room otherwise.
+#[derive(Debug, Default)]
+struct Checks {
+    tasks: TaskTracker,
+    /// The last of them, oldest first; some may have ended.
+    started: VecDeque<AbortHandle>,
+}
+
+impl Gateway {
+    /// Drops a socket for which there is no room. A health check from this machine or from a balancer is answered all
+    /// the same: a gateway that is full is not to be ended as one that hangs.
+    fn refuse(&self, (stream, peer): (TcpStream, SocketAddr), refusal: SocketRefusal, checks: &mut Checks) {
+        if let Some(suppressed) = self.dropped.admit(Instant::now()) {
+            tracing::warn!(reason = %refusal, suppressed, "connection dropped");
+        }
+        let is_own = stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+        if is_own || self.admission.trusts(peer.ip()) {
+            let check = checks.tasks.spawn(Arc::clone(&self.site).check(stream));
+            checks.started.push_back(check.abort_handle());
+            if SPARE_CHECKS < checks.started.len()
+                && let Some(oldest) = checks.started.pop_front()
+            {
+                oldest.abort();
+            }
+        }
     }
 }

@@ -31,8 +31,11 @@ impl AdminArgs {
     /// The address, on `default_port` if none is given; what is wrong is noted.
     pub fn check(&self, problems: &mut ConfigError, default_port: u16) -> AdminAddress {
         let port = self.admin_port.as_deref();
+        let host = self.admin_host.trim();
+        // As in an address of the Web, an IPv6 address may stand in brackets.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         AdminAddress {
-            host: self.admin_host.trim().to_owned(),
+            host: bare.to_owned(),
             port: port.map_or(default_port, |port| problems.number("ADMIN_PORT", port, 0..=u16::MAX)),
         }
     }

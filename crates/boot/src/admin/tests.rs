@@ -14,6 +14,15 @@ async fn start() -> (SocketAddr, TaskTracker) {
     (address, tasks)
 }
 
+#[test]
+fn an_ipv6_address_may_stand_in_brackets() {
+    for (text, want) in [("[::1]", "::1"), (" ::1 ", "::1"), ("localhost", "localhost"), ("[::1", "[::1")] {
+        let args = AdminArgs { admin_host: text.to_owned(), admin_port: None };
+        let mut problems = crate::ConfigError::default();
+        assert_eq!(args.check(&mut problems, 1), AdminAddress { host: want.to_owned(), port: 1 });
+    }
+}
+
 /// Everything that comes after `request`.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -19,6 +19,8 @@ pub(super) enum Arrival {
     Ordinary,
     /// With a header that cannot be read.
     BadHeader,
+    /// With a header, of somebody whose word is not believed.
+    Untrusted,
     /// With part of a header whose rest did not come in time.
     Late,
     /// It closed before it said anything.
@@ -27,10 +29,20 @@ pub(super) enum Arrival {
 
 /// Reads until it is clear whether there is a header. `first` holds what was read and is not
 /// part of it.
-pub(super) async fn arrive(stream: &mut (impl AsyncRead + Unpin), first: &mut BytesMut, times: Times) -> Arrival {
+///
+/// Of a peer that is not `trusted` no header is read: the first byte that certainly belongs to one is enough.
+pub(super) async fn arrive(
+    stream: &mut (impl AsyncRead + Unpin),
+    first: &mut BytesMut,
+    times: Times,
+    trusted: bool,
+) -> Arrival {
     let begin = Instant::now();
     loop {
         let deadline = match parse(first) {
+            HopParse::Header { .. } | HopParse::Invalid | HopParse::Incomplete { certain: true } if !trusted => {
+                return Arrival::Untrusted;
+            }
             HopParse::Header { header, len } => {
                 first.advance(len);
                 return Arrival::Header(header);
@@ -53,12 +65,17 @@ pub(super) async fn arrive(stream: &mut (impl AsyncRead + Unpin), first: &mut By
 }
 
 impl Arrival {
+    /// Whether a gateway only asks whether the core answers.
+    pub(super) fn is_check(&self) -> bool {
+        matches!(self, Self::Header(header) if header.is_check())
+    }
+
     /// Who is at the other end of a connection from `address` that began at `since`. A `trusted` one without
     /// a header may be a gateway that is slow.
     pub(super) fn peer(self, address: IpAddr, since: Instant, trusted: bool) -> Peer {
         let header = match self {
             Self::Header(header) => Some(header),
-            Self::Ordinary | Self::BadHeader | Self::Late | Self::Lost => None,
+            Self::Ordinary | Self::BadHeader | Self::Untrusted | Self::Late | Self::Lost => None,
         };
         let source = header.as_ref().and_then(|header| header.source);
         let announced = header.as_ref().and_then(|header| header.trace);

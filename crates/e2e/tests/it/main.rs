@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
 
 mod admin;
+mod admission;
 mod bad_lines;
 mod balancer;
 mod browser;
@@ -18,6 +19,7 @@ mod faults;
 mod files;
 mod foreign;
 mod http;
+mod hung_core;
 mod metrics;
 mod model;
 mod network;

@@ -50,7 +50,6 @@ pub(super) fn answer<B>(
     let believed = config.trusted_proxies.contains(peer.ip());
     let person = person_address(peer, headers, &config.trusted_proxies);
     if !config.origins.admits(headers, believed) {
-        tracing::info!(client.address = %person.ip(), "refused an upgrade: origin not allowed");
         let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
         return (Err(UpgradeRefusal::Origin), answer);
     }

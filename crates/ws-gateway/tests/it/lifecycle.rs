@@ -27,6 +27,19 @@ async fn drain_closes_everything_and_ends() {
     assert_eq!(within(rig.served).await.unwrap(), Drained { left: 0 });
 }
 
+/// A balancer has to hear of it before people lose their connections, or it sends them back here.
+#[tokio::test]
+async fn nothing_new_is_taken_while_connections_go_on_for_a_moment() {
+    let rig = Rig::start().await;
+    let (mut client, mut core) = rig.pair(None).await;
+    rig.shutdown.cancel();
+    assert_eq!(rig.status("/readyz").await, 503);
+    assert!(rig.request("/ws", &[]).await.is_err(), "no newcomer");
+    core.say("still here\n").await;
+    assert_eq!(client.text().await, "still here");
+    assert_eq!(client.closed().await, (1001, "draining".to_owned()));
+}
+
 #[tokio::test]
 async fn drain_does_not_wait_for_ever() {
     let rig = Rig::start_with(|config| config.drain_limit = Duration::from_millis(50)).await;
@@ -53,6 +66,20 @@ async fn a_port_in_use() {
     let output = program().env("WS_PORT", config.port.to_string()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains(&want));
+}
+
+#[tokio::test]
+async fn a_full_gateway_is_healthy() {
+    let launch = Launch::new(env!("CARGO_BIN_EXE_ws-gateway")).env("WS_PORT", "0").env("MAX_CONNECTIONS", "1");
+    let mut gateway = launch.start().await.unwrap();
+    let address = gateway.listen().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let output = program().args(["--check-health", "--ws-port", &address.port().to_string()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    gateway.kill().await.unwrap();
 }
 
 #[tokio::test]

@@ -75,6 +75,9 @@ fn max_connections_fits_the_file_limit() {
         assert_eq!(config.fit_to_file_limit(files), want < 10_000, "{files}");
         assert_eq!(config.max_connections, want, "{files}");
     }
+    let mut config = Config::new(&Args::parse_from(["ws-gateway", "--workers", "100"])).unwrap();
+    config.fit_to_file_limit(1_024);
+    assert_eq!(config.max_connections, (1_024 - 128 - 40 - 300) / 2, "each worker has files of its own");
 }
 
 #[test]
