@@ -138,12 +138,15 @@ impl LlmError {
         matches!(self, Self::Status { status: 400 | 413 | 422, body, .. } if body.cause == Cause::TooLong)
     }
 
-    /// The setting that has to be corrected before there can be an answer, if one call is enough to know.
+    /// Whether one message is enough to know that a setting, or the server, has to be corrected before there can be
+    /// an answer.
     pub(super) fn is_of_settings(&self) -> bool {
         match self {
             Self::Status { status: 401 | 402 | 404, .. } => true,
             Self::Status { status: 403, .. } => !self.is_flagged(),
             Self::Status { body, .. } => matches!(body.cause, Cause::Quota | Cause::Model),
+            // After every try: no server is there.
+            Self::Unreachable { .. } => true,
             _ => false,
         }
     }
@@ -168,9 +171,11 @@ impl LlmError {
                 "check its \"model\" in LLM_PROVIDERS, LLM_MAX_TOKENS and LLM_TEMPERATURE",
             ),
             Self::Status { status: 429, .. } => "the provider's limit is reached",
-            Self::Status { status: 300..=399 | 405, .. } | Self::Malformed { .. } | Self::Unreachable { .. } => {
-                of("check LLM_URL", "check its \"url\" in LLM_PROVIDERS")
-            }
+            // Another kind of server: a page, or a stream that is no answer.
+            Self::Status { status: 300..=399 | 405, .. }
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Unreachable { .. } => of("check LLM_URL", "check its \"url\" in LLM_PROVIDERS"),
             Self::Timeout { .. } => "check the model's server, or raise LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
             _ => "see the log",
         }

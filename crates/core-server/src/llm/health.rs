@@ -101,7 +101,7 @@ impl Health {
         } else if IN_A_ROW <= state.unanswered {
             why(&format!("{} messages in a row got no answer from the model", state.unanswered))
         } else if state.last.as_ref().is_some_and(|problem| problem.is_of_settings) {
-            why("the provider refuses to answer")
+            why("the provider cannot answer")
         } else if state.at_start.is_some() {
             why("the provider could not be asked at start")
         } else {
@@ -141,7 +141,7 @@ mod tests {
         health.answered();
         assert_eq!(health.readiness(false), Readiness { problem: None, models: Some("m".to_owned()) });
         health.unanswered(problem(true));
-        assert_eq!(told(&health), "the provider refuses to answer: the companion answers (p: no: check LLM_URL)");
+        assert_eq!(told(&health), "the provider cannot answer: the companion answers (p: no: check LLM_URL)");
         let alone = health.readiness(true).problem.unwrap();
         assert!(alone.starts_with("every provider is left alone for a while: the companion answers"), "{alone}");
     }

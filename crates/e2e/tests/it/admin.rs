@@ -138,6 +138,19 @@ async fn a_model_that_refuses_degrades() {
     assert!(!codes[0].contains("secreto"), "{codes:?}");
 }
 
+/// A provider that goes away is missed with the first message.
+#[tokio::test]
+async fn a_model_that_is_gone_degrades() {
+    let town = Plan::default().core("LLM_MAX_RETRIES", 1).start().await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    assert_eq!(person.ask("a", "hola").await.done["source"], "llm");
+    town.standin.stop().await;
+    assert_eq!(person.ask("b", "hola").await.done["source"], "companion");
+    let (_, told) = ready(&town.core).await;
+    assert!(check(&told, "model")["reason"].as_str().unwrap().contains("check LLM_URL"), "{told}");
+}
+
 /// A provider that says the same to everyone.
 async fn saying(listener: TcpListener, response: &str) -> Infallible {
     loop {
