@@ -1,15 +1,17 @@
 //! A program from its command line to its exit code.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::parse_args;
+use crate::args::{Parsed, variables};
 use crate::config_error::ConfigError;
-use crate::env::load_dotenv;
+use crate::env::Dotenv;
 
+/// Exit code of a command line that cannot be read, as clap has it.
+const USAGE: u8 = 2;
 /// Exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
 
@@ -39,22 +41,58 @@ impl Error for TemporaryFailure {
     }
 }
 
+/// The arguments of a service.
+pub trait ServiceArgs: Parser {
+    /// Its checked settings; shown, they say in a few lines what the service would do.
+    type Config: fmt::Display;
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// Names all that is wrong, by variable.
+    fn check(&self) -> Result<Self::Config, ConfigError>;
+
+    /// Whether nothing else is to be done (`--check-config`).
+    fn only_checks(&self) -> bool;
+}
+
 /// Reads `.env`, the command line and the environment, and runs the program `name` with them.
 ///
-/// What goes wrong is one message on standard error. The exit code is 78 for a bad
-/// configuration, 75 for a [`TemporaryFailure`], 1 for anything else that went wrong.
-#[expect(clippy::print_stderr, reason = "there may be no log yet, and people start it by hand")]
-pub fn run_program<A: Parser>(name: &str, run: impl FnOnce(&A) -> Result<(), Box<dyn Error>>) -> ExitCode {
-    let outcome = match load_dotenv().map(|()| parse_args::<A>()) {
-        Ok(Ok(args)) => run(&args),
-        Ok(Err(error)) => {
-            // `--help` is an error to clap, and a reader that went away is none to us.
-            let _broken_pipe = error.print();
-            return if error.use_stderr() { EX_CONFIG.into() } else { ExitCode::SUCCESS };
-        }
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
+/// What goes wrong is one message on standard error; all that is wrong with the configuration is one
+/// message. The exit code is 2 for a command line that cannot be read, 78 for a bad configuration, 75 for a
+/// [`TemporaryFailure`], 1 for anything else that went wrong.
+#[expect(clippy::print_stderr, clippy::print_stdout, reason = "there may be no log yet, and people start it by hand")]
+pub fn run_program<A: ServiceArgs>(
+    name: &str,
+    run: impl FnOnce(&A, A::Config) -> Result<(), Box<dyn Error>>,
+) -> ExitCode {
+    let mut dotenv = Dotenv::load(&variables::<A>());
+    let Parsed { args, usage } = Parsed::<A>::read(&mut dotenv);
+    // `--help` is an error to clap, and a reader that went away is none to us.
+    if let Some(help) = usage.as_ref().filter(|error| !error.use_stderr()) {
+        let _broken_pipe = help.print();
+        return ExitCode::SUCCESS;
+    }
+    let mut problems = std::mem::take(&mut dotenv.problems.problems);
+    let checked = args.map(|args| (args.check(), args));
+    if let Some((Err(error), _)) = &checked {
+        problems.extend(error.problems.iter().map(|problem| dotenv.located(problem.clone())));
+    }
+    let problems = ConfigError { problems };
+    if !problems.is_empty() {
+        eprintln!("{name}: {problems}");
+    }
+    if let Some(error) = usage {
+        let _broken_pipe = error.print();
+        return USAGE.into();
+    }
+    let Some((Ok(config), args)) = checked.filter(|_| problems.is_empty()) else { return EX_CONFIG.into() };
+    if args.only_checks() {
+        println!("{}", good(name, &config));
+        return ExitCode::SUCCESS;
+    }
+    match run(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -67,4 +105,12 @@ pub fn run_program<A: Parser>(name: &str, run: impl FnOnce(&A) -> Result<(), Box
             }
         }
     }
+}
+
+fn good(name: &str, config: &impl fmt::Display) -> String {
+    let mut text = format!("{name}: the configuration is good");
+    for line in config.to_string().lines() {
+        let _infallible = write!(text, "\n  {line}");
+    }
+    text
 }

@@ -11,7 +11,8 @@ mod otel;
 
 use std::io::IsTerminal as _;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -24,7 +25,7 @@ use crate::config_error::ConfigError;
 use log_writer::LogWriter;
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line, for machines.
     Json,
@@ -35,9 +36,9 @@ pub enum LogFormat {
 /// Settings of logs and traces, for both services.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryArgs {
-    /// Log format [default: pretty on a terminal, else json]
+    /// Log format, json or pretty [default: pretty on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<String>,
     /// Least level logged, or a filter such as `info,core_server=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -66,7 +67,8 @@ impl Drop for Guard {
 impl TelemetryArgs {
     /// Notes what is wrong with these settings.
     pub fn check(&self, problems: &mut ConfigError) {
-        problems.check("LOG_LEVEL", EnvFilter::try_new(&self.log_level));
+        problems.check("LOG_LEVEL", filter(&self.log_level));
+        problems.check("LOG_FORMAT", self.format(false));
         if let Some(endpoint) = &self.otlp_endpoint
             && !endpoint.starts_with("http://")
             && !endpoint.starts_with("https://")
@@ -74,6 +76,27 @@ impl TelemetryArgs {
             problems.add("OTEL_EXPORTER_OTLP_ENDPOINT", "must begin with http:// or https://");
         }
     }
+
+    fn format(&self, terminal: bool) -> Result<LogFormat, String> {
+        match self.log_format.as_deref().map(str::trim) {
+            None if terminal => Ok(LogFormat::Pretty),
+            None => Ok(LogFormat::Json),
+            Some(text) => LogFormat::from_str(text, true).map_err(|_| format!("{text:?} is neither json nor pretty")),
+        }
+    }
+}
+
+/// The filter that `text` describes.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    // `loud` is a filter to the library: everything of a target of that name, and nothing else at all.
+    let lone_word = |part: &&str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    if let Some(word) = parts.iter().find(|part| lone_word(part)) {
+        return Err(format!(
+            "{word:?} is neither off, error, warn, info, debug or trace, nor a filter as target=level"
+        ));
+    }
+    EnvFilter::try_new(parts.join(",")).map_err(|error| error.to_string())
 }
 
 /// Starts the telemetry of `service` for the whole process.
@@ -83,14 +106,14 @@ impl TelemetryArgs {
 /// The filter or the collector's address cannot be used, or telemetry runs already.
 pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, ConfigError> {
     let mut problems = ConfigError::default();
-    let filter = problems.check("LOG_LEVEL", EnvFilter::try_new(&args.log_level));
+    let filter = problems.check("LOG_LEVEL", filter(&args.log_level));
+    let terminal = std::io::stdout().is_terminal();
+    let format = problems.check("LOG_FORMAT", args.format(terminal));
     let traces = match &args.otlp_endpoint {
         None => None,
         Some(endpoint) => problems.check("OTEL_EXPORTER_OTLP_ENDPOINT", otel::Traces::start(service, endpoint)),
     };
-    let Some(filter) = filter else { return Err(problems) };
-    let terminal = std::io::stdout().is_terminal();
-    let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let (Some(filter), Some(format)) = (filter, format) else { return Err(problems) };
     let report = |lines| tracing::warn!(lines, "log lines dropped: standard output was not read");
     let Some((writer, flush)) = problems.check("LOG_FORMAT", LogWriter::start(std::io::stdout(), report)) else {
         return Err(problems);
@@ -106,4 +129,28 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, Config
         .try_init();
     problems.check("LOG_FORMAT", started);
     if problems.is_empty() { Ok(Guard { traces, _lines: flush }) } else { Err(problems) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "trace",
+            "info,core_server=debug",
+            " info , h2=off",
+            "core_server=debug",
+            "[turn]=debug",
+        ] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "info,loud", "core_server", "core=loud", "core=nonsense=", "", "warning"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

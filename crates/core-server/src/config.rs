@@ -3,11 +3,12 @@
 mod args;
 mod providers;
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use boot::admin::AdminAddress;
-use boot::{ConfigError, Secret, TrustedProxies};
+use boot::{ConfigError, Secret, ServiceArgs, TrustedProxies};
 
 pub use args::{Args, Command};
 
@@ -141,6 +142,12 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
+    /// The models that answer, by name.
+    pub fn models(&self) -> String {
+        let names = |llm: &LlmSettings| llm.providers.iter().map(|provider| provider.model.clone()).collect::<Vec<_>>();
+        self.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| names(llm).join(", "))
+    }
+
     /// Lowers the number of connections to what `open_files` allows. Says whether it had to.
     pub fn fit_to_file_limit(&mut self, open_files: u64) -> bool {
         let fits = usize::try_from(open_files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
@@ -157,6 +164,27 @@ fn longest_claim(per_user_max: usize, queue_timeout: Duration, llm: Option<&LlmS
     let call = llm.map_or(Duration::ZERO, |llm| 2 * llm.deadline + llm.times.total);
     let messages = u32::try_from(per_user_max).unwrap_or(u32::MAX);
     (queue_timeout + call + RECORD_PATIENCE + MINUTE).saturating_mul(messages)
+}
+
+impl ServiceArgs for Args {
+    type Config = Config;
+
+    fn check(&self) -> Result<Config, ConfigError> {
+        Config::new(self)
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check_config
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listens on {}:{}", self.host, self.port)?;
+        writeln!(f, "health and metrics on {}:{}", self.admin.host, self.admin.port)?;
+        writeln!(f, "model: {}", self.models())?;
+        writeln!(f, "database: {}", self.database.url)
+    }
 }
 
 fn times(p: &mut ConfigError, args: &Args) -> Times {
@@ -256,7 +284,7 @@ fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
         }
         return p.check("LLM_PROVIDERS", providers::read(file)).unwrap_or_default();
     }
-    let url = url.and_then(|url| p.check("LLM_URL", url.parse::<ApiUrl>()));
+    let url = url.and_then(|url| p.check("LLM_URL", ApiUrl::of_endpoint(url)));
     let provider = |url| ProviderSettings { url, key, model: args.model_name.trim().to_owned(), weight: 0 };
     url.map(provider).into_iter().collect()
 }

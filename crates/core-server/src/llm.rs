@@ -64,9 +64,30 @@ pub enum ApiUrlError {
     /// Not an address at all.
     #[error("not an address: {0}")]
     Malformed(String),
+    /// A base address, or another API's.
+    #[error("is not the full address of a chat/completions API; did you mean {meant}?")]
+    Endpoint {
+        /// The likely one, without a user, a password or a query.
+        meant: String,
+    },
 }
 
 impl ApiUrl {
+    /// Parses an address of the configuration, where a base address is a common mistake.
+    ///
+    /// # Errors
+    ///
+    /// It is no address, or not that of `…/chat/completions`.
+    pub fn of_endpoint(text: &str) -> Result<Self, ApiUrlError> {
+        let endpoint = text.parse()?;
+        match Url::parse(text) {
+            Ok(url) if !url.path().trim_end_matches('/').ends_with(ENDPOINT) => {
+                Err(ApiUrlError::Endpoint { meant: meant(&url) })
+            }
+            _ => Ok(endpoint),
+        }
+    }
+
     /// What a provider here is called in logs.
     fn host_and_model(&self, model: &str) -> String {
         format!("{}/{model}", self.uri.host().unwrap_or_default())
@@ -96,6 +117,23 @@ impl std::str::FromStr for ApiUrl {
         let uri = url.as_str().parse().map_err(|error: InvalidUri| ApiUrlError::Malformed(error.to_string()))?;
         Ok(Self { uri, login })
     }
+}
+
+/// How the path of the API ends.
+const ENDPOINT: &str = "/chat/completions";
+
+/// The address of the API that a base address, or that of a neighbouring API, was probably meant for.
+fn meant(url: &Url) -> String {
+    let path = url.path().trim_end_matches('/');
+    let neighbours = ["/completions", "/responses", "/models", "/embeddings", "/chat", "/api/chat", "/api/generate"];
+    // The longest: Ollama's own API lies beside the one that is wanted.
+    let base = neighbours.iter().filter_map(|end| path.strip_suffix(end)).min_by_key(|base| base.len());
+    let base = base.unwrap_or(path);
+    let is_version =
+        |part: &str| part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let version = if base.split('/').any(is_version) || base.contains("/deployments/") { "" } else { "/v1" };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{base}{version}{ENDPOINT}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// The name and the password of `url`, as HTTP's basic authentication sends them.
@@ -193,4 +231,35 @@ pub struct CallContext {
     pub label: MessageLabel,
     /// Sent as `traceparent`.
     pub trace: Traceparent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for good in [
+            "http://127.0.0.1:11434/v1/chat/completions",
+            "https://api.example/openai/deployments/x/chat/completions?api-version=1",
+            "https://user:pass@api.example/v1/chat/completions/",
+        ] {
+            assert!(ApiUrl::of_endpoint(good).is_ok(), "{good}");
+        }
+        for (bad, meant) in [
+            ("http://127.0.0.1:11434", "http://127.0.0.1:11434/v1/chat/completions"),
+            ("http://[::1]:8080/", "http://[::1]:8080/v1/chat/completions"),
+            ("http://127.0.0.1:11434/api/chat", "http://127.0.0.1:11434/v1/chat/completions"),
+            ("http://127.0.0.1:11434/api/generate", "http://127.0.0.1:11434/v1/chat/completions"),
+            ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
+            ("https://api.openai.com/v1/completions", "https://api.openai.com/v1/chat/completions"),
+            ("https://api.openai.com/v1/responses", "https://api.openai.com/v1/chat/completions"),
+            ("https://api.groq.com/openai", "https://api.groq.com/openai/v1/chat/completions"),
+            ("https://openrouter.ai/api", "https://openrouter.ai/api/v1/chat/completions"),
+            ("https://host.example/v1beta/openai", "https://host.example/v1beta/openai/chat/completions"),
+            ("https://me:secret@host.example/v1?key=secret", "https://host.example/v1/chat/completions"),
+        ] {
+            assert_eq!(ApiUrl::of_endpoint(bad), Err(ApiUrlError::Endpoint { meant: meant.to_owned() }), "{bad}");
+        }
+    }
 }

@@ -13,11 +13,7 @@ fn main() -> ExitCode {
     boot::run_program("core-server", run)
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let mut config = Config::new(args)?;
-    if args.check_config {
-        return Ok(());
-    }
+fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
     if args.check_health {
         return Ok(core_server::check_health(&config)?);
     }
@@ -49,9 +45,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         }
     })?;
     let store = store::open(config.database.clone()).await?;
-    let model = config.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| {
-        llm.providers.iter().map(|provider| provider.model.as_str()).collect::<Vec<_>>().join(", ")
-    });
+    let model = config.models();
     let server = Arc::new(Server::new(config, store)?);
     tracing::info!(
         listen = %listener.local_addr()?, admin = %admin_listener.local_addr()?, model, database, "ready"

@@ -2,11 +2,12 @@
 
 mod args;
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use boot::admin::AdminAddress;
-use boot::{AdmissionLimits, ConfigError, RateLimit, SPARE_SOCKETS, TrustedProxies};
+use boot::{AdmissionLimits, ConfigError, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
 
 pub use self::args::Args;
 use crate::bridge::Patience;
@@ -119,6 +120,26 @@ impl Config {
         let lower = fits < self.max_connections;
         self.max_connections = self.max_connections.min(fits);
         lower
+    }
+}
+
+impl ServiceArgs for Args {
+    type Config = Config;
+
+    fn check(&self) -> Result<Config, ConfigError> {
+        Config::new(self)
+    }
+
+    fn only_checks(&self) -> bool {
+        self.check_config
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listens on {}:{}", self.host, self.port)?;
+        writeln!(f, "health and metrics on {}:{}", self.admin.host, self.admin.port)?;
+        writeln!(f, "cores: {}", self.cores)
     }
 }
 

@@ -12,11 +12,7 @@ fn main() -> ExitCode {
     boot::run_program("ws-gateway", run)
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let mut config = Config::new(args)?;
-    if args.check_config {
-        return Ok(());
-    }
+fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
     if args.check_health {
         return Ok(ws_gateway::check_health(&config)?);
     }

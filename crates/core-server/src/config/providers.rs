@@ -51,7 +51,7 @@ fn settings(row: Row) -> Result<ProviderSettings, String> {
         check_key(key).map_err(|error| format!("key: {error}"))?;
     }
     Ok(ProviderSettings {
-        url: url.parse::<ApiUrl>().map_err(|error| format!("url: {error}"))?,
+        url: ApiUrl::of_endpoint(&url).map_err(|error| format!("url: {error}"))?,
         key,
         model: Some(model.trim().to_owned()).filter(|model| !model.is_empty()).ok_or("model: it is empty")?,
         weight: u32::from(weight),
@@ -65,17 +65,26 @@ mod tests {
     #[test]
     fn files() {
         for (text, want) in [
-            (r#"[{"url":"http://a/v1","model":"m"},{"url":"https://b/v1","key":"k","model":"n","weight":3}]"#, Ok(2)),
-            ("[]", Err("names no provider")),
-            (r#"[{"url":"http://a/v1"}]"#, Err("line 1, column 22")),
-            (r#"[{"url":"http://a/v1","model":"m","kye":"secret"}]"#, Err("line 1, column 39")),
-            (r#"[{"url":"http://a/v1","model":"m"},{"url":"ftp://b","model":"m"}]"#, Err("provider 2: url: ")),
             (
-                r#"[{"url":"http://a/v1","model":"m","key":"'secret1'"}]"#,
+                r#"[{"url":"http://a/v1/chat/completions","model":"m"},{"url":"https://b/v1/chat/completions","key":"k","model":"n","weight":3}]"#,
+                Ok(2),
+            ),
+            ("[]", Err("names no provider")),
+            (r#"[{"url":"http://a/v1/chat/completions"}]"#, Err("line 1, column 39")),
+            (r#"[{"url":"http://a/v1/chat/completions","model":"m","kye":"secret"}]"#, Err("line 1, column 56")),
+            (
+                r#"[{"url":"http://a/v1/chat/completions","model":"m"},{"url":"ftp://b","model":"m"}]"#,
+                Err("provider 2: url: "),
+            ),
+            (
+                r#"[{"url":"http://a/v1/chat/completions","model":"m","key":"'secret1'"}]"#,
                 Err("provider 1: key: the key stands in quotes"),
             ),
-            (r#"[{"url":"http://a/v1","model":" "}]"#, Err("provider 1: model: ")),
-            (r#"[{"url":"http://a/v1","model":"m","key_file":"no-such"}]"#, Err("provider 1: key: cannot read")),
+            (r#"[{"url":"http://a/v1/chat/completions","model":" "}]"#, Err("provider 1: model: ")),
+            (
+                r#"[{"url":"http://a/v1/chat/completions","model":"m","key_file":"no-such"}]"#,
+                Err("provider 1: key: cannot read"),
+            ),
         ] {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();

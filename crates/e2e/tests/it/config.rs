@@ -5,11 +5,15 @@ use std::path::Path;
 use std::process::Output;
 
 use clap::CommandFactory as _;
+use testkit::line_peer::LinePeer;
+use testkit::llm::{LlmStandin, Options};
 use tokio::net::TcpListener;
 
-use crate::program::{Kind, Setting, run};
+use crate::person::Person;
+use crate::program::{Kind, Program, Setting, run};
 use crate::town::Plan;
 
+const USAGE: Option<i32> = Some(2);
 const BAD_CONFIG: Option<i32> = Some(78);
 
 fn stderr(output: &Output) -> &str {
@@ -22,7 +26,7 @@ fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
         Kind::Core => (
             &[
                 ("RATE_MAX_MESSAGES", "many"),
-                ("LLM_URL", "ftp://model"),
+                ("LLM_URL", "http://127.0.0.1:11434"),
                 ("LLM_TEMPERATURE", "3"),
                 ("LLM_SUMMARY", "maybe"),
                 ("GROQ_API_KEY_FILE", "no-such-file"),
@@ -46,9 +50,10 @@ fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
             vec!["TCP_PORT: ", "ALLOWED_ORIGINS: ", "PING_SECONDS: "],
         ),
     };
-    let both = [("DRAIN_SECONDS", "soon"), ("TRUSTED_PROXIES", "localhost"), ("LOG_LEVEL", "core=nonsense=")];
+    let both =
+        [("DRAIN_SECONDS", "soon"), ("TRUSTED_PROXIES", "localhost"), ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "fancy")];
     let settings = own.iter().copied().chain(both).map(|(name, value)| (name, value.to_owned()));
-    let names = names.into_iter().chain(["DRAIN_SECONDS: ", "TRUSTED_PROXIES: ", "LOG_LEVEL: "]);
+    let names = names.into_iter().chain(["DRAIN_SECONDS: ", "TRUSTED_PROXIES: ", "LOG_LEVEL: ", "LOG_FORMAT: "]);
     (settings.chain([(kind.port(), port.to_string())]).collect(), names.collect())
 }
 
@@ -82,6 +87,9 @@ async fn a_good_configuration_is_only_checked() {
         let settings = [(kind.port(), taken.local_addr().unwrap().port().to_string())];
         let output = run(kind, folder.path(), &settings, Some("--check-config")).await;
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let listens = format!("listens on 127.0.0.1:{}", settings[0].1);
+        assert!(said.contains("the configuration is good") && said.contains(&listens), "{said}");
     }
 }
 
@@ -104,8 +112,11 @@ async fn a_flag_that_does_not_exist() {
     let folder = tempfile::tempdir().unwrap();
     for kind in Kind::BOTH {
         let output = run(kind, folder.path(), &[], Some("--no-such-flag")).await;
-        assert_eq!(output.status.code(), BAD_CONFIG);
+        assert_eq!(output.status.code(), USAGE);
         assert!(stderr(&output).contains("--no-such-flag"), "{}", stderr(&output));
+        // What else is wrong is told with it.
+        let output = run(kind, folder.path(), &[("LOG_LEVEL", "loud".to_owned())], Some("--no-such-flag")).await;
+        assert!(["--no-such-flag", "LOG_LEVEL: "].iter().all(|it| stderr(&output).contains(it)), "{}", stderr(&output));
         let output = run(kind, folder.path(), &[], Some("--help")).await;
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
         assert!(String::from_utf8_lossy(&output.stdout).contains(kind.port()));
@@ -139,6 +150,55 @@ async fn the_dotenv_of_another_folder_is_not_read() {
         assert_eq!(output.status.code(), BAD_CONFIG, "{}", stderr(&output));
         let output = run(kind, &inner, &[], Some("--check-config")).await;
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{}", kind.name());
+    }
+}
+
+/// One start tells all of it: lines that are none, names that are no setting, values of either.
+#[tokio::test]
+async fn mistakes_in_dotenv_have_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let dotenv = b"\xef\xbb\xbf# contrase\xf1a\r\nHTTP_PORT=80\r\nADMIN_HOST=localhost\r\nhttps_proxy=http://x\r\nAPP_PROT=5002\r\n\
+        LOG_LEVEL=loud\r\nnonsense\r\nDRAIN_SECONDS='soon'\r\nTRUSTED_PROXIES=${NETWORK}\r\nLOG_FORMAT=fancy\r\nLOG_FORMAT=odd";
+    std::fs::write(folder.path().join(".env"), dotenv).unwrap();
+    for kind in Kind::BOTH {
+        let settings = [("WORKERS", "none".to_owned()), ("DRAIN_SECONDS", "later".to_owned())];
+        let output = run(kind, folder.path(), &settings, Some("--check-config")).await;
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), BAD_CONFIG, "{told}");
+        let mut told: Vec<_> = told.lines().map(str::trim).collect();
+        assert!(told[0].ends_with("7 problems:"), "{told:?}");
+        told.sort();
+        for want in [
+            ".env, line 5: APP_PROT is no setting; did you mean APP_PORT?",
+            ".env, line 7: not NAME=value",
+            ".env, line 9: ${…} is not replaced here",
+            "DRAIN_SECONDS: \"later\" is not a number",
+            "WORKERS: \"none\" is not a number",
+            "LOG_LEVEL: \"loud\" is neither",
+            "LOG_FORMAT: \"odd\" is neither json nor pretty (.env, line 11)",
+        ] {
+            assert_eq!(told.iter().filter(|line| line.starts_with(want)).count(), 1, "{want} in {told:#?}");
+        }
+        let located =
+            told.iter().filter(|line| line.ends_with(" (.env, line 6)") || line.ends_with(" (.env, line 11)"));
+        assert_eq!(located.count(), 2, "the environment wins, and has no lines: {told:#?}");
+    }
+}
+
+/// A key goes out as it stands in `.env`.
+#[tokio::test]
+async fn a_dollar_in_dotenv_stays() {
+    let standin = LlmStandin::start(Options::default()).await.unwrap();
+    for (line, want) in [("gsk$a1", "gsk$a1"), ("\"gsk$a1\"", "gsk$a1"), ("'gsk${a1}' # mine", "gsk${a1}")] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("GROQ_API_KEY=x\nLLM_URL={}\nAPP_PORT=0\nGROQ_API_KEY={line}\n", standin.url());
+        std::fs::write(folder.path().join(".env"), text).unwrap();
+        let core = Program::start(Kind::Core, folder.path(), &[]).await;
+        let mut person = Person::new(LinePeer::connect(core.address()).await.unwrap());
+        person.hello().await;
+        person.ask("a", "hola").await;
+        let authorization = standin.requests().last().unwrap().authorization().map(str::to_owned);
+        assert_eq!(authorization, Some(format!("Bearer {want}")), "{line}");
     }
 }
 
@@ -187,6 +247,8 @@ fn the_example_lists_every_variable_with_its_default() {
     let differ = |(name, value): &(&String, &String), other: &Defaults| other.get(*name) != Some(value);
     let missing: Vec<_> = wanted.iter().filter(|pair| differ(pair, &told)).collect();
     let wrong: Vec<_> = told.iter().filter(|pair| differ(pair, &wanted)).collect();
+    let unknown: Vec<_> = wanted.keys().filter(|name| !boot::is_known_variable(name)).collect();
+    assert!(unknown.is_empty(), "boot's list of names lacks {unknown:?}");
     assert!(missing.is_empty() && wrong.is_empty(), "the services have {missing:?},\n.env.example has {wrong:?}");
 }
 
