@@ -29,7 +29,7 @@ pub(crate) enum Kind {
 /// The text is no address of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an address is tcp://host:port, tls://host:port, ws://host:port/path or wss://host/path, without a user or password"
+    "an address is host:port or tls://host:port of a core, ws://host:port/ws or wss://host/ws of a gateway (where its page is at http://host:port/), without a user or password"
 )]
 pub struct AddressError;
 
@@ -69,7 +69,9 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let mut url = Url::parse(text).map_err(|_| AddressError)?;
+        // `localhost:5001` would have the scheme `localhost`.
+        let text = if text.contains("://") { text.to_owned() } else { format!("tcp://{text}") };
+        let mut url = Url::parse(&text).map_err(|_| AddressError)?;
         let (kind, default_port) = match url.scheme() {
             "tcp" | "tls" => (Kind::Lines, CORE_PORT),
             "ws" => (Kind::WebSocket, 80),
@@ -109,7 +111,15 @@ mod tests {
             ("ws://gateway:8765/ws", Some(("gateway", 8765, Kind::WebSocket, false))),
             ("wss://psicoia.example/ws", Some(("psicoia.example", 443, Kind::WebSocket, true))),
             ("ws://[::1]:8765", Some(("::1", 8765, Kind::WebSocket, false))),
-            ("127.0.0.1:5001", None),
+            ("127.0.0.1:5001", Some(("127.0.0.1", 5001, Kind::Lines, false))),
+            ("localhost:6000", Some(("localhost", 6000, Kind::Lines, false))),
+            ("core.example", Some(("core.example", 5001, Kind::Lines, false))),
+            ("[::1]:6000", Some(("::1", 6000, Kind::Lines, false))),
+            ("me@x:1", None),
+            ("x:1/ws", None),
+            ("x:port", None),
+            ("::1", None),
+            ("a b", None),
             ("http://x:1", None),
             ("tcp://", None),
             ("tcp://x:1/path", None),

@@ -23,6 +23,10 @@ pub use builder::Builder;
 use builder::Settings;
 pub use requests::{Page, SessionInfo};
 
+/// Time for the server to close after a good-bye. It is written when that begins; to wait longer would
+/// only keep the person.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+
 type Opening = Pin<Box<dyn Future<Output = Result<Wire, WireError>> + Send + Sync>>;
 
 /// A conversation with PsicoIA that survives its connections.
@@ -41,6 +45,8 @@ pub struct Client {
     greeted: bool,
     backoff: Backoff,
     times: times::Times,
+    /// Messages that the server wants to have later, and when.
+    later: Vec<(Instant, MessageId)>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -114,11 +120,12 @@ impl Client {
         self.conversation.stop(id.clone())
     }
 
-    /// Says good-bye and waits, at most for [`Builder::connect_limit`], until the server has
-    /// closed. Events that come meanwhile are lost. What was not accepted is not sent any more.
+    /// Says good-bye and waits, for a second at most, until the server has closed; a connection on which it
+    /// owes a sign of life is left at once. Events that come meanwhile are lost. What was not accepted is
+    /// not sent any more.
     pub async fn leave(mut self) {
-        if self.conversation.bye() {
-            let limit = self.settings.connect_limit;
+        if !self.times.awaits_pong() && self.conversation.bye() {
+            let limit = self.settings.connect_limit.min(LEAVE_LIMIT);
             // Too late is as good as gone: the connection ends with us.
             let _ = tokio::time::timeout(limit, async { while self.next_event().await.is_some() {} }).await;
         }
@@ -235,6 +242,12 @@ impl Client {
                 self.times.drain(after);
                 self.arm();
             }
+            Next::Later { id, after } => {
+                // Up to a quarter later, so that those who were refused together do not come back together.
+                let jitter = after.mul_f64(0.25 * fastrand::f64());
+                self.later.push((Instant::now() + after + jitter, id));
+                self.arm();
+            }
             Next::Close(closed) => self.over(closed),
         }
     }
@@ -246,6 +259,8 @@ impl Client {
         match error {
             WireError::End | WireError::Lost(_) | WireError::Ended if leaving => return self.over(Closed::Bye),
             WireError::Ended => return self.over(Closed::Ended),
+            // A server that has let us in before is behind something else for now: a captive portal, say.
+            WireError::Refused(_) if self.greeted && !self.times.was_welcomed() => {}
             WireError::Refused(why) => return self.over(Closed::Refused { why, error: None }),
             WireError::End | WireError::Lost(_) => {}
         }

@@ -48,6 +48,8 @@ pub(crate) struct Introduction {
     pub(crate) anew: bool,
     /// Own messages that may be on their way or being answered at the same time.
     pub(crate) window: usize,
+    /// How often in all a message is sent that is refused for now.
+    pub(crate) tries: u32,
 }
 
 /// What the driver has to do after a frame.
@@ -64,6 +66,13 @@ pub(crate) enum Next {
     },
     /// Reconnect after this time, once nothing is under way here.
     Drain(Duration),
+    /// Release message `id` after that time: the server refuses it for now.
+    Later {
+        /// The message.
+        id: MessageId,
+        /// Not before this time has passed.
+        after: Duration,
+    },
     /// It is over.
     Close(Closed),
 }
@@ -129,10 +138,12 @@ impl Conversation {
         if MAX_WAITING_FRAMES <= self.out.len() {
             return Err(SendError::Full);
         }
-        // What the server has never seen needs no stop.
+        // What the server has never seen, or does not answer now, needs no stop.
         if self.messages.withdraw(&id) {
+            self.answers.forget(&id);
             return Ok(());
         }
+        self.messages.stopping(&id);
         self.out.push_back(ClientFrame::Stop { id });
         Ok(())
     }
@@ -174,6 +185,12 @@ impl Conversation {
     /// The language of the next `hello`.
     pub(crate) fn remember_locale(&mut self, locale: Locale) {
         self.introduction.locale = Some(locale);
+    }
+
+    /// Message `id` was refused for a while, which is over.
+    pub(crate) fn release(&mut self, id: &MessageId) {
+        self.messages.release(id);
+        self.fill();
     }
 
     // ---- what the driver tells and takes ----------------------------------------------------

@@ -68,6 +68,16 @@ pub enum Event {
     /// An own message has no answer and will get none. Before `Accepted` it was not stored:
     /// the same id may be sent again, after `retry_after_ms` where there is one.
     Refused(ErrorFrame),
+    /// An own message is refused for now; the client sends it again after this time
+    /// ([`Builder::tries`](crate::Builder::tries)).
+    Deferred {
+        /// What the server said.
+        #[serde(flatten)]
+        error: ErrorFrame,
+        /// After how long, without the jitter.
+        #[serde(rename = "in_ms", serialize_with = "milliseconds")]
+        after: Duration,
+    },
     /// Something else went wrong on the server; the conversation goes on.
     Error(ErrorFrame),
     /// The server is going away. The client reconnects by itself.

@@ -3,6 +3,7 @@
 //! Everything here is polled and keeps its state, so that whoever drives it may stop waiting
 //! at any time and loses nothing. A connection that idles holds next to no memory.
 
+mod connecting;
 mod decode;
 mod lines;
 mod stream;
@@ -12,7 +13,6 @@ use std::io;
 use std::task::{Context, Poll};
 
 use protocol::{ClientFrame, ServerFrame};
-use tokio::net::TcpStream;
 
 use crate::address::{Address, Kind};
 use lines::Lines;
@@ -54,7 +54,7 @@ pub(crate) enum Wire {
 impl Wire {
     /// Connects to `address`. Has no time limit of its own.
     pub(crate) async fn connect(address: Address, tls: Option<Tls>) -> Result<Self, WireError> {
-        let tcp = TcpStream::connect((address.host(), address.port())).await?;
+        let tcp = connecting::open(&address).await?;
         tcp.set_nodelay(true)?;
         let stream = if address.has_tls() { stream::secure(tcp, &address, tls).await? } else { Stream::Plain(tcp) };
         match address.kind() {
@@ -71,7 +71,14 @@ impl Wire {
                 return socket.poll_line(cx).map(|line| decode::frame(line?.as_str()).map_err(not_a_frame));
             }
         };
-        line.map(|line| decode::frame(line?.expose()).map_err(not_a_frame))
+        line.map(|line| {
+            let line = line?;
+            // Otherwise what comes before `welcome` is ignored.
+            if is_http(line.expose()) {
+                return Err(http());
+            }
+            decode::frame(line.expose()).map_err(not_a_frame)
+        })
     }
 
     /// Writes what `next` gives until it gives nothing and all of it is on its way.
@@ -85,6 +92,16 @@ impl Wire {
             Self::WebSocket(socket) => socket.poll_send(cx, next),
         }
     }
+}
+
+/// Whether the line begins the response of a web server.
+fn is_http(line: &str) -> bool {
+    line.starts_with("HTTP/1.")
+}
+
+/// A gateway's port was taken for a core's.
+fn http() -> WireError {
+    WireError::Refused("the server there speaks HTTP; the address of a gateway is ws://host:port/ws".to_owned())
 }
 
 /// Says nothing of the line: it may hold what people write.

@@ -46,7 +46,7 @@ impl Settings {
 
 impl Builder {
     pub(super) fn new(address: Address) -> Self {
-        let introduction = Introduction { window: WINDOW, ..Introduction::default() };
+        let introduction = Introduction { window: WINDOW, tries: 1, ..Introduction::default() };
         let settings = Settings {
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(15),
@@ -113,6 +113,14 @@ impl Builder {
         self
     }
 
+    /// How often in all a message is sent that the server refuses for now (`unavailable`, `overloaded`,
+    /// `user_busy`, `rate_limited`); it is sent again when the server says, with jitter, and
+    /// [`Event::Deferred`](crate::Event::Deferred) tells of it. Default 1: a refusal is the caller's.
+    pub fn tries(mut self, tries: u32) -> Self {
+        self.introduction.tries = tries.max(1);
+        self
+    }
+
     /// Waits before an attempt to connect are random between nothing and a ceiling that grows
     /// from `first` to `longest` by doubling, and starts over once a connection has lasted five
     /// seconds. A wait the server asks for comes on top. Default half a second and 15 seconds.
@@ -170,6 +178,7 @@ impl Builder {
             greeted: false,
             backoff,
             times: Times::new(now),
+            later: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
             settings,
         }

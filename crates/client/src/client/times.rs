@@ -68,6 +68,15 @@ impl Times {
         self.drain.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
+    pub(super) fn was_welcomed(&self) -> bool {
+        self.welcomed.is_some()
+    }
+
+    /// Whether the server owes a sign of life.
+    pub(super) fn awaits_pong(&self) -> bool {
+        self.asked.is_some()
+    }
+
     pub(super) fn was_good(&self) -> bool {
         self.welcomed.is_some_and(|at| GOOD <= at.elapsed())
     }
@@ -88,7 +97,8 @@ impl Client {
                 times.asked.map_or(ask, |asked| asked + settings.pong_limit).min(drain)
             }
         };
-        link.min(times.request.unwrap_or(far)).min(far)
+        let later = self.later.iter().map(|(at, _)| *at).min();
+        link.min(times.request.unwrap_or(far)).min(later.unwrap_or(far)).min(far)
     }
 
     /// Sets the timer if something is due before it fires.
@@ -122,13 +132,19 @@ impl Client {
     fn on_due(&mut self) {
         let (now, settings) = (Instant::now(), &self.settings);
         let over = |since: Instant, limit: Duration| since + limit <= now;
-        let late = || WireError::Lost("the server does not answer".to_owned());
+        let late = || WireError::Lost(format!("{} does not answer", self.address.authority()));
         if self.times.request.is_some_and(|at| at <= now) {
             self.times.request = None;
             return self.conversation.fail_request(RequestError::TimedOut);
         }
+        if let Some(at) = self.later.iter().position(|(at, _)| *at <= now) {
+            let (_, id) = self.later.swap_remove(at);
+            return self.conversation.release(&id);
+        }
         match &self.link {
             Link::Over => {}
+            // Another thing may have been due.
+            Link::Down(until) if now < *until => {}
             Link::Down(_) => self.open(),
             _ if self.times.welcomed.is_none() => self.lost(late(), None),
             _ if self.times.drain.is_some_and(|at| at <= now) && !self.conversation.is_busy() => {

@@ -100,6 +100,11 @@ impl Answers {
         self.0.retain(|answer| answer.id != *id);
     }
 
+    /// The server begins the answer again on this connection.
+    pub(super) fn begin_again(&mut self, id: &MessageId) {
+        self.0.iter_mut().filter(|answer| answer.id == *id).for_each(|answer| answer.confirmed = 0);
+    }
+
     /// The connection is gone; the next one gives each answer from its start.
     pub(super) fn cut(&mut self) {
         self.0.retain(|answer| !answer.settled);

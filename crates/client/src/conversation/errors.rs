@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use protocol::ErrorCode;
 use protocol::server_frame::ErrorFrame;
+use protocol::{ErrorCode, MessageId};
 
 use super::requests::Whose;
 use super::{Conversation, Next};
 use crate::error::RequestError;
 use crate::event::{Closed, Event};
+
+/// Where a server that refuses for now does not say how long.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+/// How often a message is sent to a server that opens the session and then does not know it.
+const MAX_NOT_FOUND: u32 = 3;
 
 impl Conversation {
     /// An error in place of `welcome`.
@@ -53,10 +58,7 @@ impl Conversation {
             _ => {}
         }
         match error.id.clone() {
-            Some(id) => {
-                self.on_error_about(&id, error);
-                Next::Continue
-            }
+            Some(id) => self.on_error_about(&id, error),
             // Without a session nothing goes here any more.
             None if error.code == ErrorCode::HelloRequired => reconnect(&error),
             None => {
@@ -66,14 +68,19 @@ impl Conversation {
         }
     }
 
-    fn on_error_about(&mut self, id: &protocol::MessageId, error: ErrorFrame) {
+    fn on_error_about(&mut self, id: &MessageId, error: ErrorFrame) -> Next {
         if self.requests.end(id, || Err(RequestError::Refused(error.clone()))) != Whose::Nobodys {
-            return;
+            return Next::Continue;
         }
         if error.code == ErrorCode::NotFound {
-            // The answer to a stop that came too late; the message has had its end, or will.
-            self.tell(Event::Error(error));
-        } else if self.messages.remove(id) {
+            return self.on_not_found(id, error);
+        }
+        if let Some(after) = self.retry_after(id, &error) {
+            self.answers.begin_again(id);
+            self.tell(Event::Deferred { error, after });
+            return Next::Later { id: id.clone(), after };
+        }
+        if self.messages.remove(id) {
             self.answers.forget(id);
             self.tell(Event::Refused(error));
             self.fill();
@@ -81,6 +88,33 @@ impl Conversation {
             self.answers.forget(id);
             self.tell(Event::Error(error));
         }
+        Next::Continue
+    }
+
+    /// The answer to a stop that came too late: the message has had its end, or will. Without a stop it is
+    /// the session that is gone: the message goes to the one that the next connection finds.
+    fn on_not_found(&mut self, id: &MessageId, error: ErrorFrame) -> Next {
+        if !self.messages.contains(id) || self.messages.is_stopping(id) {
+            self.tell(Event::Error(error));
+            return Next::Continue;
+        }
+        if MAX_NOT_FOUND <= self.messages.count_try(id) {
+            self.messages.remove(id);
+            self.tell(Event::Refused(error));
+            self.fill();
+            return Next::Continue;
+        }
+        reconnect(&error)
+    }
+
+    /// When message `id` is to be sent again, if it is refused for now and there is a try left.
+    fn retry_after(&mut self, id: &MessageId, error: &ErrorFrame) -> Option<Duration> {
+        use ErrorCode::{Overloaded, RateLimited, Unavailable, UserBusy};
+        if !matches!(error.code, Overloaded | RateLimited | Unavailable | UserBusy) {
+            return None;
+        }
+        let after = error.retry_after_ms.map_or(DEFAULT_RETRY, Duration::from_millis);
+        self.messages.defer(id, self.introduction.tries).then_some(after)
     }
 }
 

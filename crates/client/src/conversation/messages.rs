@@ -28,6 +28,12 @@ struct Message {
     sent: bool,
     /// It was sent on an earlier connection, too: the server may tell its answer twice.
     again: bool,
+    /// Its answer was asked to end.
+    stopping: bool,
+    /// The server refuses it for now.
+    deferred: bool,
+    /// How often the server has refused it so far.
+    tries: u32,
 }
 
 impl Messages {
@@ -53,8 +59,57 @@ impl Messages {
         if MAX_MESSAGES <= self.messages.len() {
             return Err(SendError::Full);
         }
-        self.messages.push_back(Message { id, text, accepted: false, on_wire: false, sent: false, again: false });
+        let message = Message {
+            id,
+            text,
+            accepted: false,
+            on_wire: false,
+            sent: false,
+            again: false,
+            stopping: false,
+            deferred: false,
+            tries: 0,
+        };
+        self.messages.push_back(message);
         Ok(())
+    }
+
+    fn get_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
+        self.messages.iter_mut().find(|message| message.id == *id)
+    }
+
+    /// Holds `id` back until it is released, if it has been sent fewer than `most` times.
+    pub(super) fn defer(&mut self, id: &MessageId, most: u32) -> bool {
+        let Some(message) = self.get_mut(id) else { return false };
+        message.tries += 1;
+        message.deferred = message.tries < most;
+        message.on_wire &= !message.deferred;
+        message.deferred
+    }
+
+    pub(super) fn release(&mut self, id: &MessageId) {
+        if let Some(message) = self.get_mut(id) {
+            message.deferred = false;
+        }
+    }
+
+    /// Counts a refusal of `id`; says how many there were.
+    pub(super) fn count_try(&mut self, id: &MessageId) -> u32 {
+        self.get_mut(id).map_or(0, |message| {
+            message.tries += 1;
+            message.tries
+        })
+    }
+
+    /// Notes that the answer to `id` is asked to end.
+    pub(super) fn stopping(&mut self, id: &MessageId) {
+        if let Some(message) = self.get_mut(id) {
+            message.stopping = true;
+        }
+    }
+
+    pub(super) fn is_stopping(&self, id: &MessageId) -> bool {
+        self.messages.iter().any(|message| message.id == *id && message.stopping)
     }
 
     pub(super) fn contains(&self, id: &MessageId) -> bool {
@@ -64,7 +119,11 @@ impl Messages {
     /// The next one to be sent, if there is room in the window.
     pub(super) fn next(&mut self) -> Option<ClientFrame> {
         let on_wire = self.messages.iter().filter(|message| message.on_wire).count();
-        let next = self.messages.iter_mut().find(|message| !message.on_wire).filter(|_| on_wire < self.window)?;
+        let next = self
+            .messages
+            .iter_mut()
+            .find(|message| !message.on_wire && !message.deferred)
+            .filter(|_| on_wire < self.window)?;
         (next.on_wire, next.sent, next.again) = (true, true, next.sent);
         Some(ClientFrame::Message { id: next.id.clone(), text: next.text.clone() })
     }
@@ -75,10 +134,10 @@ impl Messages {
         message.map(|message| message.accepted = true).is_some()
     }
 
-    /// Takes back `id` if nobody has seen it.
+    /// Takes back `id` if no server has seen it, or the server refuses it for now.
     pub(super) fn withdraw(&mut self, id: &MessageId) -> bool {
         let before = self.messages.len();
-        self.messages.retain(|message| message.id != *id || message.sent);
+        self.messages.retain(|message| message.id != *id || (message.sent && !message.deferred));
         self.messages.len() < before
     }
 

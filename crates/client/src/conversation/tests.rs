@@ -320,7 +320,9 @@ fn missed_entries_are_skipped_once_and_for_all() {
 fn refusals() {
     use ErrorCode::{BadFrame, NotFound, RateLimited, ShuttingDown, Unauthorized};
     let mut table = Table::open(0);
-    table.say("a").say("b").say("c").frames();
+    table.say("a").say("b").say("c");
+    table.conversation.stop("b".parse().unwrap()).unwrap();
+    table.frames();
     table.error(RateLimited, Some("a")).error(NotFound, Some("b")).error(BadFrame, None);
     assert_eq!(table.events(), ["refused rate_limited", "error not_found", "error bad_frame"]);
     assert_eq!(table.frames(), ["message c"], "a place in the window is free");
@@ -397,6 +399,89 @@ fn a_token_the_server_does_not_know_is_kept_and_offered_again() {
     assert_eq!(table.frames(), ["message m"]);
     let earlier: Vec<_> = table.conversation.earlier_resume_tokens().iter().map(UserText::expose).collect();
     assert_eq!((table.conversation.resume_token().unwrap().expose(), earlier), ("a", vec!["new", "b", "c"]));
+}
+
+#[test]
+fn what_is_refused_for_now_is_sent_again_when_the_server_says() {
+    use ErrorCode::{Overloaded, RateLimited, Unavailable, UserBusy};
+    for code in [Overloaded, RateLimited, Unavailable, UserBusy] {
+        let mut table = Table::open(0);
+        table.conversation.introduction.tries = 3;
+        let id: MessageId = "a".parse().unwrap();
+        table.say("a").frames();
+        let error = ErrorFrame::new(code, Language::English).with_id(Some(id.clone()));
+        let refuse = |table: &mut Table| {
+            table.give(ServerFrame::Error(error.clone().with_retry_after(Duration::from_secs(2), Language::English)));
+        };
+        refuse(&mut table);
+        assert_eq!(table.next, Next::Later { id: id.clone(), after: Duration::from_secs(2) });
+        assert_eq!(
+            (table.events(), table.frames(), table.conversation.open_messages()),
+            (vec!["deferred".into()], vec![], 1)
+        );
+        // Neither another message nor a new connection waits for it, nor makes it go earlier.
+        table.say("b");
+        assert_eq!(table.frames(), ["message b"]);
+        assert_eq!((table.again(0).len(), table.frames()), (1, vec!["message b".to_owned()]));
+        table.conversation.release(&id);
+        assert_eq!(table.frames(), ["message a"], "{code}");
+        refuse(&mut table);
+        // The last try.
+        table.conversation.release(&id);
+        table.frames();
+        refuse(&mut table);
+        assert_eq!((table.next.clone(), table.conversation.open_messages()), (Next::Continue, 1));
+        assert_eq!(table.events().last().unwrap(), &format!("refused {code}"));
+        table.conversation.release(&id);
+        assert_eq!(table.frames(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_message_that_waits_for_its_time_can_be_taken_back() {
+    let mut table = Table::open(0);
+    table.conversation.introduction.tries = 3;
+    table.say("a").frames();
+    table.error(ErrorCode::Overloaded, Some("a"));
+    table.conversation.stop("a".parse().unwrap()).unwrap();
+    assert_eq!((table.frames(), table.conversation.open_messages()), (vec![], 0));
+}
+
+#[test]
+fn an_answer_that_broke_off_and_is_begun_again_on_the_same_connection() {
+    let mut table = Table::open(0);
+    table.conversation.introduction.tries = 3;
+    table.say("a").frames();
+    table.accepted("a", 1).delta("a", 0, "hola, qu").error(ErrorCode::Unavailable, Some("a"));
+    table.conversation.release(&"a".parse().unwrap());
+    table.events();
+    assert_eq!(table.frames(), ["message a"]);
+    table.accepted("a", 1).delta("a", 0, "hola").done("a", Some(2), 4);
+    assert_eq!(table.events(), ["restarted a", "delta a 0 hola", "done a Some(2)"]);
+}
+
+#[test]
+fn a_message_to_a_session_that_is_gone_is_kept_for_the_next() {
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    table.error(ErrorCode::NotFound, Some("a"));
+    assert!(matches!(table.next, Next::Reconnect { .. }), "{:?}", table.next);
+    table.again(0);
+    assert_eq!(table.frames(), ["message a"]);
+    // A stop that came too late is no such thing.
+    table.conversation.stop("a".parse().unwrap()).unwrap();
+    table.error(ErrorCode::NotFound, Some("a"));
+    assert_eq!((table.next.clone(), table.conversation.open_messages()), (Next::Continue, 1));
+    // Nor is it tried for ever.
+    let mut table = Table::open(0);
+    table.say("a").frames();
+    for _ in 0..2 {
+        table.error(ErrorCode::NotFound, Some("a"));
+        table.again(0);
+        assert_eq!(table.frames(), ["message a"]);
+    }
+    table.error(ErrorCode::NotFound, Some("a"));
+    assert_eq!((table.next.clone(), table.conversation.open_messages()), (Next::Continue, 0));
 }
 
 #[test]

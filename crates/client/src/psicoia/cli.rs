@@ -12,19 +12,23 @@ use crate::words::{self, Words};
 
 const AFTER_HELP: &str = "\
 In a terminal you talk; Ctrl-C stops an answer, and leaves at the empty prompt. From a pipe each line
-is a message; the program ends when all are answered. With --json each event is one line of JSON on
-standard output, with the fields of proto-line/SPEC.md, and each line of input a message.
+is a message; the program ends when all are answered. What the server refuses for now is sent again when
+it says. With --json each event is one line of JSON on standard output, with the fields of
+proto-line/SPEC.md, and each line of input a message; it is not sent again when the event `refused` comes.
 
 Exit codes: 0 good, 1 other, 2 wrong usage, 66 the session to be resumed is unknown, 69 the server
 cannot be reached, 73 the session file cannot be used, 74 input or output failed, 75 a message from
-the pipe has no answer, with --json too, 77 the server does not let us in.";
+the pipe has no answer, with --json too (or the server ended the conversation before the input ended), 77 the server does not let us in.";
+
+/// How often a message is sent that the server wants to have later: up to some minutes in all.
+const TRIES: u32 = 6;
 
 /// Talks to PsicoIA.
 #[derive(Debug, Parser)]
 #[command(name = "psicoia", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[arg(
-        help = "Where the server is: tcp://host:port or tls://host:port (core), ws://host:port/ws or wss://host/ws (gateway)",
+        help = "Where the server is: host:port or tls://host:port (core), ws://host:port/ws or wss://host/ws (gateway)",
         env = "PSICOIA_ADDRESS",
         default_value = "tcp://127.0.0.1:5001"
     )]
@@ -117,6 +121,8 @@ impl Setup {
         let name = concat!("psicoia ", env!("CARGO_PKG_VERSION"));
         let builder = Client::builder(self.address.clone()).locale(self.locale).client_name(name);
         let builder = builder.first_attempts(self.attempts).connect_limit(Duration::from_secs(10));
+        // A program reads why, and decides for itself.
+        let builder = builder.tries(if self.json { 1 } else { TRIES });
         if let Some(token) = &self.resume {
             return Ok(builder.resume(token.expose()));
         }

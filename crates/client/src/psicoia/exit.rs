@@ -4,6 +4,9 @@ use std::io::{self, Write as _};
 
 use client::Closed;
 
+use crate::printable::printable;
+use crate::words::Words;
+
 /// Why the program ends; its number is in `--help`.
 #[derive(Debug)]
 pub(crate) enum Exit {
@@ -33,8 +36,9 @@ impl Exit {
     }
 
     /// Says why on standard error; returns the exit code.
-    pub(crate) fn report(&self) -> u8 {
+    pub(crate) fn report(&self, words: &Words) -> u8 {
         let why = match self {
+            Self::Closed(reason @ Closed::GaveUp { .. }) => format!("{reason}\n{}", words.start_it),
             Self::Closed(reason) => reason.to_string(),
             Self::SessionFile(path, error) => format!("{}: {error}", path.display()),
             Self::Other(why) => why.clone(),
@@ -43,7 +47,7 @@ impl Exit {
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => return self.code(),
             Self::Io(error) => error.to_string(),
         };
-        let _ = writeln!(io::stderr().lock(), "psicoia: {why}");
+        let _ = writeln!(io::stderr().lock(), "psicoia: {}", printable(&why));
         self.code()
     }
 }

@@ -10,6 +10,7 @@ mod screen;
 mod session_file;
 mod talk;
 mod words;
+mod wrap;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -24,12 +25,12 @@ fn main() -> ExitCode {
     let setup = Setup::new(Args::parse());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ExitCode::from(Exit::Other(error.to_string()).report()),
+        Err(error) => return ExitCode::from(Exit::Other(error.to_string()).report(setup.words())),
     };
     let done = runtime.block_on(run(&setup));
     // A thread may wait for the keyboard for ever: nobody waits for it.
     runtime.shutdown_background();
-    ExitCode::from(done.err().map_or(0, |exit| exit.report()))
+    ExitCode::from(done.err().map_or(0, |exit| exit.report(setup.words())))
 }
 
 async fn run(setup: &Setup) -> Result<(), Exit> {
@@ -40,7 +41,11 @@ async fn run(setup: &Setup) -> Result<(), Exit> {
     } else {
         piped::run(&mut client, setup).await?;
     }
-    client.leave().await;
+    tokio::select! {
+        () = client.leave() => {}
+        // The person does not want to wait for the good-bye either.
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use client::{Client, Closed, ErrorFrame, Event, Finish, MessageId, UserText};
 use protocol::server_frame::Resource;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::timeout;
 
 use crate::cli::Setup;
 use crate::commands::Command;
@@ -14,26 +14,33 @@ use crate::exit::Exit;
 use crate::input::{self, Input};
 use crate::printable::{Printable, printable};
 
-/// How often a message is sent that the server wants to have later.
-const TRIES: u32 = 5;
+/// Time to find out, after the server has ended the conversation, that the input had ended as well.
+const INPUT_LIMIT: Duration = Duration::from_millis(200);
 
 /// Runs until the pipe is empty and every message has its answer.
 pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> {
-    let mut pipe =
-        Pipe { setup, current: None, shown: Printable::default(), refused: false, greeted: false, ended: false };
+    let mut pipe = Pipe {
+        setup,
+        current: None,
+        shown: Printable::default(),
+        refused: false,
+        greeted: false,
+        ended: false,
+        closed: false,
+    };
     let mut lines = input::piped();
     while !pipe.is_done() {
-        let again = pipe.again_at();
         tokio::select! {
             event = client.next_event() => match event {
                 Some(event) => pipe.on_event(client, event)?,
-                None => return Ok(()),
+                None => break,
             },
             input = next(&mut lines), if pipe.greeted && pipe.current.is_none() && !pipe.ended => pipe.on_input(client, input)?,
-            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => pipe.again(client)?,
         }
     }
-    if setup.json {
+    if pipe.closed {
+        pipe.check_rest(&mut lines).await;
+    } else if setup.json {
         write_json(&Event::Closed { reason: Closed::Bye })?;
     }
     if pipe.refused { Err(Exit::Unanswered) } else { Ok(()) }
@@ -45,29 +52,33 @@ async fn next(lines: &mut Receiver<Input>) -> Input {
 
 struct Pipe<'a> {
     setup: &'a Setup,
-    current: Option<Current>,
+    /// The message whose answer is awaited.
+    current: Option<MessageId>,
     shown: Printable,
     refused: bool,
     /// The welcome was told; before it no input is taken.
     greeted: bool,
+    /// No more input comes.
     ended: bool,
-}
-
-/// The message whose answer is awaited.
-struct Current {
-    id: MessageId,
-    text: UserText,
-    tries: u32,
-    again: Option<Instant>,
+    /// The server has ended the conversation.
+    closed: bool,
 }
 
 impl Pipe<'_> {
     fn is_done(&self) -> bool {
-        self.ended && self.current.is_none()
+        self.closed || (self.ended && self.current.is_none())
     }
 
-    fn again_at(&self) -> Option<Instant> {
-        self.current.as_ref().and_then(|current| current.again)
+    /// Lines that are still in the pipe get no answer any more.
+    async fn check_rest(&mut self, lines: &mut Receiver<Input>) {
+        while !self.ended {
+            match timeout(INPUT_LIMIT, next(lines)).await {
+                Ok(Input::End) => self.ended = true,
+                Ok(Input::Line(text)) if text.expose().trim().is_empty() => {}
+                // Another line, or a writer that has not finished.
+                Ok(_) | Err(_) => (self.ended, self.refused) = (true, true),
+            }
+        }
     }
 
     fn on_input(&mut self, client: &mut Client, input: Input) -> Result<(), Exit> {
@@ -94,18 +105,11 @@ impl Pipe<'_> {
     fn say(&mut self, client: &mut Client, text: UserText) -> Result<(), Exit> {
         match client.send(text.expose()) {
             Ok(id) => {
-                self.current = Some(Current { id, text, tries: 1, again: None });
+                self.current = Some(id);
                 Ok(())
             }
             Err(error) => self.complain(&error.to_string()),
         }
-    }
-
-    /// Sends a refused message once more.
-    fn again(&mut self, client: &mut Client) -> Result<(), Exit> {
-        let Some(current) = &mut self.current else { return Ok(()) };
-        (current.tries, current.again) = (current.tries + 1, None);
-        client.send_as(current.id.clone(), current.text.expose()).map_err(|error| Exit::Other(error.to_string()))
     }
 
     /// Something has no answer.
@@ -130,10 +134,10 @@ impl Pipe<'_> {
                 self.setup.remember(client)?;
             }
             Event::Done(done) => self.finish(&done.id),
-            Event::Refused(error) => self.on_refused(error)?,
+            Event::Refused(error) => self.on_refused(&error)?,
             Event::Closed { reason } => {
                 crate::over(reason)?;
-                self.ended = true;
+                self.closed = true;
                 if self.current.take().is_some() {
                     return Err(Exit::Unanswered);
                 }
@@ -144,34 +148,24 @@ impl Pipe<'_> {
     }
 
     fn finish(&mut self, id: &MessageId) {
-        self.current.take_if(|current| current.id == *id);
+        self.current.take_if(|current| current == id);
     }
 
-    /// What is refused for now is sent again when the server says, for a person's pipe. A
-    /// program reads the event and decides for itself.
-    fn on_refused(&mut self, error: ErrorFrame) -> Result<(), Exit> {
-        let Some(current) = self.current.as_mut().filter(|current| error.id.as_ref() == Some(&current.id)) else {
+    fn on_refused(&mut self, error: &ErrorFrame) -> Result<(), Exit> {
+        if error.id.is_none() || error.id != self.current {
             return Ok(());
-        };
-        match error.retry_after_ms {
-            Some(after) if !self.setup.json && current.tries < TRIES => {
-                current.again = Some(Instant::now() + Duration::from_millis(after));
-                self.note(&error.message)
-            }
-            // It has read why.
-            _ if self.setup.json => {
-                (self.current, self.refused) = (None, true);
-                Ok(())
-            }
-            _ => {
-                self.current = None;
-                self.complain(&error.message)
-            }
         }
+        self.current = None;
+        // A program has read why.
+        if self.setup.json {
+            self.refused = true;
+            return Ok(());
+        }
+        self.complain(&error.message)
     }
 
     fn show(&mut self, event: &Event) -> Result<(), Exit> {
-        let own = |id: &MessageId| self.current.as_ref().is_some_and(|current| current.id == *id);
+        let own = |id: &MessageId| self.current.as_ref().is_some_and(|current| current == id);
         let mut out = io::stdout().lock();
         match event {
             Event::Delta { id, text, .. } if own(id) => {
@@ -193,7 +187,7 @@ impl Pipe<'_> {
             }
             Event::SessionLost => self.note(self.setup.words().session_lost)?,
             Event::EarlierSession => self.note(self.setup.words().earlier_session)?,
-            Event::Error(error) => self.note(&error.message)?,
+            Event::Error(error) | Event::Deferred { error, .. } => self.note(&error.message)?,
             Event::Reconnecting { attempt: 1, .. } => self.note(self.setup.words().lost)?,
             _ => return Ok(()),
         }
@@ -208,9 +202,19 @@ pub(crate) fn resource_line(resource: &Resource) -> String {
     printable(&format!("  {name}: {contact} ({region}, {hours}){url}"))
 }
 
+/// JSON escapes U+0000 to U+001F; a terminal also heeds U+007F to U+009F.
 fn write_json(event: &Event) -> Result<(), Exit> {
+    let json = serde_json::to_string(event).map_err(|error| Exit::Io(error.into()))?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for letter in json.chars() {
+        if letter.is_control() {
+            line.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            line.push(letter);
+        }
+    }
+    line.push('\n');
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, event).map_err(|error| Exit::Io(error.into()))?;
-    out.write_all(b"\n")?;
+    out.write_all(line.as_bytes())?;
     Ok(out.flush()?)
 }

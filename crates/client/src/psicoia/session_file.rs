@@ -26,7 +26,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionFile(PathBuf);
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub(crate) current: Option<UserText>,
@@ -195,7 +195,7 @@ mod tests {
     fn only_an_erased_session_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let file = SessionFile::at(folder.path().join("session"));
-        ["a", "b", "a", "c"].map(|token| file.keep(&UserText::new(token)).unwrap());
+        ["a", "b", "a", "c"].iter().for_each(|token| file.keep(&UserText::new(*token)).unwrap());
         let tokens = file.read().unwrap();
         assert_eq!(texts(&tokens), (Some("c"), vec!["a", "b"]));
         assert!(tokens.earlier.iter().all(|earlier| earlier.since.starts_with("20")), "{tokens:?}");

@@ -16,8 +16,11 @@ use crate::commands::Command;
 use crate::exit::Exit;
 use crate::input::{Input, Keyboard};
 use crate::printable::{Printable, printable};
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, Terminal};
 use crate::words::{self, Words};
+
+/// The shell lets a stopped program go on.
+const SIGCONT: i32 = rustix::process::Signal::CONT.as_raw();
 
 /// Entries shown when an earlier session goes on, and by `/historial`.
 const SHOWN: (usize, usize) = (6, 20);
@@ -52,9 +55,13 @@ struct Talk<'a> {
 
 /// Runs until the person leaves or the conversation is over.
 pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> {
+    // First of all: a Ctrl-C that ended the program at once would leave the terminal quiet.
+    let _interrupts = signal(SignalKind::interrupt())?;
+    let terminal = Terminal::quiet();
     let Keyboard { ask, mut lines, above } = Keyboard::open().map_err(|error| Exit::Other(error.to_string()))?;
-    let mut talk = Talk::new(setup, Screen::new(setup.color, above));
+    let mut talk = Talk::new(setup, Screen::new(setup.color, above, terminal));
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut resumed = signal(SignalKind::from_raw(SIGCONT))?;
     loop {
         if talk.awaited.is_none() && !talk.screen.prompting {
             talk.screen.end_line()?;
@@ -76,6 +83,13 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
                 talk.on_interrupt(client)?
             }
             _ = terminate.recv() => ControlFlow::Break(()),
+            _ = resumed.recv() => {
+                // The line editor sets its own mode.
+                if !talk.screen.prompting {
+                    talk.screen.terminal.silence();
+                }
+                ControlFlow::Continue(())
+            }
         };
         if flow.is_break() {
             return Ok(());
@@ -107,8 +121,7 @@ impl<'a> Talk<'a> {
 
     /// A line of somebody.
     fn speak(&mut self, speaker: &str, text: &str) -> Result<(), Exit> {
-        let speaker = self.screen.styled(Style::Speaker, &format!("{speaker}:"));
-        Ok(self.screen.lines(Style::Plain, &format!("{speaker} {}", printable(text)))?)
+        Ok(self.screen.speech(speaker, &printable(text))?)
     }
 
     // ---- the person -------------------------------------------------------------------------
@@ -174,8 +187,7 @@ impl<'a> Talk<'a> {
         let Some(id) = self.awaited.clone() else { return GO_ON };
         self.interrupts += 1;
         match self.interrupts {
-            // Too many stops: the answer goes on, nothing is lost.
-            1 => drop(client.stop(&id)),
+            1 => return self.stop(client, &id).map(ControlFlow::Continue),
             2 => self.remark(self.words.leave_again)?,
             _ => {
                 self.screen.end_line()?;
@@ -183,21 +195,29 @@ impl<'a> Talk<'a> {
                 self.awaited = None;
             }
         }
-        if client.unanswered() == 0 {
-            (self.awaited, self.unanswered) = (None, None);
-        }
         GO_ON
     }
 
+    /// Ends the answer to `id`. What the server has not taken is taken back, and may be sent again.
+    fn stop(&mut self, client: &mut Client, id: &MessageId) -> Result<(), Exit> {
+        let before = client.unanswered();
+        // Too many stops: the answer goes on, nothing is lost.
+        if client.stop(id).is_err() || client.unanswered() == before {
+            return Ok(());
+        }
+        self.awaited = None;
+        self.remark(self.words.send_again)
+    }
+
     fn show_token(&mut self, client: &Client) -> Result<(), Exit> {
-        let token = client.resume_token().map_or("", |token| token.expose()).to_owned();
+        let token = printable(client.resume_token().map_or("", |token| token.expose()));
         self.remark(self.words.token)?;
         let command = format!("  PSICOIA_RESUME={token} psicoia {}", self.setup.address());
-        Ok(self.screen.lines(Style::Plain, &command)?)
+        Ok(self.screen.verbatim(Style::Plain, &command)?)
     }
 
     async fn history(&mut self, client: &mut Client, before: Option<u64>, limit: usize) -> Result<(), Exit> {
-        match client.history(before, limit).await {
+        match unless_interrupted(client.history(before, limit)).await? {
             Ok(page) if page.entries.is_empty() => self.remark(self.words.no_history),
             Ok(page) => page.entries.iter().try_for_each(|entry| self.show_entry(entry, self.words.you)),
             Err(error) => self.failed(&error),
@@ -213,7 +233,7 @@ impl<'a> Talk<'a> {
     }
 
     async fn erase(&mut self, client: &mut Client) -> Flow {
-        match client.erase().await {
+        match unless_interrupted(client.erase()).await? {
             Ok(_) => {
                 self.setup.forget(client)?;
                 self.remark(self.words.erased).map(ControlFlow::Break)
@@ -227,7 +247,7 @@ impl<'a> Talk<'a> {
         let Some(locale) = tag.parse::<Locale>().ok().filter(|_| supported) else {
             return self.remark(self.words.languages);
         };
-        match client.set_locale(locale).await {
+        match unless_interrupted(client.set_locale(locale)).await? {
             Ok(locale) => {
                 self.words = words::of(locale.language());
                 self.remark(self.words.language_set)
@@ -239,8 +259,22 @@ impl<'a> Talk<'a> {
     fn failed(&mut self, error: &RequestError) -> Result<(), Exit> {
         match error {
             RequestError::Refused(error) => self.remark(&printable(&error.message)),
-            RequestError::TimedOut => self.remark(self.words.lost),
+            RequestError::TimedOut => self.remark(self.words.no_reply),
             error => self.remark(&error.to_string()),
+        }
+    }
+}
+
+/// The result of a request, or that it took too long where the person does not want to wait for it: a
+/// connection that is dead, or a server that is slow, must not keep a person from leaving.
+async fn unless_interrupted<T>(
+    request: impl Future<Output = Result<T, RequestError>>,
+) -> Result<Result<T, RequestError>, Exit> {
+    tokio::select! {
+        result = request => Ok(result),
+        interrupt = tokio::signal::ctrl_c() => {
+            interrupt?;
+            Ok(Err(RequestError::TimedOut))
         }
     }
 }

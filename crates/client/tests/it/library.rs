@@ -4,6 +4,7 @@ use client::{Builder, Client, Closed, ErrorCode, Event, Locale, RequestError, Ro
 use testkit::watchdog::{LIMIT, within};
 use tokio::net::TcpListener;
 
+use crate::silent::{Silent, WELCOME};
 use crate::world::{World, says, slow};
 
 fn to(address: impl std::fmt::Display) -> Builder {
@@ -173,4 +174,31 @@ async fn silence_is_found_out() {
     let error = to(&address).connect_limit(Duration::from_secs(7)).connect().await.unwrap_err();
     assert!(matches!(error.closed, Closed::GaveUp { .. }), "{error}");
     assert_eq!(begin.elapsed().as_secs(), 7);
+}
+
+/// Virtual time: a dead link does not keep a client that leaves.
+#[tokio::test(start_paused = true)]
+async fn to_leave_takes_no_longer_than_a_good_bye() {
+    let silent = Silent::start(vec![(WELCOME.to_owned(), true)]).await;
+    let client = to(format!("tcp://{}", silent.address)).connect().await.unwrap();
+    let begin = tokio::time::Instant::now();
+    client.leave().await;
+    assert_eq!(begin.elapsed().as_secs(), 1);
+}
+
+/// What refuses for good at first is passing once there was a welcome: a captive portal after a sleep.
+#[tokio::test]
+async fn something_else_in_the_way_of_a_reconnect_is_not_the_end() {
+    let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
+    let script = vec![(WELCOME.to_owned(), false), portal(), portal(), (WELCOME.to_owned(), true)];
+    let silent = Silent::start(script).await;
+    let mut client = to(format!("tcp://{}", silent.address)).connect().await.unwrap();
+    let connected = |event: &Event| matches!(event, Event::Connected(_));
+    until(&mut client, connected).await;
+    let events = until(&mut client, connected).await;
+    assert!(events.iter().filter(|event| matches!(event, Event::Reconnecting { .. })).count() >= 3, "{events:?}");
+
+    let silent = Silent::start(vec![portal()]).await;
+    let error = to(format!("tcp://{}", silent.address)).first_attempts(3).connect().await.unwrap_err();
+    assert!(error.to_string().contains("ws://"), "{error}");
 }

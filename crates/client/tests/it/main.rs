@@ -6,4 +6,8 @@ mod library;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod silent;
+#[cfg(test)]
+mod terminal;
+#[cfg(test)]
 mod world;

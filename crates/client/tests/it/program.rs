@@ -4,10 +4,11 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use testkit::llm::Answer;
 use testkit::watchdog::{LIMIT, within};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::silent::Silent;
 use crate::world::{World, says};
 
 async fn psicoia(arguments: &[&str], input: &str) -> Output {
@@ -189,4 +190,64 @@ async fn what_is_to_be_sent_later_is_sent_later() {
     assert!(types(&events(&output)).contains(&"refused"), "{output:?}");
     assert_eq!(types(&events(&output)).last(), Some(&"closed"));
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(75), ""));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_with_what_to_start() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    for address in [closed.clone(), format!("ws://{closed}/ws")] {
+        let output = psicoia(&[&address], "").await;
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(69));
+        let want = format!("psicoia: cannot connect to {closed}: Connection refused\n");
+        assert!(told.starts_with(&want) && told.contains("scripts/run"), "{told}");
+    }
+}
+
+/// Whatever comes from a server reaches the terminal without its escape sequences.
+#[tokio::test]
+async fn a_refusal_is_shown_safely() {
+    let error = r#"{"type":"error","code":"unauthorized","message":"\u001b]0;x\u0007no\u009b2J"}"#;
+    let silent = Silent::start(vec![(error.to_owned(), true)]).await;
+    let output = psicoia(&[&silent.address.to_string()], "").await;
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(77), "psicoia: no2J\n"));
+}
+
+/// Another device erases the session while lines may still come.
+#[tokio::test]
+async fn a_conversation_that_the_server_ends_is_closed_once_and_not_well_if_input_is_left() {
+    let world = World::start(says("buenas"), &[]).await;
+    let address = format!("ws://{}/ws", world.gateway);
+    let folder = tempfile::tempdir().unwrap();
+    for answered in [false, true] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
+            .args([&address, "--new", "--json", "--session-file", &file(folder.path())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        within(LIMIT, output.read_line(&mut line)).await.unwrap().unwrap();
+        let connected: Value = serde_json::from_str(&line).unwrap();
+        let other = client::Client::builder(address.parse().unwrap()).resume(connected["resume"].as_str().unwrap());
+        let mut other = other.connect().await.unwrap();
+        if !answered {
+            // Its answer is awaited when the session goes.
+            world.standin.push(Answer { hang: Some(testkit::llm::Hang::Headers), ..says("nunca") });
+            input.as_mut().unwrap().write_all(b"hola\n").await.unwrap();
+            input = None;
+            within(LIMIT, output.read_line(&mut line)).await.unwrap().unwrap();
+        }
+        other.erase().await.unwrap();
+        let mut rest = String::new();
+        within(LIMIT, output.read_to_string(&mut rest)).await.unwrap().unwrap();
+        let status = within(LIMIT, child.wait()).await.unwrap().unwrap();
+        assert_eq!(rest.matches(r#""type":"closed""#).count(), 1, "{rest}");
+        assert_eq!(status.code(), Some(75), "{rest}");
+        drop(input);
+    }
 }

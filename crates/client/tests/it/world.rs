@@ -15,7 +15,7 @@ use ws_gateway::{Gateway, Workers};
 pub(crate) struct World {
     pub(crate) core: SocketAddr,
     pub(crate) gateway: SocketAddr,
-    _standin: LlmStandin,
+    pub(crate) standin: LlmStandin,
     tasks: TaskTracker,
     stop: CancellationToken,
     _workers: Arc<Workers>,
@@ -57,7 +57,7 @@ impl World {
         let workers = Arc::new(Workers::current());
         let (shared, stopped) = (Arc::clone(&workers), stop.clone());
         tasks.spawn(async move { Gateway::new(config, stopped).serve(listener, &shared).await });
-        Self { core, gateway, _standin: standin, tasks, stop, _workers: workers }
+        Self { core, gateway, standin, tasks, stop, _workers: workers }
     }
 
     /// Whatever goes through the relay before `target` can be cut.

@@ -20,11 +20,14 @@ impl Talk<'_> {
             Event::Restarted { id } => self.on_restarted(&id)?,
             Event::Done(done) => self.on_done(&done)?,
             Event::Refused(error) => self.on_refused(&error)?,
+            Event::Deferred { error, .. } => {
+                self.remark(&format!("{} {}", printable(&error.message), self.words.sent_later))?;
+            }
             Event::Error(error) => self.remark(&printable(&error.message))?,
             // The first attempt mostly succeeds, and nobody has to know.
-            Event::Reconnecting { attempt, .. } if 1 < attempt && !self.offline => {
+            Event::Reconnecting { attempt, why, .. } if 1 < attempt && !self.offline => {
                 self.offline = true;
-                self.remark(self.words.lost)?;
+                self.remark(&format!("{} ({})", self.words.lost, printable(&why)))?;
             }
             Event::Closed { reason } => return self.on_closed(reason),
             _ => {}
@@ -36,7 +39,7 @@ impl Talk<'_> {
         self.setup.remember(client)?;
         let words = self.words;
         if std::mem::take(&mut self.offline) {
-            return self.remark(words.back);
+            self.remark(words.back)?;
         }
         if !std::mem::replace(&mut self.greeted, true) {
             let greeting = if welcome.resumed { words.resumed } else { words.greeting };
@@ -64,8 +67,7 @@ impl Talk<'_> {
         if self.awaited.as_ref() == Some(id) {
             let shown = self.pieces.piece(text);
             if !std::mem::replace(&mut self.begun, true) {
-                let speaker = self.screen.styled(Style::Speaker, &format!("{PSICOIA}:"));
-                self.screen.piece(&format!("{speaker} "))?;
+                self.screen.begin(PSICOIA)?;
             }
             return Ok(self.screen.piece(&shown)?);
         }

@@ -1,0 +1,120 @@
+//! Breaks lines between words at the terminal's width, while a text is still coming.
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// Text that is being written from some column on. A word is held back until it is complete, because only
+/// then is it known in which line it goes.
+#[derive(Debug, Default)]
+pub(crate) struct Wrap {
+    /// Columns of the line that are used.
+    column: usize,
+    /// White space that waits for the next word.
+    spaces: usize,
+    word: String,
+}
+
+impl Wrap {
+    /// Behind something of `column` columns.
+    pub(crate) fn behind(column: usize) -> Self {
+        Self { column, ..Self::default() }
+    }
+
+    /// Returns the part of the next piece that is to be shown on a terminal of `width` columns; `None`: one without end.
+    pub(crate) fn piece(&mut self, text: &str, width: Option<usize>) -> String {
+        let mut shown = String::new();
+        for letter in text.chars() {
+            match letter {
+                '\n' => {
+                    self.finish_word(&mut shown, width);
+                    shown.push('\n');
+                    (self.column, self.spaces) = (0, 0);
+                }
+                ' ' => {
+                    self.finish_word(&mut shown, width);
+                    self.spaces += 1;
+                }
+                letter => self.word.push(letter),
+            }
+        }
+        // Longer than a line, it is broken anyway: by the terminal, which knows that it is one word.
+        if width.is_none_or(|width| width <= self.word.width()) {
+            self.finish_word(&mut shown, width);
+        }
+        shown
+    }
+
+    /// Returns the word that is still held back.
+    pub(crate) fn rest(&mut self, width: Option<usize>) -> String {
+        let mut shown = String::new();
+        self.finish_word(&mut shown, width);
+        shown
+    }
+
+    /// Whether the cursor is behind something, or will be.
+    pub(crate) fn is_open(&self) -> bool {
+        0 < self.column || !self.word.is_empty()
+    }
+
+    fn finish_word(&mut self, shown: &mut String, width: Option<usize>) {
+        if self.word.is_empty() {
+            return;
+        }
+        let word = self.word.width();
+        let fits = width.is_none_or(|width| self.column + self.spaces + word <= width);
+        if !fits && 0 < self.column {
+            shown.push('\n');
+            (self.column, self.spaces) = (0, 0);
+        }
+        shown.extend(std::iter::repeat_n(' ', self.spaces));
+        shown.push_str(&self.word);
+        let end = self.column + self.spaces + word;
+        self.column = width.map_or(end, |width| if width < end { end % width } else { end });
+        self.spaces = 0;
+        self.word.clear();
+    }
+}
+
+/// The whole of `text` on a terminal of `width` columns.
+pub(crate) fn wrapped(text: &str, width: Option<usize>) -> String {
+    let mut wrap = Wrap::default();
+    let shown = wrap.piece(text, width);
+    shown + &wrap.rest(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_wherever_the_text_is_cut() {
+        for (text, width, want) in [
+            ("uno dos tres", Some(8), "uno dos\ntres"),
+            ("uno dos tres", Some(7), "uno dos\ntres"),
+            ("uno dos tres", None, "uno dos tres"),
+            ("uno dos ", Some(7), "uno dos"),
+            ("  dos  tres", Some(20), "  dos  tres"),
+            ("uno\n\n  dos tres", Some(7), "uno\n\n  dos\ntres"),
+            ("no supercalifragilistico ya", Some(10), "no\nsupercalifragilistico ya"),
+            ("ñandú 你好 ñ", Some(9), "ñandú\n你好 ñ"),
+            ("", Some(3), ""),
+        ] {
+            assert_eq!(wrapped(text, width), want, "{text:?} {width:?}");
+            for (cut, _) in text.char_indices() {
+                let mut wrap = Wrap::default();
+                let (one, other) = text.split_at(cut);
+                let shown = [wrap.piece(one, width), wrap.piece(other, width), wrap.rest(width)].concat();
+                assert_eq!(
+                    shown.replace('\n', " ").split_whitespace().count(),
+                    want.split_whitespace().count(),
+                    "{text:?} at {cut}"
+                );
+                if !text.contains("supercali") {
+                    assert_eq!(shown, want, "{text:?} at {cut}");
+                }
+            }
+        }
+        let mut wrap = Wrap::behind(9);
+        assert_eq!(wrap.piece("hola ", Some(12)), "\nhola");
+        assert!(wrap.is_open());
+    }
+}
