@@ -89,7 +89,8 @@ impl TelemetryArgs {
 /// The filter that `text` describes.
 fn filter(text: &str) -> Result<EnvFilter, String> {
     // `loud` is a filter to the library: everything of a target of that name, and nothing else at all.
-    let lone_word = |part: &&str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
+    let lone_word =
+        |part: &&str| part.is_empty() || (!part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err());
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
     if let Some(word) = parts.iter().find(|part| lone_word(part)) {
         return Err(format!(

