@@ -63,10 +63,7 @@ impl Engine {
     pub(super) async fn launch(self, profile: &Path) -> Running {
         match self {
             Self::Chromium => {
-                let driver = self.spawn(at_home("chromedriver", profile).argument("--port=0"));
-                let started = driver.wait_for_log(|line| announced_port(line).is_some()).await.unwrap();
-                let port = started.as_deref().and_then(announced_port);
-                let port = port.unwrap_or_else(|| panic!("chromedriver does not start:\n{}", driver.logs().join("\n")));
+                let (driver, port) = self.chromedriver(profile).await;
                 Running { port, _driver: driver, _display: None }
             }
             Self::WebKit => {
@@ -93,6 +90,20 @@ impl Engine {
                 heard.await.unwrap_or_else(|_| panic!("WebKitWebDriver does not start:\n{}", driver.logs().join("\n")));
                 Running { port: port.unwrap(), _driver: driver, _display: Some(display) }
             }
+        }
+    }
+
+    /// Starts `chromedriver` and returns its port. It takes a free port of IPv6 and then the same one of IPv4, which
+    /// another process may have: then it ends, and the next one takes another port.
+    async fn chromedriver(self, profile: &Path) -> (Service, u16) {
+        loop {
+            let driver = self.spawn(at_home("chromedriver", profile).argument("--port=0"));
+            let started = driver.wait_for_log(|line| announced_port(line).is_some()).await.unwrap();
+            if let Some(port) = started.as_deref().and_then(announced_port) {
+                return (driver, port);
+            }
+            let log = driver.logs().join("\n");
+            assert!(log.contains("port not available"), "chromedriver does not start:\n{log}");
         }
     }
 
