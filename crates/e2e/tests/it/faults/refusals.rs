@@ -97,7 +97,8 @@ async fn a_flagged_message() {
     let azure = json!({"error": {"message": "filtered: content management policy", "code": "content_filter", "param": "prompt"}});
     let openrouter =
         json!({"error": {"code": 403, "message": "Input was flagged", "metadata": {"flagged_input": "uno"}}});
-    for flagged in [Answer::refusal(400, azure), Answer::refusal(403, openrouter)] {
+    let empty = Answer { finish: "content_filter".to_owned(), ..Answer::default() };
+    for flagged in [Answer::refusal(400, azure), Answer::refusal(403, openrouter), empty] {
         let answers = vec![flagged.clone(), good(), good()];
         let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
         assert_eq!(source(&mut scene.person, "a", "algo terrible").await, "companion");
