@@ -116,14 +116,15 @@ impl Context {
         }
         exchanges.drain(..exchanges.len() - count);
         let shown = exchanges.iter().map(Shown::of).collect();
-        let message = |role, content| ChatMessage { role, content };
         // In one message with the instructions: many chat templates refuse a second of the system's.
-        let mut messages = vec![message(ChatRole::System, UserText::new(system))];
+        let mut messages = vec![ChatMessage { role: ChatRole::System, content: UserText::new(system) }];
         for Exchange { question, answer, .. } in exchanges {
-            messages.push(message(ChatRole::User, question));
-            messages.extend(answer.map(|text| message(ChatRole::Assistant, text)));
+            push(&mut messages, ChatRole::User, question);
+            if let Some(answer) = answer {
+                push(&mut messages, ChatRole::Assistant, answer);
+            }
         }
-        messages.push(message(ChatRole::User, job.text.clone()));
+        push(&mut messages, ChatRole::User, job.text.clone());
         Prompt { messages, estimated: estimated + tokens, fold, shown }
     }
 
@@ -173,6 +174,18 @@ impl Context {
     #[expect(clippy::cast_precision_loss, reason = "texts have far fewer than 2^52 characters")]
     fn tokens(&self, text: &str) -> f64 {
         text.chars().count() as f64 / self.settings.chars_per_token + TOKENS_PER_MESSAGE
+    }
+}
+
+/// Adds a text to the conversation. Two of the same role in a row become one message: many chat templates refuse
+/// roles that do not alternate, and a message may have no answer.
+fn push(messages: &mut Vec<ChatMessage>, role: ChatRole, content: UserText) {
+    match messages.last_mut().filter(|last| last.role == role) {
+        Some(last) => {
+            last.content.push(&UserText::new("\n\n"));
+            last.content.push(&content);
+        }
+        None => messages.push(ChatMessage { role, content }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A message and what answered it.
 
+use std::collections::HashMap;
+
 use protocol::UserText;
 use protocol::server_frame::{Entry, Role};
 
@@ -17,17 +19,17 @@ pub(super) struct Exchange {
 /// Pairs every answer with its message, in the order of the messages before `seq`. A message
 /// without an answer stands alone; an answer whose message is not among `entries` is left out.
 pub(super) fn exchanges(entries: Vec<Entry>, seq: u64) -> Vec<Exchange> {
-    let mut ids = Vec::new();
+    let mut places = HashMap::new();
     let mut exchanges: Vec<Exchange> = Vec::new();
     for entry in entries {
-        let known = ids.iter().position(|id| *id == entry.id);
+        let known = places.get(&entry.id).copied().and_then(|at: usize| exchanges.get_mut(at));
         match entry.role {
             Role::User if entry.seq < seq => {
-                ids.push(entry.id);
+                places.entry(entry.id).or_insert(exchanges.len());
                 exchanges.push(Exchange { seq: entry.seq, question: entry.text, answer: None, help_lines: false });
             }
-            Role::Assistant => known.into_iter().for_each(|at| exchanges[at].answer = Some(entry.text.clone())),
-            Role::Support => known.into_iter().for_each(|at| exchanges[at].help_lines = true),
+            Role::Assistant => known.into_iter().for_each(|exchange| exchange.answer = Some(entry.text.clone())),
+            Role::Support => known.into_iter().for_each(|exchange| exchange.help_lines = true),
             Role::User => {}
         }
     }

@@ -45,10 +45,35 @@ fn earlier(entries: Vec<Entry>, seq: u64) -> Earlier {
     Earlier { summary: None, exchanges: exchanges(entries, seq), more: false }
 }
 
-/// What the model gets, the instructions left out.
+/// What the model gets, the instructions left out. Roles alternate, whatever is left out or has no answer.
 fn texts(prompt: &Prompt) -> Vec<&str> {
     assert_eq!(prompt.messages[0].role, ChatRole::System);
+    for (at, message) in prompt.messages[1..].iter().enumerate() {
+        assert_eq!(message.role, if at % 2 == 0 { ChatRole::User } else { ChatRole::Assistant }, "{at}");
+    }
     prompt.messages[1..].iter().map(|message| message.content.expose()).collect()
+}
+
+/// How many messages of the person the model gets, those that stand in one message counted apart.
+fn asked(prompt: &Prompt) -> usize {
+    texts(prompt).iter().step_by(2).map(|text| text.split("\n\n").count()).sum()
+}
+
+#[test]
+fn messages_without_an_answer_stand_in_the_next_one() {
+    let question = |seq, id: &str| entry(seq, id, Role::User, id);
+    let answer = |seq, id: &str| entry(seq, id, Role::Assistant, &format!("to {id}"));
+    for (entries, want) in [
+        (vec![question(1, "a")], &["a\n\nnow"][..]),
+        (vec![question(1, "a"), question(2, "b")], &["a\n\nb\n\nnow"]),
+        (vec![question(1, "a"), answer(2, "a"), question(3, "b")], &["a", "to a", "b\n\nnow"]),
+        (vec![question(1, "a"), question(2, "b"), answer(3, "b")], &["a\n\nb", "to b", "now"]),
+        (vec![answer(1, "gone"), question(2, "b"), answer(3, "b")], &["b", "to b", "now"]),
+        (vec![question(1, "a"), question(2, "b"), answer(3, "a")], &["a", "to a", "b\n\nnow"]),
+    ] {
+        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &job(9, 1));
+        assert_eq!(texts(&prompt), want);
+    }
 }
 
 #[test]
@@ -77,9 +102,9 @@ fn what_providers_count_moves_the_budget() {
     let context = context("s", 40.0, None);
     let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &job(3, 1));
     let first = prompt();
-    assert_eq!((first.messages.len(), first.estimated), (3, 26.0));
+    assert_eq!((asked(&first), first.estimated), (2, 26.0));
     context.learn("m", &first, 52);
-    assert_eq!(prompt().messages.len(), 2, "26 estimated tokens are 52");
+    assert_eq!(asked(&prompt()), 1, "26 estimated tokens are 52");
 }
 
 #[test]
@@ -90,7 +115,7 @@ fn a_summary_stands_for_what_is_left_out_and_counts() {
         let prompt = context("0123456789", budget, Some(1))
             .select(Earlier { summary, more, ..earlier(entries(), 9) }, &job(9, 1));
         let has = prompt.messages[0].content.expose().ends_with("instruction:\ngist");
-        (has, prompt.messages.len() - 2, prompt.estimated, prompt.fold.is_some())
+        (has, asked(&prompt) - 1, prompt.estimated, prompt.fold.is_some())
     };
     let extra = 2.0 + heading(Language::English).len() as f64 + 5.0;
     // 21 for the instructions and the message, 6 for each of two earlier ones.
