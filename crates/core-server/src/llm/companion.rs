@@ -43,6 +43,12 @@ fn normalize(text: &str) -> String {
     words.push(' ');
     for letter in text.chars().flat_map(char::to_lowercase) {
         let plain = match letter {
+            // Accents that stand apart, as texts from some systems have them: ñ is a letter of its own.
+            '\u{303}' if words.ends_with('n') => {
+                words.pop();
+                'ñ'
+            }
+            '\u{300}'..='\u{36f}' => continue,
             'á' | 'à' => 'a',
             'é' | 'è' => 'e',
             'í' | 'ì' => 'i',
@@ -78,6 +84,8 @@ mod tests {
     fn word_groups() {
         for (text, want) in [
             ("No aguanto más", "alarm"),
+            ("No aguanto ma\u{301}s", "alarm"),
+            ("ESTOY SIN\u{301} GANAS", "sadness"),
             ("a veces pienso en el SUICIDIO", "alarm"),
             ("I want to end it all", "alarm"),
             ("tengo ansiedad y no puedo respirar", "anxiety"),
@@ -95,6 +103,14 @@ mod tests {
             ("solamente una pregunta", "other"),
         ] {
             assert_eq!(group_of(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn accents_that_stand_apart_are_read_as_one_letter() {
+        for (apart, whole) in [("sen\u{303}or", "señor"), ("vaci\u{301}o", "vacío"), ("pingu\u{308}ino", "pingüino")]
+        {
+            assert_eq!(normalize(apart), normalize(whole));
         }
     }
 
