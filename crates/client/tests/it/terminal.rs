@@ -156,3 +156,18 @@ async fn a_dead_link_is_left_at_once() {
     assert_eq!(terminal.end().await.code(), Some(0));
     assert!(terminal.echoes());
 }
+
+/// What was missed is told also to a person who has seen that there was no connection.
+#[tokio::test]
+async fn back_after_a_while_the_missed_entries_are_counted() {
+    let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
+    let missed = WELCOME.replace(r#""seq":0"#, r#""seq":9,"missed":7"#);
+    let script = vec![(WELCOME.to_owned(), false), portal(), portal(), (missed, true)];
+    let silent = Silent::start(script).await;
+    let mut terminal = Terminal::start(80, &silent.address.to_string());
+    terminal.until("Sin conexión").await;
+    terminal.until("Conectado otra vez.").await;
+    terminal.until("Faltan: 7").await;
+    terminal.keys(CTRL_C);
+    assert_eq!(terminal.end().await.code(), Some(0));
+}
