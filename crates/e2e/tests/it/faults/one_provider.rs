@@ -259,7 +259,7 @@ async fn a_model_that_is_found_to_think_aloud() {
     for pieces in [&["qqq", "ya estoy"][..], &["ya estoy"], &["ya estoy"]] {
         assert_eq!(scene.ask_for_pieces().await, pieces);
     }
-    let requests = scene.providers[0].bodies().await;
+    let requests = scene.providers[0].bodies();
     assert!(requests.iter().all(|body| !body.contains("qqq")), "it is sent back: {requests:?}");
 }
 

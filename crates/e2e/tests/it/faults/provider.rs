@@ -76,8 +76,8 @@ impl Provider {
         }
     }
 
-    /// What each call asked for, as it was sent.
-    pub(super) async fn bodies(&self) -> Vec<String> {
+    /// Bodies of the calls, as they were sent.
+    pub(super) fn bodies(&self) -> Vec<String> {
         let Self::Standin(standin) = self else { return Vec::new() };
         standin.requests().iter().map(|call| call.body().to_string()).collect()
     }
