@@ -120,6 +120,8 @@ pub struct Connection {
     peer: Peer,
     face: FaceState,
     attached: Option<Attached>,
+    /// Spoken while no session says otherwise: that of the last `hello`, or of the session before.
+    language: Language,
     outbox: Arc<Outbox>,
     /// Turns of requests, in the order they came.
     request_turns: Arc<Semaphore>,
@@ -185,6 +187,7 @@ impl Connection {
             peer,
             face,
             attached: None,
+            language: Language::default(),
             outbox: Arc::default(),
             request_turns: Arc::new(Semaphore::new(RUNNING_REQUESTS)),
             out: BytesMut::new(),
@@ -273,14 +276,14 @@ impl Connection {
         Outcome::Over(reason)
     }
 
-    /// Joins a session, in place of the one before. Returns its highest `seq`.
-    fn attach(&mut self, Opened { session, token, .. }: Opened, resumed: bool) -> u64 {
-        let (id, seq) = session.attach(Arc::clone(&self.outbox));
+    /// Joins a session, in place of the one before. Returns its highest `seq`; `None` if it is gone.
+    fn attach(&mut self, Opened { session, token, .. }: Opened, resumed: bool) -> Option<u64> {
+        let (id, seq) = session.attach(Arc::clone(&self.outbox))?;
         tracing::info!(
             trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
         );
         self.attached = Some(Attached { session, id, token });
-        seq
+        Some(seq)
     }
 
     /// Moves frames from the outbox to the bytes being written.
@@ -289,7 +292,10 @@ impl Connection {
             if let Some(replay) = self.replay {
                 return self.continue_replay(replay);
             }
-            let Some(frame) = self.outbox.take() else { break };
+            let Some(frame) = self.outbox.take() else {
+                self.settle_erased();
+                break;
+            };
             self.render(frame);
         }
         if self.out.is_empty() {
@@ -348,7 +354,7 @@ impl Connection {
     fn wants_line(&self) -> bool {
         let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
         let room = self.out.len() < WRITE_BYTES
-            && self.outbox.requests() < MAX_REQUESTS
+            && self.outbox.places() < MAX_REQUESTS
             && self.pace.ready_at() <= Instant::now();
         room && !self.owes_line() && !over && self.task.is_none() && self.replay.is_none()
     }
@@ -428,7 +434,7 @@ impl Connection {
     }
 
     fn language(&self) -> Language {
-        self.attached.as_ref().map_or_else(Language::default, |attached| attached.session.language())
+        self.attached.as_ref().map_or(self.language, |attached| attached.session.language())
     }
 }
 

@@ -47,7 +47,6 @@ pub struct Server {
     /// Of sockets for which there was no room, and of those refused in their PROXY header.
     dropped: LogThrottle,
     refused: LogThrottle,
-    retention: Option<Duration>,
     /// What other cores tell, until it is taken up.
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
@@ -74,7 +73,7 @@ impl Server {
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (_, counted) = store.pool().unwrap_or_default();
         let metrics = Arc::new(Metrics::new(&counted));
-        let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan };
+        let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan, retention: config.retention };
         let share = |settings| Shared::new(settings, metrics.redis_links_lost.clone());
         let (shared, heard) = config.shared.map(share).unzip();
         let slots = Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout);
@@ -107,7 +106,6 @@ impl Server {
             }),
             dropped: LogThrottle::default(),
             refused: LogThrottle::default(),
-            retention: config.retention,
             heard: Mutex::new(heard),
         })
     }
@@ -115,7 +113,7 @@ impl Server {
     /// Serves clients of `listener` until `shutdown`, then drains: clients are told, answers
     /// under way end, connections close. Returns how much was left when the time was over.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
-        let sweeping = Arc::clone(&self.context.sessions).sweep_forever(self.retention);
+        let sweeping = Arc::clone(&self.context.sessions).sweep_forever();
         // Answers that end while the server drains are told to the other cores too.
         let sharing = CancellationToken::new();
         let _end_sharing = sharing.clone().drop_guard();

@@ -7,11 +7,14 @@
 mod elsewhere;
 mod hearing;
 mod language;
+mod life;
 mod outbox;
 mod registry;
 mod requests;
 mod retention;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +22,9 @@ use std::time::Duration;
 
 use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
 use protocol::trace::Traceparent;
-use protocol::{Language, Locale, MessageId, MessageLabel, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
+use protocol::{
+    Language, Locale, MessageId, MessageLabel, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
+};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +36,8 @@ use elsewhere::Elsewhere;
 use state::{Listener, Pending, Running, State, To};
 
 use crate::shared::Event;
-use crate::store::SessionRecord;
-use crate::turn::{Admission, Answerer, Audience, Job, Message, NotRecorded, Outcome, Permit, Refusal};
+use crate::store::{SessionRecord, StoreError};
+use crate::turn::{Admission, Answerer, Audience, Job, Message, NotRecorded, Outcome, Permit, Refusal, Unanswered};
 
 /// Least time between two checks whether a running answer still has listeners.
 const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,6 +48,8 @@ pub struct Session {
     sessions: Arc<Sessions>,
     user: UserLabel,
     id: SessionId,
+    /// Finds its record again.
+    token: ResumeToken,
     created_at: Timestamp,
     /// Held while an entry is stored and told about, so that everyone hears of entries in
     /// the order of their `seq`.
@@ -56,12 +63,12 @@ pub struct ConnectionId(u64);
 
 impl Session {
     /// `fresh`: the session has just begun.
-    fn new(sessions: Arc<Sessions>, record: SessionRecord, fresh: bool) -> Self {
+    fn new(sessions: Arc<Sessions>, record: SessionRecord, token: ResumeToken, fresh: bool) -> Self {
         let mut state = State::new(&record);
         let SessionRecord { user, id, created_at, .. } = record;
         state.elsewhere =
             sessions.engine().shared.as_ref().map(|shared| Box::new(Elsewhere::new(Arc::clone(shared), user, fresh)));
-        Self { sessions, user, id, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        Self { sessions, user, id, token, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The person's label.
@@ -84,19 +91,10 @@ impl Session {
         self.state().locale
     }
 
-    /// Adopts the language of the first message that is long enough to tell, unless one was chosen
-    /// before. Errors about that message are in it already; [`Session::submit`] stores it.
-    pub fn heed_language(&self, text: &UserText) {
-        let mut state = self.state();
-        if !state.is_language_open {
-            return;
-        }
-        let Some(is_english) = language::is_english(text) else { return };
-        state.is_language_open = false;
-        if is_english && state.locale.language() != Language::English {
-            state.locale = Language::English.into();
-            state.is_locale_unsaved = true;
-        }
+    /// Whether the store knew more of the session when it gave `record`.
+    fn is_behind(&self, record: &SessionRecord) -> bool {
+        let state = self.state();
+        state.told.seq() < record.seq || (state.locale != record.locale && !state.is_locale_unsaved)
     }
 
     /// Whether a message is under way.
@@ -106,24 +104,18 @@ impl Session {
     }
 
     /// Lets `outbox` hear what happens from now on, the answer under way from its start.
-    /// Returns the highest `seq` before that.
-    pub fn attach(&self, outbox: Arc<Outbox>) -> (ConnectionId, u64) {
+    /// Returns the highest `seq` before that; `None` if the session is gone.
+    pub fn attach(&self, outbox: Arc<Outbox>) -> Option<(ConnectionId, u64)> {
         let mut state = self.state();
+        if state.is_gone() {
+            return None;
+        }
         let connection = ConnectionId(state.next_connection);
         state.next_connection += 1;
-        if let Some(Running { id, draft, .. }) = &state.running
-            && !draft.is_empty()
-        {
-            outbox.push(outbox::delta(id.clone(), 0, draft.clone()));
-        }
-        if let Some(mirror) = state.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref())
-            && !mirror.draft.is_empty()
-        {
-            outbox.push(outbox::delta(mirror.id.clone(), 0, mirror.draft.clone()));
-        }
+        state.tell_under_way(&outbox);
         state.connections.push(Listener { id: connection, outbox, half_closed: false });
         state.count_listeners();
-        (connection, state.seq)
+        Some((connection, state.told.seq()))
     }
 
     /// Forgets a connection. What it sent goes on.
@@ -147,56 +139,46 @@ impl Session {
         let commit = self.commit.lock().await;
         let (after, under_way) = {
             let mut state = self.state();
+            if state.is_gone() {
+                // Its connection was closed, which is all there is to say.
+                state.admitting -= 1;
+                return;
+            }
             if let Some(seq) = state.sent_again(&message.id, from) {
                 state.admitting -= 1;
                 return state.tell_accepted(from, &message, seq);
             }
-            (state.seq, state.under_way())
+            (state.told.seq(), state.under_way())
         };
         self.save_language().await;
         let busy = self.sessions.policy().per_user_max <= under_way;
-        let admission = self.sessions.engine().admit(self.user, after, &message, busy).await;
-        if let Some(seq) = admission.as_ref().ok().and_then(Admission::seq) {
-            self.learn_before(seq).await;
+        let admission = self.found(self.sessions.engine().admit(self.user, after, &message, busy).await);
+        match &admission {
+            Ok(Admission::Accepted(entry, _)) => self.learn_before(entry.seq).await,
+            Ok(Admission::Known(entries, _)) => self.learn_known(entries, (from, &message.id)).await,
+            Ok(Admission::Refused(_)) | Err(_) => {}
         }
         let mut state = self.state();
         state.admitting -= 1;
         match admission {
             Ok(Admission::Accepted(entry, answerer)) => {
-                state.seq = entry.seq;
-                state.messages += 1;
                 self.sessions.engine().metrics.messages_accepted.inc();
                 state.tell_accepted(from, &message, entry.seq);
-                state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
+                // Unless another core, where it was sent again, has told of it already.
+                if state.told.next(entry.seq) {
+                    state.messages += 1;
+                    state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
+                }
                 self.answer_or_follow(&mut state, (from, answerer), message, entry.seq);
             }
             Ok(Admission::Known(entries, answerer)) => self.repeated(&mut state, from, message, (entries, answerer)),
             // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
             Ok(Admission::Refused(refusal)) => self.refuse(&state, To::Only(from), message.id, refusal),
+            Err(StoreError::NoSession { .. }) => {}
             Err(error) => self.not_kept(&state, To::Only(from), (message.id, message.trace), &error.into()),
         }
         drop(state);
         drop(commit);
-    }
-
-    /// Stores the language that was taken from a message, and tells the other cores. To be called under
-    /// the commit lock, so that a choice of the person's that comes later is stored later.
-    async fn save_language(&self) {
-        let locale = {
-            let mut state = self.state();
-            if !std::mem::take(&mut state.is_locale_unsaved) {
-                return;
-            }
-            state.locale
-        };
-        match self.sessions.engine().store.set_locale(self.user, locale).await {
-            Ok(()) => self.tell_others(Event::Locale { locale }),
-            Err(error) => {
-                // The message is refused for the same reason. The next one tries again.
-                tracing::warn!(user = %self.user, %error, "the language of the session is not stored yet");
-                self.state().is_locale_unsaved = true;
-            }
-        }
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is
@@ -208,12 +190,6 @@ impl Session {
         message: Message,
         (entries, answerer): (Vec<Entry>, Answerer),
     ) {
-        // Stored when the database did not live to say so: the others have not heard of it.
-        let known = state.seq;
-        for entry in entries.iter().filter(|entry| known < entry.seq) {
-            state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
-        }
-        state.seq = entries.last().map_or(state.seq, |last| last.seq.max(state.seq));
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
@@ -298,7 +274,7 @@ impl Session {
     async fn orphaned(&self) {
         let limit = self.sessions.policy().orphan;
         loop {
-            let wake = match self.state().deserted_since() {
+            let wake = match self.state().deserted_since {
                 Some(since) if since + limit <= Instant::now() => return,
                 Some(since) => since + limit,
                 // A client that leaves during the sleep has been gone for less than the limit when we
@@ -325,6 +301,7 @@ impl Session {
             sender,
             draft: UserText::default(),
             chars: 0,
+            ahead: 0,
             stop: stop.clone(),
             released: false,
             given_up: false,
@@ -333,18 +310,21 @@ impl Session {
     }
 
     /// Stores the answer and tells everyone that it is complete.
-    async fn conclude(&self, job: Job, outcome: Result<Outcome, Refusal>) {
+    async fn conclude(&self, job: Job, outcome: Result<Outcome, Unanswered>) {
         let _commit = self.commit.lock().await;
         let (after, draft) = {
             let state = self.state();
-            let kept = state.running.as_ref().filter(|running| !running.given_up);
-            (state.seq, kept.map_or_else(UserText::default, |running| running.draft.clone()))
+            let kept = state.running.as_ref().filter(|running| !running.given_up && !state.is_gone());
+            (state.told.seq(), kept.map_or_else(UserText::default, |running| running.draft.clone()))
         };
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
             Ok(outcome) => (self.sessions.engine().record(&job, after, draft, &outcome).await.map(Some), Ok(outcome)),
-            Err(refusal) => (Ok(None), Err(refusal)),
+            Err(unanswered) => (Ok(None), Err(unanswered)),
         };
+        if is_gone(&recorded, &outcome) {
+            self.gone(0);
+        }
         // Before it is told: who hears that this one has ended finds its claim gone.
         self.state().running.iter_mut().for_each(|running| running.released = true);
         let is_stopped = matches!((&recorded, &outcome), (Ok(None), Ok(outcome)) if outcome.finish == Finish::Stopped);
@@ -360,10 +340,15 @@ impl Session {
         let Some(Running { sender, given_up: false, .. }) = state.running.take() else { return };
         match (recorded, outcome) {
             (Ok(seq), Ok(outcome)) => {
-                state.seq = seq.unwrap_or_default().max(state.seq);
+                state.told.settle(seq.unwrap_or_default());
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            (Ok(_), Err(refusal)) => self.refuse(&state, To::Sender(sender), job.id, refusal),
+            // Its connections are closed, and nobody is to look into it.
+            _ if state.is_gone() => {}
+            (Ok(_), Err(Unanswered::NoSession)) => {}
+            (Ok(_), Err(Unanswered::Refused(refusal))) => {
+                self.refuse(&state, state.concerned(sender), job.id, refusal);
+            }
             (Err(error), _) => self.not_kept(&state, To::Everyone, (job.id, job.trace), &error),
         }
     }
@@ -433,10 +418,15 @@ impl Session {
 
 impl Audience for Session {
     fn queued(&self, ahead: usize) {
-        let state = self.state();
-        if let Some(Running { id, sender, .. }) = &state.running {
-            state.publish(To::Sender(*sender), ServerFrame::Queued { id: id.clone(), ahead });
-        }
+        let mut state = self.state();
+        let Some(running) = &mut state.running else { return };
+        running.ahead = ahead;
+        let (id, sender) = (running.id.clone(), running.sender);
+        state.publish(state.concerned(sender), ServerFrame::Queued { id, ahead });
+    }
+
+    fn begun(&self) {
+        self.state().running.iter_mut().for_each(|running| running.ahead = 0);
     }
 
     fn delta(&self, piece: UserText) {
@@ -463,6 +453,12 @@ impl Drop for Session {
         self.state().elsewhere = None;
         self.sessions.let_go(self.user);
     }
+}
+
+/// Whether a turn has ended because the store has no session any more.
+fn is_gone(recorded: &Result<Option<u64>, NotRecorded>, outcome: &Result<Outcome, Unanswered>) -> bool {
+    matches!(recorded, Err(NotRecorded::Store(StoreError::NoSession { .. })))
+        || matches!(outcome, Err(Unanswered::NoSession))
 }
 
 fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {

@@ -113,6 +113,8 @@ pub struct Job {
 pub trait Audience: Send + Sync {
     /// The answer waits for a model slot behind `ahead` others.
     fn queued(&self, ahead: usize);
+    /// The answer has its model slot.
+    fn begun(&self);
     /// The next piece of the answer.
     fn delta(&self, piece: UserText);
     /// The pieces so far are no part of the answer: the next one is its first.
@@ -175,7 +177,7 @@ impl From<SlotsFull> for Refusal {
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::NoSession { .. } => Self { code: ErrorCode::NotFound, retry_after: None },
+            StoreError::NoSession { .. } => Self { code: ErrorCode::BadResume, retry_after: None },
             StoreError::Unavailable(_) => Self { code: ErrorCode::Unavailable, retry_after: Some(BUSY_RETRY) },
             StoreError::Damaged(_) | StoreError::UnknownKey(_) => Self { code: ErrorCode::Internal, retry_after: None },
         }
@@ -188,7 +190,8 @@ impl Engine {
         let appended = self.store.append(user, after, entry).await;
         match &appended {
             Ok(Appended::New(_)) => self.metrics.commit.observe(begin.elapsed().as_secs_f64()),
-            Ok(Appended::Known { .. }) => {}
+            // A session that is gone is no failure of the store's.
+            Ok(Appended::Known { .. }) | Err(StoreError::NoSession { .. }) => {}
             Err(_) => self.metrics.commits_failed.inc(),
         }
         appended
@@ -199,14 +202,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] when no model slot was free in time or the store failed.
+    /// See [`Unanswered`].
     pub async fn answer(
         &self,
         job: &Job,
         mut permit: Permit,
         audience: &dyn Audience,
         stop: &CancellationToken,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, Unanswered> {
         let span = tracing::info_span!("turn", message.label = %job.label, otel.kind = "internal");
         boot::telemetry::set_parent(&span, job.trace);
         let mut progress = self.progress();
@@ -237,10 +240,11 @@ impl Engine {
         (job, room): (&Job, Option<Room>),
         audience: &dyn Audience,
         progress: &mut Progress,
-    ) -> Result<Finish, Refusal> {
+    ) -> Result<Finish, Unanswered> {
         if let Some(model) = self.model.as_ref()
             && let Some(slot) = self.slot_for(model, room, audience).await?
         {
+            audience.begun();
             progress.queue = Some(Instant::now());
             let prompt = self.context.build(&*self.store, job).await.map_err(|error| no_history(job, &error))?;
             let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), job.trace);
@@ -388,6 +392,21 @@ impl Engine {
     }
 }
 
+/// Why a message has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// No model slot was free in time, or the store failed.
+    Refused(Refusal),
+    /// The session was erased, or its time was over.
+    NoSession,
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Why an answer that people have read is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRecorded {
@@ -429,9 +448,12 @@ impl Progress {
     }
 }
 
-fn no_history(job: &Job, error: &StoreError) -> Refusal {
+fn no_history(job: &Job, error: &StoreError) -> Unanswered {
+    if let StoreError::NoSession { .. } = error {
+        return Unanswered::NoSession;
+    }
     tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "no history");
-    Refusal::from(error)
+    Unanswered::Refused(error.into())
 }
 
 async fn stream(job: &Job, mut answer: Answer<'_>, audience: &dyn Audience, progress: &mut Progress) -> Finish {

@@ -6,13 +6,15 @@ use boot::Household;
 use bytes::BytesMut;
 use protocol::client_frame::{Hello, Meant, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
-use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, Welcome};
+use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResult, Welcome};
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
+use tokio::task::JoinError;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
-use crate::session::Opened;
+use crate::session::{Opened, Outbox, RequestError};
 use crate::store::StoreError;
 use crate::turn::{Message, Refusal};
 
@@ -72,6 +74,9 @@ impl Connection {
     }
 
     fn hello(&mut self, hello: Hello) {
+        if let Some(locale) = hello.locale {
+            self.language = locale.language();
+        }
         if hello.v != VERSION {
             self.error(ErrorCode::VersionUnsupported, None);
             self.closing = Some(CloseReason::VersionUnsupported);
@@ -106,7 +111,10 @@ impl Connection {
 
     fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>) {
         let (session, token, swept) = (Arc::clone(&opened.session), opened.token.expose(), opened.swept);
-        let seq = self.attach(opened, resumed);
+        let Some(seq) = self.attach(opened, resumed) else {
+            // Erased while it was opened.
+            return self.error(ErrorCode::BadResume, None);
+        };
         // Replayed are the newest entries after `since`; without it, none.
         let oldest = seq.saturating_sub(MAX_REPLAY_ENTRIES as u64);
         let since = since.unwrap_or(seq).min(seq);
@@ -163,47 +171,74 @@ impl Connection {
         });
     }
 
-    /// Answers a request from a task of its own: it delays neither a message nor, before there are
-    /// too many, the next request.
+    /// Runs a request as a task that owns what it uses, and answers it from another: it delays
+    /// neither a message nor, before there are too many, the next request. Its deadline ends only the
+    /// waiting.
     fn request(&mut self, request: Request, trace: Traceparent) {
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
         let turns = Arc::clone(&self.request_turns);
-        let id = request.id.clone();
-        let (erases, limit) = (request.method == "erase", request.timeout);
+        let (id, limit, erases) = (request.id.clone(), request.timeout, request.method == "erase");
+        if erases {
+            session.await_erasure(from);
+        }
         outbox.expect_response();
-        let answer = async move {
-            let in_turn = async {
+        // Held by both tasks: a client that gives up early gets no more work done at once for it.
+        let place = Outbox::place(&outbox);
+        let work = self.context.tasks.spawn({
+            let (session, place) = (Arc::clone(&session), Arc::clone(&place));
+            async move {
                 // Never closed.
                 let _turn = turns.acquire().await.ok();
-                session.request(from, request).await
-            };
-            let result = timeout(limit, in_turn).await;
+                let result = session.request(request).await;
+                drop(place);
+                result
+            }
+        });
+        let answer = async move {
+            let end = timeout(limit, work).await;
+            let erased = if erases { session.end_erasure(from) } else { None };
             let language = session.language();
-            let error = match result {
-                Ok(Ok(result)) => {
-                    outbox.respond(ServerFrame::Response { id, result });
-                    return true;
+            outbox.respond(match response(end, erased) {
+                Ok(result) => ServerFrame::Response { id, result },
+                Err(refusal) => {
+                    ServerFrame::Error(refusal.frame(language).with_id(Some(id)).with_trace(trace.trace_id))
                 }
-                Ok(Err(error)) => error.refusal().frame(language),
-                Err(_) => ErrorFrame::new(ErrorCode::Timeout, language),
-            };
-            outbox.respond(ServerFrame::Error(error.with_id(Some(id)).with_trace(trace.trace_id)));
-            false
+            });
+            drop(place);
+            erased.map(|_| language)
         };
         if erases {
             // What comes after it must not find the session any more.
             self.later(async move {
                 let erased = answer.await;
                 move |connection: &mut Self| {
-                    if erased {
+                    if let Some(language) = erased {
                         connection.attached = None;
+                        connection.language = language;
                     }
                 }
             });
         } else {
             self.context.tasks.spawn(answer);
         }
+    }
+}
+
+/// How a request ended: in time or not, unless its task panicked.
+type End = Result<Result<Result<ResponseResult, RequestError>, JoinError>, Elapsed>;
+
+/// What a request is answered that ended so. `erased`: it was an `erase`, and the session is gone
+/// with so many entries, by this request or by an earlier one whose deadline had passed.
+fn response(end: End, erased: Option<u64>) -> Result<ResponseResult, Refusal> {
+    let refused = |code| Err(Refusal { code, retry_after: None });
+    match (end, erased) {
+        (Ok(Ok(Ok(result))), _) => Ok(result),
+        (Ok(Ok(Err(error @ (RequestError::UnknownMethod | RequestError::BadParams)))), _) => Err(error.refusal()),
+        (_, Some(erased)) => Ok(ResponseResult::Erased { erased }),
+        (Ok(Ok(Err(error))), None) => Err(error.refusal()),
+        (Ok(Err(_)), None) => refused(ErrorCode::Internal),
+        (Err(_), None) => refused(ErrorCode::Timeout),
     }
 }
 

@@ -130,8 +130,11 @@ impl Connection {
             move |connection: &mut Self| match opened {
                 Ok(Some(opened)) => {
                     let line = texts::resumed(opened.session.language(), opened.session.user());
-                    connection.attach(opened, true);
-                    connection.say(&line);
+                    match connection.attach(opened, true) {
+                        Some(_) => connection.say(&line),
+                        // Erased while it was opened.
+                        None => connection.say_error(ErrorCode::BadResume),
+                    }
                 }
                 Ok(None) => connection.say_error(ErrorCode::BadResume),
                 Err(error) => connection.store_failed(&error),
@@ -142,18 +145,33 @@ impl Connection {
     fn erase(&mut self) {
         let Some(Attached { session, id, .. }) = &self.attached else { return };
         let (session, id) = (Arc::clone(session), *id);
+        session.await_erasure(id);
         self.later(async move {
-            let erased = session.erase(id).await;
+            let erased = session.erase().await;
+            let is_gone = session.end_erasure(id).is_some();
             let language = session.language();
             move |connection: &mut Self| match erased {
-                Ok(_) => {
+                Err(error) if !is_gone => connection.store_failed(&error),
+                // Also where another device was faster.
+                Ok(_) | Err(_) => {
                     connection.say(texts::erased(language));
                     connection.attached = None;
                     connection.closing = Some(CloseReason::Erased);
                 }
-                Err(error) => connection.store_failed(&error),
             }
         });
+    }
+
+    /// Says the one line a message is owed whose session was erased before its answer.
+    pub(super) fn settle_erased(&mut self) {
+        let is_erased = self.outbox.close_reason() == Some(CloseReason::Erased);
+        if let FaceState::Plain(plain) = &mut self.face
+            && is_erased
+            && self.task.is_none()
+            && plain.awaiting.take().is_some()
+        {
+            self.say(texts::erased_meanwhile(self.language()));
+        }
     }
 
     /// Says in one line what went wrong.
@@ -163,6 +181,10 @@ impl Connection {
     }
 
     fn store_failed(&mut self, error: &StoreError) {
+        if let StoreError::NoSession { .. } = error {
+            // The session has closed this connection.
+            return self.say(texts::erased_meanwhile(self.language()));
+        }
         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the store failed");
         let error = Refusal::from(error).frame(self.language());
         self.say(&error.message);

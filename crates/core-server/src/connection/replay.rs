@@ -38,11 +38,16 @@ impl Connection {
         self.replay = None;
         match page {
             Err(error) => {
-                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
                 // What comes after it is not told either: the client would take it for all there is.
                 self.attached = None;
                 self.outbox = Arc::default();
-                self.closing = Some(CloseReason::Internal);
+                self.closing = Some(match error {
+                    StoreError::NoSession { .. } => CloseReason::Erased,
+                    error => {
+                        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
+                        CloseReason::Internal
+                    }
+                });
             }
             Ok(page) => {
                 // Past what does not open, too: it is left out, and the replay goes on behind it.

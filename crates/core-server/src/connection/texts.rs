@@ -104,6 +104,13 @@ pub(super) fn erased(language: Language) -> &'static str {
     }
 }
 
+pub(super) fn erased_meanwhile(language: Language) -> &'static str {
+    match language {
+        Spanish => "Esta charla ya se borró. Volvé a entrar para empezar otra.",
+        English => "This conversation has been erased. Come back in to start another.",
+    }
+}
+
 pub(super) fn no_history(language: Language) -> &'static str {
     match language {
         Spanish => "Todavía no hay mensajes.",

@@ -14,7 +14,7 @@ pub(super) struct Elsewhere {
     shared: Arc<Shared>,
     user: UserLabel,
     /// Connections of the session on each core that was heard. While there is none, nothing is told.
-    others: BTreeMap<CoreId, usize>,
+    others: BTreeMap<CoreId, Other>,
     /// How much was heard so far.
     heard: u64,
     /// The session has just begun here: nothing of it was stored before.
@@ -27,11 +27,25 @@ pub(super) struct Elsewhere {
     pub(super) moved: Arc<Notify>,
 }
 
+/// Ticks without a word of another core after which it is asked whether it is there.
+const ASKED_AFTER: u8 = 2;
+/// Ticks after which a core that says nothing counts as dead.
+const DEAD_AFTER: u8 = 4;
+
+/// The session on another core.
+#[derive(Debug, Default)]
+struct Other {
+    /// Its connections, as far as it was heard.
+    connections: usize,
+    /// Ticks since it was heard.
+    silent: u8,
+}
+
 /// An answer that another core gives.
 #[derive(Debug)]
 pub(super) struct Mirror {
     /// Who gives it. While the cores could not agree, two of them may.
-    core: CoreId,
+    pub(super) core: CoreId,
     pub(super) id: MessageId,
     pub(super) draft: UserText,
     /// Length of `draft` in characters.
@@ -54,6 +68,8 @@ pub(super) enum Piece {
 impl Elsewhere {
     /// `fresh`: the session has just begun.
     pub(super) fn new(shared: Arc<Shared>, user: UserLabel, fresh: bool) -> Self {
+        // Without a link it may be resumed and go on elsewhere before anything is heard here.
+        let fresh = fresh && shared.is_linked();
         shared.join(user);
         Self {
             shared,
@@ -103,8 +119,24 @@ impl Elsewhere {
         self.heard += 1;
         let is_new = !self.others.contains_key(&core);
         let known = self.others.entry(core).or_default();
-        *known = connections.unwrap_or(*known);
+        known.silent = 0;
+        known.connections = connections.unwrap_or(known.connections);
         is_new
+    }
+
+    /// Forgets cores that died without a word, after asking them whether they are there. To be called
+    /// at regular intervals; without a link silence says nothing.
+    pub(super) fn tick(&mut self, connections: usize) {
+        if self.shared.is_linked() && self.age() {
+            self.say_hello(connections);
+        }
+    }
+
+    /// Notes that time has passed. Returns whether some core has to be asked if it is there.
+    fn age(&mut self) -> bool {
+        self.others.values_mut().for_each(|other| other.silent += 1);
+        self.others.retain(|_, other| other.silent < DEAD_AFTER);
+        self.others.values().any(|other| ASKED_AFTER <= other.silent)
     }
 
     /// Nobody listened to what was told when so much had been `heard`.
@@ -116,11 +148,11 @@ impl Elsewhere {
 
     /// Connections on other cores.
     pub(super) fn connections(&self) -> usize {
-        self.others.values().sum()
+        self.others.values().map(|other| other.connections).sum()
     }
 
-    /// Whether the session is live on another core.
-    pub(super) fn has_others(&self) -> bool {
+    #[cfg(test)]
+    fn has_others(&self) -> bool {
         !self.others.is_empty()
     }
 
@@ -244,5 +276,23 @@ mod tests {
         assert!(!elsewhere.note(core, None));
         elsewhere.alone(2);
         assert_eq!((elsewhere.has_others(), elsewhere.connections()), (false, 0));
+    }
+
+    #[test]
+    fn a_core_that_answers_no_question_is_forgotten() {
+        let mut elsewhere = elsewhere();
+        let [living, dead]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
+        elsewhere.note(living, Some(1));
+        elsewhere.note(dead, Some(2));
+        let mut asked = Vec::new();
+        for _ in 0..DEAD_AFTER {
+            asked.push(elsewhere.age());
+            // It answers what it is asked.
+            if asked.last() == Some(&true) {
+                elsewhere.note(living, Some(1));
+            }
+        }
+        assert_eq!(asked, [false, true, true, false]);
+        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (true, 1));
     }
 }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::server_frame::{Entry, Role};
+use protocol::server_frame::{Entry, ErrorFrame, Role};
 use protocol::{CloseReason, MessageId, ServerFrame, UserLabel, UserText};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::elsewhere::{Mirror, Piece};
+use super::elsewhere::{Elsewhere, Mirror, Piece};
 use super::state::{Pending, State, To};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
 use crate::shared::{CoreId, Envelope, Event, Heard};
 use crate::store::StoreError;
 use crate::turn::{Attempt, Message, Refusal, Start};
 
+/// How often it is looked for cores that died without a word.
+const TICK_EVERY: Duration = Duration::from_secs(15);
 /// How often it is made sure that somebody still gives an answer that is heard here.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Entries read at once.
@@ -26,7 +28,18 @@ impl Sessions {
     /// Takes up what the other cores tell. Does not end as long as they can be heard.
     pub async fn hear_forever(self: Arc<Self>, mut heard: mpsc::Receiver<Heard>) {
         let looks = Arc::new(Semaphore::new(LOOKS_AT_ONCE));
-        while let Some(heard) = heard.recv().await {
+        let mut ticks = interval(TICK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let heard = tokio::select! {
+                biased;
+                heard = heard.recv() => heard,
+                _ = ticks.tick() => {
+                    self.tick();
+                    continue;
+                }
+            };
+            let Some(heard) = heard else { return };
             match heard {
                 Heard::Linked => drop(self.tasks().spawn(Arc::clone(&self).claim_anew())),
                 Heard::Joined(user) => {
@@ -34,18 +47,25 @@ impl Sessions {
                         let looks = Arc::clone(&looks);
                         self.tasks().spawn(async move {
                             let _look = looks.acquire().await;
-                            session.catch_up().await;
+                            session.catch_up_or_close().await;
                         });
                     }
                 }
                 Heard::Told(user, payload) => self.told(user, &payload),
                 Heard::Alone(user, note) => {
-                    if let Some(session) = self.live_session_of(user)
-                        && let Some(elsewhere) = &mut session.state().elsewhere
-                    {
-                        elsewhere.alone(note);
+                    if let Some(session) = self.live_session_of(user) {
+                        session.state().note_elsewhere(|elsewhere, _| elsewhere.alone(note));
                     }
                 }
+            }
+        }
+    }
+
+    /// Forgets other cores that died without a word.
+    fn tick(&self) {
+        for user in self.users() {
+            if let Some(session) = self.live_session_of(user) {
+                session.state().note_elsewhere(Elsewhere::tick);
             }
         }
     }
@@ -80,7 +100,7 @@ impl Sessions {
 
 impl Session {
     /// Takes what `core` tells.
-    fn hear(self: &Arc<Self>, core: CoreId, event: Event) {
+    pub(super) fn hear(self: &Arc<Self>, core: CoreId, event: Event) {
         let mut state = self.state();
         let connections = state.connections.len();
         let Some(elsewhere) = &mut state.elsewhere else { return };
@@ -93,43 +113,52 @@ impl Session {
         if is_new || is_hello {
             elsewhere.tell_here(connections);
         }
+        state.note_listeners();
         match event {
             Event::Hello { .. } => state.tell_draft(),
             Event::Here { .. } => {}
             Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
             Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
             Event::Locale { locale } => state.choose(locale),
-            Event::Erased => self.forget(&mut state, None),
+            Event::Erased => drop(self.end(&mut state, 0)),
         }
     }
 
     fn hear_frame(self: &Arc<Self>, state: &mut State, core: CoreId, frame: ServerFrame) {
         match frame {
-            ServerFrame::Turn(entry) if entry.seq <= state.seq => {}
-            ServerFrame::Turn(entry) if entry.seq == state.seq + 1 => self.learn(state, entry),
+            ServerFrame::Turn(entry) if entry.seq <= state.told.seq() => {}
+            ServerFrame::Turn(entry) if entry.seq == state.told.seq() + 1 => self.learn(state, entry, None),
             ServerFrame::Turn(_) => self.catch_up_later(),
             ServerFrame::Delta { id, offset, text } => self.hear_delta(state, core, id, (offset, text)),
             ServerFrame::Done(done) => {
                 let elsewhere = state.elsewhere.as_ref();
                 let whole = elsewhere.is_some_and(|elsewhere| elsewhere.has_whole(core, &done.id, done.chars));
                 match done.seq {
-                    Some(seq) if seq <= state.seq => {}
-                    Some(seq) if !whole || seq != state.seq + 1 => self.catch_up_later(),
-                    seq => {
-                        state.seq = seq.unwrap_or(state.seq);
+                    Some(seq) if seq <= state.told.seq() => {}
+                    Some(seq) if !whole || !state.told.next(seq) => self.catch_up_later(),
+                    _ => {
                         state.end_mirror(&done.id);
                         state.publish_here(To::Everyone, ServerFrame::Done(done));
                     }
                 }
             }
-            ServerFrame::Error(error) => {
-                if let Some(id) = &error.id {
-                    state.end_mirror(id);
-                }
-                state.publish_here(To::Everyone, ServerFrame::Error(error));
-            }
+            ServerFrame::Error(ErrorFrame { id: Some(id), .. }) if !state.concerns(core, &id) => {}
+            ServerFrame::Error(error) => drop(self.sessions.tasks().spawn(Arc::clone(self).hear_error(error))),
             frame => state.publish_here(To::Everyone, frame),
         }
+    }
+
+    /// Tells that another core gives no answer, unless there is one: while the cores could not agree
+    /// two of them answered, and this one was slower.
+    async fn hear_error(self: Arc<Self>, error: ErrorFrame) {
+        if let Some(id) = &error.id {
+            let answered = self.found(self.sessions.engine().is_answered(self.user, id).await);
+            if let Ok(true) = answered {
+                return self.catch_up_or_close().await;
+            }
+            self.state().end_mirror(id);
+        }
+        self.state().publish_here(To::Everyone, ServerFrame::Error(error));
     }
 
     fn hear_delta(self: &Arc<Self>, state: &mut State, core: CoreId, id: MessageId, (offset, text): (usize, UserText)) {
@@ -180,7 +209,7 @@ impl Session {
                 continue;
             }
             // It may have ended unheard, or before it was followed.
-            self.catch_up().await;
+            self.catch_up_or_close().await;
             if under_way == Some(false) && self.is_deserted(&id).await {
                 return self.take_over(id, sent).await;
             }
@@ -190,7 +219,7 @@ impl Session {
     /// Whether nobody answers `id` any more, and nobody has. Whoever is here has had an answer that
     /// is stored; it is not followed any more then.
     async fn is_deserted(&self, id: &MessageId) -> bool {
-        let answered = self.sessions.engine().is_answered(self.user, id).await;
+        let answered = self.found(self.sessions.engine().is_answered(self.user, id).await);
         let mut state = self.state();
         if let Ok(true) = answered {
             state.end_mirror(id);
@@ -235,31 +264,68 @@ impl Session {
 
     fn catch_up_later(self: &Arc<Self>) {
         let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move { session.catch_up().await });
+        self.sessions.tasks().spawn(async move { session.catch_up_or_close().await });
     }
 
-    /// Tells what was stored elsewhere and not heard here.
-    async fn catch_up(&self) {
+    /// Tells what other cores stored and this one did not hear, and speaks the language that they
+    /// were asked for.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; a session that it has no more is gone.
+    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _commit = self.commit.lock().await;
-        self.learn_before(u64::MAX).await;
+        let spoken = self.locale();
+        let Some(record) = self.sessions.engine().store.session_by_token(&self.token).await? else {
+            self.gone(0);
+            return Ok(());
+        };
+        {
+            let mut state = self.state();
+            // Another one by now was asked for after the record was read, or is still to be stored.
+            if state.locale == spoken && record.locale != spoken && !state.is_locale_unsaved {
+                state.choose(record.locale);
+            }
+        }
+        self.learn_up_to(record.seq, None).await
     }
 
-    /// Tells what other cores stored before `seq`, which was stored here. To be called under the commit
-    /// lock. If it cannot be read the connections end: what is told later would hide that it is missing.
+    /// [`Session::catch_up`]; if that fails the connections end.
+    async fn catch_up_or_close(&self) {
+        let caught_up = self.catch_up().await;
+        self.close_unless(caught_up);
+    }
+
+    /// Tells what was stored before `seq`, which was stored here, and is not known here: by other
+    /// cores, or by a statement whose answer was lost. To be called under the commit lock.
     pub(super) async fn learn_before(&self, seq: u64) {
-        if self.sessions.engine().shared.is_none() {
-            return;
-        }
-        if let Err(error) = self.learn_up_to(seq - 1).await {
+        let learnt = self.learn_up_to(seq - 1, None).await;
+        self.close_unless(learnt);
+    }
+
+    /// Tells what is not known here up to the last of `entries`, which are stored; those of `own`
+    /// not to the connection that sent the message again. To be called under the commit lock.
+    pub(super) async fn learn_known(&self, entries: &[Entry], own: (ConnectionId, &MessageId)) {
+        let last = entries.last().map_or(0, |last| last.seq);
+        let learnt = self.learn_up_to(last, Some(own)).await;
+        self.close_unless(learnt);
+    }
+
+    /// What could not be read is missing, and what is told later would hide that: connections end.
+    fn close_unless(&self, learnt: Result<(), StoreError>) {
+        let mut state = self.state();
+        if let Err(error) = learnt
+            && !state.is_gone()
+        {
             tracing::warn!(user = %self.user, %error, "what other cores stored cannot be read: the session's connections end");
-            self.state().close_but(None, CloseReason::Internal);
+            state.close_but(&[], CloseReason::Internal);
         }
     }
 
     /// Tells entries up to `last` that are not known here. To be called under the commit lock.
-    pub(super) async fn learn_up_to(&self, last: u64) -> Result<(), StoreError> {
+    async fn learn_up_to(&self, last: u64, own: Option<(ConnectionId, &MessageId)>) -> Result<(), StoreError> {
         loop {
-            let seq = self.state().seq;
+            let seq = self.state().told.seq();
             if last <= seq {
                 return Ok(());
             }
@@ -268,33 +334,42 @@ impl Session {
             let read_all = found.rows() < ENTRIES_AT_ONCE || last <= reached;
             let mut state = self.state();
             for entry in found.entries.into_iter().filter(|entry| entry.seq <= last) {
-                // It may have been heard meanwhile.
-                if state.seq < entry.seq {
-                    self.learn(&mut state, entry);
-                }
+                // What is not there was swept, as its time was over, or does not open.
+                state.told.settle(entry.seq - 1);
+                let sender = own.filter(|(_, id)| **id == entry.id).map(|(from, _)| from);
+                self.learn(&mut state, entry, sender);
             }
-            // Past what does not open, which will not be told.
-            state.seq = state.seq.max(reached.min(last));
-            drop(state);
+            state.told.settle(reached.min(last));
             if read_all {
+                state.told.settle(last);
                 return Ok(());
             }
         }
     }
 
-    /// Notes and tells an entry that was stored elsewhere.
-    fn learn(&self, state: &mut State, entry: Entry) {
-        state.seq = entry.seq;
+    /// Notes and tells an entry that was stored elsewhere, if it is the next one. If `sender` has
+    /// sent its message again, that connection is told apart.
+    fn learn(&self, state: &mut State, entry: Entry, sender: Option<ConnectionId>) {
+        // It may have been heard meanwhile.
+        if !state.told.next(entry.seq) {
+            return;
+        }
         state.messages += u64::from(entry.role == Role::User);
         let mirror = state.end_mirror(&entry.id);
+        let to = sender.map_or(To::Everyone, To::EveryoneBut);
         if entry.role != Role::Assistant {
-            state.publish_here(To::Everyone, ServerFrame::Turn(entry));
+            if sender.is_some() {
+                // Stored when the database did not live to say so: no core has told of it.
+                state.publish(to, ServerFrame::Turn(entry));
+            } else {
+                state.publish_here(to, ServerFrame::Turn(entry));
+            }
         } else if let Some(draft) = self.give_up(state, &entry.id) {
-            state.tell_rest(&draft, &entry);
+            state.tell_rest(to, &draft, &entry);
         } else if let Some(mirror) = mirror {
-            state.tell_rest(&mirror.draft, &entry);
+            state.tell_rest(to, &mirror.draft, &entry);
         } else {
-            state.publish_here(To::Everyone, ServerFrame::Turn(entry));
+            state.publish_here(to, ServerFrame::Turn(entry));
         }
     }
 
@@ -331,15 +406,15 @@ impl Session {
 
 impl State {
     /// Tells what is missing of an answer of which people here have read so much.
-    fn tell_rest(&self, read: &UserText, answer: &Entry) {
+    fn tell_rest(&self, to: To, read: &UserText, answer: &Entry) {
         let Some(rest) = answer.text.expose().strip_prefix(read.expose()) else {
             // They are reading another one, of a core that was not as fast.
-            return self.publish_here(To::Everyone, self.error(answer.id.clone(), Refusal::deserted()));
+            return self.publish_here(to, self.error(answer.id.clone(), Refusal::deserted()));
         };
         if !rest.is_empty() {
-            self.publish_here(To::Everyone, outbox::delta(answer.id.clone(), read.chars(), UserText::new(rest)));
+            self.publish_here(to, outbox::delta(answer.id.clone(), read.chars(), UserText::new(rest)));
         }
-        self.publish_here(To::Everyone, stored_done(answer));
+        self.publish_here(to, stored_done(answer));
     }
 
     /// The answer to `id` has ended elsewhere. Gives what was told of it here.
@@ -348,6 +423,21 @@ impl State {
         elsewhere.moved.notify_waiters();
         elsewhere.awaited.remove(id);
         elsewhere.mirror.take_if(|mirror| mirror.id == *id)
+    }
+
+    /// Whether it matters here that `core` gives no answer to `id`: not where another one does.
+    fn concerns(&self, core: CoreId, id: &MessageId) -> bool {
+        let mirror = self.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref());
+        !self.is_under_way(id) && mirror.is_none_or(|mirror| mirror.id != *id || mirror.core == core)
+    }
+
+    /// Changes what is known of other cores; `note` gets the number of connections here too.
+    fn note_elsewhere(&mut self, note: impl FnOnce(&mut Elsewhere, usize)) {
+        let connections = self.connections.len();
+        if let Some(elsewhere) = &mut self.elsewhere {
+            note(elsewhere, connections);
+            self.note_listeners();
+        }
     }
 
     /// From now on everything is heard. Says whether something may have been missed.

@@ -3,7 +3,11 @@
 //! Counts function words and the plainest words of the conversations held here. A model of languages would
 //! be larger than the rest of the program, and no better at three words.
 
-use protocol::UserText;
+use protocol::{Language, UserText};
+
+use super::Session;
+use crate::shared::Event;
+use crate::store::StoreError;
 
 /// Messages of fewer words say nothing about a language: "ok", "hi there".
 const MIN_WORDS: usize = 3;
@@ -35,8 +39,46 @@ const OTHER: &str = " ahora al algo alguien als aber amigo antes ao apenas aqui 
     sinto sobre solo sono sou soy su suis sur tambien tan te tem tener tengo tenho ter tiene todo todos tu tudo tuve um uma un una \
     und une uno va vez vida voce voy vos wenn y ya yo zu ";
 
+impl Session {
+    /// Adopts the language of the first message that is long enough to tell, unless one was chosen
+    /// before. Errors about that message are in it already; [`Session::submit`] stores it.
+    pub fn heed_language(&self, text: &UserText) {
+        let mut state = self.state();
+        if !state.is_language_open {
+            return;
+        }
+        let Some(is_english) = is_english(text) else { return };
+        state.is_language_open = false;
+        if is_english && state.locale.language() != Language::English {
+            state.locale = Language::English.into();
+            state.is_locale_unsaved = true;
+        }
+    }
+
+    /// Stores the language that was taken from a message, and tells the other cores. To be called under
+    /// the commit lock, so that a choice of the person's that comes later is stored later.
+    pub(super) async fn save_language(&self) {
+        let locale = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.is_locale_unsaved) {
+                return;
+            }
+            state.locale
+        };
+        match self.found(self.sessions.engine().store.set_locale(self.user, locale).await) {
+            Ok(()) => self.tell_others(Event::Locale { locale }),
+            Err(StoreError::NoSession { .. }) => {}
+            Err(error) => {
+                // The message is refused for the same reason. The next one tries again.
+                tracing::warn!(user = %self.user, %error, "the language of the session is not stored yet");
+                self.state().is_locale_unsaved = true;
+            }
+        }
+    }
+}
+
 /// Whether `text` is clearly English; `None` if it is too short to tell.
-pub(super) fn is_english(text: &UserText) -> Option<bool> {
+fn is_english(text: &UserText) -> Option<bool> {
     let (mut words, mut english, mut other) = (0, 0, 0);
     let letters_only =
         |word: &str| word.chars().filter(|letter| letter.is_alphabetic()).collect::<String>().to_lowercase();

@@ -1,14 +1,15 @@
 //! What waits to be written to one connection.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::{CloseReason, ServerFrame, UserText};
 use tokio::sync::Notify;
 
 /// Most bytes that may wait, as an estimate: several of the longest server lines. A
 /// connection whose outbox is full is closed with `slow_consumer`; it resumes and has lost
-/// nothing.
+/// nothing. Responses come on top: the client asked for them, and a connection has a bounded number
+/// of requests at once.
 const MAX_BYTES: usize = 4 * protocol::limits::MAX_SERVER_LINE_BYTES;
 
 /// What one frame weighs besides its text, about.
@@ -31,6 +32,19 @@ struct State {
     close: Option<CloseReason>,
     /// Requests under way; their responses will come here.
     requests: usize,
+    /// Requests without a response, or whose work goes on after it.
+    places: usize,
+}
+
+/// RAII: a request occupies its connection until it has its response and its work has ended.
+#[derive(Debug)]
+pub struct RequestPlace(Arc<Outbox>);
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        self.0.state().places -= 1;
+        self.0.wake();
+    }
 }
 
 impl Outbox {
@@ -93,6 +107,17 @@ impl Outbox {
         self.push(frame);
     }
 
+    /// Counts a request until the last clone of what is returned is dropped.
+    pub fn place(outbox: &Arc<Self>) -> Arc<RequestPlace> {
+        outbox.state().places += 1;
+        Arc::new(RequestPlace(Arc::clone(outbox)))
+    }
+
+    /// Requests that occupy this connection.
+    pub fn places(&self) -> usize {
+        self.state().places
+    }
+
     /// Requests whose response is still to come.
     pub fn requests(&self) -> usize {
         self.state().requests
@@ -148,7 +173,8 @@ fn weight(frame: &ServerFrame) -> usize {
     let text = match frame {
         ServerFrame::Delta { text, .. } | ServerFrame::Support { text, .. } => text.len_bytes(),
         ServerFrame::Turn(entry) => entry.text.len_bytes(),
-        ServerFrame::Response { result, .. } => result_bytes(result),
+        // Bounded by their number: all of them may wait at once.
+        ServerFrame::Response { .. } => return 0,
         ServerFrame::Welcome(_)
         | ServerFrame::Accepted { .. }
         | ServerFrame::Queued { .. }
@@ -158,16 +184,6 @@ fn weight(frame: &ServerFrame) -> usize {
         | ServerFrame::Pong { .. } => 0,
     };
     FRAME_BYTES + text
-}
-
-fn result_bytes(result: &protocol::server_frame::ResponseResult) -> usize {
-    use protocol::server_frame::ResponseResult as R;
-    match result {
-        R::Export { entries, .. } | R::History { entries, .. } => {
-            entries.iter().map(|entry| FRAME_BYTES + entry.text.len_bytes()).sum()
-        }
-        R::Session { .. } | R::Erased { .. } | R::Locale { .. } => 0,
-    }
 }
 
 /// A delta of `text` for message `id`.

@@ -63,6 +63,8 @@ pub struct Policy {
     pub per_user_max: usize,
     /// How long an answer goes on that nobody listens to.
     pub orphan: Duration,
+    /// How long entries, and sessions that nobody uses, are kept; `None`: for good.
+    pub retention: Option<Duration>,
 }
 
 /// A session somebody may attach to.
@@ -94,7 +96,7 @@ impl Sessions {
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
         let swept = record.swept;
-        let session = Arc::new(Session::new(Arc::clone(self), record, true));
+        let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), true));
         if let Some(locale) = chosen {
             session.state().choose(locale);
         }
@@ -112,37 +114,46 @@ impl Sessions {
         token: ResumeToken,
         locale: Option<Locale>,
     ) -> Result<Option<Opened>, StoreError> {
-        let (session, swept) = loop {
+        let (session, record) = loop {
             let departures = self.live().departures;
             let Some(record) = self.engine.store.session_by_token(&token).await? else {
                 return Ok(None);
             };
-            let swept = record.swept;
             // Read once more if the live session may have ended since: the record lacks what it stored last.
             let departed = departures.of(record.user);
-            if let Some(session) = self.live_session(record, departed) {
-                break (session, swept);
+            if let Some(session) = self.live_session((record.clone(), &token), departed) {
+                break (session, record);
             }
         };
-        if let Some(locale) = locale {
-            if locale == session.locale() {
-                session.state().choose(locale);
-            } else {
-                session.set_locale(locale).await?;
-            }
+        let may_be_swept = record.seq == record.swept || self.policy.retention.is_some();
+        if may_be_swept {
+            // Before it is relied on: a sweep, here or on another core, does not know who has just come back.
+            self.engine.store.touch(&[record.user], now()).await?;
         }
-        Ok(Some(Opened { session, token, swept }))
+        if may_be_swept || session.is_behind(&record) {
+            // Where it was swept or erased meanwhile it is gone, and cannot be attached to.
+            session.catch_up().await?;
+        }
+        match session.speak(locale).await {
+            // Erased since its record was read.
+            Err(StoreError::NoSession { .. }) => Ok(None),
+            spoken => spoken.map(|()| Some(Opened { session, token, swept: record.swept })),
+        }
     }
 
     /// The session of `record`: the live one if there is one, which may know more by now. `None`
     /// if none is and more than `departed` of its group were let go: this one may have been among them.
-    fn live_session(self: &Arc<Self>, record: SessionRecord, departed: u32) -> Option<Arc<Session>> {
+    fn live_session(
+        self: &Arc<Self>,
+        (record, token): (SessionRecord, &ResumeToken),
+        departed: u32,
+    ) -> Option<Arc<Session>> {
         let mut live = self.live();
         match live.sessions.get(&record.user) {
             Some(session) => session.upgrade(),
             None if live.departures.of(record.user) != departed => None,
             None => {
-                let session = Arc::new(Session::new(Arc::clone(self), record, false));
+                let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), false));
                 live.sessions.insert(session.user(), Arc::downgrade(&session));
                 Some(session)
             }
@@ -206,9 +217,9 @@ mod tests {
         let record = store.session_by_token(&token).await.unwrap().unwrap();
         let departed = sessions.live().departures.of(user);
         (1..GROUPS as u64).for_each(|other| sessions.let_go(UserLabel(user.0 + other)));
-        let session = sessions.live_session(record.clone(), departed);
+        let session = sessions.live_session((record.clone(), &token), departed);
         assert!(session.is_some());
         drop(session);
-        assert!(sessions.live_session(record, departed).is_none());
+        assert!(sessions.live_session((record, &token), departed).is_none());
     }
 }

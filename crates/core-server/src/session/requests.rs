@@ -1,15 +1,16 @@
 //! Questions about a session (`proto-line/SPEC.md` §5).
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{Entry, ResponseResult};
-use protocol::{CloseReason, ErrorCode, Locale, ServerFrame};
+use protocol::{ErrorCode, Locale, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::state::{Pending, State};
-use super::{ConnectionId, Session};
+use super::Session;
 use crate::shared::Event;
 use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::Refusal;
@@ -65,12 +66,13 @@ struct LocaleParams {
 }
 
 impl Session {
-    /// Answers `request` of connection `from`.
+    /// Answers `request`. To be run as a task of its own: a deadline ends the waiting for it, and
+    /// neither what it changes nor what it reads.
     ///
     /// # Errors
     ///
     /// See [`RequestError`]; nothing was changed.
-    pub async fn request(&self, from: ConnectionId, request: Request) -> Result<ResponseResult, RequestError> {
+    pub async fn request(self: Arc<Self>, request: Request) -> Result<ResponseResult, RequestError> {
         match request.method.as_str() {
             "session" => Ok(self.describe()),
             "history" => self.history(params(request)?).await,
@@ -80,7 +82,7 @@ impl Session {
                 if confirm != self.id.as_str() {
                     return Err(RequestError::BadParams);
                 }
-                Ok(ResponseResult::Erased { erased: self.erase(from).await? })
+                Ok(ResponseResult::Erased { erased: self.erase().await? })
             }
             "set_locale" => {
                 let LocaleParams { locale } = params(request)?;
@@ -97,7 +99,7 @@ impl Session {
             session: self.id.clone(),
             user: self.user,
             created_at: self.created_at,
-            seq: state.seq,
+            seq: state.told.seq(),
             connections: state.all_connections(),
             locale: state.locale,
         }
@@ -133,7 +135,7 @@ impl Session {
     /// over, because its reader could not tell from where to go on.
     async fn page(&self, mut page: Page) -> Result<(Vec<Entry>, bool), StoreError> {
         loop {
-            let found = self.sessions.engine().store.readable_entries(self.user, page).await?;
+            let found = self.readable(page).await?;
             let (beyond, next) = match page {
                 Page::After { limit, .. } if limit <= found.rows() => {
                     let last = found.last_seq();
@@ -160,8 +162,7 @@ impl Session {
     ///
     /// The store failed.
     pub async fn last_entries(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let page = Page::Before { seq: u64::MAX, limit };
-        Ok(self.sessions.engine().store.readable_entries(self.user, page).await?.entries)
+        Ok(self.readable(Page::Before { seq: u64::MAX, limit }).await?.entries)
     }
 
     /// Up to `limit` entries after `seq`. Those that do not open are left out: a replay that failed each time
@@ -171,7 +172,23 @@ impl Session {
     ///
     /// The store failed.
     pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<ReadableEntries, StoreError> {
-        self.sessions.engine().store.readable_entries(self.user, Page::After { seq, limit }).await
+        self.readable(Page::After { seq, limit }).await
+    }
+
+    async fn readable(&self, page: Page) -> Result<ReadableEntries, StoreError> {
+        self.found(self.sessions.engine().store.readable_entries(self.user, page).await)
+    }
+
+    /// Answers in `locale` from now on, if one is given: it counts as chosen, the same as before or not.
+    pub(super) async fn speak(&self, locale: Option<Locale>) -> Result<(), StoreError> {
+        match locale {
+            Some(locale) if locale != self.locale() => self.set_locale(locale).await,
+            Some(locale) => {
+                self.state().choose(locale);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Answers in another language from now on.
@@ -182,36 +199,10 @@ impl Session {
     pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
         // As the language of a message: the one that comes later is stored later.
         let _commit = self.commit.lock().await;
-        self.sessions.engine().store.set_locale(self.user, locale).await?;
+        self.found(self.sessions.engine().store.set_locale(self.user, locale).await)?;
         self.state().choose(locale);
         self.tell_others(Event::Locale { locale });
         Ok(())
-    }
-
-    /// Removes everything there is of the session, on behalf of connection `from`; its other
-    /// connections are closed. Says how many entries there were.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn erase(&self, from: ConnectionId) -> Result<u64, StoreError> {
-        let _commit = self.commit.lock().await;
-        let erased = self.sessions.engine().store.erase(self.user).await?;
-        self.forget(&mut self.state(), Some(from));
-        self.tell_others(Event::Erased);
-        Ok(erased)
-    }
-
-    /// Everything there was is gone: nothing more is answered, and connections are closed but for
-    /// the one that asked.
-    pub(super) fn forget(&self, state: &mut State, asked: Option<ConnectionId>) {
-        for Pending { job, .. } in std::mem::take(&mut state.waiting) {
-            self.release_later(job, false);
-        }
-        if let Some(running) = &state.running {
-            running.stop.cancel();
-        }
-        state.close_but(asked, CloseReason::Erased);
     }
 }
 

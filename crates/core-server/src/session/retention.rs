@@ -20,15 +20,15 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 const EMPTY_KEPT: Duration = Duration::from_secs(86_400);
 
 impl Sessions {
-    /// Removes, now and every hour, what was said longer than `retention` ago and sessions that
-    /// nobody used for as long; without `retention` only sessions in which nothing was ever said.
-    /// Does not end.
-    pub async fn sweep_forever(self: Arc<Self>, retention: Option<Duration>) {
+    /// Removes, now and every hour, what was said longer than [`super::Policy::retention`] ago and
+    /// sessions that nobody used for as long; without it only sessions in which nothing was ever
+    /// said. Does not end.
+    pub async fn sweep_forever(self: Arc<Self>) {
         let mut hours = interval(SWEEP_EVERY);
         hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             hours.tick().await;
-            match self.sweep(retention).await {
+            match self.sweep(self.policy().retention).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "old entries and sessions removed"),
                 Err(error) => tracing::error!(%error, "old entries and sessions could not be removed"),
@@ -93,7 +93,7 @@ pub(super) mod tests {
             folding: Folding::new(CancellationToken::new()),
             metrics: Arc::default(),
         };
-        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1) };
+        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1), retention: None };
         Sessions::new(engine, policy, TaskTracker::new())
     }
 

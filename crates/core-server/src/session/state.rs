@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::elsewhere::Elsewhere;
+use super::outbox::delta;
 use super::{ConnectionId, Outbox};
 use crate::shared::ClaimNumber;
 use crate::store::SessionRecord;
@@ -15,7 +16,10 @@ use crate::turn::{Job, Message, Permit, Refusal};
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) seq: u64,
+    pub(super) life: Life,
+    /// Connections whose `erase` has no response yet: they stay open when the session is gone.
+    pub(super) erasing: Vec<ConnectionId>,
+    pub(super) told: Told,
     pub(super) messages: u64,
     pub(super) locale: Locale,
     /// No language was chosen, and no message was long enough to tell.
@@ -24,7 +28,7 @@ pub(super) struct State {
     pub(super) is_locale_unsaved: bool,
     pub(super) connections: Vec<Listener>,
     pub(super) next_connection: u64,
-    /// Since when nobody listens.
+    /// Since when nobody listens, here or on another core, as far as is known.
     pub(super) deserted_since: Option<Instant>,
     /// Messages being decided on.
     pub(super) admitting: usize,
@@ -35,6 +39,44 @@ pub(super) struct State {
     pub(super) answering: bool,
     /// The same session on other cores; boxed: a core alone pays a pointer for it.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
+}
+
+/// Whether there is a session. It ends once, in [`super::Session::gone`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The store has it, as far as is known.
+    Open,
+    /// The store has it no more: connections were closed for `reason`.
+    Gone {
+        reason: CloseReason,
+        /// Entries that were erased by this core.
+        entries: u64,
+    },
+}
+
+/// Highest `seq` told to the session's connections. It refuses to jump: an entry that it passes
+/// over is never told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told(u64);
+
+impl Told {
+    pub(super) fn seq(self) -> u64 {
+        self.0
+    }
+
+    /// Notes that entry `seq` is told now. Returns whether it is the next one; another changes nothing.
+    #[must_use]
+    pub(super) fn next(&mut self, seq: u64) -> bool {
+        let is_next = seq == self.0 + 1;
+        self.0 += u64::from(is_next);
+        is_next
+    }
+
+    /// Notes that nothing up to `seq` is left to be told: the store was read up to there, or no
+    /// connection is left that could miss it.
+    pub(super) fn settle(&mut self, seq: u64) {
+        self.0 = self.0.max(seq);
+    }
 }
 
 /// A connection that hears what happens.
@@ -63,6 +105,8 @@ pub(super) struct Running {
     pub(super) sender: ConnectionId,
     pub(super) draft: UserText,
     pub(super) chars: usize,
+    /// Messages that were last told to wait before it for a model slot.
+    pub(super) ahead: usize,
     pub(super) stop: CancellationToken,
     /// Its claim is given back: only its end is to be told.
     pub(super) released: bool,
@@ -84,7 +128,9 @@ pub(super) enum To {
 impl State {
     pub(super) fn new(record: &SessionRecord) -> Self {
         Self {
-            seq: record.seq,
+            life: Life::Open,
+            erasing: Vec::new(),
+            told: Told(record.seq),
             messages: record.messages,
             locale: record.locale,
             // What was chosen before is stored, but for Spanish without a region: the first message decides.
@@ -109,6 +155,10 @@ impl State {
         self.is_language_open = false;
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.life != Life::Open
+    }
+
     /// Messages accepted whose answer is not complete.
     pub(super) fn under_way(&self) -> usize {
         self.waiting.len() + usize::from(self.running.is_some())
@@ -116,6 +166,9 @@ impl State {
 
     /// Tells connections here, and those on other cores where they are meant too.
     pub(super) fn publish(&self, to: To, frame: ServerFrame) {
+        if self.is_gone() {
+            return;
+        }
         let meant = match to {
             To::Everyone | To::EveryoneBut(_) => true,
             To::Sender(sender) => !self.is_connected(sender),
@@ -148,6 +201,13 @@ impl State {
 
     fn is_connected(&self, connection: ConnectionId) -> bool {
         self.connections.iter().any(|listener| listener.id == connection)
+    }
+
+    /// Who is to hear what becomes of a message of connection `sender`: everyone too once its client
+    /// sends no more, as it may be gone for good and have resumed as another.
+    pub(super) fn concerned(&self, sender: ConnectionId) -> To {
+        let listens = self.connections.iter().any(|listener| listener.id == sender && !listener.half_closed);
+        if listens { To::Sender(sender) } else { To::Everyone }
     }
 
     pub(super) fn tell_accepted(&self, sender: ConnectionId, message: &Message, seq: u64) {
@@ -189,23 +249,44 @@ impl State {
         Some(pending.job.seq)
     }
 
-    /// Notes since when nobody listens, or that somebody does.
+    /// The connections here are other ones, or say less.
     pub(super) fn count_listeners(&mut self) {
-        if self.connections.iter().all(|listener| listener.half_closed) {
-            self.deserted_since.get_or_insert_with(Instant::now);
-        } else {
-            self.deserted_since = None;
-        }
+        self.note_listeners();
         let connections = self.connections.len();
         if let Some(elsewhere) = &self.elsewhere {
             elsewhere.tell_here(connections);
         }
     }
 
-    /// Since when nobody listens, as far as is known.
-    pub(super) fn deserted_since(&self) -> Option<Instant> {
-        let heard_elsewhere = self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_others());
-        self.deserted_since.filter(|_| !heard_elsewhere)
+    /// Tells a connection that has just come what is answered here or waits for it: an answer from
+    /// its start, and that there will be one where it has no word yet.
+    pub(super) fn tell_under_way(&self, outbox: &Outbox) {
+        if let Some(Running { id, draft, ahead, given_up: false, .. }) = &self.running {
+            outbox.push(if draft.is_empty() {
+                ServerFrame::Queued { id: id.clone(), ahead: *ahead }
+            } else {
+                delta(id.clone(), 0, draft.clone())
+            });
+        }
+        if let Some(mirror) = self.elsewhere.as_ref().and_then(|elsewhere| elsewhere.mirror.as_ref())
+            && !mirror.draft.is_empty()
+        {
+            outbox.push(delta(mirror.id.clone(), 0, mirror.draft.clone()));
+        }
+        for (ahead, Pending { job, .. }) in self.waiting.iter().enumerate() {
+            outbox.push(ServerFrame::Queued { id: job.id.clone(), ahead });
+        }
+    }
+
+    /// Notes since when nobody listens, here or elsewhere, or that somebody does.
+    pub(super) fn note_listeners(&mut self) {
+        let here = self.connections.iter().any(|listener| !listener.half_closed);
+        let elsewhere = self.elsewhere.as_ref().is_some_and(|elsewhere| 0 < elsewhere.connections());
+        if here || elsewhere {
+            self.deserted_since = None;
+        } else {
+            self.deserted_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Connections here and on other cores.
@@ -213,10 +294,10 @@ impl State {
         self.connections.len() + self.elsewhere.as_ref().map_or(0, |elsewhere| elsewhere.connections())
     }
 
-    /// Closes every connection but one.
-    pub(super) fn close_but(&mut self, left: Option<ConnectionId>, reason: CloseReason) {
+    /// Closes every connection but those `left`, which hear nothing more.
+    pub(super) fn close_but(&mut self, left: &[ConnectionId], reason: CloseReason) {
         for Listener { id, outbox, .. } in std::mem::take(&mut self.connections) {
-            if Some(id) != left {
+            if !left.contains(&id) {
                 outbox.close(reason);
             }
         }

@@ -19,17 +19,6 @@ pub enum Admission {
     Refused(Refusal),
 }
 
-impl Admission {
-    /// The message's `seq`, if it is stored.
-    pub fn seq(&self) -> Option<u64> {
-        match self {
-            Self::Accepted(entry, _) => Some(entry.seq),
-            Self::Known(entries, _) => entries.first().map(|entry| entry.seq),
-            Self::Refused(_) => None,
-        }
-    }
-}
-
 impl Engine {
     /// Decides on a message of `user`, whose highest `seq` is `after` as far as is known, and
     /// stores it if it is accepted. `is_busy`: they have as many pending here as they may. A message

@@ -1,0 +1,235 @@
+//! The session without a connection: what outboxes get, on a store that other cores write to too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot::{Household, RateLimit};
+use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source};
+use protocol::trace::Traceparent;
+use protocol::{
+    CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
+};
+
+use super::elsewhere::Elsewhere;
+use super::retention::tests::sessions;
+use super::{ConnectionId, Opened, Outbox, Session, Sessions};
+use crate::metrics::Metrics;
+use crate::shared::{CoreId, Event, Shared, SharedLimits, SharedSettings};
+use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
+use crate::turn::{Message, now};
+
+struct Scene {
+    store: Arc<MemoryStore>,
+    sessions: Arc<Sessions>,
+    session: Arc<Session>,
+    opened: Opened,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let sessions = sessions(Arc::clone(&store));
+        let opened = sessions.create(None).await.unwrap();
+        Self { store, sessions, session: Arc::clone(&opened.session), opened }
+    }
+
+    fn attach(&self) -> (ConnectionId, Arc<Outbox>) {
+        let outbox = Arc::<Outbox>::default();
+        (self.session.attach(Arc::clone(&outbox)).unwrap().0, outbox)
+    }
+
+    /// Stores an entry as another core does.
+    async fn stored_elsewhere(&self, id: &str, role: Role) {
+        let is_answer = role == Role::Assistant;
+        let entry = NewEntry {
+            id: id.parse().unwrap(),
+            role,
+            text: UserText::new(format!("{role:?} {id}")),
+            at: now(),
+            finish: is_answer.then_some(Finish::Stop),
+            source: is_answer.then_some(Source::Llm),
+        };
+        self.store.append(self.session.user(), 0, entry).await.unwrap();
+    }
+
+    async fn submit(&self, from: ConnectionId, id: &str) {
+        Arc::clone(&self.session).submit(from, message(id)).await;
+    }
+
+    /// As if the session were live on another core too. There is no Redis: nothing is told.
+    fn beside_another_core(&self) -> CoreId {
+        let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
+        let limits = SharedLimits {
+            rate,
+            address_rate: rate,
+            per_user_max: 1,
+            max_in_flight: 1,
+            longest_claim: Duration::from_secs(60),
+        };
+        let settings = SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits };
+        let (shared, _) = Shared::new(settings, Metrics::default().redis_links_lost);
+        self.session.state().elsewhere = Some(Box::new(Elsewhere::new(shared, self.session.user(), false)));
+        core("1f")
+    }
+}
+
+fn core(name: &str) -> CoreId {
+    serde_json::from_value(name.into()).unwrap()
+}
+
+fn message(id: &str) -> Message {
+    let from = Household::of([127, 0, 0, 1].into());
+    Message { id: id.parse().unwrap(), text: UserText::new("hola"), trace: Traceparent::random(), from }
+}
+
+/// What waits in `outbox`, shortly.
+fn told(outbox: &Outbox) -> Vec<String> {
+    let short = |frame| match frame {
+        ServerFrame::Turn(Entry { seq, id, .. }) => format!("turn {seq} {id}"),
+        ServerFrame::Accepted { id, seq, .. } => format!("accepted {seq} {id}"),
+        ServerFrame::Delta { id, offset, .. } => format!("delta {offset} {id}"),
+        ServerFrame::Done(done) => format!("done {:?} {}", done.seq, done.id),
+        ServerFrame::Error(error) => format!("error {} {:?}", error.code, error.id.map(|id| id.to_string())),
+        other => format!("{other:?}"),
+    };
+    std::iter::from_fn(|| outbox.take()).map(short).collect()
+}
+
+/// Lets everything that is begun come to its end.
+async fn settle(scene: &Scene) {
+    while scene.session.is_busy() || !scene.sessions.tasks().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_another_core_is_told_whatever_is_stored_around_it() {
+    let scene = Scene::new().await;
+    let ((from, sender), (_, other)) = (scene.attach(), scene.attach());
+    // Stored here without our knowing, answered by another core; another device's stands between.
+    scene.stored_elsewhere("a", Role::User).await;
+    scene.stored_elsewhere("b", Role::User).await;
+    scene.stored_elsewhere("a", Role::Assistant).await;
+    scene.submit(from, "a").await;
+    settle(&scene).await;
+    assert_eq!(told(&sender), ["turn 2 b", "accepted 1 a", "delta 0 a", "done Some(3) a"]);
+    assert_eq!(told(&other), ["turn 1 a", "turn 2 b", "turn 3 a"]);
+    assert_eq!(scene.session.state().messages, 2);
+}
+
+#[tokio::test]
+async fn what_was_stored_before_a_new_message_is_told_before_it() {
+    let scene = Scene::new().await;
+    let ((from, sender), (_, other)) = (scene.attach(), scene.attach());
+    scene.stored_elsewhere("a", Role::User).await;
+    scene.submit(from, "b").await;
+    settle(&scene).await;
+    assert_eq!(told(&sender), ["turn 1 a", "accepted 2 b", "delta 0 b", "done Some(3) b"]);
+    assert_eq!(told(&other), ["turn 1 a", "turn 2 b", "delta 0 b", "done Some(3) b"]);
+}
+
+#[tokio::test]
+async fn an_erase_ends_the_session_for_all_but_the_one_that_asked() {
+    let scene = Scene::new().await;
+    let ((from, asked), (other_id, other)) = (scene.attach(), scene.attach());
+    scene.submit(from, "a").await;
+    settle(&scene).await;
+    told(&other);
+    let resumed = scene.sessions.resume(scene.opened.token.clone(), None).await.unwrap().unwrap();
+    scene.session.await_erasure(from);
+    assert_eq!(scene.session.erase().await.unwrap(), 2);
+    // Two at once, from one connection or from two, have the same end.
+    assert_eq!(scene.session.erase().await.unwrap(), 2);
+    assert_eq!(scene.session.end_erasure(from), Some(2));
+    assert_eq!((asked.close_reason(), other.close_reason()), (None, Some(CloseReason::Erased)));
+    scene.submit(other_id, "b").await;
+    assert_eq!(told(&other), Vec::<String>::new());
+    // Opened before, attached after: there is no way back in.
+    assert!(resumed.session.attach(Arc::default()).is_none());
+    assert!(scene.sessions.resume(scene.opened.token.clone(), None).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_deadline_that_passed_spares_no_connection() {
+    let scene = Scene::new().await;
+    let (from, asked) = scene.attach();
+    scene.session.await_erasure(from);
+    assert_eq!(scene.session.end_erasure(from), None);
+    scene.session.erase().await.unwrap();
+    assert_eq!(asked.close_reason(), Some(CloseReason::Erased));
+}
+
+#[tokio::test]
+async fn a_session_somebody_has_come_back_to_is_not_swept() {
+    let store = Arc::new(MemoryStore::default());
+    let sessions = sessions(Arc::clone(&store));
+    let token = ResumeToken::random();
+    let [long_ago, since] = [0, 1].map(Timestamp::from_unix_ms);
+    let (id, locale) = (SessionId::random(), Locale::default());
+    store.create_session(NewSession { id, token: token.clone(), locale, created_at: long_ago }).await.unwrap();
+    let opened = sessions.resume(token, None).await.unwrap().unwrap();
+    // By another core, which does not know who is here.
+    assert_eq!(store.sweep(Cutoffs { empty: since, kept: None }, 9).await.unwrap(), 0);
+    assert!(opened.session.attach(Arc::default()).is_some());
+}
+
+#[tokio::test]
+async fn an_error_of_the_slower_core_is_not_told_to_readers_of_the_right_answer() {
+    let [slower, faster]: [CoreId; 2] = ["1f", "2f"].map(core);
+    let error = |id: &str| {
+        let id: MessageId = id.parse().unwrap();
+        let error = ErrorFrame::new(ErrorCode::Unavailable, Language::Spanish).with_id(Some(id));
+        Event::Frame(Box::new(ServerFrame::Error(error)))
+    };
+    let piece = |id: &str| {
+        let text = UserText::new("Te ");
+        Event::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text }))
+    };
+    let scene = Scene::new().await;
+    scene.beside_another_core();
+    scene.stored_elsewhere("told", Role::User).await;
+    scene.stored_elsewhere("told", Role::Assistant).await;
+    scene.stored_elsewhere("coming", Role::User).await;
+    scene.stored_elsewhere("lost", Role::User).await;
+    scene.session.catch_up().await.unwrap();
+    let (_, outbox) = scene.attach();
+    scene.session.hear(faster, piece("coming"));
+    for id in ["told", "coming", "lost"] {
+        scene.session.hear(slower, error(id));
+    }
+    // The watcher of the answer that is coming sleeps.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told(&outbox), ["delta 0 coming", "error unavailable Some(\"lost\")"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_listens_once_nobody_does_anywhere() {
+    let scene = Scene::new().await;
+    let core = scene.beside_another_core();
+    assert!(scene.session.state().deserted_since.is_some());
+    scene.session.hear(core, Event::Here { connections: 1 });
+    assert_eq!(scene.session.state().deserted_since, None);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    scene.session.hear(core, Event::Here { connections: 0 });
+    // From now on, and not since the last one left here.
+    assert_eq!(scene.session.state().deserted_since, Some(tokio::time::Instant::now()));
+}
+
+#[tokio::test]
+async fn eight_whole_pages_and_an_answer_wait_for_a_slow_reader() {
+    use protocol::limits::MAX_SERVER_LINE_BYTES;
+    use protocol::server_frame::ResponseResult;
+    let outbox = Outbox::default();
+    for number in 0..8 {
+        let text = UserText::new("x".repeat(MAX_SERVER_LINE_BYTES));
+        let entry =
+            Entry { seq: 1, id: "a".parse().unwrap(), role: Role::User, text, at: now(), finish: None, source: None };
+        let result = ResponseResult::History { entries: vec![entry], more: true };
+        outbox.expect_response();
+        outbox.respond(ServerFrame::Response { id: format!("r{number}").parse().unwrap(), result });
+    }
+    outbox.push(ServerFrame::Pong { id: None });
+    assert_eq!(outbox.close_reason(), None);
+}
