@@ -5,6 +5,7 @@ pub(crate) mod chance;
 mod core_killed;
 pub(crate) mod crowd;
 mod disk;
+mod erased;
 mod gateways_killed;
 mod house;
 mod late_header;

@@ -4,4 +4,5 @@ mod city;
 mod devices;
 mod killed_in_turn;
 mod limits;
+mod missed;
 mod redis_away;
