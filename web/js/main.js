@@ -35,7 +35,7 @@ const clock = {
   setTimeout: (action, ms) => setTimeout(action, ms),
   clearTimeout: (timer) => clearTimeout(timer),
 };
-const cookie = new ResumeCookie((path, options) => fetch(path, options), clock);
+const cookie = new ResumeCookie((path, options) => fetch(path, options), clock, storage, (found) => tokens.found(found));
 const tokens = new Tokens(storage, wall, (kept) => cookie.keep(kept));
 const drafts = new Drafts(Storage.ofTab(), wall);
 let restoring = tokens.current !== null;
@@ -195,8 +195,11 @@ async function loadOlder() {
 
 /** Connects; where this browser has forgotten everything, the page first waits a moment for what the cookie holds. */
 async function begin() {
-  if (tokens.current === null) {
-    tokens.recall(await cookie.recall());
+  if (tokens.kept.length === 0 && !(cookie.heard && tokens.current !== null)) {
+    const kept = await cookie.recall();
+    tokens.recall(kept);
+    // Where an earlier page of this browser could not read the cookie, an empty session may have been begun since.
+    tokens.found(kept);
     restoring = tokens.current !== null;
     refresh();
   }

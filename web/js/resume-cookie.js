@@ -1,6 +1,11 @@
 // The copy of the tokens in a cookie of the gateway, for browsers that empty what scripts have stored (Safari, after
 // seven days without a visit). The cookie goes to its own path only and opens nothing by itself: what it holds is read
 // here and said in `hello`, like a token of the page's own storage. Where there is no such path, all goes on without.
+//
+// The cookie may hold the last copy. So nothing is written before it was read once since the storage was empty: the
+// mark `resume.heard` stands beside the tokens, and is gone when they are.
+
+import { Storage } from "./storage.js";
 
 const PATH = "resume-token";
 /** As many as the gateway takes. */
@@ -10,36 +15,63 @@ const LIMIT_MS = 3_000;
 export class ResumeCookie {
   #fetch;
   #clock;
+  #storage;
+  #found;
   /** Requests go one after another, so that the last word is the last one. */
   #turn = Promise.resolve();
   #kept = null;
 
-  constructor(fetch, clock) {
+  /** @param found(tokens) takes what a read brings that came only after {@link ResumeCookie.recall} had failed */
+  constructor(fetch, clock, storage = new Storage(null), found = () => {}) {
     this.#fetch = fetch;
     this.#clock = clock;
+    this.#storage = storage;
+    this.#found = found;
   }
 
-  /** The tokens in the cookie, the current one first. Never fails, and never takes long: the page waits for it. */
+  /** Whether the cookie was read since the storage of this browser was empty. */
+  get heard() {
+    return this.#storage.get("resume.heard") !== null;
+  }
+
+  /**
+   * The tokens in the cookie, the current one first; none, and {@link ResumeCookie.heard} stays as it is, if the gateway
+   * did not say. Never fails, and never takes long: the page waits for it.
+   */
   async recall() {
-    const response = await this.#ask("GET");
-    const text = response === null ? "" : await response.text().catch(() => "");
-    return text === "" ? [] : text.split(".");
+    const text = await this.#ask("GET", {}, (response) => response.text());
+    if (text !== null) this.#storage.set("resume.heard", "1");
+    return text ? text.split(".") : [];
   }
 
-  /** Replaces what the cookie holds; none: removes it. Begins its time again, once for each page. */
+  /**
+   * Replaces what the cookie holds; none: removes it. Begins its time again, once for each page. What could not be
+   * written is written by the next call.
+   */
   keep(tokens) {
     const value = tokens.slice(0, MAX_TOKENS).join(".");
     if (value === this.#kept) return;
     this.#kept = value;
-    this.#turn = this.#turn.then(() => (value === "" ? this.#ask("DELETE") : this.#ask("PUT", { "x-resume": value })));
+    this.#turn = this.#turn.then(() => this.#write(value));
   }
 
-  async #ask(method, headers = {}) {
+  async #write(value) {
+    if (!this.heard) {
+      this.#found(await this.recall());
+      // With what was found there is more to keep, and another write on its way: this one would remove it in between.
+      if (this.heard && value !== this.#kept) return;
+    }
+    const done = this.heard && (await this.#ask(...(value === "" ? ["DELETE"] : ["PUT", { "x-resume": value }])));
+    if (!done && this.#kept === value) this.#kept = null;
+  }
+
+  /** What `read` makes of the answer; null if there was none in time, or one that is not good. */
+  async #ask(method, headers = {}, read = () => true) {
     const giveUp = new AbortController();
     const timer = this.#clock.setTimeout(() => giveUp.abort(), LIMIT_MS);
     try {
       const response = await this.#fetch(PATH, { method, headers, cache: "no-store", signal: giveUp.signal });
-      return response.ok ? response : null;
+      return response.ok ? await read(response) : null;
     } catch {
       return null;
     } finally {

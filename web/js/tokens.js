@@ -91,7 +91,20 @@ export class Tokens {
     const [current, ...others] = tokens.filter(isToken);
     if (current === undefined || this.all.length > 0) return;
     this.#storage.set("resume", current);
-    this.#setPrevious(others.map((token) => ({ token, end: "unknown", at: this.#wall() })));
+    this.#setPrevious(others.map((token) => this.#unknown(token)));
+  }
+
+  /** Takes over what was heard of only after a session was begun: among the earlier ones, to be tried. */
+  found(tokens) {
+    const held = this.all;
+    const missing = tokens.filter((token) => isToken(token) && !held.includes(token));
+    if (missing.length === 0) return;
+    this.#setPrevious([...missing.map((token) => this.#unknown(token)), ...this.previous].slice(0, MAX_PREVIOUS));
+    this.#changed(this.kept);
+  }
+
+  #unknown(token) {
+    return { token, end: "unknown", at: this.#wall() };
   }
 
   #isUnused(token) {

@@ -108,10 +108,11 @@ test("a code as people paste it", () => {
 
 /** A gateway that keeps a cookie. */
 function fakeGateway() {
-  const gateway = { cookie: "", asked: [], answers: true };
+  const gateway = { cookie: "", asked: [], answers: true, fails: false };
   gateway.fetch = async (path, { method, headers, signal }) => {
     gateway.asked.push(method);
     if (!gateway.answers) return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+    if (gateway.fails) return { ok: false, text: async () => "" };
     if (method === "PUT") gateway.cookie = headers["x-resume"];
     if (method === "DELETE") gateway.cookie = "";
     return { ok: path === "resume-token", text: async () => gateway.cookie };
@@ -140,4 +141,66 @@ test("the cookie: the last word counts, the same word is not said twice, and sil
   const asked = cookie.recall();
   clock.advance(3_000);
   assert.deepEqual(await asked, []);
+});
+
+/** A page with its tokens and its cookie, wired as in main.js. */
+function page(gateway, store = fakeStore()) {
+  const [clock, storage] = [new FakeClock(), new Storage(store)];
+  const tokens = new Tokens(storage, clock.now, (kept) => cookie.keep(kept));
+  const cookie = new ResumeCookie(gateway.fetch, clock, storage, (found) => tokens.found(found));
+  const settled = async () => { for (let turn = 0; turn < 60; turn += 1) await null; };
+  const read = async () => {
+    const asked = cookie.recall();
+    clock.advance(3_000);
+    const kept = await asked;
+    tokens.recall(kept);
+    tokens.found(kept);
+  };
+  return { tokens, cookie, clock, settled, read, store };
+}
+
+test("the last copy in the cookie outlives reads that fail, whatever the page does meanwhile", async () => {
+  for (const [what, meanwhile, kept] of [
+    ["nothing is said", () => {}, "a.b"],
+    ["something is said", (tokens) => tokens.said("new"), "new.a.b"],
+    ["it is erased", (tokens) => tokens.erased("new"), "a.b"],
+  ]) {
+    for (const reloads of [0, 1]) {
+      const gateway = Object.assign(fakeGateway(), { cookie: "a.b", answers: false });
+      let { tokens, cookie, clock, settled, read, store } = page(gateway);
+      await read();
+      gateway.fails = true;
+      gateway.answers = true;
+      tokens.adopt("new", true);
+      meanwhile(tokens);
+      cookie.keep(tokens.kept);
+      await settled();
+      if (reloads) {
+        ({ tokens, cookie, clock, settled } = page(gateway, store));
+        cookie.keep(tokens.kept);
+        await settled();
+      }
+      assert.deepEqual([gateway.cookie, new Set(gateway.asked)], ["a.b", new Set(["GET"])], `${what}: not written before it was read`);
+      gateway.fails = false;
+      cookie.keep(tokens.kept);
+      await settled();
+      assert.equal(gateway.cookie, kept, what);
+      assert.ok(["a", "b"].every((token) => tokens.all.includes(token)), what);
+      assert.equal(gateway.asked.includes("DELETE"), false, what);
+      if (what === "nothing is said") assert.equal(tokens.next(new Set()), "a", "and is tried before the empty one");
+    }
+  }
+});
+
+test("a write the gateway does not take is made up for by the next one", async () => {
+  const gateway = fakeGateway();
+  const { tokens, cookie, settled, read } = page(gateway);
+  await read();
+  gateway.fails = true;
+  tokens.adopt("a", false);
+  await settled();
+  gateway.fails = false;
+  cookie.keep(tokens.kept);
+  await settled();
+  assert.equal(gateway.cookie, "a");
 });
