@@ -48,7 +48,7 @@ export class Chat {
    * @param on {locale(), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
    *   problem({code, message?, retryMs?, repeated?}) (`retryMs`: it is sent again by itself after that),
    *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed"), restored(), older(more), switched(),
-   *   gone(why) ("unknown" or "erased"), back() (an earlier conversation is there again)}
+   *   gone(why) ("unknown", "erased" or "moved": another tab goes on with another one), back() (an earlier conversation is there again)}
    */
   constructor(io, tokens, drafts, on) {
     this.#io = io;
@@ -208,7 +208,17 @@ export class Chat {
     if (!this.#started) return;
     const token = this.#tokens.current;
     // Erased: the server closes this connection, and the next hello finds what to do.
-    if (token !== null && token !== this.#token) this.#connection.restart();
+    if (token === null || token === this.#token) return;
+    if (this.#token !== null) this.#gone ??= this.#whyLeft();
+    this.#connection.restart();
+  }
+
+  /** What another tab did with the conversation that is shown here. */
+  #whyLeft() {
+    const held = this.#tokens.previous.find(({ token }) => token === this.#token);
+    if (held) return held.end === "unknown" ? "unknown" : "moved";
+    // One in which nothing was said is not kept among the earlier ones.
+    return this.conversation.lastSeq === 0 ? "moved" : "erased";
   }
 
   #now() {
@@ -278,7 +288,8 @@ export class Chat {
   #badResume() {
     const asked = this.#asked;
     if (asked === null) return null;
-    if (asked === this.#token || asked === this.#tokens.current) this.#gone ??= "unknown";
+    // Of what is shown here and not held any more, another tab knows that it is erased.
+    if (asked === this.#token || asked === this.#tokens.current) this.#gone ??= this.#tokens.all.includes(asked) ? "unknown" : "erased";
     if (asked === this.#entered?.token) this.#endEntering("unknown");
     this.#tokens.refused(asked);
     return this.#hello();
@@ -292,10 +303,13 @@ export class Chat {
       return;
     }
     const entered = this.#entered !== null && this.#asked === this.#entered.token;
+    const chosen = entered ? stored !== null && stored !== frame.resume : this.#gone === "moved";
     const earlier = frame.resumed && !entered && this.#asked !== stored;
     const other = this.#session !== null && (frame.session !== this.#session || !frame.resumed);
+    if (!other && this.#gone === "moved") this.#gone = null;
     if (other) this.#clear();
     this.#take(frame);
+    if (chosen) this.#leaveUnsent();
     if (other && !entered) this.#gone ??= "unknown";
     if (earlier) this.#on.back();
     else if (this.#gone !== null) this.#on.gone(this.#gone);
@@ -344,6 +358,8 @@ export class Chat {
     for (const event of refused) this.#refused({ ...event, message: frame.message });
     if (frame.type === "error" && frame.id === undefined && refused.length === 0) this.#problem(frame);
     if (frame.type === "accepted") this.#accepted();
+    // Said in another browser, in a session that was begun here.
+    else if (frame.type === "turn") this.#tokens.said(this.#token);
     for (const event of events) this.#event(event);
     this.#pump();
   }
@@ -377,6 +393,14 @@ export class Chat {
     this.#turns.reset(options);
     this.conversation.reset(options);
     this.#on.switched();
+  }
+
+  /**
+   * What is not confirmed was written for the conversation the person has left, and may be stored there: only the
+   * person knows whether it belongs here too.
+   */
+  #leaveUnsent() {
+    for (const { id } of this.#turns.unconfirmed) this.#turns.refuse(id, "moved", this.#now());
   }
 
   #endEntering(code) {

@@ -90,8 +90,8 @@ export class EntryView {
   }
 
   #metaOfMessage(entry) {
-    const state = this.#words(`state_${entry.state}`, "state");
     const failed = entry.state === "failed";
+    const state = this.#words(failed && entry.error === "moved" ? "state_moved" : `state_${entry.state}`, "state");
     // One that waits because it was refused goes again by itself; meanwhile it can still be changed.
     const refused = entry.state === "waiting" && entry.error !== null;
     return [

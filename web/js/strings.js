@@ -65,6 +65,7 @@ const es = {
   state_sending: "Enviando…",
   state_sent: "Enviado",
   state_failed: "No se pudo enviar",
+  state_moved: "Lo escribiste en la otra conversación. Si querés, mandalo acá.",
   retry: "Reintentar",
   edit: "Editar",
   mark_companion: "respuesta automática sin modelo",
@@ -104,6 +105,7 @@ const es = {
   error_other: "Algo no salió bien.",
   session_unknown: "No encontramos tu conversación anterior y empezamos otra. No se perdió su código: la volvemos a buscar cada vez que abras la página.",
   session_erased: "La conversación se borró desde otro lado. Empezamos una nueva.",
+  session_moved: "Cambiaste de conversación en otra pestaña.",
   session_back: "Volvió tu conversación anterior.",
   left_title: (n) => `(${n}) PsicoIA`,
 
@@ -214,6 +216,7 @@ const en = {
   state_sending: "Sending…",
   state_sent: "Sent",
   state_failed: "Could not be sent",
+  state_moved: "You wrote it in the other conversation. Send it here if you like.",
   retry: "Try again",
   edit: "Edit",
   mark_companion: "automatic answer, no model",
@@ -253,6 +256,7 @@ const en = {
   error_other: "Something went wrong.",
   session_unknown: "Your earlier conversation was not found, so this is a new one. Its code is not lost: we look for it each time you open the page.",
   session_erased: "The conversation was erased from elsewhere. This is a new one.",
+  session_moved: "You changed to another conversation in another tab.",
   session_back: "Your earlier conversation is back.",
   left_title: (n) => `(${n}) PsicoIA`,
 

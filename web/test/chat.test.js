@@ -382,6 +382,50 @@ test("a code the server does not know, or cannot be asked about, changes nothing
   assert.deepEqual([texts(chat), tokens.all, seen.gone], [["de acá"], ["t1"], []]);
 });
 
+test("a code entered with messages on their way: each is sent once by the page, and then left to the person", async () => {
+  const tab = fakeStore();
+  const { chat, io, seen } = open({ tab });
+  greet(io);
+  chat.send("uno");
+  const [{ id }] = io.socket.of("message");
+  const done = chat.goOnWith("other");
+  chat.send("dos");
+  greet(io, { session: "s9", resume: "other", resumed: true, seq: 0 });
+  io.socket.say({ type: "pong", id: "replayed" });
+  await done;
+  io.clock.advance(60_000);
+  assert.deepEqual(io.sockets.flatMap((socket) => socket.of("message")).map(({ text }) => text), ["uno"]);
+  assert.deepEqual([states(chat), seen.problems], [["uno:failed", "dos:failed"], []]);
+  assert.deepEqual(chat.conversation.entries.map(({ error }) => error), ["moved", "moved"]);
+  assert.equal(JSON.parse(tab.getItem("psicoia.unsent")).length, 2, "a reload keeps them");
+  greetIfNeeded(io);
+  chat.retry(chat.conversation.get("user", id));
+  assert.deepEqual(io.socket.of("message"), [{ type: "message", id, text: "uno" }]);
+});
+
+test("a code entered on a page that has not been connected yet takes no message to another conversation", async () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  const { chat, io } = open({ store });
+  chat.send("para la de acá");
+  const done = chat.goOnWith("other");
+  greet(io, { session: "s9", resume: "other", resumed: true });
+  await done;
+  assert.deepEqual([io.socket.of("message"), states(chat)], [[], ["para la de acá:failed"]]);
+});
+
+test("another tab goes on with another conversation: a message on its way here is left to the person", () => {
+  const store = fakeStore();
+  const { chat, io, storage } = open({ store });
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "vieja"));
+  chat.send("uno");
+  new Tokens(storage, io.wall).adopt("t9", false);
+  chat.tokenChanged();
+  greet(io, { session: "s9", resume: "t9", resumed: true });
+  assert.deepEqual([io.socket.of("message"), states(chat)], [[], ["uno:failed"]]);
+});
+
 test("more was said while away than is replayed: the gap is fetched", async () => {
   const { chat, io } = open();
   greet(io);
@@ -431,7 +475,58 @@ test("starting over erases on the server, and the other tab follows into the new
   assert.deepEqual([two.io.socket.of("hello")[0].resume, two.io.socket.of("hello")[0].since], ["t2", 0]);
   two.io.socket.say(welcome({ session: "s2", resume: "t2", resumed: true }));
   assert.equal(two.chat.conversation.entries.length, 0);
-  assert.deepEqual([one.seen.gone, two.seen.gone, two.seen.switched], [[], ["unknown"], 1], "the other tab is told");
+  assert.deepEqual([one.seen.gone, two.seen.gone, two.seen.switched], [[], ["erased"], 1], "the other tab is told");
+});
+
+test("the other tab is told what happened to the conversation it shows", () => {
+  for (const [what, elsewhere, why] of [
+    ["a code was entered", (tokens) => tokens.adopt("t2", undefined), "moved"],
+    ["erased, and another one begun", (tokens) => {
+      tokens.erased("t1");
+      tokens.adopt("t2", false);
+    }, "erased"],
+    ["the server did not know it", (tokens) => {
+      tokens.refused("t1");
+      tokens.adopt("t2", false);
+    }, "unknown"],
+  ]) {
+    for (const connected of [true, false]) {
+      const { chat, io, seen, storage } = open();
+      greet(io);
+      io.socket.say(turn(1, "user", "a", "vieja"));
+      if (!connected) io.socket.drop();
+      elsewhere(new Tokens(storage, io.wall));
+      chat.tokenChanged();
+      greet(io, { session: "s2", resume: "t2", resumed: true });
+      assert.deepEqual([seen.gone, texts(chat)], [[why], []], `${what}, ${connected}`);
+    }
+  }
+});
+
+test("erased in another tab while this one has no connection, and no other is begun yet", () => {
+  const { chat, io, seen, storage } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "vieja"));
+  io.socket.drop();
+  new Tokens(storage, io.wall).erased("t1");
+  chat.tokenChanged();
+  io.clock.advance(15_000);
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "bad_resume" }, welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([seen.gone, texts(chat)], [["erased"], []]);
+});
+
+test("away to another conversation in another tab and back again: nothing has happened here", () => {
+  const { chat, io, seen, storage } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "de acá"));
+  const other = new Tokens(storage, io.wall);
+  other.adopt("t2", undefined);
+  chat.tokenChanged();
+  other.adopt("t1", undefined);
+  chat.tokenChanged();
+  greet(io, { resumed: true, seq: 1 });
+  assert.deepEqual([seen.gone, texts(chat), seen.switched], [[], ["de acá"], 0]);
 });
 
 test("erased elsewhere, where the token is not shared: one question, then a new session", () => {
