@@ -277,11 +277,18 @@ export class Chat {
     const entered = this.#entered !== null && !this.#tried.has(this.#entered.token) ? this.#entered.token : null;
     // A browser may empty its storage under an open page: what is shown here is not lost by that.
     const shown = this.#tried.has(this.#token) ? null : this.#token;
-    this.#asked = entered ?? this.#tokens.next(this.#tried) ?? shown;
+    this.#asked = entered ?? this.#kept() ?? shown;
     const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web" };
     if (this.#asked === null) return hello;
     this.#tried.add(this.#asked);
     return { ...hello, resume: this.#asked, since: this.#asked === this.#token ? this.conversation.lastSeq : 0 };
+  }
+
+  /** The token to try of those this browser keeps. A session that is begun by choice takes no earlier one. */
+  #kept() {
+    const { current } = this.#tokens;
+    if (!this.#chosen) return this.#tokens.next(this.#tried);
+    return this.#tried.has(current) ? null : current;
   }
 
   /** The `hello` to send next, or null if one without a token was refused as well. */
@@ -320,7 +327,9 @@ export class Chat {
 
   #take(frame) {
     const held = this.conversation.lastSeq;
-    this.#tokens.adopt(frame.resume, frame.seq === 0 && !frame.resumed && !this.#chosen);
+    // A session that is resumed with nothing in it is as unused as it was.
+    const resumed = frame.seq > 0 ? false : undefined;
+    this.#tokens.adopt(frame.resume, frame.resumed ? resumed : !this.#chosen);
     this.#chosen = false;
     this.#token = frame.resume;
     this.#session = frame.session;

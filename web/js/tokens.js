@@ -78,11 +78,16 @@ export class Tokens {
     this.#changed(this.kept);
   }
 
-  /** The server has erased the session of `token`. */
+  /**
+   * The server has erased the session of `token`. Who erases the current one wants a new one: the earlier ones are
+   * offered from then on, not tried.
+   */
   erased(token) {
     if (token === null || !this.all.includes(token)) return;
-    if (this.current === token) this.#storage.remove("resume");
-    this.#setPrevious(this.previous.filter((entry) => entry.token !== token));
+    const others = this.previous.filter((entry) => entry.token !== token);
+    const isCurrent = this.current === token;
+    if (isCurrent) this.#storage.remove("resume");
+    this.#setPrevious(isCurrent ? others.map((entry) => ({ ...entry, end: "left" })) : others);
     this.#changed(this.kept);
   }
 

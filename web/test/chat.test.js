@@ -309,6 +309,9 @@ test("of a new session in which nothing was said nothing is lost: the lost ones 
   two.io.socket.say({ type: "error", code: "bad_resume" }, welcome({ session: "s2", resume: "new", resumed: true }));
   assert.deepEqual(two.io.socket.of("hello").map(({ resume }) => resume), ["old", "new"], "once each");
   assert.deepEqual([two.tokens.all, two.seen.gone, two.seen.back], [["new", "old"], [], 0]);
+  const three = open({ store });
+  three.io.socket.accept();
+  assert.deepEqual(three.io.socket.of("hello").map(({ resume }) => resume), ["old"], "each time the page opens");
   two.io.socket.drop();
   two.io.clock.advance(15_000);
   two.io.socket.accept();
@@ -527,6 +530,43 @@ test("away to another conversation in another tab and back again: nothing has ha
   chat.tokenChanged();
   greet(io, { resumed: true, seq: 1 });
   assert.deepEqual([seen.gone, texts(chat), seen.switched], [[], ["de acá"], 0]);
+});
+
+test("starting over begins a new session, also after a cut, a reload or in another tab, and never an earlier one", async () => {
+  const store = fakeStore();
+  store.setItem("psicoia.resume", "t1");
+  store.setItem("psicoia.resume.previous", JSON.stringify([{ token: "old", end: "unknown", at: 1 }]));
+  const [one, other] = [open({ store }), open({ store })];
+  for (const { io } of [one, other]) resume(io, { seq: 1 }, turn(1, "user", "a", "vieja"));
+  const erased = one.chat.startOver();
+  one.io.socket.say({ type: "response", id: one.io.socket.of("request")[0].id, result: { erased: 1 } });
+  await erased;
+  other.io.socket.drop(1000, "erased");
+  other.io.clock.advance(15_000);
+  for (const { io } of [one, other]) {
+    io.socket.accept();
+    assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), [undefined]);
+  }
+  one.io.socket.drop();
+  one.io.clock.advance(15_000);
+  const reloaded = open({ store });
+  for (const { io } of [one, reloaded]) {
+    io.socket.accept();
+    assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), [undefined]);
+  }
+  assert.deepEqual(one.tokens.previous.map(({ token }) => token), ["old"], "it is offered");
+});
+
+test("earlier tokens that are heard of while a session is begun by choice do not take its place", async () => {
+  const { chat, io, tokens } = open();
+  greet(io);
+  io.socket.say(turn(1, "user", "a", "vieja"));
+  const erased = chat.startOver();
+  io.socket.say({ type: "response", id: io.socket.of("request")[0].id, result: { erased: 1 } });
+  await erased;
+  tokens.found(["old"]);
+  io.socket.accept();
+  assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), [undefined]);
 });
 
 test("erased elsewhere, where the token is not shared: one question, then a new session", () => {
