@@ -11,7 +11,7 @@ const PONG_TIMEOUT_MS = 8_000;
 /** A connection that lived this long was a good one: the next failure starts counting from zero. */
 const STABLE_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** Before the first welcome, every so many failed attempts the server is asked another way whether it is there. */
+/** Before a socket has opened, every so many failed attempts the server is asked another way whether it is there. */
 const DOUBT_EVERY = 3;
 /** A page that may not connect at all knocks this rarely. */
 const BLOCKED_MS = 60_000;
@@ -36,6 +36,8 @@ export class Connection {
   #socket = null;
   #ready = false;
   #everReady = false;
+  /** A socket of this page was opened once: the server takes its connections, whatever it said to `hello`. */
+  #opened = false;
   #stopped = false;
   #blocked = false;
   #attempt = 0;
@@ -77,7 +79,11 @@ export class Connection {
     }
     this.#socket = socket;
     this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
-    socket.onopen = () => this.#write(this.#on.hello());
+    socket.onopen = () => {
+      this.#opened = true;
+      this.#blocked = false;
+      this.#write(this.#on.hello());
+    };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
   }
@@ -139,7 +145,6 @@ export class Connection {
     this.#cancel("welcome");
     this.#ready = true;
     this.#everReady = true;
-    this.#blocked = false;
     this.#readyAt = this.#io.clock.now();
     this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
     this.#tell({ name: "connected", retryAt: null });
@@ -220,7 +225,7 @@ export class Connection {
     if (this.#ready && now - this.#readyAt >= STABLE_MS) this.#attempt = 0;
     this.#hangUp(code, reason);
     this.#attempt += 1;
-    if (!this.#everReady && this.#attempt % DOUBT_EVERY === 0) this.#doubt();
+    if (!this.#opened && this.#attempt % DOUBT_EVERY === 0) this.#doubt();
     this.#plan(backoffMs(this.#attempt - 1, this.#io.random, this.#io.isSeen() ? BACKOFF_MAX_MS : BACKOFF_UNSEEN_MS));
   }
 
@@ -234,11 +239,11 @@ export class Connection {
   }
 
   /**
-   * Was there never a connection because the server is not there, or because it takes none from this page (another
+   * Did no socket ever open because the server is not there, or because it takes none from this page (another
    * origin, a proxy that knows no WebSockets)? A browser does not tell the difference; an answer by HTTP does.
    */
   async #doubt() {
-    if (!(await this.#io.isServed()) || this.#everReady) return;
+    if (!(await this.#io.isServed()) || this.#opened) return;
     this.#blocked = true;
     if (this.#socket === null) this.#plan(BLOCKED_MS);
   }

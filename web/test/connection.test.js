@@ -146,6 +146,57 @@ test("a server that is there and takes no connection of this page: said so, and 
   assert.ok(down.seen.states.every((state) => !("blocked" in state)), "a server that is not there is only not there");
 });
 
+test("a socket that opened was accepted: a server that cannot welcome yet is not said to refuse this page", async () => {
+  const settled = async () => { for (let turn = 0; turn < 4; turn += 1) await null; };
+  for (const refuse of [
+    (socket) => socket.say({ type: "error", code: "unavailable", retry_after_ms: 1_000 }),
+    (socket) => socket.drop(1013),
+  ]) {
+    const { io, seen } = connect();
+    io.served = true;
+    for (let attempt = 0; attempt < 9; attempt += 1) {
+      io.socket.accept();
+      refuse(io.socket);
+      await settled();
+      assert.equal("blocked" in seen.states.at(-1), false, `attempt ${attempt}`);
+      const wait = seen.states.at(-1).retryAt - io.clock.now();
+      assert.ok(wait <= 5_000, `attempt ${attempt}: ${wait}`);
+      io.clock.advance(wait);
+    }
+  }
+});
+
+test("a socket that opens after all, while the server is asked or once it was blocked, ends the doubt", async () => {
+  const { io, seen } = connect();
+  let answer;
+  io.isServed = () => new Promise((resolve) => { answer = resolve; });
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    io.socket.drop();
+    io.clock.advance(4_000);
+  }
+  io.socket.accept();
+  answer(true);
+  await null;
+  await null;
+  io.socket.drop();
+  assert.equal("blocked" in seen.states.at(-1), false, "asked before it opened");
+
+  const blocked = connect();
+  blocked.io.served = true;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    blocked.io.socket.drop();
+    if (attempt < 2) blocked.io.clock.advance(4_000);
+  }
+  await null;
+  await null;
+  assert.equal(blocked.seen.states.at(-1).blocked, true);
+  blocked.io.clock.advance(60_000);
+  blocked.io.socket.accept();
+  blocked.io.socket.drop();
+  const { retryAt, ...state } = blocked.seen.states.at(-1);
+  assert.deepEqual([state, retryAt - blocked.io.clock.now() <= 4_000], [{ name: "connecting" }, true]);
+});
+
 test("back on the page, or by the button: at once, unless the server asked for a wait", () => {
   const { io, seen, connection } = connect();
   io.socket.accept();
