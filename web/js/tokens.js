@@ -133,8 +133,12 @@ function isToken(text) {
   return typeof text === "string" && SHAPE.test(text);
 }
 
-/** The token in what a person pasted, with or without the command it comes with in a terminal; null if there is none. */
+/** What the code comes with in a terminal: the command of a conversation, or the call of the native client. */
+const COMMAND = /^\/(?:reanudar|resume)\s+/i;
+const CALL = /^(?:\$\s+)?(?:export\s+)?PSICOIA_RESUME=(["']?)([^\s"']+)\1(?:\s.*)?$/s;
+
+/** The token in what a person pasted, with or without what it comes with in a terminal; null if there is none. */
 export function tokenIn(text) {
-  const bare = text.trim().replace(/^\/reanudar\s+/i, "");
+  const bare = text.trim().replace(COMMAND, "").replace(CALL, "$2");
   return isToken(bare) ? bare : null;
 }

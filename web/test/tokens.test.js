@@ -102,6 +102,9 @@ test("a session in which nothing was said is not worth keeping elsewhere", () =>
 test("a code as people paste it", () => {
   for (const [text, token] of [
     ["rt_6Jm0x-1QdPq", "rt_6Jm0x-1QdPq"], ["  abc\n", "abc"], ["/reanudar abc", "abc"], ["/REANUDAR   abc ", "abc"],
+    ["/resume abc", "abc"], ["/Resume\tabc", "abc"], ["PSICOIA_RESUME=abc psicoia host:9000", "abc"], ["  PSICOIA_RESUME=a-b_c psicoia\n", "a-b_c"],
+    ["PSICOIA_RESUME=abc", "abc"], ["PSICOIA_RESUME='abc' psicoia", "abc"], ["export PSICOIA_RESUME=abc", "abc"], ["$ PSICOIA_RESUME=abc psicoia", "abc"],
+    ["/resume", null], ["/resumen abc", null], ["PSICOIA_RESUME=", null], ["PSICOIA_RESUME= psicoia", null], ["PSICOIA_RESUME=ñ psicoia", null],
     ["", null], ["hola che", null], ["ñandú", null], ["x".repeat(129), null], ["/reanudar", null],
   ]) assert.equal(tokenIn(text), token, text);
 });
