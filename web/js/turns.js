@@ -124,7 +124,10 @@ export class Turns {
     this.#unnamed = [];
     for (const turn of this.#turns.values()) {
       turn.heard = false;
-      if (turn.state === "sending") this.#to(turn, "waiting", now);
+      if (turn.state !== "sending") continue;
+      // The cut is why there was no answer: only silence on a connection that lives counts.
+      turn.sends = 0;
+      this.#to(turn, "waiting", now);
     }
   }
 

@@ -90,6 +90,10 @@ test("the transitions", () => {
     [["welcome", SENDING_MS], "sending", 2],
     [["welcome", SENDING_MS, SENDING_MS, SENDING_MS], "refused", 3],
     [["welcome", SENDING_MS, SENDING_MS, SENDING_MS, 600_000], "refused", 3],
+    // A cut is no silence: the three times begin again.
+    [["welcome", "cut", "welcome", "cut", "welcome", SENDING_MS], "sending", 4],
+    [["welcome", SENDING_MS, SENDING_MS, "cut", "welcome", SENDING_MS, SENDING_MS], "sending", 6],
+    [["welcome", "cut", "welcome", SENDING_MS, SENDING_MS, SENDING_MS], "refused", 4],
     [["welcome", accepted, SILENCE_MS - 1], "accepted", 1],
     [["welcome", accepted, SILENCE_MS], "done", 1],
     [["welcome", accepted, SILENCE_MS - 1, delta, SILENCE_MS - 1], "answering", 1],
