@@ -158,7 +158,8 @@ export class Conversation {
     const entry = this.#answer(id, now);
     if (entry.seq !== null) return [];
     this.#revive(entry, now);
-    entry.ahead = ahead;
+    // A replay says 0 of an answer that is being given already and has no word yet, too.
+    entry.ahead = ahead > 0 ? ahead : null;
     this.#emit("updated", entry);
     return [];
   }
@@ -208,15 +209,17 @@ export class Conversation {
     if (!(role in RANK)) return [];
     // The same entry may have been seen before it was stored: it has this role and id and no `seq` yet.
     const early = frame.id === undefined ? undefined : this.get(role, frame.id);
-    const held = this.#bySeq.get(frame.seq) ?? (early?.seq === null ? early : undefined);
+    // Help lines may come without a `seq`: then they are not stored, or not yet.
+    const seq = frame.seq ?? null;
+    const held = this.#bySeq.get(seq) ?? (early?.seq === null || seq === null ? early : undefined);
     const fields = fieldsOf(role, frame, now);
     if (!held) {
-      const entry = this.#create(role, frame.id, { ...fields, seq: frame.seq });
+      const entry = this.#create(role, frame.id, { ...fields, seq });
       return [{ kind: "added", entry }];
     }
     const finished = role === "assistant" && held.seq === null;
     Object.assign(held, fields, { at: held.at ?? fields.at, streaming: false, again: false, error: null });
-    this.#number(held, frame.seq);
+    this.#number(held, seq);
     this.#place(held);
     return finished ? [{ kind: "finished", entry: held }] : [];
   }
@@ -234,8 +237,9 @@ export class Conversation {
 
   #create(role, id, fields) {
     const taken = id === undefined || this.get(role, id);
-    const key = taken ? `seq:${fields.seq}` : `${role}:${id}`;
-    const entry = newEntry(key, role, id, { ...fields, arrival: this.#arrivals++ });
+    const arrival = this.#arrivals++;
+    const key = taken ? `seq:${fields.seq ?? `none:${arrival}`}` : `${role}:${id}`;
+    const entry = newEntry(key, role, id, { ...fields, arrival });
     if (entry.seq !== null) this.#bySeq.set(entry.seq, entry);
     this.#byKey.set(key, entry);
     this.#place(entry);
@@ -243,7 +247,7 @@ export class Conversation {
   }
 
   #number(entry, seq) {
-    if (this.#bySeq.get(seq) === entry) return;
+    if (seq === null || this.#bySeq.get(seq) === entry) return;
     entry.seq = seq;
     this.#bySeq.set(seq, entry);
   }

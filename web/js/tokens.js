@@ -134,7 +134,7 @@ function isToken(text) {
 }
 
 /** What the code comes with in a terminal: the command of a conversation, or the call of the native client. */
-const COMMAND = /^\/(?:reanudar|resume)\s+/i;
+const COMMAND = /^(?:.*\s)?\/(?:reanudar|resume)\s+/is;
 const CALL = /^(?:\$\s+)?(?:export\s+)?PSICOIA_RESUME=(["']?)([^\s"']+)\1(?:\s.*)?$/s;
 
 /** The token in what a person pasted, with or without what it comes with in a terminal; null if there is none. */

@@ -145,6 +145,26 @@ test("a waiting answer that is stopped has no seq and is over", () => {
   assert.deepEqual([entry.finish, entry.seq, entry.streaming], ["stopped", null, false]);
 });
 
+test("an empty queue is not spoken of: after a reload the answer may have begun without a word yet", () => {
+  const { conversation } = after(turn(1, "user", "a", "x"), { type: "queued", id: "a", ahead: 2 }, { type: "queued", id: "a", ahead: 0 });
+  const entry = conversation.get("assistant", "a");
+  assert.deepEqual([entry.ahead, entry.streaming], [null, true]);
+});
+
+test("help lines without a `seq` are shown, once, and what is held is still known", () => {
+  const card = { type: "support", id: "a", level: "high", text: "ayuda", resources: [] };
+  const { conversation } = after(turn(1, "user", "a", "x"), card, card);
+  assert.deepEqual([shape(conversation), conversation.firstSeq, conversation.lastSeq], [["user:a:x", "support:a:ayuda"], 1, 1]);
+  conversation.apply(turn(2, "support", "a", "ayuda"), 2);
+  conversation.apply(card, 3);
+  assert.deepEqual([shape(conversation), conversation.lastSeq, conversation.get("support", "a").seq], [["user:a:x", "support:a:ayuda"], 2, 2]);
+  const { id, ...unnamed } = card;
+  conversation.apply(unnamed, 4);
+  conversation.apply(unnamed, 5);
+  assert.deepEqual([conversation.entries.length, conversation.lastSeq], [4, 2]);
+  assert.equal(new Set(conversation.entries.map(({ key }) => key)).size, 4);
+});
+
 test("an answer that is given up is revived if it comes after all, and stored text is the last word", () => {
   const conversation = new Conversation();
   conversation.apply(delta("a", 0, "ho"), 1_000);

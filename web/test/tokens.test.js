@@ -104,6 +104,7 @@ test("a code as people paste it", () => {
     ["rt_6Jm0x-1QdPq", "rt_6Jm0x-1QdPq"], ["  abc\n", "abc"], ["/reanudar abc", "abc"], ["/REANUDAR   abc ", "abc"],
     ["/resume abc", "abc"], ["/Resume\tabc", "abc"], ["PSICOIA_RESUME=abc psicoia host:9000", "abc"], ["  PSICOIA_RESUME=a-b_c psicoia\n", "a-b_c"],
     ["PSICOIA_RESUME=abc", "abc"], ["PSICOIA_RESUME='abc' psicoia", "abc"], ["export PSICOIA_RESUME=abc", "abc"], ["$ PSICOIA_RESUME=abc psicoia", "abc"],
+    ["To go on with this conversation later, write: /resume abc", "abc"],
     ["/resume", null], ["/resumen abc", null], ["PSICOIA_RESUME=", null], ["PSICOIA_RESUME= psicoia", null], ["PSICOIA_RESUME=ñ psicoia", null],
     ["", null], ["hola che", null], ["ñandú", null], ["x".repeat(129), null], ["/reanudar", null],
   ]) assert.equal(tokenIn(text), token, text);
