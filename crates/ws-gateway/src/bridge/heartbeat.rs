@@ -47,7 +47,8 @@ pub(crate) enum HeartbeatEvent {
 enum FirstByte {
     /// No line has to be answered yet.
     NotDue,
-    /// A line that has to be answered came at `since`; `reported` once that is too long ago.
+    /// A line that has to be answered is there, and the core is read, since `since`; `reported` once that is too
+    /// long ago.
     Due {
         since: Instant,
         reported: bool,
@@ -114,8 +115,13 @@ impl Heartbeat {
 
     /// Nothing waits for the client any more.
     pub(crate) fn flushed(&mut self, now: Instant) {
-        if self.client_by.take().is_some() {
-            self.renew_pong(now + self.patience.pong);
+        if self.client_by.take().is_none() {
+            return;
+        }
+        self.renew_pong(now + self.patience.pong);
+        // The core is read again only from here on: what it sent meanwhile may lie unread.
+        if let FirstByte::Due { since, .. } = &mut self.first_byte {
+            *since = now;
         }
     }
 
@@ -170,11 +176,11 @@ impl Heartbeat {
         matches!(self.first_byte, FirstByte::Seen)
     }
 
-    /// Time since the core's first line, if nothing came after it.
+    /// Time for which the core was read and owed its first byte, if it still owes it.
     pub(crate) fn unanswered(&self, now: Instant) -> Option<Duration> {
         match self.first_byte {
-            FirstByte::Due { since, .. } => Some(now.saturating_duration_since(since)),
-            FirstByte::NotDue | FirstByte::Seen => None,
+            FirstByte::Due { since, .. } if !self.awaits_client() => Some(now.saturating_duration_since(since)),
+            FirstByte::Due { .. } | FirstByte::NotDue | FirstByte::Seen => None,
         }
     }
 
@@ -185,6 +191,10 @@ impl Heartbeat {
     }
 
     fn first_byte_by(&self) -> Option<Instant> {
+        // A core that is not read must not be taken for one that is silent: its answer may be there.
+        if self.awaits_client() {
+            return None;
+        }
         match self.first_byte {
             FirstByte::Due { since, reported: false } => Some(since + FIRST_BYTE_LIMIT),
             FirstByte::Due { since, reported: true } => Some(since + CORE_LIMIT),

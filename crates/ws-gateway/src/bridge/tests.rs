@@ -361,6 +361,37 @@ async fn who_leaves_because_of_the_core_says_so() {
     }
 }
 
+/// A bridge to a core that has answered at once, which the gateway does not read: its client takes none of the pongs
+/// that wait for it.
+async fn unread_core() -> Bridge {
+    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, PATIENCE, 1_024);
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0], &[b'p'; 125][..]].concat();
+    for _ in 0..20 {
+        bridge.client.write_all(&ping).await.unwrap();
+    }
+    bridge.client.write_all(&frame("{}")).await.unwrap();
+    bridge.core.write_all(b"{}\n").await.unwrap();
+    settle().await;
+    bridge
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_tells_nothing_of_the_core() {
+    let (start, bridge) = (Instant::now(), unread_core().await);
+    assert_eq!(bridge.ending.await.unwrap(), CloseReason::SlowConsumer.into());
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert_eq!(*bridge.health.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_and_leaves_tells_nothing_of_the_core() {
+    let bridge = unread_core().await;
+    sleep(Duration::from_secs(4)).await;
+    drop(bridge.client);
+    assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+    assert_eq!(*bridge.health.lock().unwrap(), []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_only_core_is_waited_for_but_not_for_ever() {
     let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 1_024));

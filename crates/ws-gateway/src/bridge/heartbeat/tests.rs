@@ -88,6 +88,11 @@ fn events_and_times() {
         ("a core that does not answer", &[(2, Asked), (4, Asked)], 20, &[(7, CoreSilent)]),
         ("a core that answers", &[(2, Asked), (6, CoreSpoke)], 20, &[]),
         ("only the first byte counts", &[(2, CoreSpoke), (4, Asked)], 20, &[]),
+        ("a core that is not read", &[(1, Wrote(0)), (2, Asked)], 20, &[(11, ClientStalled)]),
+        ("a core that is not read for long", &[(1, Wrote(0)), (2, Asked), (9, Wrote(1))], 20, &[(19, ClientStalled)]),
+        ("a core that is read again", &[(1, Wrote(0)), (2, Asked), (6, Flushed)], 20, &[(11, CoreSilent)]),
+        ("a core that is not read in between", &[(2, Asked), (4, Wrote(0)), (8, Flushed)], 20, &[(13, CoreSilent)]),
+        ("a core that is read again and answers", &[(2, Asked), (4, Wrote(0)), (8, Flushed), (9, CoreSpoke)], 20, &[]),
         ("a core that takes nothing", &[(1, CoreTook(0)), (2, CoreFlushed)], 20, &[]),
     ];
     for (name, steps, end, want) in rows {
@@ -109,6 +114,21 @@ fn a_core_has_a_limit_too() {
     for (name, steps, end, want) in rows {
         assert_eq!(run(patience, steps, *end), *want, "{name}");
     }
+}
+
+#[test]
+fn a_core_owes_nothing_while_it_is_not_read() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut heartbeat = Heartbeat::new(start, PATIENCE);
+    heartbeat.asked(at(1));
+    assert_eq!(heartbeat.unanswered(at(3)), Some(Duration::from_secs(2)));
+    heartbeat.wrote(at(3), 0);
+    assert_eq!(heartbeat.unanswered(at(7)), None);
+    heartbeat.flushed(at(7));
+    assert_eq!(heartbeat.unanswered(at(8)), Some(Duration::from_secs(1)));
+    heartbeat.core_spoke(at(8));
+    assert_eq!(heartbeat.unanswered(at(9)), None);
 }
 
 #[test]
