@@ -82,8 +82,11 @@ const chat = new Chat(io, tokens, drafts, {
   happened,
   restored,
   older: offerOlder,
-  // The question was about the conversation that was there.
-  switched: () => startOver.withdraw(),
+  switched: () => {
+    // The question was about the conversation that was there, and so is the code.
+    startOver.withdraw();
+    wayBack.render();
+  },
   gone: (why) => status.notice(() => t(`session_${why}`)),
   back: () => status.notice(() => t("session_back")),
 });
@@ -96,6 +99,8 @@ const wayBack = new WayBack(texts, {
   done: () => {
     status.clearNotice();
     say(t("code_done"));
+    // What opened the dialog may be gone with the conversation that was there.
+    composer.focus();
   },
 });
 const startOver = new StartOver(texts, () => chat.startOver(), () => {
@@ -138,6 +143,7 @@ function restored() {
   if (restoring && count > 0) say(t("restored", count));
   restoring = false;
   cookie.keep(tokens.kept);
+  wayBack.render();
   refresh();
 }
 

@@ -9,6 +9,8 @@ export class WayBack {
   #on;
   #busy = false;
   #problem = null;
+  /** Token of an earlier conversation → its button. */
+  #buttons = new Map();
   #dialog = byId("way-back-dialog");
   #code = byId("way-back-code");
   #field = byId("way-back-field");
@@ -42,10 +44,19 @@ export class WayBack {
     byId("way-back-copy").hidden = code === null;
     byId("way-back-copy").textContent = this.#texts.t("code_copy");
     byId("way-back-enter").textContent = this.#texts.t(this.#busy ? "code_busy" : "code_enter");
-    const earlier = this.#on.earlier().map((entry) => this.#earlier(entry));
-    byId("way-back-earlier").hidden = earlier.length === 0;
-    byId("way-back-earlier").querySelector("ul").replaceChildren(...earlier);
+    this.#renderEarlier();
     this.#showProblem();
+  }
+
+  /** The buttons are other nodes afterwards: the focus goes to the one of the same conversation. */
+  #renderEarlier() {
+    const section = byId("way-back-earlier");
+    const focused = [...this.#buttons].find(([, button]) => button === document.activeElement)?.[0];
+    this.#buttons.clear();
+    const items = this.#on.earlier().map((entry) => this.#earlier(entry));
+    section.hidden = items.length === 0;
+    section.querySelector("ul").replaceChildren(...items);
+    if (focused !== undefined) (this.#buttons.get(focused) ?? this.#field).focus();
   }
 
   #earlier({ token, at }) {
@@ -55,6 +66,7 @@ export class WayBack {
       type: "button", className: "quiet", textContent: this.#texts.t("code_return"), onclick: () => this.#goOn(token),
     });
     button.setAttribute("aria-label", `${this.#texts.t("code_return")}: ${when}`);
+    this.#buttons.set(token, button);
     return element("li", {}, element("span", { textContent: when }), button);
   }
 

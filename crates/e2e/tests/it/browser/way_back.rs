@@ -91,6 +91,7 @@ async fn a_code_goes_on_elsewhere(engine: Engine) {
     browser.until(CONNECTED).await;
     enter(&browser, &format!("/reanudar {}", code.as_str().unwrap())).await;
     browser.until("!one('#way-back-dialog').open && entries().length === 2 && entries()[0][1] === 'uno'").await;
+    assert_eq!(browser.run("return document.activeElement.id").await, "message");
     // The one of before is kept, and can be gone back to.
     browser.click("#way-back").await;
     browser.until("all('#way-back-earlier li button').length === 1").await;
