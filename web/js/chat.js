@@ -311,6 +311,7 @@ export class Chat {
     }
     const entered = this.#entered !== null && this.#asked === this.#entered.token;
     const chosen = entered ? stored !== null && stored !== frame.resume : this.#gone === "moved";
+    if (frame.resumed && this.#asked === stored) this.#tokens.known();
     const earlier = frame.resumed && !entered && this.#asked !== stored;
     const other = this.#session !== null && (frame.session !== this.#session || !frame.resumed);
     if (!other && this.#gone === "moved") this.#gone = null;

@@ -3,7 +3,8 @@
 // again tomorrow, when the right database is back.
 //
 // How an earlier one ended: "unknown" (the server did not know it: tried again) or "left" (the person went on with
-// another one: offered, never tried unasked).
+// another one: offered, never tried unasked). Elsewhere only the tokens are kept: recalled ones are taken for unknown until
+// the server knows the current one.
 
 /** Earlier tokens that are kept, as by the native client; the one that ended first makes room. */
 const MAX_PREVIOUS = 32;
@@ -96,7 +97,14 @@ export class Tokens {
     const [current, ...others] = tokens.filter(isToken);
     if (current === undefined || this.all.length > 0) return;
     this.#storage.set("resume", current);
-    this.#setPrevious(others.map((token) => this.#unknown(token)));
+    this.#setPrevious(others.map((token) => ({ ...this.#unknown(token), recalled: true })));
+  }
+
+  /** The server knows the current one, so the others that were recalled with it had been left for it. */
+  known() {
+    const list = this.previous;
+    if (!list.some(({ recalled }) => recalled)) return;
+    this.#setPrevious(list.map(({ recalled, ...entry }) => (recalled ? { ...entry, end: "left" } : entry)));
   }
 
   /** Takes over what was heard of only after a session was begun: among the earlier ones, to be tried. */

@@ -557,6 +557,23 @@ test("starting over begins a new session, also after a cut, a reload or in anoth
   assert.deepEqual(one.tokens.previous.map(({ token }) => token), ["old"], "it is offered");
 });
 
+test("of recalled tokens the first one is gone on with, and the others are not tried once it was known", () => {
+  for (const [known, tried] of [[true, ["a", undefined]], [false, ["a", "b"]]]) {
+    const store = fakeStore();
+    new Tokens(new Storage(store), () => 1).recall(["a", "b"]);
+    const { io, tokens } = open({ store });
+    if (known) {
+      resume(io, { resume: "a", seq: 1 }, turn(1, "user", "a", "x"));
+      io.socket.drop();
+      io.clock.advance(15_000);
+    }
+    io.socket.accept();
+    io.socket.say({ type: "error", code: "bad_resume" });
+    assert.deepEqual(io.socket.of("hello").map(({ resume }) => resume), tried);
+    assert.deepEqual(tokens.all.includes("b"), true, "it is offered");
+  }
+});
+
 test("earlier tokens that are heard of while a session is begun by choice do not take its place", async () => {
   const { chat, io, tokens } = open();
   greet(io);
