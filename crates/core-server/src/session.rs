@@ -343,7 +343,7 @@ impl Session {
                 state.told.settle(seq.unwrap_or_default());
                 state.publish(To::Everyone, done(job.id, seq, outcome));
             }
-            // Its connections are closed, and nobody is to look into it.
+            // Its connections are closed: this is no error for an operator.
             _ if state.is_gone() => {}
             (Ok(_), Err(Unanswered::NoSession)) => {}
             (Ok(_), Err(Unanswered::Refused(refusal))) => {

@@ -42,7 +42,7 @@ use crate::upstream::Upstream;
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
 /// Time after which a connection that is not upgraded gets no further request.
 const LAST_REQUEST: Duration = Duration::from_secs(110);
-/// Time for the response under way after that: a page load over a slow line.
+/// Time for a response in progress after that: a page load over a slow line.
 const LAST_RESPONSE: Duration = Duration::from_secs(10);
 
 /// Time for a health check for which there is no room otherwise.

@@ -26,7 +26,7 @@ const NOTICE_SHARE: u32 = 4;
 /// Bytes the kernel takes for a client, of which it asks for more when a third is free. What lies there cannot be told
 /// from what a client does not read: the more there is, the later a slow one shows progress or gets a ping.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
-/// Health checks under way where there is no room for anything else; the oldest gives way to the next, since one that
+/// Health checks in progress where there is no room for anything else; the oldest gives way to the next, since one that
 /// is real asks at once.
 const SPARE_CHECKS: usize = 8;
 

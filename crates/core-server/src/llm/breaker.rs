@@ -101,7 +101,7 @@ impl Breaker {
         Self { provider, metrics, state, silenced: Notify::new(), opened }
     }
 
-    /// The right to call at `now`; `None` while the provider is left alone or a probe is under way.
+    /// The right to call at `now`; `None` while the provider is left alone or a probe is in flight.
     pub(super) fn permit(&self, now: Instant) -> Option<Permit<'_>> {
         let mut state = self.state();
         if state.rests(now) {
@@ -125,7 +125,7 @@ impl Breaker {
     }
 
     /// The right to probe before the time, because no other provider is left to be asked; `None` where the provider
-    /// itself asked for a rest, or a probe is under way.
+    /// itself asked for a rest, or a probe is in flight.
     pub(super) fn early_permit(&self, now: Instant) -> Option<Permit<'_>> {
         let mut state = self.state();
         if state.rests(now) {
@@ -171,7 +171,7 @@ impl Breaker {
         !state.rests(now) && matches!(state.phase, Phase::Open { probing: false, .. })
     }
 
-    /// Whether a probe is under way.
+    /// Whether a probe is in flight.
     pub(super) fn is_probed(&self) -> bool {
         matches!(self.state().phase, Phase::Open { probing: true, .. })
     }
@@ -474,7 +474,7 @@ mod tests {
         let later = now + OPEN_FIRST;
         let probe = breaker.permit(later).unwrap();
         late.failed(later);
-        assert!(breaker.permit(later).is_none(), "the probe is still under way");
+        assert!(breaker.permit(later).is_none(), "the probe is still in flight");
         drop(probe);
         assert!(breaker.permit(later).is_some());
     }

@@ -1,6 +1,6 @@
 //! One question to each provider at start, which costs nothing: which models it has.
 //!
-//! It is there for whoever starts the program: a wrong key or address shows before the first person meets it. Many
+//! For the operator who starts the program: a wrong key or address shows before the first person meets it. Many
 //! servers have no such list, or one that says little, so that only what is certain counts.
 
 use std::time::Duration;

@@ -190,7 +190,7 @@ impl Model {
     }
 
     /// Asks each of `order` that is not left alone. If all are, and `early`, the one that may be asked soonest, unless
-    /// a call is under way already that finds out whether a provider is back.
+    /// a probe is in flight already.
     async fn round<'a>(
         &'a self,
         order: &[&'a Provider],

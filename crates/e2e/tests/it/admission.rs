@@ -21,7 +21,7 @@ const PER_ADDRESS: usize = 20;
 /// More than there are sockets.
 const FLOOD: usize = 300;
 
-/// Nobody but the gateway is trusted, and that by the core only.
+/// Only the gateway is trusted, and only by the core.
 async fn town() -> Town {
     Plan::with_gateway()
         .core("TRUSTED_PROXIES", "127.0.0.1")

@@ -36,7 +36,7 @@ impl Pair {
     }
 }
 
-/// Nobody has to arrive for it to be noticed, nobody is sent there afterwards, and it comes back by itself.
+/// It is ejected without a newcomer, no newcomer is sent there afterwards, and it comes back by itself.
 #[tokio::test]
 async fn it_gets_nobody_once_it_is_found_out() {
     let pair = Pair::start().await;

@@ -123,7 +123,7 @@ async fn a_session_that_is_not_there_any_more_ends() {
     }
 }
 
-/// The answer cannot be kept, and nobody has to look into that.
+/// The answer cannot be kept, and that is no failure.
 #[tokio::test]
 async fn an_answer_that_finds_no_session_is_no_failure() {
     let house = House::new().await;

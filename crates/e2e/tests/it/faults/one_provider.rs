@@ -146,7 +146,7 @@ fn chunk(delta: &str, finish: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n")
 }
 
-/// An answer that was withheld, or that has no words, is the provider's answer: nobody asks again.
+/// An answer that was withheld, or that has no words, is the provider's answer: it is not retried.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_withheld() {
     const ONCE: Calls = &[&[Finished]];
