@@ -181,7 +181,7 @@ async fn a_row_that_does_not_open_is_missing_alone() {
         assert_eq!((&turn["type"], &turn["seq"]), (&json!("turn"), &json!(seq)), "{turn}");
     }
     assert_eq!(person.ask("c", "sigo acá").await.done["finish"], "stop");
-    let texts = [(2, "eco: hola"), (3, "¿estás?"), (5, "sigo acá"), (6, "eco: sigo acá")];
+    let texts = [(2, "eco: hola"), (3, "¿estás?"), (5, "sigo acá"), (6, "eco: ¿estás?\n\nsigo acá")];
     assert_eq!(entries(&mut person).await, texts.map(|(seq, text)| (seq, text.to_owned())));
     for (before, limit, seqs, more) in [(7, 2, vec![5, 6], true), (5, 1, vec![3], true), (2, 5, vec![], false)] {
         let params = json!({"before_seq": before, "limit": limit});

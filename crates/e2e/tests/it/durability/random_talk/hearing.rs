@@ -70,6 +70,8 @@ impl Hearing {
             Some("delta") => self.delta(id, frame),
             Some("done") => self.done(id, frame, told),
             Some("response") => {}
+            // There was no word of the answer yet when this connection joined.
+            Some("queued") => assert!(!self.texts.contains_key(id), "{frame}"),
             _ => panic!("out of place: {frame}"),
         }
     }
