@@ -41,7 +41,7 @@ need_debian() {
 # would also make and start one on the usual port; nobody asked for that.
 need_postgres() {
     local initdb
-    for initdb in "$(command -v initdb)" /usr/lib/postgresql/*/bin/initdb; do
+    for initdb in "$(command -v initdb || true)" /usr/lib/postgresql/*/bin/initdb; do
         [ -x "$initdb" ] && return
     done
     # Read by the package when it is installed.
