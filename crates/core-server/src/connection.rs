@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use frames::too_many_connections;
 pub use times::Times;
 
+use crate::limits::RequestTurns;
 use crate::session::{ConnectionId, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
 use pace::Pace;
@@ -64,6 +65,8 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Cancelled when the server is going away.
     pub draining: CancellationToken,
+    /// Turns of requests, by address.
+    pub request_turns: RequestTurns,
 }
 
 /// Who is at the other end.

@@ -1,7 +1,8 @@
-//! How much of a scarce thing anyone gets: messages in a window, model calls
-//! at once. None of these knows what it limits.
+//! Limits: messages in a window, requests and model calls at once. None of these knows what it limits.
 
+mod request_turns;
 mod slots;
 
 pub use boot::{RateLimit, RateLimiter};
+pub use request_turns::{RequestTurn, RequestTurns};
 pub use slots::{IdleSlot, Room, Slot, Slots, SlotsFull, SlotsLoad};

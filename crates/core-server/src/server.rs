@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
-use crate::limits::Slots;
+use crate::limits::{RequestTurns, Slots};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
@@ -94,6 +94,7 @@ impl Server {
             times: config.times,
             tasks,
             draining,
+            request_turns: RequestTurns::default(),
         };
         Ok(Self {
             context: Arc::new(context),

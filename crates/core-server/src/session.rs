@@ -236,6 +236,10 @@ impl Session {
             accepted_at: Instant::now(),
             claim: permit.claim,
         };
+        if state.is_gone() {
+            // Erased between its admission and this lock: there is nothing to answer.
+            return self.release_later(job, false);
+        }
         state.waiting.push_back(Pending { job, sender, permit });
         if !state.answering {
             state.answering = true;

@@ -11,7 +11,7 @@ use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
 use crate::session::{Opened, Outbox, RequestError};
@@ -178,7 +178,9 @@ impl Connection {
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
         let turns = Arc::clone(&self.request_turns);
-        let (id, limit, erases) = (request.id.clone(), request.timeout, request.method == "erase");
+        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        let (id, erases) = (request.id.clone(), request.method == "erase");
+        let deadline = Instant::now() + request.timeout;
         if erases {
             session.await_erasure(from);
         }
@@ -188,15 +190,18 @@ impl Connection {
         let work = self.context.tasks.spawn({
             let (session, place) = (Arc::clone(&session), Arc::clone(&place));
             async move {
-                // Never closed.
-                let _turn = turns.acquire().await.ok();
-                let result = session.request(request).await;
+                let turn = async { (turns.acquire().await.ok(), context.request_turns.take(address).await) };
+                // One that has not begun by its deadline must not begin later: its place is that of a line to come.
+                let result = match timeout_at(deadline, turn).await {
+                    Ok(_turn) => session.request(request).await,
+                    Err(_) => Err(RequestError::TooLate),
+                };
                 drop(place);
                 result
             }
         });
         let answer = async move {
-            let end = timeout(limit, work).await;
+            let end = timeout_at(deadline, work).await;
             let erased = if erases { session.end_erasure(from) } else { None };
             let language = session.language();
             outbox.respond(match response(end, erased) {

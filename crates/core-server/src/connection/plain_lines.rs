@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use boot::Household;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
-use protocol::{ClientFrame, CloseReason, ErrorCode, MessageId, ResumeToken, UserText};
+use protocol::{ClientFrame, CloseReason, ErrorCode, Language, MessageId, ResumeToken, UserText};
 
 use super::plain::{Command, Plain, history, language_named};
 use super::{Attached, Connection, Continuation, FaceState, Line, texts};
-use crate::session::Opened;
+use crate::session::{Opened, Session};
 use crate::store::StoreError;
 use crate::turn::Refusal;
 
@@ -86,13 +87,7 @@ impl Connection {
                 plain.erase_asked = true;
                 self.say(texts::confirm_erase(language));
             }
-            Command::History => self.later(async move {
-                let entries = session.last_entries(HISTORY_ENTRIES).await;
-                move |connection: &mut Self| match entries {
-                    Ok(entries) => history(&entries, language).iter().for_each(|line| connection.say(line)),
-                    Err(error) => connection.store_failed(&error),
-                }
-            }),
+            Command::History => self.tell_history(session, language),
             Command::Language(name) => match language_named(name) {
                 None => self.say(texts::languages(language)),
                 Some(locale) => self.later(async move {
@@ -104,6 +99,18 @@ impl Connection {
                 }),
             },
         }
+    }
+
+    fn tell_history(&mut self, session: Arc<Session>, language: Language) {
+        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        self.later(async move {
+            let _turn = context.request_turns.take(address).await;
+            let entries = session.last_entries(HISTORY_ENTRIES).await;
+            move |connection: &mut Self| match entries {
+                Ok(entries) => history(&entries, language).iter().for_each(|line| connection.say(line)),
+                Err(error) => connection.store_failed(&error),
+            }
+        });
     }
 
     fn converse(&mut self, text: UserText, trace: Traceparent) {

@@ -128,7 +128,11 @@ impl Sessions {
         let may_be_swept = record.seq == record.swept || self.policy.retention.is_some();
         if may_be_swept {
             // Before it is relied on: a sweep, here or on another core, does not know who has just come back.
-            self.engine.store.touch(&[record.user], now()).await?;
+            match self.engine.store.touch(&[record.user], now()).await {
+                // A database that only reads sweeps nothing, and what it has can be read.
+                Err(error @ StoreError::Unavailable(_)) => tracing::warn!(%error, "use of a session not recorded"),
+                touched => touched?,
+            }
         }
         if may_be_swept || session.is_behind(&record) {
             // Where it was swept or erased meanwhile it is gone, and cannot be attached to.

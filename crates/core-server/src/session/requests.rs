@@ -27,6 +27,9 @@ pub enum RequestError {
     /// The parameters do not fit the method.
     #[error("bad parameters")]
     BadParams,
+    /// It had not begun by its deadline.
+    #[error("not begun by its deadline")]
+    TooLate,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,6 +42,7 @@ impl RequestError {
         match self {
             Self::UnknownMethod => refused(ErrorCode::UnknownMethod),
             Self::BadParams => refused(ErrorCode::BadParams),
+            Self::TooLate => refused(ErrorCode::Timeout),
             Self::Store(error) => error.into(),
         }
     }

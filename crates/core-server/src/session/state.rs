@@ -240,7 +240,9 @@ impl State {
     /// becomes of it from now on. The one that sent it first may be dead without our knowing. Gives
     /// its `seq`.
     pub(super) fn sent_again(&mut self, id: &MessageId, from: ConnectionId) -> Option<u64> {
-        if let Some(running) = self.running.as_mut().filter(|running| running.id == *id) {
+        // One that is given up has its answer from another core, which the store knows.
+        let running = self.running.as_mut().filter(|running| running.id == *id && !running.given_up);
+        if let Some(running) = running {
             running.sender = from;
             return Some(running.seq);
         }

@@ -1,9 +1,12 @@
 //! Who waits for the model, and behind whom.
 
+use protocol::Face;
 use serde_json::json;
+use testkit::line_peer::LinePeer;
 use testkit::llm::Answer;
 use testkit::watchdog::until;
 
+use crate::person::Person;
 use crate::postgres::Server;
 use crate::town::Plan;
 
@@ -79,12 +82,22 @@ async fn whoever_sent_a_message_last_hears_what_becomes_of_it() {
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'psicoia' AND wait_event_type = 'Lock'";
 
 #[tokio::test]
-async fn a_connection_has_two_requests_running_and_another_one_its_own() {
+async fn a_connection_has_two_requests_running_and_an_address_eight() {
     let (postgres, url) = Server::start().await;
     let town = Plan::default().core("DATABASE_URL", &url).start().await;
     let (mut eager, mut other) = (town.at_core().await, town.at_core().await);
     eager.hello().await;
     other.hello().await;
+    let mut crowd = Vec::new();
+    for _ in 0..6 {
+        let mut person = town.at_core().await;
+        person.hello().await;
+        crowd.push(person);
+    }
+    let address = "203.0.113.9:40000".parse().unwrap();
+    let elsewhere = LinePeer::connect_as_gateway(town.core.address(), address, Face::Frames).await.unwrap();
+    let mut elsewhere = Person::new(elsewhere);
+    elsewhere.hello().await;
     let lock = "BEGIN; LOCK TABLE entries IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)";
     postgres.with(move |postgres| postgres.begin_sql("psicoia", lock).unwrap()).await;
     let is_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
@@ -105,6 +118,17 @@ async fn a_connection_has_two_requests_running_and_another_one_its_own() {
         assert_eq!(postgres.sql(WAITING).await, "3");
     }
 
+    // However many connections an address has, eight requests of it run.
+    for person in &mut crowd {
+        person.send(history("a")).await;
+        person.send(history("b")).await;
+        person.send(json!({"type": "ping"})).await;
+        person.frame_of("pong").await;
+    }
+    until(async || postgres.sql(WAITING).await == "8").await.unwrap();
+    elsewhere.send(history("theirs")).await;
+    until(async || postgres.sql(WAITING).await == "9").await.unwrap();
+
     let unlock = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                   WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
     postgres.sql(unlock).await;
@@ -112,4 +136,9 @@ async fn a_connection_has_two_requests_running_and_another_one_its_own() {
         eager.frame_of("response").await;
     }
     assert_eq!(other.frame_of("response").await["id"], "mine");
+    assert_eq!(elsewhere.frame_of("response").await["id"], "theirs");
+    for person in &mut crowd {
+        person.frame_of("response").await;
+        person.frame_of("response").await;
+    }
 }
