@@ -15,7 +15,6 @@ mod pipe;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -52,30 +51,15 @@ pub(crate) struct Terms<'a> {
     pub(crate) drain: &'a CancellationToken,
 }
 
-/// Sign that a core does not work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CoreFault {
-    /// It has not sent a byte for too long after a line that it has to answer.
-    Silent,
-    /// It ended the connection without a byte and without a closing line.
-    Lost,
-}
-
-impl fmt::Display for CoreFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Silent => "connected, and does not answer",
-            Self::Lost => "connection lost before the first byte",
-        })
-    }
-}
-
 /// Observer of the core's health.
 pub(crate) trait CoreObserver {
     /// The core has sent its first byte.
     fn answered(&mut self);
-    /// The core does not work. Returns whether another core is better for the client.
-    fn failed(&mut self, fault: CoreFault) -> bool;
+    /// The core has not sent a byte for too long after a line that it has to answer. Returns whether another core is
+    /// known to be better for the client.
+    fn silent(&mut self) -> bool;
+    /// The core ended the connection without a byte and without a closing line.
+    fn lost(&mut self);
 }
 
 impl CoreObserver for Lease {
@@ -83,9 +67,13 @@ impl CoreObserver for Lease {
         self.proved();
     }
 
-    fn failed(&mut self, fault: CoreFault) -> bool {
-        Lease::failed(self, &fault);
+    fn silent(&mut self) -> bool {
+        self.suspect();
         self.has_better()
+    }
+
+    fn lost(&mut self) {
+        self.failed(&"connection lost before the first byte");
     }
 }
 
@@ -209,7 +197,7 @@ where
         let mut bytes = ReadBuf::uninit(&mut bytes);
         let read = ready!(self.core.pipe.poll_read(cx, &mut bytes));
         if read.is_err() || bytes.filled().is_empty() {
-            return Poll::Ready(Err(self.core.ending()));
+            return Poll::Ready(Err(self.core_ended()));
         }
         if self.heartbeat.awaits_core() && self.heartbeat.core_spoke(Instant::now()) {
             self.observer.answered();
@@ -217,6 +205,15 @@ where
         let client = &mut *self.client;
         self.core.lines.feed(bytes.filled(), |piece| client.send(piece));
         Poll::Ready(Ok(()))
+    }
+
+    /// Why the connection ends, now that the core has ended it.
+    fn core_ended(&mut self) -> Ending {
+        let ending = self.core.ending();
+        if ending == Ending::CoreLost && !self.heartbeat.has_answered() {
+            self.observer.lost();
+        }
+        ending
     }
 
     /// Ready when a deadline has passed: with `Ok` when the bridge goes on.
@@ -246,7 +243,7 @@ where
             // Not `ClientGone`: it may only have been unreachable, and the code must let it come back.
             HeartbeatEvent::ClientSilent => Err(CloseReason::Idle.into()),
             HeartbeatEvent::ClientStalled => Err(CloseReason::SlowConsumer.into()),
-            HeartbeatEvent::CoreSilent if self.observer.failed(CoreFault::Silent) => Err(Ending::CoreLost),
+            HeartbeatEvent::CoreSilent if self.observer.silent() => Err(Ending::CoreLost),
             HeartbeatEvent::CoreSilent => Ok(()),
             HeartbeatEvent::CoreStalled => Err(Ending::CoreLost),
         }
@@ -255,11 +252,9 @@ where
     /// Draws from the end what it says of the core.
     fn conclude(&mut self, ending: Ending) {
         let waited = self.heartbeat.unanswered(Instant::now());
-        let fault = match ending {
-            Ending::CoreLost if !self.heartbeat.has_answered() => CoreFault::Lost,
-            Ending::Known(CloseReason::ClientGone) if waited >= Some(LEAVES_BECAUSE_OF_CORE) => CoreFault::Silent,
-            _ => return,
-        };
-        self.observer.failed(fault);
+        if ending == CloseReason::ClientGone.into() && waited >= Some(LEAVES_BECAUSE_OF_CORE) {
+            // Too late to help this client.
+            let _has_better = self.observer.silent();
+        }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Upstream {
     look_up: Notify,
     /// Counts look-ups.
     looked_up: watch::Sender<u64>,
-    /// A core has been ejected, or is to be probed sooner than it was.
+    /// A core has been ejected, is to be probed sooner than it was, or is to be checked.
     ejected: Notify,
 }
 

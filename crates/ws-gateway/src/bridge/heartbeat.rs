@@ -11,9 +11,11 @@ use tokio::time::Instant;
 #[cfg(test)]
 mod tests;
 
-/// Time for the core's first byte after a line that has to be answered: longer than a database that is away holds
-/// up an answer, so that only a core that hangs is taken for one.
+/// Time for the core's first byte after a line that has to be answered. A database that is away may hold up an answer
+/// for longer: what comes of the silence is decided by a check that needs no database.
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(5);
+/// Time between two reports of the same silence: the check of the core may have been decided meanwhile.
+const SILENCE_EVERY: Duration = Duration::from_secs(1);
 /// Time for the core to go on: to take bytes that wait for it, or to send its first byte where no other core is
 /// better. Longer than a model takes for an answer, during which the plain face reads no further line.
 const CORE_LIMIT: Duration = Duration::from_secs(120);
@@ -36,7 +38,7 @@ pub(crate) enum HeartbeatEvent {
     ClientSilent,
     /// The client took nothing of what waits for it.
     ClientStalled,
-    /// The core has not sent a byte since its first line. Reported once.
+    /// The core has not sent a byte since its first line. Reported again and again while that lasts.
     CoreSilent,
     /// The core took nothing of what waits for it, or is silent for good.
     CoreStalled,
@@ -47,13 +49,19 @@ pub(crate) enum HeartbeatEvent {
 enum FirstByte {
     /// No line has to be answered yet.
     NotDue,
-    /// A line that has to be answered is there, and the core is read, since `since`; `reported` once that is too
-    /// long ago.
+    /// A line that has to be answered is there, and the core is read, since `since`; its silence is
+    /// reported at `report_at`.
     Due {
         since: Instant,
-        reported: bool,
+        report_at: Instant,
     },
     Seen,
+}
+
+impl FirstByte {
+    fn due_since(since: Instant) -> Self {
+        Self::Due { since, report_at: since + FIRST_BYTE_LIMIT }
+    }
 }
 
 /// Deadlines of one connection.
@@ -120,8 +128,8 @@ impl Heartbeat {
         }
         self.renew_pong(now + self.patience.pong);
         // The core is read again only from here on: what it sent meanwhile may lie unread.
-        if let FirstByte::Due { since, .. } = &mut self.first_byte {
-            *since = now;
+        if matches!(self.first_byte, FirstByte::Due { .. }) {
+            self.first_byte = FirstByte::due_since(now);
         }
     }
 
@@ -138,7 +146,7 @@ impl Heartbeat {
     /// The core has got a line that has to be answered.
     pub(crate) fn asked(&mut self, now: Instant) {
         if matches!(self.first_byte, FirstByte::NotDue) {
-            self.first_byte = FirstByte::Due { since: now, reported: false };
+            self.first_byte = FirstByte::due_since(now);
         }
     }
 
@@ -196,8 +204,7 @@ impl Heartbeat {
             return None;
         }
         match self.first_byte {
-            FirstByte::Due { since, reported: false } => Some(since + FIRST_BYTE_LIMIT),
-            FirstByte::Due { since, reported: true } => Some(since + CORE_LIMIT),
+            FirstByte::Due { since, report_at } => Some(report_at.min(since + CORE_LIMIT)),
             FirstByte::NotDue | FirstByte::Seen => None,
         }
     }
@@ -212,7 +219,7 @@ impl Heartbeat {
             return Some(HeartbeatEvent::CoreStalled);
         }
         if passed(self.first_byte_by()) {
-            return Some(self.first_byte_missed());
+            return Some(self.first_byte_missed(now));
         }
         if passed(self.pong_by) {
             if self.reading {
@@ -224,10 +231,10 @@ impl Heartbeat {
         (self.ping_at <= now).then(|| self.ping(now)).flatten()
     }
 
-    fn first_byte_missed(&mut self) -> HeartbeatEvent {
+    fn first_byte_missed(&mut self, now: Instant) -> HeartbeatEvent {
         match &mut self.first_byte {
-            FirstByte::Due { reported, .. } if !*reported => {
-                *reported = true;
+            FirstByte::Due { since, report_at } if now < *since + CORE_LIMIT => {
+                *report_at = now + SILENCE_EVERY;
                 HeartbeatEvent::CoreSilent
             }
             _ => HeartbeatEvent::CoreStalled,

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
-use super::{CORE_READ_BYTES, Client, Core, CoreFault, CoreObserver, Patience, Terms, run};
+use super::{CORE_READ_BYTES, Client, Core, CoreObserver, Patience, Terms, run};
 use crate::close::Ending;
 
 const HEADER: &[u8] = b"header\n";
@@ -41,7 +41,8 @@ struct Bridge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Answered,
-    Failed(CoreFault),
+    Silent,
+    Lost,
 }
 
 /// Notes what is said of the core.
@@ -55,9 +56,13 @@ impl CoreObserver for Observer {
         self.health.lock().unwrap().push(Health::Answered);
     }
 
-    fn failed(&mut self, fault: CoreFault) -> bool {
-        self.health.lock().unwrap().push(Health::Failed(fault));
+    fn silent(&mut self) -> bool {
+        self.health.lock().unwrap().push(Health::Silent);
         self.has_better
+    }
+
+    fn lost(&mut self) {
+        self.health.lock().unwrap().push(Health::Lost);
     }
 }
 
@@ -325,7 +330,7 @@ async fn a_core_that_does_not_answer_is_left_for_a_better_one() {
         let bridge = bridge_beside(true, leftover.into(), face, PATIENCE, 1_024);
         assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
         assert_eq!(start.elapsed().as_secs(), 5, "{face}");
-        assert_eq!(bridge.health.lock().unwrap()[0], Health::Failed(CoreFault::Silent));
+        assert_eq!(*bridge.health.lock().unwrap(), [Health::Silent]);
     }
 }
 
@@ -352,7 +357,7 @@ async fn the_first_byte_shows_that_a_core_works() {
 
 #[tokio::test(start_paused = true)]
 async fn who_leaves_because_of_the_core_says_so() {
-    for (waits_ms, want) in [(900, None), (1_100, Some(Health::Failed(CoreFault::Silent)))] {
+    for (waits_ms, want) in [(900, None), (1_100, Some(Health::Silent))] {
         let bridge = bridge_after(frame("{}").into(), Face::Frames, PATIENCE, 1_024);
         sleep(Duration::from_millis(waits_ms)).await;
         drop(bridge.client);
@@ -390,6 +395,17 @@ async fn who_takes_nothing_and_leaves_tells_nothing_of_the_core() {
     drop(bridge.client);
     assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
     assert_eq!(*bridge.health.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_ends_the_connection_unasked_is_lost() {
+    for (last_words, want) in [(&b""[..], &[Health::Lost][..]), (b"hola\n", &[Health::Answered])] {
+        let mut bridge = bridge(Face::Plain, PATIENCE, 1_024);
+        bridge.core.write_all(last_words).await.unwrap();
+        drop(bridge.core);
+        assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+        assert_eq!(*bridge.health.lock().unwrap(), want, "{last_words:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

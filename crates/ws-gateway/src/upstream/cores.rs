@@ -19,6 +19,9 @@ const FIRST_EJECTION: Duration = Duration::from_secs(1);
 /// Longest time a core is ejected for.
 const LONGEST_EJECTION: Duration = Duration::from_secs(30);
 
+/// The least time between a check of a core and one that a connection asks for.
+const SUSPICION_PAUSE: Duration = Duration::from_secs(1);
+
 /// The cores that are known, and how they are.
 #[derive(Debug)]
 pub(super) struct Cores {
@@ -39,6 +42,10 @@ struct Core {
     /// Its name has addresses of the other family too, of which a host may well serve only one.
     dual: bool,
     health: Health,
+    /// A connection waits for it too long, and no check has begun since.
+    suspected: bool,
+    /// Begin of its last check while it was healthy.
+    checked: Option<Instant>,
     /// Whether new connections may go there.
     listed: bool,
 }
@@ -138,8 +145,7 @@ impl Cores {
         }
         for &Listed { address, dual } in cores {
             if !self.known.iter().any(|core| core.address == address) {
-                let health = Health::Healthy;
-                self.known.push(Core { address, open: 0, failed: 0, has_worked: false, dual, health, listed: true });
+                self.known.push(Core::new(address, dual));
                 changed = true;
             }
         }
@@ -180,13 +186,46 @@ impl Cores {
     }
 
     /// Every healthy core, each for a connection that shows whether it still is; none where there is only one core.
-    pub(super) fn check(&mut self) -> Vec<Pick> {
+    pub(super) fn check(&mut self, now: Instant) -> Vec<Pick> {
         if self.listed() < 2 {
             return Vec::new();
         }
-        let healthy = |core: &Core| core.listed && core.health == Health::Healthy;
-        let indices: Vec<usize> = (0..self.known.len()).filter(|&index| healthy(&self.known[index])).collect();
-        indices.into_iter().map(|index| self.take(index, &[])).collect()
+        self.check_those(now, |core| core.listed)
+    }
+
+    /// Every healthy core that is suspected, each for a connection that shows whether it still works: also one that is
+    /// alone, or not listed any more and has connections still.
+    pub(super) fn suspects(&mut self, now: Instant) -> Vec<Pick> {
+        self.check_those(now, |core| core.suspected)
+    }
+
+    fn check_those(&mut self, now: Instant, which: impl Fn(&Core) -> bool) -> Vec<Pick> {
+        let is_due = |core: &Core| core.health == Health::Healthy && which(core);
+        let indices: Vec<usize> = (0..self.known.len()).filter(|&index| is_due(&self.known[index])).collect();
+        let check = |index: usize| {
+            (self.known[index].suspected, self.known[index].checked) = (false, Some(now));
+            self.take(index, &[])
+        };
+        indices.into_iter().map(check).collect()
+    }
+
+    /// A connection waits for the core too long. Returns whether the core is to be checked or probed at once: not when
+    /// it has just been checked, so that many who wait for a database cost no more than one.
+    pub(super) fn suspect(&mut self, address: SocketAddr, role: Role, now: Instant) -> bool {
+        let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return false };
+        match (role, core.health) {
+            (_, Health::Healthy) => {
+                let is_new = core.checked.is_none_or(|checked| checked + SUSPICION_PAUSE <= now);
+                core.suspected |= is_new;
+                is_new
+            }
+            // A person's connection that decides nothing must not keep the gateway's own from deciding.
+            (Role::Probe, Health::Probed { failures }) => {
+                core.health = Health::Ejected { until: now, failures };
+                true
+            }
+            _ => false,
+        }
     }
 
     /// When the next ejection is over, if there is any.
@@ -198,9 +237,11 @@ impl Cores {
         self.known.iter().filter_map(until).min()
     }
 
-    /// Whether a core other than `address` is healthy.
-    pub(super) fn has_healthy_beside(&self, address: SocketAddr) -> bool {
-        self.known.iter().any(|core| core.listed && core.address != address && core.health == Health::Healthy)
+    /// Whether the core at `address` is ejected, and another one is healthy.
+    pub(super) fn has_better_than(&self, address: SocketAddr) -> bool {
+        let healthy = |core: &Core| core.health == Health::Healthy;
+        let is_ejected = self.known.iter().any(|core| core.address == address && !healthy(core));
+        is_ejected && self.known.iter().any(|core| core.listed && healthy(core))
     }
 
     fn take(&mut self, index: usize, tried: &[SocketAddr]) -> Pick {
@@ -289,6 +330,20 @@ impl Cores {
 }
 
 impl Core {
+    fn new(address: SocketAddr, dual: bool) -> Self {
+        Self {
+            address,
+            open: 0,
+            failed: 0,
+            has_worked: false,
+            dual,
+            health: Health::Healthy,
+            suspected: false,
+            checked: None,
+            listed: true,
+        }
+    }
+
     fn is_left(&self, tried: &[SocketAddr]) -> bool {
         self.listed && !tried.contains(&self.address)
     }

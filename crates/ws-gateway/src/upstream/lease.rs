@@ -48,6 +48,17 @@ impl Lease {
         self.role = Role::Regular;
     }
 
+    /// The core owes an answer for too long, and may not work. Asks for a check by the gateway itself, which alone
+    /// decides: how long an answer takes may depend on the person or on a database.
+    pub(crate) fn suspect(&mut self) {
+        if self.upstream.cores().suspect(self.address, self.role, Instant::now()) {
+            self.upstream.ejected.notify_one();
+        }
+        if self.role == Role::Probe {
+            self.role = Role::Extra;
+        }
+    }
+
     /// The core does not work, because of `error`.
     pub(crate) fn failed(&mut self, error: &dyn fmt::Display) {
         let role = std::mem::replace(&mut self.role, Role::Extra);
@@ -63,9 +74,9 @@ impl Lease {
         }
     }
 
-    /// Whether another core is healthy.
+    /// Whether its core is ejected and another one is healthy.
     pub(crate) fn has_better(&self) -> bool {
-        self.upstream.cores().has_healthy_beside(self.address)
+        self.upstream.cores().has_better_than(self.address)
     }
 }
 

@@ -30,12 +30,14 @@ const CHECK_LIMIT: Duration = Duration::from_secs(4);
 const QUESTION: &[u8] = b"{}\n";
 
 impl Upstream {
-    /// Probes ejected cores when their time is over, and checks the healthy ones where there are several: with
-    /// one core alone nothing would be done differently.
+    /// Probes ejected cores when their time is over, checks a healthy one that a connection suspects, and all of
+    /// them regularly where there are several: with one core alone nothing would be done differently.
     pub(crate) async fn keep_probing(self: &Arc<Self>) -> Infallible {
         let mut probes = FuturesUnordered::new();
         let mut check_at = Instant::now() + CHECK_EVERY;
         loop {
+            let suspects = self.cores().suspects(Instant::now());
+            probes.extend(suspects.into_iter().map(|pick| self.probe(pick).boxed()));
             let next_probe = self.cores().next_probe();
             tokio::select! {
                 Some(()) = probes.next() => {}
@@ -46,7 +48,7 @@ impl Upstream {
                 }
                 () = sleep_until(check_at) => {
                     check_at = Instant::now() + CHECK_EVERY;
-                    let healthy = self.cores().check();
+                    let healthy = self.cores().check(Instant::now());
                     probes.extend(healthy.into_iter().map(|pick| self.probe(pick).boxed()));
                 }
             }

@@ -200,6 +200,51 @@ async fn a_core_that_accepts_and_does_not_answer_is_found_out_within_10_s() {
 }
 
 #[tokio::test]
+async fn a_suspected_core_that_answers_its_check_stays() {
+    let ((slow, one), (_other, two)) = (core().await, core().await);
+    let upstream = upstream(&format!("{one},{two}"));
+    let mut leases = Vec::new();
+    for _ in 0..2 {
+        leases.push(upstream.connect(LIMIT).await.unwrap().1);
+    }
+    let (_held, _) = slow.accept().await.unwrap();
+    let lease = leases.iter_mut().find(|lease| lease.address() == one).unwrap();
+    for _ in 0..5 {
+        lease.suspect();
+    }
+    tokio::select! {
+        never = upstream.keep_probing() => match never {},
+        () = async {
+            answer(&slow).await;
+            while upstream.usage().iter().any(|core| core.open != 1) {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    assert!(!is_ejected(&upstream, one) && !lease.has_better());
+    assert!(upstream.usage().iter().all(|core| core.failed == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspected_core_that_hangs_is_ejected_even_alone() {
+    let (_hangs, address) = core().await;
+    let upstream = upstream(&address.to_string());
+    let mut lease = upstream.connect(LIMIT).await.unwrap().1;
+    lease.suspect();
+    let start = Instant::now();
+    tokio::select! {
+        never = upstream.keep_probing() => match never {},
+        () = async {
+            while !is_ejected(&upstream, address) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        } => {}
+    }
+    assert_eq!(start.elapsed().as_secs(), 4, "the time for a check");
+    assert!(!lease.has_better(), "it is the only one");
+}
+
+#[tokio::test]
 async fn an_ejected_core_is_reached_when_it_answers() {
     let (core, address) = core().await;
     let upstream = upstream(&address.to_string());

@@ -35,6 +35,11 @@ fn probe(cores: &mut Cores, now: Instant) -> Option<u16> {
     Some(pick.address.port())
 }
 
+/// Numbers and roles.
+fn checked(picks: &[Pick]) -> Vec<(u16, Role)> {
+    picks.iter().map(|pick| (pick.address.port(), pick.role)).collect()
+}
+
 #[test]
 fn sixty_connections_are_spread_evenly_from_any_start() {
     let mut first = [0; 3];
@@ -104,15 +109,55 @@ fn a_core_fails_and_comes_back() {
 #[test]
 fn healthy_cores_are_checked_where_there_are_several() {
     let now = Instant::now();
-    assert!(cores(1).check().is_empty(), "nothing would come of it");
+    assert!(cores(1).check(now).is_empty(), "nothing would come of it");
     let mut cores = cores(3);
     cores.failed(address(1), Role::Regular, now);
-    let checked: Vec<_> = cores.check().iter().map(|pick| (pick.address.port(), pick.role)).collect();
-    assert_eq!(checked, [(0, Role::Regular), (2, Role::Regular)]);
-    assert!(cores.has_healthy_beside(address(0)));
+    assert_eq!(checked(&cores.check(now)), [(0, Role::Regular), (2, Role::Regular)]);
+    assert!(!cores.has_better_than(address(0)), "it is healthy");
+    assert!(cores.has_better_than(address(1)));
     cores.failed(address(2), Role::Regular, now);
-    assert!(!cores.has_healthy_beside(address(0)));
-    assert!(cores.has_healthy_beside(address(1)));
+    cores.failed(address(0), Role::Regular, now);
+    assert!(!cores.has_better_than(address(1)), "none is better");
+}
+
+#[test]
+fn a_suspected_core_is_checked_and_not_ejected() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut cores = cores(1);
+    assert!(cores.suspects(start).is_empty());
+    for _ in 0..9 {
+        assert!(cores.suspect(address(0), Role::Regular, start));
+    }
+    assert_eq!(checked(&cores.suspects(start)), [(0, Role::Regular)], "also where it is alone");
+    assert!(cores.suspects(start).is_empty(), "all those are one check");
+    assert!(!cores.suspect(address(0), Role::Regular, at(900)), "just checked");
+    assert!(cores.suspects(at(900)).is_empty());
+    assert!(cores.suspect(address(0), Role::Extra, at(1_000)));
+    assert!(!cores.usage()[0].ejected);
+    // One that is not listed any more has connections still.
+    cores.list(&listed([1, 2]));
+    assert_eq!(checked(&cores.suspects(at(1_000))), [(0, Role::Regular)]);
+    // A regular check counts as well; one that is ejected is probed when its time has come.
+    assert_eq!(cores.check(at(2_000)).len(), 2);
+    assert!(!cores.suspect(address(1), Role::Regular, at(2_500)));
+    cores.failed(address(1), Role::Regular, at(2_500)).unwrap();
+    assert!(!cores.suspect(address(1), Role::Regular, at(9_000)));
+    assert!(cores.suspects(at(9_000)).is_empty());
+    assert!(!cores.suspect(address(7), Role::Regular, at(9_000)), "unknown");
+}
+
+#[test]
+fn a_silent_connection_leaves_the_probe_to_the_gateway() {
+    let (now, mut cores, core) = (Instant::now(), cores(1), address(0));
+    cores.failed(core, Role::Regular, now).unwrap();
+    assert_eq!(pick(&mut cores, &[]).unwrap().1, Role::Probe);
+    assert_eq!(cores.next_probe(), None);
+    assert!(!cores.suspect(core, Role::Extra, now), "it does not decide");
+    assert!(cores.suspect(core, Role::Probe, now));
+    assert_eq!((cores.next_probe(), probe(&mut cores, now)), (Some(now), Some(0)));
+    cores.release(core, Role::Extra, now);
+    assert_eq!(cores.failed(core, Role::Probe, now).unwrap().failures, 2, "counted once");
 }
 
 #[test]
