@@ -14,6 +14,8 @@ enum Core {
     Works,
     /// Accepts, and ends at once.
     Crashes,
+    /// Answers every check at once, and greets a person when it has answered this many, as one whose database is away.
+    Slow { checks: usize },
 }
 
 /// A core in this process; ended when dropped.
@@ -29,13 +31,26 @@ async fn run(core: Core) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serve = async move {
-        let mut held = Vec::new();
+        let (mut greeted, mut waiting, mut checks) = (Vec::new(), Vec::new(), 0);
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            if matches!(core, Core::Works) {
-                let mut peer = CorePeer::greet(stream).await;
-                peer.say("hola\n").await;
-                held.push(peer);
+            let wanted = match core {
+                Core::Works => 0,
+                Core::Slow { checks } => checks,
+                Core::Crashes => continue,
+            };
+            let mut peer = CorePeer::greet(stream).await;
+            if peer.header.is_check() {
+                peer.say("{}\n").await;
+                checks += 1;
+            } else {
+                waiting.push(peer);
+            }
+            if wanted <= checks {
+                for mut peer in waiting.drain(..) {
+                    peer.say("hola\n").await;
+                    greeted.push(peer);
+                }
             }
         }
     };
@@ -96,4 +111,20 @@ async fn all_of_them_back_after_all_were_gone() {
     let mut core = CorePeer::greet(within(listener.accept()).await.unwrap().0).await;
     core.say("hola\n").await;
     assert_eq!(client.text().await, "hola");
+}
+
+/// The second check begins later than a connection becomes suspicious, and only because one is: each client waits for
+/// longer than a core may be silent.
+#[tokio::test]
+async fn cores_that_wait_for_a_database_keep_their_clients() {
+    let slow = Core::Slow { checks: 2 };
+    let (one, other) = (run(slow).await, run(slow).await);
+    let rig = in_front_of(&[one.0, other.0]).await;
+    let mut people = Vec::new();
+    for _ in 0..6 {
+        people.push(rig.connect(None).await);
+    }
+    for person in &mut people {
+        assert_eq!(person.text().await, "hola");
+    }
 }
