@@ -27,8 +27,8 @@ const SILENT_CALLS: u32 = 4;
 const OPEN_FIRST: Duration = Duration::from_secs(5);
 /// How long it is left alone at most.
 const OPEN_MAX: Duration = Duration::from_secs(60);
-/// A rest that the provider asks for opens the breaker if it is at least this long: afterwards one call finds out
-/// whether it was long enough. After a shorter one all go on.
+/// A rest that the provider asks for opens the breaker if it is at least this long, or longer than calls pause:
+/// afterwards one call finds out whether it was long enough. After a shorter one all go on.
 const LONG_REST: Duration = Duration::from_secs(10);
 /// Longest rest that is believed: a broken proxy must not cost the model for days.
 const REST_MAX: Duration = Duration::from_secs(3_600);
@@ -38,6 +38,8 @@ const REST_MAX: Duration = Duration::from_secs(3_600);
 pub(super) struct Breaker {
     provider: String,
     metrics: Arc<ProviderMetrics>,
+    /// Longest pause of a call between two tries: a rest that is longer is not waited for.
+    longest_pause: Duration,
     state: Mutex<State>,
     /// It has opened because calls were met with silence.
     silenced: Notify,
@@ -48,6 +50,8 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct State {
     phase: Phase,
+    /// How often it has opened. A call from before the last opening tells nothing about the time after it.
+    openings: u64,
     /// The provider wants to be asked no earlier.
     not_before: Option<Instant>,
 }
@@ -81,6 +85,8 @@ pub(super) enum Standing {
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
     probe: Option<Probe>,
+    /// [`State::openings`] when it was granted.
+    opening: u64,
     begun: bool,
     judged: bool,
 }
@@ -95,10 +101,16 @@ enum Probe {
 }
 
 impl Breaker {
-    /// Closed, in front of `provider`, as it is called in logs. Notifies `opened` whenever it opens.
-    pub(super) fn new(provider: String, metrics: Arc<ProviderMetrics>, opened: Arc<Notify>) -> Self {
-        let state = Mutex::new(State { phase: Phase::closed(None), not_before: None });
-        Self { provider, metrics, state, silenced: Notify::new(), opened }
+    /// Closed, in front of `provider`, as it is called in logs, for calls that pause for `longest_pause` at most.
+    /// Notifies `opened` whenever it opens.
+    pub(super) fn new(
+        provider: String,
+        metrics: Arc<ProviderMetrics>,
+        longest_pause: Duration,
+        opened: Arc<Notify>,
+    ) -> Self {
+        let state = Mutex::new(State { phase: Phase::closed(None), openings: 0, not_before: None });
+        Self { provider, metrics, longest_pause, state, silenced: Notify::new(), opened }
     }
 
     /// The right to call at `now`; `None` while the provider is left alone or a probe is in flight.
@@ -115,13 +127,13 @@ impl Breaker {
             }
             Phase::Open { .. } => return None,
         };
-        drop(state);
-        Some(self.grant(probe))
+        Some(self.grant(state, probe))
     }
 
     /// The right to call as usual, never as a probe.
     pub(super) fn usual_permit(&self, now: Instant) -> Option<Permit<'_>> {
-        (self.standing(now) == Standing::After(Duration::ZERO)).then(|| self.grant(None))
+        let state = self.state();
+        (state.standing(now) == Standing::After(Duration::ZERO)).then(|| self.grant(state, None))
     }
 
     /// The right to probe before the time, because no other provider is left to be asked; `None` where the provider
@@ -135,15 +147,16 @@ impl Breaker {
             Phase::Open { probing, .. } if !*probing => *probing = true,
             Phase::Open { .. } | Phase::Closed { .. } => return None,
         }
-        drop(state);
-        Some(self.grant(Some(Probe::Early)))
+        Some(self.grant(state, Some(Probe::Early)))
     }
 
-    fn grant(&self, probe: Option<Probe>) -> Permit<'_> {
+    fn grant(&self, state: MutexGuard<'_, State>, probe: Option<Probe>) -> Permit<'_> {
+        let opening = state.openings;
+        drop(state);
         if probe.is_some() {
             self.metrics.breaker_became(BreakerState::HalfOpen);
         }
-        Permit { breaker: self, probe, begun: false, judged: false }
+        Permit { breaker: self, probe, opening, begun: false, judged: false }
     }
 
     /// When it may be asked again; `None`: now.
@@ -156,13 +169,7 @@ impl Breaker {
 
     /// Whether, and when, it may be asked as usual.
     pub(super) fn standing(&self, now: Instant) -> Standing {
-        let state = self.state();
-        match state.phase {
-            Phase::Open { .. } => Standing::LeftAlone,
-            Phase::Closed { .. } => {
-                Standing::After(state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)))
-            }
-        }
+        self.state().standing(now)
     }
 
     /// Whether a probe might be made at `now`, before the time if need be.
@@ -196,7 +203,7 @@ impl Breaker {
         let until = now + after.min(REST_MAX);
         let mut state = self.state();
         state.not_before = state.not_before.max(Some(until));
-        if after < LONG_REST {
+        if after < LONG_REST && after <= self.longest_pause {
             return;
         }
         let (until, pause) = match state.phase {
@@ -206,8 +213,7 @@ impl Breaker {
         self.open(state, until, pause);
     }
 
-    fn count_failure(&self, now: Instant, probe: Option<Probe>, silence: bool) {
-        let mut state = self.state();
+    fn count_failure(&self, mut state: MutexGuard<'_, State>, now: Instant, probe: Option<Probe>, silence: bool) {
         let pause = match &mut state.phase {
             Phase::Closed { trial: Some(pause), .. } => (*pause * 2).min(OPEN_MAX),
             Phase::Closed { failed, silent, trial: None } => {
@@ -220,7 +226,6 @@ impl Breaker {
                 }
                 OPEN_FIRST
             }
-            // A call from before it opened tells nothing new.
             Phase::Open { .. } if probe.is_none() => return,
             Phase::Open { until, probing, .. } if probe == Some(Probe::Early) && now < *until => {
                 *probing = false;
@@ -236,6 +241,7 @@ impl Breaker {
 
     fn open(&self, mut state: MutexGuard<'_, State>, until: Instant, pause: Duration) {
         state.phase = Phase::Open { until, pause, probing: false };
+        state.openings += 1;
         drop(state);
         self.metrics.breaker_became(BreakerState::Open);
         let open_for = until.saturating_duration_since(Instant::now());
@@ -245,19 +251,33 @@ impl Breaker {
     }
 
     /// Closes at the first piece of an answer, if it was open: others need not wait for its end.
-    fn answers(&self) {
-        let mut state = self.state();
+    fn answers(&self, mut state: MutexGuard<'_, State>) {
         let Phase::Open { pause, .. } = state.phase else { return };
-        *state = State { phase: Phase::closed(Some(pause)), not_before: None };
+        (state.phase, state.not_before) = (Phase::closed(Some(pause)), None);
         drop(state);
         self.metrics.breaker_became(BreakerState::Closed);
         tracing::info!(llm.provider = %self.provider, breaker.state = "closed", "provider is back");
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn standing(&self, now: Instant) -> Standing {
+        match self.phase {
+            Phase::Open { .. } => Standing::LeftAlone,
+            Phase::Closed { .. } => {
+                Standing::After(self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)))
+            }
+        }
+    }
+
     /// Notes that a call went well; `counts`: it is no probe, which has closed the breaker already; `whole`: to the end
     /// of its answer.
-    fn succeeded(&self, counts: bool, whole: bool) {
-        if let Phase::Closed { failed, silent, trial } = &mut self.state().phase {
+    fn succeeded(&mut self, counts: bool, whole: bool) {
+        if let Phase::Closed { failed, silent, trial } = &mut self.phase {
             if counts {
                 push(failed, false);
             }
@@ -268,12 +288,6 @@ impl Breaker {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
     fn rests(&self, now: Instant) -> bool {
         self.not_before.is_some_and(|at| now < at)
     }
@@ -292,7 +306,7 @@ fn push(outcomes: &mut VecDeque<bool>, failed: bool) {
     outcomes.push_back(failed);
 }
 
-impl Permit<'_> {
+impl<'a> Permit<'a> {
     /// Whether the call finds out if the provider is back.
     pub(super) fn is_probe(&self) -> bool {
         self.probe.is_some()
@@ -301,26 +315,41 @@ impl Permit<'_> {
     /// The first piece of the answer has come.
     pub(super) fn begun(&mut self) {
         self.begun = true;
-        self.breaker.answers();
+        if let Some(state) = self.current() {
+            self.breaker.answers(state);
+        }
     }
 
     /// The whole answer has come.
     pub(super) fn succeeded(mut self) {
+        self.begun();
         self.judged = true;
-        self.breaker.answers();
-        self.breaker.succeeded(self.probe.is_none(), true);
+        if let Some(mut state) = self.current() {
+            state.succeeded(self.probe.is_none(), true);
+        }
     }
 
     /// The call failed at `now`.
-    pub(super) fn failed(mut self, now: Instant) {
-        self.judged = true;
-        self.breaker.count_failure(now, self.probe, false);
+    pub(super) fn failed(self, now: Instant) {
+        self.count_failure(now, false);
     }
 
     /// The call was met with silence until `now`, for as long as it may wait.
-    pub(super) fn silent(mut self, now: Instant) {
+    pub(super) fn silent(self, now: Instant) {
+        self.count_failure(now, true);
+    }
+
+    fn count_failure(mut self, now: Instant, silence: bool) {
         self.judged = true;
-        self.breaker.count_failure(now, self.probe, true);
+        if let Some(state) = self.current() {
+            self.breaker.count_failure(state, now, self.probe, silence);
+        }
+    }
+
+    /// The breaker's state; `None` if it has opened since: a call from before that must neither close it nor open it
+    /// again, and a probe that a provider's later word has overtaken must not either.
+    fn current(&self) -> Option<MutexGuard<'a, State>> {
+        Some(self.breaker.state()).filter(|state| state.openings == self.opening)
     }
 }
 
@@ -329,11 +358,12 @@ impl Drop for Permit<'_> {
         if self.judged {
             return;
         }
+        let Some(mut state) = self.current() else { return };
         if self.begun {
             // Stopped in mid-answer: so far it went well.
-            self.breaker.succeeded(self.probe.is_none(), false);
+            state.succeeded(self.probe.is_none(), false);
         } else if self.probe.is_some()
-            && let Phase::Open { probing, .. } = &mut self.breaker.state().phase
+            && let Phase::Open { probing, .. } = &mut state.phase
         {
             *probing = false;
         }
@@ -344,7 +374,7 @@ impl Drop for Permit<'_> {
 impl Breaker {
     /// Counts a call that failed at `now`.
     pub(super) fn failed(&self, now: Instant) {
-        self.count_failure(now, None, false);
+        self.count_failure(self.state(), now, None, false);
     }
 }
 
@@ -353,6 +383,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
     /// The breaker as one would write it down: every outcome with its time, looked at anew each time.
     #[derive(Default)]
@@ -387,7 +419,7 @@ mod tests {
     }
 
     fn breaker() -> Breaker {
-        Breaker::new("test".to_owned(), Arc::default(), Arc::default())
+        Breaker::new("test".to_owned(), Arc::default(), LONGEST_PAUSE, Arc::default())
     }
 
     proptest! {
@@ -479,6 +511,51 @@ mod tests {
         assert!(breaker.permit(later).is_some());
     }
 
+    /// Calls that were made before it opened: neither their pieces and ends close it, nor do their failures open it
+    /// again while it is tried.
+    #[test]
+    fn a_call_from_before_the_opening_tells_nothing() {
+        let (now, rest) = (Instant::now(), Duration::from_secs(60));
+        for verdict in ["piece", "end", "dropped", "failure", "silence"] {
+            let judge = |mut late: Permit<'_>| match verdict {
+                "piece" => {
+                    late.begun();
+                    late.succeeded();
+                }
+                "end" => late.succeeded(),
+                "dropped" => late.begun(),
+                "failure" => late.failed(now),
+                _ => late.silent(now),
+            };
+            let breaker = breaker();
+            let [first, second] = [(); 2].map(|()| breaker.permit(now).unwrap());
+            breaker.rest(now, rest);
+            judge(first);
+            assert_eq!(breaker.open_until(), Some(now + rest), "{verdict}");
+            assert!(breaker.early_permit(now).is_none(), "{verdict}: the provider's own time stands");
+            let mut probe = breaker.permit(now + rest).unwrap();
+            probe.begun();
+            judge(second);
+            assert_eq!(breaker.state_at(now + rest), BreakerState::Closed, "{verdict}: the trial goes on");
+            probe.failed(now + rest);
+            assert_eq!(breaker.open_until(), Some(now + rest + OPEN_FIRST * 2), "{verdict}: and is not over");
+        }
+    }
+
+    /// The provider names a time while a probe waits: that is its later word.
+    #[test]
+    fn a_rest_overtakes_a_probe() {
+        let (now, rest) = (Instant::now(), Duration::from_secs(60));
+        let breaker = breaker();
+        breaker.rest(now, rest);
+        let later = now + rest;
+        let probe = breaker.permit(later).unwrap();
+        breaker.rest(later, rest);
+        probe.succeeded();
+        assert_eq!(breaker.open_until(), Some(later + rest));
+        assert!(breaker.permit(later + rest).is_some());
+    }
+
     #[test]
     fn a_provider_that_begins_and_does_not_end_is_not_back() {
         let (now, breaker) = (Instant::now(), breaker());
@@ -505,6 +582,9 @@ mod tests {
         for (asked, until, opens) in [
             (Duration::ZERO, Duration::ZERO, false),
             (Duration::from_secs(2), Duration::from_secs(2), false),
+            (LONGEST_PAUSE, LONGEST_PAUSE, false),
+            // Longer than any call pauses: none would wait for it, and none would say so.
+            (LONGEST_PAUSE + Duration::from_millis(1), LONGEST_PAUSE + Duration::from_millis(1), true),
             (LONG_REST, LONG_REST, true),
             (Duration::from_secs(35_000), REST_MAX, true),
             (Duration::MAX, REST_MAX, true),

@@ -83,7 +83,7 @@ impl Provider {
         let connections = Connections { connect: times.connect, most_idle: settings.max_connections };
         let request = RequestParts::to(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
         let http = HttpClient::new(provider.url.uri.clone(), proxies, connections, Arc::clone(&metrics))?;
-        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), opened);
+        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), settings.backoff.max, opened);
         let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
         Ok(Self {
             http,

@@ -290,7 +290,8 @@ async fn ask<'a>(
         error if error.is_silence() || SLOW_FAILURE <= now - begin => permit.silent(now),
         _ => permit.failed(now),
     }
-    if let Some(after) = error.retry_after() {
+    // What one person's message is answered with must not keep the others waiting.
+    if let Some(after) = error.retry_after().filter(|_| error.is_providers_fault()) {
         provider.breaker().rest(now, after);
     }
     Err(error)

@@ -14,14 +14,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The pause after failure number `failures` (from 1): what the provider asked for, else
-    /// anything up to the exponential bound, so that people who failed together do not return
-    /// together ("full jitter", AWS Architecture Blog 2015).
+    /// The pause after failure number `failures` (from 1): anything up to the exponential bound, so that people who
+    /// failed together do not return together ("full jitter", AWS Architecture Blog 2015), and no less than what the
+    /// provider asked for. That may be no time at all, which is no reason to ask again at once.
     pub fn pause(self, failures: u32, error: &LlmError) -> Duration {
-        match error.retry_after() {
-            Some(asked) => asked,
-            None => self.bound(failures).mul_f64(fastrand::f64()),
-        }
+        let jitter = self.bound(failures).mul_f64(fastrand::f64());
+        error.retry_after().map_or(jitter, |asked| asked.max(jitter))
     }
 
     fn bound(self, failures: u32) -> Duration {
@@ -52,11 +50,17 @@ mod tests {
             assert_eq!(backoff.bound(failures).as_millis(), bound_ms, "after {failures}");
             assert!(backoff.pause(failures, &LlmError::Cut) <= backoff.bound(failures));
         }
-        for (asked, pause) in [(2, 2), (60, 60)] {
-            let error =
-                LlmError::Status { status: 429, retry_after: Some(Duration::from_secs(asked)), body: Box::default() };
-            assert_eq!(backoff.pause(1, &error), Duration::from_secs(pause));
+        let asked = |seconds| LlmError::Status {
+            status: 429,
+            retry_after: Some(Duration::from_secs(seconds)),
+            body: Box::default(),
+        };
+        for seconds in [2, 60] {
+            assert_eq!(backoff.pause(1, &asked(seconds)), Duration::from_secs(seconds));
         }
+        // No time at all is as if none was named: a hundred draws of nothing are none.
+        let pauses: Vec<_> = (0..100).map(|_| backoff.pause(5, &asked(0))).collect();
+        assert!(pauses.iter().all(|pause| *pause <= backoff.max) && pauses.iter().any(|pause| !pause.is_zero()));
     }
 
     #[test]

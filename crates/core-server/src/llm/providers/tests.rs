@@ -5,7 +5,7 @@ mod connections;
 use boot::Secret;
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserLabel, UserText};
-use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options};
+use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options, RetryAfter};
 
 use super::*;
 use crate::llm::{Asked, Backoff, CallTimes, ChatRole};
@@ -85,6 +85,27 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     }
     assert!(matches!(once().await, Err(LlmError::NoProvider)));
     assert_eq!(totals(&both), [10, 1]);
+}
+
+/// A provider that wants to be asked later than any call waits is left alone, which is logged and seen by `/readyz`;
+/// what it says to one person's message is nobody else's rest.
+#[tokio::test]
+async fn a_rest_that_no_call_waits_for_is_seen() {
+    for (status, seconds, is_left_alone, may_be_asked) in [
+        (429, 4, false, true),
+        (429, 7, true, false),
+        (429, 60, true, false),
+        (503, 7, true, false),
+        (400, 60, false, true),
+    ] {
+        let answer = Scripted { retry_after: Some(RetryAfter::Seconds(seconds)), ..Scripted::status(status) };
+        let backoff = Backoff { initial: Duration::ZERO, max: Duration::from_secs(5) };
+        let one = standins(&[answer]).await;
+        let model = model_of(LlmSettings { backoff, ..settings(&one) });
+        assert!(matches!(ask(&model).await, Err(LlmError::Status { status: got, .. }) if got == status));
+        let got = (model.is_left_alone(), model.may_be_asked(), model.readiness().problem.is_some());
+        assert_eq!(got, (is_left_alone, may_be_asked, is_left_alone), "{status}, {seconds} s");
+    }
 }
 
 #[tokio::test]
