@@ -74,7 +74,9 @@ impl Chunk {
     }
 
     fn take_choice(&mut self, source: &Source<'_>, [delta, message, finish]: Choice<'_>) {
-        self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !reason.trim().is_empty());
+        // Some servers write a word for none.
+        let is_none = |reason: &str| ["", "null", "none"].iter().any(|none| reason.trim().eq_ignore_ascii_case(none));
+        self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !is_none(reason));
         // A body that is no stream, and some proxies' last event, have the whole message in place of a piece.
         let Some(delta) = delta.or(message) else { return };
         let Some([content, refusal, extra]) = members::named(delta, ["content", "refusal", "extra_content"]) else {

@@ -175,7 +175,12 @@ const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
             "input is too long",
             "input token count",
             "reduce the length of the messages",
-            "request too large for model",
+            "request too large for",
+            "tokens must be reduced",
+            "max_new_tokens` must be",
+            "must have less than",
+            "maximum prompt length",
+            "maximum model length",
         ],
     ),
     (
@@ -324,6 +329,44 @@ mod tests {
         (
             r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
             "rate_limit_exceeded",
+            "-",
+            Cause::TooLong,
+        ),
+        // OpenAI, of the same.
+        (
+            r#"{"error":{"message":"Request too large for gpt-4o in organization org-a on tokens per min (TPM): Limit 30000, Requested 37313. The input or output tokens must be reduced in order to run successfully.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+            "rate_limit_exceeded",
+            "-",
+            Cause::TooLong,
+        ),
+        (
+            r#"{"error":{"message":"Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000. Please try again in 2s.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+            "rate_limit_exceeded",
+            "-",
+            Cause::Other,
+        ),
+        // TGI, in two forms; xAI; vLLM.
+        (
+            r#"{"error":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8192. Given: 9000 `inputs` tokens and 512 `max_new_tokens`","error_type":"validation"}"#,
+            "-",
+            "-",
+            Cause::TooLong,
+        ),
+        (
+            r#"{"error":"Input validation error: `inputs` must have less than 4096 tokens. Given: 5000","error_type":"validation"}"#,
+            "-",
+            "-",
+            Cause::TooLong,
+        ),
+        (
+            r#"{"code":"400","error":"This model's maximum prompt length is 131072 but the request contains 140000 tokens."}"#,
+            "400",
+            "-",
+            Cause::TooLong,
+        ),
+        (
+            r#"{"object":"error","message":"The decoder prompt (length 5000) is longer than the maximum model length of 4096.","type":"BadRequestError","param":null,"code":400}"#,
+            "BadRequestError",
             "-",
             Cause::TooLong,
         ),

@@ -94,7 +94,7 @@ impl Quirks {
 
 /// Whether `body` names the parameter `name` as its cause: in its field for that, else in a message that refuses it.
 fn refuses(body: &ErrorBody, name: &str) -> bool {
-    const REFUSALS: [&str; 11] = [
+    const REFUSALS: [&str; 15] = [
         "unsupported",
         "not supported",
         "not support",
@@ -106,6 +106,10 @@ fn refuses(body: &ErrorBody, name: &str) -> bool {
         "cannot find field",
         "extra",
         "invalid",
+        "deprecated",
+        "don't support",
+        "doesn't support",
+        "only the default",
     ];
     if body.param().is_some_and(|param| param.split('.').any(|part| part == name)) {
         return true;
@@ -131,7 +135,7 @@ fn is_too_high(body: &ErrorBody) -> bool {
 }
 
 fn refuses_system_role(body: &ErrorBody) -> bool {
-    const REFUSALS: [&str; 8] = [
+    const REFUSALS: [&str; 9] = [
         "system role not supported",
         "system role is not supported",
         "does not support 'system'",
@@ -140,9 +144,13 @@ fn refuses_system_role(body: &ErrorBody) -> bool {
         "system messages are not supported",
         "developer instruction is not enabled",
         "system instruction is not enabled",
+        "only user and assistant roles",
     ];
     let is_first_role = matches!(body.param(), Some("messages.0.role"));
-    is_first_role || REFUSALS.iter().any(|words| body.text().contains(words))
+    // Mistral's older templates know no system role and take it for one out of turn: ours always alternate.
+    let is_out_of_turn =
+        body.text().contains("roles must alternate user/assistant") && !body.text().contains("optional system");
+    is_first_role || is_out_of_turn || REFUSALS.iter().any(|words| body.text().contains(words))
 }
 
 #[cfg(test)]
@@ -225,6 +233,22 @@ mod tests {
             r#"[{"error":{"message":"Developer instruction is not enabled for models/gemma-3-27b-it"}}]"#,
             Some(MERGED),
         ),
+        (
+            NONE,
+            400,
+            r#"{"object":"error","message":"Conversation roles must alternate user/assistant/user/assistant/...","type":"BadRequestError","code":400}"#,
+            Some(MERGED),
+        ),
+        (
+            NONE,
+            500,
+            r#"{"error":{"code":500,"message":"Only user and assistant roles are supported!","type":"server_error"}}"#,
+            Some(MERGED),
+        ),
+        (MERGED, 400, r#"{"message":"Conversation roles must alternate user/assistant/user/assistant/..."}"#, None),
+        (NONE, 400, r#"{"error":{"message":"`temperature` is deprecated for this model."}}"#, Some(COOL)),
+        (NONE, 400, r#"{"error":{"message":"temperature: only the default value (1) is possible"}}"#, Some(COOL)),
+        (NONE, 400, r#"{"error":{"message":"this model doesn't support stream_options"}}"#, Some(PLAIN)),
         // Nothing that was sent, nothing that leaving it out would mend, or no refusal of it.
         (UNLIMITED, 400, r#"{"error":{"message":"Unsupported parameter","param":"max_tokens"}}"#, None),
         (

@@ -67,7 +67,7 @@ enum Body {
 
 /// The meaning of a finish reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     Complete,
     /// A limit of the model's.
     Length,
@@ -78,8 +78,9 @@ enum Meaning {
 }
 
 impl Meaning {
-    fn of(reason: &str) -> Self {
-        let reason = reason.to_ascii_lowercase();
+    /// The meaning of `reason`. Some say which kind of content, behind a colon: its first word counts.
+    pub(super) fn of(reason: &str) -> Self {
+        let reason = first_word(reason).to_ascii_lowercase();
         match reason.as_str() {
             "length" | "max_tokens" | "model_length" | "max_output_tokens" | "max_completion_tokens" => Self::Length,
             "error"
@@ -100,7 +101,6 @@ impl Meaning {
             | "sensitive"
             | "guardrail_intervened"
             | "moderation" => Self::Withheld,
-            // Some say which kind of content, behind a colon.
             other if other.starts_with("content_filter") => Self::Withheld,
             _ => Self::Complete,
         }
@@ -350,10 +350,15 @@ fn reported(code: Option<String>, data: &[u8]) -> LlmError {
     LlmError::Status { status, retry_after: None, body }
 }
 
-/// A finish reason as logs may have it: it is the provider's word, and may be anything.
+/// A finish reason as logs may have it: its first word, bounded. A sentence behind it may quote a person.
 fn bounded(reason: &str) -> String {
-    let is_harmless = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-' | ':' | ' ');
-    reason.chars().filter(is_harmless).take(MAX_REASON_CHARS).collect()
+    first_word(reason).chars().take(MAX_REASON_CHARS).collect()
+}
+
+/// The identifier at the beginning of a finish reason, which is the provider's word and may be anything.
+fn first_word(reason: &str) -> &str {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
+    reason.trim_start().split(|letter| !is_part(letter)).next().unwrap_or_default()
 }
 
 #[cfg(test)]

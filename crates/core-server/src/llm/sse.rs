@@ -91,6 +91,11 @@ impl Parser {
         match name {
             b"data" => self.add(value),
             b"event" => self.is_error = value.trim_ascii() == b"error",
+            // llama.cpp's form of an error: a field, not an event.
+            b"error" => {
+                self.is_error = true;
+                self.add(value);
+            }
             // No field has such a name: JSON that a proxy wrote in between as it is, an error most often.
             [b'{', ..] => self.add(&line),
             // A comment, or a field that says nothing about an answer.
@@ -139,6 +144,7 @@ mod tests {
             (": comment\nid: 1\nretry: 5\nevent: message\nfoo: bar\ndata: a\n\n", &["a"]),
             ("event: error\ndata: a\n\ndata: b\n\n", &["!a", "b"]),
             ("event: error\n\n", &["!"]),
+            ("data: a\n\nerror: {\"code\":500}\n\ndata: b\n\n", &["a", "!{\"code\":500}", "b"]),
             ("event: ping\n\n", &[]),
             ("{\"error\":1}\n", &["{\"error\":1}"]),
             ("data: a: b\n\n", &["a: b"]),

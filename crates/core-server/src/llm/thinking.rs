@@ -5,7 +5,7 @@
 //! prompt, only the closing one comes.
 
 /// Tags around thinking, in ASCII compared without case.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 12] = [
     ("<think>", "</think>"),
     ("<thought>", "</thought>"),
     ("<thinking>", "</thinking>"),
@@ -14,7 +14,10 @@ const TAGS: [(&str, &str); 9] = [
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+    ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 ];
 
 /// Filter between a model's text and the people who read it. White space before the answer is left out as well: many
@@ -227,7 +230,7 @@ mod tests {
         (shown, filter.is_unopened(whole))
     }
 
-    const ANSWERS: [(&str, &str); 26] = [
+    const ANSWERS: [(&str, &str); 30] = [
         ("Hola", "Hola"),
         (" \n Hola\n", "Hola\n"),
         ("<think>x</think>Hola", "Hola"),
@@ -240,7 +243,11 @@ mod tests {
         ("[THINK]x[/THINK]Hola [1]", "Hola [1]"),
         ("◁think▷x◁/think▷Hola ◁", "Hola ◁"),
         ("<|channel|>analysis<|message|>x<|start|>assistant<|channel|>final<|message|>Hola", "Hola"),
+        ("<|start|>assistant<|channel|>analysis<|message|>x<|end|><|channel|>final<|message|>Hola", "Hola"),
         ("<|channel|>final<|message|>Hola", "Hola"),
+        ("<|START_THINKING|>x<|END_THINKING|> Hola", "Hola"),
+        ("<|begin_of_thought|>x<|end_of_thought|>\nHola", "Hola"),
+        ("<|starter|> Hola", "<|starter|> Hola"),
         ("<think></think>Hola", "Hola"),
         ("<think>a</think> <think>b</think> Hola", "Hola"),
         ("<think>a</think>Hola </think> y", "Hola </think> y"),

@@ -78,7 +78,7 @@ fn streams_of_real_servers() {
         (
             fixture!("gemini-blocked.sse"),
             "",
-            "the model gave no whole answer: finish_reason content_filter: PROHIBITED_CONTENT",
+            "the model gave no whole answer: finish_reason content_filter",
             Some((18, 0)),
         ),
         (fixture!("deepseek.sse"), "Hola!", "stop", Some((12, 40))),
@@ -208,6 +208,9 @@ fn how_an_answer_ends() {
         (&*ending("model_length"), "length".to_owned()),
         (&*ending("content_filter"), withheld("content_filter")),
         (&*ending("SAFETY"), withheld("SAFETY")),
+        (&*ending("content_filter:SEXUAL"), withheld("content_filter")),
+        (&*ending("null"), cut.to_owned()),
+        (&*ending("None"), cut.to_owned()),
         (&*ending("error"), reported("error")),
         (&*ending("network_error"), reported("network_error")),
         (&*ending("insufficient_system_resource"), reported("insufficient_system_resource")),
@@ -226,6 +229,12 @@ fn how_an_answer_ends() {
         ("event: error\ndata: {\"message\":\"no\"}\n\n", reported("unnamed")),
         ("event: error\ndata: no\n\n", reported("unnamed")),
         ("event: error\n\n", reported("unnamed")),
+        // llama.cpp.
+        ("error: {\"code\":500,\"message\":\"no\",\"type\":\"server_error\"}\n\n", reported("unnamed")),
+        (
+            "error: {\"code\":400,\"message\":\"no\",\"type\":\"exceed_context_size_error\"}\n\n",
+            "the model answered with HTTP status 400".to_owned(),
+        ),
         ("{\"error\":{\"code\":\"down\"}}\n", reported("down")),
         ("data: nonsense\n\n", "the model's stream cannot be read: an event is not a chunk".to_owned()),
         ("data: \u{7f}\n\n", "the model's stream cannot be read: an event is not a chunk".to_owned()),
@@ -283,7 +292,9 @@ fn an_answer_without_a_word() {
         ([chunk("\\u0000"), ending("stop")].concat(), withheld("stop")),
         (DONE.to_owned(), "the model's answer was empty".to_owned()),
         (String::new(), "the model's stream ended before its answer".to_owned()),
-        (ending("Hola, Ana: ñ\\u001b[0m"), withheld("Hola Ana: 0m")),
+        (ending("Hola, Ana: ñ\\u001b[0m"), withheld("Hola")),
+        (ending("blocked: me quiero morir hoy"), withheld("blocked")),
+        (ending("content_filter: HATE"), withheld("content_filter")),
     ] {
         let got = read_split(body.as_bytes());
         assert_eq!((got.text.as_str(), got.end.as_str()), ("", want.as_str()), "{body}");
