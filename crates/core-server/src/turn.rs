@@ -474,8 +474,11 @@ async fn stream(job: &Job, mut answer: Answer<'_>, audience: &dyn Audience, prog
         let room = MAX_ANSWER_CHARS - progress.chars;
         let fits = piece.chars() <= room;
         let piece = if fits { piece } else { piece.first_chars(room) };
-        progress.add(&piece);
-        audience.delta(piece);
+        // Thinking that is taken back is all that some pieces say; a delta has text.
+        if !piece.is_empty() {
+            progress.add(&piece);
+            audience.delta(piece);
+        }
         if !fits {
             return Finish::Length;
         }

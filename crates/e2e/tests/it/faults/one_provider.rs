@@ -263,6 +263,16 @@ async fn a_model_that_is_found_to_think_aloud() {
     assert!(requests.iter().all(|body| !body.contains("qqq")), "it is sent back: {requests:?}");
 }
 
+/// All that was shown was thinking: it is taken back by the companion's answer, and no delta is empty.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_only_thinks_aloud() {
+    let aloud = Answer::pieces(["qqq", "</think>"]).paced(100, 100);
+    let mut scene = Scene::open(vec![Script::Answers(vec![aloud])], &SETTINGS).await;
+    let pieces = scene.ask_for_pieces().await;
+    assert_eq!((pieces.len(), pieces[0].as_str()), (2, "qqq"));
+    assert!(!pieces[1].is_empty());
+}
+
 /// Nobody waits for the end of a response whose answer is complete, or which is an error.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_does_not_end() {
