@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error_body::{Cause, ErrorBody};
+use super::reader::Meaning;
 use crate::metrics::CallOutcome;
 
 /// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
@@ -85,7 +86,8 @@ impl LlmError {
             // 409, 425: as the name says; 498: no capacity at the moment (Groq); 499: the provider, or a proxy of its
             // own, gave up the call. An account without quota stays so for longer than a person waits.
             Self::Status { status, body, .. } => {
-                matches!(status, 408 | 409 | 425 | 429 | 498 | 499 | 500..=599) && body.cause != Cause::Quota
+                let is_lasting = body.cause == Cause::Quota || self.is_flagged() || self.is_too_long();
+                matches!(status, 408 | 409 | 425 | 429 | 498 | 499 | 500..=599) && !is_lasting
             }
             Self::Unreachable { .. }
             | Self::Timeout { .. }
@@ -121,21 +123,19 @@ impl LlmError {
         matches!(self, Self::Timeout { .. })
     }
 
-    /// Whether the text was flagged by the provider's filter: it will be again.
+    /// Whether the provider's filter has refused the prompt, or taken the whole answer to it away: it will again.
+    pub fn is_filtered(&self) -> bool {
+        self.is_flagged() || matches!(self, Self::Withheld { reason } if Meaning::of(reason) == Meaning::Withheld)
+    }
+
+    /// Whether the provider's filter has refused the prompt, in place of an answer.
     pub fn is_flagged(&self) -> bool {
         matches!(self, Self::Status { status: 400 | 403 | 422 | 451, body, .. } if body.cause == Cause::Flagged)
     }
 
-    /// Whether the provider's filter has taken the whole answer away.
-    pub fn is_filtered(&self) -> bool {
-        // Some say which kind of content, behind a colon.
-        let is_filter = |reason: &str| ["content_filter", "safety"].iter().any(|word| reason.starts_with(word));
-        matches!(self, Self::Withheld { reason } if is_filter(&reason.to_lowercase()))
-    }
-
-    /// Whether the request did not fit into the model's context.
+    /// Whether the request did not fit into the model's context, or into the tokens of a minute (429).
     pub fn is_too_long(&self) -> bool {
-        matches!(self, Self::Status { status: 400 | 413 | 422, body, .. } if body.cause == Cause::TooLong)
+        matches!(self, Self::Status { status: 400 | 413 | 422 | 429, body, .. } if body.cause == Cause::TooLong)
     }
 
     /// Whether one message is enough to know that a setting, or the server, has to be corrected before there can be
@@ -255,6 +255,7 @@ mod tests {
             (422, "", (false, false, false, settings)),
             (425, "", (true, true, false, "see the log")),
             (429, "", (true, true, false, "the provider's limit is reached")),
+            (429, long, (false, false, false, "the provider's limit is reached")),
             (429, quota, (false, true, true, "check the account's quota and credit")),
             (498, "", (true, true, false, "see the log")),
             (499, "", (true, true, false, "see the log")),
@@ -265,5 +266,26 @@ mod tests {
             assert_eq!(got, want, "{code} {body}");
         }
         assert_eq!(status(401, "").advice(true), "check its key in LLM_PROVIDERS");
+    }
+
+    #[test]
+    fn filters_are_known_by_every_name_that_they_have() {
+        let flagged = r#"{"error":{"code":"content_filter"}}"#;
+        for (code, body, want) in [(400, flagged, true), (400, "", false), (500, flagged, false)] {
+            assert_eq!(status(code, body).is_filtered(), want, "{code} {body}");
+        }
+        for (reason, want) in [
+            ("content_filter", true),
+            ("SAFETY", true),
+            ("sensitive", true),
+            ("refusal", true),
+            ("guardrail_intervened", true),
+            ("stop", false),
+            ("length", false),
+            ("error", false),
+            ("", false),
+        ] {
+            assert_eq!(LlmError::Withheld { reason: reason.to_owned() }.is_filtered(), want, "{reason}");
+        }
     }
 }

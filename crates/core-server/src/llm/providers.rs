@@ -133,6 +133,27 @@ impl Model {
         }
     }
 
+    /// The same, once more for a message whose first prompt was refused: as a message without an answer it is counted
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last try.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Model::open`].
+    pub async fn open_again(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
+        let request = self.request(messages, self.settings.asked, context);
+        match self.ask_in_rounds(&request).await {
+            Ok(answer) => {
+                self.health.answered();
+                Ok(answer)
+            }
+            Err(failure) => Err(failure.map_or(LlmError::NoProvider, |(_, error)| error)),
+        }
+    }
+
     /// Asks for something that no person waits for: one provider, once, and only one whose breaker is
     /// closed. To find out whether a provider is back is left to calls that a person waits for.
     ///

@@ -9,7 +9,7 @@ use super::Job;
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
 use super::folding::{Fold, SummarySettings};
-use super::refused::{RefusedMessages, Shown, answered_by_companion};
+use super::refused::{Omitted, RefusedMessages, Shown, without_an_answer};
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Recent, Store, StoreError, Summary};
 
@@ -40,8 +40,11 @@ pub struct ContextSettings {
 pub struct Context {
     settings: ContextSettings,
     calibration: Calibration,
-    /// What is not sent again.
-    pub(super) refused: RefusedMessages,
+    /// Messages that a filter has refused: neither sent again nor summed up.
+    pub(super) flagged: RefusedMessages,
+    /// Messages that stand in no prompt any more because they make it too long, or because one of them, which is not
+    /// known, was flagged. The summary stands for them.
+    pub(super) omitted: RefusedMessages,
 }
 
 /// What the model gets to read, and how long that is.
@@ -53,6 +56,10 @@ pub(super) struct Prompt {
     pub(super) fold: Option<Fold>,
     /// The earlier exchanges in it, oldest first.
     pub(super) shown: Vec<Shown>,
+    /// A summary stands for what came before these.
+    pub(super) has_summary: bool,
+    /// The message before this one was flagged.
+    pub(super) follows_flagged: bool,
 }
 
 /// What there is before a message.
@@ -66,7 +73,8 @@ struct Earlier {
 impl Context {
     /// Within the bounds of `settings`.
     pub fn new(settings: ContextSettings) -> Self {
-        Self { settings, calibration: Calibration::default(), refused: RefusedMessages::default() }
+        let (flagged, omitted) = (RefusedMessages::default(), RefusedMessages::default());
+        Self { settings, calibration: Calibration::default(), flagged, omitted }
     }
 
     /// `model` counted `counted` tokens in `prompt`: the next estimates are better.
@@ -78,22 +86,46 @@ impl Context {
     /// first, when they do not fit, and the summary stands for them, if there is one; the
     /// message itself always stands.
     pub(super) async fn build(&self, store: &dyn Store, job: &Job) -> Result<Prompt, StoreError> {
-        self.build_without(store, job, &[]).await
+        self.build_without(store, job, &Omitted::Suspects(Vec::new())).await
     }
 
-    /// The same, without the earlier messages of these `seqs`.
-    pub(super) async fn build_without(&self, store: &dyn Store, job: &Job, seqs: &[u64]) -> Result<Prompt, StoreError> {
+    /// The same, without the part of the history that is to be `omitted`.
+    pub(super) async fn build_without(
+        &self,
+        store: &dyn Store,
+        job: &Job,
+        omitted: &Omitted,
+    ) -> Result<Prompt, StoreError> {
         let limit = self.settings.max_entries + 1;
         let Recent { summary, entries } = store.recent(job.label.user, limit).await?;
         let more = limit <= entries.len() && entries.first().is_some_and(|first| 1 < first.seq);
         let summary = summary.filter(|_| self.settings.summary.is_some());
-        let by_companion = answered_by_companion(&entries);
-        let mut exchanges = self.refused.without(job.label.user, exchanges(entries, job.seq));
-        exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
-        let mut prompt = self.select(Earlier { summary, exchanges, more }, job);
-        for shown in &mut prompt.shown {
-            shown.by_companion = by_companion.contains(&shown.seq);
+        let suspects = without_an_answer(&entries);
+        let exchanges = exchanges(entries, job.seq);
+        let last = exchanges.last().map(|exchange| exchange.seq);
+        let mut exchanges = self.flagged.without(job.label.user, exchanges);
+        let follows_flagged = last.is_some() && last != exchanges.last().map(|exchange| exchange.seq);
+        if let Omitted::Suspects(seqs) = omitted {
+            exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
         }
+        let earlier = match omitted {
+            Omitted::Everything => Earlier { summary: None, exchanges: Vec::new(), more: false },
+            Omitted::Suspects(_) | Omitted::Oldest(_) => {
+                // These have gone missing from the prompt, so that the summary has to stand for them.
+                let all = exchanges.len();
+                let mut exchanges = self.omitted.without(job.label.user, exchanges);
+                if let Omitted::Oldest(seqs) = omitted {
+                    exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
+                }
+                let more = more || exchanges.len() < all;
+                Earlier { summary, exchanges, more }
+            }
+        };
+        let mut prompt = self.select(earlier, job);
+        for shown in &mut prompt.shown {
+            shown.is_suspect |= suspects.contains(&shown.seq);
+        }
+        prompt.follows_flagged = follows_flagged;
         Ok(prompt)
     }
 
@@ -105,12 +137,13 @@ impl Context {
         let mut estimated = self.tokens(&system) + message;
         let (mut count, mut tokens) = self.fitting(&exchanges, budget - estimated);
         let left_out = more || count < exchanges.len();
+        let mut has_summary = false;
         let fold = if left_out { self.fold(&exchanges, budget - estimated, summary.clone(), job) } else { None };
         if let Some(summary) = summary.as_ref().filter(|_| left_out) {
             let longer = format!("{system}\n\n{}\n{}", heading(job.language), summary.text.expose());
             let with_summary = self.tokens(&longer) + message;
             if with_summary <= budget {
-                (system, estimated) = (longer, with_summary);
+                (system, estimated, has_summary) = (longer, with_summary, true);
                 (count, tokens) = self.fitting(&exchanges, budget - estimated);
             }
         }
@@ -125,7 +158,7 @@ impl Context {
             }
         }
         push(&mut messages, ChatRole::User, job.text.clone());
-        Prompt { messages, estimated: estimated + tokens, fold, shown }
+        Prompt { messages, estimated: estimated + tokens, fold, shown, has_summary, follows_flagged: false }
     }
 
     /// How many of `exchanges`, the newest, have room in so many tokens; and how many they have.

@@ -148,7 +148,8 @@ impl Engine {
             None => Page::Before { seq: u64::MAX, limit },
         };
         let entries = self.store.readable_entries(fold.label.user, page).await?.entries;
-        let exchanges = self.context.refused.without(fold.label.user, exchanges(entries, fold.before));
+        // What was only too long for a prompt is summed up: it is shortened for that.
+        let exchanges = self.context.flagged.without(fold.label.user, exchanges(entries, fold.before));
         let material = self.context.material(fold, exchanges).ok_or(FoldError::Nothing)?;
         let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);

@@ -1,13 +1,14 @@
 //! Messages that a provider has refused, left out of what the model gets to read later: sent again with every prompt,
-//! one of them would cost the person the model for as long as it stands in their history.
+//! one of them would cost the person the model for as long as it stands in their history. What one core has found out
+//! another one, or the same after a restart, finds out again from the refusal of a prompt.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::UserLabel;
-use protocol::server_frame::{Entry, Role, Source};
+use protocol::server_frame::{Entry, Finish, Role, Source};
 
-use super::context::Prompt;
+use super::context::{Context, Prompt};
 use super::exchange::Exchange;
 use super::{Engine, Job};
 use crate::llm::{Answer, CallContext, LlmError, Model};
@@ -34,8 +35,19 @@ pub(super) struct Shown {
     pub(super) seq: u64,
     /// Length of its texts.
     pub(super) bytes: usize,
-    /// The companion answered it: perhaps because it was refused.
-    pub(super) by_companion: bool,
+    /// The model has not answered it, or not to the end: perhaps because it was refused.
+    pub(super) is_suspect: bool,
+}
+
+/// A part of the history that a prompt does without.
+#[derive(Debug)]
+pub(super) enum Omitted {
+    /// Messages that may have been flagged, by their `seq`: the prompt is made as if they had never been written.
+    Suspects(Vec<u64>),
+    /// The oldest messages, by their `seq`, for which the summary stands.
+    Oldest(Vec<u64>),
+    /// All of it, the summary included.
+    Everything,
 }
 
 /// Why no prompt was answered.
@@ -48,7 +60,15 @@ impl Shown {
     /// `exchange` as it stands in a prompt.
     pub(super) fn of(exchange: &Exchange) -> Self {
         let answer = exchange.answer.as_ref().map_or(0, |answer| answer.expose().len());
-        Self { seq: exchange.seq, bytes: exchange.question.expose().len() + answer, by_companion: false }
+        let bytes = exchange.question.expose().len() + answer;
+        Self { seq: exchange.seq, bytes, is_suspect: exchange.answer.is_none() }
+    }
+}
+
+impl Prompt {
+    /// Whether anything but the instructions and the message itself stands in it.
+    fn has_history(&self) -> bool {
+        self.has_summary || !self.shown.is_empty()
     }
 }
 
@@ -80,10 +100,14 @@ impl RefusedMessages {
     }
 }
 
-/// The `seq` of the messages among `entries` that the companion has answered.
-pub(super) fn answered_by_companion(entries: &[Entry]) -> HashSet<u64> {
-    let is_companions = |entry: &&Entry| entry.role == Role::Assistant && entry.source == Some(Source::Companion);
-    let ids: HashSet<_> = entries.iter().filter(is_companions).map(|entry| &entry.id).collect();
+/// The `seq` of the messages among `entries` that the companion has answered, or the model not to the end: half of an
+/// answer may be what a filter has left of it.
+pub(super) fn without_an_answer(entries: &[Entry]) -> HashSet<u64> {
+    let is_none = |entry: &&Entry| {
+        entry.role == Role::Assistant
+            && (entry.source == Some(Source::Companion) || entry.finish == Some(Finish::Error))
+    };
+    let ids: HashSet<_> = entries.iter().filter(is_none).map(|entry| &entry.id).collect();
     entries.iter().filter(|entry| entry.role == Role::User && ids.contains(&entry.id)).map(|entry| entry.seq).collect()
 }
 
@@ -102,33 +126,102 @@ impl Engine {
             Ok(answer) => return Ok((answer, prompt)),
             Err(error) => error,
         };
-        let (user, refused) = (job.label.user, &self.context.refused);
-        let cause = if error.is_flagged() {
-            suspects(&prompt.shown)
+        if error.is_flagged() {
+            self.open_unfiltered(model, job, (prompt, error), context).await
         } else if error.is_too_long() {
-            too_much(&prompt.shown, job.text.expose().len())
+            self.open_shorter(model, job, (prompt, error), context).await
         } else {
             if error.is_filtered() {
-                refused.note(user, [job.seq]);
+                self.note_filtered(job, &prompt);
             }
-            return Err(NoAnswer::Model(error));
-        };
-        if cause.is_empty() {
-            refused.note(user, [job.seq]);
+            Err(NoAnswer::Model(error))
+        }
+    }
+
+    /// After an answer that a filter has taken away. It is not asked for again, at the price of another one's tokens;
+    /// the next prompt does without what may be the cause: the message itself, and what is suspected of its history.
+    /// All of the history is, where the message before this one met the same.
+    fn note_filtered(&self, job: &Job, prompt: &Prompt) {
+        let (user, suspects) = (job.label.user, suspects(&prompt.shown));
+        let Context { flagged, omitted, .. } = &self.context;
+        if prompt.follows_flagged {
+            omitted.note(user, prompt.shown.iter().map(|shown| shown.seq));
+        }
+        if suspects.is_empty() {
+            flagged.note(user, [job.seq]);
+        } else {
+            flagged.note(user, suspects);
+            omitted.note(user, [job.seq]);
+        }
+    }
+
+    /// After a filter's refusal of a prompt: first without the messages that are suspected, then without any history.
+    /// If that is refused as well, it is the message itself.
+    async fn open_unfiltered<'a>(
+        &self,
+        model: &'a Model,
+        job: &Job,
+        (mut prompt, mut error): (Prompt, LlmError),
+        context: CallContext,
+    ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
+        let (user, flagged) = (job.label.user, &self.context.flagged);
+        let mut all: HashSet<u64> = prompt.shown.iter().map(|shown| shown.seq).collect();
+        for omitted in [Omitted::Suspects(suspects(&prompt.shown)), Omitted::Everything] {
+            let is_smaller = match &omitted {
+                Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => !seqs.is_empty(),
+                Omitted::Everything => prompt.has_history(),
+            };
+            if !is_smaller {
+                continue;
+            }
+            let smaller = self.context.build_without(&*self.store, job, &omitted).await.map_err(NoAnswer::Store)?;
+            error = match model.open_again(&smaller.messages, context).await {
+                Ok(answer) => {
+                    match omitted {
+                        Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => flagged.note(user, seqs),
+                        // One of them, or the summary: most of it is harmless, and may be summed up.
+                        Omitted::Everything => self.context.omitted.note(user, all),
+                    }
+                    return Ok((answer, smaller));
+                }
+                Err(error) if error.is_filtered() => error,
+                Err(error) => return Err(NoAnswer::Model(error)),
+            };
+            // Older ones may have come in where others went.
+            all.extend(smaller.shown.iter().map(|shown| shown.seq));
+            prompt = smaller;
+        }
+        flagged.note(user, [job.seq]);
+        Err(NoAnswer::Model(error))
+    }
+
+    /// After the refusal of a prompt that is too long: with the newer half of it.
+    async fn open_shorter<'a>(
+        &self,
+        model: &'a Model,
+        job: &Job,
+        (prompt, error): (Prompt, LlmError),
+        context: CallContext,
+    ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
+        let (user, omitted) = (job.label.user, &self.context.omitted);
+        let oldest = too_much(&prompt.shown, job.text.expose().len());
+        if oldest.is_empty() {
+            omitted.note(user, [job.seq]);
             return Err(NoAnswer::Model(error));
         }
-        let smaller = self.context.build_without(&*self.store, job, &cause).await.map_err(NoAnswer::Store)?;
-        match model.open(&smaller.messages, context).await {
+        let without = Omitted::Oldest(oldest.clone());
+        let smaller = self.context.build_without(&*self.store, job, &without).await.map_err(NoAnswer::Store)?;
+        match model.open_again(&smaller.messages, context).await {
             Ok(answer) => {
-                refused.note(user, cause);
+                omitted.note(user, oldest);
                 Ok((answer, smaller))
             }
             Err(error) => {
-                if error.is_flagged() {
-                    refused.note(user, [job.seq]);
-                } else if error.is_too_long() {
+                if error.is_too_long() {
                     // Without a history it is the message itself.
-                    refused.note(user, if smaller.shown.is_empty() { vec![job.seq] } else { cause });
+                    omitted.note(user, if smaller.shown.is_empty() { vec![job.seq] } else { oldest });
+                } else if error.is_filtered() && !smaller.has_history() {
+                    self.context.flagged.note(user, [job.seq]);
                 }
                 Err(NoAnswer::Model(error))
             }
@@ -136,9 +229,9 @@ impl Engine {
     }
 }
 
-/// Messages of an earlier prompt that may have been flagged themselves: the model has not answered them.
+/// Messages of an earlier prompt that may have been flagged themselves.
 fn suspects(shown: &[Shown]) -> Vec<u64> {
-    shown.iter().filter(|shown| shown.by_companion).map(|shown| shown.seq).collect()
+    shown.iter().filter(|shown| shown.is_suspect).map(|shown| shown.seq).collect()
 }
 
 /// The older messages of a prompt that is too long, so that at most half of its bytes remain. Bytes and not
@@ -183,7 +276,7 @@ mod tests {
     #[test]
     fn half_of_the_bytes_remain() {
         let shown = |bytes: &[usize]| -> Vec<Shown> {
-            (1..).zip(bytes).map(|(seq, bytes)| Shown { seq, bytes: *bytes, by_companion: false }).collect()
+            (1..).zip(bytes).map(|(seq, bytes)| Shown { seq, bytes: *bytes, is_suspect: false }).collect()
         };
         for (bytes, message, want) in [
             (&[][..], 10, &[][..]),

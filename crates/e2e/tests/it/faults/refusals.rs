@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use testkit::line_peer::LinePeer;
-use testkit::llm::{Answer, Request};
+use testkit::llm::{Answer, Hang, Request};
 use tokio::io::DuplexStream;
 
 use super::provider::{Provider, Script};
 use super::scene::{Heard, Scene, all_at_once};
-use super::{SETTINGS, answer, counts, good, in_time};
+use super::{SETTINGS, answer, begun, counts, good, in_time};
 use crate::person::Person;
 
 /// The requests that the first provider got.
@@ -135,6 +135,69 @@ async fn a_flagged_history() {
     let holds: Vec<_> = requests.iter().map(|texts| texts.contains("algo terrible")).collect();
     assert_eq!(holds, [true, true, false, false]);
     assert!(requests[3].contains("otra cosa"));
+}
+
+/// Whatever came of the message that was flagged, it is found to be the cause when a later prompt is refused.
+#[tokio::test(start_paused = true)]
+async fn a_flagged_history_that_does_not_look_like_one() {
+    let flagged = || Answer::refusal(400, json!({"error": {"code": "content_filter"}}));
+    let ending = |answer, finish: &str| Answer { finish: finish.to_owned(), ..answer };
+    let silent = || Answer::default().hanging(Hang::Headers);
+    for (fault, first, refused) in [
+        ("stopped before its refusal", silent(), flagged()),
+        ("filtered in mid-answer", ending(begun(), "content_filter"), flagged()),
+        ("answered", good(), flagged()),
+    ] {
+        let is_stopped = first == silent();
+        let mut scene = Scene::open(vec![Script::Answers(vec![first, refused, good(), good()])], &SETTINGS).await;
+        scene.person.say("a", "algo terrible").await;
+        if is_stopped {
+            let Some(Provider::Standin(standin)) = scene.providers.first() else { panic!("no stand-in") };
+            standin.wait_for(|calls| calls.len() == 1).await.unwrap();
+            scene.person.send(json!({"type": "stop", "id": "a"})).await;
+        }
+        scene.person.frame_of("done").await;
+        assert_eq!(source(&mut scene.person, "b", "otra cosa").await, "llm", "{fault}");
+        assert_eq!(source(&mut scene.person, "c", "y otra").await, "llm", "{fault}");
+        let requests: Vec<_> = requests(&scene).iter().map(texts).collect();
+        let holds: Vec<_> = requests.iter().map(|texts| texts.contains("algo terrible")).collect();
+        assert_eq!(holds, [true, true, false, false], "{fault}");
+        assert!(requests[3].contains("otra cosa"), "{fault}");
+    }
+}
+
+/// An answer that is taken away is not asked for again; the next prompts do without what may be the cause of it.
+#[tokio::test(start_paused = true)]
+async fn a_history_of_which_every_answer_is_taken_away() {
+    let taken = || Answer { finish: "sensitive".to_owned(), ..Answer::default() };
+    for (first, sources, holds) in [
+        (vec![Answer::status(401), taken()], &["companion", "companion", "llm"][..], &[true, true, false][..]),
+        (vec![good(), taken(), taken()], &["llm", "companion", "companion", "llm"], &[true, true, true, false]),
+    ] {
+        let answers = first.into_iter().chain([good()]).collect();
+        let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
+        for (number, (text, want)) in ["algo terrible", "uno", "dos", "tres"].into_iter().zip(sources).enumerate() {
+            assert_eq!(source(&mut scene.person, &format!("m{number}"), text).await, *want, "{number} of {sources:?}");
+        }
+        let got: Vec<_> = requests(&scene).iter().map(|request| texts(request).contains("algo terrible")).collect();
+        assert_eq!(got, holds, "{sources:?}");
+    }
+}
+
+/// What makes a prompt too long is as harmless as before: the summary keeps it.
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_is_summed_up() {
+    let long = Answer::refusal(400, json!({"error": {"code": "context_length_exceeded", "param": "messages"}}));
+    let answers = vec![good(), good(), long, good(), Answer::text("resumen")];
+    let settings = [SETTINGS.as_slice(), &[("LLM_SUMMARY_EVERY_MESSAGES", "3")]].concat();
+    let mut scene = Scene::open(vec![Script::Answers(answers)], &settings).await;
+    for (id, text) in [("a", "😀".repeat(1_000)), ("b", "segundo".to_owned()), ("c", "tercero".to_owned())] {
+        assert_eq!(source(&mut scene.person, id, &text).await, "llm", "{id}");
+    }
+    let Some(Provider::Standin(standin)) = scene.providers.first() else { panic!("no stand-in") };
+    let calls = standin.wait_for(|calls| calls.len() == 5).await.unwrap();
+    let holds: Vec<_> = calls.iter().map(|call| texts(call).contains('😀')).collect();
+    assert_eq!(holds, [true, true, true, false, true]);
 }
 
 #[tokio::test(start_paused = true)]
