@@ -40,6 +40,8 @@ pub struct Answer<'a> {
     times: CallTimes,
     /// There once its first piece is, until the answer is complete.
     call: Option<Call>,
+    /// Its thinking, or that there is none, was counted.
+    is_counted: bool,
 }
 
 /// A piece of an answer.
@@ -61,8 +63,8 @@ impl<'a> Answer<'a> {
         late: LlmError,
     ) -> Result<Self, Failed> {
         let (reader, times) = (Reader::new(provider.suspects_thinking()), provider.times());
-        let mut answer =
-            Self { provider, permit: None, first: None, body: Some(body), reader, deadline, times, call: None };
+        let (permit, first, body, call, is_counted) = (None, None, Some(body), None, false);
+        let mut answer = Self { provider, permit, first, body, reader, deadline, times, call, is_counted };
         let mut until = first_by;
         loop {
             match answer.step_until(until).await {
@@ -185,8 +187,11 @@ impl<'a> Answer<'a> {
             }
             Err(_) => None,
         };
-        if let Some(is_unopened) = self.reader.has_unopened_thinking() {
-            self.provider.suspect_thinking(is_unopened);
+        if !self.is_counted
+            && let Some(is_unopened) = self.reader.has_unopened_thinking()
+        {
+            self.is_counted = true;
+            self.provider.count_thinking(is_unopened);
         }
         step
     }

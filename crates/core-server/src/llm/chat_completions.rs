@@ -1,7 +1,7 @@
 //! An OpenAI-compatible `chat/completions` API with `stream: true`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -27,6 +27,9 @@ use crate::metrics::ProviderMetrics;
 /// Share of the longest wait for a first piece that a call must have had for its timeout to count against the
 /// provider; less, and the time was used up by the calls before it.
 const FAIR_SHARE: f64 = 0.95;
+/// Answers in a row with thinking that no tag opens, from which on a model is expected to begin so: one alone may be
+/// what a person had it write, and every answer would be held back to its end because of it.
+const UNOPENED_IN_A_ROW: u8 = 2;
 
 /// One provider of a model.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ pub(super) struct Provider {
     metrics: Arc<ProviderMetrics>,
     calls: Calls,
     rests: Rests,
-    /// The model's answers begin with thinking that no tag opens, as far as was seen.
-    suspects_thinking: AtomicBool,
+    /// The last answers in a row that began with thinking that no tag opened.
+    unopened: AtomicU8,
 }
 
 impl PartialEq for Provider {
@@ -96,7 +99,7 @@ impl Provider {
             metrics,
             calls,
             rests: Rests::new(),
-            suspects_thinking: AtomicBool::new(false),
+            unopened: AtomicU8::new(0),
         })
     }
 
@@ -112,12 +115,14 @@ impl Provider {
 
     /// Whether answers are to be read as if they began in thinking.
     pub(super) fn suspects_thinking(&self) -> bool {
-        self.suspects_thinking.load(Ordering::Relaxed)
+        UNOPENED_IN_A_ROW <= self.unopened.load(Ordering::Relaxed)
     }
 
-    /// An answer has shown whether the model begins in thinking that no tag opens: the next ones are read that way.
-    pub(super) fn suspect_thinking(&self, suspects: bool) {
-        self.suspects_thinking.store(suspects, Ordering::Relaxed);
+    /// Counts an answer that has shown whether it began in thinking that no tag opened.
+    pub(super) fn count_thinking(&self, is_unopened: bool) {
+        let next = |before: u8| Some(if is_unopened { before.saturating_add(1) } else { 0 });
+        // Never refused: there is always a next one.
+        let _ = self.unopened.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// The ends of its responses.

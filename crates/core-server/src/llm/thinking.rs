@@ -110,7 +110,7 @@ impl ThinkingFilter {
     pub(super) fn is_unopened(&self, whole: bool) -> Option<bool> {
         match self.at {
             _ if self.is_unopened => Some(true),
-            At::Suspected if whole => Some(false),
+            At::Suspected | At::Text if whole => Some(false),
             _ => None,
         }
     }
@@ -287,7 +287,8 @@ mod tests {
             (true, true, "Hola", ("Hola", Some(false))),
             // Cut before its tag: that was thinking, or nothing can be said about it.
             (true, false, "pienso", ("", None)),
-            (false, true, "Hola", ("Hola", None)),
+            (false, true, "Hola", ("Hola", Some(false))),
+            (false, false, "Hola", ("Hola", None)),
             (false, true, "<think>x</think>Hola", ("Hola", None)),
         ] {
             let (shown, unopened) = shown(suspected, whole, [text]);
