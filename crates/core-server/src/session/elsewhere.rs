@@ -215,7 +215,7 @@ impl Drop for Elsewhere {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use boot::RateLimit;
@@ -224,7 +224,8 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::shared::{SharedLimits, SharedSettings};
 
-    fn elsewhere() -> Elsewhere {
+    /// The other cores of a session of `user`, none of which is known yet. There is no Redis.
+    pub(in crate::session) fn elsewhere(user: UserLabel) -> Elsewhere {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
         let limits = SharedLimits {
             rate,
@@ -237,12 +238,12 @@ mod tests {
             SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
             Metrics::default().redis_links_lost,
         );
-        Elsewhere::new(shared, UserLabel(1), false)
+        Elsewhere::new(shared, user, false)
     }
 
     #[test]
     fn pieces_fit_together_whatever_is_heard_twice_or_not_at_all() {
-        let mut elsewhere = elsewhere();
+        let mut elsewhere = elsewhere(UserLabel(1));
         let [core, other]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
         let new = |offset, text: &str| Piece::New { offset, text: UserText::new(text) };
         for (id, offset, text, want) in [
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn alone_only_if_nobody_was_heard_since() {
-        let mut elsewhere = elsewhere();
+        let mut elsewhere = elsewhere(UserLabel(1));
         let core: CoreId = serde_json::from_str("\"1f\"").unwrap();
         assert!(elsewhere.note(core, Some(2)));
         elsewhere.alone(0);
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_core_that_answers_no_question_is_forgotten() {
-        let mut elsewhere = elsewhere();
+        let mut elsewhere = elsewhere(UserLabel(1));
         let [living, dead]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
         elsewhere.note(living, Some(1));
         elsewhere.note(dead, Some(2));

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::{Household, RateLimit};
+use boot::Household;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source};
 use protocol::trace::Traceparent;
 use protocol::{
     CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
 };
 
-use super::elsewhere::Elsewhere;
+use super::elsewhere::tests::elsewhere;
 use super::retention::tests::sessions;
 use super::{ConnectionId, Opened, Outbox, Session, Sessions};
-use crate::metrics::Metrics;
-use crate::shared::{CoreId, Event, Shared, SharedLimits, SharedSettings};
+use crate::shared::{CoreId, Event};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::{Message, now};
 
@@ -56,19 +55,9 @@ impl Scene {
         Arc::clone(&self.session).submit(from, message(id)).await;
     }
 
-    /// As if the session were live on another core too. There is no Redis: nothing is told.
+    /// As if the session were live on another core too. There is no Redis: no event is published.
     fn beside_another_core(&self) -> CoreId {
-        let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
-        let limits = SharedLimits {
-            rate,
-            address_rate: rate,
-            per_user_max: 1,
-            max_in_flight: 1,
-            longest_claim: Duration::from_secs(60),
-        };
-        let settings = SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits };
-        let (shared, _) = Shared::new(settings, Metrics::default().redis_links_lost);
-        self.session.state().elsewhere = Some(Box::new(Elsewhere::new(shared, self.session.user(), false)));
+        self.session.state().elsewhere = Some(Box::new(elsewhere(self.session.user())));
         core("1f")
     }
 }
