@@ -41,7 +41,7 @@ fn addresses(logs: &[String]) -> Vec<String> {
 
 #[tokio::test]
 async fn everyone_is_answered_through_some_gateway() {
-    let (town, haproxy) = balanced(Plan::default()).await;
+    let (mut town, haproxy) = balanced(Plan::default()).await;
     let mut people = people(&haproxy).await;
     let in_browsers = join_all(people.iter_mut().map(async |person| {
         for number in 1..=3 {
@@ -61,6 +61,12 @@ async fn everyone_is_answered_through_some_gateway() {
     join(in_browsers, native).await;
 
     let homes: BTreeSet<String> = people.iter().map(|person| person.home().to_string()).collect();
+    drop(people);
+    // Only then are their logs whole.
+    for gateway in &mut town.gateways {
+        gateway.terminate().await;
+    }
+    town.core.terminate().await;
     let carried: Vec<Vec<String>> = town.gateways.iter().map(|gateway| addresses(&gateway.logs())).collect();
     for addresses in &carried {
         assert!(5 <= addresses.len(), "{carried:?}");
