@@ -4,6 +4,7 @@
 //! `null` or of any other kind; a member that cannot be read is as good as none, and spoils no other.
 
 mod members;
+mod usual;
 
 use protocol::server_frame::Usage;
 use serde_json::value::RawValue;
@@ -41,6 +42,13 @@ impl Chunk {
     ///
     /// [`NotJson`]. JSON of any other kind is a chunk of nothing.
     pub(super) fn read(data: &[u8]) -> Result<Self, NotJson> {
+        match usual::text(data) {
+            Some(text) => Ok(Self { text, ..Self::default() }),
+            None => Self::read_tolerantly(data),
+        }
+    }
+
+    fn read_tolerantly(data: &[u8]) -> Result<Self, NotJson> {
         let source = Source::new(data);
         let text = source.text().trim();
         if text.is_empty() {
@@ -182,4 +190,59 @@ fn word(source: &Source<'_>, value: &RawValue) -> Option<String> {
 
 fn unnamed() -> String {
     "unnamed".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the data of the events of `stream`, one event a line.
+    fn events(stream: &str) -> impl Iterator<Item = &str> {
+        stream.lines().filter_map(|line| line.strip_prefix("data:").map(str::trim_start))
+    }
+
+    #[test]
+    fn the_fast_path_reads_what_the_tolerant_reader_reads() {
+        let streams = [
+            include_str!("reader/fixtures/groq.sse"),
+            include_str!("reader/fixtures/openai.sse"),
+            include_str!("reader/fixtures/gemini.sse"),
+            include_str!("reader/fixtures/ollama.sse"),
+            include_str!("reader/fixtures/openrouter.sse"),
+            include_str!("reader/fixtures/vllm.sse"),
+        ];
+        let mut taken = 0;
+        for data in streams.into_iter().flat_map(events) {
+            if let Some(text) = usual::text(data.as_bytes()) {
+                taken += 1;
+                assert_eq!(Chunk::read_tolerantly(data.as_bytes()), Ok(Chunk { text, ..Chunk::default() }), "{data}");
+            }
+        }
+        assert!(10 <= taken, "{taken}");
+    }
+
+    #[test]
+    fn the_fast_path_leaves_the_rest_to_the_tolerant_reader() {
+        let delta = |members: &str| format!(r#"{{"choices":[{{"delta":{{"content":"a"{members}}}}}]}}"#);
+        for (data, is_taken) in [
+            (delta(""), true),
+            (delta(r#","reasoning":null,"role":"assistant""#), true),
+            (delta(r#","reasoning":"""#), false),
+            (delta(r#","thought":true"#), false),
+            (delta(r#","extra_content":{"google":{"thought":true}}"#), false),
+            (delta(r#","content":"b""#), false),
+            (r#"{"choices":[{"index":0.0,"delta":{"content":"a"}}]}"#.to_owned(), false),
+            (r#"{"choices":[{"index":1,"delta":{"content":"a"}},{"delta":{"content":"b"}}]}"#.to_owned(), false),
+            (r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#.to_owned(), false),
+            (r#"{"choices":[{"delta":{"content":["a"]}}]}"#.to_owned(), false),
+            (r#"{"choices":[{"delta":{"content":"\ud83d"}}]}"#.to_owned(), false),
+            (r#"{"object":"error","choices":[{"delta":{"content":"a"}}]}"#.to_owned(), false),
+            (r#"{"usage":{},"choices":[{"delta":{"content":"a"}}]}"#.to_owned(), false),
+            (r#"[{"choices":[{"delta":{"content":"a"}}]}]"#.to_owned(), false),
+            (r#"{"choices":[]}"#.to_owned(), false),
+            ("[DONE]".to_owned(), false),
+        ] {
+            assert_eq!(usual::text(data.as_bytes()).is_some(), is_taken, "{data}");
+        }
+    }
 }

@@ -19,6 +19,8 @@ const TAGS: [(&str, &str); 12] = [
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
     ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 ];
+/// The characters that closing tags begin with.
+const CLOSERS: [char; 3] = ['<', '[', '◁'];
 
 /// Filter between a model's text and the people who read it. White space before the answer is left out as well: many
 /// models begin with a space or a line break that belongs to no word.
@@ -161,7 +163,23 @@ impl ThinkingFilter {
         true
     }
 
+    /// Lets the first `length` bytes of the held text pass, as far as text passes here.
+    fn pass(&mut self, length: usize, passed: &mut Passed) {
+        let decided = self.held.drain(..length);
+        if self.at == At::Suspected {
+            passed.has_hidden = true;
+            self.withheld.push_str(decided.as_str());
+        } else {
+            passed.text.push_str(decided.as_str());
+        }
+    }
+
     fn look_for_unopened(&mut self, passed: &mut Passed) -> bool {
+        // Nearly every piece of an answer: spares it the search for each tag.
+        if !self.held.contains(CLOSERS) {
+            self.pass(self.held.len(), passed);
+            return false;
+        }
         if let Some(end) = end_of_unopened(&self.held) {
             self.held.drain(..end);
             self.withheld = String::new();
@@ -172,13 +190,7 @@ impl ThinkingFilter {
             return true;
         }
         let undecided = TAGS.iter().map(|(_, close)| overlap(&self.held, close)).max().unwrap_or_default();
-        let decided = self.held.drain(..self.held.len() - undecided);
-        if self.at == At::Suspected {
-            passed.has_hidden = true;
-            self.withheld.extend(decided);
-        } else {
-            passed.text.extend(decided);
-        }
+        self.pass(self.held.len() - undecided, passed);
         false
     }
 }
@@ -262,6 +274,13 @@ mod tests {
         ("Hola <think>x</thin", "Hola <think>x</thin"),
         ("Hola </", "Hola </"),
     ];
+
+    #[test]
+    fn closing_tags_begin_with_closers() {
+        for (_, close) in TAGS {
+            assert!(close.starts_with(CLOSERS), "{close}");
+        }
+    }
 
     #[test]
     fn thinking_is_left_out_wherever_it_is_split() {
