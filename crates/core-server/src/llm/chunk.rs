@@ -42,10 +42,7 @@ impl Chunk {
     ///
     /// [`NotJson`]. JSON of any other kind is a chunk of nothing.
     pub(super) fn read(data: &[u8]) -> Result<Self, NotJson> {
-        match usual::text(data) {
-            Some(text) => Ok(Self { text, ..Self::default() }),
-            None => Self::read_tolerantly(data),
-        }
+        usual::read(data).map_or_else(|| Self::read_tolerantly(data), Ok)
     }
 
     fn read_tolerantly(data: &[u8]) -> Result<Self, NotJson> {
@@ -82,9 +79,7 @@ impl Chunk {
     }
 
     fn take_choice(&mut self, source: &Source<'_>, [delta, message, finish]: Choice<'_>) {
-        // Some servers write a word for none.
-        let is_none = |reason: &str| ["", "null", "none"].iter().any(|none| reason.trim().eq_ignore_ascii_case(none));
-        self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !is_none(reason));
+        self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !is_no_finish(reason));
         // A body that is no stream, and some proxies' last event, have the whole message in place of a piece.
         let Some(delta) = delta.or(message) else { return };
         let Some([content, refusal, extra]) = members::named(delta, ["content", "refusal", "extra_content"]) else {
@@ -105,6 +100,11 @@ impl Chunk {
             self.finish = Some("refusal".to_owned());
         }
     }
+}
+
+/// Tells whether a finish reason is the word that some servers write for none.
+fn is_no_finish(reason: &str) -> bool {
+    ["", "null", "none"].iter().any(|none| reason.trim().eq_ignore_ascii_case(none))
 }
 
 /// The members of a choice that matter: its delta, its message, its finish reason.
@@ -213,9 +213,9 @@ mod tests {
         ];
         let mut taken = 0;
         for data in streams.into_iter().flat_map(events) {
-            if let Some(text) = usual::text(data.as_bytes()) {
+            if let Some(chunk) = usual::read(data.as_bytes()) {
                 taken += 1;
-                assert_eq!(Chunk::read_tolerantly(data.as_bytes()), Ok(Chunk { text, ..Chunk::default() }), "{data}");
+                assert_eq!(Chunk::read_tolerantly(data.as_bytes()), Ok(chunk), "{data}");
             }
         }
         assert!(10 <= taken, "{taken}");
@@ -233,16 +233,19 @@ mod tests {
             (delta(r#","content":"b""#), false),
             (r#"{"choices":[{"index":0.0,"delta":{"content":"a"}}]}"#.to_owned(), false),
             (r#"{"choices":[{"index":1,"delta":{"content":"a"}},{"delta":{"content":"b"}}]}"#.to_owned(), false),
-            (r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#.to_owned(), false),
+            (r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#.to_owned(), true),
+            (r#"{"choices":[{"delta":{"refusal":"no"},"finish_reason":"stop"}]}"#.to_owned(), false),
             (r#"{"choices":[{"delta":{"content":["a"]}}]}"#.to_owned(), false),
             (r#"{"choices":[{"delta":{"content":"\ud83d"}}]}"#.to_owned(), false),
             (r#"{"object":"error","choices":[{"delta":{"content":"a"}}]}"#.to_owned(), false),
+            (r#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[{"delta":{}}]}"#.to_owned(), true),
+            (r#"{"usage":{"prompt_tokens":1.0,"completion_tokens":2},"choices":[{"delta":{}}]}"#.to_owned(), false),
             (r#"{"usage":{},"choices":[{"delta":{"content":"a"}}]}"#.to_owned(), false),
             (r#"[{"choices":[{"delta":{"content":"a"}}]}]"#.to_owned(), false),
             (r#"{"choices":[]}"#.to_owned(), false),
             ("[DONE]".to_owned(), false),
         ] {
-            assert_eq!(usual::text(data.as_bytes()).is_some(), is_taken, "{data}");
+            assert_eq!(usual::read(data.as_bytes()).is_some(), is_taken, "{data}");
         }
     }
 }
