@@ -1,0 +1,43 @@
+//! Validates the data and compiles it: a damaged file is an error of the build.
+
+#[path = "build/answers.rs"]
+mod answers;
+#[path = "build/companion.rs"]
+mod companion;
+#[path = "build/conjugate.rs"]
+mod conjugate;
+#[path = "build/grammar.rs"]
+mod grammar;
+#[path = "build/guide.rs"]
+mod guide;
+#[path = "build/help_lines.rs"]
+mod help_lines;
+#[path = "build/pattern.rs"]
+mod pattern;
+#[path = "src/assess/sound.rs"]
+mod sound;
+#[path = "src/assess/tables.rs"]
+mod tables;
+
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=data");
+    println!("cargo:rerun-if-changed=src/assess");
+    answers::build()?;
+    guide::build()?;
+    help_lines::build()?;
+    companion::build()?;
+    write_tables()
+}
+
+/// Writes the tables of the risk engine.
+fn write_tables() -> Result<(), Box<dyn Error>> {
+    let tables = grammar::compile(&grammar::sources(Path::new("data"))?)?;
+    let out = std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("tables.bin"), postcard::to_allocvec(&tables)?)?;
+    Ok(())
+}

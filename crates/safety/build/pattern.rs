@@ -1,0 +1,303 @@
+//! Patterns: parsing, and their position automata (Glushkov).
+
+use crate::tables::{Anchor, Automata, Follower, Start, State, Symbol, Test, ahead, phrase_bit};
+
+/// Longest pattern, in tokens: starts of matches are kept as bits of a word.
+const MAX_LENGTH: usize = 60;
+
+/// Parsed pattern.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    node: Node,
+    at_start: Anchor,
+    at_end: Anchor,
+}
+
+#[derive(Debug)]
+enum Node {
+    Place(Symbol, Test),
+    Sequence(Vec<Node>),
+    Either(Vec<Node>),
+    Optional(Box<Node>),
+}
+
+/// A way in which a pattern may begin.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub first: (Symbol, Test),
+    /// The pattern may end there.
+    pub is_whole: bool,
+    pub seconds: Vec<(Symbol, Test)>,
+}
+
+/// Finds the symbol of a word or a name.
+pub(crate) type Resolve<'a> = dyn FnMut(&str) -> Result<(Symbol, Test), String> + 'a;
+
+impl Pattern {
+    pub(crate) fn parse(text: &str, resolve: &mut Resolve<'_>) -> Result<Self, String> {
+        let spaced = text.replace('(', " ( ").replace(')', " ) ").replace('|', " | ").replace(" ) ?", " )?");
+        // `)?` was taken apart by the spaces around the bracket.
+        let spaced = spaced.replace(")  ?", ")?").replace(") ?", ")?");
+        let mut words: Vec<&str> = spaced.split_whitespace().collect();
+        let at_start = anchor(words.first(), "<");
+        let at_end = anchor(words.last(), ">");
+        words = words.into_iter().skip(usize::from(at_start != Anchor::Nowhere)).collect();
+        words.truncate(words.len() - usize::from(at_end != Anchor::Nowhere && !words.is_empty()));
+        let mut parser = Parser { words: &words, resolve };
+        let node = parser.either()?;
+        if !parser.words.is_empty() {
+            return Err("a bracket is closed that was not opened".into());
+        }
+        let pattern = Self { node, at_start, at_end };
+        if pattern.node.nullable() {
+            return Err("the pattern matches nothing at all".into());
+        }
+        if pattern.node.longest() > MAX_LENGTH {
+            return Err(format!("the pattern is longer than {MAX_LENGTH} tokens"));
+        }
+        Ok(pattern)
+    }
+
+    /// Adds the pattern's automaton; `accept` is the item's number plus one.
+    pub(crate) fn compile(&self, accept: u16, automata: &mut Automata) {
+        let mut places = Places::default();
+        let ends = places.add(&self.node);
+        let base = u32::try_from(automata.states.len()).unwrap_or(u32::MAX);
+        for (at, (_, test)) in places.tests.iter().enumerate() {
+            let follow = u32::try_from(automata.follow.len()).unwrap_or(u32::MAX);
+            let followers = places.follow[at].iter().map(|next| {
+                let (symbol, test) = places.test(*next);
+                Follower { state: base + next, symbol, test }
+            });
+            automata.follow.extend(followers);
+            let last = ends.last.iter().any(|last| usize::try_from(*last) == Ok(at));
+            let awaits_end = places.awaits(at, Test::End);
+            automata.states.push(State {
+                next: if last || awaits_end { ahead::ENDS } else { 0 },
+                follow,
+                followers: u16::try_from(places.follow[at].len()).unwrap_or(u16::MAX),
+                accept: if last { accept } else { 0 },
+                phrases: places.phrases(at),
+                is_gap: *test == Test::Any,
+                awaits_end,
+                at_end: self.at_end,
+            });
+        }
+        for first in ends.first {
+            let state = base + first;
+            let (symbol, _) = places.test(first);
+            let starts = usize::from(symbol);
+            if automata.starts.len() <= starts {
+                automata.starts.resize(starts + 1, Vec::new());
+            }
+            automata.starts[starts].push(Start { next: 0, state, at_start: self.at_start });
+        }
+    }
+
+    /// Returns the ways in which the pattern may begin.
+    pub(crate) fn openings(&self) -> Vec<Opening> {
+        let mut places = Places::default();
+        let ends = places.add(&self.node);
+        let opening = |first: &u32| {
+            let follow = usize::try_from(*first).ok().and_then(|at| places.follow.get(at)).into_iter().flatten();
+            Opening {
+                first: places.test(*first),
+                is_whole: ends.last.contains(first),
+                seconds: follow.map(|next| places.test(*next)).collect(),
+            }
+        };
+        ends.first.iter().map(opening).collect()
+    }
+
+    /// Tells whether the pattern begins with a token that any text may have: such would start everywhere.
+    pub(crate) fn starts_anywhere(&self) -> bool {
+        let mut places = Places::default();
+        let ends = places.add(&self.node);
+        ends.first
+            .iter()
+            .any(|first| matches!(places.test(*first).1, Test::Any | Test::Anything | Test::Not | Test::End))
+    }
+}
+
+/// Reads `<` and `<<`, or `>` and `>>`.
+fn anchor(word: Option<&&str>, sign: &str) -> Anchor {
+    match word.and_then(|word| word.strip_prefix(sign)) {
+        Some("") => Anchor::Clause,
+        Some(rest) if rest == sign => Anchor::Message,
+        _ => Anchor::Nowhere,
+    }
+}
+
+struct Parser<'a, 'b> {
+    words: &'a [&'a str],
+    resolve: &'a mut Resolve<'b>,
+}
+
+impl Parser<'_, '_> {
+    fn either(&mut self) -> Result<Node, String> {
+        let mut branches = vec![self.sequence()?];
+        while self.words.first() == Some(&"|") {
+            self.words = &self.words[1..];
+            branches.push(self.sequence()?);
+        }
+        Ok(if branches.len() == 1 { branches.remove(0) } else { Node::Either(branches) })
+    }
+
+    fn sequence(&mut self) -> Result<Node, String> {
+        let mut parts = Vec::new();
+        while let Some(&word) = self.words.first() {
+            if matches!(word, "|" | ")" | ")?") {
+                break;
+            }
+            self.words = &self.words[1..];
+            parts.push(self.part(word)?);
+        }
+        if parts.is_empty() { Err("an empty sequence".into()) } else { Ok(Node::Sequence(parts)) }
+    }
+
+    fn part(&mut self, word: &str) -> Result<Node, String> {
+        if word == "(" {
+            let inner = self.either()?;
+            let close = self.words.first().copied().ok_or("a bracket is not closed")?;
+            self.words = &self.words[1..];
+            return Ok(if close == ")?" { Node::Optional(Box::new(inner)) } else { inner });
+        }
+        if let Some(count) = word.strip_prefix("..") {
+            let (count, test) = match count.strip_suffix(',') {
+                Some(count) => (count, Test::Anything),
+                None => (count, Test::Any),
+            };
+            let count: usize = count.parse().map_err(|_| format!("{word} is no gap"))?;
+            return if (1..=12).contains(&count) {
+                Ok(gap(count, test))
+            } else {
+                Err(format!("{word}: 1 to 12 words"))
+            };
+        }
+        if let Some(name) = word.strip_suffix('?') {
+            return Ok(Node::Optional(Box::new(self.place(name)?)));
+        }
+        self.place(word)
+    }
+
+    fn place(&mut self, word: &str) -> Result<Node, String> {
+        if word == ">" {
+            return Ok(Node::Place(0, Test::End));
+        }
+        if matches!(word, "<" | "<<" | ">>") {
+            return Err(format!("{word} stands inside of the pattern"));
+        }
+        if let Some(name) = word.strip_prefix('!') {
+            let (symbol, test) = (self.resolve)(name)?;
+            return if test == Test::Has {
+                Ok(Node::Place(symbol, Test::Not))
+            } else {
+                Err(format!("!{name}: only a word or a class can be excluded"))
+            };
+        }
+        let (symbol, test) = (self.resolve)(word)?;
+        Ok(Node::Place(symbol, test))
+    }
+}
+
+/// `..3` as `(any (any any?)?)?`: one live state at a time.
+fn gap(count: usize, test: Test) -> Node {
+    let any = || Node::Place(0, test);
+    let mut node = Node::Optional(Box::new(any()));
+    for _ in 1..count {
+        node = Node::Optional(Box::new(Node::Sequence(vec![any(), node])));
+    }
+    node
+}
+
+impl Node {
+    fn nullable(&self) -> bool {
+        match self {
+            Self::Place(..) => false,
+            Self::Sequence(parts) => parts.iter().all(Self::nullable),
+            Self::Either(branches) => branches.iter().any(Self::nullable),
+            Self::Optional(_) => true,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        match self {
+            Self::Place(..) => 1,
+            Self::Sequence(parts) => parts.iter().map(Self::longest).sum(),
+            Self::Either(branches) => branches.iter().map(Self::longest).max().unwrap_or(0),
+            Self::Optional(inner) => inner.longest(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    tests: Vec<(Symbol, Test)>,
+    follow: Vec<Vec<u32>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Ends {
+    first: Vec<u32>,
+    last: Vec<u32>,
+    nullable: bool,
+}
+
+impl Places {
+    fn test(&self, place: u32) -> (Symbol, Test) {
+        usize::try_from(place).ok().and_then(|at| self.tests.get(at)).copied().unwrap_or_default()
+    }
+
+    fn phrases(&self, place: usize) -> u32 {
+        let tests = self.follow[place].iter().map(|next| self.test(*next));
+        tests.filter(|(_, test)| *test == Test::Phrase).fold(0, |bits, (symbol, _)| bits | phrase_bit(symbol))
+    }
+
+    fn awaits(&self, place: usize, test: Test) -> bool {
+        self.follow[place].iter().any(|next| self.test(*next).1 == test)
+    }
+
+    fn add(&mut self, node: &Node) -> Ends {
+        match node {
+            Node::Place(symbol, test) => {
+                let place = u32::try_from(self.tests.len()).unwrap_or(u32::MAX);
+                self.tests.push((*symbol, *test));
+                self.follow.push(Vec::new());
+                Ends { first: vec![place], last: vec![place], nullable: false }
+            }
+            Node::Optional(inner) => Ends { nullable: true, ..self.add(inner) },
+            Node::Either(branches) => branches.iter().fold(Ends::default(), |mut all, branch| {
+                let ends = self.add(branch);
+                all.first.extend(ends.first);
+                all.last.extend(ends.last);
+                all.nullable |= ends.nullable;
+                all
+            }),
+            Node::Sequence(parts) => {
+                let mut all = Ends { nullable: true, ..Ends::default() };
+                for part in parts {
+                    let ends = self.add(part);
+                    self.join(&all.last, &ends.first);
+                    if all.nullable {
+                        all.first.extend(&ends.first);
+                    }
+                    if ends.nullable {
+                        all.last.extend(&ends.last);
+                    } else {
+                        all.last = ends.last;
+                    }
+                    all.nullable &= ends.nullable;
+                }
+                all
+            }
+        }
+    }
+
+    fn join(&mut self, last: &[u32], first: &[u32]) {
+        for place in last {
+            if let Some(follow) = usize::try_from(*place).ok().and_then(|at| self.follow.get_mut(at)) {
+                follow.extend(first.iter().filter(|next| !follow.contains(next)).copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The decision table: from atoms to a level.
+
+use std::sync::LazyLock;
+
+use super::scope::Finding;
+use super::tables::{Effect, Row, Tables};
+use super::{Assessment, Context, TABLES};
+use crate::{Cssrs, Kind, Kinds, Level, Subject};
+
+/// Atoms that the engine itself knows by name, as bits.
+struct Known {
+    past: u64,
+    denial: u64,
+    joke: u64,
+    minor: u64,
+    goodbye: u64,
+    distress: u64,
+    topic: u64,
+    context_topic: u64,
+    context_distress: u64,
+    context_levels: [u64; 4],
+}
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+    let bit = |name: &str| TABLES.atoms.iter().position(|atom| atom == name).map_or(0, |at| 1 << at);
+    Known {
+        past: bit("past"),
+        denial: bit("denial"),
+        joke: bit("joke"),
+        minor: bit("minor"),
+        goodbye: bit("goodbye"),
+        distress: bit("distress"),
+        topic: bit("topic"),
+        context_topic: bit("context_topic"),
+        context_distress: bit("context_distress"),
+        context_levels: [0, bit("context_concern"), bit("context_high"), bit("context_imminent")],
+    }
+});
+
+/// Returns the atom that a finding stands for, as a bit.
+fn atom(tables: &Tables, finding: &Finding) -> u64 {
+    match finding.effect {
+        Some(Effect::Past) => KNOWN.past,
+        Some(Effect::Deny) => KNOWN.denial,
+        Some(Effect::Joke) => KNOWN.joke,
+        _ => tables.rules.get(finding.rule).map_or(0, |rule| 1 << rule.atom),
+    }
+}
+
+/// Returns the name of the atom that a finding stands for.
+pub(crate) fn code<'a>(tables: &'a Tables, finding: &Finding) -> Option<&'a str> {
+    let at = usize::try_from(atom(tables, finding).trailing_zeros()).ok()?;
+    tables.atoms.get(at).map(String::as_str)
+}
+
+/// Decides what `findings` mean in `context`.
+pub(crate) fn decide(tables: &Tables, context: &Context<'_>, findings: &[Finding]) -> Assessment {
+    let (mut own, mut other) = (0, 0);
+    for finding in findings {
+        let theirs = tables.rules.get(finding.rule).is_some_and(|rule| rule.other);
+        let bits = if theirs || finding.effect == Some(Effect::Other) { &mut other } else { &mut own };
+        *bits |= atom(tables, finding);
+    }
+    let own_row = row(tables, own | conversation(context));
+    let other_row = row(tables, other);
+    let own_level = own_row.map_or(Level::None, |row| level(row.level));
+    let other_level = match other_row.map_or(Level::None, |row| level(row.level)) {
+        // Help for helpers is of one kind, unless somebody acts now.
+        Level::High => Level::Concern,
+        level => level,
+    };
+    let level = own_level.max(other_level);
+    let kinds = kinds(tables, findings);
+    let gravest = if own_level >= other_level { own_row } else { other_row };
+    Assessment {
+        subject: if own_level == Level::None && other != 0 { Subject::Other } else { Subject::Own },
+        kinds,
+        level,
+        cssrs: gravest.and_then(|row| cssrs(row.cssrs)).or_else(|| gravest_item(tables, findings)),
+        reasons: Vec::new(),
+        minor_hint: own & KNOWN.minor != 0,
+        on_topic: level > Level::None
+            || own & KNOWN.topic != 0
+            || kinds.contains(Kind::Suicide)
+            || kinds.contains(Kind::SelfHarm),
+        distressed: level > Level::None || own & KNOWN.distress != 0,
+        denied: own & KNOWN.denial != 0,
+        goodbye: own & KNOWN.goodbye != 0,
+    }
+}
+
+fn kinds(tables: &Tables, findings: &[Finding]) -> Kinds {
+    let real = findings.iter().filter(|finding| !matches!(finding.effect, Some(Effect::Deny | Effect::Joke)));
+    let bits = real.filter_map(|finding| tables.rules.get(finding.rule)).fold(0, |bits, rule| bits | rule.kinds);
+    Kind::ALL.into_iter().filter(|kind| bits & (1 << *kind as u16) != 0).collect()
+}
+
+/// Returns the first row of the table that holds.
+fn row(tables: &Tables, atoms: u64) -> Option<&Row> {
+    tables
+        .rows
+        .iter()
+        .find(|row| row.all & !atoms == 0 && (row.any == 0 || row.any & atoms != 0) && row.none & atoms == 0)
+}
+
+/// Returns the atoms that the conversation brings in.
+fn conversation(context: &Context<'_>) -> u64 {
+    let when = |holds: bool, bit: u64| if holds { bit } else { 0 };
+    when(context.on_topic, KNOWN.context_topic)
+        | when(context.distressed, KNOWN.context_distress)
+        | KNOWN.context_levels.get(context.remembered as usize).copied().unwrap_or(0)
+}
+
+fn gravest_item(tables: &Tables, findings: &[Finding]) -> Option<Cssrs> {
+    let plain = findings.iter().filter(|finding| finding.effect.is_none());
+    plain.filter_map(|finding| tables.rules.get(finding.rule)).map(|rule| rule.cssrs).max().and_then(cssrs)
+}
+
+fn level(number: u8) -> Level {
+    match number {
+        0 => Level::None,
+        1 => Level::Concern,
+        2 => Level::High,
+        _ => Level::Imminent,
+    }
+}
+
+fn cssrs(item: u8) -> Option<Cssrs> {
+    Some(match item {
+        1 => Cssrs::WishToBeDead,
+        2 => Cssrs::ActiveThoughts,
+        3 => Cssrs::Method,
+        4 => Cssrs::Intent,
+        5 => Cssrs::Plan,
+        6 => Cssrs::Behaviour,
+        _ => return None,
+    })
+}

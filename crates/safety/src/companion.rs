@@ -1,0 +1,201 @@
+//! The built-in companion: answers where no model may or can.
+//!
+//! [`reply`] is a pure function. Its state is a fold over the end of the conversation, in which the companion's
+//! own texts show what was asked, offered and refused; so a restart or another core changes nothing. One act a
+//! turn is decided by table (`crisis` before `ordinary`), then `voice` chooses among the act's texts. Texts and
+//! word groups are data: `data/companion.es.toml` and `data/companion.en.toml`.
+
+mod crisis;
+mod data;
+mod memory;
+mod ordinary;
+mod plan;
+mod reading;
+mod voice;
+
+#[cfg(test)]
+mod tests;
+
+use protocol::{Language, Timestamp};
+
+use crate::{Kinds, Level, Subject};
+use data::{Act, Edition, Group};
+use memory::Memory;
+pub use plan::{Plan, PlanStep, safety_plan};
+use reading::Reading;
+
+/// A clinician has reviewed the texts.
+pub const REVIEWED_BY_CLINICIAN: bool = data::REVIEWED;
+
+/// Longest reply, in characters.
+pub const LONGEST_REPLY: usize = 240;
+
+/// An entry of the conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The person wrote it; else it is an answer.
+    pub by_person: bool,
+    /// The text.
+    pub text: &'a str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the companion knows when it answers: its state is a pure fold over the end of the conversation,
+/// so that a restart or another core changes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// The end of the conversation, oldest first, the message to answer last. Forty entries are enough.
+    pub history: &'a [Said<'a>],
+    /// Level in force: that of the episode.
+    pub level: Level,
+    /// Level of the message alone.
+    pub now: Level,
+    /// Who is at risk, of the message.
+    pub subject: Subject,
+    /// Kinds of risk, of the message.
+    pub kinds: Kinds,
+    /// The person has said that they are a minor.
+    pub minor: bool,
+    /// Emergency number to call, such as `911`, of the person's country; the only number that is ever said.
+    pub emergency: Option<&'a str>,
+    /// Language to answer in.
+    pub language: Language,
+    /// Separates conversations, for the choice among texts.
+    pub seed: u64,
+}
+
+impl Turn<'_> {
+    /// Returns a turn without a message and without risk.
+    pub fn new(language: Language) -> Self {
+        Self {
+            history: &[],
+            level: Level::None,
+            now: Level::None,
+            subject: Subject::Own,
+            kinds: Kinds::default(),
+            minor: false,
+            emergency: None,
+            language,
+            seed: 0,
+        }
+    }
+}
+
+/// Exercises that a client may render.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "names of proto-line §8")]
+pub enum Exercise {
+    BreathLong,
+    BreathBox,
+    Grounding,
+    SmallStep,
+    ReachOut,
+    SafetyPlan,
+}
+
+impl Exercise {
+    /// Name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BreathLong => "breath_long",
+            Self::BreathBox => "breath_box",
+            Self::Grounding => "grounding",
+            Self::SmallStep => "small_step",
+            Self::ReachOut => "reach_out",
+            Self::SafetyPlan => "safety_plan",
+        }
+    }
+}
+
+/// What the companion says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// At most [`LONGEST_REPLY`] characters, one line, at most one question; not one of the last ten answers.
+    pub text: String,
+    /// Exercise offered or gone on with.
+    pub exercise: Option<Exercise>,
+}
+
+/// Answers the last message of `turn.history`.
+pub fn reply(turn: &Turn<'_>) -> Reply {
+    let memory = Memory::of(turn);
+    let (act, text) = voice::words(&memory, decide(&memory));
+    Reply { text, exercise: exercise(act) }
+}
+
+/// Decides on the act of this turn: risk goes before everything but the truth about itself.
+fn decide(memory: &Memory<'_>) -> Act {
+    let turn = memory.turn;
+    if let Some(act) = crisis::emergency(memory) {
+        return act;
+    }
+    let risk = turn.level.max(turn.now);
+    if memory.now().has(Group::Truth) && turn.now < Level::High {
+        return if risk >= Level::High { Act::TruthRisk } else { Act::Truth };
+    }
+    if let Some(act) = crisis::helper(memory) {
+        return act;
+    }
+    if let Some(act) = farewell(memory) {
+        return act;
+    }
+    crisis::kinds(memory).or_else(|| crisis::crisis(memory)).unwrap_or_else(|| ordinary::act(memory))
+}
+
+/// A good-bye with a level remembered: the lines and one question, once; then the lines.
+fn farewell(memory: &Memory<'_>) -> Option<Act> {
+    let turn = memory.turn;
+    if turn.level == Level::None || turn.now >= Level::High || crisis::is_of_other(memory) {
+        return None;
+    }
+    let asked = memory.lately(Act::GoodbyeRisk, 6);
+    if ordinary::leaving(memory).is_some() {
+        return Some(if asked { Act::GoodbyeRiskAgain } else { Act::GoodbyeRisk });
+    }
+    if memory.before() != Some(Act::GoodbyeRisk) {
+        return None;
+    }
+    match memory.answer() {
+        reading::Answer::No => Some(Act::CrisisCallLine),
+        _ if memory.now().words <= 12 => Some(Act::GoodbyeRiskAgain),
+        _ => None,
+    }
+}
+
+/// Returns the exercise that an act belongs to.
+fn exercise(act: Act) -> Option<Exercise> {
+    match act {
+        Act::OfferBreath | Act::Panic | Act::BreathLongOne | Act::BreathLongTwo | Act::BreathLongThree => {
+            Some(Exercise::BreathLong)
+        }
+        Act::BreathBoxOne | Act::BreathBoxTwo | Act::BreathBoxThree => Some(Exercise::BreathBox),
+        Act::OfferGrounding
+        | Act::GroundingOne
+        | Act::GroundingTwo
+        | Act::GroundingThree
+        | Act::GroundingFour
+        | Act::GroundingFive => Some(Exercise::Grounding),
+        Act::OfferSmallStep | Act::SmallStepOne | Act::SmallStepTwo | Act::SmallStepThree => Some(Exercise::SmallStep),
+        Act::OfferReachOut | Act::ReachOutOne | Act::ReachOutTwo | Act::ReachOutThree => Some(Exercise::ReachOut),
+        Act::PlanOffer
+        | Act::PlanOne
+        | Act::PlanTwo
+        | Act::PlanThree
+        | Act::PlanFour
+        | Act::PlanFive
+        | Act::PlanSix
+        | Act::PlanDone => Some(Exercise::SafetyPlan),
+        _ => None,
+    }
+}
+
+/// Returns the answer to a question that only the companion may answer, whatever the model would say
+/// ("¿sos una persona?"); `None` where `text` is no such question.
+pub fn truth(text: &str, language: Language) -> Option<&'static str> {
+    if !Reading::of(text).has(Group::Truth) {
+        return None;
+    }
+    let texts = Edition::of(language).texts(Act::Truth);
+    texts.get(text.len() % texts.len().max(1)).map(|forms| forms[0])
+}

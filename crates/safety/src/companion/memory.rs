@@ -1,0 +1,222 @@
+//! The companion's state: a fold over the end of the conversation.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::data::{Act, ENGLISH, Edition, Group, SPANISH, TOPICS, Text, Topic};
+use super::reading::{Answer, Reading};
+use super::{Said, Turn};
+
+/// Entries of the conversation that are read.
+const WINDOW: usize = 60;
+/// Answers within which no text is said twice.
+const UNREPEATED: usize = 10;
+
+/// One of the companion's texts: an act and its number among the act's texts.
+pub(super) type TextId = (Act, usize);
+
+/// Texts without slots, in every language and register.
+static WHOLE: LazyLock<HashMap<&'static str, TextId>> =
+    LazyLock::new(|| all_forms().filter(|(form, _)| !form.contains('{')).collect());
+/// Texts with slots.
+static WITH_SLOTS: LazyLock<Vec<(&'static str, TextId)>> =
+    LazyLock::new(|| all_forms().filter(|(form, _)| form.contains('{')).collect());
+
+fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
+    let edition = |edition: &'static Edition| {
+        Act::ALL.into_iter().flat_map(move |(act, _)| {
+            let texts = edition.texts(act).iter().enumerate();
+            texts.flat_map(move |(number, forms)| forms.iter().map(move |form| (*form, (act, number))))
+        })
+    };
+    edition(&SPANISH).chain(edition(&ENGLISH))
+}
+
+/// Finds out which of the companion's texts an answer is; a model's answer is none.
+fn identify(answer: &str) -> Option<TextId> {
+    let with_slots = || WITH_SLOTS.iter().find(|(form, _)| fits(form, answer)).map(|(_, id)| *id);
+    WHOLE.get(answer).copied().or_else(with_slots)
+}
+
+/// Tells whether `text` is `form` with its slots filled.
+fn fits(form: &str, text: &str) -> bool {
+    let mut parts = form.split(['{', '}']).step_by(2);
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let parts: Vec<_> = parts.collect();
+    let Some((last, inner)) = parts.split_last() else { return rest.is_empty() };
+    for part in inner {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// A message of the person.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    /// The answer just before it, where it is one of the companion's texts.
+    pub(super) before: Option<TextId>,
+    pub(super) reading: Reading,
+    pub(super) text: &'a str,
+}
+
+/// State of a conversation.
+#[derive(Debug)]
+pub(super) struct Memory<'a> {
+    pub(super) turn: &'a Turn<'a>,
+    /// Never empty.
+    exchanges: Vec<Exchange<'a>>,
+    /// The last answers, newest first.
+    answers: Vec<(&'a str, Option<TextId>)>,
+}
+
+impl<'a> Memory<'a> {
+    pub(super) fn of(turn: &'a Turn<'a>) -> Self {
+        let recent = turn.history.get(turn.history.len().saturating_sub(WINDOW)..).unwrap_or_default();
+        let (mut exchanges, mut answers, mut before) = (Vec::new(), Vec::new(), None);
+        for Said { by_person, text, .. } in recent {
+            if *by_person {
+                exchanges.push(Exchange { before: before.take(), reading: Reading::of(text), text });
+            } else {
+                before = identify(text);
+                answers.push((*text, before));
+            }
+        }
+        // Nothing was written after the last answer: the person stays silent.
+        if exchanges.is_empty() || !recent.last().is_some_and(|said| said.by_person) {
+            exchanges.push(Exchange { before, reading: Reading::default(), text: "" });
+        }
+        answers.reverse();
+        Self { turn, exchanges, answers }
+    }
+
+    fn last(&self) -> &Exchange<'a> {
+        let last = self.exchanges.last();
+        last.expect("`of` adds a message where there is none")
+    }
+
+    /// The message to answer.
+    pub(super) fn now(&self) -> &Reading {
+        &self.last().reading
+    }
+
+    /// Text of the message to answer.
+    pub(super) fn text(&self) -> &'a str {
+        self.last().text
+    }
+
+    /// The act that the last message answers; of messages sent in a row, all answer the same one.
+    pub(super) fn before(&self) -> Option<Act> {
+        self.answers.first().and_then(|(_, id)| *id).map(|(act, _)| act)
+    }
+
+    /// Number of messages of the person that were read.
+    pub(super) fn turns(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Readings, newest first.
+    pub(super) fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.exchanges.iter().rev().map(|exchange| &exchange.reading)
+    }
+
+    /// Exchanges, oldest first.
+    pub(super) fn exchanges(&self) -> &[Exchange<'a>] {
+        &self.exchanges
+    }
+
+    /// Counts answers since the last one of which the act is wanted: 0 for the last answer.
+    pub(super) fn since(&self, wanted: impl Fn(Act) -> bool) -> Option<usize> {
+        self.answers.iter().position(|(_, id)| id.is_some_and(|(act, _)| wanted(act)))
+    }
+
+    pub(super) fn said(&self, act: Act) -> bool {
+        self.since(|said| said == act).is_some()
+    }
+
+    /// Counts the answers of which the act is `act`.
+    pub(super) fn times(&self, act: Act) -> usize {
+        self.answers.iter().filter(|(_, id)| id.is_some_and(|(said, _)| said == act)).count()
+    }
+
+    pub(super) fn said_any(&self, acts: &[Act]) -> bool {
+        self.since(|said| acts.contains(&said)).is_some()
+    }
+
+    /// Tells whether `act` was said among the last `count` answers.
+    pub(super) fn lately(&self, act: Act, count: usize) -> bool {
+        self.since(|said| said == act).is_some_and(|since| since < count)
+    }
+
+    /// The person's message after the last time that one of `acts` was said.
+    pub(super) fn reply_to(&self, acts: &[Act]) -> Option<&Reading> {
+        let answered = |exchange: &&Exchange<'_>| exchange.before.is_some_and(|(act, _)| acts.contains(&act));
+        self.exchanges.iter().rev().find(answered).map(|exchange| &exchange.reading)
+    }
+
+    /// How the message to answer answers the last act.
+    pub(super) fn answer(&self) -> Answer {
+        self.now().answer()
+    }
+
+    /// Tells whether a text was said within the last ten answers.
+    pub(super) fn is_used(&self, id: TextId) -> bool {
+        self.answers.iter().take(UNREPEATED).any(|(_, said)| *said == Some(id))
+    }
+
+    /// Tells whether these words were said within the last ten answers, by the companion or a model.
+    pub(super) fn is_repeated(&self, text: &str) -> bool {
+        self.answers.iter().take(UNREPEATED).any(|(said, _)| *said == text)
+    }
+
+    /// Tells whether the last answer gave the person's words back.
+    pub(super) fn echoed(&self) -> bool {
+        let form = |(act, number): TextId| SPANISH.texts(act).get(number).map(|forms: &Text| forms[0]);
+        self.answers.first().and_then(|(_, id)| *id).and_then(form).is_some_and(|form| form.contains('{'))
+    }
+
+    /// Number of the register in which the person writes: vos, tú, usted.
+    pub(super) fn register(&self) -> usize {
+        let by = |reading: &Reading| {
+            [Group::RegUsted, Group::RegVos, Group::RegTu].into_iter().find(|group| reading.has(*group))
+        };
+        match self.readings().find_map(by) {
+            Some(Group::RegTu) => 1,
+            Some(Group::RegUsted) => 2,
+            _ => 0,
+        }
+    }
+
+    /// Nouns that the person named in the last `count` messages, newest first, without repetition.
+    pub(super) fn topics(&self, count: usize) -> Vec<&'static Topic> {
+        let mut topics: Vec<&'static Topic> = Vec::new();
+        for index in self.readings().take(count).flat_map(|reading| reading.topics.iter()) {
+            if let Some(topic) = TOPICS.get(*index)
+                && !topics.iter().any(|known| known.forms == topic.forms)
+            {
+                topics.push(topic);
+            }
+        }
+        topics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_each_of_its_texts() {
+        for (form, (act, number)) in all_forms() {
+            let mut text = form.to_owned();
+            for slot in ["topic", "other", "one", "who", "person", "feeling", "emergency"] {
+                text = text.replace(&format!("{{{slot}}}"), "el examen");
+            }
+            let (found, _) = identify(&text).unwrap_or_else(|| panic!("not recognised: {text}"));
+            assert_eq!(found, act, "{number}: {text}");
+        }
+        assert_eq!(identify("Entiendo. ¿Querés contarme más?"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Dialogs in `src/companion/dialogs`, word by word. Where one differs, the failure prints it as it is now.
+
+use std::path::Path;
+
+use super::*;
+
+fn level(name: &str) -> Level {
+    let levels = [Level::None, Level::Concern, Level::High, Level::Imminent];
+    levels.into_iter().find(|level| level.name() == name).expect("a level")
+}
+
+/// Sets what a line `@ key=value …` says.
+fn set(talk: &mut Talk, line: &str) {
+    for pair in line.split_whitespace() {
+        let (key, value) = pair.split_once('=').expect("key=value");
+        match key {
+            "lang" => talk.language = if value == "es" { Language::Spanish } else { Language::English },
+            "seed" => talk.seed = value.parse().expect("a number"),
+            "level" => talk.level = level(value),
+            "now" => {
+                talk.now = level(value);
+                talk.level = talk.level.max(talk.now);
+            }
+            "subject" => talk.subject = if value == "other" { Subject::Other } else { Subject::Own },
+            "kind" => talk.kinds = Kind::ALL.into_iter().filter(|kind| kind.name() == value).collect(),
+            "minor" => talk.minor = value == "yes",
+            _ => panic!("unknown key {key}"),
+        }
+    }
+}
+
+/// Plays the person's part of a dialog and writes the whole.
+fn play(dialog: &str) -> String {
+    let mut talk = Talk::new(Language::Spanish);
+    let mut played = String::new();
+    for line in dialog.lines().filter(|line| !line.starts_with("< ")) {
+        played.push_str(line);
+        played.push('\n');
+        if let Some(keys) = line.strip_prefix("@ ") {
+            set(&mut talk, keys);
+        } else if let Some(text) = line.strip_prefix("> ") {
+            let reply = talk.say(text);
+            let exercise = reply.exercise.map(|exercise| format!(" [{}]", exercise.name())).unwrap_or_default();
+            played.push_str(&format!("< {}{exercise}\n", reply.text));
+        }
+    }
+    if let Some(plan) = talk.plan() {
+        let lines = plan.text().lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n");
+        played = format!(
+            "{}\n{lines}\n",
+            played.split("\n# PLAN").next().unwrap_or_default().trim_end().to_owned() + "\n# PLAN"
+        );
+    }
+    played
+}
+
+#[test]
+fn stay_as_they_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/companion/dialogs");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("dialogs").map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    assert!(6 <= files.len(), "{files:?}");
+    let mut changed = String::new();
+    for file in files {
+        let dialog = std::fs::read_to_string(&file).expect("a dialog");
+        let played = play(&dialog);
+        if played != dialog {
+            changed.push_str(&format!("=== {}\n{played}", file.display()));
+        }
+    }
+    assert!(changed.is_empty(), "dialogs that changed:\n{changed}");
+}

@@ -1,0 +1,21 @@
+//! Risk screening, help lines and the built-in companion, without I/O and without a clock.
+//!
+//! Rules decide; everything that a clinician should be able to read and change is data under `data/`,
+//! validated when the crate is built. `scripts/eval-safety` measures what it finds and what it misses.
+
+#![warn(missing_docs)]
+
+pub mod assess;
+pub mod companion;
+pub mod episode;
+pub mod guide;
+mod kind;
+mod level;
+pub mod resources;
+pub mod screen;
+
+#[doc(hidden)]
+pub use assess::score;
+pub use assess::{Assessment, Context, Reason, assess};
+pub use kind::{Kind, Kinds, Subject};
+pub use level::{Cssrs, Level};

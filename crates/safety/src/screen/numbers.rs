@@ -1,0 +1,336 @@
+//! Phone numbers that are in no data file.
+//!
+//! Digits in groups, however they are set apart, and digits in words ("ocho cero cero"). Dates, years,
+//! prices, times, counting and breathing patterns are no phone numbers; short ones are only where they are
+//! given as a number to call or to write to.
+
+use super::Found;
+use super::lexer::Partial;
+use super::table::{AND, BEFORE_YEAR, CALL, COUNT, CURRENCY, DIGIT, LISTED, LabelSet, MESSAGE, PHONE, TO, UNIT};
+use crate::resources::is_known_number;
+
+/// Longer runs are read in parts.
+const MAX_GROUPS: usize = 24;
+/// Words after a word such as "llamá" in which a short number is one to call.
+const REACH: u32 = 6;
+/// Digits of a number that no message has, but a service that takes messages.
+const LONG_FOR_AN_ORDINAL: usize = 5;
+
+#[derive(Debug, Clone)]
+struct Group {
+    digits: String,
+    start: usize,
+    /// What stood between it and the group before.
+    before: Gap,
+    /// Written as a word.
+    spelled: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Gap {
+    #[default]
+    None,
+    Blank,
+    Dash,
+    Dot,
+    Slash,
+    Comma,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    groups: Vec<Group>,
+    gap: Gap,
+    /// `+` or a bracket before the run.
+    plus: bool,
+    /// The run ended with this word; the next one tells what it counts.
+    words: u32,
+    called: Option<u32>,
+    /// The last word such as "mensaje": one is sent to a number, or has one.
+    message: Option<u32>,
+    counted: Option<u32>,
+    /// The run followed a word such as "en", "desde".
+    after_year_word: bool,
+    last_was_year_word: bool,
+    /// A sign of money stood before the run.
+    money: bool,
+    /// An "y" that may join tens and units.
+    joined: bool,
+}
+
+impl Numbers {
+    /// Takes a word that is no digits.
+    pub(super) fn word(&mut self, word: &str, labels: &LabelSet, start: usize) -> Option<Found> {
+        if let Some(value) = spelled(word).filter(|_| labels.contains(DIGIT)) {
+            self.group(value.to_owned(), start, true);
+            self.words += 1;
+            return None;
+        }
+        if labels.contains(AND) && self.groups.last().is_some_and(|group| group.spelled) && !self.joined {
+            self.joined = true;
+            self.words += 1;
+            return None;
+        }
+        let letters = self.gap == Gap::Dash && self.groups.iter().map(|group| group.digits.len()).sum::<usize>() >= 4;
+        if letters && (3..=8).contains(&word.len()) && self.vanity() {
+            self.group(keypad(word), start, false);
+            return None;
+        }
+        let found = self.close(Some(labels));
+        self.words += 1;
+        if labels.contains(CALL) || labels.contains(TO) && self.within(self.message, REACH) {
+            self.called = Some(self.words);
+        }
+        if labels.contains(MESSAGE) {
+            self.message = Some(self.words);
+        }
+        if labels.contains(COUNT) {
+            self.counted = Some(self.words);
+        }
+        self.last_was_year_word = labels.contains(BEFORE_YEAR);
+        self.money = labels.contains(CURRENCY);
+        found
+    }
+
+    pub(super) fn digits(&mut self, digits: &str, start: usize) -> Option<Found> {
+        self.group(digits.to_owned(), start, false);
+        None
+    }
+
+    pub(super) fn separator(&mut self, char: char) {
+        let gap = match char {
+            '-' | '_' | '~' => Gap::Dash,
+            '.' => Gap::Dot,
+            '/' => Gap::Slash,
+            ',' => Gap::Comma,
+            ':' => Gap::None,
+            _ => Gap::Blank,
+        };
+        match char {
+            '+' => self.plus = true,
+            '$' | '€' | '£' => self.money = true,
+            _ => {}
+        }
+        // A time: its parts are no groups of one number.
+        if char == ':' && !self.groups.is_empty() {
+            self.groups.clear();
+        }
+        if gap != Gap::Blank || self.gap == Gap::None {
+            self.gap = gap;
+        }
+    }
+
+    /// Takes the end of a sentence.
+    pub(super) fn end(&mut self) -> Option<Found> {
+        let found = self.close(None);
+        *self = Self::default();
+        found
+    }
+
+    /// Byte where a run began that may become a phone number.
+    pub(super) fn hold(&self, partial: Partial<'_>, start: usize) -> usize {
+        let run = self.groups.first().map(|group| group.start);
+        let begins = match partial {
+            Partial::Digits => Some(start),
+            Partial::Word(word) => LabelSet::of_prefix(word).contains(DIGIT).then_some(start),
+            Partial::None => None,
+        };
+        run.or(begins).unwrap_or(usize::MAX)
+    }
+
+    fn group(&mut self, digits: String, start: usize, spelled: bool) {
+        if self.groups.is_empty() {
+            self.after_year_word = self.last_was_year_word;
+        }
+        if self.groups.len() >= MAX_GROUPS {
+            self.groups.remove(0);
+        }
+        let before = std::mem::take(&mut self.gap);
+        let joined = std::mem::take(&mut self.joined);
+        if let Some(last) = self.groups.last_mut().filter(|last| spelled && last.spelled)
+            && let Some(sum) = compose(&last.digits, &digits, joined)
+        {
+            last.digits = sum;
+            return;
+        }
+        self.groups.push(Group { digits, start, before, spelled });
+    }
+
+    /// Whether the word at `seen` is among the last `reach` ones.
+    fn within(&self, seen: Option<u32>, reach: u32) -> bool {
+        seen.is_some_and(|seen| self.words.saturating_sub(seen) <= reach)
+    }
+
+    fn vanity(&self) -> bool {
+        let free = ["0800", "0810", "01800", "1800", "800", "900", "1"];
+        self.groups.first().is_some_and(|group| free.contains(&group.digits.as_str()))
+    }
+
+    /// Ends the run; `next` is the word after it.
+    fn close(&mut self, next: Option<&LabelSet>) -> Option<Found> {
+        let groups = std::mem::take(&mut self.groups);
+        let (plus, money) = (std::mem::take(&mut self.plus), std::mem::take(&mut self.money));
+        self.gap = Gap::None;
+        self.joined = false;
+        if groups.is_empty() {
+            return None;
+        }
+        let counts = next.is_some_and(|next| next.contains(UNIT) || next.contains(CURRENCY));
+        let money = money || next.is_some_and(|next| next.contains(CURRENCY));
+        let listed = next.is_some_and(|next| next.contains(LISTED));
+        let digits = groups.iter().map(|group| group.digits.len()).sum::<usize>();
+        let writes = self.within(self.message, 1) && LONG_FOR_AN_ORDINAL <= digits;
+        let calls = self.within(self.called, REACH) || writes || listed;
+        let short = calls && !counts && !self.after_year_word && !self.within(self.counted, 3);
+        let mut from = 0;
+        while from < groups.len() {
+            if let Some(len) = known(&groups, from) {
+                from += len;
+                continue;
+            }
+            let until = (from + 1..groups.len()).find(|&next| known(&groups, next).is_some()).unwrap_or(groups.len());
+            let part = &groups[from..until];
+            if is_phone(part, plus, money) || short && is_short(part) {
+                return part.first().map(|group| Found { rule: PHONE, start: group.start });
+            }
+            from = until;
+        }
+        None
+    }
+}
+
+/// Number of groups from `from` on that make a known number, the longest. A short one stands alone, or between
+/// slashes and commas: it may be part of a longer number otherwise.
+fn known(groups: &[Group], from: usize) -> Option<usize> {
+    let apart = |index: usize| groups.get(index).is_none_or(|group| matches!(group.before, Gap::Slash | Gap::Comma));
+    (1..=(groups.len() - from).min(8)).rev().find(|&len| {
+        let digits: String = groups[from..from + len].iter().map(|group| group.digits.as_str()).collect();
+        let alone = (from == 0 || apart(from)) && apart(from + len);
+        digits.len() >= 3 && is_known_number(&digits) && (digits.len() >= 7 || alone)
+    })
+}
+
+fn is_short(groups: &[Group]) -> bool {
+    let total: usize = groups.iter().map(|group| group.digits.len()).sum();
+    let singles = groups.iter().all(|group| group.digits.len() == 1);
+    let same = groups.windows(2).all(|pair| pair[0].digits == pair[1].digits);
+    match groups {
+        [group] => (3..=6).contains(&total) && !group.digits.starts_with("000"),
+        _ => {
+            (3..=6).contains(&total)
+                && (singles && (same || !is_counting(groups)) || groups.iter().all(|g| g.digits.len() >= 2))
+        }
+    }
+}
+
+fn is_phone(groups: &[Group], plus: bool, money: bool) -> bool {
+    let total: usize = groups.iter().map(|group| group.digits.len()).sum();
+    let longest = groups.iter().map(|group| group.digits.len()).max().unwrap_or(0);
+    if !(7..=40).contains(&total) || is_counting(groups) || is_date(groups) || is_years(groups) {
+        return false;
+    }
+    if !plus && (money || is_amount(groups, total)) {
+        return false;
+    }
+    let commas = groups.iter().skip(1).any(|group| group.before == Gap::Comma);
+    if commas && !groups.iter().all(|group| group.spelled) && groups.iter().any(|group| group.digits.len() < 3) {
+        return false;
+    }
+    // Times and lists have no group of three; a number spelled digit by digit has none either.
+    plus || longest >= 3 || groups.len() == total || pairs(groups)
+}
+
+/// `11 52 75 11 35`: pairs without commas.
+fn pairs(groups: &[Group]) -> bool {
+    groups.len() >= 4
+        && groups.iter().all(|group| group.digits.len() <= 2)
+        && groups.iter().skip(1).all(|group| group.before != Gap::Comma)
+}
+
+/// `1-2-3-4`, `5 4 3 2 1`, `4-4-4-4`, `4-7-8`, `10 20 30`.
+fn is_counting(groups: &[Group]) -> bool {
+    let values: Vec<i64> = groups.iter().filter_map(|group| group.digits.parse().ok()).collect();
+    if values.len() < 3 || groups.iter().any(|group| group.digits.len() > 3) {
+        return false;
+    }
+    let steps: Vec<i64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let even = steps.windows(2).all(|pair| pair[0] == pair[1]);
+    let breath = values.len().is_multiple_of(3) && values.chunks(3).all(|three| three == [4, 7, 8]);
+    even && steps.first().is_some_and(|step| step.abs() <= 10) || breath
+}
+
+fn is_date(groups: &[Group]) -> bool {
+    let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
+    let gap = groups.get(1).map(|group| group.before);
+    let same = groups.iter().skip(1).all(|group| Some(group.before) == gap && group.before != Gap::Blank);
+    same && matches!(lengths[..], [1 | 2, 1 | 2, 4] | [4, 1 | 2, 1 | 2])
+}
+
+/// `2019-2024`, `2019 2020 2021`.
+fn is_years(groups: &[Group]) -> bool {
+    groups
+        .iter()
+        .all(|group| group.digits.len() == 4 && (group.digits.starts_with("19") || group.digits.starts_with("20")))
+}
+
+/// `1.500.000`, `1,500,000`, `10000000`.
+fn is_amount(groups: &[Group], total: usize) -> bool {
+    match groups {
+        [group] => group.digits.ends_with("0000"),
+        [first, rest @ ..] => {
+            let gap = rest.first().map(|group| group.before);
+            total <= 8
+                && first.digits.len() <= 3
+                && rest.iter().all(|group| group.digits.len() == 3 && Some(group.before) == gap)
+                && matches!(gap, Some(Gap::Dot | Gap::Comma))
+        }
+        [] => false,
+    }
+}
+
+/// "treinta" and "cinco" make 35, "ciento" and "treinta y cinco" 135.
+fn compose(one: &str, other: &str, joined: bool) -> Option<String> {
+    let (a, b): (u32, u32) = (one.parse().ok()?, other.parse().ok()?);
+    let hundreds = a >= 100 && a.is_multiple_of(100) && (1..100).contains(&b);
+    let tens = (20..100).contains(&(a % 100)) && a.is_multiple_of(10) && (1..10).contains(&b) && joined;
+    let english = (20..100).contains(&a) && a.is_multiple_of(10) && (1..10).contains(&b);
+    (hundreds || tens || english).then(|| (a + b).to_string())
+}
+
+fn spelled(word: &str) -> Option<&'static str> {
+    SPELLED.iter().find(|(spelled, _)| *spelled == word).map(|(_, value)| *value)
+}
+
+/// Digits of the letters on a telephone's keys.
+fn keypad(word: &str) -> String {
+    let key = |byte: u8| match byte {
+        b'a'..=b'c' => '2',
+        b'd'..=b'f' => '3',
+        b'g'..=b'i' => '4',
+        b'j'..=b'l' => '5',
+        b'm'..=b'o' => '6',
+        b'p'..=b's' => '7',
+        b't'..=b'v' => '8',
+        _ => '9',
+    };
+    word.bytes().map(key).collect()
+}
+
+/// Words of the class DIGIT with their digits.
+#[rustfmt::skip]
+const SPELLED: &[(&str, &str)] = &[
+    ("cero", "0"), ("uno", "1"), ("dos", "2"), ("tres", "3"), ("cuatro", "4"), ("cinco", "5"), ("seis", "6"),
+    ("siete", "7"), ("ocho", "8"), ("nueve", "9"), ("diez", "10"), ("once", "11"), ("doce", "12"), ("trece", "13"),
+    ("catorce", "14"), ("quince", "15"), ("dieciseis", "16"), ("diecisiete", "17"), ("dieciocho", "18"),
+    ("diecinueve", "19"), ("veinte", "20"), ("veintiuno", "21"), ("veintidos", "22"), ("veintitres", "23"),
+    ("veinticuatro", "24"), ("veinticinco", "25"), ("veintiseis", "26"), ("veintisiete", "27"), ("veintiocho", "28"),
+    ("veintinueve", "29"), ("treinta", "30"), ("cuarenta", "40"), ("cincuenta", "50"), ("sesenta", "60"),
+    ("setenta", "70"), ("ochenta", "80"), ("noventa", "90"), ("cien", "100"), ("ciento", "100"),
+    ("doscientos", "200"), ("trescientos", "300"), ("cuatrocientos", "400"), ("quinientos", "500"),
+    ("seiscientos", "600"), ("setecientos", "700"), ("ochocientos", "800"), ("novecientos", "900"),
+    ("zero", "0"), ("oh", "0"), ("one", "1"), ("two", "2"), ("three", "3"), ("four", "4"), ("five", "5"), ("six", "6"),
+    ("seven", "7"), ("eight", "8"), ("nine", "9"), ("ten", "10"), ("eleven", "11"), ("twelve", "12"),
+    ("thirteen", "13"), ("fourteen", "14"), ("fifteen", "15"), ("sixteen", "16"), ("seventeen", "17"),
+    ("eighteen", "18"), ("nineteen", "19"), ("twenty", "20"), ("thirty", "30"), ("forty", "40"), ("fifty", "50"),
+    ("sixty", "60"), ("seventy", "70"), ("eighty", "80"), ("ninety", "90"),
+];

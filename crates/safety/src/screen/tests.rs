@@ -1,0 +1,198 @@
+use super::table::EXAMPLES;
+use proptest::strategy::Strategy;
+
+use super::*;
+use crate::Kind;
+
+fn context(level: Level, kind: Option<Kind>) -> ScreenContext {
+    ScreenContext { level, kinds: kind.into_iter().collect(), language: Language::Spanish }
+}
+
+/// Text shown, and the rule that was broken.
+fn screen<'a>(context: ScreenContext, pieces: impl IntoIterator<Item = &'a str>) -> (String, Option<&'static str>) {
+    let mut screen = Screen::new(context);
+    let mut shown = String::new();
+    for piece in pieces {
+        match screen.push(piece) {
+            Ok(text) => shown.push_str(&text),
+            Err(violation) => return (shown + &violation.clean, Some(violation.rule)),
+        }
+    }
+    match screen.finish() {
+        Ok(text) => (shown + &text, None),
+        Err(violation) => (shown + &violation.clean, Some(violation.rule)),
+    }
+}
+
+#[test]
+fn examples_of_the_data() {
+    let mut wrong = Vec::new();
+    for example in EXAMPLES {
+        let (_, rule) = screen(context(example.level, example.kind), [example.text]);
+        if rule.is_some() != example.stops {
+            wrong.push(format!("{} {rule:?}: {}", example.rule, example.text));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn releases_clean_text_at_once() {
+    for (text, level, want) in [
+        ("Lamento", Level::None, "Lamento"),
+        ("Lamento mucho que estés pasando por tant", Level::None, "Lamento mucho que estés pasando por tant"),
+        ("Gracias por contarme. ¿Qué ", Level::None, "Gracias por contarme. ¿Qué "),
+        ("Gracias por contarme. Ahora qui", Level::High, "Gracias por contarme."),
+        ("I hear ", Level::None, "I hear "),
+        // Held from where the match began that may be completed.
+        ("Gracias. No le digas a nad", Level::None, "Gracias. "),
+        ("Llamá al 0800-22", Level::None, "Llamá al "),
+    ] {
+        let mut screen = Screen::new(context(level, None));
+        assert_eq!(screen.push(text).as_deref(), Ok(want), "{text}");
+    }
+}
+
+#[test]
+fn cuts_before_the_violation() {
+    for (text, level, shown) in [
+        ("Te escucho. No le cuentes a nadie.", Level::None, "Te escucho. "),
+        ("Te escucho. Mirá, no le cuentes a nadie.", Level::High, "Te escucho."),
+        ("Hola. Llamá al 0800-222-5555 ahora.", Level::None, "Hola. Llamá al "),
+    ] {
+        let (clean, rule) = screen(context(level, None), [text]);
+        assert_eq!(clean, shown);
+        assert!(rule.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_broken_answer_stays_broken() {
+    let mut screen = Screen::new(ScreenContext { language: Language::English, ..ScreenContext::default() });
+    let violation = screen.push("I love you so much. ").unwrap_err();
+    assert_eq!((violation.rule, violation.clean.as_str()), ("romance", ""));
+    assert!(violation.replacement.starts_with("I am an AI"));
+    assert_eq!(screen.push("And more.").unwrap_err().clean, "");
+    assert!(screen.finish().is_err());
+}
+
+#[test]
+fn numbers_that_are_and_are_no_phone_numbers() {
+    let phone = [
+        "0800-222-5555",
+        "+54 9 11 2345 6789",
+        "(11) 4444 3333",
+        "11.4444.3333",
+        "1-800-555-0199",
+        "900 123 456",
+        "8005551234",
+        "cero ochocientos dos dos dos cinco cinco cinco cinco",
+        "one eight zero zero five five five one two three four",
+        "4 7 8 3 2 2 1 1",
+        "1-800-555-HELP",
+        "２２２-３３３-４４４４",
+        "2\u{200b}2\u{200b}2 3\u{200b}33 44\u{200b}44",
+        "0800, 222, 5555",
+    ];
+    let none = [
+        "2019-2024",
+        "15/03/2024",
+        "2024-03-15",
+        "$ 1.500.000",
+        "1,500,000 pesos",
+        "4-4-4-4",
+        "5-4-3-2-1",
+        "1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
+        "10 9 8 7 6 5 4 3 2 1",
+        "4-7-8",
+        "22:30",
+        "24/7",
+        "8 a 24",
+        "365",
+        "uno, dos, tres, cuatro, cinco, seis, siete, ocho",
+        "3,5",
+        "0800-999-0091",
+        "0800 999 0091 (24 h)",
+        "(011) 5275-1135",
+        "911/107",
+        "911, 107 o 135",
+        "741741",
+        "13 11 14",
+        "100 %",
+    ];
+    for (numbers, bad) in [(&phone[..], true), (&none[..], false)] {
+        for number in numbers {
+            let (_, rule) = screen(context(Level::None, None), [format!("Anotá esto: {number} y seguimos.").as_str()]);
+            assert_eq!(rule == Some("phone"), bad, "{number}: {rule:?}");
+        }
+    }
+}
+
+#[test]
+fn short_numbers_count_where_they_are_to_be_called() {
+    for (text, bad) in [
+        ("Llamá al 555.", true),
+        ("Marcá 77889 ahora.", true),
+        ("Text HELP to 55555.", true),
+        ("Llamá al cinco cinco cinco.", true),
+        ("Llamá al 135.", false),
+        ("Marcá uno tres cinco.", false),
+        ("Mandales un mensaje al 555.", true),
+        ("Un mensaje de texto al 555 alcanza.", true),
+        ("Send a message to 4455.", true),
+        ("Message 55555 any time.", true),
+        ("El número es 555.", true),
+        ("eco: mensaje 109", false),
+        ("Este es tu mensaje 109 de hoy.", false),
+        ("Leí tus mensajes 555 y 556.", false),
+        ("That was message 555.", false),
+        ("El texto 109 habla de eso.", false),
+        ("Call nine one one.", false),
+        ("La línea abrió en 2022.", false),
+        ("Llamá a alguien y contá hasta 200.", false),
+        ("La línea atiende los 365 días del año.", false),
+        ("Vivís en el 555 de esa calle.", false),
+        ("Call your sister and walk for 350 steps.", false),
+    ] {
+        assert_eq!(screen(context(Level::None, None), [text]).1.is_some(), bad, "{text}");
+    }
+}
+
+/// Text made of what the rules are about, and of anything else.
+fn answers() -> impl Strategy<Value = String> {
+    let examples = proptest::sample::select(EXAMPLES.iter().map(|example| example.text.to_owned()).collect::<Vec<_>>());
+    let odd = proptest::sample::select(vec![
+        "¿", "?", ".", "\n", "1.", "5", "٣", "ﷺ", "½", "ﬁ", "e\u{301}", "\u{200b}", "no ", "…", "0800-", "😀", "І",
+    ]);
+    let part = proptest::prop_oneof![
+        3 => examples.clone(),
+        2 => (examples, 0usize..60).prop_map(|(text, len)| text.chars().take(len).collect()),
+        2 => odd.prop_map(str::to_owned),
+        1 => "\\PC{0,12}",
+    ];
+    proptest::collection::vec(part, 0..5).prop_map(|parts| parts.join(" "))
+}
+
+proptest::proptest! {
+    #[test]
+    fn pieces_make_no_difference(
+        text in answers(),
+        cuts in proptest::collection::vec(0usize..200, 0..12),
+        level in proptest::sample::select(vec![Level::None, Level::Concern, Level::High]),
+        eating in proptest::bool::ANY,
+    ) {
+        let context = context(level, eating.then_some(Kind::Eating));
+        let chars: Vec<String> = text.chars().map(String::from).collect();
+        let by_char = screen(context, chars.iter().map(String::as_str));
+        proptest::prop_assert!(text.starts_with(&by_char.0));
+        proptest::prop_assert_eq!(&by_char, &screen(context, [text.as_str()]));
+        let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| text.is_char_boundary(*cut)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&str> = cuts.windows(2).filter_map(|pair| text.get(pair[0]..pair[1])).collect();
+        proptest::prop_assert_eq!(&by_char, &screen(context, pieces));
+        if by_char.1.is_none() {
+            proptest::prop_assert_eq!(by_char.0, text);
+        }
+    }
+}
