@@ -396,18 +396,19 @@ impl Builder {
         Ok(())
     }
 
-    fn id(&mut self, language: &str, id: &str) -> Result<(), String> {
+    /// Checks what every rule, idiom and frame has: an id of its language, used once, and an example.
+    fn head(&mut self, language: &str, id: &str, examples: &[String]) -> Result<(), String> {
         if !id.starts_with(&format!("{language}.")) {
             return Err(format!("the id does not begin with {language}."));
         }
-        if self.ids.insert(id.to_owned()) { Ok(()) } else { Err("the id is used twice".into()) }
+        if !self.ids.insert(id.to_owned()) {
+            return Err("the id is used twice".into());
+        }
+        if examples.is_empty() { Err("no example".into()) } else { Ok(()) }
     }
 
     fn rule(&mut self, language: &str, entry: &RuleEntry) -> Result<(), String> {
-        self.id(language, &entry.id)?;
-        if entry.examples.is_empty() {
-            return Err("no example".into());
-        }
+        self.head(language, &entry.id, &entry.examples)?;
         let other = match entry.subject.as_str() {
             "" | "self" => false,
             "other" => true,
@@ -436,10 +437,7 @@ impl Builder {
     }
 
     fn idiom(&mut self, language: &str, entry: &IdiomEntry) -> Result<(), String> {
-        self.id(language, &entry.id)?;
-        if entry.examples.is_empty() {
-            return Err("no example".into());
-        }
+        self.head(language, &entry.id, &entry.examples)?;
         let number = u16::try_from(self.tables.idioms.len()).map_err(|_| "too many idioms")?;
         self.tables.idioms.push(Idiom {
             id: entry.id.clone(),
@@ -450,10 +448,7 @@ impl Builder {
     }
 
     fn frame(&mut self, language: &str, entry: &FrameEntry) -> Result<(), String> {
-        self.id(language, &entry.id)?;
-        if entry.examples.is_empty() {
-            return Err("no example".into());
-        }
+        self.head(language, &entry.id, &entry.examples)?;
         let number = u16::try_from(self.tables.frames.len()).map_err(|_| "too many frames")?;
         self.tables.frames.push(Frame {
             id: entry.id.clone(),

@@ -70,7 +70,7 @@ pub struct Assessment {
 
 /// Compiled data, read once.
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    // Empty tables would find nobody at risk and say nothing of it.
+    // Must not fall back to empty tables: they would find no risk, without an error.
     postcard::from_bytes(include_bytes!(concat!(env!("OUT_DIR"), "/tables.bin"))).expect("the build wrote these tables")
 });
 

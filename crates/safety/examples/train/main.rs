@@ -19,13 +19,13 @@ use safety::score::{WEIGHTS, describe};
 use sets::Sentence;
 
 const EPOCHS: usize = 25;
-const RATE: f64 = 0.5;
+const RATE: f64 = 0.1;
 const FOLDS: u32 = 5;
 /// Share of sentences without risk that may be raised in cross-validation.
 const RAISED_WRONGLY: f64 = 0.003;
 /// Share of sentences without risk that sound harmless; the others are unclear.
 const HARMLESS: f64 = 0.7;
-/// Weight of a step: weights are stored as `i8`.
+/// Largest weight as stored, in steps of an `i8`.
 const LARGEST: f64 = 127.0;
 
 struct Example {
@@ -100,10 +100,10 @@ fn train<'a>(examples: impl Iterator<Item = &'a Example>) -> Model {
             for feature in &example.features {
                 let at = usize::from(*feature);
                 squares[at] += step * step;
-                model.weights[at] -= RATE * 0.2 * step / squares[at].sqrt();
+                model.weights[at] -= RATE * step / squares[at].sqrt();
             }
             bias_squares += slope * slope;
-            model.bias -= RATE * 0.2 * slope / f64::sqrt(bias_squares);
+            model.bias -= RATE * slope / f64::sqrt(bias_squares);
         }
     }
     model
