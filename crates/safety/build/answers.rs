@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 const FILE: &str = "data/answers.toml";
 /// Labels that the screen names itself; the others are numbered as they come.
-const NAMED: [&str; 13] = [
+const NAMED: [&str; 15] = [
     "NUMBER",
     "NEG",
     "TAG",
@@ -25,6 +25,8 @@ const NAMED: [&str; 13] = [
     "AND",
     "CURRENCY",
     "LISTED",
+    "JOIN",
+    "HOUR",
 ];
 
 #[derive(Deserialize)]
@@ -196,8 +198,11 @@ fn write_rules(out: &mut String, file: &File) -> Result<(), String> {
         }
         out.push_str(&format!("    Rule {{ id: {:?}, es: {es:?}, en: {en:?} }},\n", rule.id));
     }
-    let phone = file.rule.iter().position(|rule| rule.id == "phone").ok_or(format!("{FILE}: no rule phone"))?;
-    out.push_str(&format!("];\npub(super) const PHONE: usize = {phone};\n"));
+    out.push_str("];\n");
+    for (name, id) in [("PHONE", "phone"), ("ADDRESS", "address")] {
+        let rule = file.rule.iter().position(|rule| rule.id == id).ok_or(format!("{FILE}: no rule {id}"))?;
+        out.push_str(&format!("pub(super) const {name}: usize = {rule};\n"));
+    }
     Ok(())
 }
 
@@ -488,13 +493,28 @@ fn write_words(out: &mut String, labels: &Labels) {
     }
 }
 
+/// Returns the least number of words that complete a match behind each position.
+fn words_left(positions: &[Position]) -> Vec<usize> {
+    let mut left = vec![0; positions.len()];
+    // What follows stands behind.
+    for (index, position) in positions.iter().enumerate().rev() {
+        let behind = position.follow.iter().map(|&next| match positions[next].symbol {
+            Symbol::In(_) | Symbol::Gap => 1 + left[next],
+            Symbol::NotIn(_) | Symbol::End => left[next],
+        });
+        left[index] = if position.accepts { 0 } else { behind.min().unwrap_or(0) };
+    }
+    left
+}
+
 fn write_positions(out: &mut String, tables: &Tables, labels: usize) -> Result<(), String> {
     if tables.positions.len() > usize::from(u16::MAX) {
         return Err(format!("{FILE}: {} positions are too many", tables.positions.len()));
     }
+    let left = words_left(&tables.positions);
     let mut follow: Vec<usize> = Vec::new();
     out.push_str("pub(super) static POSITIONS: &[Position] = &[\n");
-    for position in &tables.positions {
+    for (position, left) in tables.positions.iter().zip(left) {
         let symbol = match position.symbol {
             Symbol::In(label) => format!("Symbol::In({label})"),
             Symbol::NotIn(label) => format!("Symbol::NotIn({label})"),
@@ -504,7 +524,7 @@ fn write_positions(out: &mut String, tables: &Tables, labels: usize) -> Result<(
         let from = follow.len();
         follow.extend(&position.follow);
         out.push_str(&format!(
-            "    Position {{ symbol: {symbol}, follow: {from}..{}, accepts: {}, block: {}, at_start: {} }},\n",
+            "    Position {{ symbol: {symbol}, follow: {from}..{}, accepts: {}, left: {left}, block: {}, at_start: {} }},\n",
             follow.len(),
             position.accepts,
             position.block,

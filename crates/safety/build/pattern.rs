@@ -1,6 +1,6 @@
 //! Patterns: parsing, and their position automata (Glushkov).
 
-use crate::tables::{Anchor, Automata, Follower, Start, State, Symbol, Test, ahead, phrase_bit};
+use crate::tables::{Anchor, Symbol, Test};
 
 /// Longest pattern, in tokens: starts of matches are kept as bits of a word.
 const MAX_LENGTH: usize = 60;
@@ -19,6 +19,19 @@ enum Node {
     Sequence(Vec<Node>),
     Either(Vec<Node>),
     Optional(Box<Node>),
+}
+
+/// A place of a pattern.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub symbol: Symbol,
+    pub test: Test,
+    /// What the pattern is bound to where it begins here.
+    pub at_start: Option<Anchor>,
+    /// What it is bound to where it ends here.
+    pub ends: Option<Anchor>,
+    /// The places before it.
+    pub before: Vec<usize>,
 }
 
 /// A way in which a pattern may begin.
@@ -58,40 +71,18 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// Adds the pattern's automaton; `accept` is the item's number plus one.
-    pub(crate) fn compile(&self, accept: u16, automata: &mut Automata) {
+    /// Returns the places of the pattern, those before a place before it.
+    pub(crate) fn places(&self) -> Vec<Place> {
         let mut places = Places::default();
         let ends = places.add(&self.node);
-        let base = u32::try_from(automata.states.len()).unwrap_or(u32::MAX);
-        for (at, (_, test)) in places.tests.iter().enumerate() {
-            let follow = u32::try_from(automata.follow.len()).unwrap_or(u32::MAX);
-            let followers = places.follow[at].iter().map(|next| {
-                let (symbol, test) = places.test(*next);
-                Follower { state: base + next, symbol, test }
-            });
-            automata.follow.extend(followers);
-            let last = ends.last.iter().any(|last| usize::try_from(*last) == Ok(at));
-            let awaits_end = places.awaits(at, Test::End);
-            automata.states.push(State {
-                next: if last || awaits_end { ahead::ENDS } else { 0 },
-                follow,
-                followers: u16::try_from(places.follow[at].len()).unwrap_or(u16::MAX),
-                accept: if last { accept } else { 0 },
-                phrases: places.phrases(at),
-                is_gap: *test == Test::Any,
-                awaits_end,
-                at_end: self.at_end,
-            });
+        let mut found: Vec<Place> = Vec::new();
+        for (&(symbol, test), number) in places.tests.iter().zip(0_u32..) {
+            let at_start = ends.first.contains(&number).then_some(self.at_start);
+            let before = (0..found.len()).filter(|before| places.follow[*before].contains(&number)).collect();
+            let ends = ends.last.contains(&number).then_some(self.at_end);
+            found.push(Place { symbol, test, at_start, ends, before });
         }
-        for first in ends.first {
-            let state = base + first;
-            let (symbol, _) = places.test(first);
-            let starts = usize::from(symbol);
-            if automata.starts.len() <= starts {
-                automata.starts.resize(starts + 1, Vec::new());
-            }
-            automata.starts[starts].push(Start { next: 0, state, at_start: self.at_start });
-        }
+        found
     }
 
     /// Returns the ways in which the pattern may begin.
@@ -246,15 +237,6 @@ struct Ends {
 impl Places {
     fn test(&self, place: u32) -> (Symbol, Test) {
         usize::try_from(place).ok().and_then(|at| self.tests.get(at)).copied().unwrap_or_default()
-    }
-
-    fn phrases(&self, place: usize) -> u32 {
-        let tests = self.follow[place].iter().map(|next| self.test(*next));
-        tests.filter(|(_, test)| *test == Test::Phrase).fold(0, |bits, (symbol, _)| bits | phrase_bit(symbol))
-    }
-
-    fn awaits(&self, place: usize, test: Test) -> bool {
-        self.follow[place].iter().any(|next| self.test(*next).1 == test)
     }
 
     fn add(&mut self, node: &Node) -> Ends {

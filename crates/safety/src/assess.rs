@@ -5,16 +5,16 @@ mod lexicon;
 mod matcher;
 mod normalise;
 mod scope;
-pub mod score;
+mod score;
 mod sound;
 mod tables;
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use normalise::Token;
+use normalise::{Reading, Token};
 use scope::Finding;
-use score::Sound;
+use score::{Found, Judgement};
 use tables::Tables;
 
 use crate::{Cssrs, Kinds, Level, Subject};
@@ -80,9 +80,11 @@ const JOINED: usize = 1_000;
 /// Assesses `text` in its `context`. Takes time linear in the length of `text`.
 pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     let mut alone = read(context, text, 0);
-    sort(context, &mut alone, text);
+    if let Some(judgement) = score::judge(text, &alone.reading, alone.found, false) {
+        settle(context, &mut alone, judgement, text.len());
+    }
     if context.recent.is_empty() {
-        return alone;
+        return alone.assessment;
     }
     let recent = context.recent.join(" ");
     let mut joined = String::with_capacity(2 * JOINED + 1);
@@ -90,55 +92,157 @@ pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     joined.push(' ');
     let begin = joined.len();
     joined.push_str(text.get(..text.floor_char_boundary(JOINED)).unwrap_or_default());
-    let together = read(context, &joined, begin);
-    if together.level > alone.level { together } else { alone }
+    let mut together = read(context, &joined, begin);
+    // Several messages in a row are no sentence: the model has learned to judge those only, so rules have to find
+    // something in them first.
+    let is_found = together.found.atoms.own | together.found.atoms.other != 0;
+    if let Some(judgement) = is_found.then(|| score::judge(&joined, &together.reading, together.found, true)).flatten()
+    {
+        let before = joined.get(..begin).unwrap_or_default();
+        let judgement = beyond(context, judgement, alone.assessment.level, before);
+        settle(context, &mut together, judgement, text.len());
+    }
+    // Somebody else's risk is not lost over what is known of the person's own.
+    let tells_of_other = alone.assessment.subject == Subject::Other && alone.assessment.level > Level::None;
+    let needed = if tells_of_other { context.remembered } else { alone.assessment.level };
+    let is_more = together.assessment.level > alone.assessment.level.max(needed);
+    if is_more { together.assessment } else { alone.assessment }
 }
 
-/// Atoms that are never dropped: wishes, intents and acts in plain words.
-const PLAIN: [&str; 8] =
-    ["wish_dead", "ideation", "intent", "conditional", "voices", "overdose", "self_injury_sure", "means_now"];
+/// Leaves a judgement on messages read as one its level only where that comes with the last of them.
+fn beyond(context: &Context<'_>, judgement: Judgement, alone: Level, before: &str) -> Judgement {
+    if judgement.level <= alone {
+        return judgement;
+    }
+    let earlier = read(context, before, 0);
+    let known =
+        score::judge(before, &earlier.reading, earlier.found, true).map_or(Level::None, |earlier| earlier.level);
+    if judgement.level > known { judgement } else { Judgement { level: Level::None, harmless: false, ..judgement } }
+}
 
-/// Lets the linear score raise a message without a finding, and drop findings that are circumstances only where
-/// nothing in the conversation gives them weight.
-fn sort(context: &Context<'_>, assessment: &mut Assessment, text: &str) {
+/// Lets the model raise what rules found, and drop findings where nothing in the conversation gives them weight. What is
+/// said in plain words is dropped only where the model is very sure, and never in a short message of the person; what
+/// was done to a person and emergencies never are.
+fn settle(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
+    let atoms = read.found.atoms;
+    let found = atoms.own | atoms.other;
+    let may_drop = if found & TABLES.kept != 0 || judgement.short && atoms.own & TABLES.plain != 0 {
+        false
+    } else if found & TABLES.plain != 0 {
+        judgement.surely_harmless
+    } else {
+        judgement.harmless
+    };
+    let assessment = &mut read.assessment;
     let is_found = assessment.level > Level::None || !assessment.kinds.is_empty();
-    let is_plain = assessment.reasons.iter().any(|reason| PLAIN.contains(&reason.code));
     let has_weight = context.remembered > Level::None || context.on_topic;
-    let may_be_dropped = is_found && !is_plain && !has_weight;
-    if (is_found && !may_be_dropped) || (!is_found && !assessment.reasons.is_empty()) {
+    let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
+    let level = match judgement.level {
+        // What is denied or past in plain words is no more than that.
+        Level::High | Level::Imminent if is_over => Level::Concern,
+        // Help for helpers is of one kind, unless somebody acts now.
+        Level::High if judgement.other => Level::Concern,
+        level => level,
+    };
+    let rule = if level > assessment.level {
+        if assessment.level == Level::None || !judgement.other {
+            assessment.subject = if judgement.other { Subject::Other } else { Subject::Own };
+        }
+        if assessment.kinds.is_empty() {
+            assessment.kinds = judgement.kinds;
+        }
+        (assessment.level, assessment.distressed, assessment.on_topic) = (level, true, true);
+        match level {
+            Level::Imminent => "score.imminent",
+            Level::High => "score.high",
+            Level::Concern | Level::None => "score.concern",
+        }
+    } else if may_drop && is_found && !has_weight {
+        (assessment.level, assessment.kinds, assessment.cssrs) = (Level::None, Kinds::default(), None);
+        assessment.subject = Subject::Own;
+        "score.harmless"
+    } else {
         return;
-    }
-    let reason = Reason { code: "score", rule: "score", span: 0..text.len() };
-    match score::sound(text) {
-        Sound::Suspicious if !is_found => {
-            (assessment.level, assessment.distressed) = (Level::Concern, true);
-            assessment.reasons.push(reason);
-        }
-        Sound::Harmless if may_be_dropped => {
-            (assessment.level, assessment.kinds, assessment.cssrs) = (Level::None, Kinds::default(), None);
-            assessment.reasons.push(reason);
-        }
-        Sound::Suspicious | Sound::Unclear | Sound::Harmless => {}
-    }
+    };
+    assessment.reasons.push(Reason { code: "score", rule, span: 0..length });
 }
 
-/// Assesses the part of `text` from byte `begin` on, in the light of what stands before it.
-fn read(context: &Context<'_>, text: &str, begin: usize) -> Assessment {
+/// Words with which a message goes on with the phrase of the one before ("me muero", "de risa").
+const GOES_ON: [&str; 3] = ["de", "del", "of"];
+
+/// Tells whether `text` completes a turn of phrase that `last` begins, so that together they say nothing of risk.
+pub(crate) fn completes_idiom(last: &str, text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let goes_on = words.next().is_some_and(|word| GOES_ON.contains(&word.to_lowercase().as_str()));
+    if !goes_on || words.next().is_none() {
+        return false;
+    }
     let tables = &*TABLES;
-    let tokens = normalise::tokens(&tables.lexicon, text);
-    let matches = matcher::matches(tables, &tokens);
-    let findings = scope::findings(tables, &tokens, &matches);
+    let joined = format!("{last} {text}");
+    let reading = normalise::reading(&tables.lexicon, &joined);
+    let matches = matcher::matches(tables, &reading.tokens);
+    scope::is_covered_across(tables, &reading.tokens, &matches, last.len())
+        && assess(&Context::default(), &joined).level == Level::None
+}
+
+/// A message as rules read it.
+struct Read {
+    reading: Reading,
+    found: Found,
+    assessment: Assessment,
+}
+
+/// Reads `text` by rules, and assesses the part of it from byte `begin` on, in the light of what stands before it.
+fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
+    let tables = &*TABLES;
+    let reading = normalise::reading(&tables.lexicon, text);
+    let tokens = &reading.tokens;
+    let matches = matcher::matches(tables, tokens);
+    let findings = scope::findings(tables, tokens, &matches);
+    let atoms = decide::atoms(tables, &findings);
+    let mut assessment = decide::decide(tables, context, atoms, &findings);
+    let found = Found { atoms, level: assessment.level };
     let reach = |finding: &Finding| finding.end.checked_sub(1).and_then(|last| tokens.get(last)).map_or(0, token_end);
     if begin > 0 && !findings.iter().any(|finding| reach(finding) > begin) {
-        return Assessment::default();
+        assessment = Assessment::default();
+    } else {
+        assessment.reasons = findings
+            .iter()
+            .filter(|finding| reach(finding) > begin)
+            .filter_map(|finding| reason(tables, tokens, finding, begin))
+            .collect();
     }
-    let mut assessment = decide::decide(tables, context, &findings);
-    assessment.reasons = findings
-        .iter()
-        .filter(|finding| reach(finding) > begin)
-        .filter_map(|finding| reason(tables, &tokens, finding, begin))
-        .collect();
-    assessment
+    Read { reading, found, assessment }
+}
+
+/// Writes what the model sees of `text`, for training: see `examples/features`.
+#[doc(hidden)]
+pub fn describe(text: &str, out: &mut Vec<u8>) {
+    let Read { reading, found, assessment } = read(&Context::default(), text, 0);
+    out.extend(found.atoms.own.to_le_bytes());
+    out.extend(found.atoms.other.to_le_bytes());
+    out.push(found.level as u8);
+    out.push(assessment.subject as u8);
+    out.push(u8::from(score::manner::is_general(text, &reading)));
+    out.extend(assessment.kinds.bits().to_le_bytes());
+    let words = score::words::words(&reading);
+    out.extend(u16::try_from(words.len()).unwrap_or(u16::MAX).to_le_bytes());
+    for (at, word) in words.iter().enumerate().take(usize::from(u16::MAX)) {
+        out.extend(word.key.to_le_bytes());
+        out.push(word.mark);
+        out.push(u8::try_from(word.parts().len()).unwrap_or(0));
+        out.extend(word.parts().iter().flat_map(|part| part.to_le_bytes()));
+        let mut rows = Vec::new();
+        score::words::sequences(&words, at, |row| rows.push(row));
+        out.push(u8::try_from(rows.len()).unwrap_or(0));
+        out.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+    }
+}
+
+/// Names of the atoms, in the order of the bits that `describe` writes.
+#[doc(hidden)]
+pub fn atoms() -> &'static [String] {
+    &TABLES.atoms
 }
 
 fn token_end(token: &Token) -> usize {

@@ -5,6 +5,7 @@
 //! turn is decided by table (`crisis` before `ordinary`), then `voice` chooses among the act's texts. Texts and
 //! word groups are data: `data/companion.es.toml` and `data/companion.en.toml`.
 
+pub(crate) mod asked;
 mod crisis;
 mod data;
 mod memory;
@@ -16,12 +17,14 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
+use protocol::server_frame::Exercise;
 use protocol::{Language, Timestamp};
 
 use crate::{Kinds, Level, Subject};
+pub(crate) use asked::Question;
 use data::{Act, Edition, Group};
 use memory::Memory;
-pub use plan::{Plan, PlanStep, safety_plan};
+pub use plan::{MAX_STEP_CHARS, PlanReader};
 use reading::Reading;
 
 /// A clinician has reviewed the texts.
@@ -78,32 +81,6 @@ impl Turn<'_> {
             emergency: None,
             language,
             seed: 0,
-        }
-    }
-}
-
-/// Exercises that a client may render.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "names of proto-line §8")]
-pub enum Exercise {
-    BreathLong,
-    BreathBox,
-    Grounding,
-    SmallStep,
-    ReachOut,
-    SafetyPlan,
-}
-
-impl Exercise {
-    /// Name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BreathLong => "breath_long",
-            Self::BreathBox => "breath_box",
-            Self::Grounding => "grounding",
-            Self::SmallStep => "small_step",
-            Self::ReachOut => "reach_out",
-            Self::SafetyPlan => "safety_plan",
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use protocol::Timestamp;
 
-use crate::{Assessment, Context, Level};
+use crate::companion::{Question, asked};
+use crate::{Assessment, Context, Cssrs, Kind, Level, Reason, Subject};
 
 /// Messages that are also read as one: at most so many, within so many milliseconds.
 const JOINED: usize = 4;
@@ -17,6 +18,8 @@ const CLEARED_WITHIN_MS: i64 = 60_000;
 /// A level below imminent lasts for so many turns and milliseconds, then falls by one.
 const TURNS: u32 = 10;
 const LASTS_MS: i64 = 24 * 3_600_000;
+/// Messages sent in a row that may answer a question about safety.
+const ANSWERS: u32 = 3;
 /// Calm turns after the safety question was answered with a no.
 const CALM_TURNS: u32 = 2;
 
@@ -35,8 +38,10 @@ pub struct Episode {
     topic: Option<u32>,
     distress: Option<u32>,
     recent: VecDeque<(Timestamp, Arc<str>)>,
-    /// Level before the last message, where that one raised it below imminent.
+    /// Level before the last message, where that one alone raised it below imminent.
     raised_from: Option<Level>,
+    /// The companion's question about safety that waits for its answer, and the messages since.
+    pending: Option<(Question, u32)>,
 }
 
 impl fmt::Debug for Episode {
@@ -55,7 +60,7 @@ impl Episode {
         self.fall(at);
         self.recent.retain(|(written, _)| at.unix_ms() - written.unix_ms() <= JOINED_WITHIN_MS);
         let within = |turns: Option<u32>| turns.is_some_and(|turns| turns < TURNS);
-        let assessment = crate::assess(
+        let mut assessment = crate::assess(
             &Context {
                 recent: self.recent.iter().map(|(_, text)| &**text).collect(),
                 remembered: self.remembered,
@@ -64,13 +69,19 @@ impl Episode {
             },
             text,
         );
+        self.read_answer(text, &mut assessment);
         self.clear_last(at, text, &assessment);
         self.recent.push_back((at, text.into()));
         if self.recent.len() >= JOINED {
             self.recent.pop_front();
         }
-        self.remember(at, &assessment);
+        self.remember(at, text, &assessment);
         assessment
+    }
+
+    /// Takes in an answer that the person was given: what they write next may answer its question about safety.
+    pub fn asked(&mut self, answer: &str) {
+        self.pending = asked::question(answer).map(|question| (question, 0));
     }
 
     /// Returns the level in force at `now`.
@@ -80,20 +91,40 @@ impl Episode {
         then.remembered
     }
 
-    /// Takes back the level of the last message, if read together with `text` it has none.
+    /// Reads `text` as the answer to the question that waits for one.
+    fn read_answer(&mut self, text: &str, assessment: &mut Assessment) {
+        let Some((question, messages)) = self.pending.take() else { return };
+        if messages + 1 < ANSWERS {
+            self.pending = Some((question, messages + 1));
+        }
+        let Some(level) = asked::reading(question, text) else { return };
+        assessment.kinds.insert(Kind::Suicide);
+        if level <= assessment.level {
+            return;
+        }
+        assessment.cssrs = Some(if level == Level::Imminent { Cssrs::Plan } else { Cssrs::ActiveThoughts });
+        (assessment.level, assessment.subject) = (level, Subject::Own);
+        (assessment.on_topic, assessment.distressed, assessment.denied) = (true, true, false);
+        assessment.reasons.push(Reason { code: "answer", rule: "companion.asked", span: 0..text.len() });
+    }
+
+    /// Takes back the level of the last message, if `text` completes a turn of phrase that covers what was found in
+    /// it. An ordinary message takes nothing back.
     fn clear_last(&mut self, at: Timestamp, text: &str, assessment: &Assessment) {
         let (Some(before), Some((written, last))) = (self.raised_from.take(), self.recent.back()) else { return };
         if at.unix_ms() - written.unix_ms() > CLEARED_WITHIN_MS || assessment.level > before {
             return;
         }
-        let together = crate::assess(&Context::default(), &format!("{last} {text}"));
-        if together.level <= before {
+        if crate::assess::completes_idiom(last, text) {
             self.remembered = before;
         }
     }
 
-    fn remember(&mut self, at: Timestamp, assessment: &Assessment) {
-        if assessment.level > self.remembered && assessment.level < Level::Imminent {
+    fn remember(&mut self, at: Timestamp, text: &str, assessment: &Assessment) {
+        // What comes of a joined reading, or of an answer, is no turn of phrase of one message.
+        let is_raised = assessment.level > self.remembered && assessment.level < Level::Imminent;
+        let is_alone = || crate::assess(&Context::default(), text).level >= assessment.level;
+        if is_raised && assessment.reasons.iter().all(|reason| reason.code != "answer") && is_alone() {
             self.raised_from = Some(self.remembered);
         }
         let count = |holds: bool, turns: Option<u32>| if holds { Some(0) } else { turns.map(|turns| turns + 1) };
@@ -148,3 +179,6 @@ impl Episode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,11 @@ impl Kinds {
         self.0 & (1 << kind as u16) != 0
     }
 
+    /// Returns them as bits, by the numbers of the kinds.
+    pub(crate) fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Tells whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -1,6 +1,6 @@
 //! Risk screening, help lines and the built-in companion, without I/O and without a clock.
 //!
-//! Rules decide; everything that a clinician should be able to read and change is data under `data/`,
+//! Rules find, learned models sort; everything that a clinician should be able to read and change is data under `data/`,
 //! validated when the crate is built. `scripts/eval-safety` measures what it finds and what it misses.
 
 #![warn(missing_docs)]
@@ -14,8 +14,14 @@ mod level;
 pub mod resources;
 pub mod screen;
 
-#[doc(hidden)]
-pub use assess::score;
 pub use assess::{Assessment, Context, Reason, assess};
 pub use kind::{Kind, Kinds, Subject};
 pub use level::{Cssrs, Level};
+
+/// Builds the tables that are otherwise built on first use, which takes about 20 ms: no person at risk must wait for
+/// that.
+pub fn prepare() {
+    assess(&Context::default(), "");
+    companion::truth("", protocol::Language::Spanish);
+    screen::prepare();
+}

@@ -317,6 +317,13 @@ fn emergency_resource(country: &Country, service: Service, number: &str, languag
     }
 }
 
+/// Tells whether `host`, without `www.`, is that of a help line's page in the data, or of the directory of lines.
+pub fn is_known_host(host: &str) -> bool {
+    let host_of = |url: &'static str| url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    let hosts = LINES.iter().filter_map(|line| line.url).filter_map(host_of);
+    hosts.chain([DIRECTORY]).any(|known| known.trim_start_matches("www.") == host)
+}
+
 /// The advice to call the number that the person knows, where the data has none or none for sure.
 fn local_emergency(country: Option<&Country>, language: Language) -> Resource {
     let (name, contact) = match language {
@@ -326,13 +333,16 @@ fn local_emergency(country: Option<&Country>, language: Language) -> Resource {
     plain_resource(name, contact, "emergency", country, language)
 }
 
+/// Host of the directory of help lines.
+const DIRECTORY: &str = "findahelpline.com";
+
 fn directory(country: Option<&Country>, language: Language) -> Resource {
     let path = country.map_or_else(String::new, |country| format!("/countries/{}", country.code.to_ascii_lowercase()));
-    let contact = format!("findahelpline.com{path}");
+    let contact = format!("{DIRECTORY}{path}");
     let mut resource = plain_resource("Find A Helpline", &contact, "suicide", country, language);
     resource.url = Some(format!("https://{contact}"));
     resource.free = true;
-    resource.source = Some("findahelpline.com".to_owned());
+    resource.source = Some(DIRECTORY.to_owned());
     resource.languages = vec!["en".to_owned(), "es".to_owned()];
     resource
 }

@@ -1,11 +1,15 @@
 //! Screening of a model's answer while it streams.
 //!
 //! The answer is read word by word. All patterns of `data/answers.toml` run at once as one automaton that
-//! knows where each live match began: everything before the oldest of them is released at once, so that
-//! clean text is not delayed. Phone numbers are read apart, digit by digit.
+//! knows how many words each live match still needs: text is released at once, but for the last two words of what
+//! may become a violation, so that clean text is not delayed. What one word alone breaks is held back while it is read.
+//! Phone numbers and addresses are read apart, character by character. At its end each sentence is judged by a learned model besides, which
+//! holds nothing back; it also takes soft rules' matches away where it finds a sentence clearly harmless.
 //! The shown text and the verdict do not depend on how the answer was cut into pieces.
 
+mod judge;
 mod lexer;
+mod links;
 mod matcher;
 mod numbers;
 mod table;
@@ -14,7 +18,9 @@ mod tests;
 
 use protocol::Language;
 
+use self::judge::Judge;
 use self::lexer::{Event, Lexer};
+use self::links::Links;
 use self::matcher::Matcher;
 use self::numbers::Numbers;
 use self::table::{LabelSet, RULES, Rule};
@@ -49,6 +55,10 @@ pub struct Screen {
     lexer: Lexer,
     matcher: Matcher,
     numbers: Numbers,
+    links: Links,
+    judge: Judge,
+    /// Match of a soft rule that the model doubts until the sentence ends.
+    doubted: Option<Found>,
     /// Text not released yet, which begins at byte `from` of the answer.
     held: String,
     from: usize,
@@ -57,11 +67,13 @@ pub struct Screen {
     broken: Option<&'static Rule>,
 }
 
-/// A rule broken from byte `start` of the answer on.
-#[derive(Debug, Clone, Copy)]
+/// A rule broken from byte `start` of the answer on. In the order of text, then of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
-    rule: usize,
     start: usize,
+    /// From here on nothing was shown, and nothing is.
+    hold: usize,
+    rule: usize,
 }
 
 impl Screen {
@@ -72,6 +84,9 @@ impl Screen {
             lexer: Lexer::default(),
             matcher: Matcher::new(context),
             numbers: Numbers::default(),
+            links: Links::default(),
+            judge: Judge::default(),
+            doubted: None,
             held: String::new(),
             from: 0,
             sentence: 0,
@@ -98,6 +113,26 @@ impl Screen {
         Ok(self.release(until))
     }
 
+    /// Tells whether text is held back that [`Screen::flush`] would return.
+    pub fn is_holding(&self) -> bool {
+        self.from < self.flushable()
+    }
+
+    /// Returns text held back for a pattern that may still be completed: for an answer that pauses. Digits of what may
+    /// become a phone number stay, and so does a sentence that is not whole where text is released by sentences.
+    pub fn flush(&mut self) -> String {
+        self.release(self.flushable())
+    }
+
+    fn flushable(&self) -> usize {
+        let end = self.from + self.held.len();
+        if self.broken.is_some() || self.context.level >= Level::High {
+            return self.from;
+        }
+        let (partial, start) = self.lexer.partial();
+        self.numbers.hold(partial, start).min(self.links.hold()).clamp(self.from, end)
+    }
+
     /// Takes the end of the answer. Returns the text held back that may be shown.
     ///
     /// # Errors
@@ -114,21 +149,25 @@ impl Screen {
 
     /// Reads one character, or the end.
     fn take(&mut self, char: Option<char>, at: usize) -> Result<(), Violation> {
-        let Self { lexer, matcher, numbers, sentence, .. } = self;
+        // A sentence is judged at its end: what was shown of it by then stays.
+        let shown = if self.lexer.may_end(char) { self.hold().min(at) } else { 0 };
+        let link = self.links.read(char, at);
+        let Self { lexer, matcher, numbers, judge, doubted, sentence, .. } = self;
+        let mut readers = Readers { matcher, numbers, judge, doubted, shown };
         let mut found = None;
         lexer.read(char, at, &mut |event, word| {
             // What follows in the same character no longer counts.
             if found.is_none() {
-                found = step(matcher, numbers, sentence, event, word);
+                found = readers.step(sentence, event, word, at);
             }
         });
-        found.map_or(Ok(()), |found| Err(self.stop(found)))
+        earliest(found, link).map_or(Ok(()), |found| Err(self.stop(found)))
     }
 
     /// Byte up to which nothing that could still become a violation is.
     fn hold(&self) -> usize {
         let (partial, start) = self.lexer.partial();
-        let hold = self.matcher.hold(partial, start).min(self.numbers.hold(partial, start));
+        let hold = self.matcher.hold(partial, start).min(self.numbers.hold(partial, start)).min(self.links.hold());
         if self.context.level >= Level::High { hold.min(self.sentence) } else { hold }
     }
 
@@ -145,7 +184,7 @@ impl Screen {
 
     fn stop(&mut self, found: Found) -> Violation {
         let whole_sentences = self.context.level >= Level::High;
-        let until = if whole_sentences { found.start.min(self.sentence) } else { found.start };
+        let until = if whole_sentences { found.hold.min(self.sentence) } else { found.hold };
         let end = self.from + self.held.len();
         let clean = self.release(until.clamp(self.from, end));
         let rule = RULES.get(found.rule).unwrap_or(&RULES[0]);
@@ -163,43 +202,110 @@ impl Screen {
     }
 }
 
-fn step(matcher: &mut Matcher, numbers: &mut Numbers, sentence: &mut usize, event: Event, word: &str) -> Option<Found> {
-    match event {
-        Event::Word { start } => {
-            let labels = LabelSet::of(word);
-            let number = numbers.word(word, &labels, start);
-            earliest(number, matcher.word(&labels, start))
-        }
-        Event::Digits { start } => {
-            let number = numbers.digits(word, start);
-            earliest(number, matcher.word(&LabelSet::of_number(), start))
-        }
-        Event::Separator(char) => {
-            numbers.separator(char);
-            if matches!(char, '"' | '«' | '»' | '“' | '”') {
-                matcher.quote(char);
+/// All that reads an answer.
+struct Readers<'a> {
+    matcher: &'a mut Matcher,
+    numbers: &'a mut Numbers,
+    judge: &'a mut Judge,
+    doubted: &'a mut Option<Found>,
+    /// Byte up to which text was shown before this character.
+    shown: usize,
+}
+
+impl Readers<'_> {
+    fn step(&mut self, sentence: &mut usize, event: Event, word: &str, at: usize) -> Option<Found> {
+        match event {
+            Event::Word { start } => {
+                self.judge.word(word, start);
+                let labels = LabelSet::of(word);
+                let number = self.numbers.word(word, &labels, start);
+                let found = self.matcher.word(&labels, start).and_then(|found| self.believe(found));
+                earliest(number, found)
             }
-            None
-        }
-        Event::Clause => {
-            matcher.clause();
-            None
-        }
-        Event::Opening { end } | Event::Sentence { end, .. } => {
-            let question = matches!(event, Event::Sentence { question: true, .. });
-            let opening = matches!(event, Event::Opening { .. });
-            let found = earliest(numbers.end(), matcher.end(question, opening));
-            // A sentence that breaks a rule at its end is not a whole one.
-            if found.is_none() {
-                *sentence = end;
+            Event::Digits { start } => {
+                self.judge.number(word, start);
+                let number = self.numbers.digits(word, start);
+                let found = self.matcher.word(&LabelSet::of_number(), start);
+                earliest(number, found.and_then(|found| self.believe(found)))
             }
-            found
+            Event::Separator(char) => {
+                self.numbers.separator(char);
+                if matches!(char, '"' | '«' | '»' | '“' | '”') {
+                    self.matcher.quote(char);
+                    self.judge.quote(at);
+                }
+                None
+            }
+            Event::Clause => {
+                self.matcher.clause();
+                self.judge.clause();
+                None
+            }
+            Event::Opening { end } => self.end(sentence, end, Ending { opening: true, ..Ending::default() }),
+            Event::Sentence { end, question } => self.end(sentence, end, Ending { question, ..Ending::default() }),
+            Event::Line { end } => self.end(sentence, end, Ending { line: true, ..Ending::default() }),
         }
+    }
+
+    fn end(&mut self, sentence: &mut usize, end: usize, ending: Ending) -> Option<Found> {
+        let Ending { question, opening, line } = ending;
+        let said = self.judge.end(question, opening);
+        let harmless = said.is_some_and(|(_, opinion)| opinion.harmless);
+        let doubted = self.doubted.take().map(|found| Found { hold: self.shown, ..found });
+        let matched = earliest(self.matcher.end(question, opening), doubted);
+        let matched = matched.filter(|found| !(harmless && is_soft(found.rule)));
+        let judged = said.and_then(|(start, opinion)| Some(Found { start, hold: self.shown, rule: opinion.rule? }));
+        let number = if line { self.numbers.line() } else { self.numbers.end() };
+        let found = earliest(number, matched).or(judged);
+        // A sentence that breaks a rule at its end is not a whole one.
+        if found.is_none() {
+            *sentence = end;
+        }
+        found
+    }
+
+    /// A match of a soft rule waits for the end of the sentence where the model finds it clearly harmless so far.
+    fn believe(&mut self, found: Found) -> Option<Found> {
+        if !is_soft(found.rule) || !self.judge.opinion().harmless {
+            return Some(found);
+        }
+        self.doubted.get_or_insert(found);
+        None
     }
 }
 
+/// How a sentence ends.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ending {
+    question: bool,
+    opening: bool,
+    line: bool,
+}
+
+/// Rules whose matches the model may doubt: their words stand in good answers too, and a miss harms least.
+fn is_soft(rule: usize) -> bool {
+    RULES.get(rule).is_some_and(|rule| SOFT.contains(&rule.id))
+}
+
+const SOFT: [&str; 6] = ["diagnosis", "medication", "promises", "contract", "minimising", "diet"];
+
+/// Returns the words of the sentences of a text as the model of sentences reads them, for its training.
+pub fn sentences(text: &str) -> Vec<Vec<String>> {
+    let (mut lexer, mut words) = (Lexer::default(), judge::Words::default());
+    let ends = text.char_indices().map(|(at, char)| (Some(char), at)).chain([(None, text.len())]);
+    for (char, at) in ends {
+        lexer.read(char, at, &mut |event, word| words.take(event, word));
+    }
+    words.sentences
+}
+
 fn earliest(one: Option<Found>, other: Option<Found>) -> Option<Found> {
-    one.into_iter().chain(other).min_by_key(|found| (found.start, found.rule))
+    one.into_iter().chain(other).min()
+}
+
+/// Reads the model's weights, which are otherwise read with the first answer.
+pub fn prepare() {
+    judge::prepare();
 }
 
 /// Returns the ids of the rules with their replacements, in the order of the data.

@@ -60,9 +60,22 @@ fn rules_find_their_examples_and_leave_their_counter_examples() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Level that rules alone find, without the model.
+fn level_by_rules(text: &str) -> Level {
+    const AT: usize = 16;
+    let mut described = Vec::new();
+    safety::assess::describe(text, &mut described);
+    let levels = [Level::None, Level::Concern, Level::High, Level::Imminent];
+    described.get(AT).and_then(|level| levels.get(usize::from(*level))).copied().expect("a level is described")
+}
+
+/// The model, which weighs the whole message, may think otherwise in so many of a hundred examples.
+const MOST_CONTRADICTED: usize = 5;
+
 #[test]
 fn idioms_and_frames_do_as_their_examples_show() {
     let mut wrong = Vec::new();
+    let (mut contradicted, mut all) = (Vec::new(), 0);
     for entry in entries("idiom").unwrap().into_iter().chain(entries("frame").unwrap()) {
         let id = text(&entry, "id");
         let most = match text(&entry, "effect") {
@@ -71,18 +84,28 @@ fn idioms_and_frames_do_as_their_examples_show() {
             _ => Level::Concern,
         };
         for example in texts(&entry, "examples") {
-            let found = judge(example).level;
+            let found = level_by_rules(example);
             if found > most {
                 wrong.push(format!("{id} lets {found} stand: {example}"));
             }
+            all += 1;
+            if judge(example).level > most {
+                contradicted.push(example.to_owned());
+            }
         }
         for example in texts(&entry, "counter") {
-            if judge(example).level < Level::Concern {
+            if level_by_rules(example) < Level::Concern {
                 wrong.push(format!("{id} silences: {example}"));
+            }
+            all += 1;
+            if judge(example).level < Level::Concern {
+                contradicted.push(example.to_owned());
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let share = contradicted.len() * 100 / all;
+    assert!(share < MOST_CONTRADICTED, "the model contradicts:\n{}", contradicted.join("\n"));
 }
 
 fn damaged(name: &str, text: &str) -> String {

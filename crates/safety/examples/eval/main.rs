@@ -1,6 +1,7 @@
 //! Measures the risk engine on a folder of sets. Started by `scripts/eval-safety`.
 //!
 //! `eval [--misses] [--lang es] [--variants] [--strict] [--lines FILE]... FOLDER`
+//! `eval --table FOLDER`: the measures as a table in Markdown.
 
 mod bounds;
 mod sets;
@@ -23,6 +24,7 @@ struct Options {
     misses: bool,
     variants: bool,
     strict: bool,
+    table: bool,
     lines: Vec<PathBuf>,
 }
 
@@ -34,6 +36,7 @@ fn options() -> Option<Options> {
             "--misses" => options.misses = true,
             "--variants" => options.variants = true,
             "--strict" => options.strict = true,
+            "--table" => options.table = true,
             "--lang" => options.lang = Some(args.next()?),
             "--lines" => options.lines.push(args.next()?.into()),
             folder if !folder.starts_with('-') => options.folder = folder.into(),
@@ -46,13 +49,17 @@ fn options() -> Option<Options> {
 fn main() -> io::Result<ExitCode> {
     let mut out = io::BufWriter::new(io::stdout());
     let Some(options) = options() else {
-        writeln!(out, "eval [--misses] [--lang es] [--variants] [--strict] [--lines FILE]... FOLDER")?;
+        writeln!(out, "eval [--table] [--misses] [--lang es] [--variants] [--strict] [--lines FILE]... FOLDER")?;
         return Ok(ExitCode::from(2));
     };
     let wanted = |lang: &str| options.lang.as_deref().is_none_or(|wanted| wanted == lang);
     let sentences: Vec<Sentence> =
         sets::sentences(&options.folder).into_iter().filter(|sentence| wanted(&sentence.lang)).collect();
     let judged: Vec<Judged<'_>> = sentences.iter().map(Judged::new).collect();
+    if options.table {
+        table(&mut out, &judged)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut failed = 0;
     for lang in ["es", "en"].into_iter().filter(|lang| wanted(lang)) {
         let of: Vec<&Judged<'_>> = judged.iter().filter(|judged| judged.sentence.lang == lang).collect();
@@ -229,6 +236,28 @@ fn report(out: &mut impl Write, lang: &str, judged: &[&Judged<'_>]) -> io::Resul
         }
     }
     Ok(failed)
+}
+
+/// Writes the measures as a table in Markdown, a column for each language.
+fn table(out: &mut impl Write, judged: &[Judged<'_>]) -> io::Result<()> {
+    writeln!(out, "| test set | Spanish | English | goal |\n| --- | --- | --- | --- |")?;
+    for measure in &MEASURES {
+        let Goal { share: goal, at_most } = measure.goal;
+        let cell = |lang: &str| {
+            let of: Vec<_> =
+                judged.iter().filter(|judged| judged.sentence.lang == lang && (measure.of)(judged)).collect();
+            let (hits, of) = (of.iter().filter(|judged| (measure.hit)(judged)).count(), of.len());
+            let bound = if at_most { bounds::upper(hits, of) } else { bounds::lower(hits, of) };
+            format!("{hits}/{of} = {:.3} ({} {bound:.3})", number(hits) / number(of.max(1)), sign(measure.goal))
+        };
+        writeln!(out, "| {} | {} | {} | {} {goal} |", measure.name, cell("es"), cell("en"), sign(measure.goal))?;
+    }
+    Ok(())
+}
+
+/// The side on which a share is to be, and its bound.
+fn sign(goal: Goal) -> &'static str {
+    if goal.at_most { "≤" } else { "≥" }
 }
 
 fn misses(out: &mut impl Write, judged: &[Judged<'_>]) -> io::Result<()> {

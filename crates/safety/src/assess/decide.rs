@@ -53,14 +53,31 @@ pub(crate) fn code<'a>(tables: &'a Tables, finding: &Finding) -> Option<&'a str>
     tables.atoms.get(at).map(String::as_str)
 }
 
-/// Decides what `findings` mean in `context`.
-pub(crate) fn decide(tables: &Tables, context: &Context<'_>, findings: &[Finding]) -> Assessment {
-    let (mut own, mut other) = (0, 0);
+/// Atoms found, as bits: of the person, and of others.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Atoms {
+    pub own: u64,
+    pub other: u64,
+}
+
+pub(crate) fn atoms(tables: &Tables, findings: &[Finding]) -> Atoms {
+    let mut atoms = Atoms::default();
     for finding in findings {
         let theirs = tables.rules.get(finding.rule).is_some_and(|rule| rule.other);
-        let bits = if theirs || finding.effect == Some(Effect::Other) { &mut other } else { &mut own };
+        let bits = if theirs || finding.effect == Some(Effect::Other) { &mut atoms.other } else { &mut atoms.own };
         *bits |= atom(tables, finding);
     }
+    atoms
+}
+
+/// Tells whether the person says that it is past, or that there is nothing.
+pub(crate) fn is_over(atoms: Atoms) -> bool {
+    atoms.own & (KNOWN.past | KNOWN.denial) != 0
+}
+
+/// Decides what `findings` mean in `context`.
+pub(crate) fn decide(tables: &Tables, context: &Context<'_>, atoms: Atoms, findings: &[Finding]) -> Assessment {
+    let Atoms { own, other } = atoms;
     let own_row = row(tables, own | conversation(context));
     let other_row = row(tables, other);
     let own_level = own_row.map_or(Level::None, |row| level(row.level));

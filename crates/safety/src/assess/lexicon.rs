@@ -1,7 +1,8 @@
 //! Looks words up: as written, by sound, by beginning, with one typo, and without spaces.
 
-use super::sound::sound;
-use super::tables::{Hasher, Index, Lexicon, Symbol, hash};
+use super::matcher::steps;
+use super::sound::{letter_sound, sound};
+use super::tables::{BUCKET_BITS, Bits, Hasher, Index, Lexicon, Lists, Symbol, hash, without_letters};
 
 /// Longest word that is looked at closely.
 const LONGEST_WORD: usize = 32;
@@ -14,6 +15,13 @@ const LONGEST_BY_SOUND: usize = 64;
 
 /// Number of the empty set of symbols.
 pub(crate) const NO_SYMBOLS: u32 = 0;
+
+impl<T> Lists<T> {
+    pub(crate) fn list(&self, number: usize) -> &[T] {
+        let end = |number: usize| self.ends.get(number).and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
+        self.entries.get(number.checked_sub(1).map_or(0, end)..end(number)).unwrap_or_default()
+    }
+}
 
 impl Index {
     fn get(&self, hash: u64) -> Option<u32> {
@@ -29,9 +37,16 @@ impl Index {
     }
 }
 
+impl Bits {
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = self.place(hash);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
+
 impl Lexicon {
     pub(crate) fn symbols(&self, set: u32) -> &[Symbol] {
-        usize::try_from(set).ok().and_then(|set| self.sets.get(set)).map_or(&[], Vec::as_slice)
+        usize::try_from(set).map_or(&[], |set| self.sets.list(set))
     }
 
     /// Returns the symbols of `set` as bits, see `State::next`.
@@ -54,13 +69,19 @@ impl Lexicon {
         usize::try_from(number).ok().and_then(|number| self.expansions.get(number)).map(Vec::as_slice)
     }
 
+    /// Returns the set of a word as written with an accent on its last letter.
+    pub(crate) fn accented(&self, word: &[u8]) -> Option<u32> {
+        let hasher = word.iter().fold(Hasher::default(), |hasher, byte| hasher.with(*byte));
+        self.exact.get(hasher.with(b'\'').value())
+    }
+
     /// Returns the set of a word, however it is spelt.
     pub(crate) fn look_up(&self, word: &[u8]) -> Option<u32> {
         self.exact(word).or_else(|| self.respelt(word))
     }
 
     /// Returns the set of a word that is not written as in the data.
-    fn respelt(&self, word: &[u8]) -> Option<u32> {
+    pub(crate) fn respelt(&self, word: &[u8]) -> Option<u32> {
         if word.len() < 3 || word.len() > LONGEST_WORD {
             return None;
         }
@@ -87,23 +108,11 @@ impl Lexicon {
         if word.len() < 4 || word.len() > 20 {
             return None;
         }
-        let near = |key: u64| {
-            let begin = if !self.may_be_misspelt(key) {
-                self.deletions.len()
-            } else {
-                self.deletions.partition_point(|(hash, _)| *hash < key)
-            };
-            let found =
-                self.deletions.get(begin..).unwrap_or_default().iter().take_while(move |(hash, _)| *hash == key);
-            found.filter_map(|(_, number)| self.misspelt.get(usize::from(*number)))
-        };
         let mut best = None;
-        let mut before = Hasher::default();
-        for left_out in 0..=word.len() {
-            let rest = word.get(left_out + 1..).unwrap_or_default();
-            let hash = rest.iter().fold(before, |hasher, byte| hasher.with(*byte)).value();
-            before = word.get(left_out).map_or(before, |byte| before.with(*byte));
-            for (form, set) in near(hash) {
+        let found = without_letters(word, |hash| {
+            steps::step();
+            for (_, number) in self.deletions_of(hash) {
+                let Some((form, set)) = self.misspelt.get(usize::from(*number)) else { continue };
                 if !is_one_typo(word, form.as_bytes()) {
                     continue;
                 }
@@ -112,36 +121,45 @@ impl Lexicon {
                 }
                 best = best.or(Some(*set));
             }
-        }
-        best
+            None
+        });
+        found.or(best)
     }
 
-    fn may_be_misspelt(&self, key: u64) -> bool {
-        let bits = self.deletion_bits.len() * 64;
-        let bit = usize::try_from(key).unwrap_or(0).checked_rem(bits).unwrap_or(0);
-        self.deletion_bits.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    /// Returns the entries of `deletions` with this hash.
+    fn deletions_of(&self, hash: u64) -> impl Iterator<Item = &(u64, u16)> {
+        let place = |bucket: usize| {
+            self.deletion_buckets.get(bucket).and_then(|place| usize::try_from(*place).ok()).unwrap_or(0)
+        };
+        let range = if self.deletion_bits.may_have(hash) {
+            let bucket = usize::try_from(hash >> (u64::BITS - BUCKET_BITS)).unwrap_or(0);
+            place(bucket)..place(bucket + 1)
+        } else {
+            0..0
+        };
+        self.deletions.get(range).unwrap_or_default().iter().filter(move |(found, _)| *found == hash)
     }
 
     /// Returns the set of the word that `word` is, where `*` stands for a hidden letter.
     pub(crate) fn masked(&self, word: &[u8]) -> Option<u32> {
-        let fits = |form: &str| {
-            form.len() == word.len() && form.bytes().zip(word).all(|(byte, shown)| *shown == b'*' || *shown == byte)
-        };
-        self.misspelt.iter().find(|(form, set)| fits(form) && self.is_strong(*set)).map(|(_, set)| *set)
+        let fits = |form: &str| form.bytes().zip(word).all(|(byte, shown)| *shown == b'*' || *shown == byte);
+        let of_length = self.maskable.get(word.len())?.iter();
+        let mut forms = of_length.filter_map(|number| self.misspelt.get(usize::from(*number)));
+        forms.find(|(form, _)| fits(form)).map(|(_, set)| *set)
     }
 
     /// Takes a text without spaces apart: ends and sets of the fewest known words that make it up, of a
     /// very long text those of its beginning. One of them must be of a risk class.
     pub(crate) fn segments(&self, text: &[u8]) -> Option<Vec<(usize, u32)>> {
         let text = text.get(..LONGEST_RUN).unwrap_or(text);
-        let mut best = vec![Step::default(); text.len() + 1];
-        self.segments_of(text, &mut best, |begin, step| self.pieces(text, begin, step)).or_else(|| {
+        let mut steps = [Step::default(); LONGEST_RUN + 1];
+        let best = steps.get_mut(..=text.len())?;
+        self.segments_of(text, best, |begin, step| self.pieces(text, begin, step)).or_else(|| {
             if text.len() > LONGEST_BY_SOUND {
                 return None;
             }
             best.fill(Step::default());
-            let mut key = Vec::with_capacity(LONGEST_PIECE);
-            self.segments_of(text, &mut best, |begin, step| self.pieces_by_sound(text, begin, &mut key, step))
+            self.segments_of(text, best, |begin, step| self.pieces_by_sound(text, begin, step))
         })
     }
 
@@ -162,7 +180,7 @@ impl Lexicon {
                 if let Some(slot) = best.get_mut(begin + length)
                     && (slot.cost == 0 || cost < slot.cost)
                 {
-                    *slot = Step { cost, begin, set };
+                    *slot = Step { cost, begin: u16::try_from(begin).unwrap_or(0), set };
                 }
             });
         }
@@ -173,29 +191,41 @@ impl Lexicon {
     fn pieces(&self, text: &[u8], begin: usize, step: &mut dyn FnMut(usize, u32)) {
         let mut hasher = Hasher::default();
         for (at, byte) in text.iter().skip(begin).take(LONGEST_PIECE).enumerate() {
+            steps::step();
             hasher = hasher.with(*byte);
+            let hash = hasher.value();
+            if !self.exact_beginnings.may_have(hash) {
+                return;
+            }
             if may_be_piece(at + 1, *byte)
-                && let Some(set) = self.exact.get(hasher.value())
+                && let Some(set) = self.exact.get(hash)
             {
                 step(at + 1, set);
             }
         }
     }
 
-    fn pieces_by_sound(&self, text: &[u8], begin: usize, key: &mut Vec<u8>, step: &mut dyn FnMut(usize, u32)) {
+    fn pieces_by_sound(&self, text: &[u8], begin: usize, step: &mut dyn FnMut(usize, u32)) {
         let mut hasher = Hasher::default();
+        let mut sounds = Sounds::default();
         let piece = text.get(begin..).unwrap_or_default();
+        let (mut is_written, mut is_sounded) = (true, true);
         for (at, byte) in piece.iter().take(LONGEST_PIECE).enumerate() {
+            steps::step();
+            let read = piece.get(..=at).unwrap_or_default();
             hasher = hasher.with(*byte);
+            is_written &= self.exact_beginnings.may_have(hasher.value());
+            sounds.read(read);
+            is_sounded &= sounds.is_empty() || self.sound_beginnings.may_have(sounds.hasher.value());
+            if !is_written && !is_sounded {
+                return;
+            }
             if !may_be_piece(at + 1, *byte) {
                 continue;
             }
-            let by_sound = || {
-                key.clear();
-                sound(piece.get(..=at)?, key);
-                self.sounds.get(hash(key))
-            };
-            if let Some(set) = self.exact.get(hasher.value()).or_else(|| (at >= 3).then(by_sound).flatten()) {
+            let as_written = is_written.then(|| self.exact.get(hasher.value())).flatten();
+            let by_sound = || (at >= 3 && is_sounded).then(|| self.sounds.get(sounds.whole(read))).flatten();
+            if let Some(set) = as_written.or_else(by_sound) {
                 step(at + 1, set);
             }
         }
@@ -208,7 +238,7 @@ impl Lexicon {
         while place > 0 {
             let step = way(place)?;
             strong |= is_strong(step);
-            place = step.begin;
+            place = usize::from(step.begin);
         }
         if !strong {
             return None;
@@ -217,7 +247,7 @@ impl Lexicon {
         while end > 0 {
             let step = way(end)?;
             pieces.push((end, step.set));
-            end = step.begin;
+            end = usize::from(step.begin);
         }
         pieces.reverse();
         Some(pieces)
@@ -233,13 +263,55 @@ fn may_be_piece(length: usize, last: u8) -> bool {
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
     /// Zero for no way.
-    cost: u32,
-    begin: usize,
+    cost: u16,
+    begin: u16,
     set: u32,
 }
 
+/// The sounds of a word that is read letter by letter, as far as no later letter changes them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sounds {
+    hasher: Hasher,
+    last: u8,
+    /// Letters read.
+    read: usize,
+}
+
+impl Sounds {
+    fn is_empty(&self) -> bool {
+        self.last == 0
+    }
+
+    /// Reads the letters of `word` behind those read, but for the last two, which change with what follows.
+    fn read(&mut self, word: &[u8]) {
+        while self.read + 2 < word.len() {
+            self.letter(word);
+        }
+    }
+
+    /// Returns the hash of the sounds of `word`, of which letters have been read.
+    fn whole(mut self, word: &[u8]) -> u64 {
+        while self.read < word.len() {
+            self.letter(word);
+        }
+        self.hasher.value()
+    }
+
+    fn letter(&mut self, word: &[u8]) {
+        let letter = |at: usize| word.get(at).copied().unwrap_or(0);
+        let (sounds, taken) = letter_sound(letter(self.read), letter(self.read + 1), letter(self.read + 2));
+        for sound in sounds {
+            if sound != 0 && sound != self.last {
+                self.hasher = self.hasher.with(sound);
+                self.last = sound;
+            }
+        }
+        self.read += taken;
+    }
+}
+
 /// Short pieces cost more: a text of them is likely to be another word.
-fn cost(length: usize) -> u32 {
+fn cost(length: usize) -> u16 {
     match length {
         0 | 1 => 4,
         2 => 4,

@@ -1,9 +1,11 @@
 //! Runs the patterns over the tokens: a sparse position automaton whose phrases are edges of a lattice.
 
+pub(crate) mod steps;
+
 use std::cell::Cell;
 
 use super::normalise::{Boundary, Token};
-use super::tables::{Anchor, Automata, Follower, Item, State, Symbol, Tables, Test, ahead, phrase_bit};
+use super::tables::{Anchor, Automata, FEW, Follower, Item, Pairs, State, Symbol, Tables, Test, ahead, phrase_bit};
 
 /// Longest match that fillers stretch, in tokens: texts of fillers alone would keep every state alive.
 const LONGEST_WITH_FILLERS: usize = 16;
@@ -20,49 +22,106 @@ pub(crate) struct Match {
 
 /// Finds all items in `tokens`.
 pub(crate) fn matches(tables: &Tables, tokens: &[Token]) -> Vec<Match> {
-    // Kept between calls: to clear it costs more than to assess a usual message.
-    let mut scratch = SCRATCH.take();
-    scratch.seen.resize(tables.automata.states.len(), Seen::default());
-    let places = u32::try_from(tokens.len()).unwrap_or(u32::MAX).saturating_add(1);
-    if scratch.next_place.checked_add(places).is_none() {
-        scratch.seen.fill(Seen::default());
-        scratch.next_place = 1;
-    }
-    let mut matcher = Matcher {
-        tables,
-        automata: &tables.automata,
-        tokens,
-        has: vec![0; tables.automata.starts.len().div_ceil(64)],
-        ahead: ahead(tables, tokens),
-        live: Vec::with_capacity(tokens.len() * 8),
-        phrases: Vec::new(),
-        ranges: Vec::with_capacity(tokens.len() + 1),
-        first_place: scratch.next_place,
-        seen: scratch.seen,
-        found: Vec::new(),
-    };
+    let mut memory = MEMORY.take();
+    memory.prepare(tables, tokens);
+    let mut matcher = Matcher { tables, automata: &tables.automata, tokens, memory, found: Vec::new() };
     matcher.run();
-    scratch = Scratch { next_place: matcher.first_place.saturating_add(places), seen: matcher.seen };
-    SCRATCH.set(scratch);
-    matcher.found
+    let Matcher { memory, found, .. } = matcher;
+    MEMORY.set(memory);
+    found
 }
 
-/// Memory of the states seen, which outlives a call.
+/// Memory that outlives a call: to clear it costs more than to assess a usual message.
 #[derive(Debug)]
-struct Scratch {
-    seen: Vec<Seen>,
-    /// Number of the next call's first place: notes of earlier calls have smaller ones.
+struct Memory {
+    /// Symbols of the token at hand, as bits.
+    has: Vec<u64>,
+    /// What may come at each place, as bits.
+    ahead: Vec<u128>,
+    /// Live states of the last places, and where those of each place begin and end.
+    live: Vec<Live>,
+    ranges: [(usize, usize); PLACES],
+    /// Tokens that stand before or behind a clause as a comma does, and those that may be skipped.
+    joins: Vec<bool>,
+    fillers: Vec<bool>,
+    /// Phrases that end at the place at hand, and where they began.
+    phrases: Vec<(Symbol, usize)>,
+    /// Number of place 0 in `seen`: notes of earlier calls have smaller ones.
+    first_place: u32,
+    /// Number of the place behind the last.
     next_place: u32,
+    seen: Vec<Seen>,
 }
 
-impl Default for Scratch {
+/// Places whose live states are kept: a match is no longer than the bits of `Seen::starts`.
+const PLACES: usize = 64;
+/// Live states from which on those of places long past are dropped.
+const MANY_LIVE: usize = 4_096;
+
+impl Default for Memory {
     fn default() -> Self {
-        Self { seen: Vec::new(), next_place: 1 }
+        Self {
+            has: Vec::new(),
+            ahead: Vec::new(),
+            live: Vec::new(),
+            ranges: [(0, 0); PLACES],
+            joins: Vec::new(),
+            fillers: Vec::new(),
+            phrases: Vec::new(),
+            first_place: 0,
+            next_place: 0,
+            seen: Vec::new(),
+        }
+    }
+}
+
+impl Memory {
+    fn prepare(&mut self, tables: &Tables, tokens: &[Token]) {
+        self.has.resize(tables.automata.starts.ends.len().div_ceil(64), 0);
+        self.seen.resize(tables.automata.states.len(), Seen::default());
+        let places = u32::try_from(tokens.len()).unwrap_or(u32::MAX).saturating_add(1);
+        // The number 0 is that of no place.
+        self.first_place = self.next_place.max(1);
+        if self.first_place.checked_add(places).is_none() {
+            self.seen.fill(Seen::default());
+            self.first_place = 1;
+        }
+        self.next_place = self.first_place.saturating_add(places);
+        self.live.clear();
+        self.ranges = [(0, 0); PLACES];
+        look_ahead(tables, tokens, &mut self.ahead);
+        let any = |symbols: &[Symbol], wanted: &[Symbol]| symbols.iter().any(|symbol| wanted.contains(symbol));
+        self.joins.clear();
+        self.fillers.clear();
+        for token in tokens {
+            let symbols = tables.lexicon.symbols(token.set);
+            self.joins.push(any(symbols, &tables.automata.joins));
+            self.fillers.push(any(symbols, &tables.automata.fillers));
+        }
+    }
+
+    /// Returns where the live states at `place`, one of the last, begin and end.
+    fn range(&self, place: usize) -> (usize, usize) {
+        self.ranges.get(place % PLACES).copied().unwrap_or_default()
+    }
+
+    /// Notes that the live states at `place` begin at `first`, and drops those of places long past.
+    fn close(&mut self, place: usize, first: usize) {
+        if let Some(range) = self.ranges.get_mut(place % PLACES) {
+            *range = (first, self.live.len());
+        }
+        let oldest = self.range(place + 1).0;
+        if self.live.len() > MANY_LIVE && oldest > self.live.len() / 2 {
+            self.live.drain(..oldest);
+            for (from, to) in &mut self.ranges {
+                (*from, *to) = (from.saturating_sub(oldest), to.saturating_sub(oldest));
+            }
+        }
     }
 }
 
 thread_local! {
-    static SCRATCH: Cell<Scratch> = Cell::new(Scratch::default());
+    static MEMORY: Cell<Memory> = Cell::new(Memory::default());
 }
 
 /// A state that holds behind a token, and the token where its match began.
@@ -70,6 +129,8 @@ thread_local! {
 struct Live {
     state: u32,
     begin: u32,
+    /// `phrase_bits` of the state.
+    phrase_bits: u16,
     /// Carried over a filler: it ends nothing again.
     carried: bool,
 }
@@ -85,24 +146,14 @@ struct Matcher<'a> {
     tables: &'a Tables,
     automata: &'a Automata,
     tokens: &'a [Token],
-    /// Symbols of the token at hand, as bits.
-    has: Vec<u64>,
-    /// What may come at each place, as bits.
-    ahead: Vec<u128>,
-    /// Live states of all places, and each place's range.
-    live: Vec<Live>,
-    ranges: Vec<(usize, usize)>,
-    /// Number of place 0 in `seen`.
-    first_place: u32,
-    seen: Vec<Seen>,
-    /// Phrases that end at the place at hand, and where they began.
-    phrases: Vec<(Symbol, usize)>,
+    memory: Memory,
     found: Vec<Match>,
 }
 
-/// Returns what may come at each place, fillers skipped: a state that takes none of it need not be kept.
-fn ahead(tables: &Tables, tokens: &[Token]) -> Vec<u128> {
-    let mut places = vec![ahead::ENDS; tokens.len() + 1];
+/// Notes what may come at each place, fillers skipped: a state that takes none of it need not be kept.
+fn look_ahead(tables: &Tables, tokens: &[Token], places: &mut Vec<u128>) {
+    places.clear();
+    places.resize(tokens.len() + 1, ahead::ENDS);
     let mut next = 0;
     for (at, token) in tokens.iter().enumerate().rev() {
         let mask = tables.lexicon.mask(token.set);
@@ -120,65 +171,55 @@ fn ahead(tables: &Tables, tokens: &[Token]) -> Vec<u128> {
             *place = bits;
         }
     }
-    places
 }
 
 impl Matcher<'_> {
     fn run(&mut self) {
-        self.ranges.push((0, 0));
-        for place in 0..self.tokens.len() {
-            let Some(token) = self.tokens.get(place) else { return };
-            let symbols = self.tables.lexicon.symbols(token.set);
-            let first = self.live.len();
-            self.phrases.clear();
+        let tables = self.tables;
+        for (place, token) in self.tokens.iter().enumerate() {
+            let symbols = tables.lexicon.symbols(token.set);
+            let first = self.memory.live.len();
+            self.memory.phrases.clear();
             for symbol in symbols {
-                self.set(*symbol, true);
+                self.memory.set(*symbol, true);
             }
             if token.boundary != Boundary::Hard {
-                self.step(place, *token);
+                self.step(place, token, symbols);
             }
             for symbol in symbols {
                 self.begin(*symbol, place, place + 1);
             }
-            self.skip_fillers(symbols, place, place + 1);
+            if self.memory.fillers.get(place) == Some(&true) {
+                self.skip_filler(place, place + 1);
+            }
             self.settle(first, place + 1);
             for symbol in symbols {
-                self.set(*symbol, false);
+                self.memory.set(*symbol, false);
             }
-            self.ranges.push((first, self.live.len()));
+            self.memory.close(place + 1, first);
         }
-    }
-
-    fn set(&mut self, symbol: Symbol, on: bool) {
-        if let Some(word) = self.has.get_mut(usize::from(symbol / 64)) {
-            let bit = 1 << (symbol % 64);
-            if on { *word |= bit } else { *word &= !bit }
-        }
-    }
-
-    fn has(&self, symbol: Symbol) -> bool {
-        self.has.get(usize::from(symbol / 64)).is_some_and(|word| word & (1 << (symbol % 64)) != 0)
     }
 
     /// Moves the live states before token `place` over it.
-    fn step(&mut self, place: usize, token: Token) {
+    fn step(&mut self, place: usize, token: &Token, symbols: &[Symbol]) {
         let automata = self.automata;
         let mask = self.tables.lexicon.mask(token.set);
-        let (from, to) = self.ranges.get(place).copied().unwrap_or_default();
+        let (from, to) = self.memory.range(place);
         for at in from..to {
-            let Some(live) = self.live.get(at).copied() else { return };
+            let Some(live) = self.memory.live.get(at).copied() else { return };
             let Some(state) = automata.state(live.state) else { continue };
+            steps::step();
             // A gap ends with the clause.
             if state.next & mask == 0 || (token.boundary == Boundary::Soft && state.is_gap) {
                 continue;
             }
-            for follower in automata.followers(state) {
+            self.read_word(state, live, place + 1, symbols);
+            for follower in automata.others(state) {
                 let fits = match follower.test {
-                    Test::Has => self.has(follower.symbol),
-                    Test::Not => token.boundary == Boundary::None && !self.has(follower.symbol),
+                    Test::Not => token.boundary == Boundary::None && !self.memory.has(follower.symbol),
                     Test::Any => token.boundary == Boundary::None,
                     Test::Anything => true,
-                    Test::Phrase | Test::End => false,
+                    Test::Has | Test::Phrase | Test::End => false,
                 };
                 if fits {
                     self.add(follower.state, live.begin, place + 1);
@@ -187,15 +228,40 @@ impl Matcher<'_> {
         }
     }
 
+    /// Adds the followers of the state of `live` that read one of a token's symbols.
+    fn read_word(&mut self, state: &State, live: Live, place: usize, symbols: &[Symbol]) {
+        let automata = self.automata;
+        if state.words <= FEW {
+            for follower in automata.words(state) {
+                if self.memory.has(follower.symbol) {
+                    self.add(follower.state, live.begin, place);
+                }
+            }
+            return;
+        }
+        for symbol in symbols {
+            if state.next & ahead::bit(*symbol) == 0 {
+                continue;
+            }
+            let Some(first) = Pairs::key(live.state, *symbol).and_then(|key| automata.many.get(key)) else { continue };
+            let behind = usize::try_from(first).ok().and_then(|first| automata.follow.get(first..)).unwrap_or_default();
+            let fits = |follower: &&Follower| follower.symbol == *symbol && follower.test == Test::Has;
+            for follower in behind.iter().take_while(fits) {
+                self.add(follower.state, live.begin, place);
+            }
+        }
+    }
+
     /// Starts the patterns that begin with `symbol` at token `begin`, which it reads up to `end`.
     fn begin(&mut self, symbol: Symbol, begin: usize, end: usize) {
         let automata = self.automata;
-        let Some(starts) = automata.starts.get(usize::from(symbol)) else { return };
         let narrow = u32::try_from(begin).unwrap_or(u32::MAX);
         let next = self.ahead_of(end);
-        for start in starts {
+        for start in automata.starts.list(usize::from(symbol)) {
+            steps::step();
             if start.next & next != 0 && self.may_start(start.at_start, begin) && self.note(start.state, narrow, end) {
-                self.live.push(Live { state: start.state, begin: narrow, carried: false });
+                let phrase_bits = automata.state(start.state).map_or(0, |state| state.phrase_bits);
+                self.memory.live.push(Live { state: start.state, begin: narrow, phrase_bits, carried: false });
             }
         }
     }
@@ -203,104 +269,111 @@ impl Matcher<'_> {
     /// Ends matches and phrases in the live states at `place`; phrases add states, which are read in turn.
     fn settle(&mut self, first: usize, place: usize) {
         let mut at = first;
-        while let Some(live) = self.live.get(at).copied() {
+        let automata = self.automata;
+        while let Some(live) = self.memory.live.get(at).copied() {
             at += 1;
-            let Some(state) = self.automata.state(live.state) else { continue };
+            let Some(state) = automata.state(live.state) else { continue };
             if state.awaits_end && self.may_end(Anchor::Clause, place) {
-                self.end(state, live.begin, place);
+                for follower in automata.others(state).iter().filter(|follower| follower.test == Test::End) {
+                    self.add(follower.state, live.begin, place);
+                }
             }
-            let Some(item) = usize::from(state.accept).checked_sub(1).filter(|_| !live.carried) else { continue };
-            if !self.may_end(state.at_end, place) {
+            if state.accept == 0 || live.carried {
                 continue;
             }
             let begin = usize::try_from(live.begin).unwrap_or(0);
-            match self.tables.items.get(item) {
-                Some(Item::Phrase(symbol)) => self.phrase(*symbol, begin, place),
-                Some(item) => self.found.push(Match { item: *item, begin, end: place }),
-                None => {}
+            for accept in automata.accepts.get(usize::from(state.accept)).into_iter().flatten() {
+                if !self.may_end(accept.at_end, place) {
+                    continue;
+                }
+                match accept.item {
+                    Item::Phrase(symbol) => self.phrase(symbol, begin, place),
+                    item => self.found.push(Match { item, begin, end: place }),
+                }
             }
-        }
-    }
-
-    /// Adds the followers of `state` that take the end of a clause, which is at `place`.
-    fn end(&mut self, state: &State, begin: u32, place: usize) {
-        let automata = self.automata;
-        for follower in automata.followers(state).iter().filter(|follower| follower.test == Test::End) {
-            self.add(follower.state, begin, place);
         }
     }
 
     /// Moves the live states before `begin` over the phrase that ends at `end`.
     fn phrase(&mut self, symbol: Symbol, begin: usize, end: usize) {
         // Found twice, it adds nothing.
-        if self.phrases.contains(&(symbol, begin)) {
+        if self.memory.phrases.contains(&(symbol, begin)) {
             return;
         }
-        self.phrases.push((symbol, begin));
+        self.memory.phrases.push((symbol, begin));
         let automata = self.automata;
         if automata.turns.contains(&symbol) {
             self.found.push(Match { item: Item::Phrase(symbol), begin, end });
         }
         let boundary = self.tokens.get(begin).map_or(Boundary::Hard, |token| token.boundary);
-        let (from, to) = self.ranges.get(begin).copied().unwrap_or_default();
+        let (from, to) = self.memory.range(begin);
+        let bit = phrase_bit(symbol);
         if boundary != Boundary::Hard {
             for at in from..to {
-                let Some(live) = self.live.get(at).copied() else { break };
-                let Some(state) = automata.state(live.state) else { continue };
-                if state.phrases & phrase_bit(symbol) == 0 || (boundary == Boundary::Soft && state.is_gap) {
+                let Some(live) = self.memory.live.get(at).copied() else { break };
+                steps::step();
+                if live.phrase_bits & bit == 0 {
                     continue;
                 }
-                let fits = |next: &&Follower| next.test == Test::Phrase && next.symbol == symbol;
-                for follower in automata.followers(state).iter().filter(fits) {
+                let Some(state) = automata.state(live.state) else { continue };
+                if boundary == Boundary::Soft && state.is_gap {
+                    continue;
+                }
+                for follower in of_symbol(automata.phrases(state), symbol) {
                     self.add(follower.state, live.begin, end);
                 }
             }
         }
         self.begin(symbol, begin, end);
-        self.skip_fillers(&[symbol], begin, end);
+        if automata.fillers.contains(&symbol) {
+            self.skip_filler(begin, end);
+        }
     }
 
     /// Carries the live states before a filler over it.
-    fn skip_fillers(&mut self, symbols: &[Symbol], begin: usize, end: usize) {
-        if !symbols.iter().any(|symbol| self.automata.fillers.contains(symbol)) {
-            return;
-        }
+    fn skip_filler(&mut self, begin: usize, end: usize) {
         if self.tokens.get(begin).is_none_or(|token| token.boundary == Boundary::Hard) {
             return;
         }
-        let (from, to) = self.ranges.get(begin).copied().unwrap_or_default();
+        let (from, to) = self.memory.range(begin);
         for at in from..to {
-            let Some(live) = self.live.get(at).copied() else { return };
+            let Some(live) = self.memory.live.get(at).copied() else { return };
             let length = end.saturating_sub(usize::try_from(live.begin).unwrap_or(0));
             if length <= LONGEST_WITH_FILLERS
-                && self.leads_on(live.state, end)
+                && self.leads_on(live.state, end).is_some()
                 && self.note(live.state, live.begin, end)
             {
-                self.live.push(Live { carried: true, ..live });
+                self.memory.live.push(Live { carried: true, ..live });
             }
         }
     }
 
     fn add(&mut self, state: u32, begin: u32, place: usize) {
-        if self.leads_on(state, place) && self.note(state, begin, place) {
-            self.live.push(Live { state, begin, carried: false });
+        steps::step();
+        if let Some(phrase_bits) = self.leads_on(state, place)
+            && self.note(state, begin, place)
+        {
+            self.memory.live.push(Live { state, begin, phrase_bits, carried: false });
         }
     }
 
-    /// Tells whether `state` ends something at `place`, or may go on with the token there.
-    fn leads_on(&self, state: u32, place: usize) -> bool {
-        self.automata.state(state).is_some_and(|state| state.next & self.ahead_of(place) != 0)
+    /// Returns the phrases that may follow `state`, if it ends something at `place` or may go on with the token there.
+    fn leads_on(&self, state: u32, place: usize) -> Option<u16> {
+        let state = self.automata.state(state)?;
+        (state.next & self.ahead_of(place) != 0).then_some(state.phrase_bits)
     }
 
     fn ahead_of(&self, place: usize) -> u128 {
-        self.ahead.get(place).copied().unwrap_or(0)
+        self.memory.ahead.get(place).copied().unwrap_or(0)
     }
 
     /// Tells whether `state` is new at `place` with this start, and notes it.
     fn note(&mut self, state: u32, begin: u32, place: usize) -> bool {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let Some(seen) = usize::try_from(state).ok().and_then(|at| self.seen.get_mut(at)) else { return false };
-        let number = self.first_place.saturating_add(place);
+        let number = self.memory.first_place.saturating_add(place);
+        let Some(seen) = usize::try_from(state).ok().and_then(|at| self.memory.seen.get_mut(at)) else {
+            return false;
+        };
         if seen.place != number {
             *seen = Seen { place: number, starts: 0 };
         }
@@ -332,10 +405,20 @@ impl Matcher<'_> {
     }
 
     fn is_join(&self, at: usize) -> bool {
-        let joins = &self.automata.joins;
-        self.tokens
-            .get(at)
-            .is_some_and(|token| self.tables.lexicon.symbols(token.set).iter().any(|symbol| joins.contains(symbol)))
+        self.memory.joins.get(at) == Some(&true)
+    }
+}
+
+impl Pairs {
+    fn get(&self, key: u32) -> Option<u32> {
+        let mut at = self.first(key);
+        loop {
+            match self.slots.get(at)? {
+                (0, _) => return None,
+                (found, value) if *found == key => return Some(*value),
+                _ => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
     }
 }
 
@@ -344,8 +427,43 @@ impl Automata {
         usize::try_from(state).ok().and_then(|at| self.states.get(at))
     }
 
-    fn followers(&self, state: &State) -> &[Follower] {
-        let begin = usize::try_from(state.follow).unwrap_or(usize::MAX);
-        self.follow.get(begin..begin.saturating_add(usize::from(state.followers))).unwrap_or_default()
+    /// Returns the followers of `state` that read a word's symbol, sorted by it.
+    fn words(&self, state: &State) -> &[Follower] {
+        self.followers(state, 0, state.words)
+    }
+
+    /// Returns the followers of `state` that read any token, or the end of a clause.
+    fn others(&self, state: &State) -> &[Follower] {
+        self.followers(state, usize::from(state.words), state.others)
+    }
+
+    /// Returns the followers of `state` that read a phrase, sorted by its symbol.
+    fn phrases(&self, state: &State) -> &[Follower] {
+        self.followers(state, usize::from(state.words) + usize::from(state.others), state.phrases)
+    }
+
+    fn followers(&self, state: &State, behind: usize, count: u16) -> &[Follower] {
+        let begin = usize::try_from(state.follow).unwrap_or(usize::MAX).saturating_add(behind);
+        self.follow.get(begin..begin.saturating_add(usize::from(count))).unwrap_or_default()
+    }
+}
+
+/// Returns those of sorted `followers` that read `symbol`.
+fn of_symbol(followers: &[Follower], symbol: Symbol) -> impl Iterator<Item = &Follower> {
+    let first = followers.partition_point(|follower| follower.symbol < symbol);
+    let behind = followers.get(first..).unwrap_or_default().iter();
+    behind.take_while(move |follower| follower.symbol == symbol)
+}
+
+impl Memory {
+    fn set(&mut self, symbol: Symbol, on: bool) {
+        if let Some(word) = self.has.get_mut(usize::from(symbol / 64)) {
+            let bit = 1 << (symbol % 64);
+            if on { *word |= bit } else { *word &= !bit }
+        }
+    }
+
+    fn has(&self, symbol: Symbol) -> bool {
+        self.has.get(usize::from(symbol / 64)).is_some_and(|word| word & (1 << (symbol % 64)) != 0)
     }
 }

@@ -1,9 +1,12 @@
 //! Reads a text as tokens: folded to plain letters, each with its place in the text as written.
 
+mod characters;
+
 use unicode_normalization::char::decompose_compatible;
 
 use super::lexicon::NO_SYMBOLS;
 use super::tables::Lexicon;
+use characters::{is_emoji, is_invisible, latin, leet_letter, skip_sequence};
 
 /// At most so many words with hidden letters are looked up: each costs a walk over the risk words.
 const MOST_MASKED: usize = 4;
@@ -37,8 +40,22 @@ pub(crate) enum Boundary {
     Hard,
 }
 
+/// A text as read.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub tokens: Vec<Token>,
+    folded: Vec<u8>,
+}
+
+impl Reading {
+    /// Returns the folded letters of `token`.
+    pub(crate) fn word(&self, token: &Token) -> &[u8] {
+        self.folded.get(wide(token.folded.0)..wide(token.folded.1)).unwrap_or_default()
+    }
+}
+
 /// Reads `text`.
-pub(crate) fn tokens(lexicon: &Lexicon, text: &str) -> Vec<Token> {
+pub(crate) fn reading(lexicon: &Lexicon, text: &str) -> Reading {
     let mut reader = Reader {
         lexicon,
         tokens: Vec::with_capacity(text.len() / 5 + 4),
@@ -51,7 +68,8 @@ pub(crate) fn tokens(lexicon: &Lexicon, text: &str) -> Vec<Token> {
         taken_apart: 0,
     };
     reader.read(text);
-    reader.join_letters()
+    reader.join_letters();
+    Reading { tokens: reader.tokens, folded: reader.folded }
 }
 
 struct Reader<'a> {
@@ -89,6 +107,14 @@ impl Reader<'_> {
                 end = at + char.len_utf8();
                 continue;
             }
+            if char.is_control() && !char.is_whitespace() {
+                match char {
+                    '\u{8}' | '\u{7f}' => self.erase(),
+                    '\u{1b}' | '\u{9b}' => skip_sequence(char, &mut chars),
+                    _ => {}
+                }
+                continue;
+            }
             if is_invisible(char) || self.belongs_to_word(char, next) {
                 if matches!(char, '@' | '$' | '!' | '|' | '*' | '+' | '€') {
                     self.sign(at, char);
@@ -101,6 +127,23 @@ impl Reader<'_> {
             self.mark(at, char, next, single);
         }
         self.finish(end);
+    }
+
+    /// Takes back the last letter of the word, as a terminal does for a backspace.
+    fn erase(&mut self) {
+        let written = self.folded.get(self.chunk.begin..).unwrap_or_default();
+        // All bytes of a letter of another script.
+        let bytes = written.iter().rev().take_while(|byte| matches!(byte, 0x80..=0xbf)).count() + 1;
+        let kept = self.folded.len().saturating_sub(bytes).max(self.chunk.begin);
+        let count = match self.folded.get(kept) {
+            None => return,
+            Some(byte) if byte.is_ascii_digit() => &mut self.chunk.digits,
+            Some(byte) if byte.is_ascii_punctuation() => &mut self.chunk.signs,
+            Some(_) => &mut self.chunk.letters,
+        };
+        *count = count.saturating_sub(1);
+        self.folded.truncate(kept);
+        self.origin.truncate(kept);
     }
 
     /// Adds a letter or digit to the word; tells whether `char` was one.
@@ -182,11 +225,10 @@ impl Reader<'_> {
     /// Tells whether a sign between letters is read as one (`m@tar`), or dropped (`don't`).
     fn belongs_to_word(&self, char: char, next: char) -> bool {
         let inside = self.folded.len() > self.chunk.begin;
-        let goes_on = next.is_alphanumeric();
         match char {
-            '\'' | '\u{2019}' | '`' | '\u{b4}' | '!' | '|' | '+' | '€' => inside && goes_on,
-            '@' | '$' => goes_on,
-            '*' => goes_on || (inside && next == '*'),
+            '\'' | '\u{2019}' | '`' | '\u{b4}' | '!' | '|' | '+' | '€' => inside && next.is_alphanumeric(),
+            '@' | '$' => next.is_alphanumeric(),
+            '*' => next.is_alphanumeric() || (inside && next == '*'),
             _ => false,
         }
     }
@@ -319,7 +361,7 @@ impl Reader<'_> {
     fn word(&mut self, begin: usize, to: usize, end: usize) {
         let lexicon = self.lexicon;
         let word = self.folded.get(begin..to).unwrap_or_default();
-        let accented = self.chunk.accented.then(|| lexicon.exact(&[word, b"'"].concat())).flatten();
+        let accented = self.chunk.accented.then(|| lexicon.accented(word)).flatten();
         if let Some(set) = accented.or_else(|| lexicon.exact(word)) {
             return self.token(begin, to, end, Some(set));
         }
@@ -329,7 +371,7 @@ impl Reader<'_> {
             }
             return;
         }
-        if let Some(set) = lexicon.look_up(word) {
+        if let Some(set) = lexicon.respelt(word) {
             return self.token(begin, to, end, Some(set));
         }
         let taken_apart = word.len() >= 8 && self.may_take_apart(word.len());
@@ -370,7 +412,7 @@ impl Reader<'_> {
     }
 
     /// Joins letters that stand alone (`m a t a r m e`) and words that a blank parts (`sui cidarme`).
-    fn join_letters(mut self) -> Vec<Token> {
+    fn join_letters(&mut self) {
         let tokens = std::mem::take(&mut self.tokens);
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
@@ -389,7 +431,6 @@ impl Reader<'_> {
             }
             at += joined.max(1);
         }
-        self.tokens
     }
 
     fn join_run(&mut self, run: &[Token]) -> bool {
@@ -448,50 +489,4 @@ impl Token {
 
 fn wide(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
-}
-
-/// Letters with marks of Latin alphabets, by the fast way.
-fn latin(char: char) -> Option<u8> {
-    Some(match char {
-        'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' | 'Á' | 'À' | 'Â' | 'Ä' | 'Ã' | 'Å' | 'ª' => b'a',
-        'é' | 'è' | 'ê' | 'ë' | 'É' | 'È' | 'Ê' | 'Ë' => b'e',
-        'í' | 'ì' | 'î' | 'ï' | 'Í' | 'Ì' | 'Î' | 'Ï' => b'i',
-        'ó' | 'ò' | 'ô' | 'ö' | 'õ' | 'ø' | 'Ó' | 'Ò' | 'Ô' | 'Ö' | 'Õ' | 'Ø' | 'º' => b'o',
-        'ú' | 'ù' | 'û' | 'ü' | 'Ú' | 'Ù' | 'Û' | 'Ü' => b'u',
-        'ñ' | 'Ñ' => b'n',
-        'ç' | 'Ç' => b'c',
-        'ý' | 'ÿ' | 'Ý' => b'y',
-        _ => return None,
-    })
-}
-
-fn leet_letter(byte: u8, one: u8) -> u8 {
-    match byte {
-        b'0' => b'o',
-        b'1' | b'!' | b'|' => one,
-        b'3' => b'e',
-        b'4' | b'@' => b'a',
-        b'5' | b'$' => b's',
-        b'7' | b'+' => b't',
-        b'8' => b'b',
-        b'9' | b'6' => b'g',
-        b'2' => b'z',
-        other => other,
-    }
-}
-
-/// Combining marks, zero-width, bidirectional and other controls, variation selectors, tags.
-fn is_invisible(char: char) -> bool {
-    matches!(char,
-        '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}'
-        | '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
-        | '\u{61c}' | '\u{64b}'..='\u{65f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180e}' | '\u{1ab0}'..='\u{1aff}'
-        | '\u{1dc0}'..='\u{1dff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{20d0}'..='\u{20ff}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff9}'..='\u{fffc}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-fn is_emoji(char: char) -> bool {
-    matches!(char, '\u{2190}'..='\u{23ff}' | '\u{2600}'..='\u{27bf}' | '\u{2b00}'..='\u{2bff}'
-        | '\u{1f000}'..='\u{1f0ff}' | '\u{1f1e6}'..='\u{1faff}')
 }

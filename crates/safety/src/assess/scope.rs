@@ -1,6 +1,6 @@
 //! Idioms mute matches, frames change them: what is left are the findings.
 
-use super::matcher::Match;
+use super::matcher::{Match, steps};
 use super::normalise::{Boundary, Token};
 use super::tables::{Effect, Frame, Idiom, Item, Scope, Tables};
 
@@ -23,13 +23,23 @@ pub(crate) fn findings(tables: &Tables, tokens: &[Token], matches: &[Match]) -> 
         return rules;
     }
     let idioms = idioms(tables, matches);
-    let frames = Frames::of(tables, tokens, matches);
-    rules
-        .into_iter()
-        .filter(|finding| !is_idiom(tables, &idioms, finding))
-        .map(|finding| Finding { effect: frames.effect(tables, &finding), ..finding })
-        .filter(|finding| finding.effect != Some(Effect::Drop))
-        .collect()
+    let mut findings: Vec<Finding> = rules.into_iter().filter(|finding| !is_idiom(tables, &idioms, finding)).collect();
+    if !findings.is_empty() {
+        Frames::of(tables, tokens, matches).change(tables, &mut findings);
+        findings.retain(|finding| finding.effect != Some(Effect::Drop));
+    }
+    findings
+}
+
+/// Tells whether an idiom that spans byte `begin` covers a finding before it.
+pub(crate) fn is_covered_across(tables: &Tables, tokens: &[Token], matches: &[Match], begin: usize) -> bool {
+    let is_before =
+        |at: usize| tokens.get(at).is_some_and(|token| usize::try_from(token.end).is_ok_and(|end| end <= begin));
+    let mut spanning = idioms(tables, matches);
+    spanning.retain(|muted| is_before(muted.begin) && !is_before(muted.end.saturating_sub(1)));
+    let rules = longest_rules(matches);
+    let mut before = rules.iter().filter(|finding| is_before(finding.begin)).peekable();
+    before.peek().is_some() && before.all(|finding| is_idiom(tables, &spanning, finding))
 }
 
 /// Keeps the longest of a rule's overlapping matches, in the order of the text.
@@ -43,7 +53,7 @@ fn longest_rules(matches: &[Match]) -> Vec<Finding> {
             _ => None,
         })
         .collect();
-    found.sort_by_key(|finding| (finding.rule, finding.begin, usize::MAX - finding.end));
+    found.sort_unstable_by_key(|finding| (finding.rule, finding.begin, usize::MAX - finding.end));
     found.dedup_by(|later, kept| {
         let same = later.rule == kept.rule && later.begin < kept.end;
         if same {
@@ -85,11 +95,13 @@ fn is_idiom(tables: &Tables, idioms: &[Muted<'_>], finding: &Finding) -> bool {
     let atom = 1_u64 << rule.atom;
     let nearest = idioms.partition_point(|muted| muted.begin + LONGEST_MATCH < finding.begin);
     let near = idioms.iter().skip(nearest).take_while(|muted| muted.begin < finding.end);
-    near.filter(|muted| muted.idiom.spares & atom == 0 && speaks(muted.idiom.language, rule.language)).any(|muted| {
-        let shared = muted.end.min(finding.end).saturating_sub(muted.begin.max(finding.begin));
-        let covers_end = shared > 0 && muted.end >= finding.end;
-        covers_end || shared * 2 > finding.end - finding.begin
-    })
+    near.inspect(|_| steps::step())
+        .filter(|muted| muted.idiom.spares & atom == 0 && speaks(muted.idiom.language, rule.language))
+        .any(|muted| {
+            let shared = muted.end.min(finding.end).saturating_sub(muted.begin.max(finding.begin));
+            let covers_end = shared > 0 && muted.end >= finding.end;
+            covers_end || shared * 2 > finding.end - finding.begin
+        })
 }
 
 /// Tells whether an idiom or a frame of namespace `one` concerns rules of namespace `other`.
@@ -107,61 +119,77 @@ struct Governed {
 
 /// The frames of a text.
 struct Frames {
-    /// By frame, in the order of the text; none lies within another of the same frame.
-    governed: Vec<Vec<Governed>>,
+    /// Sorted by frame and place; none lies within another of the same frame.
+    governed: Vec<Governed>,
     /// Some frame undoes jokes.
     earnest: bool,
 }
 
 impl Frames {
     fn of(tables: &Tables, tokens: &[Token], matches: &[Match]) -> Self {
-        let mut found: Vec<Match> =
-            matches.iter().filter(|found| matches!(found.item, Item::Frame(_))).copied().collect();
-        found.sort_by_key(|found| (found.begin, found.end));
+        let mut found: Vec<(u16, &Match)> = matches
+            .iter()
+            .filter_map(|found| if let Item::Frame(frame) = found.item { Some((frame, found)) } else { None })
+            .collect();
+        found.sort_unstable_by_key(|(frame, found)| (*frame, found.begin, found.end));
         found.dedup();
         let sentences = if found.is_empty() { Sentences::default() } else { Sentences::of(tokens, matches) };
-        let governs = |found: &Match| {
-            let Item::Frame(frame) = found.item else { return None };
-            let (begin, end) = sentences.governed(tables.frames.get(usize::from(frame))?.scope, found)?;
-            Some(Governed { frame, begin, end })
+        let governs = |(frame, found): &(u16, &Match)| {
+            let (begin, end) = sentences.governed(tables.frames.get(usize::from(*frame))?.scope, found)?;
+            Some(Governed { frame: *frame, begin, end })
         };
         let mut governed: Vec<Governed> = found.iter().filter_map(governs).collect();
-        governed.sort_by_key(|one| (one.frame, one.begin, usize::MAX - one.end));
+        governed.sort_unstable_by_key(|one| (one.frame, one.begin, usize::MAX - one.end));
         governed.dedup_by(|later, kept| later.frame == kept.frame && later.end <= kept.end);
-        let governed: Vec<Vec<Governed>> =
-            governed.chunk_by(|one, other| one.frame == other.frame).map(<[Governed]>::to_vec).collect();
-        let is_earnest = |frame: &Frame| frame.effect == Effect::Earnest;
-        let earnest = governed.iter().any(|of_frame| frame(tables, of_frame).is_some_and(is_earnest));
+        let is_earnest = |one: &Governed| {
+            tables.frames.get(usize::from(one.frame)).is_some_and(|frame| frame.effect == Effect::Earnest)
+        };
+        let earnest = governed.iter().any(is_earnest);
         Self { governed, earnest }
     }
 
-    fn effect(&self, tables: &Tables, finding: &Finding) -> Option<Effect> {
-        let rule = tables.rules.get(finding.rule)?;
-        let atom = 1_u64 << rule.atom;
-        self.governed
-            .iter()
-            .filter_map(|of_frame| Some((frame(tables, of_frame)?, of_frame)))
-            .filter(|(frame, _)| rule.past || frame.effect != Effect::Past)
-            .filter(|(frame, _)| frame.spares & atom == 0 && speaks(frame.language, rule.language))
-            .filter(|(frame, _)| frame.effect != Effect::Earnest && !(self.earnest && frame.effect == Effect::Joke))
-            .filter(|(frame, of_frame)| is_governed(frame.scope, of_frame, finding))
-            .map(|(frame, _)| frame.effect)
-            .min()
+    /// Gives each of `findings`, sorted by their begins, the strongest effect of the frames that govern it.
+    fn change(&self, tables: &Tables, findings: &mut [Finding]) {
+        for of_frame in self.governed.chunk_by(|one, other| one.frame == other.frame) {
+            let frame = of_frame.first().and_then(|one| tables.frames.get(usize::from(one.frame)));
+            let is_idle =
+                |frame: &&Frame| frame.effect == Effect::Earnest || (self.earnest && frame.effect == Effect::Joke);
+            let Some(frame) = frame.filter(|frame| !is_idle(frame)) else { continue };
+            if frame.scope == Scope::Span {
+                for finding in findings.iter_mut().filter(|finding| touches(of_frame, finding)) {
+                    weaken(tables, frame, finding);
+                }
+                continue;
+            }
+            for one in of_frame {
+                let first = findings.partition_point(|finding| finding.begin < one.begin);
+                let behind = findings.get_mut(first..).unwrap_or_default().iter_mut();
+                for finding in behind.take_while(|finding| finding.begin < one.end) {
+                    if finding.end <= one.end {
+                        weaken(tables, frame, finding);
+                    }
+                }
+            }
+        }
     }
 }
 
-fn frame<'a>(tables: &'a Tables, of_frame: &[Governed]) -> Option<&'a Frame> {
-    of_frame.first().and_then(|one| tables.frames.get(usize::from(one.frame)))
+/// Gives a finding in a frame its effect, if that concerns it and is stronger than the one it has.
+fn weaken(tables: &Tables, frame: &Frame, finding: &mut Finding) {
+    steps::step();
+    let Some(rule) = tables.rules.get(finding.rule) else { return };
+    let concerns = (rule.past || frame.effect != Effect::Past)
+        && frame.spares & (1_u64 << rule.atom) == 0
+        && speaks(frame.language, rule.language);
+    if concerns && finding.effect.is_none_or(|effect| frame.effect < effect) {
+        finding.effect = Some(frame.effect);
+    }
 }
 
-/// Tells whether one of a frame's ranges governs `finding`. Their begins and ends both rise.
-fn is_governed(scope: Scope, of_frame: &[Governed], finding: &Finding) -> bool {
-    if scope == Scope::Span {
-        let at = of_frame.partition_point(|one| one.end <= finding.begin);
-        return of_frame.get(at).is_some_and(|one| one.begin < finding.end);
-    }
-    let behind = of_frame.partition_point(|one| one.begin <= finding.begin);
-    behind.checked_sub(1).and_then(|at| of_frame.get(at)).is_some_and(|one| finding.end <= one.end)
+/// Tells whether one of a frame's ranges shares a token with `finding`. Their begins and ends both rise.
+fn touches(of_frame: &[Governed], finding: &Finding) -> bool {
+    let at = of_frame.partition_point(|one| one.end <= finding.begin);
+    of_frame.get(at).is_some_and(|one| one.begin < finding.end)
 }
 
 /// Sentences, quotations and turns of a text.

@@ -18,7 +18,7 @@ pub(crate) fn sound(word: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Returns the sound of `letter` before `next` and `later`, and how many letters it takes.
-fn letter_sound(letter: u8, next: u8, later: u8) -> ([u8; 2], usize) {
+pub(crate) fn letter_sound(letter: u8, next: u8, later: u8) -> ([u8; 2], usize) {
     let soft = matches!(next, b'e' | b'i');
     match letter {
         b'c' if next == b'h' => ([b'C', 0], 2),

@@ -10,11 +10,14 @@ pub(crate) type Symbol = u16;
 pub(crate) struct Tables {
     pub lexicon: Lexicon,
     pub automata: Automata,
-    pub items: Vec<Item>,
     pub rules: Vec<Rule>,
     pub idioms: Vec<Idiom>,
     pub frames: Vec<Frame>,
     pub atoms: Vec<String>,
+    /// Atoms that the model drops only where it is very sure, as bits.
+    pub plain: u64,
+    /// Atoms that the model never drops, as bits.
+    pub kept: u64,
     pub rows: Vec<Row>,
 }
 
@@ -22,7 +25,7 @@ pub(crate) struct Tables {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Lexicon {
     /// Sets of symbols; set 0 is empty.
-    pub sets: Vec<Vec<Symbol>>,
+    pub sets: Lists<Symbol>,
     /// Words to sets.
     pub exact: Index,
     /// Words to be read as several.
@@ -34,12 +37,19 @@ pub(crate) struct Lexicon {
     pub prefixes: Index,
     pub shortest_prefix: u8,
     pub longest_prefix: u8,
-    /// Words with a letter left out to `misspelt`.
+    /// Beginnings of the words of `exact`, and of the sounds of `sounds`.
+    pub exact_beginnings: Bits,
+    pub sound_beginnings: Bits,
+    /// Hashes of words with a letter left out to `misspelt`, sorted: see `without_letters`.
     pub deletions: Vec<(u64, u16)>,
-    /// Hashes of `deletions` modulo its number of bits: most words are in none.
-    pub deletion_bits: Vec<u64>,
+    /// Where the hashes with each value of their highest bits begin, and the end of all.
+    pub deletion_buckets: Vec<u32>,
+    /// Hashes of `deletions`: most words have none.
+    pub deletion_bits: Bits,
     /// Words towards which a typo is forgiven, and their sets.
     pub misspelt: Vec<(String, u32)>,
+    /// Those of `misspelt` that may be the core of a text without spaces, by their length.
+    pub maskable: Vec<Vec<u16>>,
     /// Symbols of the sets, as bits; all bits of those that may begin a filler.
     pub masks: Vec<u128>,
     /// Set of numbers.
@@ -48,6 +58,20 @@ pub(crate) struct Lexicon {
     pub strong: Vec<bool>,
     /// Characters that look like Latin letters, sorted.
     pub confusables: Vec<(char, String)>,
+}
+
+/// Lists one behind the other: they lie closer together than lists of their own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Lists<T> {
+    /// Where each list ends.
+    pub ends: Vec<u32>,
+    pub entries: Vec<T>,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self { ends: Vec::new(), entries: Vec::new() }
+    }
 }
 
 /// Hash table with open addressing, from hashes of words to numbers.
@@ -83,14 +107,61 @@ pub(crate) fn hash(word: &[u8]) -> u64 {
     word.iter().fold(Hasher::default(), |hasher, byte| hasher.with(*byte)).value()
 }
 
+/// Set of hashes, of which it takes some others for members, too: a Bloom filter of one bit a hash.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Bits {
+    /// A power of two of words.
+    pub words: Vec<u64>,
+}
+
+impl Bits {
+    /// Returns the word that holds the bit of `hash`, and the bit.
+    pub(crate) fn place(&self, hash: u64) -> (usize, u64) {
+        let word = usize::try_from(hash >> 6).unwrap_or(0) & self.words.len().wrapping_sub(1);
+        (word, 1 << (hash & 63))
+    }
+}
+
+/// Highest bits of a hash of `without_letters` that give its bucket.
+pub(crate) const BUCKET_BITS: u32 = 16;
+
+/// Calls `each` with the hashes of `word` without each of its letters, and of the whole, until it gives an answer. Letters
+/// are digits of a number, so that one can be left out without reading the others again.
+pub(crate) fn without_letters<T>(word: &[u8], mut each: impl FnMut(u64) -> Option<T>) -> Option<T> {
+    const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+    let digit = |byte: &u8| u64::from(*byte) + 1;
+    let mixed = |number: u64| {
+        let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        number ^ (number >> 29)
+    };
+    let place = |(sum, power): (u64, u64), byte: &u8| {
+        (sum.wrapping_add(digit(byte).wrapping_mul(power)), power.wrapping_mul(BASE))
+    };
+    // Letters before the one left out, and those behind it, a place lower.
+    let (mut behind, _) = word.iter().skip(1).fold((0_u64, 1_u64), place);
+    let mut before = (0_u64, 1_u64);
+    for (at, byte) in word.iter().enumerate() {
+        if let Some(found) = each(mixed(before.0.wrapping_add(behind))) {
+            return Some(found);
+        }
+        behind = behind.wrapping_sub(word.get(at + 1).map_or(0, digit).wrapping_mul(before.1));
+        before = place(before, byte);
+    }
+    each(mixed(before.0))
+}
+
 /// Position automata of all patterns.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Automata {
     pub states: Vec<State>,
     /// Followers of all states; each state has a range.
     pub follow: Vec<Follower>,
+    /// States with many followers, and symbols of words, to the first such follower.
+    pub many: Pairs,
+    /// What ends in states; the first list is empty.
+    pub accepts: Vec<Vec<Accept>>,
     /// First states by symbol.
-    pub starts: Vec<Vec<Start>>,
+    pub starts: Lists<Start>,
     /// Symbol skipped wherever it stands ("la verdad"), by language.
     pub fillers: Vec<Symbol>,
     /// Symbols at which the person comes to speak of themselves, by language.
@@ -99,21 +170,56 @@ pub(crate) struct Automata {
     pub joins: Vec<Symbol>,
 }
 
-/// A place in a pattern.
+/// States with more followers of words than these are looked up in `Automata::many`.
+pub(crate) const FEW: u16 = 6;
+
+/// Hash table with open addressing, from states and symbols to places.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Pairs {
+    /// A power of two of slots; those of the key 0 are free.
+    pub slots: Vec<(u32, u32)>,
+}
+
+impl Pairs {
+    /// Returns the key of a state and a symbol, if there is one: it is never 0.
+    pub(crate) fn key(state: u32, symbol: Symbol) -> Option<u32> {
+        const SYMBOL_BITS: u32 = 14;
+        let fits = state < (1 << (u32::BITS - SYMBOL_BITS)) - 1 && u32::from(symbol) < 1 << SYMBOL_BITS;
+        fits.then(|| (state + 1) << SYMBOL_BITS | u32::from(symbol))
+    }
+
+    /// Returns the slot at which the search for `key` begins.
+    pub(crate) fn first(&self, key: u32) -> usize {
+        let hash = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        usize::try_from(hash).unwrap_or(0) & self.slots.len().wrapping_sub(1)
+    }
+}
+
+/// A place in patterns.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct State {
     /// What the next token may be, as bits of `ahead`: where it is none of it, the state leads nowhere.
     pub next: u128,
+    /// The first of its followers: those that read a word's symbol, sorted by it, then those that read any token or the
+    /// end of a clause, then those that read a phrase, sorted by its symbol.
     pub follow: u32,
-    pub followers: u16,
-    /// Item that ends here, plus one.
+    pub words: u16,
+    pub others: u16,
+    pub phrases: u16,
+    /// Phrases that may follow, as bits.
+    pub phrase_bits: u16,
+    /// List of what ends here, 0 for nothing.
     pub accept: u16,
-    /// Phrases that may follow, as bits of their symbols modulo 32.
-    pub phrases: u32,
     /// It reads any token of the clause.
     pub is_gap: bool,
     /// Some follower is the end of a clause.
     pub awaits_end: bool,
+}
+
+/// The end of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Accept {
+    pub item: Item,
     /// Where the pattern may end.
     pub at_end: Anchor,
 }
@@ -135,9 +241,15 @@ pub(crate) struct Start {
     pub at_start: Anchor,
 }
 
-/// Bits of what a token may be, in `State::next` and `Lexicon::masks`, besides those of its symbols, which the build
-/// gives.
+/// Bits of what a token may be, in `State::next` and `Lexicon::masks`, besides those of its symbols, see `bit`.
 pub(crate) mod ahead {
+    use super::Symbol;
+
+    /// Bit of a symbol: the five lowest mean something else.
+    pub(crate) fn bit(symbol: Symbol) -> u128 {
+        1 << (5 + symbol % 123)
+    }
+
     /// No token has it: the state ends something.
     pub(crate) const ENDS: u128 = 1 << 1;
     /// The token may be skipped.
@@ -148,13 +260,13 @@ pub(crate) mod ahead {
     pub(crate) const SECOND: u128 = 1 << 4;
 }
 
-/// Bit of a phrase in `State::phrases`.
-pub(crate) fn phrase_bit(symbol: Symbol) -> u32 {
-    1 << (symbol % 32)
+/// Bit of a phrase in `State::phrase_bits`.
+pub(crate) fn phrase_bit(symbol: Symbol) -> u16 {
+    1 << (symbol % 16)
 }
 
 /// What a pattern is bound to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Anchor {
     #[default]
     Nowhere,
@@ -163,7 +275,7 @@ pub(crate) enum Anchor {
 }
 
 /// How a state reads a token.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Test {
     /// The token has the symbol.
     #[default]
@@ -181,7 +293,7 @@ pub(crate) enum Test {
 }
 
 /// The meaning of a pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Item {
     Phrase(Symbol),
     Rule(u16),

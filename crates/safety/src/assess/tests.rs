@@ -1,5 +1,5 @@
 use super::{TABLES, normalise};
-use crate::{Context, Level, assess};
+use crate::{Context, Kind, Level, assess};
 
 fn level(text: &str) -> Level {
     assess(&Context::default(), text).level
@@ -54,8 +54,55 @@ fn spans_are_of_the_text_as_given() {
 fn any_text_has_tokens_inside_of_it() {
     for text in ["", " ", "\u{200d}", "😀😀", "a\u{301}", "\u{0}\u{1b}[31m", "مرحبا", "¿?¡!...", "*", "@", "€5", "'''"]
     {
-        for token in normalise::tokens(&TABLES.lexicon, text) {
+        for token in normalise::reading(&TABLES.lexicon, text).tokens {
             assert!(token.begin <= token.end && text.len() >= usize::try_from(token.end).unwrap(), "{text:?}");
         }
+    }
+}
+
+/// The model drops findings where it takes a message for harmless: none of these.
+#[test]
+fn the_model_leaves_what_was_done_to_a_person() {
+    for (text, kind) in [
+        ("mi novio me pega", Kind::Abuse),
+        ("mi papá le pega a mi mamá", Kind::Abuse),
+        ("my husband hits me and i am scared to go home", Kind::Abuse),
+        ("me violaron anoche", Kind::SexualViolence),
+        ("un chico abusó de mí en una fiesta", Kind::SexualViolence),
+        ("I was raped", Kind::SexualViolence),
+        ("my stepdad touches me at night", Kind::SexualViolence),
+        ("mi bebé no respira", Kind::Medical),
+        ("me duele el pecho y no puedo mover el brazo izquierdo", Kind::Medical),
+        ("vomito después de comer", Kind::Eating),
+    ] {
+        assert!(assess(&Context::default(), text).kinds.contains(kind), "{text}");
+    }
+}
+
+#[test]
+fn control_characters_hide_nothing() {
+    for text in [
+        "\u{1b}[31mme quiero matar\u{1b}[0m",
+        "me quiero ma\u{1b}[1;31mtar",
+        "me quiero \u{9b}31mmatar",
+        "me quiero mata\u{8}\u{8}tar",
+        "me quiero mañ\u{8}tж\u{8}ar",
+        "me quiero m\u{0}a\u{0}t\u{0}a\u{0}r",
+        "\u{8}\u{7f}me quiero matar\u{1b}[",
+    ] {
+        assert!(level(text) >= Level::High, "{text:?}");
+    }
+}
+
+/// Messages in a row are read as one: that must not make risk of what is none.
+#[test]
+fn ordinary_messages_in_a_row_are_no_risk() {
+    for recent in [
+        &["mensaje 1 del programa 3", "mensaje 2 del programa 3"][..],
+        &["mensaje 1 de la casa 7", "mensaje 2 de la casa 7"],
+        &["hola", "hola", "hola"],
+    ] {
+        let context = Context { recent: recent.to_vec(), ..Context::default() };
+        assert_eq!(assess(&context, "mensaje 3 del programa 3").level, Level::None, "{recent:?}");
     }
 }

@@ -33,7 +33,7 @@ fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
 }
 
 /// Finds out which of the companion's texts an answer is; a model's answer is none.
-fn identify(answer: &str) -> Option<TextId> {
+pub(super) fn identify(answer: &str) -> Option<TextId> {
     let with_slots = || WITH_SLOTS.iter().find(|(form, _)| fits(form, answer)).map(|(_, id)| *id);
     WHOLE.get(answer).copied().or_else(with_slots)
 }

@@ -1,85 +1,64 @@
 //! The safety plan, in the person's own words.
 
-use std::fmt::Write as _;
-
-use protocol::Language;
+use protocol::server_frame::{PlanStep, SafetyPlan};
+use protocol::{Language, UserText};
 
 use super::data::{Act, Edition, Group};
 use super::memory::Memory;
 use super::reading::{Answer, Reading};
 use super::{Said, Turn};
 
+/// Characters kept of a step, so that a plan fits one line of the wire however it is escaped.
+pub const MAX_STEP_CHARS: usize = 4_000;
+
 const STEPS: [Act; 6] = [Act::PlanOne, Act::PlanTwo, Act::PlanThree, Act::PlanFour, Act::PlanFive, Act::PlanSix];
 
-/// Safety plan (Stanley and Brown), as far as it was filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// Title in the person's language.
-    pub title: &'static str,
-    /// The steps that were answered, in their order.
-    pub steps: Vec<PlanStep>,
-    /// Closing line: the way to help when the danger grows.
-    pub footer: &'static str,
+/// Reads the safety plan (Stanley and Brown) out of a conversation, entry by entry.
+#[derive(Debug, Default)]
+pub struct PlanReader {
+    words: [Option<String>; 6],
+    /// The step that the last answer asks for.
+    step: Option<usize>,
 }
 
-/// Step of a [`Plan`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanStep {
-    /// Heading in the person's language.
-    pub heading: &'static str,
-    /// The person's words.
-    pub words: String,
-}
-
-impl Plan {
-    /// Returns the plan as text to keep: a line for the title, two for each step, one for the way to help.
-    pub fn text(&self) -> String {
-        let mut text = format!("{}\n", self.title);
-        for (number, step) in (1..).zip(&self.steps) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\n{number}. {}\n   {}\n", step.heading, step.words);
-        }
-        let _ = write!(text, "\n{}\n", self.footer);
-        text
-    }
-}
-
-/// Returns the safety plan that a conversation holds; `None` where no step was answered. The last answer to a
-/// step counts. `history` may be as long as there is.
-pub fn safety_plan(history: &[Said<'_>], language: Language) -> Option<Plan> {
-    let edition = Edition::of(language);
-    let words = answers(history);
-    let steps: Vec<_> = edition
-        .plan_headings
-        .into_iter()
-        .zip(words)
-        .filter_map(|(heading, words)| Some(PlanStep { heading, words: words? }))
-        .collect();
-    (!steps.is_empty()).then_some(Plan { title: edition.plan_title, steps, footer: edition.plan_footer })
-}
-
-/// Returns the person's words to each step.
-fn answers(history: &[Said<'_>]) -> [Option<String>; 6] {
-    let mut words: [Option<String>; 6] = Default::default();
-    let mut step = None;
-    for said in history {
+impl PlanReader {
+    /// Reads the next entry. The last answer to a step counts; messages sent in a row are one.
+    pub fn read(&mut self, said: &Said<'_>) {
         if !said.by_person {
-            step = step_of(said);
-            if let Some(words) = step.and_then(|step: usize| words.get_mut(step)) {
-                *words = None;
-            }
-        } else if let Some(words) = step.and_then(|step| words.get_mut(step)).filter(|_| is_content(said.text)) {
-            let line = said.text.split_whitespace().collect::<Vec<_>>().join(" ");
-            match words {
-                Some(words) => {
-                    words.push_str("; ");
-                    words.push_str(&line);
-                }
-                None => *words = Some(line),
-            }
+            self.step = step_of(said);
+        }
+        let Some(words) = self.step.and_then(|step| self.words.get_mut(step)) else { return };
+        if !said.by_person {
+            *words = None;
+        } else if is_content(said.text) {
+            add(words.get_or_insert_default(), said.text);
         }
     }
-    words
+
+    /// Returns the plan with headings in `language`, as far as it was filled in; `None` where no step was answered.
+    pub fn plan(self, language: Language) -> Option<SafetyPlan> {
+        let edition = Edition::of(language);
+        let filled = edition.plan_headings.into_iter().zip(self.words);
+        let steps: Vec<_> = filled
+            .filter_map(|(heading, words)| Some(PlanStep { heading: heading.to_owned(), text: UserText::new(words?) }))
+            .collect();
+        let (title, footer) = (edition.plan_title.to_owned(), edition.plan_footer.to_owned());
+        (!steps.is_empty()).then_some(SafetyPlan { title, steps, footer })
+    }
+}
+
+/// Adds a message to the words of a step, as one line.
+fn add(words: &mut String, text: &str) {
+    let room = MAX_STEP_CHARS.saturating_sub(words.chars().count());
+    let joint = if words.is_empty() { "" } else { "; " };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let more = format!("{joint}{line}");
+    if more.chars().count() <= room {
+        words.push_str(&more);
+    } else if 0 < room {
+        words.extend(more.chars().take(room - 1));
+        words.push('…');
+    }
 }
 
 /// Returns the number of the step that an answer asks for.
@@ -90,11 +69,16 @@ fn step_of(said: &Said<'_>) -> Option<usize> {
     STEPS.iter().position(|act| *act == before)
 }
 
-/// Tells whether a message fills a step in, and does not refuse it.
+/// Tells whether a message fills a step in, and does not refuse it. "No" alone does not, "no duermo" does.
 fn is_content(text: &str) -> bool {
     let reading = Reading::of(text);
-    let empty = matches!(reading.answer(), Answer::Refused | Answer::No)
-        || reading.answer() == Answer::Unsure && reading.words <= 4
-        || reading.has(Group::Stop);
+    let empty = match reading.answer() {
+        Answer::Refused => true,
+        Answer::Yes => reading.words <= 1,
+        Answer::Unsure => reading.words <= 4,
+        Answer::No | Answer::Other => {
+            reading.has_any(&[Group::Deny, Group::Stop]) || reading.opens_with(Group::Nothing) && reading.words <= 5
+        }
+    };
     reading.words > 0 && !empty
 }

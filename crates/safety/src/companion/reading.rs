@@ -161,6 +161,16 @@ impl Reading {
         self.normal.split(' ').any(|word| words.contains(&word))
     }
 
+    /// Tells whether `phrase`, in normal form, stands in it, in whole words.
+    pub(super) fn says(&self, phrase: &str) -> bool {
+        self.normal.contains(&format!(" {phrase} "))
+    }
+
+    /// Tells whether it is one of `texts`, in normal form.
+    pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
+        texts.contains(&self.normal.trim())
+    }
+
     /// Reads it as an answer.
     pub(super) fn answer(&self) -> Answer {
         if self.has(Group::Refuse) {

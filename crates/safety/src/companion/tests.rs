@@ -4,6 +4,7 @@ mod dialogs;
 mod properties;
 mod scripts;
 
+use protocol::server_frame::SafetyPlan;
 use protocol::{Language, Timestamp};
 
 use super::*;
@@ -83,7 +84,11 @@ impl Talk {
         self.last.expect("`say` sets it")
     }
 
-    fn plan(&self) -> Option<Plan> {
-        self.with_turn(|turn| safety_plan(turn.history, turn.language))
+    fn plan(&self) -> Option<SafetyPlan> {
+        self.with_turn(|turn| {
+            let mut reader = PlanReader::default();
+            turn.history.iter().for_each(|said| reader.read(said));
+            reader.plan(turn.language)
+        })
     }
 }

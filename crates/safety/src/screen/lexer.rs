@@ -26,6 +26,10 @@ pub(super) enum Event {
         end: usize,
         question: bool,
     },
+    /// A sentence that a line break ends.
+    Line {
+        end: usize,
+    },
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,11 @@ impl Lexer {
         }
     }
 
+    /// A sentence may end with this character.
+    pub(super) fn may_end(&self, char: Option<char>) -> bool {
+        self.dot.is_some() || char.is_none_or(|char| !(char.is_alphabetic() || matches!(char, ' ' | ',' | '0'..='9')))
+    }
+
     /// Reads the character at byte `at`, or the end of the answer.
     pub(super) fn read(&mut self, char: Option<char>, at: usize, sink: &mut Sink<'_>) {
         let Some(char) = char else {
@@ -71,9 +80,8 @@ impl Lexer {
         } else if let Some(plain) = punctuation(char) {
             self.read_folded(plain, char, at, sink);
         } else if !is_invisible(char) {
-            // One character may stand for several ("ﬁ").
-            for folded in std::iter::once(char).nfkd().filter(|c| !is_mark(*c)).flat_map(char::to_lowercase) {
-                self.read_folded(latin(folded), char, at, sink);
+            for folded in fold(char) {
+                self.read_folded(folded, char, at, sink);
             }
         }
     }
@@ -93,7 +101,11 @@ impl Lexer {
                 self.flush(sink);
                 self.dot = Some(end);
             }
-            '.' | '!' | '?' | ';' | '\n' => {
+            '\n' => {
+                self.flush(sink);
+                sink(Event::Line { end }, "");
+            }
+            '.' | '!' | '?' | ';' => {
                 self.flush(sink);
                 sink(Event::Sentence { end, question: folded == '?' }, "");
             }
@@ -148,18 +160,43 @@ pub(super) enum Partial<'a> {
     Digits,
 }
 
+/// The plain characters that one stands for: several for a ligature ("ﬁ"), the digit for one of another script.
+pub(super) fn fold(char: char) -> impl Iterator<Item = char> {
+    let plain = std::iter::once(char).nfkd().filter(|char| !is_mark(*char)).flat_map(char::to_lowercase);
+    plain.map(|char| digit(char).unwrap_or_else(|| latin(char)))
+}
+
+fn digit(char: char) -> Option<char> {
+    let ten = ZEROS.iter().map(|zero| u32::from(char).wrapping_sub(u32::from(*zero))).find(|value| *value < 10);
+    let one = ONES.iter().map(|one| u32::from(char).wrapping_sub(u32::from(*one))).find(|value| *value < 9);
+    char::from_digit(ten.or(one.map(|value| value + 1))?, 10)
+}
+
+/// Zeros of the scripts whose digits have no compatible form in ASCII.
+#[rustfmt::skip]
+const ZEROS: &[char] = &[
+    '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}',
+    '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}',
+    '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}', '\u{a620}',
+    '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{104a0}', '\u{11066}', '\u{110f0}',
+    '\u{11136}', '\u{111d0}', '\u{11450}', '\u{114d0}', '\u{11650}', '\u{116c0}', '\u{118e0}', '\u{11c50}', '\u{16a60}',
+];
+
+/// Ones of digits in circles that have no compatible form, and of dingbats.
+const ONES: &[char] = &['\u{2776}', '\u{2780}', '\u{278a}', '\u{24f5}'];
+
 fn is_mark(char: char) -> bool {
     unicode_normalization::char::is_combining_mark(char)
 }
 
 /// Zero-width characters, soft hyphen, marks of direction, variation selectors.
-fn is_invisible(char: char) -> bool {
+pub(super) fn is_invisible(char: char) -> bool {
     matches!(char, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
         | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}')
         || is_mark(char)
 }
 
-fn punctuation(char: char) -> Option<char> {
+pub(super) fn punctuation(char: char) -> Option<char> {
     Some(match char {
         '¿' => char,
         '’' | '‘' | 'ʼ' | '´' => '\'',

@@ -4,6 +4,8 @@ use super::lexer::Partial;
 use super::table::{BLOCKS, Block, FIRST, FOLLOW, GUARDS, Guard, LABELS, LabelSet, NEG, POSITIONS, Symbol, TAG};
 use super::{Found, ScreenContext};
 
+/// Words that are still to come where text begins to be held back: with the one that is there, the last two.
+const HELD_LEFT: usize = 1;
 /// More matches of one sentence change nothing: its first ones decide.
 const MAX_PENDING: usize = 64;
 
@@ -12,6 +14,8 @@ const MAX_PENDING: usize = 64;
 struct Live {
     position: u16,
     start: usize,
+    /// Where the words begin that are held back; `None` while none are.
+    held: Option<usize>,
 }
 
 /// A match that counts at the end of the sentence.
@@ -44,7 +48,7 @@ pub(super) struct Matcher {
 
 /// What follows in the stream.
 enum Token<'a> {
-    Word(&'a LabelSet),
+    Word { labels: &'a LabelSet, start: usize },
     End,
 }
 
@@ -66,11 +70,11 @@ impl Matcher {
 
     /// Takes a word, with its labels.
     pub(super) fn word(&mut self, labels: &LabelSet, start: usize) -> Option<Found> {
-        let mut found = self.advance(&Token::Word(labels));
+        let mut found = self.advance(&Token::Word { labels, start });
         for label in labels.iter().filter(|label| usize::from(*label) < LABELS) {
             for &position in FIRST[usize::from(label)] {
                 if self.may_begin(position) {
-                    found = self.enter(Live { position, start }, found);
+                    found = self.enter(Live { position, start, held: (left(position) == 0).then_some(start) }, found);
                 }
             }
         }
@@ -111,58 +115,61 @@ impl Matcher {
             !BLOCKS[pending.block].unless_with.iter().any(|&guard| guards.get(guard).copied().flatten().is_some())
         };
         let pending = self.pending.drain(..).filter(stands).map(|pending| pending.found);
-        let pending = pending.min_by_key(|found| (found.start, found.rule));
+        let pending = pending.min();
         self.words = 0;
         self.clause = 0;
         self.guards = [None; GUARDS.len()];
         self.opened = opening;
-        completed.into_iter().chain(pending).min_by_key(|found| (found.start, found.rule))
+        completed.into_iter().chain(pending).min()
     }
 
-    /// Byte where the oldest match began that may be completed, given the word being read.
+    /// Byte from which on text is held back for a match that may be completed, given the word being read: the last two
+    /// words of a pattern. What stands before them breaks no rule, and holding it back would delay clean text.
     pub(super) fn hold(&self, partial: Partial<'_>, start: usize) -> usize {
         let labels = match partial {
             Partial::None => None,
             Partial::Word(word) => Some(LabelSet::of_prefix(word)),
             Partial::Digits => Some(LabelSet::of_number()),
         };
-        let goes_on = |live: &&Live| labels.as_ref().is_none_or(|labels| self.may_go_on(**live, labels));
-        let live = self.live.iter().filter(goes_on).map(|live| live.start);
-        let begins = labels.as_ref().is_some_and(|labels| self.any_begins(labels));
-        live.chain(self.pending.iter().map(|pending| pending.found.start))
+        let from = |live: &Live| match (live.held, &labels) {
+            (held, None) => held,
+            (Some(held), Some(labels)) => may_go_on(*live, labels, usize::from(u8::MAX)).then_some(held),
+            (None, Some(labels)) => may_go_on(*live, labels, HELD_LEFT).then_some(start),
+        };
+        let live = self.live.iter().filter_map(from);
+        let begins = labels.as_ref().is_some_and(|labels| self.may_be_all(labels));
+        live.chain(self.pending.iter().map(|pending| pending.found.hold))
             .chain(begins.then_some(start))
             .min()
             .unwrap_or(usize::MAX)
     }
 
-    fn any_begins(&self, labels: &LabelSet) -> bool {
+    /// A word with these labels may be a whole match.
+    fn may_be_all(&self, labels: &LabelSet) -> bool {
         let mut positions = labels.iter().flat_map(|label| FIRST[usize::from(label)]);
-        positions.any(|&position| self.may_begin(position))
-    }
-
-    fn may_go_on(&self, live: Live, labels: &LabelSet) -> bool {
-        follow(live.position).iter().any(|&next| match POSITIONS[usize::from(next)].symbol {
-            Symbol::In(label) => labels.contains(label),
-            Symbol::NotIn(_) | Symbol::Gap => true,
-            Symbol::End => false,
-        })
+        positions.any(|&position| left(position) == 0 && self.may_begin(position))
     }
 
     /// Moves all live matches over a token.
     fn advance(&mut self, token: &Token<'_>) -> Option<Found> {
         let mut found = None;
         let live = std::mem::take(&mut self.live);
-        for &Live { position, start } in &live {
+        for &Live { position, start, held } in &live {
             for &position in follow(position) {
-                let fits = match (&POSITIONS[usize::from(position)].symbol, token) {
-                    (Symbol::In(label), Token::Word(labels)) => labels.contains(*label),
-                    (Symbol::NotIn(label), Token::Word(labels)) => !labels.contains(*label),
-                    (Symbol::Gap, Token::Word(labels)) => !labels.contains(NEG),
+                let symbol = &POSITIONS[usize::from(position)].symbol;
+                let fits = match (symbol, token) {
+                    (Symbol::In(label), Token::Word { labels, .. }) => labels.contains(*label),
+                    (Symbol::NotIn(label), Token::Word { labels, .. }) => !labels.contains(*label),
+                    (Symbol::Gap, Token::Word { labels, .. }) => !labels.contains(NEG),
                     (Symbol::NotIn(_) | Symbol::End, Token::End) => true,
-                    (Symbol::In(_) | Symbol::Gap, Token::End) | (Symbol::End, Token::Word(_)) => false,
+                    (Symbol::In(_) | Symbol::Gap, Token::End) | (Symbol::End, Token::Word { .. }) => false,
                 };
                 if fits {
-                    found = self.enter(Live { position, start }, found);
+                    let begins = match token {
+                        Token::Word { start, .. } => (left(position) <= HELD_LEFT).then_some(*start),
+                        Token::End => None,
+                    };
+                    found = self.enter(Live { position, start, held: held.or(begins) }, found);
                 }
             }
         }
@@ -179,14 +186,14 @@ impl Matcher {
             return found;
         }
         let block = &BLOCKS[position.block];
-        let new = Found { rule: block.rule, start: live.start };
+        let new = Found { start: live.start, hold: live.held.unwrap_or(live.start), rule: block.rule };
         if block.statement {
             if !self.opened && self.pending.len() < MAX_PENDING {
                 self.pending.push(Pending { found: new, block: position.block });
             }
             return found;
         }
-        found.into_iter().chain([new]).min_by_key(|found| (found.start, found.rule))
+        found.into_iter().chain([new]).min()
     }
 
     /// One live match for each position: the oldest.
@@ -218,6 +225,20 @@ impl Matcher {
         let Some(seen) = self.guards.get(guard.class).copied().flatten() else { return false };
         self.words - seen < u32::from(guard.distance) && !(guard.clause && seen <= self.clause)
     }
+}
+
+/// A word with these labels may be the next of a match, with no more than `most` words to complete it.
+fn may_go_on(live: Live, labels: &LabelSet, most: usize) -> bool {
+    follow(live.position).iter().any(|&next| match POSITIONS[usize::from(next)].symbol {
+        Symbol::In(label) => left(next) <= most && labels.contains(label),
+        Symbol::NotIn(_) | Symbol::Gap => left(next) <= most,
+        Symbol::End => false,
+    })
+}
+
+/// Least number of words that complete a match behind this one.
+fn left(position: u16) -> usize {
+    usize::from(POSITIONS[usize::from(position)].left)
 }
 
 fn follow(position: u16) -> &'static [u16] {

@@ -6,7 +6,9 @@
 
 use super::Found;
 use super::lexer::Partial;
-use super::table::{AND, BEFORE_YEAR, CALL, COUNT, CURRENCY, DIGIT, LISTED, LabelSet, MESSAGE, PHONE, TO, UNIT};
+use super::table::{
+    AND, BEFORE_YEAR, CALL, COUNT, CURRENCY, DIGIT, HOUR, JOIN, LISTED, LabelSet, MESSAGE, PHONE, TO, UNIT,
+};
 use crate::resources::is_known_number;
 
 /// Longer runs are read in parts.
@@ -35,11 +37,22 @@ enum Gap {
     Dot,
     Slash,
     Comma,
+    Bracket,
+    /// A word such as "y".
+    Word,
+    Line,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     groups: Vec<Group>,
+    /// Groups of the runs before a word such as "y", or a line break: parts of one number, maybe.
+    earlier: Vec<Group>,
+    earlier_held: Option<usize>,
+    /// What stands behind them.
+    joint: Gap,
+    /// From here on the run is held back; `None` while it is one or two digits in words.
+    held: Option<usize>,
     gap: Gap,
     /// `+` or a bracket before the run.
     plus: bool,
@@ -52,6 +65,9 @@ pub(super) struct Numbers {
     /// The run followed a word such as "en", "desde".
     after_year_word: bool,
     last_was_year_word: bool,
+    /// "A las" before the run: a time.
+    after_hour_word: bool,
+    last_was_hour_word: bool,
     /// A sign of money stood before the run.
     money: bool,
     /// An "y" that may join tens and units.
@@ -71,12 +87,12 @@ impl Numbers {
             self.words += 1;
             return None;
         }
-        let letters = self.gap == Gap::Dash && self.groups.iter().map(|group| group.digits.len()).sum::<usize>() >= 4;
+        let letters = self.gap == Gap::Dash && self.count() >= 4;
         if letters && (3..=8).contains(&word.len()) && self.vanity() {
             self.group(keypad(word), start, false);
             return None;
         }
-        let found = self.close(Some(labels));
+        let found = self.close(Some(labels), if labels.contains(JOIN) { Gap::Word } else { Gap::None });
         self.words += 1;
         if labels.contains(CALL) || labels.contains(TO) && self.within(self.message, REACH) {
             self.called = Some(self.words);
@@ -88,6 +104,7 @@ impl Numbers {
             self.counted = Some(self.words);
         }
         self.last_was_year_word = labels.contains(BEFORE_YEAR);
+        self.last_was_hour_word = labels.contains(HOUR);
         self.money = labels.contains(CURRENCY);
         found
     }
@@ -103,6 +120,7 @@ impl Numbers {
             '.' => Gap::Dot,
             '/' => Gap::Slash,
             ',' => Gap::Comma,
+            '(' | '[' => Gap::Bracket,
             ':' => Gap::None,
             _ => Gap::Blank,
         };
@@ -114,6 +132,7 @@ impl Numbers {
         // A time: its parts are no groups of one number.
         if char == ':' && !self.groups.is_empty() {
             self.groups.clear();
+            self.held = None;
         }
         if gap != Gap::Blank || self.gap == Gap::None {
             self.gap = gap;
@@ -122,25 +141,42 @@ impl Numbers {
 
     /// Takes the end of a sentence.
     pub(super) fn end(&mut self) -> Option<Found> {
-        let found = self.close(None);
+        let found = self.close(None, Gap::None);
         *self = Self::default();
         found
     }
 
-    /// Byte where a run began that may become a phone number.
+    /// Takes a line break that ends a sentence: a number may go on behind it.
+    pub(super) fn line(&mut self) -> Option<Found> {
+        self.close(None, Gap::Line)
+    }
+
+    /// Byte from which on text is held back for a run that may become a phone number: written digits, and words once
+    /// they make three.
     pub(super) fn hold(&self, partial: Partial<'_>, start: usize) -> usize {
-        let run = self.groups.first().map(|group| group.start);
+        let before = self.count();
+        let makes_three =
+            |(spelled, digits): &(&str, &str), word| is_long(before + digits.len()) && spelled.starts_with(word);
         let begins = match partial {
-            Partial::Digits => Some(start),
-            Partial::Word(word) => LabelSet::of_prefix(word).contains(DIGIT).then_some(start),
-            Partial::None => None,
+            Partial::Digits => true,
+            Partial::Word(word) => SPELLED.iter().any(|number| makes_three(number, word)),
+            Partial::None => false,
         };
-        run.or(begins).unwrap_or(usize::MAX)
+        self.earlier_held.or(self.held).or(begins.then_some(start)).unwrap_or(usize::MAX)
+    }
+
+    /// Digits of the run so far.
+    fn count(&self) -> usize {
+        self.groups.iter().map(|group| group.digits.len()).sum()
     }
 
     fn group(&mut self, digits: String, start: usize, spelled: bool) {
         if self.groups.is_empty() {
             self.after_year_word = self.last_was_year_word;
+            self.after_hour_word = self.last_was_hour_word;
+        }
+        if !spelled || is_long(self.count() + digits.len()) {
+            self.held.get_or_insert(start);
         }
         if self.groups.len() >= MAX_GROUPS {
             self.groups.remove(0);
@@ -166,32 +202,95 @@ impl Numbers {
         self.groups.first().is_some_and(|group| free.contains(&group.digits.as_str()))
     }
 
-    /// Ends the run; `next` is the word after it.
-    fn close(&mut self, next: Option<&LabelSet>) -> Option<Found> {
-        let groups = std::mem::take(&mut self.groups);
+    /// Ends the run; `next` is the word after it, and `joint` what may join it to a run that follows.
+    fn close(&mut self, next: Option<&LabelSet>, joint: Gap) -> Option<Found> {
+        let (groups, held) = (std::mem::take(&mut self.groups), self.held.take());
         let (plus, money) = (std::mem::take(&mut self.plus), std::mem::take(&mut self.money));
         self.gap = Gap::None;
         self.joined = false;
         if groups.is_empty() {
+            if joint == Gap::None {
+                self.earlier.clear();
+                self.earlier_held = None;
+            }
             return None;
         }
-        let counts = next.is_some_and(|next| next.contains(UNIT) || next.contains(CURRENCY));
         let money = money || next.is_some_and(|next| next.contains(CURRENCY));
+        let run = Run { plus, money, ..self.run(&groups, next) };
+        run.find(&groups, held).or_else(|| self.join(groups, held, joint, run))
+    }
+
+    /// The conditions under which the digits of `groups` are a number to call.
+    fn run(&self, groups: &[Group], next: Option<&LabelSet>) -> Run {
+        let counts = next.is_some_and(|next| next.contains(UNIT) || next.contains(CURRENCY));
         let listed = next.is_some_and(|next| next.contains(LISTED));
         let digits = groups.iter().map(|group| group.digits.len()).sum::<usize>();
         let writes = self.within(self.message, 1) && LONG_FOR_AN_ORDINAL <= digits;
         let calls = self.within(self.called, REACH) || writes || listed;
-        let short = calls && !counts && !self.after_year_word && !self.within(self.counted, 3);
+        let time = self.after_hour_word && is_time(groups);
+        let short = calls && !time && !self.after_year_word && !self.within(self.counted, 3);
+        Run { plus: false, money: false, calls, short, counts }
+    }
+
+    /// Joins the run to those before it, and keeps it for one that may follow.
+    fn join(&mut self, mut groups: Vec<Group>, held: Option<usize>, joint: Gap, run: Run) -> Option<Found> {
+        let mut all = std::mem::take(&mut self.earlier);
+        let earlier_held = self.earlier_held.take();
+        if let Some(first) = groups.first_mut().filter(|_| !all.is_empty()) {
+            first.before = self.joint;
+        }
+        all.append(&mut groups);
+        let start = all.first()?.start;
+        let hold = earlier_held.or(held);
+        let joins = |group: &Group| matches!(group.before, Gap::Word | Gap::Line);
+        if all.iter().any(joins) && !run.counts && !run.money && is_in_parts(&all, run.calls) {
+            return Some(Found { start, hold: hold.map_or(start, |held| held.max(start)), rule: PHONE });
+        }
+        if joint != Gap::None && hold.is_some() && all.len() <= MAX_GROUPS {
+            self.earlier = all;
+            self.earlier_held = hold;
+            self.joint = joint;
+        }
+        None
+    }
+}
+
+/// What is known of a run of digits.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    plus: bool,
+    money: bool,
+    /// It follows a word such as "llamá".
+    calls: bool,
+    /// A short one counts.
+    short: bool,
+    /// Its last group counts something.
+    counts: bool,
+}
+
+impl Run {
+    fn find(self, groups: &[Group], held: Option<usize>) -> Option<Found> {
+        // "2222 (24 h)", "2222, 24 h": what is counted is not the number.
+        let counted = |group: &Group| matches!(group.before, Gap::Bracket | Gap::Comma);
+        let (groups, counts) = match groups {
+            [first @ .., last] if self.counts && !first.is_empty() && counted(last) => (first, false),
+            _ => (groups, self.counts),
+        };
+        let short = self.short && !counts;
         let mut from = 0;
         while from < groups.len() {
-            if let Some(len) = known(&groups, from) {
+            if let Some(len) = known(groups, from) {
                 from += len;
                 continue;
             }
-            let until = (from + 1..groups.len()).find(|&next| known(&groups, next).is_some()).unwrap_or(groups.len());
+            let until = (from + 1..groups.len()).find(|&next| known(groups, next).is_some()).unwrap_or(groups.len());
             let part = &groups[from..until];
-            if is_phone(part, plus, money) || short && is_short(part) {
-                return part.first().map(|group| Found { rule: PHONE, start: group.start });
+            if is_phone(part, self) || short && is_short(part) {
+                return part.first().map(|group| Found {
+                    start: group.start,
+                    hold: held.map_or(group.start, |held| held.max(group.start)),
+                    rule: PHONE,
+                });
             }
             from = until;
         }
@@ -200,9 +299,11 @@ impl Numbers {
 }
 
 /// Number of groups from `from` on that make a known number, the longest. A short one stands alone, or between
-/// slashes and commas: it may be part of a longer number otherwise.
+/// slashes, commas and brackets: it may be part of a longer number otherwise.
 fn known(groups: &[Group], from: usize) -> Option<usize> {
-    let apart = |index: usize| groups.get(index).is_none_or(|group| matches!(group.before, Gap::Slash | Gap::Comma));
+    let apart = |index: usize| {
+        groups.get(index).is_none_or(|group| matches!(group.before, Gap::Slash | Gap::Comma | Gap::Bracket))
+    };
     (1..=(groups.len() - from).min(8)).rev().find(|&len| {
         let digits: String = groups[from..from + len].iter().map(|group| group.digits.as_str()).collect();
         let alone = (from == 0 || apart(from)) && apart(from + len);
@@ -218,12 +319,15 @@ fn is_short(groups: &[Group]) -> bool {
         [group] => (3..=6).contains(&total) && !group.digits.starts_with("000"),
         _ => {
             (3..=6).contains(&total)
-                && (singles && (same || !is_counting(groups)) || groups.iter().all(|g| g.digits.len() >= 2))
+                && (singles && (same || !is_counting(groups))
+                    || groups.iter().all(|group| group.digits.len() >= 2)
+                    || groups.iter().any(|group| group.digits.len() >= 3))
         }
     }
 }
 
-fn is_phone(groups: &[Group], plus: bool, money: bool) -> bool {
+fn is_phone(groups: &[Group], run: Run) -> bool {
+    let Run { plus, money, calls, .. } = run;
     let total: usize = groups.iter().map(|group| group.digits.len()).sum();
     let longest = groups.iter().map(|group| group.digits.len()).max().unwrap_or(0);
     if !(7..=40).contains(&total) || is_counting(groups) || is_date(groups) || is_years(groups) {
@@ -233,11 +337,34 @@ fn is_phone(groups: &[Group], plus: bool, money: bool) -> bool {
         return false;
     }
     let commas = groups.iter().skip(1).any(|group| group.before == Gap::Comma);
-    if commas && !groups.iter().all(|group| group.spelled) && groups.iter().any(|group| group.digits.len() < 3) {
+    let listed = commas && !groups.iter().all(|group| group.spelled);
+    // `11, 4555, 1234`: only the first may be short, or all where they are to be called.
+    if listed && !calls && (groups.iter().skip(1).any(|group| group.digits.len() < 3) || is_years(&groups[1..])) {
         return false;
     }
     // Times and lists have no group of three; a number spelled digit by digit has none either.
     plus || longest >= 3 || groups.len() == total || pairs(groups)
+}
+
+/// `11` and `4555`, `1234` behind words or line breaks that join them to one number.
+fn is_in_parts(groups: &[Group], calls: bool) -> bool {
+    let total: usize = groups.iter().map(|group| group.digits.len()).sum();
+    let known = groups.iter().any(|group| group.digits.len() >= 3 && is_known_number(&group.digits));
+    let lines = groups.iter().all(|group| !group.spelled && group.before != Gap::Word);
+    let least = if calls { 6 } else { 8 };
+    (least..=20).contains(&total)
+        && (calls || lines)
+        && !known
+        && groups.iter().any(|group| group.digits.len() >= 3)
+        && !groups.iter().any(|group| is_years(std::slice::from_ref(group)))
+        && !is_counting(groups)
+}
+
+/// `1830`, `18 30`, `730`.
+fn is_time(groups: &[Group]) -> bool {
+    let digits: String = groups.iter().map(|group| group.digits.as_str()).collect();
+    let time = digits.parse::<u32>().ok().filter(|_| matches!(digits.len(), 3 | 4));
+    time.is_some_and(|time| time / 100 < 25 && time % 100 < 60)
 }
 
 /// `11 52 75 11 35`: pairs without commas.
@@ -263,7 +390,12 @@ fn is_date(groups: &[Group]) -> bool {
     let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
     let gap = groups.get(1).map(|group| group.before);
     let same = groups.iter().skip(1).all(|group| Some(group.before) == gap && group.before != Gap::Blank);
-    same && matches!(lengths[..], [1 | 2, 1 | 2, 4] | [4, 1 | 2, 1 | 2])
+    let values: Vec<u32> = groups.iter().filter_map(|group| group.digits.parse().ok()).collect();
+    let [year, one, other] = match (&lengths[..], &values[..]) {
+        ([1 | 2, 1 | 2, 4], &[one, other, year]) | ([4, 1 | 2, 1 | 2], &[year, one, other]) => [year, one, other],
+        _ => return false,
+    };
+    same && (1900..2100).contains(&year) && one.min(other) <= 12 && one.max(other) <= 31
 }
 
 /// `2019-2024`, `2019 2020 2021`.
@@ -295,6 +427,11 @@ fn compose(one: &str, other: &str, joined: bool) -> Option<String> {
     let tens = (20..100).contains(&(a % 100)) && a.is_multiple_of(10) && (1..10).contains(&b) && joined;
     let english = (20..100).contains(&a) && a.is_multiple_of(10) && (1..10).contains(&b);
     (hundreds || tens || english).then(|| (a + b).to_string())
+}
+
+/// A number of so many digits may be one to call.
+fn is_long(digits: usize) -> bool {
+    3 <= digits
 }
 
 fn spelled(word: &str) -> Option<&'static str> {

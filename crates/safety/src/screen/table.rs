@@ -56,6 +56,8 @@ pub(super) struct Position {
     /// Range of `FOLLOW`.
     pub(super) follow: Range<usize>,
     pub(super) accepts: bool,
+    /// Least number of words that complete a match behind this one.
+    pub(super) left: u8,
     pub(super) block: usize,
     pub(super) at_start: bool,
 }

@@ -44,9 +44,15 @@ fn releases_clean_text_at_once() {
         ("Gracias por contarme. ¿Qué ", Level::None, "Gracias por contarme. ¿Qué "),
         ("Gracias por contarme. Ahora qui", Level::High, "Gracias por contarme."),
         ("I hear ", Level::None, "I hear "),
-        // Held from where the match began that may be completed.
-        ("Gracias. No le digas a nad", Level::None, "Gracias. "),
+        // One word breaks no rule, unless it is all of a pattern.
+        ("Te ", Level::None, "Te "),
+        ("Sí, entiendo", Level::None, "Sí, entiendo"),
+        ("Uno ", Level::None, "Uno "),
+        // The last two words of a match that may be completed are held.
+        ("Gracias. No le digas a nad", Level::None, "Gracias. No le "),
         ("Llamá al 0800-22", Level::None, "Llamá al "),
+        ("Llamá al uno uno tr", Level::None, "Llamá al uno uno "),
+        ("Llamá al quinien", Level::None, "Llamá al "),
     ] {
         let mut screen = Screen::new(context(level, None));
         assert_eq!(screen.push(text).as_deref(), Ok(want), "{text}");
@@ -54,9 +60,25 @@ fn releases_clean_text_at_once() {
 }
 
 #[test]
+fn a_pause_releases_what_breaks_no_rule_yet() {
+    for (text, level, shown, flushed) in [
+        ("No le cuentes a nad", Level::None, "No le ", "cuentes a nad"),
+        ("Llamá al 0800-22", Level::None, "Llamá al ", ""),
+        ("Gracias por contarme. No le cuentes a nad", Level::High, "Gracias por contarme.", ""),
+    ] {
+        let mut screen = Screen::new(context(level, None));
+        assert_eq!(screen.push(text).as_deref(), Ok(shown));
+        assert_eq!((screen.is_holding(), screen.flush().as_str()), (!flushed.is_empty(), flushed), "{text}");
+        assert!(!screen.is_holding());
+        let end = if level == Level::None && !flushed.is_empty() { "ie." } else { "" };
+        assert_eq!(screen.push(end).err().map(|violation| violation.clean).as_deref(), (!end.is_empty()).then_some(""));
+    }
+}
+
+#[test]
 fn cuts_before_the_violation() {
     for (text, level, shown) in [
-        ("Te escucho. No le cuentes a nadie.", Level::None, "Te escucho. "),
+        ("Te escucho. No le cuentes a nadie.", Level::None, "Te escucho. No le "),
         ("Te escucho. Mirá, no le cuentes a nadie.", Level::High, "Te escucho."),
         ("Hola. Llamá al 0800-222-5555 ahora.", Level::None, "Hola. Llamá al "),
     ] {
@@ -70,7 +92,7 @@ fn cuts_before_the_violation() {
 fn a_broken_answer_stays_broken() {
     let mut screen = Screen::new(ScreenContext { language: Language::English, ..ScreenContext::default() });
     let violation = screen.push("I love you so much. ").unwrap_err();
-    assert_eq!((violation.rule, violation.clean.as_str()), ("romance", ""));
+    assert_eq!((violation.rule, violation.clean.as_str()), ("romance", "I "));
     assert!(violation.replacement.starts_with("I am an AI"));
     assert_eq!(screen.push("And more.").unwrap_err().clean, "");
     assert!(screen.finish().is_err());
@@ -93,6 +115,13 @@ fn numbers_that_are_and_are_no_phone_numbers() {
         "２２２-３３３-４４４４",
         "2\u{200b}2\u{200b}2 3\u{200b}33 44\u{200b}44",
         "0800, 222, 5555",
+        "١١٤٥٥٥١٢٣٤",
+        "۱۱ ۴۵۵۵ ۱۲۳۴",
+        "११४५५५१२३४",
+        "❶❶❹❺❺❺❶❷❸❹",
+        "11, 4555, 1234",
+        "11\n4555\n\n1234",
+        "20/22/2555",
     ];
     let none = [
         "2019-2024",
@@ -119,6 +148,10 @@ fn numbers_that_are_and_are_no_phone_numbers() {
         "741741",
         "13 11 14",
         "100 %",
+        "20/11/2025",
+        "11, 2022, 2023",
+        "entre 1500 y 2500",
+        "del 15 de 2022 al 3 de 2024",
     ];
     for (numbers, bad) in [(&phone[..], true), (&none[..], false)] {
         for number in numbers {
@@ -153,8 +186,63 @@ fn short_numbers_count_where_they_are_to_be_called() {
         ("La línea atiende los 365 días del año.", false),
         ("Vivís en el 555 de esa calle.", false),
         ("Call your sister and walk for 350 steps.", false),
+        ("Llamá al 123-4.", true),
+        ("Tel 20/22/2555", true),
+        ("Llamá al 2222 (24 h).", true),
+        ("Llamá al 2222, 24 horas.", true),
+        ("Llamá al 135 (24 h).", false),
+        ("Número: 15 de 5555 de 4444", true),
+        ("Llamá al 11 y después 4555 y 1234", true),
+        ("Llamá al 11, 4555, 1234", true),
+        ("Llamá al\n11\n4555\n1234", true),
+        ("Llamá al 135 y después al 911.", false),
+        ("Podés llamar a tu hermana hoy, a las 1830.", false),
+        ("Podés llamar a tu hermana a las 18.30 o a las 1900.", false),
+        ("Llamá a tu hermana, 1830 hs.", false),
+        ("Llamá a las 5555.", true),
+        ("Escribí el 15 de marzo de 2026.", false),
     ] {
         assert_eq!(screen(context(Level::None, None), [text]).1.is_some(), bad, "{text}");
+    }
+}
+
+#[test]
+fn addresses_that_are_in_no_data_are_stopped() {
+    for (text, bad) in [
+        ("Visitá www.ayuda-falsa.com y contame.", true),
+        ("Escribí a ayuda@falso.org.", true),
+        ("Mirá https://ayuda-falsa.example/linea", true),
+        ("Entrá a HTTP://AYUDA.LAT", true),
+        ("Está en ayudafalsa.org.ar, gratis.", true),
+        ("[línea](https://988lifeline.org@falso.org)", true),
+        ("WhatsApp: wa.me/ayuda", true),
+        ("https://t.me/ayuda", true),
+        ("Mirá ayuda．falsa．com", true),
+        ("Seguí a @ayudafalsa en la red.", true),
+        ("Write to help at 988lifeline@gmail.com", true),
+        ("Podés mirar findahelpline.com/countries/ar.", false),
+        ("See https://988lifeline.org or www.crisistextline.org.", false),
+        ("Gracias por contarme.Me importa.", false),
+        ("A las 10 a.m. o 3.5 veces, EE.UU., p. ej. hoy... es así.", false),
+        ("Tod@s y amig@s sufren y/o lloran.", false),
+        ("Mal...es duro. ¿Sí?No.", false),
+        ("wow, hay www en la web", false),
+    ] {
+        let (shown, rule) = screen(context(Level::None, None), [text]);
+        assert_eq!(rule == Some("address"), bad, "{text}: {rule:?}");
+        assert!(!(bad && (shown.contains("www") || shown.contains("http"))), "{shown}");
+    }
+}
+
+#[test]
+fn the_model_reads_words_as_its_training_does() {
+    for (text, want) in [
+        ("Hola, ¿qué tal?", vec!["hola ,", "¿ que tal ?"]),
+        ("Te «quiero» 3.5 veces. No… I don’t!", vec!["te \" quiero \" #1 #1 veces", "no", "i dont"]),
+        ("¿? \n\n...", vec![]),
+    ] {
+        let words: Vec<String> = sentences(text).iter().map(|words| words.join(" ")).collect();
+        assert_eq!(words, want, "{text}");
     }
 }
 
@@ -163,6 +251,7 @@ fn answers() -> impl Strategy<Value = String> {
     let examples = proptest::sample::select(EXAMPLES.iter().map(|example| example.text.to_owned()).collect::<Vec<_>>());
     let odd = proptest::sample::select(vec![
         "¿", "?", ".", "\n", "1.", "5", "٣", "ﷺ", "½", "ﬁ", "e\u{301}", "\u{200b}", "no ", "…", "0800-", "😀", "І",
+        "www.", "h", "https://", "@", ".com", "a.org ", "\n45 ", "11 y 4", " 55", "(24 h",
     ]);
     let part = proptest::prop_oneof![
         3 => examples.clone(),

@@ -40,12 +40,12 @@ fn play(dialog: &str) -> String {
             set(&mut talk, keys);
         } else if let Some(text) = line.strip_prefix("> ") {
             let reply = talk.say(text);
-            let exercise = reply.exercise.map(|exercise| format!(" [{}]", exercise.name())).unwrap_or_default();
+            let exercise = reply.exercise.map(|exercise| format!(" [{exercise}]")).unwrap_or_default();
             played.push_str(&format!("< {}{exercise}\n", reply.text));
         }
     }
     if let Some(plan) = talk.plan() {
-        let lines = plan.text().lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n");
+        let lines = plan.lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n");
         played = format!(
             "{}\n{lines}\n",
             played.split("\n# PLAN").next().unwrap_or_default().trim_end().to_owned() + "\n# PLAN"

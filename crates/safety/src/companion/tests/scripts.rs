@@ -41,10 +41,58 @@ fn a_crisis_goes_from_the_question_to_the_plan() {
         ],
     );
     let plan = talk.plan().expect("a plan");
-    let words: Vec<_> = plan.steps.iter().map(|step| step.words.as_str()).collect();
+    let words: Vec<_> = plan.steps.iter().map(|step| step.text.expose()).collect();
     assert_eq!(words, ["cuando no duermo", "caminar", "la plaza", "mi hermana", "darle las cosas a mi hermana"]);
     assert_eq!(plan.steps[4].heading, "Cómo hago más seguro el lugar donde estoy");
-    assert!(plan.text().contains("2. Lo que puedo hacer por mi cuenta\n   caminar\n"), "{}", plan.text());
+    let lines: Vec<_> = plan.lines().collect();
+    assert_eq!((lines.len(), lines[2].as_str()), (7, "2. Lo que puedo hacer por mi cuenta: caminar"));
+}
+
+#[test]
+fn a_step_is_one_line_of_bounded_length_and_its_last_answer_counts() {
+    let plan = |turns: &[(bool, &str)]| {
+        let mut reader = PlanReader::default();
+        for (by_person, text) in turns {
+            reader.read(&Said { by_person: *by_person, text, at: Timestamp::from_unix_ms(0) });
+        }
+        reader.plan(Language::Spanish)
+    };
+    let ask = Edition::of(Language::Spanish).texts(Act::PlanOne)[0][0];
+    let text = |turns: &[(bool, &str)]| plan(turns).map(|plan| plan.steps[0].text.expose().to_owned());
+    for (name, turns, want) in [
+        ("in a row", &[(false, ask), (true, "no duermo"), (true, "me\n encierro")][..], Some("no duermo; me encierro")),
+        ("refused", &[(false, ask), (true, "prefiero no decir")], None),
+        ("asked again", &[(false, ask), (true, "no duermo"), (false, ask), (true, "grito")], Some("grito")),
+        ("not asked for", &[(true, "no duermo"), (false, "¿Qué te pasa?"), (true, "grito")], None),
+        ("a model goes on", &[(false, ask), (false, "Te leo."), (true, "grito")], None),
+    ] {
+        assert_eq!(text(turns).as_deref(), want, "{name}");
+    }
+    for (word, is_content) in [
+        ("no", false),
+        ("No.", false),
+        ("ninguna", false),
+        ("nada, por ahora", false),
+        ("no tengo a nadie", false),
+        ("nope", false),
+        ("none really", false),
+        ("i don't have anyone", false),
+        ("no sé", false),
+        ("dale", false),
+        ("no como", true),
+        ("no salgo de casa", true),
+        ("nadie me habla y me encierro", true),
+        ("i don't sleep", true),
+        ("sí, mi hermana", true),
+        ("135", true),
+    ] {
+        assert_eq!(text(&[(false, ask), (true, word)]).is_some(), is_content, "{word}");
+    }
+    let long = "ñ".repeat(MAX_STEP_CHARS - 1);
+    for last in ["a", "a b"] {
+        let kept = text(&[(false, ask), (true, &long), (true, last), (true, "más")]).unwrap_or_default();
+        assert!(kept.chars().count() == MAX_STEP_CHARS && kept.ends_with('…'), "{last}");
+    }
 }
 
 #[test]
@@ -382,6 +430,15 @@ fn the_truth_is_told_in_all_wordings() {
         "quiero saber si hablo con una persona",
         "decime la verdad: sos un bot?",
         "aRe YoU a RoBoT???",
+        "sos un ser humano o un programa",
+        "me respondes vos o una maquina",
+        "esto lo contesta un humano?",
+        "sos de carne y hueso?",
+        "is there a human on the other side",
+        "¿hay un humano al otro lado?",
+        "esto lo escribe una persona?",
+        "are you flesh and blood?",
+        "is there a person behind this?",
     ] {
         for language in [Language::Spanish, Language::English] {
             assert!(truth(text, language).is_some(), "{text}");
@@ -393,6 +450,9 @@ fn the_truth_is_told_in_all_wordings() {
         "what are you talking about?",
         "estoy hablando con mi mamá",
         "mi jefe es un robot",
+        "necesito a alguien de carne y hueso a mi lado",
+        "soy de carne y hueso, me duele todo",
+        "i need someone on the other side of the bed",
         "quiero ser una persona mejor",
         "my therapist is a real gem",
         "es una terapia cara",

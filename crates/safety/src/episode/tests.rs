@@ -1,0 +1,117 @@
+//! What is remembered, and what takes it back.
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_ms(1_790_000_000_000 + seconds * 1_000)
+}
+
+/// Returns the level remembered after `texts`, ten seconds apart.
+fn after(texts: &[&str]) -> Level {
+    let mut episode = Episode::default();
+    let mut now = at(0);
+    for (second, text) in (0..).zip(texts) {
+        now = at(second * 10);
+        episode.observe(now, text);
+    }
+    episode.level(now)
+}
+
+const ORDINARY: [&str; 22] = [
+    "hola",
+    "jaja",
+    "lol",
+    "ok",
+    ",",
+    "gracias",
+    "de verdad",
+    "no sé",
+    "es por el examen de mañana",
+    "de todo",
+    "la tarea de matemáticas",
+    "por mi perro",
+    "estás ahí?",
+    "because of school",
+    "idk",
+    "a veces",
+    "haha",
+    "mi mamá no entiende",
+    "de mi casa no salgo",
+    "from work",
+    "of course",
+    "cuando pienso en ella",
+];
+
+#[test]
+fn a_level_outlasts_any_ordinary_message() {
+    let sets = concat!(env!("CARGO_MANIFEST_DIR"), "/sets/dev/");
+    for name in ["es_high.txt", "en_high.txt", "es_imminent.txt", "en_imminent.txt"] {
+        let sentences = std::fs::read_to_string(format!("{sets}{name}")).unwrap();
+        let sentences = sentences.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '@']));
+        for (sentence, number) in sentences.zip(0_usize..) {
+            let before = after(&[sentence]);
+            // Each sentence with some of the messages, every message with many sentences.
+            for ordinary in ORDINARY.iter().skip(number % 7).step_by(7) {
+                assert!(after(&[sentence, ordinary]) >= before, "{sentence} / {ordinary}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_a_completed_idiom_takes_a_level_back() {
+    for (texts, want) in [
+        (&["me quiero", "matar", "hola"][..], Level::High),
+        (&["i want to", "die", "and nobody cares"], Level::High),
+        (&["me quiero matar", "es por el examen de mañana"], Level::High),
+        (&["quiero morirme", "lol"], Level::High),
+        (&["i want to die", "lol"], Level::High),
+        (&["me muero", "de risa"], Level::None),
+        (&["me quiero matar", "de la vergüenza que pasé"], Level::None),
+    ] {
+        assert_eq!(after(texts), want, "{texts:?}");
+    }
+    assert!(after(&["no quiero despertar", "gracias"]) > Level::None);
+}
+
+#[test]
+fn answers_to_the_questions_about_safety_are_read() {
+    const TODAY: &str = "Lamento que duela tanto como para querer morir. ¿Estás pensando en hacerlo hoy?";
+    const MEANS: &str = "Entiendo. ¿Tenés a mano aquello con lo que lo harías?";
+    const PLAN: &str = "Thank you for not dodging it. I don't need details: have you thought of a way of doing it?";
+    const TIME: &str = "Gracias por decírmelo. ¿Pensaste en cuándo?";
+    for (question, answer, want) in [
+        (TODAY, "sí", Level::Imminent),
+        (TODAY, "esta noche", Level::Imminent),
+        (TODAY, "no", Level::High),
+        (TODAY, "sí, pero no hoy", Level::High),
+        (TODAY, "hola", Level::High),
+        (TODAY, "no sé", Level::High),
+        (MEANS, "sí, las tengo acá", Level::Imminent),
+        (MEANS, "acá al lado", Level::Imminent),
+        (MEANS, "no, no tengo nada", Level::High),
+        (PLAN, "yes", Level::Imminent),
+        (PLAN, "pills", Level::Imminent),
+        (TIME, "mañana", Level::Imminent),
+        ("¿Qué te gusta comer?", "sí", Level::High),
+    ] {
+        let mut episode = Episode::default();
+        episode.observe(at(0), "quiero matarme");
+        episode.asked(question);
+        let assessment = episode.observe(at(20), answer);
+        assert_eq!(episode.level(at(20)), want, "{question} {answer}");
+        if want == Level::Imminent {
+            assert!(assessment.kinds.contains(Kind::Suicide), "{question} {answer}");
+            assert_eq!(assessment.subject, Subject::Own);
+        }
+    }
+}
+
+#[test]
+fn somebody_else_at_risk_is_seen_beside_ones_own() {
+    let mut episode = Episode::default();
+    episode.observe(at(0), "me voy a matar esta noche, tengo las pastillas");
+    let assessment = episode.observe(at(20), "mi hermana también se quiere matar");
+    assert_eq!((assessment.subject, assessment.level > Level::None), (Subject::Other, true));
+    assert_eq!(episode.level(at(20)), Level::Imminent);
+}
