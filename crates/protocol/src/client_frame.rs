@@ -7,6 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::country::Country;
 use crate::error_code::ErrorCode;
 use crate::ids::MessageId;
 use crate::json;
@@ -64,6 +65,12 @@ pub struct Hello {
     /// Credential of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<UserText>,
+    /// Where the person is, chosen or confirmed by them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<Country>,
+    /// IANA time zone of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<UserText>,
 }
 
 /// Fields of `request`.
@@ -87,6 +94,8 @@ pub struct Rejection {
     pub code: ErrorCode,
     /// The id to answer to.
     pub id: Option<MessageId>,
+    /// The text that is too long: it may still call for help.
+    pub text: Option<UserText>,
 }
 
 /// The part of a line that decides what it is.
@@ -158,7 +167,7 @@ impl ClientFrame {
     /// the limit, `bad_frame` for everything else that is not a frame.
     pub fn parse(line: &str) -> Result<Self, Rejection> {
         let (Some(probe), Some(levels)) = (Probe::new(line), json::levels(line)) else {
-            return Err(Rejection { code: ErrorCode::BadFrame, id: None });
+            return Err(Rejection { code: ErrorCode::BadFrame, id: None, text: None });
         };
         let frame = match &*probe.kind {
             "hello" => read(line).and_then(hello),
@@ -170,7 +179,11 @@ impl ClientFrame {
             _ => Err(ErrorCode::UnknownType),
         };
         let frame = if levels < limits::TOO_MANY_LEVELS { frame } else { frame.and(Err(ErrorCode::BadFrame)) };
-        frame.map_err(|code| Rejection { code, id: read(line).map(|WithId { id }| id).ok() })
+        frame.map_err(|code| Rejection {
+            code,
+            id: read(line).map(|WithId { id }| id).ok(),
+            text: read(line).map(|WithText { text }| text).ok().filter(|_| code == ErrorCode::TextTooLong),
+        })
     }
 
     /// What `line` is meant as: a JSON object with the `type` of a client frame, well formed
@@ -213,11 +226,9 @@ fn hello(hello: Hello) -> Result<ClientFrame, ErrorCode> {
     let (client, resume, auth) = limits::MAX_HELLO_FIELD_CHARS;
     let named = hello.resume.as_ref().is_none_or(|token| !token.is_empty());
     let counted = hello.since.is_none_or(|since| since <= limits::MAX_INTEGER);
-    if named && counted && fits(&hello.client, client) && fits(&hello.resume, resume) && fits(&hello.auth, auth) {
-        Ok(ClientFrame::Hello(hello))
-    } else {
-        Err(ErrorCode::BadFrame)
-    }
+    let zoned = fits(&hello.time_zone, limits::MAX_TIME_ZONE_CHARS);
+    let fits = fits(&hello.client, client) && fits(&hello.resume, resume) && fits(&hello.auth, auth);
+    if named && counted && zoned && fits { Ok(ClientFrame::Hello(hello)) } else { Err(ErrorCode::BadFrame) }
 }
 
 fn message(MessageFields { id, text }: MessageFields) -> Result<ClientFrame, ErrorCode> {

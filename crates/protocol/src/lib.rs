@@ -9,6 +9,7 @@
 pub mod client_frame;
 mod close_reason;
 pub mod codec;
+mod country;
 mod error_code;
 mod face;
 pub mod foreign;
@@ -25,6 +26,7 @@ pub mod trace;
 pub use client_frame::ClientFrame;
 pub use close_reason::CloseReason;
 pub use codec::{Inbound, LineCodec};
+pub use country::Country;
 pub use error_code::ErrorCode;
 pub use face::Face;
 pub use ids::{IdError, MessageId, MessageLabel, ResumeToken, SessionId, UserLabel};

@@ -28,6 +28,9 @@ pub const REQUEST_TIMEOUT_MS: (u64, u64, u64) = (100, 5_000, 30_000);
 /// Longest `hello.client`, `hello.resume` and `hello.auth`, in Unicode scalar values.
 pub const MAX_HELLO_FIELD_CHARS: (usize, usize, usize) = (128, 128, 8_192);
 
+/// Longest `hello.time_zone`, in Unicode scalar values.
+pub const MAX_TIME_ZONE_CHARS: usize = 64;
+
 /// Longest `request.method`, in Unicode scalar values.
 pub const MAX_METHOD_CHARS: usize = 64;
 

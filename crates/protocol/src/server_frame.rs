@@ -1,17 +1,24 @@
 //! Frames the server sends (`proto-line/SPEC.md` §4, §5).
 
+mod about;
+mod safety_plan;
+
 use std::fmt;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::country::Country;
 use crate::error_code::ErrorCode;
 use crate::ids::{MessageId, SessionId, UserLabel};
 use crate::locale::{Language, Locale};
 use crate::text::UserText;
 use crate::timestamp::Timestamp;
 use crate::trace::TraceId;
+pub use about::{About, ModelHost};
+pub use safety_plan::{PlanStep, SafetyPlan};
 
 /// Everything the server can say to a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,17 +36,13 @@ pub enum ServerFrame {
         id: MessageId,
         ahead: usize,
     },
-    Support {
-        id: MessageId,
-        seq: u64,
-        level: Level,
-        text: UserText,
-        resources: Vec<Resource>,
-    },
+    Support(Box<Support>),
     Delta {
         id: MessageId,
         offset: usize,
         text: UserText,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+        exercise: Option<Exercise>,
     },
     Done(Box<Done>),
     Response {
@@ -49,7 +52,10 @@ pub enum ServerFrame {
     Error(ErrorFrame),
     Notice {
         code: NoticeCode,
-        reconnect_in_ms: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reconnect_in_ms: Option<u64>,
     },
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +137,9 @@ pub struct Entry {
     /// Where an answer came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Help that was shown; only with [`Role::Support`].
+    #[serde(flatten)]
+    pub help: Option<Box<Help>>,
 }
 
 /// Who speaks in an [`Entry`].
@@ -177,12 +186,44 @@ pub enum Source {
     Llm,
     /// The built-in companion.
     Companion,
+    /// The companion, in place of the rest of a model's answer that was stopped.
+    Screened,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
+}
+
+/// The `support` frame: help for a person at risk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// The message that calls for help.
+    pub id: MessageId,
+    /// Where it is stored; `None` while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// For people, above the resources.
+    pub text: UserText,
+    /// What it is about.
+    #[serde(flatten)]
+    pub help: Help,
+}
+
+/// What `support` frames and stored `support` entries have in common besides their text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Help {
+    /// For the client's choice of form; never shown to the person.
+    pub level: Level,
+    /// Who is at risk.
+    #[serde(default, deserialize_with = "lenient")]
+    pub subject: Subject,
+    /// The most urgent kind of risk; `None` where it has no name here.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    pub kind: Option<Kind>,
+    /// Places to get help, the most fitting first.
+    pub resources: Vec<Resource>,
 }
 
 /// How grave a sign of risk is.
@@ -195,16 +236,109 @@ pub enum Level {
     Imminent,
 }
 
+/// Who is at risk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// The person who writes, also where that cannot be told.
+    #[default]
+    #[serde(rename = "self")]
+    Own,
+    /// Somebody else.
+    Other,
+}
+
+/// Kinds of risk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "SPEC.md §4")]
+pub enum Kind {
+    Suicide,
+    SelfHarm,
+    Abuse,
+    SexualViolence,
+    Eating,
+    HarmToOthers,
+    Medical,
+    Substance,
+}
+
+/// Exercises that a client may render.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "SPEC.md §4")]
+pub enum Exercise {
+    BreathLong,
+    BreathBox,
+    Grounding,
+    SmallStep,
+    ReachOut,
+    SafetyPlan,
+}
+
+impl fmt::Display for Exercise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// A place to get help.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "SPEC.md §4")]
 pub struct Resource {
     pub name: String,
     pub contact: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms: Option<Sms>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whatsapp: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// As text: later servers may have more kinds.
+    #[serde(default)]
+    pub kind: String,
+    #[serde(default)]
+    pub country: String,
     pub region: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub area: Option<String>,
     pub hours: String,
+    #[serde(default)]
+    pub languages: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<String>,
+}
+
+/// A number to send a text message to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sms {
+    /// The number.
+    pub to: String,
+    /// Key word to send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// Reads a value that later servers may have more of: an unknown one counts as absent.
+fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Known<T> {
+        Yes(T),
+        No(IgnoredAny),
+    }
+    Ok(match Known::deserialize(deserializer)? {
+        Known::Yes(value) => value,
+        Known::No(IgnoredAny) => T::default(),
+    })
 }
 
 /// The end of an answer.
@@ -229,6 +363,9 @@ pub struct Done {
     /// Tokens the provider counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Exercise that the answer offers or goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    pub exercise: Option<Exercise>,
 }
 
 /// How long an answer took, in milliseconds since the message was accepted.
@@ -255,11 +392,41 @@ pub struct Usage {
 #[serde(untagged)]
 #[expect(missing_docs, reason = "SPEC.md §5 says what each field means; entries are turns")]
 pub enum ResponseResult {
-    Session { session: SessionId, user: UserLabel, created_at: Timestamp, seq: u64, connections: usize, locale: Locale },
-    Export { entries: Vec<Entry>, more: bool, next: u64 },
-    History { entries: Vec<Entry>, more: bool },
-    Erased { erased: u64 },
-    Locale { locale: Locale },
+    Session {
+        session: SessionId,
+        user: UserLabel,
+        created_at: Timestamp,
+        seq: u64,
+        connections: usize,
+        locale: Locale,
+    },
+    Export {
+        entries: Vec<Entry>,
+        more: bool,
+        next: u64,
+    },
+    History {
+        entries: Vec<Entry>,
+        more: bool,
+    },
+    Erased {
+        erased: u64,
+    },
+    Locale {
+        locale: Locale,
+    },
+    Country {
+        country: Country,
+    },
+    About(Box<About>),
+    Ai {
+        text: String,
+    },
+    // The last: without a plan it has no field that tells it from the others.
+    SafetyPlan {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<SafetyPlan>,
+    },
 }
 
 /// An `error` frame.
@@ -313,4 +480,6 @@ impl ErrorFrame {
 pub enum NoticeCode {
     /// The server is going away.
     Draining,
+    /// Answers come from an artificial intelligence, not from a person.
+    Ai,
 }

@@ -233,8 +233,9 @@ fn keys(line: &str) -> Vec<String> {
 fn fields_of(frame: ClientFrame) -> Value {
     let id = |id: MessageId| id.to_string();
     let mut fields = match frame {
-        ClientFrame::Hello(Hello { v, resume, since, locale, client, auth }) => json!({
+        ClientFrame::Hello(Hello { v, resume, since, locale, client, auth, country, time_zone }) => json!({
             "type": "hello", "v": v, "resume": resume, "since": since, "locale": locale, "client": client, "auth": auth,
+            "country": country, "time_zone": time_zone,
         }),
         ClientFrame::Message { id: of, text } => json!({"type": "message", "id": id(of), "text": text.expose()}),
         ClientFrame::Stop { id: of } => json!({"type": "stop", "id": id(of)}),
@@ -257,6 +258,9 @@ fn known_fields(json: &Value) -> Value {
     fields.retain(|name, value| known.contains_key(name) && !value.is_null());
     if let Some(locale) = fields.get_mut("locale") {
         *locale = json!(locale.as_str().unwrap().parse::<Locale>().unwrap());
+    }
+    if let Some(country) = fields.get_mut("country") {
+        *country = json!(country.as_str().unwrap().to_ascii_uppercase());
     }
     if kind == "request" {
         fields.entry("params").or_insert_with(|| json!({}));

@@ -7,11 +7,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{MAX_ANSWER_CHARS, MAX_INTEGER, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{
-    Done, Entry, ErrorFrame, Finish, Level, Limits, NoticeCode, Rate, Resource, ResponseResult, Role, Source, Timing,
-    Usage, Welcome,
+    Done, Entry, ErrorFrame, Exercise, Finish, Help, Kind, Level, Limits, NoticeCode, PlanStep, Rate, Resource,
+    ResponseResult, Role, SafetyPlan, Sms, Source, Subject, Support, Timing, Usage, Welcome,
 };
 use protocol::trace::TraceId;
-use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
+use protocol::{
+    Country, ErrorCode, Language, Locale, MessageId, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
+};
 use serde_json::Value;
 
 use crate::contract::SERVER_SCHEMA;
@@ -67,7 +69,7 @@ fn finish() -> impl Strategy<Value = Finish> {
 }
 
 fn source() -> impl Strategy<Value = Source> {
-    select(vec![Source::Llm, Source::Companion])
+    select(vec![Source::Llm, Source::Companion, Source::Screened])
 }
 
 fn welcome() -> impl Strategy<Value = ServerFrame> {
@@ -90,31 +92,74 @@ fn welcome() -> impl Strategy<Value = ServerFrame> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let role = select(vec![Role::User, Role::Assistant, Role::Support]);
-    (seq(), id(), role, text(0), instant(), option::of(finish()), option::of(source()))
-        .prop_map(|(seq, id, role, text, at, finish, source)| Entry { seq, id, role, text, at, finish, source })
+    (seq(), id(), role, text(0), instant(), option::of(finish()), option::of(source()), option::of(help())).prop_map(
+        |(seq, id, role, text, at, finish, source, help)| {
+            let help = help.filter(|_| role == Role::Support).map(Box::new);
+            Entry { seq, id, role, text, at, finish, source, help }
+        },
+    )
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    let sms = (word(), option::of(word())).prop_map(|(to, body)| Sms { to, body });
+    let kind = select(vec!["suicide", "emergency", "youth", "violence", "eating", "helper"]);
+    let ways = (option::of(word()), option::of(sms), option::of(word()), option::of("https?://[a-z.]{1,20}"));
+    let place = ("([A-Z]{2})?", word(), option::of(word()), word(), vec("[a-z]{2}", 0..3));
+    let checked = (option::of(word()), option::of("20[0-9]{2}-[01][0-9]-[0-3][0-9]"));
+    (word(), word(), kind, ways, place, checked).prop_map(
+        |(name, contact, kind, (dial, sms, whatsapp, url), (country, region, area, hours, languages), checked)| {
+            let ((source, verified_at), kind) = (checked, kind.to_owned());
+            Resource {
+                name,
+                contact,
+                dial,
+                sms,
+                whatsapp,
+                url,
+                kind,
+                country,
+                region,
+                area,
+                hours,
+                languages,
+                source,
+                verified_at,
+            }
+        },
+    )
+}
+
+fn help() -> impl Strategy<Value = Help> {
+    use Kind::{Abuse, Eating, HarmToOthers, Medical, SelfHarm, SexualViolence, Substance, Suicide};
+    let level = select(vec![Level::Concern, Level::High, Level::Imminent]);
+    let kinds = vec![Suicide, SelfHarm, Abuse, SexualViolence, Eating, HarmToOthers, Medical, Substance];
+    let subject = select(vec![Subject::Own, Subject::Other]);
+    (level, subject, option::of(select(kinds)), vec(resource(), 1..4))
+        .prop_map(|(level, subject, kind, resources)| Help { level, subject, kind, resources })
 }
 
 fn support() -> impl Strategy<Value = ServerFrame> {
-    let url = option::of("https?://[a-z.]{1,20}");
-    let resource = (word(), word(), url, word(), word()).prop_map(|(name, contact, url, region, hours)| Resource {
-        name,
-        contact,
-        url,
-        region,
-        hours,
-    });
-    let level = select(vec![Level::Concern, Level::High, Level::Imminent]);
-    (id(), seq(), level, text(1), vec(resource, 1..4))
-        .prop_map(|(id, seq, level, text, resources)| ServerFrame::Support { id, seq, level, text, resources })
+    (id(), option::of(seq()), text(1), help())
+        .prop_map(|(id, seq, text, help)| ServerFrame::Support(Box::new(Support { id, seq, text, help })))
+}
+
+fn exercise() -> impl Strategy<Value = Exercise> {
+    use Exercise::{BreathBox, BreathLong, Grounding, ReachOut, SafetyPlan, SmallStep};
+    select(vec![BreathLong, BreathBox, Grounding, SmallStep, ReachOut, SafetyPlan])
+}
+
+fn country() -> impl Strategy<Value = Country> {
+    "[A-Z]{2}".prop_map(|code| code.parse().unwrap())
 }
 
 fn done() -> impl Strategy<Value = ServerFrame> {
     let ms = (natural(), natural(), natural()).prop_map(|(queue, first, total)| Timing { queue, first, total });
     let usage = (natural(), natural())
         .prop_map(|(prompt_tokens, completion_tokens)| Usage { prompt_tokens, completion_tokens });
-    (id(), option::of(seq()), finish(), source(), option::of(word()), count(), ms, option::of(usage)).prop_map(
-        |(id, seq, finish, source, model, chars, ms, usage)| {
-            ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms, usage }))
+    let end = (finish(), source(), option::of(word()), option::of(exercise()));
+    (id(), option::of(seq()), end, count(), ms, option::of(usage)).prop_map(
+        |(id, seq, (finish, source, model, exercise), chars, ms, usage)| {
+            ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms, usage, exercise }))
         },
     )
 }
@@ -136,7 +181,14 @@ fn result() -> impl Strategy<Value = ResponseResult> {
         (entries(), any::<bool>()).prop_map(|(entries, more)| ResponseResult::History { entries, more }),
         natural().prop_map(|erased| ResponseResult::Erased { erased }),
         locale().prop_map(|locale| ResponseResult::Locale { locale }),
+        country().prop_map(|country| ResponseResult::Country { country }),
+        option::of(plan()).prop_map(|plan| ResponseResult::SafetyPlan { plan }),
     ]
+}
+
+fn plan() -> impl Strategy<Value = SafetyPlan> {
+    let step = (word(), text(1)).prop_map(|(heading, text)| PlanStep { heading, text });
+    (word(), vec(step, 1..=6), word()).prop_map(|(title, steps, footer)| SafetyPlan { title, steps, footer })
 }
 
 fn error() -> impl Strategy<Value = ServerFrame> {
@@ -159,11 +211,21 @@ fn frame() -> impl Strategy<Value = ServerFrame> {
         (id(), seq(), trace_id()).prop_map(|(id, seq, trace_id)| ServerFrame::Accepted { id, seq, trace_id }),
         (id(), count()).prop_map(|(id, ahead)| ServerFrame::Queued { id, ahead }),
         support(),
-        (id(), count(), text(1)).prop_map(|(id, offset, text)| ServerFrame::Delta { id, offset, text }),
+        (id(), count(), text(1), option::of(exercise())).prop_map(|(id, offset, text, exercise)| ServerFrame::Delta {
+            id,
+            offset,
+            text,
+            exercise
+        }),
         done(),
         (id(), result()).prop_map(|(id, result)| ServerFrame::Response { id, result }),
         error(),
-        natural().prop_map(|reconnect_in_ms| ServerFrame::Notice { code: NoticeCode::Draining, reconnect_in_ms }),
+        natural().prop_map(|ms| ServerFrame::Notice {
+            code: NoticeCode::Draining,
+            text: None,
+            reconnect_in_ms: Some(ms)
+        }),
+        word().prop_map(|text| ServerFrame::Notice { code: NoticeCode::Ai, text: Some(text), reconnect_in_ms: None }),
         option::of(id()).prop_map(|id| ServerFrame::Pong { id }),
     ]
 }
@@ -207,13 +269,35 @@ fn the_longest_answer_fits_a_line_however_it_is_escaped() {
         let text = UserText::new(unit.repeat(MAX_ANSWER_CHARS));
         let at = Timestamp::from_unix_ms(i64::MAX);
         let (finish, source) = (Some(Finish::Stopped), Some(Source::Companion));
-        let entry = Entry { seq: MAX_INTEGER, id: id.clone(), role: Role::Assistant, text, at, finish, source };
-        let delta = ServerFrame::Delta { id: id.clone(), offset: 0, text: entry.text.clone() };
+        let entry =
+            Entry { seq: MAX_INTEGER, id: id.clone(), role: Role::Assistant, text, at, finish, source, help: None };
+        let delta = outgoing_delta(id.clone(), entry.text.clone());
         let page = ResponseResult::Export { entries: vec![entry.clone()], more: true, next: 1 };
         for frame in [delta, ServerFrame::Turn(entry), ServerFrame::Response { id, result: page }] {
             assert!(line(&frame).len() <= MAX_SERVER_LINE_BYTES, "{unit:?}");
         }
     }
+}
+
+fn outgoing_delta(id: MessageId, text: UserText) -> ServerFrame {
+    ServerFrame::Delta { id, offset: 0, text, exercise: None }
+}
+
+#[test]
+fn values_that_later_servers_may_add_count_as_absent() {
+    let lines = [
+        r#"{"type":"support","id":"a","level":"high","subject":"pet","kind":"grief","text":"x","resources":[]}"#,
+        r#"{"type":"support","id":"a","level":"high","text":"x","resources":[]}"#,
+    ];
+    for line in lines {
+        let Ok(ServerFrame::Support(support)) = serde_json::from_str(line) else { panic!("{line}") };
+        assert_eq!((support.help.subject, support.help.kind), (Subject::Own, None), "{line}");
+    }
+    let line = r#"{"type":"delta","id":"a","offset":0,"text":"x","exercise":"juggling"}"#;
+    assert_eq!(
+        serde_json::from_str::<ServerFrame>(line).unwrap(),
+        outgoing_delta("a".parse().unwrap(), UserText::new("x"))
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use protocol::limits::{
     DEFAULT_HISTORY_ENTRIES, MAX_ANSWER_CHARS, MAX_HELLO_FIELD_CHARS, MAX_HISTORY_ENTRIES, MAX_LINE_BYTES,
-    MAX_METHOD_CHARS, MAX_REPLAY_ENTRIES, MAX_SERVER_LINE_BYTES, MAX_TEXT_CHARS, REQUEST_TIMEOUT_MS,
+    MAX_METHOD_CHARS, MAX_REPLAY_ENTRIES, MAX_SERVER_LINE_BYTES, MAX_TEXT_CHARS, MAX_TIME_ZONE_CHARS,
+    REQUEST_TIMEOUT_MS,
 };
 use protocol::{CloseReason, ErrorCode};
 use serde_json::json;
@@ -93,6 +94,7 @@ fn limits_are_those_of_spec_md() {
         format!("| | `resume`? | 1 to {resume} characters |"),
         format!("| | `client`? | up to {client} characters |"),
         format!("| | `auth`? | up to {auth} characters |"),
+        format!("| | `time_zone`? | up to {} characters |", written(MAX_TIME_ZONE_CHARS)),
         format!("method: 1 to {} characters", written(MAX_METHOD_CHARS)),
         format!("| | `timeout_ms`? | integer, {shortest} to {longest} | deadline for the answer; default {default} |"),
         format!("the newest {}; `missed` counts the rest", written(MAX_REPLAY_ENTRIES)),
@@ -124,6 +126,7 @@ fn limits_are_those_of_the_schemas() {
         ("hello/properties/client/maxLength", json!(client)),
         ("hello/properties/resume/maxLength", json!(resume)),
         ("hello/properties/auth/maxLength", json!(auth)),
+        ("hello/properties/time_zone/maxLength", json!(MAX_TIME_ZONE_CHARS)),
         ("request/properties/method/maxLength", json!(MAX_METHOD_CHARS)),
         ("request/properties/timeout_ms/minimum", json!(shortest)),
         ("request/properties/timeout_ms/default", json!(default)),
