@@ -55,6 +55,12 @@ pub trait ServiceArgs: Parser {
 
     /// Whether nothing else is to be done (`--check-config`).
     fn only_checks(&self) -> bool;
+
+    /// Does what needs no settings, if that is what the arguments are for, and returns the exit code: a
+    /// mistake in `.env` must not stand in its way.
+    fn run_without_settings(&self) -> Option<ExitCode> {
+        None
+    }
 }
 
 /// Reads `.env`, the command line and the environment, and runs the program `name` with them.
@@ -73,6 +79,11 @@ pub fn run_program<A: ServiceArgs>(
     if let Some(help) = usage.as_ref().filter(|error| !error.use_stderr()) {
         let _broken_pipe = help.print();
         return ExitCode::SUCCESS;
+    }
+    if let (Some(args), None) = (&args, &usage)
+        && let Some(code) = args.run_without_settings()
+    {
+        return code;
     }
     let mut problems = std::mem::take(&mut dotenv.problems.problems);
     let checked = args.map(|args| (args.check(), args));

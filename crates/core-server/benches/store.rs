@@ -61,6 +61,7 @@ impl World {
             id: SessionId::random(),
             token: ResumeToken::random(),
             locale: Locale::default(),
+            country: None,
             created_at: Timestamp::from_unix_ms(0),
         };
         let created = self.runtime.block_on(async {
@@ -130,6 +131,7 @@ fn entry(number: u64) -> NewEntry {
         at: Timestamp::from_unix_ms(1_000 * i64::try_from(number).unwrap()),
         finish: answer.then_some(Finish::Stop),
         source: answer.then_some(Source::Llm),
+        help: None,
     }
 }
 

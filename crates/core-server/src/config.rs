@@ -5,16 +5,20 @@ mod providers;
 
 use std::fmt;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use boot::admin::AdminAddress;
-use boot::{ConfigError, Secret, ServiceArgs, TrustedProxies};
+use boot::{ConfigError, Operator, Secret, ServiceArgs, TrustedProxies};
+use protocol::server_frame::{About, ModelHost};
 
 pub use args::{Args, Command};
 
 use crate::connection::Times;
+use crate::explain::{ExplainOptions, explain};
+use crate::guard::{GuardKind, GuardSettings};
 use crate::limits::RateLimit;
-use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings, check_key};
+use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings, TokenSettings, check_key};
 use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
@@ -25,6 +29,9 @@ const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
 
 /// Where health and metrics are told by default.
 const ADMIN_PORT: u16 = 9101;
+/// More would not be exact in Redis, whose scripts count in floating point.
+const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
+const SECONDS_PER_DAY: u64 = 86_400;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of clients: the listener, calls to the model, logs.
 const OWN_FILES: u64 = 128;
@@ -64,6 +71,10 @@ pub struct Config {
     pub shared: Option<SharedSettings>,
     /// How long what was said is kept; `None`: until it is erased.
     pub retention: Option<Duration>,
+    /// How long conversations are kept that nobody opens; `None`: until they are erased.
+    pub unreached: Option<Duration>,
+    /// Who runs the service.
+    pub operator: Operator,
     /// Calls to the model at once.
     pub max_in_flight: usize,
     /// Messages that may wait for a call.
@@ -72,6 +83,8 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// The model; without one the built-in companion answers.
     pub llm: Option<LlmSettings>,
+    /// A second opinion on what people write.
+    pub guard: Option<GuardSettings>,
     /// What the model gets to read.
     pub context: ContextSettings,
 }
@@ -131,11 +144,14 @@ impl Config {
             orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
             shared: shared(p, args, &database, limits),
             database,
-            retention: retention(p, args),
+            retention: days(p, "RETENTION_DAYS", &args.retention_days),
+            unreached: days(p, "UNREACHED_DAYS", &args.unreached_days),
+            operator: Operator::check(p, args.operator_name.as_deref(), args.operator_contact.as_deref()),
             max_in_flight,
             queue_max: p.number("QUEUE_MAX", &args.queue_max, 0..=1_000_000),
             queue_timeout,
             llm,
+            guard: guard(p, args),
             context: context(p, args),
         };
         args.telemetry.check(p);
@@ -146,6 +162,24 @@ impl Config {
     pub fn models(&self) -> String {
         let names = |llm: &LlmSettings| llm.providers.iter().map(|provider| provider.model.clone()).collect::<Vec<_>>();
         self.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| names(llm).join(", "))
+    }
+
+    /// What the service tells of itself.
+    pub fn about(&self) -> About {
+        let days = |kept: Option<Duration>| kept.map_or(0, |kept| kept.as_secs() / SECONDS_PER_DAY);
+        let model = |it: &ProviderSettings| ModelHost { host: it.url.host().to_owned(), name: it.model.clone() };
+        About {
+            operator: self.operator.name.clone(),
+            contact: self.operator.contact.clone(),
+            retention_days: days(self.retention),
+            unreached_days: days(self.unreached),
+            kept: true,
+            models: self.llm.iter().flat_map(|llm| &llm.providers).map(model).collect(),
+            guard: self.guard.as_ref().map(|guard| ModelHost {
+                host: guard.host().to_owned(),
+                name: guard.model.clone().unwrap_or_else(|| guard.kind.to_string()),
+            }),
+        }
     }
 
     /// Lowers the number of connections to what `open_files` allows. Says whether it had to.
@@ -175,6 +209,15 @@ impl ServiceArgs for Args {
 
     fn only_checks(&self) -> bool {
         self.check_config
+    }
+
+    fn run_without_settings(&self) -> Option<ExitCode> {
+        let Some(Command::Explain { json, conversation }) = self.command else { return None };
+        let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+        Some(match explain(input, output, ExplainOptions { json, conversation }) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        })
     }
 }
 
@@ -226,9 +269,9 @@ fn shared(
     Some(SharedSettings { url, limits })
 }
 
-fn retention(p: &mut ConfigError, args: &Args) -> Option<Duration> {
-    let days: u64 = p.number("RETENTION_DAYS", &args.retention_days, 0..=36_500);
-    (0 < days).then(|| Duration::from_secs(days * 86_400))
+fn days(p: &mut ConfigError, variable: &str, text: &str) -> Option<Duration> {
+    let days: u64 = p.number(variable, text, 0..=36_500);
+    (0 < days).then(|| Duration::from_secs(days * SECONDS_PER_DAY))
 }
 
 /// The secret given as `name` or in the file of `name_FILE`.
@@ -256,6 +299,12 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
             .llm_max_connections
             .as_deref()
             .map_or(max_in_flight, |most| p.number("LLM_MAX_CONNECTIONS", most, 1..=1_000_000)),
+        tokens: TokenSettings {
+            per_day: Some(p.number("LLM_TOKENS_PER_DAY", &args.llm_tokens_per_day, 0..=MAX_TOKENS_PER_DAY))
+                .filter(|tokens| 0 < *tokens),
+            // Checked by `context`.
+            chars_per_token: args.llm_chars_per_token.trim().parse().unwrap_or(4.0),
+        },
     };
     Some(settings).filter(|settings| !settings.providers.is_empty())
 }
@@ -295,6 +344,20 @@ fn api_key(p: &mut ConfigError, args: &Args) -> Option<Secret> {
     let variable = if args.groq_api_key_file.is_some() { "GROQ_API_KEY_FILE" } else { "GROQ_API_KEY" };
     p.check(variable, check_key(&key))?;
     Some(key)
+}
+
+/// Checked also where there is none, so that a mistake shows before there is one.
+fn guard(p: &mut ConfigError, args: &Args) -> Option<GuardSettings> {
+    let kind = p.check("GUARD_KIND", args.guard_kind.parse::<GuardKind>());
+    let deadline = p.number("GUARD_DEADLINE_MS", &args.guard_deadline_ms, 50..=2_000);
+    let key = secret(p, "GUARD_API_KEY", args.guard_api_key.as_deref(), args.guard_api_key_file.as_deref());
+    let set =
+        |value: &Option<String>| value.as_deref().map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
+    let url = set(&args.guard_url);
+    let kind = kind?;
+    let url = url.and_then(|url| p.check("GUARD_URL", GuardSettings::parse_url(&url, kind)))?;
+    let model = set(&args.guard_model);
+    Some(GuardSettings { url, kind, model, key, deadline: Duration::from_millis(deadline) })
 }
 
 fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {

@@ -4,15 +4,19 @@
 //! the only code that writes to the socket. Whatever takes time runs as a task of its own, so
 //! that the loop never waits for anything but its socket.
 
+mod arrivals;
 mod frames;
 mod line_reader;
+mod notices;
 mod pace;
 mod plain;
 mod plain_lines;
+mod read_ahead;
 mod replay;
 mod texts;
 mod times;
 
+use std::future::ready;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -20,13 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use protocol::foreign::ForeignProtocol;
 use protocol::hop::CLOSING_LINE_MARK;
-use protocol::server_frame::ErrorFrame;
+use protocol::server_frame::{About, ErrorFrame};
 use protocol::trace::Traceparent;
-use protocol::{
-    CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame, UserText,
-};
+use protocol::{CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -38,10 +39,11 @@ pub use frames::too_many_connections;
 pub use times::Times;
 
 use crate::limits::RequestTurns;
-use crate::session::{ConnectionId, Opened, Outbox, Session, Sessions};
+use crate::session::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
 use pace::Pace;
 use plain::Plain;
+use read_ahead::ReadAhead;
 use replay::Replay;
 
 /// Bytes gathered for one write; frames beyond it wait in the outbox, where deltas join.
@@ -67,6 +69,8 @@ pub struct Context {
     pub draining: CancellationToken,
     /// Turns of requests, by address.
     pub request_turns: RequestTurns,
+    /// What the service tells of itself.
+    pub about: About,
 }
 
 /// Who is at the other end.
@@ -139,12 +143,22 @@ pub struct Connection {
     /// The last line, for the idle limit.
     heard_at: Instant,
     pace: Pace,
+    /// What was read and is not handled yet.
+    ahead: ReadAhead,
+    /// Assesses while no session is open.
+    lone_watch: Option<Box<LoneWatch>>,
+    /// When the person is to be reminded that they talk with no person.
+    reminder_at: Option<Instant>,
     /// Not a byte has come yet.
     silent: bool,
-    /// The client will send no more.
+    /// The end of the stream was read.
+    has_read_all: bool,
+    /// The client will send no more, and all it sent was handled.
     ended: bool,
     /// Since when the server is going away.
     draining_since: Option<Instant>,
+    /// Since the server is going away, everything was read that had come by then.
+    is_drained_dry: bool,
     /// Set when the connection is to end once everything is written.
     closing: Option<CloseReason>,
 }
@@ -199,9 +213,14 @@ impl Connection {
             task: None,
             heard_at,
             pace: Pace::new(heard_at),
+            ahead: ReadAhead::default(),
+            lone_watch: None,
+            reminder_at: None,
             silent: true,
+            has_read_all: false,
             ended: false,
             draining_since: None,
+            is_drained_dry: false,
             closing: None,
         }
     }
@@ -240,8 +259,13 @@ impl Connection {
         let mut drained = pin!(draining.cancelled());
         let mut timer = pin!(sleep_until(self.next_deadline()));
         let reason = loop {
+            self.handle_ready();
             self.fill();
             if let Some(reason) = self.finished() {
+                if reason == CloseReason::Draining && !self.ahead.is_empty() {
+                    self.refuse_unhandled();
+                    continue;
+                }
                 break reason;
             }
             self.silent = !reader.is_touched();
@@ -256,6 +280,8 @@ impl Connection {
                 done = ended(&mut self.task), if self.task.is_some() => self.on_task(done),
                 () = outbox.changed() => {}
                 line = reader.next(), if self.wants_line() => self.on_line(line),
+                // Nothing was left to be read.
+                () = ready(()), if self.draining_since.is_some() && !self.is_drained_dry => self.is_drained_dry = true,
                 () = &mut timer => self.on_timer(),
             }
         };
@@ -293,7 +319,12 @@ impl Connection {
     fn fill(&mut self) {
         while self.out.len() < WRITE_BYTES {
             if let Some(replay) = self.replay {
-                return self.continue_replay(replay);
+                // Help does not wait for it: the store may be slow.
+                match self.outbox.take_help() {
+                    Some(help) => self.render(help),
+                    None => return self.continue_replay(replay),
+                }
+                continue;
             }
             let Some(frame) = self.outbox.take() else {
                 self.settle_erased();
@@ -311,9 +342,13 @@ impl Connection {
 
     fn render(&mut self, frame: ServerFrame) {
         let language = self.language();
-        match &mut self.face {
-            FaceState::Frames | FaceState::Undecided => frame.encode_line(&mut self.out),
-            FaceState::Plain(plain) => {
+        match (&mut self.face, frame) {
+            (FaceState::Frames | FaceState::Undecided, frame) => frame.encode_line(&mut self.out),
+            (FaceState::Plain(_), ServerFrame::Support(support)) => {
+                let line = self.attached.as_ref().map(|attached| attached.session.help_line(&support));
+                line.iter().for_each(|line| self.say(line));
+            }
+            (FaceState::Plain(plain), frame) => {
                 if let Some(line) = plain.render(frame, language) {
                     self.say(&line);
                 }
@@ -338,7 +373,7 @@ impl Connection {
         }
         let quiet = !self.is_awaiting() && self.outbox.requests() == 0;
         let left = (self.ended && quiet).then_some(CloseReason::ClientGone);
-        let drained = (self.draining_since.is_some() && quiet).then_some(CloseReason::Draining);
+        let drained = (self.draining_since.is_some() && self.is_drained_dry && quiet).then_some(CloseReason::Draining);
         self.closing.or(told).or(left).or(drained)
     }
 
@@ -352,49 +387,12 @@ impl Connection {
         matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some())
     }
 
-    /// Whether the next line may be read now. While not, the peer's TCP connection fills up:
-    /// that is the back-pressure.
-    fn wants_line(&self) -> bool {
-        let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
-        let room = self.out.len() < WRITE_BYTES
-            && self.outbox.places() < MAX_REQUESTS
-            && self.pace.ready_at() <= Instant::now();
-        room && !self.owes_line() && !over && self.task.is_none() && self.replay.is_none()
-    }
-
     fn on_line(&mut self, line: io::Result<Option<Inbound>>) {
         self.heard_at = Instant::now();
         self.pace.note(self.heard_at);
         match line {
-            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<ForeignProtocol>()) => {
-                self.say(texts::FOREIGN_PROTOCOL);
-                self.closing = Some(CloseReason::VersionUnsupported);
-            }
-            Err(_) => self.closing = Some(CloseReason::ClientGone),
-            Ok(None) => self.half_close(),
-            Ok(Some(Inbound::Rejected(code))) => self.on_rejected(code),
-            Ok(Some(Inbound::Line { trace, text })) => {
-                let trace = trace.unwrap_or_else(|| self.peer.trace.child());
-                match self.face {
-                    FaceState::Frames => self.on_frame(&text, trace),
-                    FaceState::Undecided | FaceState::Plain(_) => self.on_plain_line(text, trace),
-                }
-            }
-        }
-    }
-
-    fn half_close(&mut self) {
-        self.ended = true;
-        if let Some(Attached { session, id, .. }) = &self.attached {
-            session.half_close(*id);
-        }
-    }
-
-    fn on_rejected(&mut self, code: ErrorCode) {
-        match self.face {
-            FaceState::Frames => self.error(code, None),
-            FaceState::Undecided => self.greet_then(Box::new(move |connection| connection.say_error(code))),
-            FaceState::Plain(_) => self.say_error(code),
+            Ok(inbound) => self.on_inbound(inbound),
+            Err(error) => self.on_read_error(&error),
         }
     }
 
@@ -472,6 +470,3 @@ fn push_closing_line(out: &mut BytesMut, reason: CloseReason) {
     out.extend_from_slice(reason.name().as_bytes());
     out.extend_from_slice(b"\n");
 }
-
-/// A message's text and its place in the trace, as a line brought it.
-type Line = (UserText, Traceparent);

@@ -2,14 +2,17 @@
 //! the calls to a language model.
 //!
 //! Layers, each of which uses only what stands below it: `config` · [`server`] ·
-//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
+//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
 
 pub mod config;
 pub mod connection;
+mod explain;
+pub mod guard;
 mod health_check;
 pub mod limits;
 pub mod llm;
 pub mod metrics;
+mod report;
 pub mod server;
 pub mod session;
 pub mod shared;
@@ -18,5 +21,7 @@ mod tls;
 pub mod turn;
 
 pub use config::{Args, Command, Config};
+pub use explain::{ExplainOptions, explain};
 pub use health_check::check_health;
+pub use report::report;
 pub use server::Server;

@@ -5,4 +5,4 @@ mod slots;
 
 pub use boot::{RateLimit, RateLimiter};
 pub use request_turns::{RequestTurn, RequestTurns};
-pub use slots::{IdleSlot, Room, Slot, Slots, SlotsFull, SlotsLoad};
+pub use slots::{IdleSlot, Priority, Room, Slot, Slots, SlotsFull, SlotsLoad};

@@ -1,5 +1,4 @@
-//! Where answers come from: a language model behind an OpenAI-compatible API, or the
-//! built-in companion. The only code that makes outbound HTTP calls.
+//! Language models behind OpenAI-compatible APIs.
 
 mod answer;
 mod breaker;
@@ -7,7 +6,6 @@ mod calls;
 mod chat_completions;
 mod check;
 mod chunk;
-pub mod companion;
 mod decoder;
 mod error;
 mod error_body;
@@ -22,6 +20,7 @@ mod rests;
 mod retry;
 mod sse;
 mod thinking;
+mod tokens;
 
 use std::time::Duration;
 
@@ -45,6 +44,7 @@ pub use health::Readiness;
 pub use key::{KeyError, check_key};
 pub use providers::Model;
 pub use retry::Backoff;
+pub use tokens::{DailyTokens, TokenSettings, Told};
 
 /// Full address of a `…/chat/completions` API: http or https, with a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +88,14 @@ impl ApiUrl {
         }
     }
 
+    /// Its host.
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
     /// What a provider here is called in logs.
     fn host_and_model(&self, model: &str) -> String {
-        format!("{}/{model}", self.uri.host().unwrap_or_default())
+        format!("{}/{model}", self.host())
     }
 
     /// The address of the list of models beside it, where the API has its usual paths.
@@ -166,6 +171,8 @@ pub struct LlmSettings {
     pub deadline: Duration,
     /// Calls to one provider at once, and so connections in use; at least 1.
     pub max_connections: usize,
+    /// Bounds on the tokens of a day.
+    pub tokens: TokenSettings,
 }
 
 /// One provider of a model.

@@ -17,6 +17,10 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
     if args.check_health {
         return Ok(core_server::check_health(&config)?);
     }
+    if let Some(Command::Report { year, json }) = args.command {
+        // No log: it would stand among the report.
+        return tokio::runtime::Runtime::new()?.block_on(report(config, year, json));
+    }
     let _telemetry = telemetry::init("core-server", &args.telemetry)?;
     if config.fit_to_file_limit(boot::raise_fd_limit()) {
         tracing::warn!(max_connections = config.max_connections, "MAX_CONNECTIONS lowered: too few open files allowed");
@@ -29,6 +33,7 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
         match args.command {
             None => serve(config).await,
             Some(Command::Rekey) => rekey(config).await,
+            Some(Command::Explain { .. } | Command::Report { .. }) => Ok(()),
         }
     })
 }
@@ -55,7 +60,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
     // Beside the service, which does not wait for what a provider says.
     let asking = Arc::clone(&server);
-    let checked = shutdown.run_until_cancelled(asking.check_model());
+    let asked = async { tokio::join!(asking.check_model(), asking.prepare_guard()) };
+    let checked = shutdown.run_until_cancelled(asked);
     let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop, checked) };
     // To the end: it tells that the core drains.
     let (left, stopped, _) = tokio::select! {
@@ -65,6 +71,12 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     stopped?;
     tracing::info!(tasks.left = left, "stopped");
     Ok(())
+}
+
+async fn report(config: Config, year: u16, json: bool) -> Result<(), Box<dyn Error>> {
+    let store = store::open(config.database).await?;
+    let counts = store.referrals(year).await?;
+    Ok(core_server::report(std::io::stdout().lock(), year, &counts, json)?)
 }
 
 async fn rekey(config: Config) -> Result<(), Box<dyn Error>> {

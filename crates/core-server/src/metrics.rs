@@ -3,19 +3,24 @@
 //! No label tells anything of a person, an address of one, or a session.
 
 mod database;
+mod guard;
 mod model;
 mod names;
 
 use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, LONG, Registry, SHORT};
 use protocol::server_frame::{Finish, Source};
 use protocol::{CloseReason, ErrorCode};
+use safety::Level;
 
 pub use database::{DatabaseGauges, DatabaseMeter, PoolUse};
+pub use guard::{GuardMetrics, GuardOutcome};
 pub use model::{BreakerState, CallOutcome, ModelMetrics, ProviderMetrics};
 pub use names::Metric;
 
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
-const SOURCES: [Source; 2] = [Source::Llm, Source::Companion];
+/// Levels that help is shown for.
+const LEVELS: [Level; 3] = [Level::Concern, Level::High, Level::Imminent];
+const SOURCES: [Source; 3] = [Source::Llm, Source::Companion, Source::Screened];
 
 /// All that the core counts.
 #[derive(Debug)]
@@ -37,6 +42,10 @@ pub struct Metrics {
     pub messages_repeated: IntCounter,
     /// In the order of [`ErrorCode::ALL`].
     messages_refused: [IntCounter; ErrorCode::ALL.len()],
+    /// In the order of `LEVELS`.
+    help_shown: [IntCounter; LEVELS.len()],
+    /// Messages in risk that no limit refused.
+    pub answers_beyond_limits: IntCounter,
     /// By source, then by finish.
     turns: [[IntCounter; FINISHES.len()]; SOURCES.len()],
     /// From `accepted` to the slot.
@@ -51,6 +60,8 @@ pub struct Metrics {
     pub commits_failed: IntCounter,
     /// What has to do with the model.
     pub model: ModelMetrics,
+    /// Second opinions.
+    pub guard: GuardMetrics,
     /// Cores that share the limits.
     pub cores_sharing: IntGauge,
     /// Whether Redis can be reached.
@@ -75,6 +86,7 @@ impl Metrics {
         let r = &registry;
         let closed = r.counters(Metric::ConnectionsClosed);
         let refused = r.counters(Metric::MessagesRefused);
+        let help = r.counters(Metric::HelpShown);
         let turns = r.counters(Metric::Turns);
         let turn = |source: Source, finish: Finish| labelled(&turns, &[&source.to_string(), &finish.to_string()]);
         Self {
@@ -87,6 +99,8 @@ impl Metrics {
             messages_accepted: r.counter(Metric::MessagesAccepted),
             messages_repeated: r.counter(Metric::MessagesRepeated),
             messages_refused: ErrorCode::ALL.map(|code| labelled(&refused, &[&code.to_string()])),
+            help_shown: LEVELS.map(|level| labelled(&help, &[level.name()])),
+            answers_beyond_limits: r.counter(Metric::AnswersBeyondLimits),
             turns: SOURCES.map(|source| FINISHES.map(|finish| turn(source, finish))),
             turn_queue: r.histogram(Metric::TurnQueue, LONG),
             turn_first_piece: r.histogram(Metric::TurnFirstPiece, LONG),
@@ -94,6 +108,7 @@ impl Metrics {
             commit: r.histogram(Metric::Commit, SHORT),
             commits_failed: r.counter(Metric::CommitsFailed),
             model: ModelMetrics::new(r),
+            guard: GuardMetrics::new(r),
             cores_sharing: r.gauge(Metric::CoresSharing),
             redis_linked: r.gauge(Metric::RedisLinked),
             redis_links_lost: r.counter(Metric::RedisLinksLost),
@@ -117,6 +132,12 @@ impl Metrics {
     /// Counts a message that was told the error `code`.
     pub fn message_refused(&self, code: ErrorCode) {
         self.messages_refused[code as usize].inc();
+    }
+
+    /// Counts help that was shown.
+    pub fn help_shown(&self, level: Level) {
+        let at = LEVELS.iter().position(|known| *known == level).unwrap_or_default();
+        self.help_shown[at].inc();
     }
 
     /// Counts an answer, or what there is of one.

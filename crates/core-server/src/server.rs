@@ -22,13 +22,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
+use crate::guard::{Guard, GuardError};
 use crate::limits::{RequestTurns, Slots};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
 use crate::shared::{Heard, Shared};
 use crate::store::Store;
-use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding};
+use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding, Referrals};
 use hop::Arrival;
 
 /// Time for connections to be told when their drain time is over.
@@ -51,6 +52,17 @@ pub struct Server {
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
 }
 
+/// The server cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The client for the model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The client for the second opinion.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+}
+
 /// Opens the port of `config`.
 ///
 /// # Errors
@@ -68,12 +80,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The client for the model cannot be made.
-    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ModelError> {
+    /// A client cannot be made.
+    pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        safety::prepare();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (_, counted) = store.pool().unwrap_or_default();
         let metrics = Arc::new(Metrics::new(&counted));
-        let policy = Policy { per_user_max: config.per_user_max, orphan: config.orphan, retention: config.retention };
+        let about = config.about();
+        let Config { per_user_max, orphan, retention, unreached, .. } = config;
+        let policy = Policy { per_user_max, orphan, retention, unreached };
         let share = |settings| Shared::new(settings, metrics.redis_links_lost.clone());
         let (shared, heard) = config.shared.map(share).unzip();
         let slots = Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout);
@@ -84,17 +99,20 @@ impl Server {
             budget: Budget::new(budget, Arc::clone(&slots), shared.clone()),
             slots,
             model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
+            guard: config.guard.map(|guard| Guard::new(guard, metrics.guard.clone())).transpose()?,
             context: Context::new(config.context),
             shared,
             folding: Folding::new(draining.clone()),
+            referrals: Referrals::default(),
             metrics: Arc::clone(&metrics),
         };
         let context = connection::Context {
-            sessions: Sessions::new(engine, policy, tasks.clone()),
+            sessions: Sessions::new(engine, policy, tasks.clone(), draining.clone()),
             times: config.times,
             tasks,
             draining,
             request_turns: RequestTurns::default(),
+            about,
         };
         Ok(Self {
             context: Arc::new(context),
@@ -132,19 +150,23 @@ impl Server {
         if timeout(self.context.times.drain + DRAIN_MARGIN, tasks.wait()).await.is_err() {
             tracing::warn!(tasks.left = tasks.len(), "drain timed out");
         }
+        self.context.sessions.flush_at_end().await;
         tasks.len()
     }
 
-    /// Keeps in touch with the other cores until `end`, if there are any.
+    /// Works in the background until `end`: keeps in touch with the other cores, if there are any, and brings
+    /// counts to the store.
     fn share(&self, end: &CancellationToken) {
         let sessions = Arc::clone(&self.context.sessions);
+        // Not among the tasks a drain waits for.
+        let upkeep = TaskTracker::new();
+        upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).flush_forever()));
+        upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).count_tokens_forever()));
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(shared), Some(heard)) = (sessions.engine().shared.clone(), heard) {
             let hearing = Arc::clone(&sessions).hear_forever(heard);
-            // Not among the tasks a drain waits for.
-            let tasks = TaskTracker::new();
-            tasks.spawn(end.clone().run_until_cancelled_owned(hearing));
-            tasks.spawn(
+            upkeep.spawn(end.clone().run_until_cancelled_owned(hearing));
+            upkeep.spawn(
                 end.clone().run_until_cancelled_owned(async move { shared.run(&sessions.engine().slots).await }),
             );
         }

@@ -4,40 +4,51 @@
 //! go: memory follows live people. Its turns run one after another, whichever connection sent
 //! them, and belong to the session: a connection that ends does not end them.
 
+mod answering;
+mod continuous_use;
 mod elsewhere;
 mod hearing;
+mod help;
 mod language;
 mod life;
 mod outbox;
 mod registry;
 mod requests;
 mod retention;
+mod risk;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+mod watch;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::server_frame::{Done, Entry, Finish, Role, Timing};
+use protocol::server_frame::{Entry, Finish, Role};
 use protocol::trace::Traceparent;
 use protocol::{
     Language, Locale, MessageId, MessageLabel, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
 };
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use outbox::Outbox;
 pub use registry::{Opened, Policy, Sessions};
 pub use requests::RequestError;
+use risk::BEYOND_LIMITS_PAUSE;
+pub use risk::{LoneWatch, crisis_lines};
 
+use answering::{done, stored_done};
 use elsewhere::Elsewhere;
 use state::{Listener, Pending, Running, State, To};
+use watch::Watch;
 
 use crate::shared::Event;
 use crate::store::{SessionRecord, StoreError};
-use crate::turn::{Admission, Answerer, Audience, Job, Message, NotRecorded, Outcome, Permit, Refusal, Unanswered};
+use crate::turn::{Admission, Answerer, Job, Message, NotRecorded, Outcome, Permit, Refusal, Unanswered};
 
 /// Least time between two checks whether a running answer still has listeners.
 const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +66,10 @@ pub struct Session {
     /// the order of their `seq`.
     commit: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// What is remembered of risk. Locked under the state or alone, never the other way round.
+    watch: Mutex<Watch>,
+    /// A message has ended that waited or was answered.
+    moved_on: Notify,
 }
 
 /// Tells the connections of a session apart.
@@ -68,7 +83,18 @@ impl Session {
         let SessionRecord { user, id, created_at, .. } = record;
         state.elsewhere =
             sessions.engine().shared.as_ref().map(|shared| Box::new(Elsewhere::new(Arc::clone(shared), user, fresh)));
-        Self { sessions, user, id, token, created_at, commit: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        let watch = if fresh { Watch::of_new() } else { Watch::default() };
+        Self {
+            sessions,
+            user,
+            id,
+            token,
+            created_at,
+            commit: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            watch: Mutex::new(watch),
+            moved_on: Notify::new(),
+        }
     }
 
     /// The person's label.
@@ -136,6 +162,9 @@ impl Session {
     /// To be run as a task of its own: it goes on when the connection ends.
     pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
         self.state().admitting += 1;
+        if message.risk.is_high() {
+            self.admit_in_risk().await;
+        }
         let commit = self.commit.lock().await;
         let (after, under_way) = {
             let mut state = self.state();
@@ -158,6 +187,18 @@ impl Session {
             Ok(Admission::Known(entries, _)) => self.learn_known(entries, (from, &message.id)).await,
             Ok(Admission::Refused(_)) | Err(_) => {}
         }
+        self.tell_admission(from, message, admission);
+        self.save_help().await;
+        drop(commit);
+    }
+
+    /// Tells everyone concerned what becomes of a message.
+    fn tell_admission(
+        self: &Arc<Self>,
+        from: ConnectionId,
+        message: Message,
+        admission: Result<Admission, StoreError>,
+    ) {
         let mut state = self.state();
         state.admitting -= 1;
         match admission {
@@ -177,8 +218,6 @@ impl Session {
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => self.not_kept(&state, To::Only(from), (message.id, message.trace), &error.into()),
         }
-        drop(state);
-        drop(commit);
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is
@@ -235,7 +274,13 @@ impl Session {
             trace: message.trace,
             accepted_at: Instant::now(),
             claim: permit.claim,
+            risk: message.risk,
+            emergency: state.whereabouts.emergency_number(),
         };
+        if permit.is_beyond_limits() {
+            self.sessions.engine().metrics.answers_beyond_limits.inc();
+            state.beyond_limits_until = Some(Instant::now() + BEYOND_LIMITS_PAUSE);
+        }
         if state.is_gone() {
             // Erased between its admission and this lock: there is nothing to answer.
             return self.release_later(job, false);
@@ -267,6 +312,7 @@ impl Session {
             };
             let fold = outcome.as_mut().ok().and_then(|outcome| outcome.fold.take());
             self.conclude(job, outcome).await;
+            self.save_raised_help().await;
             if let Some(fold) = fold {
                 let sessions = Arc::clone(&self.sessions);
                 self.sessions.tasks().spawn(async move { sessions.engine().fold(fold).await });
@@ -290,6 +336,7 @@ impl Session {
     }
 
     fn next_job(&self) -> Option<(Job, CancellationToken, Permit)> {
+        self.moved_on.notify_waiters();
         let mut state = self.state();
         let Some(Pending { job, sender, permit }) = state.waiting.pop_front() else {
             state.answering = false;
@@ -321,6 +368,9 @@ impl Session {
             let kept = state.running.as_ref().filter(|running| !running.given_up && !state.is_gone());
             (state.told.seq(), kept.map_or_else(UserText::default, |running| running.draft.clone()))
         };
+        if !draft.is_empty() {
+            self.watch_state().answered(&draft);
+        }
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
             Ok(outcome) => (self.sessions.engine().record(&job, after, draft, &outcome).await.map(Some), Ok(outcome)),
@@ -420,37 +470,6 @@ impl Session {
     }
 }
 
-impl Audience for Session {
-    fn queued(&self, ahead: usize) {
-        let mut state = self.state();
-        let Some(running) = &mut state.running else { return };
-        running.ahead = ahead;
-        let (id, sender) = (running.id.clone(), running.sender);
-        state.publish(state.concerned(sender), ServerFrame::Queued { id, ahead });
-    }
-
-    fn begun(&self) {
-        self.state().running.iter_mut().for_each(|running| running.ahead = 0);
-    }
-
-    fn delta(&self, piece: UserText) {
-        let mut state = self.state();
-        let Some(running) = state.running.as_mut().filter(|running| !running.given_up) else { return };
-        let offset = running.chars;
-        running.chars += piece.chars();
-        running.draft.push(&piece);
-        let id = running.id.clone();
-        state.publish(To::Everyone, outbox::delta(id, offset, piece));
-    }
-
-    fn restart(&self) {
-        // A delta from offset 0 takes the place of what clients hold of the answer.
-        if let Some(running) = self.state().running.as_mut() {
-            (running.draft, running.chars) = (UserText::default(), 0);
-        }
-    }
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         // First: one that is made anew joins the other cores again.
@@ -463,23 +482,4 @@ impl Drop for Session {
 fn is_gone(recorded: &Result<Option<u64>, NotRecorded>, outcome: &Result<Outcome, Unanswered>) -> bool {
     matches!(recorded, Err(NotRecorded::Store(StoreError::NoSession { .. })))
         || matches!(outcome, Err(Unanswered::NoSession))
-}
-
-fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
-    let Outcome { finish, source, model, chars, timing, usage, fold: _ } = outcome;
-    ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage }))
-}
-
-/// The `done` of an answer that was stored before: how long it took is not known any more.
-fn stored_done(answer: &Entry) -> ServerFrame {
-    ServerFrame::Done(Box::new(Done {
-        id: answer.id.clone(),
-        seq: Some(answer.seq),
-        finish: answer.finish.unwrap_or(Finish::Stop),
-        source: answer.source.unwrap_or(protocol::server_frame::Source::Llm),
-        model: None,
-        chars: answer.text.chars(),
-        ms: Timing::default(),
-        usage: None,
-    }))
 }

@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod outgoing;
 mod scripts;
+mod tokens;
 mod url;
 
 use std::collections::HashSet;

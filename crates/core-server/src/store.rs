@@ -5,6 +5,7 @@
 //! which is durable as long as the process is. All pass the same contract (`tests/it/store`).
 //! The only code with SQL.
 
+mod content;
 mod error;
 pub mod keys;
 mod memory;
@@ -19,15 +20,16 @@ mod url;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use protocol::server_frame::{Entry, Finish, Role, Source};
-use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use protocol::server_frame::{Entry, Finish, Help, Role, Source};
+use protocol::{Country, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use serde::Serialize;
 
 use crate::metrics::{DatabaseMeter, PoolUse};
 pub use error::{OpenError, StoreError};
 use keys::Keyring;
 pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
-pub use rekey::rekey;
+pub use rekey::{convert, rekey};
 pub use run_lock::RunLock;
 pub use sqlite::SqliteStore;
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};
@@ -68,6 +70,8 @@ pub struct SessionRecord {
     pub created_at: Timestamp,
     /// The language to answer in.
     pub locale: Locale,
+    /// Where the person is, chosen or confirmed by them.
+    pub country: Option<Country>,
     /// Highest `seq` of its entries; 0 when there is none.
     pub seq: u64,
     /// How many of its entries the person wrote.
@@ -85,6 +89,8 @@ pub struct NewSession {
     pub token: ResumeToken,
     /// The language to answer in.
     pub locale: Locale,
+    /// Where the person is, chosen or confirmed by them.
+    pub country: Option<Country>,
     /// When it begins.
     pub created_at: Timestamp,
 }
@@ -104,6 +110,18 @@ pub struct NewEntry {
     pub finish: Option<Finish>,
     /// Where an answer came from.
     pub source: Option<Source>,
+    /// Help that was shown. Its resources are not stored: they are chosen again whenever it is shown, so
+    /// that an old conversation has no line that does not answer any more.
+    pub help: Option<Box<Help>>,
+}
+
+impl NewEntry {
+    /// The entry that is stored as `seq`.
+    fn numbered(self, seq: u64) -> Entry {
+        let Self { id, role, text, at, finish, source, help } = self;
+        let help = help.map(|help| Box::new(Help { resources: Vec::new(), ..*help }));
+        Entry { seq, id, role, text, at, finish, source, help }
+    }
 }
 
 /// The gist of a session's older messages and their answers, made by the model. It is not an
@@ -200,6 +218,41 @@ pub struct Cutoffs {
     pub empty: Timestamp,
     /// Entries from before, and sessions that nobody used since; `None` keeps them.
     pub kept: Option<Timestamp>,
+    /// Sessions that nobody used since go with all their entries; `None` keeps them.
+    pub unreached: Option<Timestamp>,
+}
+
+/// How often help was shown in a month. Says nothing of anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReferralCount {
+    /// The month in UTC, as `2026-12`.
+    pub month: String,
+    /// The most urgent kind of risk.
+    pub kind: String,
+    /// The level.
+    pub level: String,
+    /// The language it was shown in.
+    pub language: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// Counts to be added, once however often they are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferralBatch {
+    /// The process that counted.
+    pub source: u64,
+    /// Rises with every batch of that process.
+    pub number: u64,
+    /// What it counted.
+    pub counts: Vec<ReferralCount>,
+}
+
+impl ReferralBatch {
+    /// The latest of its months, by which it is known when its number may be forgotten.
+    fn latest_month(&self) -> &str {
+        self.counts.iter().map(|count| count.month.as_str()).max().unwrap_or_default()
+    }
 }
 
 /// Where an entry is in the whole database.
@@ -257,6 +310,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Changes the language to answer in.
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError>;
 
+    /// Notes where the person is.
+    async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError>;
+
     /// Notes that these sessions are in use at `now`. Those that do not exist are passed over.
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError>;
 
@@ -268,11 +324,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// that it draws on.
     async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
 
+    /// Adds the counts of `batch`, unless it was added before.
+    async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError>;
+
+    /// What was counted in `year`, by month, kind, level and language.
+    async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError>;
+
     /// Writes up to `limit` entries after `after`, and the summaries of their sessions, the way new
     /// ones are written: under the current key, or plain if there is none. Says where it came to;
     /// `None` at the end, when everything else that is under a key has been rewritten too. What is
     /// damaged stays as it is, with a line in the log: no key opens it.
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
+
+    /// Writes up to `limit` entries after `after` anew that an earlier version wrote, with their role in the
+    /// clear. Says where it came to; `None` when there are no more.
+    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
 
     /// How the connections to a server are used, and what is counted of them; `None` without a server.
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {

@@ -96,6 +96,15 @@ pub struct Args {
     /// Days that what was said is kept; 0: until it is erased
     #[arg(long, env = "RETENTION_DAYS", default_value = "0")]
     pub retention_days: String,
+    /// Days without a connection after which a conversation is erased; 0: never
+    #[arg(long, env = "UNREACHED_DAYS", default_value = "365")]
+    pub unreached_days: String,
+    /// Who runs the service, told to people
+    #[arg(long, env = "OPERATOR_NAME")]
+    pub operator_name: Option<String>,
+    /// How to reach them: an address of e-mail or of a page
+    #[arg(long, env = "OPERATOR_CONTACT")]
+    pub operator_contact: Option<String>,
     /// Time that an answer goes on to which nobody listens any more
     #[arg(long, env = "ORPHAN_SECONDS", default_value = "120")]
     pub orphan_seconds: String,
@@ -160,6 +169,9 @@ pub struct Args {
     /// Characters to a token, for the estimate
     #[arg(long, env = "LLM_CHARS_PER_TOKEN", default_value = "4")]
     pub llm_chars_per_token: String,
+    /// Tokens of the model within a day (UTC), all cores together; beyond it the companion answers; 0: no limit
+    #[arg(long, env = "LLM_TOKENS_PER_DAY", default_value = "0")]
+    pub llm_tokens_per_day: String,
     /// Whether the model sums up what it does not get to read any more: on or off
     #[arg(long, env = "LLM_SUMMARY", default_value = "on")]
     pub llm_summary: String,
@@ -172,6 +184,26 @@ pub struct Args {
     /// File with the model's instructions [default: built in, in the person's language]
     #[arg(long, env = "SYSTEM_PROMPT_FILE")]
     pub system_prompt_file: Option<PathBuf>,
+
+    /// Address of a second opinion on what people write: `…/moderations`, `…/chat/completions` or `…/embeddings`
+    /// [default: none]
+    #[arg(long, env = "GUARD_URL", hide_env_values = true)]
+    pub guard_url: Option<String>,
+    /// Which API that is: moderations, chat or embeddings
+    #[arg(long, env = "GUARD_KIND", default_value = "moderations")]
+    pub guard_kind: String,
+    /// Name of its model, where the API wants one
+    #[arg(long, env = "GUARD_MODEL")]
+    pub guard_model: Option<String>,
+    /// Key of that API
+    #[arg(long, env = "GUARD_API_KEY", hide_env_values = true)]
+    pub guard_api_key: Option<String>,
+    /// File that holds the key of that API
+    #[arg(long, env = "GUARD_API_KEY_FILE")]
+    pub guard_api_key_file: Option<PathBuf>,
+    /// Longest time that an answer waits for the second opinion, in milliseconds
+    #[arg(long, env = "GUARD_DEADLINE_MS", default_value = "500")]
+    pub guard_deadline_ms: String,
 
     /// Threads that serve connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
@@ -203,4 +235,24 @@ pub enum Command {
     /// the new one into `DATA_KEY_PREVIOUS` of each, so that all can read it, and only then this. The
     /// cores may go on meanwhile.
     Rekey,
+    /// Read lines from standard input and tell how each is assessed, without settings, server or database
+    ///
+    /// Nothing is stored and nothing is sent. Lines are no arguments, so that none is kept in the history of a shell.
+    Explain {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Take the lines for the messages of one conversation, half a minute apart
+        #[arg(long)]
+        conversation: bool,
+    },
+    /// Tell how often help was shown in a year, by month, kind, level and language; then exit
+    Report {
+        /// The year
+        #[arg(long, value_parser = clap::value_parser!(u16).range(2000..=9999))]
+        year: u16,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }

@@ -24,13 +24,12 @@ const VERSION: u64 = 1;
 const RECONNECT_IN_MS: u64 = 1_000;
 
 pub(super) fn draining_notice() -> ServerFrame {
-    ServerFrame::Notice { code: NoticeCode::Draining, reconnect_in_ms: RECONNECT_IN_MS }
+    ServerFrame::Notice { code: NoticeCode::Draining, text: None, reconnect_in_ms: Some(RECONNECT_IN_MS) }
 }
 
 impl Connection {
-    /// Takes a line on a framed connection.
-    pub(super) fn on_frame(&mut self, line: &UserText, trace: Traceparent) {
-        let frame = ClientFrame::parse(line.expose());
+    /// Takes a frame, and the line that brought it, on a framed connection.
+    pub(super) fn on_frame(&mut self, frame: Result<ClientFrame, Rejection>, line: &UserText, trace: Traceparent) {
         if self.attached.is_none() {
             return self.before_welcome(frame, ClientFrame::meant(line.expose()));
         }
@@ -41,7 +40,7 @@ impl Connection {
             Ok(ClientFrame::Request(request)) => self.request(request, trace),
             Ok(ClientFrame::Ping { id }) => self.outbox.push(ServerFrame::Pong { id }),
             Ok(ClientFrame::Bye) => self.closing = Some(CloseReason::Bye),
-            Err(Rejection { code, id }) => self.error(code, id),
+            Err(Rejection { code, id, .. }) => self.error(code, id),
         }
     }
 
@@ -50,9 +49,12 @@ impl Connection {
     fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, meant: Option<Meant>) {
         match frame {
             Ok(ClientFrame::Hello(hello)) => self.hello(hello),
+            Ok(ClientFrame::Request(Request { id, method, .. })) if method == "about" => {
+                self.told_of_service(&method, &id).into_iter().for_each(|response| self.outbox.push(response));
+            }
             Ok(frame) => self.error(ErrorCode::HelloRequired, frame.id().cloned()),
             Err(Rejection { id, .. }) if meant == Some(Meant::Other) => self.error(ErrorCode::HelloRequired, id),
-            Err(Rejection { code, id }) => self.error(code, id),
+            Err(Rejection { code, id, .. }) => self.error(code, id),
         }
     }
 
@@ -66,6 +68,12 @@ impl Connection {
             // The greeting's session belongs to nobody now; nothing was said in it.
             self.attached = None;
             return self.before_welcome(frame, Some(Meant::Hello));
+        }
+        if let Ok(ClientFrame::Request(Request { id, method, .. })) = &frame
+            && method == "about"
+            && let Some(response) = self.told_of_service(method, id)
+        {
+            return response.encode_line(&mut self.out);
         }
         let id = frame.map_or_else(|rejection| rejection.id, |frame| frame.id().cloned());
         let code = if is_hello { ErrorCode::BadFrame } else { ErrorCode::HelloRequired };
@@ -82,24 +90,33 @@ impl Connection {
             self.closing = Some(CloseReason::VersionUnsupported);
             return;
         }
-        let Hello { resume, since, locale, .. } = hello;
+        let Hello { resume, since, locale, country, time_zone, .. } = hello;
         let sessions = Arc::clone(&self.context.sessions);
         match resume.map(|token| token.expose().parse::<ResumeToken>()) {
             None => self.later(async move {
-                let opened = sessions.create(locale).await;
-                move |connection: &mut Self| connection.on_opened(opened.map(Some), false, since)
+                let opened = sessions.create(locale, country).await.map(Some);
+                move |connection: &mut Self| connection.on_opened(opened, false, since, time_zone)
             }),
             Some(Err(_)) => self.error(ErrorCode::BadResume, None),
             Some(Ok(token)) => self.later(async move {
-                let opened = sessions.resume(token, locale).await;
-                move |connection: &mut Self| connection.on_opened(opened, true, since)
+                let opened = sessions.resume(token, locale, country).await;
+                move |connection: &mut Self| connection.on_opened(opened, true, since, time_zone)
             }),
         }
     }
 
-    fn on_opened(&mut self, opened: Result<Option<Opened>, StoreError>, resumed: bool, since: Option<u64>) {
+    fn on_opened(
+        &mut self,
+        opened: Result<Option<Opened>, StoreError>,
+        resumed: bool,
+        since: Option<u64>,
+        time_zone: Option<UserText>,
+    ) {
         match opened {
-            Ok(Some(opened)) => self.welcome(opened, resumed, since),
+            Ok(Some(opened)) => {
+                time_zone.iter().for_each(|zone| opened.session.guess_place(zone));
+                self.welcome(opened, resumed, since);
+            }
             Ok(None) => self.error(ErrorCode::BadResume, None),
             Err(error) => {
                 tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "no session could be opened");
@@ -134,6 +151,7 @@ impl Connection {
         };
         // Straight to the socket: what the session tells from now on comes after the replay.
         ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
+        self.write_ai_notice();
         self.replay = (after < seq).then_some(Replay { after, last: seq });
     }
 
@@ -148,10 +166,13 @@ impl Connection {
 
     /// Hands a message to the session; the next line waits until it is accepted or refused.
     pub(super) fn submit(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
+        // What came before its session was there, or for the one before, is assessed now.
+        self.watch(&id, &text);
+        self.note_use();
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
         let (session, connection) = (Arc::clone(session), *connection);
-        session.heed_language(&text);
-        let message = Message { id, text, trace, from: Household::of(self.peer.address) };
+        let risk = session.risk();
+        let message = Message { id, text, trace, from: Household::of(self.peer.address), risk };
         self.later(async move {
             session.submit(connection, message).await;
             |_: &mut Self| {}
@@ -175,6 +196,9 @@ impl Connection {
     /// neither a message nor, before there are too many, the next request. Its deadline ends only the
     /// waiting.
     fn request(&mut self, request: Request, trace: Traceparent) {
+        if let Some(response) = self.told_of_service(&request.method, &request.id) {
+            return self.outbox.push(response);
+        }
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
         let turns = Arc::clone(&self.request_turns);

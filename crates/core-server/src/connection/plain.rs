@@ -1,8 +1,6 @@
 //! The plain face: frames rendered as lines for people, and lines read as commands.
 
-use std::fmt::Write as _;
-
-use protocol::server_frame::{Entry, Resource};
+use protocol::server_frame::{Entry, NoticeCode, SafetyPlan};
 use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame};
 
 use super::texts;
@@ -16,10 +14,10 @@ pub(super) struct Plain {
     pub(super) awaiting: Option<MessageId>,
     /// The line so far.
     reply: String,
-    /// Where the answer begins in it.
-    answer_at: usize,
     /// `/borrar` was written once.
     pub(super) erase_asked: bool,
+    /// Goes in front of the next answer, in its line.
+    reminder: Option<String>,
 }
 
 /// What a line asks for.
@@ -33,6 +31,12 @@ pub(super) enum Command<'a> {
     Resume(&'a str),
     Erase,
     Language(&'a str),
+    Country(&'a str),
+    Crisis,
+    Ai,
+    About,
+    Protection,
+    Plan,
     Unknown,
 }
 
@@ -55,6 +59,12 @@ impl<'a> Command<'a> {
             "/reanudar" | "/resume" => Self::Resume(rest.trim()),
             "/borrar" | "/erase" => Self::Erase,
             "/idioma" | "/language" => Self::Language(rest.trim()),
+            "/pais" | "/país" | "/country" => Self::Country(rest.trim()),
+            "/crisis" | "/emergencia" | "/urgencia" | "/emergency" => Self::Crisis,
+            "/ia" | "/ai" => Self::Ai,
+            "/acerca" | "/about" => Self::About,
+            "/proteccion" | "/protección" | "/protection" => Self::Protection,
+            "/plan" => Self::Plan,
             _ => Self::Unknown,
         }
     }
@@ -74,7 +84,7 @@ impl Plain {
     pub(super) fn expect(&mut self, id: MessageId) {
         self.chatted = true;
         self.awaiting = Some(id);
-        (self.reply, self.answer_at) = (String::new(), 0);
+        self.reply = String::new();
     }
 
     /// Takes a frame in. Gives the line for the awaited message once it is complete; what
@@ -82,17 +92,10 @@ impl Plain {
     pub(super) fn render(&mut self, frame: ServerFrame, language: Language) -> Option<String> {
         let awaited = self.awaiting.as_ref();
         match frame {
-            ServerFrame::Support { id, text, resources, .. } if awaited == Some(&id) => {
-                self.reply.push_str(text.expose());
-                self.reply.push(' ');
-                resources.iter().for_each(|resource| push_resource(&mut self.reply, resource));
-                self.answer_at = self.reply.len();
-                None
-            }
-            ServerFrame::Delta { id, offset, text } if awaited == Some(&id) => {
+            ServerFrame::Delta { id, offset, text, .. } if awaited == Some(&id) => {
                 if offset == 0 {
                     // The answer begins again: another text takes the place of its pieces so far.
-                    self.reply.truncate(self.answer_at);
+                    self.reply.clear();
                 }
                 self.reply.push_str(text.expose());
                 None
@@ -100,7 +103,17 @@ impl Plain {
             ServerFrame::Done(done) if awaited == Some(&done.id) => {
                 let line = fold(&std::mem::take(&mut self.reply));
                 self.awaiting = None;
-                Some(if line.is_empty() { ErrorCode::Stopped.message(language, None) } else { line })
+                if line.is_empty() {
+                    return Some(ErrorCode::Stopped.message(language, None));
+                }
+                Some(match self.reminder.take() {
+                    Some(reminder) => format!("{reminder} {line}"),
+                    None => line,
+                })
+            }
+            ServerFrame::Notice { code: NoticeCode::Ai, text, .. } => {
+                self.reminder = text;
+                None
             }
             ServerFrame::Error(error) if error.id.is_some() && awaited == error.id.as_ref() => {
                 self.awaiting = None;
@@ -111,11 +124,6 @@ impl Plain {
     }
 }
 
-fn push_resource(line: &mut String, resource: &Resource) {
-    // Writing to a String cannot fail.
-    let _ = write!(line, "{}: {}. ", resource.name, resource.contact);
-}
-
 /// The last entries as lines.
 pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
     if entries.is_empty() {
@@ -123,6 +131,17 @@ pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
     }
     let line = |entry: &Entry| format!("{}: {}", texts::speaker(language, entry.role), fold(entry.text.expose()));
     entries.iter().map(line).collect()
+}
+
+/// A safety plan as lines, and the way to the help lines below it.
+pub(super) fn safety_plan(plan: Option<&SafetyPlan>, language: Language) -> Vec<String> {
+    match plan {
+        None => vec![texts::no_plan(language).to_owned()],
+        Some(plan) => {
+            let [crisis, ..] = texts::help(language);
+            plan.lines().map(|line| fold(&line)).chain([crisis.to_owned()]).collect()
+        }
+    }
 }
 
 /// One line a terminal can show safely: line breaks become one space, other control
@@ -166,6 +185,9 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::UserText;
+    use protocol::server_frame::PlanStep;
+
     use super::*;
 
     #[test]
@@ -187,7 +209,25 @@ mod tests {
             ("/session", Command::Session),
             ("/resume abc", Command::Resume("abc")),
             ("/borrar", Command::Erase),
+            ("/ia", Command::Ai),
+            ("/AI", Command::Ai),
+            ("/acerca", Command::About),
+            ("/about", Command::About),
+            ("/proteccion", Command::Protection),
+            ("/Protección", Command::Protection),
+            ("/protection", Command::Protection),
+            ("/plan", Command::Plan),
+            ("/Plan ", Command::Plan),
+            ("/planes", Command::Unknown),
             ("/erase", Command::Erase),
+            ("/pais  México ", Command::Country("México")),
+            ("/País", Command::Country("")),
+            ("/country ES", Command::Country("ES")),
+            ("/crisis", Command::Crisis),
+            ("/CRISIS ahora", Command::Crisis),
+            ("/emergencia", Command::Crisis),
+            ("/urgencia", Command::Crisis),
+            ("/emergency", Command::Crisis),
             ("/bailar", Command::Unknown),
             ("/ no es un comando", Command::Say),
             ("/", Command::Say),
@@ -195,6 +235,17 @@ mod tests {
         ] {
             assert_eq!(Command::parse(line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn a_plan_is_lines_that_a_terminal_can_show() {
+        let step = PlanStep { heading: "Señales".to_owned(), text: UserText::new("no\u{1b}[2J duermo") };
+        let (title, footer) = ("Mi plan".to_owned(), "Si el peligro aumenta: emergencias.".to_owned());
+        let plan = SafetyPlan { title, steps: vec![step], footer };
+        let lines = safety_plan(Some(&plan), Language::Spanish);
+        assert_eq!(lines[..3], ["Mi plan", "1. Señales: no duermo", "Si el peligro aumenta: emergencias."]);
+        assert!(lines.len() == 4 && lines[3].starts_with("/crisis: "), "{lines:?}");
+        assert_eq!(safety_plan(None, Language::English), ["There is no safety plan in this conversation yet."]);
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use boot::Household;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
-use protocol::{ClientFrame, CloseReason, ErrorCode, Language, MessageId, ResumeToken, UserText};
+use protocol::{ClientFrame, CloseReason, Country, ErrorCode, Language, MessageId, ResumeToken, UserText};
+use safety::guide::{self, Topic};
+use safety::resources::parse_country;
 
-use super::plain::{Command, Plain, history, language_named};
-use super::{Attached, Connection, Continuation, FaceState, Line, texts};
+use super::plain::{Command, Plain, history, language_named, safety_plan};
+use super::read_ahead::Line;
+use super::{Attached, Connection, FaceState, texts};
 use crate::session::{Opened, Session};
 use crate::store::StoreError;
 use crate::turn::Refusal;
@@ -18,32 +21,19 @@ const HISTORY_ENTRIES: usize = 20;
 
 impl Connection {
     /// Takes a line on a connection that is not framed.
-    pub(super) fn on_plain_line(&mut self, text: UserText, trace: Traceparent) {
-        if let Some(meant) = ClientFrame::meant(text.expose()) {
-            return self.on_frame_in_plain(&text, meant.is_hello());
-        }
-        match self.face {
-            FaceState::Plain(_) => self.obey((text, trace)),
-            FaceState::Undecided | FaceState::Frames => {
-                self.greet_then(Box::new(move |connection| connection.obey((text, trace))));
-            }
+    pub(super) fn on_plain_line(&mut self, line: Line) {
+        match ClientFrame::meant(line.text.expose()) {
+            Some(meant) => self.on_frame_in_plain(&line.text, meant.is_hello()),
+            None => self.obey(line),
         }
     }
 
     /// Opens a session and greets.
     pub(super) fn greet(&mut self) {
-        self.greet_then(Box::new(|_| {}));
-    }
-
-    /// Greets, then does what was to be done.
-    pub(super) fn greet_then(&mut self, then: Continuation) {
         let sessions = Arc::clone(&self.context.sessions);
         self.later(async move {
-            let opened = sessions.create(None).await;
-            move |connection: &mut Self| {
-                connection.on_greeted(opened);
-                then(connection);
-            }
+            let opened = sessions.create(None, None).await;
+            move |connection: &mut Self| connection.on_greeted(opened)
         });
     }
 
@@ -52,7 +42,12 @@ impl Connection {
         match opened {
             Ok(opened) => {
                 let user = opened.session.user();
+                let session = Arc::clone(&opened.session);
                 self.attach(opened, false);
+                // Behind it: what was shown here is not shown again.
+                if let Some(watch) = self.lone_watch.take() {
+                    watch.hand_over(&session);
+                }
                 texts::greeting(user).iter().for_each(|line| self.say(line));
             }
             Err(error) => {
@@ -63,7 +58,8 @@ impl Connection {
     }
 
     /// Does what a line asks.
-    fn obey(&mut self, (text, trace): Line) {
+    fn obey(&mut self, line: Line) {
+        let Line { text, trace, id, .. } = line;
         let Some((session, token)) = self.attached.as_ref().map(|it| (Arc::clone(&it.session), it.token.clone()))
         else {
             return;
@@ -72,7 +68,10 @@ impl Connection {
         let FaceState::Plain(plain) = &mut self.face else { return };
         let erase_asked = std::mem::take(&mut plain.erase_asked);
         match Command::parse(text.expose()) {
-            Command::Say => self.converse(text.trimmed(), trace),
+            Command::Say => self.converse(id.unwrap_or_else(MessageId::random), text, trace),
+            Command::Crisis => self.show_crisis_lines(),
+            Command::Country("") => self.say(texts::country_missing(language)),
+            Command::Country(name) => self.choose_country(&session, name),
             Command::Leave => {
                 self.say(texts::goodbye(language));
                 self.closing = Some(CloseReason::Bye);
@@ -87,7 +86,11 @@ impl Connection {
                 plain.erase_asked = true;
                 self.say(texts::confirm_erase(language));
             }
+            Command::Ai => self.say(guide::notice(language)),
+            Command::About => self.say_guide(Topic::About),
+            Command::Protection => self.say_guide(Topic::Protection),
             Command::History => self.tell_history(session, language),
+            Command::Plan => self.tell_plan(session, language),
             Command::Language(name) => match language_named(name) {
                 None => self.say(texts::languages(language)),
                 Some(locale) => self.later(async move {
@@ -113,14 +116,35 @@ impl Connection {
         });
     }
 
-    fn converse(&mut self, text: UserText, trace: Traceparent) {
-        if let Some(attached) = &self.attached {
-            attached.session.heed_language(&text);
-        }
+    fn tell_plan(&mut self, session: Arc<Session>, language: Language) {
+        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        self.later(async move {
+            let _turn = context.request_turns.take(address).await;
+            let plan = session.safety_plan().await;
+            move |connection: &mut Self| match plan {
+                Ok(plan) => safety_plan(plan.as_ref(), language).iter().for_each(|line| connection.say(line)),
+                Err(error) => connection.store_failed(&error),
+            }
+        });
+    }
+
+    fn choose_country(&mut self, session: &Arc<Session>, name: &str) {
+        let country = parse_country(name).and_then(|code| code.parse::<Country>().ok());
+        let Some(country) = country else { return self.say(texts::country_unknown(session.language())) };
+        let session = Arc::clone(session);
+        self.later(async move {
+            let chosen = session.set_country(country).await;
+            move |connection: &mut Self| match chosen {
+                Ok(()) => connection.say(&texts::country_chosen(session.language(), country)),
+                Err(error) => connection.store_failed(&error),
+            }
+        });
+    }
+
+    fn converse(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
         if MAX_TEXT_CHARS < text.chars() {
             return self.say_error(ErrorCode::TextTooLong);
         }
-        let id = MessageId::random();
         if let FaceState::Plain(plain) = &mut self.face {
             plain.expect(id.clone());
         }
@@ -133,7 +157,7 @@ impl Connection {
         };
         let sessions = Arc::clone(&self.context.sessions);
         self.later(async move {
-            let opened = sessions.resume(token, None).await;
+            let opened = sessions.resume(token, None, None).await;
             move |connection: &mut Self| match opened {
                 Ok(Some(opened)) => {
                     let line = texts::resumed(opened.session.language(), opened.session.user());

@@ -1,7 +1,8 @@
 //! Everything the plain face says besides answers and errors (`proto-line/SPEC.md` §2).
 
-use protocol::server_frame::Role;
-use protocol::{Language, UserLabel};
+use protocol::server_frame::{ModelHost, Role};
+use protocol::{Country, Language, UserLabel};
+use safety::guide;
 
 use Language::{English, Spanish};
 
@@ -9,7 +10,7 @@ use Language::{English, Spanish};
 pub(super) fn greeting(user: UserLabel) -> [String; 3] {
     [
         format!("{user} conectado."),
-        "Bienvenido a PsicoIA.".to_owned(),
+        guide::greeting(Spanish).to_owned(),
         "Contame cómo te sentís hoy. Escribí 'salir' para cerrar.".to_owned(),
     ]
 }
@@ -25,26 +26,49 @@ pub(super) fn goodbye(language: Language) -> &'static str {
     }
 }
 
-pub(super) fn help(language: Language) -> [&'static str; 7] {
+pub(super) fn help(language: Language) -> [&'static str; 13] {
     match language {
         Spanish => [
+            "/crisis: líneas de ayuda para hablar ahora con una persona",
             "Escribí lo que sentís y te respondo. También podés usar:",
             "/historial: los últimos mensajes",
             "/sesion: el código para seguir esta charla en otro momento",
             "/reanudar CÓDIGO: seguir una charla anterior",
             "/borrar: borrar esta charla",
             "/idioma es|en: cambiar el idioma",
+            "/pais PAÍS: ver las líneas de ayuda de tu país",
+            "/plan: tu plan de seguridad, si armamos uno",
+            "/ia: con quién estás hablando",
+            "/acerca: qué es esto, qué se guarda y quién está detrás",
+            "/proteccion: qué pasa si estás en riesgo",
             "salir: terminar",
         ],
         English => [
+            "/crisis: help lines, to talk to a person now",
             "Write what you feel and I will answer. You can also use:",
             "/history: the latest messages",
             "/session: the code to go on with this conversation later",
             "/resume CODE: go on with an earlier conversation",
             "/erase: erase this conversation",
             "/language es|en: change the language",
+            "/country COUNTRY: see the help lines of your country",
+            "/plan: your safety plan, if we have made one",
+            "/ai: what you are talking with",
+            "/about: what this is, what is kept and who is behind it",
+            "/protection: what happens if you are at risk",
             "exit: leave",
         ],
+    }
+}
+
+/// Says where answers come from.
+pub(super) fn models(language: Language, models: &[ModelHost]) -> String {
+    let names: Vec<String> = models.iter().map(|it| format!("{} ({})", it.name, it.host)).collect();
+    match (language, names.is_empty()) {
+        (Spanish, true) => "Acá no hay un modelo de lenguaje: las respuestas son textos preparados.".to_owned(),
+        (English, true) => "There is no language model here: the answers are prepared texts.".to_owned(),
+        (Spanish, false) => format!("Modelos de lenguaje que responden, y dónde están: {}.", names.join(", ")),
+        (English, false) => format!("Language models that answer, and where they are: {}.", names.join(", ")),
     }
 }
 
@@ -66,6 +90,29 @@ pub(super) fn languages(language: Language) -> &'static str {
     match language {
         Spanish => "Idiomas: /idioma es o /idioma en.",
         English => "Languages: /language es or /language en.",
+    }
+}
+
+pub(super) fn country_missing(language: Language) -> &'static str {
+    match language {
+        Spanish => "Falta el país: /pais PAÍS",
+        English => "The country is missing: /country COUNTRY",
+    }
+}
+
+pub(super) fn country_unknown(language: Language) -> &'static str {
+    match language {
+        Spanish => "No conozco ese país. Escribí su nombre o su código, como /pais AR.",
+        English => "I don't know that country. Write its name or its code, such as /country US.",
+    }
+}
+
+pub(super) fn country_chosen(language: Language, country: Country) -> String {
+    match language {
+        Spanish => {
+            format!("Listo: desde ahora te muestro las líneas de ayuda de {country}. Escribí /crisis para verlas.")
+        }
+        English => format!("Done: I will show you the help lines of {country} from now on. Write /crisis to see them."),
     }
 }
 
@@ -115,6 +162,13 @@ pub(super) fn no_history(language: Language) -> &'static str {
     match language {
         Spanish => "Todavía no hay mensajes.",
         English => "There are no messages yet.",
+    }
+}
+
+pub(super) fn no_plan(language: Language) -> &'static str {
+    match language {
+        Spanish => "Todavía no hay un plan de seguridad en esta charla.",
+        English => "There is no safety plan in this conversation yet.",
     }
 }
 

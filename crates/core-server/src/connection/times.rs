@@ -27,6 +27,7 @@ impl Connection {
     pub(super) fn on_timer(&mut self) {
         let (now, times) = (Instant::now(), self.context.times);
         let over = |since: Instant, limit: Duration| since + limit <= now;
+        self.remind_if_due(now);
         if self.stalled_since.is_some_and(|since| over(since, times.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
         } else if self.draining_since.is_some_and(|since| over(since, times.drain)) {
@@ -62,7 +63,7 @@ impl Connection {
         let stalled = self.stalled_since.map(|since| since + times.write);
         let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| since + times.drain);
         let paced = Some(self.pace.ready_at()).filter(|ready| Instant::now() < *ready);
-        [stalled, drained, paced].into_iter().flatten().fold(waits_for_client, Instant::min)
+        [stalled, drained, paced, self.reminder_at].into_iter().flatten().fold(waits_for_client, Instant::min)
     }
 
     /// The answer under way does not end in time: the person is told, and will find it

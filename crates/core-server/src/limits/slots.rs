@@ -1,4 +1,4 @@
-//! A bounded number of things at once, first come first served.
+//! A bounded number of things at once, first come first served; a share of them goes to those with priority.
 
 mod idle;
 
@@ -18,6 +18,17 @@ const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 const NEWEST_SHARE: f64 = 0.05;
 /// The shortest time after which it makes sense to come back.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// One slot in so many, at least one, may be held at a time by those who got it before their turn.
+const PRIORITY_SHARE: usize = 4;
+
+/// In which order waiters get a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// First come, first served.
+    Ordinary,
+    /// Before those, as long as few hold a slot that way; else like them.
+    First,
+}
 
 /// There is no slot, and no use in waiting for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +83,10 @@ struct State {
     promised: usize,
     /// Everyone who has a ticket below the first one here has left the queue.
     waiting: VecDeque<Waiter>,
+    /// The same of those with priority.
+    first: VecDeque<Waiter>,
+    /// Slots held by some who got them before their turn.
+    before_turn: usize,
     next_ticket: u64,
     /// Time for which a completed slot was held, as a moving mean; 0 until one was.
     mean_held: Duration,
@@ -89,6 +104,7 @@ struct Waiter {
 pub struct Slot {
     slots: Option<Arc<Slots>>,
     since: Instant,
+    is_before_turn: bool,
 }
 
 /// The promise of a slot in time; dropping it gives it up.
@@ -101,6 +117,7 @@ pub struct Room {
 struct Place<'a> {
     slots: &'a Slots,
     ticket: u64,
+    priority: Priority,
 }
 
 impl Slots {
@@ -113,6 +130,8 @@ impl Slots {
             idle: 0,
             promised: 0,
             waiting: VecDeque::new(),
+            first: VecDeque::new(),
+            before_turn: 0,
             next_ticket: 0,
             mean_held: Duration::ZERO,
         };
@@ -162,7 +181,7 @@ impl Slots {
 
     fn check(&self, state: &State) -> Result<(), SlotsFull> {
         // Who holds an idle slot lets go of it.
-        let taken = state.held - state.idle + state.promised + state.waiting.len();
+        let taken = state.held - state.idle + state.promised + state.queued();
         let Some(ahead) = taken.checked_sub(state.count) else { return Ok(()) };
         let share = f64::from(u32::try_from(ahead + 1).unwrap_or(u32::MAX))
             / f64::from(u32::try_from(state.count.max(state.at_need).max(1)).unwrap_or(u32::MAX));
@@ -179,7 +198,7 @@ impl Slots {
     /// How the slots are used.
     pub fn load(&self) -> SlotsLoad {
         let state = self.state();
-        let waiting = state.waiting.len();
+        let waiting = state.queued();
         SlotsLoad { count: state.count, in_use: state.held, waiting }
     }
 
@@ -188,19 +207,23 @@ impl Slots {
         SlotsFull { retry_after: self.queue_timeout.max(RETRY_MIN) }
     }
 
-    fn enter(self: &Arc<Self>) -> Entered<'_> {
+    fn enter(self: &Arc<Self>, priority: Priority) -> Entered<'_> {
         let mut state = self.state();
         if state.has_free() {
             state.held += 1;
-            return Entered::Slot(Slot { slots: Some(Arc::clone(self)), since: Instant::now() });
+            return Entered::Slot(self.slot(false));
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let (grant, granted) = oneshot::channel();
-        state.waiting.push_back(Waiter { ticket, grant });
+        state.queue(priority).push_back(Waiter { ticket, grant });
         self.wanted.notify_one();
         self.crowded.notify_waiters();
-        Entered::Queue(Place { slots: self, ticket }, granted)
+        Entered::Queue(Place { slots: self, ticket, priority }, granted)
+    }
+
+    fn slot(self: &Arc<Self>, is_before_turn: bool) -> Slot {
+        Slot { slots: Some(Arc::clone(self)), since: Instant::now(), is_before_turn }
     }
 
     /// Gives the slots that are free to the first who still wait.
@@ -210,15 +233,16 @@ impl Slots {
             if state.count <= state.held {
                 return;
             }
-            let Some(waiter) = state.waiting.pop_front() else { return };
+            let Some((waiter, is_before_turn)) = state.next_waiter() else { return };
             state.held += 1;
+            state.before_turn += usize::from(is_before_turn);
             drop(state);
             self.moved.notify_waiters();
-            let slot = Slot { slots: Some(Arc::clone(self)), since: Instant::now() };
+            let slot = self.slot(is_before_turn);
             if let Err(mut slot) = waiter.grant.send(slot) {
                 // They left in this very moment. Disarm the slot: the loop passes it on.
                 slot.slots = None;
-                self.state().held -= 1;
+                self.state().give_back(is_before_turn);
             }
         }
     }
@@ -229,7 +253,7 @@ impl Slots {
 }
 
 impl Room {
-    /// Waits for the slot, first come first served. `on_place` hears how many are ahead:
+    /// Waits for the slot, in the order of `priority`. `on_place` hears how many are ahead:
     /// at once if there is a wait, then when it changes, at most once a second.
     ///
     /// # Errors
@@ -239,9 +263,9 @@ impl Room {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the queue; nobody else loses their place.
-    pub async fn acquire(self, mut on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
+    pub async fn acquire(self, priority: Priority, mut on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
         let slots = Arc::clone(&self.slots);
-        let entered = slots.enter();
+        let entered = slots.enter(priority);
         // Kept until now: nobody else was promised the same.
         drop(self);
         let (place, mut granted) = match entered {
@@ -275,7 +299,40 @@ impl Drop for Room {
 
 impl State {
     fn has_free(&self) -> bool {
-        self.held < self.count && self.waiting.is_empty()
+        self.held < self.count && self.queued() == 0
+    }
+
+    /// How many wait.
+    fn queued(&self) -> usize {
+        self.waiting.len() + self.first.len()
+    }
+
+    fn queue(&mut self, priority: Priority) -> &mut VecDeque<Waiter> {
+        match priority {
+            Priority::Ordinary => &mut self.waiting,
+            Priority::First => &mut self.first,
+        }
+    }
+
+    /// Takes the next one out of the queue, and says whether it comes before its turn.
+    fn next_waiter(&mut self) -> Option<(Waiter, bool)> {
+        let ticket = |queue: &VecDeque<Waiter>| queue.front().map(|waiter| waiter.ticket);
+        let is_in_turn = match (ticket(&self.first), ticket(&self.waiting)) {
+            (Some(first), Some(ordinary)) => first < ordinary,
+            (first, _) => first.is_some(),
+        };
+        let has_share = self.before_turn < (self.count / PRIORITY_SHARE).max(1);
+        if (is_in_turn || has_share)
+            && let Some(waiter) = self.first.pop_front()
+        {
+            return Some((waiter, !is_in_turn));
+        }
+        self.waiting.pop_front().map(|waiter| (waiter, false))
+    }
+
+    fn give_back(&mut self, is_before_turn: bool) {
+        self.held -= 1;
+        self.before_turn -= usize::from(is_before_turn);
     }
 
     fn note_held(&mut self, held: Duration) {
@@ -317,16 +374,23 @@ impl Place<'_> {
     }
 
     fn ahead(&self) -> usize {
-        self.slots.state().waiting.partition_point(|waiter| waiter.ticket < self.ticket)
+        let mut state = self.slots.state();
+        let ticket = self.ticket;
+        let before = state.queue(self.priority).partition_point(|waiter| waiter.ticket < ticket);
+        match self.priority {
+            Priority::Ordinary => before + state.first.len(),
+            Priority::First => before,
+        }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.slots.state();
-        let at = state.waiting.partition_point(|waiter| waiter.ticket < self.ticket);
-        if state.waiting.get(at).is_some_and(|waiter| waiter.ticket == self.ticket) {
-            state.waiting.remove(at);
+        let queue = state.queue(self.priority);
+        let at = queue.partition_point(|waiter| waiter.ticket < self.ticket);
+        if queue.get(at).is_some_and(|waiter| waiter.ticket == self.ticket) {
+            queue.remove(at);
             drop(state);
             self.slots.moved.notify_waiters();
         }
@@ -336,7 +400,7 @@ impl Drop for Place<'_> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(slots) = self.slots.take() {
-            slots.state().held -= 1;
+            slots.state().give_back(self.is_before_turn);
             slots.pass_on();
         }
     }
@@ -351,7 +415,11 @@ impl Slots {
 
     /// Room, and then the slot.
     async fn acquire(self: &Arc<Self>, on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
-        self.room()?.acquire(on_place).await
+        self.acquire_as(Priority::Ordinary, on_place).await
+    }
+
+    async fn acquire_as(self: &Arc<Self>, priority: Priority, on_place: impl FnMut(usize)) -> Result<Slot, SlotsFull> {
+        self.room()?.acquire(priority, on_place).await
     }
 }
 

@@ -16,6 +16,7 @@ use super::chat_completions::Provider;
 use super::error::LlmError;
 use super::http::ResponseBody;
 use super::reader::{Reader, Step};
+use super::tokens::Charge;
 use crate::metrics::CallOutcome;
 
 /// How long the rest of a stream may take once its finish reason is there: counts of tokens follow at once, and
@@ -40,6 +41,8 @@ pub struct Answer<'a> {
     times: CallTimes,
     /// There once its first piece is, until the answer is complete.
     call: Option<Call>,
+    /// What it costs; there with the call.
+    charge: Option<Charge>,
     /// Its thinking, or that there is none, was counted.
     is_counted: bool,
 }
@@ -63,8 +66,9 @@ impl<'a> Answer<'a> {
         late: LlmError,
     ) -> Result<Self, Failed> {
         let (reader, times) = (Reader::new(provider.suspects_thinking()), provider.times());
-        let (permit, first, body, call, is_counted) = (None, None, Some(body), None, false);
-        let mut answer = Self { provider, permit, first, body, reader, deadline, times, call, is_counted };
+        let (permit, first, body) = (None, None, Some(body));
+        let (call, charge, is_counted) = (None, None, false);
+        let mut answer = Self { provider, permit, first, body, reader, deadline, times, call, charge, is_counted };
         let mut until = first_by;
         loop {
             match answer.step_until(until).await {
@@ -91,9 +95,9 @@ impl<'a> Answer<'a> {
         self
     }
 
-    /// The same answer, for which `call` was made.
-    pub(super) fn of_call(self, call: Call) -> Self {
-        Self { call: Some(call), ..self }
+    /// The same answer, for which `call` was made, at a `charge`.
+    pub(super) fn of_call(self, call: Call, charge: Charge) -> Self {
+        Self { call: Some(call), charge: Some(charge), ..self }
     }
 
     /// The model that gives it.
@@ -112,6 +116,17 @@ impl<'a> Answer<'a> {
     ///
     /// Safe: what has been read is not lost.
     pub async fn next(&mut self) -> Option<Result<Piece, LlmError>> {
+        let piece = self.next_piece().await;
+        if let Some(charge) = &mut self.charge {
+            match &piece {
+                Some(Ok(piece)) => charge.add(piece.text.chars()),
+                Some(Err(_)) | None => charge.count(self.reader.usage()),
+            }
+        }
+        piece
+    }
+
+    async fn next_piece(&mut self) -> Option<Result<Piece, LlmError>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }

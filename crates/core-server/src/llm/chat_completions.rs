@@ -191,15 +191,19 @@ impl Provider {
         let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
         let limits = (begin + self.times.total, give_up);
+        let charge = request.charge();
         let begun = match timeout_at(give_up, self.open(request, quirks)).await {
             Ok(Ok(body)) => Answer::begin(self, body, limits, late).await,
             Ok(Err(failed)) => Err(failed),
             Err(_) => Err((late, None)),
         };
         let (error, rest) = match begun {
-            Ok(answer) => return Ok(answer.of_call(call)),
+            Ok(answer) => return Ok(answer.of_call(call, charge)),
             Err(failed) => failed,
         };
+        if error.is_free_of_charge() {
+            charge.waive();
+        }
         call.ended(error.outcome());
         if let Some(rest) = rest {
             self.rests.read(rest, call);

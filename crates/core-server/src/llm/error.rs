@@ -118,6 +118,21 @@ impl LlmError {
         }
     }
 
+    /// Whether the provider did no work on the call, as far as is known: it never read the prompt.
+    pub(super) fn is_free_of_charge(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Exhausted { .. } | Self::NoProvider => true,
+            Self::Timeout { .. }
+            | Self::Deadline { .. }
+            | Self::LeftAlone
+            | Self::Malformed { .. }
+            | Self::Cut
+            | Self::Empty
+            | Self::Withheld { .. }
+            | Self::Reported { .. } => false,
+        }
+    }
+
     /// Whether the provider was silent for as long as a call may wait.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::Timeout { .. })

@@ -14,6 +14,7 @@ use super::chat_completions::{ModelError, Provider};
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
 use super::request::CompletionRequest;
+use super::tokens::DailyTokens;
 use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings, check};
 use crate::metrics::{BreakerState, ModelMetrics};
 
@@ -29,6 +30,7 @@ pub struct Model {
     /// A breaker has opened.
     opened: Arc<Notify>,
     health: Health,
+    tokens: Arc<DailyTokens>,
 }
 
 impl Model {
@@ -48,12 +50,22 @@ impl Model {
         let providers = named.map(provider).collect::<Result<_, _>>()?;
         let models = settings.providers.iter().map(|provider| provider.model.as_str());
         let health = Health::new(models);
-        Ok(Self { providers, retries: metrics.retries.clone(), opened, health, settings })
+        let tokens = Arc::new(DailyTokens::new(settings.tokens, metrics.tokens.clone()));
+        Ok(Self { providers, retries: metrics.retries.clone(), opened, health, tokens, settings })
     }
 
-    /// Whether no provider is asked as usual: each is left alone, or being tried.
+    /// Tokens used today.
+    pub fn tokens(&self) -> &DailyTokens {
+        &self.tokens
+    }
+
+    /// Whether no provider is asked as usual: each is left alone, or being tried, or the tokens of the day are used up.
     pub fn is_left_alone(&self) -> bool {
         let now = Instant::now();
+        self.tokens.is_used_up() || self.is_each_left_alone(now)
+    }
+
+    fn is_each_left_alone(&self, now: Instant) -> bool {
         self.providers.iter().all(|provider| provider.breaker().state_at(now) != BreakerState::Closed)
     }
 
@@ -76,6 +88,9 @@ impl Model {
     /// Whether a call that is made now may reach a provider: as usual, after a pause, or to find out whether it is
     /// back. Otherwise there is no use in a slot for it.
     pub fn may_be_asked(&self) -> bool {
+        if self.tokens.is_used_up() {
+            return false;
+        }
         let (now, longest) = (Instant::now(), self.settings.backoff.max);
         let is_probed = self.providers.iter().any(|provider| provider.breaker().is_probed());
         self.providers.iter().any(|provider| match provider.breaker().standing(now) {
@@ -86,7 +101,8 @@ impl Model {
 
     /// Whether answers come from the model, as far as is known.
     pub fn readiness(&self) -> Readiness {
-        self.health.readiness(self.is_left_alone())
+        // That the day's tokens are used up is said apart.
+        self.health.readiness(self.is_each_left_alone(Instant::now()))
     }
 
     /// Asks every provider once, without cost, whether it is there and has the model, and logs what it says. What says
@@ -96,8 +112,9 @@ impl Model {
     }
 
     /// Tells how its providers are now.
-    pub fn refresh_metrics(&self) {
+    pub fn refresh_metrics(&self, metrics: &ModelMetrics) {
         let now = Instant::now();
+        metrics.set_tokens(self.tokens.used(), self.tokens.limit());
         for provider in &self.providers {
             provider.metrics().set_breaker(provider.breaker().state_at(now));
         }
@@ -107,7 +124,8 @@ impl Model {
     /// another, those that are left alone by their breaker excepted; when all have failed, again
     /// after a pause, as often as `tries` and the deadline over all of it allow. Where every breaker is open, one
     /// call at a time asks all the same; any other ends at once, also one that is in a pause. Once a piece is
-    /// there the call is never repeated.
+    /// there the call is never repeated. A temperature that is configured higher than `temperature_at_most` is lowered to
+    /// that.
     ///
     /// # Errors
     ///
@@ -116,8 +134,14 @@ impl Model {
     /// # Cancel safety
     ///
     /// Dropping the future, or later the answer, ends the call at the provider.
-    pub async fn open(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
-        let request = self.request(messages, self.settings.asked, context);
+    pub async fn open(
+        &self,
+        messages: &[ChatMessage],
+        temperature_at_most: Option<f32>,
+        context: CallContext,
+    ) -> Result<Answer<'_>, LlmError> {
+        self.check_tokens()?;
+        let request = self.request(messages, self.asked(temperature_at_most), context);
         match self.ask_in_rounds(&request).await {
             Ok(answer) => {
                 self.health.answered();
@@ -143,8 +167,14 @@ impl Model {
     /// # Cancel safety
     ///
     /// As [`Model::open`].
-    pub async fn open_again(&self, messages: &[ChatMessage], context: CallContext) -> Result<Answer<'_>, LlmError> {
-        let request = self.request(messages, self.settings.asked, context);
+    pub async fn open_again(
+        &self,
+        messages: &[ChatMessage],
+        temperature_at_most: Option<f32>,
+        context: CallContext,
+    ) -> Result<Answer<'_>, LlmError> {
+        self.check_tokens()?;
+        let request = self.request(messages, self.asked(temperature_at_most), context);
         match self.ask_in_rounds(&request).await {
             Ok(answer) => {
                 self.health.answered();
@@ -170,6 +200,7 @@ impl Model {
         asked: Asked,
         context: CallContext,
     ) -> Result<Answer<'_>, LlmError> {
+        self.check_tokens()?;
         let now = Instant::now();
         let permits = self.order().into_iter().map(|provider| Some((provider, provider.breaker().usual_permit(now)?)));
         let (provider, permit) = permits.flatten().next().ok_or(LlmError::NoProvider)?;
@@ -178,9 +209,23 @@ impl Model {
         Ok(answer)
     }
 
-    fn request<'a>(&self, messages: &'a [ChatMessage], asked: Asked, context: CallContext) -> CompletionRequest<'a> {
+    fn asked(&self, temperature_at_most: Option<f32>) -> Asked {
+        let asked = self.settings.asked;
+        Asked {
+            temperature: temperature_at_most.map_or(asked.temperature, |most| asked.temperature.min(most)),
+            ..asked
+        }
+    }
+
+    /// The last look: messages wait for a slot, and others may have used up the day's tokens meanwhile.
+    fn check_tokens(&self) -> Result<(), LlmError> {
+        if self.tokens.is_used_up() { Err(LlmError::NoProvider) } else { Ok(()) }
+    }
+
+    fn request<'a>(&'a self, messages: &'a [ChatMessage], asked: Asked, context: CallContext) -> CompletionRequest<'a> {
         let patience = self.settings.deadline;
-        CompletionRequest { messages, asked, context, deadline: Instant::now() + patience, patience }
+        let (deadline, tokens) = (Instant::now() + patience, &self.tokens);
+        CompletionRequest { messages, asked, context, deadline, patience, tokens }
     }
 
     /// Rounds over the providers, with pauses; the last failure, if any was asked.

@@ -1,6 +1,7 @@
 //! What a `chat/completions` API is sent.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::quirks::{Quirks, TokenLimit};
+use super::tokens::{Charge, DailyTokens};
 use super::{Asked, CallContext, ChatMessage, ChatRole, ProviderSettings};
 
 /// A completion that is wanted of any provider.
@@ -21,6 +23,8 @@ pub(super) struct CompletionRequest<'a> {
     pub(super) deadline: Instant,
     /// Time from its beginning to `deadline`.
     pub(super) patience: Duration,
+    /// What it costs is counted there.
+    pub(super) tokens: &'a Arc<DailyTokens>,
 }
 
 /// What the requests to a provider have in common.
@@ -48,6 +52,14 @@ struct RequestBody<'a> {
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
+}
+
+impl CompletionRequest<'_> {
+    /// What one call with it costs.
+    pub(super) fn charge(&self) -> Charge {
+        let chars = self.messages.iter().map(|message| message.content.chars()).sum();
+        Charge::new(self.tokens, chars, self.messages.len())
+    }
 }
 
 impl RequestParts {

@@ -98,6 +98,10 @@ pub struct ModelMetrics {
     queue_length: IntGauge,
     /// Rounds after the first.
     pub retries: IntCounter,
+    /// Tokens used, over days.
+    pub tokens: IntCounter,
+    tokens_today: IntGauge,
+    tokens_per_day: IntGauge,
     calls: IntCounterVec,
     connections_max: IntGaugeVec,
     connections_in_use: IntGaugeVec,
@@ -145,6 +149,9 @@ impl ModelMetrics {
             slots_in_use: registry.gauge(Metric::ModelSlotsInUse),
             queue_length: registry.gauge(Metric::ModelQueueLength),
             retries: registry.counter(Metric::ModelRetries),
+            tokens: registry.counter(Metric::ModelTokens),
+            tokens_today: registry.gauge(Metric::ModelTokensToday),
+            tokens_per_day: registry.gauge(Metric::ModelTokensPerDay),
             calls: registry.counters(Metric::ModelCalls),
             connections_max: registry.gauges(Metric::ModelConnectionsMax),
             connections_in_use: registry.gauges(Metric::ModelConnectionsInUse),
@@ -176,6 +183,13 @@ impl ModelMetrics {
             breaker_state: self.breaker_state.with_label_values(&[name]),
             breaker_transitions: BreakerState::ALL.map(transitions),
         }
+    }
+
+    /// Tells the tokens used today, and how many may be.
+    pub fn set_tokens(&self, used: u64, limit: Option<u64>) {
+        let value = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        self.tokens_today.set(value(used));
+        self.tokens_per_day.set(value(limit.unwrap_or_default()));
     }
 
     /// Tells how the slots are now.

@@ -15,6 +15,10 @@ boot::metric_table! {
         MessagesRepeated: Counter "messages_repeated_total" [] "Messages that came again and had been stored before.";
         MessagesRefused: Counter "messages_refused_total" ["code"]
             "Messages that were told an error in place of an answer, by its code.";
+        HelpShown: Counter "help_shown_total" ["level"]
+            "Times that help was shown to a person at risk, by level.";
+        AnswersBeyondLimits: Counter "answers_beyond_limits_total" []
+            "Messages in risk that the companion answered because a limit allowed no call to the model.";
         Turns: Counter "turns_total" ["source", "finish"] "Answers, by where they came from and how they ended.";
         TurnQueue: Histogram "turn_queue_seconds" [] "Time from accepted to a slot for the model, in seconds.";
         TurnFirstPiece: Histogram "turn_first_piece_seconds" []
@@ -28,6 +32,11 @@ boot::metric_table! {
         ModelCalls: Counter "model_calls_total" ["provider", "outcome"] "Calls that have ended, by how.";
         ModelRetries: Counter "model_retries_total" []
             "Times that every provider had failed and was asked again after a pause.";
+        ModelTokens: Counter "model_tokens_total" []
+            "Tokens of prompts and answers, as counted by the providers, else estimated.";
+        ModelTokensToday: Gauge "model_tokens_today" []
+            "Tokens used since midnight UTC by all cores, as far as this one knows.";
+        ModelTokensPerDay: Gauge "model_tokens_per_day" [] "Tokens that may be used in a day (LLM_TOKENS_PER_DAY); 0: no limit.";
         ModelConnectionsMax: Gauge "model_connections_max" ["provider"]
             "Calls to a provider that may be under way at once (LLM_MAX_CONNECTIONS).";
         ModelConnectionsInUse: Gauge "model_connections_in_use" ["provider"]
@@ -47,6 +56,9 @@ boot::metric_table! {
             "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.";
         BreakerTransitions: Counter "breaker_transitions_total" ["provider", "to"]
             "Changes of a provider's circuit breaker, by its new state.";
+        GuardCalls: Counter "guard_calls_total" ["outcome"]
+            "Second opinions that were wanted (GUARD_URL), by whether there was one; never by what it was.";
+        GuardCall: Histogram "guard_call_seconds" [] "Time to a second opinion, in seconds.";
         CoresSharing: Gauge "cores_sharing" []
             "Cores that share the limits, this one included, as far as it knows; 1 without REDIS_URL.";
         RedisLinked: Gauge "redis_linked" []

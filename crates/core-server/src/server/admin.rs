@@ -27,8 +27,12 @@ impl Server {
             .with(Arc::new(Draining(self.context.draining.clone())))
             .with(Arc::new(Cached::new(StoreProbe(store), STORE_LASTS, STORE_LIMIT)));
         let engine = self.context.sessions.engine();
-        let admin = match engine.model {
-            Some(_) => admin.with(Arc::new(ModelProbe(Arc::clone(&self.context)))),
+        let admin = match &engine.model {
+            Some(model) => {
+                let admin = admin.with(Arc::new(ModelProbe(Arc::clone(&self.context))));
+                let is_limited = model.tokens().limit().is_some();
+                if is_limited { admin.with(Arc::new(TokensProbe(Arc::clone(&self.context)))) } else { admin }
+            }
             None => admin,
         };
         match &engine.shared {
@@ -39,6 +43,13 @@ impl Server {
 }
 
 impl Server {
+    /// Prepares the second opinion, where there is one. See [`Guard::prepare`](crate::guard::Guard::prepare).
+    pub async fn prepare_guard(&self) {
+        if let Some(guard) = &self.context.sessions.engine().guard {
+            guard.prepare().await;
+        }
+    }
+
     /// Asks the providers of the model once whether they are there, and logs what they say. See [`Model::check`].
     pub async fn check_model(&self) {
         if let Some(model) = &self.context.sessions.engine().model {
@@ -55,7 +66,7 @@ fn refresh(context: &connection::Context) {
     let SlotsLoad { count, in_use, waiting } = engine.slots.load();
     metrics.model.set_slots(count, in_use, waiting);
     if let Some(model) = &engine.model {
-        model.refresh_metrics();
+        model.refresh_metrics(&metrics.model);
     }
     let linked = engine.shared.as_ref().map(|shared| (shared.is_linked(), shared.cores()));
     let (is_linked, cores) = linked.unwrap_or((false, 1));
@@ -104,6 +115,30 @@ impl Probe for ModelProbe {
 
     fn detail(&self) -> Option<String> {
         self.readiness().and_then(|readiness| readiness.models)
+    }
+}
+
+/// Whether the tokens of the day last. Otherwise answers are the companion's until midnight.
+struct TokensProbe(Arc<connection::Context>);
+
+#[async_trait]
+impl Probe for TokensProbe {
+    fn name(&self) -> &'static str {
+        "tokens"
+    }
+
+    async fn state(&self) -> State {
+        match &self.0.sessions.engine().model {
+            Some(model) if model.tokens().is_used_up() => {
+                State::Degraded("LLM_TOKENS_PER_DAY is used up: the companion answers until midnight UTC".to_owned())
+            }
+            Some(_) | None => State::Ok,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        let tokens = self.0.sessions.engine().model.as_ref()?.tokens();
+        Some(format!("{} of {}", tokens.used(), tokens.limit()?))
     }
 }
 

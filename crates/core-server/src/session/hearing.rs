@@ -120,6 +120,7 @@ impl Session {
             Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
             Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
             Event::Locale { locale } => state.choose(locale),
+            Event::Country { country } => state.whereabouts.country = Some(country),
             Event::Erased => drop(self.end(&mut state, 0)),
         }
     }
@@ -129,7 +130,7 @@ impl Session {
             ServerFrame::Turn(entry) if entry.seq <= state.told.seq() => {}
             ServerFrame::Turn(entry) if entry.seq == state.told.seq() + 1 => self.learn(state, entry, None),
             ServerFrame::Turn(_) => self.catch_up_later(),
-            ServerFrame::Delta { id, offset, text } => self.hear_delta(state, core, id, (offset, text)),
+            ServerFrame::Delta { id, offset, text, .. } => self.hear_delta(state, core, id, (offset, text)),
             ServerFrame::Done(done) => {
                 let elsewhere = state.elsewhere.as_ref();
                 let whole = elsewhere.is_some_and(|elsewhere| elsewhere.has_whole(core, &done.id, done.chars));
@@ -144,6 +145,10 @@ impl Session {
             }
             ServerFrame::Error(ErrorFrame { id: Some(id), .. }) if !state.concerns(core, &id) => {}
             ServerFrame::Error(error) => drop(self.sessions.tasks().spawn(Arc::clone(self).hear_error(error))),
+            ServerFrame::Support(support) => {
+                self.watch_state().learn_shown(&support.id, &support.help);
+                state.publish_here(To::Everyone, ServerFrame::Support(support));
+            }
             frame => state.publish_here(To::Everyone, frame),
         }
     }
@@ -246,7 +251,8 @@ impl Session {
             Some((_, message, _)) => {
                 let engine = self.sessions.engine();
                 let needs_slot = engine.needs_slot();
-                let attempt = Attempt { user: self.user, id: &id, from: message.from, is_busy, needs_slot };
+                let in_risk = message.risk.is_high();
+                let attempt = Attempt { user: self.user, id: &id, from: message.from, is_busy, needs_slot, in_risk };
                 engine.budget.begin(attempt, Start::Again).await
             }
             None => Err(Refusal::deserted()),
@@ -355,6 +361,7 @@ impl Session {
             return;
         }
         state.messages += u64::from(entry.role == Role::User);
+        self.watch_state().learn(&entry);
         let mirror = state.end_mirror(&entry.id);
         let to = sender.map_or(To::Everyone, To::EveryoneBut);
         if entry.role != Role::Assistant {

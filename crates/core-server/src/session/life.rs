@@ -37,6 +37,7 @@ impl Session {
         let reason = CloseReason::Erased;
         // Before the turns are cancelled: nothing that they still say is published.
         state.life = Life::Gone { reason, entries };
+        self.moved_on.notify_waiters();
         for Pending { job, .. } in std::mem::take(&mut state.waiting) {
             self.release_later(job, false);
         }

@@ -14,6 +14,8 @@ const MAX_BYTES: usize = 4 * protocol::limits::MAX_SERVER_LINE_BYTES;
 
 /// What one frame weighs besides its text, about.
 const FRAME_BYTES: usize = 128;
+/// What a place to get help weighs, about.
+const RESOURCE_BYTES: usize = 384;
 
 /// The bounded queue between a session and one of its connections. Nobody who puts
 /// something in ever waits.
@@ -86,6 +88,12 @@ impl Outbox {
         Some(frame)
     }
 
+    /// The next frame to write, if it is help.
+    pub fn take_help(&self) -> Option<ServerFrame> {
+        let is_help = matches!(self.state().queue.front(), Some(ServerFrame::Support(_)));
+        if is_help { self.take() } else { None }
+    }
+
     /// Whether nothing waits to be written.
     pub fn is_empty(&self) -> bool {
         self.state().queue.is_empty()
@@ -144,13 +152,21 @@ impl Outbox {
 
 impl State {
     fn add(&mut self, frame: ServerFrame) {
-        if let ServerFrame::Delta { id, offset, text } = &frame {
+        if let ServerFrame::Support(_) = &frame {
+            // Before everything else, in the order of several.
+            let at = self.queue.iter().take_while(|waiting| matches!(waiting, ServerFrame::Support(_))).count();
+            self.bytes += weight(&frame);
+            return self.queue.insert(at, frame);
+        }
+        if let ServerFrame::Delta { id, offset, text, exercise } = &frame {
             let end = offset + text.chars();
-            if let Some(ServerFrame::Delta { id: back_id, text: back, .. }) = self.queue.back_mut()
+            if let Some(ServerFrame::Delta { id: back_id, text: back, exercise: back_exercise, .. }) =
+                self.queue.back_mut()
                 && *back_id == *id
                 && self.delta_end == *offset
             {
                 back.push(text);
+                *back_exercise = exercise.or(*back_exercise);
                 self.bytes += text.len_bytes();
                 self.delta_end = end;
                 return;
@@ -171,8 +187,12 @@ impl State {
 /// About how many bytes `frame` takes.
 fn weight(frame: &ServerFrame) -> usize {
     let text = match frame {
-        ServerFrame::Delta { text, .. } | ServerFrame::Support { text, .. } => text.len_bytes(),
-        ServerFrame::Turn(entry) => entry.text.len_bytes(),
+        ServerFrame::Delta { text, .. } => text.len_bytes(),
+        ServerFrame::Support(support) => support.text.len_bytes() + support.help.resources.len() * RESOURCE_BYTES,
+        ServerFrame::Turn(entry) => {
+            let resources = entry.help.as_ref().map_or(0, |help| help.resources.len());
+            entry.text.len_bytes() + resources * RESOURCE_BYTES
+        }
         // Bounded by their number: all of them may wait at once.
         ServerFrame::Response { .. } => return 0,
         ServerFrame::Welcome(_)
@@ -188,7 +208,7 @@ fn weight(frame: &ServerFrame) -> usize {
 
 /// A delta of `text` for message `id`.
 pub(super) fn delta(id: protocol::MessageId, offset: usize, text: UserText) -> ServerFrame {
-    ServerFrame::Delta { id, offset, text }
+    ServerFrame::Delta { id, offset, text, exercise: None }
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! All live sessions, and the way into them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use protocol::{Locale, ResumeToken, SessionId, UserLabel};
+use protocol::{Country, Locale, ResumeToken, SessionId, UserLabel};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Session;
+use super::continuous_use::ContinuousUse;
 use crate::store::{NewSession, SessionRecord, StoreError};
 use crate::turn::{Engine, now};
 
@@ -17,7 +19,11 @@ pub struct Sessions {
     engine: Engine,
     policy: Policy,
     tasks: TaskTracker,
+    draining: CancellationToken,
     live: Mutex<Live>,
+    uses: ContinuousUse,
+    /// Whose sessions were opened and are not noted as in use yet.
+    reached: Mutex<HashSet<UserLabel>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +71,8 @@ pub struct Policy {
     pub orphan: Duration,
     /// How long entries, and sessions that nobody uses, are kept; `None`: for good.
     pub retention: Option<Duration>,
+    /// How long conversations are kept that nobody opens; `None`: for good.
+    pub unreached: Option<Duration>,
 }
 
 /// A session somebody may attach to.
@@ -79,9 +87,10 @@ pub struct Opened {
 }
 
 impl Sessions {
-    /// No session is live. Answers run on `tasks`.
-    pub fn new(engine: Engine, policy: Policy, tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { engine, policy, tasks, live: Mutex::default() })
+    /// No session is live. Answers run on `tasks`. `draining` is cancelled when the server is going away.
+    pub fn new(engine: Engine, policy: Policy, tasks: TaskTracker, draining: CancellationToken) -> Arc<Self> {
+        let (uses, reached) = (ContinuousUse::default(), Mutex::default());
+        Arc::new(Self { engine, policy, tasks, draining, live: Mutex::default(), uses, reached })
     }
 
     /// Begins a session; without `locale` its language is that of its first message.
@@ -89,11 +98,15 @@ impl Sessions {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn create(self: &Arc<Self>, locale: Option<Locale>) -> Result<Opened, StoreError> {
+    pub async fn create(
+        self: &Arc<Self>,
+        locale: Option<Locale>,
+        country: Option<Country>,
+    ) -> Result<Opened, StoreError> {
         let chosen = locale;
         let locale = locale.unwrap_or_default();
         let token = ResumeToken::random();
-        let new = NewSession { id: SessionId::random(), token: token.clone(), locale, created_at: now() };
+        let new = NewSession { id: SessionId::random(), token: token.clone(), locale, country, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
         let swept = record.swept;
         let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), true));
@@ -113,6 +126,7 @@ impl Sessions {
         self: &Arc<Self>,
         token: ResumeToken,
         locale: Option<Locale>,
+        country: Option<Country>,
     ) -> Result<Option<Opened>, StoreError> {
         let (session, record) = loop {
             let departures = self.live().departures;
@@ -134,14 +148,17 @@ impl Sessions {
                 touched => touched?,
             }
         }
+        if !may_be_swept && self.policy.unreached.is_some() {
+            self.reached().insert(record.user);
+        }
         if may_be_swept || session.is_behind(&record) {
             // Where it was swept or erased meanwhile it is gone, and cannot be attached to.
             session.catch_up().await?;
         }
-        match session.speak(locale).await {
+        match session.take_up(locale, country, record.seq).await {
             // Erased since its record was read.
             Err(StoreError::NoSession { .. }) => Ok(None),
-            spoken => spoken.map(|()| Some(Opened { session, token, swept: record.swept })),
+            taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.swept })),
         }
     }
 
@@ -191,12 +208,34 @@ impl Sessions {
         &self.engine
     }
 
+    pub(super) fn uses(&self) -> &ContinuousUse {
+        &self.uses
+    }
+
     pub(super) fn policy(&self) -> Policy {
         self.policy
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    pub(super) fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// Takes those whose sessions were opened since the last call.
+    pub(super) fn take_reached(&self) -> Vec<UserLabel> {
+        std::mem::take(&mut *self.reached()).into_iter().collect()
+    }
+
+    /// Notes later that `users` have opened their sessions.
+    pub(super) fn put_back_reached(&self, users: Vec<UserLabel>) {
+        self.reached().extend(users);
+    }
+
+    fn reached(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -215,7 +254,7 @@ mod tests {
     async fn only_their_own_departure_makes_a_record_old() {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
-        let opened = sessions.create(None).await.unwrap();
+        let opened = sessions.create(None, None).await.unwrap();
         let (user, token) = (opened.session.user(), opened.token.clone());
         drop(opened);
         let record = store.session_by_token(&token).await.unwrap().unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
-use protocol::server_frame::{Entry, ResponseResult};
-use protocol::{ErrorCode, Locale, ServerFrame};
+use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
+use protocol::{Country, ErrorCode, Locale, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -69,6 +69,11 @@ struct LocaleParams {
     locale: Locale,
 }
 
+#[derive(Deserialize)]
+struct CountryParams {
+    country: Country,
+}
+
 impl Session {
     /// Answers `request`. To be run as a task of its own: a deadline ends the waiting for it, and
     /// neither what it changes nor what it reads.
@@ -93,6 +98,12 @@ impl Session {
                 self.set_locale(locale).await?;
                 Ok(ResponseResult::Locale { locale })
             }
+            "set_country" => {
+                let CountryParams { country } = params(request)?;
+                self.set_country(country).await?;
+                Ok(ResponseResult::Country { country })
+            }
+            "safety_plan" => Ok(ResponseResult::SafetyPlan { plan: self.safety_plan().await? }),
             _ => Err(RequestError::UnknownMethod),
         }
     }
@@ -160,6 +171,15 @@ impl Session {
         }
     }
 
+    /// Returns the safety plan that the person has made in this conversation.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn safety_plan(&self) -> Result<Option<SafetyPlan>, StoreError> {
+        self.found(self.sessions.engine().safety_plan(self.user, self.language()).await)
+    }
+
     /// The last `limit` entries, oldest first, without those that do not open.
     ///
     /// # Errors
@@ -180,7 +200,21 @@ impl Session {
     }
 
     async fn readable(&self, page: Page) -> Result<ReadableEntries, StoreError> {
-        self.found(self.sessions.engine().store.readable_entries(self.user, page).await)
+        let mut found = self.found(self.sessions.engine().store.readable_entries(self.user, page).await)?;
+        self.dress(&mut found.entries);
+        Ok(found)
+    }
+
+    /// Takes the session up for a connection: its language and country, if it has any, and the memory of risk.
+    pub(super) async fn take_up(
+        &self,
+        locale: Option<Locale>,
+        country: Option<Country>,
+        seq: u64,
+    ) -> Result<(), StoreError> {
+        self.speak(locale).await?;
+        self.be_in(country).await?;
+        self.remember_risk(seq).await
     }
 
     /// Answers in `locale` from now on, if one is given: it counts as chosen, the same as before or not.

@@ -7,7 +7,7 @@ use protocol::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Sessions;
-use crate::store::{Cutoffs, StoreError};
+use crate::store::{Cutoffs, StoreError, convert};
 use crate::turn::now;
 
 /// How often what is old enough is looked for.
@@ -21,13 +21,16 @@ const EMPTY_KEPT: Duration = Duration::from_secs(86_400);
 
 impl Sessions {
     /// Removes, now and every hour, what was said longer than [`super::Policy::retention`] ago and
-    /// sessions that nobody used for as long; without it only sessions in which nothing was ever
-    /// said. Does not end.
+    /// sessions that nobody used for as long; conversations that nobody opened for
+    /// [`super::Policy::unreached`]; and sessions in which nothing was ever said. Does not end.
     pub async fn sweep_forever(self: Arc<Self>) {
         let mut hours = interval(SWEEP_EVERY);
         hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             hours.tick().await;
+            if let Err(error) = convert(&*self.engine().store, BATCH_PAUSE).await {
+                tracing::error!(%error, "entries of an earlier version could not be written anew");
+            }
             match self.sweep(self.policy().retention).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "old entries and sessions removed"),
@@ -42,7 +45,11 @@ impl Sessions {
         let now = now();
         // Somebody may sit there for days and say nothing.
         store.touch(&live, now).await?;
-        let cutoffs = Cutoffs { empty: before(now, EMPTY_KEPT), kept: retention.map(|kept| before(now, kept)) };
+        let cutoffs = Cutoffs {
+            empty: before(now, EMPTY_KEPT),
+            kept: retention.map(|kept| before(now, kept)),
+            unreached: self.policy().unreached.map(|kept| before(now, kept)),
+        };
         let mut removed = 0;
         loop {
             let batch = store.sweep(cutoffs, BATCH).await?;
@@ -70,7 +77,7 @@ pub(super) mod tests {
     use crate::limits::{RateLimit, Slots};
     use crate::session::Policy;
     use crate::store::{MemoryStore, NewSession, Store as _};
-    use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Engine, Folding};
+    use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Engine, Folding, Referrals};
 
     /// Live sessions on `store`, which nobody answers.
     pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
@@ -88,13 +95,15 @@ pub(super) mod tests {
             budget: Budget::new(BudgetSettings { rate, address_rate: rate }, Arc::clone(&slots), None),
             slots,
             model: None,
+            guard: None,
             context: Context::new(context),
             shared: None,
             folding: Folding::new(CancellationToken::new()),
+            referrals: Referrals::default(),
             metrics: Arc::default(),
         };
-        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1), retention: None };
-        Sessions::new(engine, policy, TaskTracker::new())
+        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1), retention: None, unreached: None };
+        Sessions::new(engine, policy, TaskTracker::new(), CancellationToken::new())
     }
 
     #[tokio::test]
@@ -106,11 +115,12 @@ pub(super) mod tests {
         for _ in 0..3 {
             let token = ResumeToken::random();
             let id = SessionId::random();
-            let new = NewSession { id, token: token.clone(), locale: Locale::default(), created_at: long_ago };
+            let new =
+                NewSession { id, token: token.clone(), locale: Locale::default(), country: None, created_at: long_ago };
             store.create_session(new).await.unwrap();
             tokens.push(token);
         }
-        let there = sessions.resume(tokens[1].clone(), None).await.unwrap().unwrap();
+        let there = sessions.resume(tokens[1].clone(), None, None).await.unwrap().unwrap();
         assert_eq!(sessions.sweep(None).await.unwrap(), 2);
         drop(there);
         assert_eq!(sessions.sweep(Some(EMPTY_KEPT)).await.unwrap(), 0);

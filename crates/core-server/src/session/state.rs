@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use protocol::server_frame::Support;
 use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::elsewhere::Elsewhere;
+use super::help::Whereabouts;
 use super::outbox::delta;
 use super::{ConnectionId, Outbox};
 use crate::shared::ClaimNumber;
@@ -37,6 +39,13 @@ pub(super) struct State {
     pub(super) running: Option<Running>,
     /// Whether the task that answers one message after another is there.
     pub(super) answering: bool,
+    pub(super) whereabouts: Whereabouts,
+    /// Help that was shown and is not stored.
+    pub(super) unsaved_help: VecDeque<Support>,
+    /// A task tries to store it.
+    pub(super) is_saving_help: bool,
+    /// Until when no message beyond the limits is answered: they come one a second.
+    pub(super) beyond_limits_until: Option<Instant>,
     /// The same session on other cores; boxed: a core alone pays a pointer for it.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
 }
@@ -143,6 +152,10 @@ impl State {
             waiting: VecDeque::new(),
             running: None,
             answering: false,
+            whereabouts: Whereabouts { country: record.country, time_zone: None },
+            unsaved_help: VecDeque::new(),
+            is_saving_help: false,
+            beyond_limits_until: None,
             elsewhere: None,
         }
     }
@@ -260,8 +273,8 @@ impl State {
         }
     }
 
-    /// Tells a connection that has just come what is answered here or waits for it: an answer from
-    /// its start, and that there will be one where it has no word yet.
+    /// Tells a connection that has just come what is answered here or waits for it, and help that is not
+    /// stored yet: an answer from its start, and that there will be one where it has no word yet.
     pub(super) fn tell_under_way(&self, outbox: &Outbox) {
         if let Some(Running { id, draft, ahead, given_up: false, .. }) = &self.running {
             outbox.push(if draft.is_empty() {
@@ -274,6 +287,9 @@ impl State {
             && !mirror.draft.is_empty()
         {
             outbox.push(delta(mirror.id.clone(), 0, mirror.draft.clone()));
+        }
+        for support in &self.unsaved_help {
+            outbox.push(ServerFrame::Support(Box::new(support.clone())));
         }
         for (ahead, Pending { job, .. }) in self.waiting.iter().enumerate() {
             outbox.push(ServerFrame::Queued { id: job.id.clone(), ahead });

@@ -15,7 +15,7 @@ use super::retention::tests::sessions;
 use super::{ConnectionId, Opened, Outbox, Session, Sessions};
 use crate::shared::{CoreId, Event};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
-use crate::turn::{Message, now};
+use crate::turn::{Message, Risk, now};
 
 struct Scene {
     store: Arc<MemoryStore>,
@@ -28,7 +28,7 @@ impl Scene {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
-        let opened = sessions.create(None).await.unwrap();
+        let opened = sessions.create(None, None).await.unwrap();
         Self { store, sessions, session: Arc::clone(&opened.session), opened }
     }
 
@@ -47,6 +47,7 @@ impl Scene {
             at: now(),
             finish: is_answer.then_some(Finish::Stop),
             source: is_answer.then_some(Source::Llm),
+            help: None,
         };
         self.store.append(self.session.user(), 0, entry).await.unwrap();
     }
@@ -68,7 +69,13 @@ fn core(name: &str) -> CoreId {
 
 fn message(id: &str) -> Message {
     let from = Household::of([127, 0, 0, 1].into());
-    Message { id: id.parse().unwrap(), text: UserText::new("hola"), trace: Traceparent::random(), from }
+    Message {
+        id: id.parse().unwrap(),
+        text: UserText::new("hola"),
+        trace: Traceparent::random(),
+        from,
+        risk: Risk::default(),
+    }
 }
 
 /// What waits in `outbox`, shortly.
@@ -124,7 +131,7 @@ async fn an_erase_ends_the_session_for_all_but_the_one_that_asked() {
     scene.submit(from, "a").await;
     settle(&scene).await;
     told(&other);
-    let resumed = scene.sessions.resume(scene.opened.token.clone(), None).await.unwrap().unwrap();
+    let resumed = scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().unwrap();
     scene.session.await_erasure(from);
     assert_eq!(scene.session.erase().await.unwrap(), 2);
     // Two at once, from one connection or from two, have the same end.
@@ -135,7 +142,7 @@ async fn an_erase_ends_the_session_for_all_but_the_one_that_asked() {
     assert_eq!(told(&other), Vec::<String>::new());
     // Opened before, attached after: there is no way back in.
     assert!(resumed.session.attach(Arc::default()).is_none());
-    assert!(scene.sessions.resume(scene.opened.token.clone(), None).await.unwrap().is_none());
+    assert!(scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -155,10 +162,13 @@ async fn a_session_somebody_has_come_back_to_is_not_swept() {
     let token = ResumeToken::random();
     let [long_ago, since] = [0, 1].map(Timestamp::from_unix_ms);
     let (id, locale) = (SessionId::random(), Locale::default());
-    store.create_session(NewSession { id, token: token.clone(), locale, created_at: long_ago }).await.unwrap();
-    let opened = sessions.resume(token, None).await.unwrap().unwrap();
+    store
+        .create_session(NewSession { id, token: token.clone(), locale, country: None, created_at: long_ago })
+        .await
+        .unwrap();
+    let opened = sessions.resume(token, None, None).await.unwrap().unwrap();
     // By another core, which does not know who is here.
-    assert_eq!(store.sweep(Cutoffs { empty: since, kept: None }, 9).await.unwrap(), 0);
+    assert_eq!(store.sweep(Cutoffs { empty: since, kept: None, unreached: None }, 9).await.unwrap(), 0);
     assert!(opened.session.attach(Arc::default()).is_some());
 }
 
@@ -172,7 +182,7 @@ async fn an_error_of_the_slower_core_is_not_told_to_readers_of_the_right_answer(
     };
     let piece = |id: &str| {
         let text = UserText::new("Te ");
-        Event::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text }))
+        Event::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text, exercise: None }))
     };
     let scene = Scene::new().await;
     scene.beside_another_core();
@@ -213,8 +223,16 @@ async fn eight_whole_pages_and_an_answer_wait_for_a_slow_reader() {
     let outbox = Outbox::default();
     for number in 0..8 {
         let text = UserText::new("x".repeat(MAX_SERVER_LINE_BYTES));
-        let entry =
-            Entry { seq: 1, id: "a".parse().unwrap(), role: Role::User, text, at: now(), finish: None, source: None };
+        let entry = Entry {
+            seq: 1,
+            id: "a".parse().unwrap(),
+            role: Role::User,
+            text,
+            at: now(),
+            finish: None,
+            source: None,
+            help: None,
+        };
         let result = ResponseResult::History { entries: vec![entry], more: true };
         outbox.expect_response();
         outbox.respond(ServerFrame::Response { id: format!("r{number}").parse().unwrap(), result });

@@ -119,6 +119,11 @@ impl Shared {
         self.claim_as(claim, begins, Some(counted)).await
     }
 
+    /// Claims a message for an answer that is not counted and that no limit refuses; `None` where Redis is gone.
+    pub async fn claim_beyond_limits(&self, claim: Claim<'_>) -> Option<Claimed> {
+        self.claim_as(claim, "beyond", None).await
+    }
+
     /// Claims a message that is pending here, under the name that this core goes by now.
     pub async fn reclaim(&self, claim: Claim<'_>) {
         // Whatever the verdict: the message is being answered.

@@ -1,6 +1,6 @@
 //! What cores tell each other about a session.
 
-use protocol::{Locale, MessageId, ServerFrame};
+use protocol::{Country, Locale, MessageId, ServerFrame};
 use serde::{Deserialize, Serialize};
 
 use super::CoreId;
@@ -41,6 +41,11 @@ pub enum Event {
         /// The new one.
         locale: Locale,
     },
+    /// The person is in another country than was known.
+    Country {
+        /// The new one.
+        country: Country,
+    },
     /// Everything there was of the session is gone.
     Erased,
 }
@@ -50,7 +55,7 @@ impl Event {
     pub fn connections(&self) -> Option<usize> {
         match self {
             Self::Hello { connections } | Self::Here { connections } => Some(*connections),
-            Self::Frame(_) | Self::Stop { .. } | Self::Locale { .. } | Self::Erased => None,
+            Self::Frame(_) | Self::Stop { .. } | Self::Locale { .. } | Self::Country { .. } | Self::Erased => None,
         }
     }
 }
@@ -101,13 +106,14 @@ mod tests {
     #[test]
     fn there_and_back() {
         let id: MessageId = "a".parse().unwrap();
-        let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?") };
+        let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?"), exercise: None };
         for event in [
             Event::Hello { connections: 2 },
             Event::Here { connections: 0 },
             Event::Frame(Box::new(delta)),
             Event::Stop { id },
             Event::Locale { locale: Locale::default() },
+            Event::Country { country: "AR".parse().unwrap() },
             Event::Erased,
         ] {
             let envelope = Envelope { core: CoreId::random(), event };

@@ -55,6 +55,11 @@ impl Keys {
         format!("{}{}address-window:{from}", self.prefix, kind.prefix())
     }
 
+    /// Tokens that all cores have used on a day.
+    pub(super) fn tokens(&self, day: u64) -> String {
+        format!("{}tokens:{day}", self.prefix)
+    }
+
     /// The channel of a session.
     pub(super) fn channel(&self, user: UserLabel) -> String {
         format!("{}session:{}", self.prefix, user.0)

@@ -20,5 +20,7 @@ pub(super) static EXCUSE: LazyLock<Script> = script!("scripts/excuse.lua");
 pub(super) static UNDER_WAY: LazyLock<Script> = script!("scripts/under_way.lua");
 /// A sign of life, and a share of the model calls.
 pub(super) static BEAT: LazyLock<Script> = script!("scripts/beat.lua");
+/// Tokens of the day.
+pub(super) static TOKENS: LazyLock<Script> = script!("scripts/tokens.lua");
 /// An event that a restarted Redis has forgotten.
 pub(super) static RECALL: LazyLock<Script> = script!("scripts/recall.lua");

@@ -13,7 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::scripts::BEAT;
 use super::*;
-use crate::limits::Slots;
+use crate::limits::{Priority, Slots};
 use crate::metrics::Metrics;
 
 const WINDOW: Duration = Duration::from_secs(1_000);
@@ -239,18 +239,18 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     // One has all the work: the other keeps one call, to begin with.
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(a.slots.insist().acquire(|_| {}).await.unwrap());
+        held.push(a.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap());
     }
     let more = async {
         for _ in 0..3 {
-            held.push(a.slots.insist().acquire(|_| {}).await.unwrap());
+            held.push(a.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap());
         }
     };
     within(LIMIT, more).await.unwrap();
     assert_eq!((count(&a), count(&b)), (7, 1));
     // The other needs some: it gets them as they are given back.
-    let _first = b.slots.insist().acquire(|_| {}).await.unwrap();
-    let second = b.slots.insist().acquire(|_| {});
+    let _first = b.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap();
+    let second = b.slots.insist().acquire(Priority::Ordinary, |_| {});
     let give_back = async {
         until(async || count(&a) < 7).await.unwrap();
         held.clear();

@@ -19,6 +19,8 @@ use super::{Place, StoreError, Summary};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
+/// Bytes of the hash that tells the entries of one message apart.
+const TAG_BYTES: usize = 8;
 
 /// Why a data key cannot be used. Does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,12 +79,20 @@ pub struct Sealed {
 pub struct Keyring {
     current: Option<DataKey>,
     previous: Vec<DataKey>,
+    /// Tells the entries of one message apart; a database's own.
+    entry_tags: [u8; KEY_BYTES],
 }
 
 impl Keyring {
     /// Writes under `current`, or plain without it, and also reads what is under `previous`.
     pub fn new(current: Option<DataKey>, previous: Vec<DataKey>) -> Self {
-        Self { current, previous }
+        Self { current, previous, entry_tags: [0; KEY_BYTES] }
+    }
+
+    /// The same for the database whose key this is.
+    #[must_use]
+    pub fn of_database(self, key: &TokenKey) -> Self {
+        Self { entry_tags: keyed_hash(&key.0, b"psicoia entry tags"), ..self }
     }
 
     /// The key that is written with.
@@ -90,20 +100,26 @@ impl Keyring {
         self.current.as_ref().map(|key| key.id)
     }
 
-    /// Seals the text of the entry at `place`.
-    pub fn seal(&self, place: Place, text: &UserText) -> Sealed {
-        self.seal_bytes(&bound_to(place), text.expose().as_bytes())
+    /// Seals what the entry at `place` says.
+    pub fn seal_entry(&self, place: Place, bytes: &[u8]) -> Sealed {
+        self.seal_bytes(&bound_to(place), bytes)
     }
 
-    /// Opens the text of the entry at `place`.
+    /// Opens what the entry at `place` says.
     ///
     /// # Errors
     ///
     /// Its key is not there, or it is not what was sealed for this place.
-    pub fn open(&self, place: Place, sealed: Sealed) -> Result<UserText, StoreError> {
+    pub fn open_entry(&self, place: Place, sealed: Sealed) -> Result<Vec<u8>, StoreError> {
         let damaged = || StoreError::Damaged(format!("entry {} of {}", place.seq, place.user));
-        let bytes = self.open_bytes(&bound_to(place), sealed)?.ok_or_else(damaged)?;
-        String::from_utf8(bytes).map(UserText::new).map_err(|_| damaged())
+        self.open_bytes(&bound_to(place), sealed)?.ok_or_else(damaged)
+    }
+
+    /// Hash of which entry of a message `message` names.
+    pub fn entry_tag(&self, message: &[u8]) -> [u8; TAG_BYTES] {
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&keyed_hash(&self.entry_tags, message)[..TAG_BYTES]);
+        tag
     }
 
     /// Seals the text of `user`'s `summary`.

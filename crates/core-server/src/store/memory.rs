@@ -5,9 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use protocol::server_frame::{Entry, Role};
-use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 
-use super::{Appended, Cutoffs, NewEntry, NewSession, Page, Place, Recent, SessionRecord, Store, StoreError, Summary};
+use super::{
+    Appended, Cutoffs, NewEntry, NewSession, Page, Place, Recent, ReferralBatch, ReferralCount, SessionRecord, Store,
+    StoreError, Summary,
+};
 
 /// Sessions in memory, gone with the process.
 #[derive(Debug, Default)]
@@ -21,6 +24,9 @@ struct Tables {
     last_user: u64,
     tokens: HashMap<[u8; 32], UserLabel>,
     sessions: BTreeMap<UserLabel, Session>,
+    referrals: BTreeMap<[String; 4], u64>,
+    /// The last batch of each process.
+    batches: HashMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -62,9 +68,9 @@ impl Store for MemoryStore {
         }
         tables.last_user += 1;
         let user = UserLabel(tables.last_user);
-        let NewSession { id, token, locale, created_at } = session;
+        let NewSession { id, token, locale, country, created_at } = session;
         let token = *token.as_bytes();
-        let record = SessionRecord { user, id, created_at, locale, seq: 0, messages: 0, swept: 0 };
+        let record = SessionRecord { user, id, created_at, locale, country, seq: 0, messages: 0, swept: 0 };
         let session =
             Session { record: record.clone(), token, last_seen: created_at, entries: Vec::new(), summary: None };
         tables.tokens.insert(token, user);
@@ -81,14 +87,14 @@ impl Store for MemoryStore {
     async fn append(&self, user: UserLabel, _after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let mut tables = self.tables();
         let session = tables.session(user)?;
-        let NewEntry { id, role, text, at, finish, source } = entry;
-        if let Some(known) = session.entries.iter().find(|entry| entry.role == role && entry.id == id) {
+        let (role, at) = (entry.role, entry.at);
+        if let Some(known) = session.entries.iter().find(|known| known.role == role && known.id == entry.id) {
             return Ok(Appended::Known { seq: known.seq });
         }
         session.record.messages += u64::from(role == Role::User);
         session.record.seq += 1;
         session.last_seen = at;
-        let entry = Entry { seq: session.record.seq, id, role, text, at, finish, source };
+        let entry = entry.numbered(session.record.seq);
         session.entries.push(entry.clone());
         Ok(Appended::New(entry))
     }
@@ -138,6 +144,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError> {
+        self.tables().session(user)?.record.country = Some(country);
+        Ok(())
+    }
+
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let mut tables = self.tables();
         for user in users {
@@ -156,7 +167,8 @@ impl Store for MemoryStore {
         let mut tables = self.tables();
         let unused = |session: &Session| {
             let empty = session.record.seq == 0 && session.last_seen < cutoffs.empty;
-            empty || cutoffs.kept.is_some_and(|kept| session.last_seen < kept)
+            let since = cutoffs.kept.max(cutoffs.unreached);
+            empty || since.is_some_and(|since| session.last_seen < since)
         };
         let unused: Vec<_> =
             tables.sessions.iter().filter(|(_, session)| unused(session)).map(|(user, _)| *user).collect();
@@ -175,6 +187,35 @@ impl Store for MemoryStore {
             }
         }
         Ok(swept)
+    }
+
+    async fn convert(&self, _after: Option<Place>, _limit: usize) -> Result<Option<Place>, StoreError> {
+        Ok(None)
+    }
+
+    async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        if tables.batches.get(&batch.source).is_some_and(|last| batch.number <= *last) {
+            return Ok(());
+        }
+        tables.batches.insert(batch.source, batch.number);
+        for ReferralCount { month, kind, level, language, count } in batch.counts {
+            *tables.referrals.entry([month, kind, level, language]).or_default() += count;
+        }
+        Ok(())
+    }
+
+    async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
+        let of_year = format!("{year:04}-");
+        let count = |([month, kind, level, language], count): (&[String; 4], &u64)| ReferralCount {
+            month: month.clone(),
+            kind: kind.clone(),
+            level: level.clone(),
+            language: language.clone(),
+            count: *count,
+        };
+        let tables = self.tables();
+        Ok(tables.referrals.iter().filter(|([month, ..], _)| month.starts_with(&of_year)).map(count).collect())
     }
 
     async fn reseal(&self, _after: Option<Place>, _limit: usize) -> Result<Option<Place>, StoreError> {

@@ -16,6 +16,7 @@ mod lease;
 mod opening;
 mod pool;
 mod queries;
+mod referrals;
 mod summaries;
 mod sweeping;
 
@@ -24,14 +25,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use protocol::server_frame::Entry;
-use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keys::{Keyring, TokenKey};
 use super::{
     Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, ReadableEntries, Recent,
-    SessionRecord, Store, StoreError, Summary,
+    ReferralBatch, ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use crate::metrics::{DatabaseMeter, PoolUse};
 use lease::Lease;
@@ -61,7 +62,8 @@ impl PostgresStore {
         opening::migrate(&connections, &database).await?;
         let token_key = opening::token_key(&connections, &keys).await;
         let token_key = token_key.map_err(|error| opening::unusable(&database, error))?;
-        Ok(Self { connections, keys: Arc::new(keys), token_key, calls: TaskTracker::new() })
+        let keys = Arc::new(keys.of_database(&token_key));
+        Ok(Self { connections, keys, token_key, calls: TaskTracker::new() })
     }
 
     /// Makes `call` on a connection, to its end even if the caller goes away meanwhile; not at all
@@ -144,6 +146,10 @@ impl Store for PostgresStore {
         self.run(move |lease| Box::pin(changes::set_locale(lease, user, locale))).await
     }
 
+    async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError> {
+        self.run(move |lease| Box::pin(changes::set_country(lease, user, country))).await
+    }
+
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let users = users.to_vec();
         self.run(move |lease| Box::pin(async move { changes::touch(lease, &users, now).await })).await
@@ -157,10 +163,23 @@ impl Store for PostgresStore {
         self.run(move |lease| Box::pin(sweeping::sweep(lease, cutoffs, limit))).await
     }
 
+    async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError> {
+        self.run(move |lease| Box::pin(async move { referrals::count(lease, &batch).await })).await
+    }
+
+    async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
+        self.run(move |lease| Box::pin(referrals::of_year(lease, year))).await
+    }
+
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
         self.run(move |lease| Box::pin(async move { changes::reseal(lease, (&keys, &token_key), after, limit).await }))
             .await
+    }
+
+    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.run(move |lease| Box::pin(async move { changes::convert(lease, &keys, after, limit).await })).await
     }
 
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {

@@ -1,5 +1,9 @@
 //! Changing the key of everything that is stored.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::{Place, Store, StoreError};
 
 /// Entries written anew at once.
@@ -19,6 +23,26 @@ pub async fn rekey(store: &dyn Store) -> Result<(), StoreError> {
         done = Some(place);
         batches += 1;
         tracing::info!(batches, user = %place.user, "texts written under the current key");
+    }
+    Ok(())
+}
+
+/// Writes anew what an earlier version wrote with the roles of entries in the clear. Others may use the
+/// database meanwhile. Can be broken off and run again; does nothing where nothing is left.
+///
+/// # Errors
+///
+/// The database is not available, or holds a text under a key that is not configured.
+pub async fn convert(store: &dyn Store, pause: Duration) -> Result<(), StoreError> {
+    let mut done: Option<Place> = None;
+    while let Some(place) = store.convert(done, BATCH).await? {
+        if done.replace(place).is_none() {
+            tracing::info!("entries of an earlier version are written anew");
+        }
+        sleep(pause).await;
+    }
+    if done.is_some() {
+        tracing::info!("entries of an earlier version are all written anew");
     }
     Ok(())
 }

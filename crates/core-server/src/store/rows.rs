@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 
-use protocol::server_frame::{Entry, Finish, Role, Source};
-use protocol::{Locale, MessageId, SessionId, Timestamp, UserLabel};
+use protocol::server_frame::{Entry, Finish, Source};
+use protocol::{Locale, MessageId, SessionId, Timestamp, UserLabel, UserText};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
+use super::content::{BARE_ROLES, Content, SealedContent};
 use super::keys::{KeyId, Keyring, Sealed};
 use super::{Place, ReadableEntries, SessionRecord, StoreError, Summary};
 
@@ -20,6 +21,7 @@ pub(super) struct SessionRow {
     pub(super) user_id: i64,
     pub(super) session_id: String,
     pub(super) locale: String,
+    pub(super) country: Option<String>,
     pub(super) created_at: i64,
     pub(super) seq: i64,
     pub(super) messages: i64,
@@ -67,6 +69,8 @@ impl SessionRow {
             id: SessionId::from(self.session_id.as_str()),
             created_at: Timestamp::from_unix_ms(self.created_at),
             locale: locale.map_err(|_| damaged("locale", self.user_id))?,
+            // A guess is better than no conversation.
+            country: self.country.and_then(|code| code.parse().ok()),
             seq: number(self.seq)?,
             messages: number(self.messages)?,
             swept: number(self.swept)?,
@@ -75,19 +79,40 @@ impl SessionRow {
 }
 
 impl EntryRow {
-    /// The entry of `user`, its text opened with `keys`.
+    /// The entry of `user`, opened with `keys`.
     pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Entry, StoreError> {
         let seq = number(self.seq)?;
+        let id = self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?;
+        let at = Timestamp::from_unix_ms(self.at);
+        let Content { role, text, finish, source, help } = self.content(Place { user, seq }, &id, keys)?;
+        Ok(Entry { seq, id, role, text, at, finish, source, help })
+    }
+
+    fn content(self, place: Place, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
         let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
-        Ok(Entry {
-            seq,
-            id: self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?,
-            role: from_name::<Role>(&self.role)?,
-            text: keys.open(Place { user, seq }, sealed)?,
-            at: Timestamp::from_unix_ms(self.at),
+        let Some((_, role)) = BARE_ROLES.into_iter().find(|(name, _)| *name == self.role) else {
+            return Content::open(keys, place, id, SealedContent { tag: self.role, sealed });
+        };
+        let text = String::from_utf8(keys.open_entry(place, sealed)?).map_err(|_| damaged("an entry", place.seq))?;
+        Ok(Content {
+            role,
+            text: UserText::new(text),
             finish: self.finish.as_deref().map(from_name::<Finish>).transpose()?,
             source: self.source.as_deref().map(from_name::<Source>).transpose()?,
+            help: None,
         })
+    }
+
+    /// Whether an earlier version wrote it.
+    pub(super) fn is_bare(&self) -> bool {
+        BARE_ROLES.iter().any(|(name, _)| *name == self.role)
+    }
+
+    /// What is written in its place, under the current key.
+    pub(super) fn reseal(self, user: UserLabel, keys: &Keyring) -> Result<SealedContent, StoreError> {
+        let seq = number(self.seq)?;
+        let (place, id) = (Place { user, seq }, self.message_id.parse().map_err(|_| damaged("message_id", seq))?);
+        Ok(self.content(place, &id, keys)?.seal(keys, place, &id))
     }
 }
 
@@ -130,7 +155,7 @@ pub(super) fn summary_if_opens(
     }
 }
 
-/// The name of a role, a finish or a source: the same as on the wire.
+/// A value as its column's text: the same as on the wire.
 pub(super) fn name<T: Display>(value: T) -> String {
     value.to_string()
 }

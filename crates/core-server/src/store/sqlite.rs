@@ -11,6 +11,7 @@ mod checkpointer;
 mod connection;
 mod queries;
 mod readers;
+mod referrals;
 mod remembered;
 mod summaries;
 mod writer;
@@ -20,14 +21,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::server_frame::Entry;
-use protocol::{Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, ReadableEntries, Recent, SessionRecord, Store,
-    StoreError, Summary,
+    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, ReadableEntries, Recent, ReferralBatch,
+    ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use connection::DatabaseFile;
 pub(super) use connection::{file_name, make_folder, unreachable};
@@ -55,15 +56,16 @@ impl SqliteStore {
     /// The file cannot be read and written, is no database, or is from a later version of this
     /// program; or its contents are under a key that is not in `keys`.
     pub async fn open(file: &Path, keys: Keyring) -> Result<Self, OpenError> {
-        let (file, keys) = (file.to_owned(), Arc::new(keys));
+        let file = file.to_owned();
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(file, keys)).await;
         opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    fn open_blocking(file: PathBuf, keys: Arc<Keyring>) -> Result<Self, OpenError> {
+    fn open_blocking(file: PathBuf, keys: Keyring) -> Result<Self, OpenError> {
         let mut db = connection::create(&file)?;
         let token_key = changes::token_key(&mut db, &keys)
             .map_err(|source| OpenError::Contents { database: file_name(&file), source })?;
+        let keys = Arc::new(keys.of_database(&token_key));
         let found = DatabaseFile::find(file.clone());
         let file = Arc::new(found.map_err(|source| connection::unreachable(&file, source))?);
         let readers = Readers::new(Arc::clone(&file));
@@ -155,6 +157,10 @@ impl Store for SqliteStore {
         self.writer.change(move |db| changes::set_locale(db, user, locale), not_remembered).await
     }
 
+    async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError> {
+        self.writer.change(move |db| changes::set_country(db, user, country), not_remembered).await
+    }
+
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
         self.writer.change(move |db| changes::touch(db, &users, now), not_remembered).await
@@ -173,10 +179,24 @@ impl Store for SqliteStore {
         self.writer.removal(move |db| changes::sweep(db, cutoffs, limit), note).await
     }
 
+    async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError> {
+        self.writer.change(move |db| referrals::count(db, &batch), not_remembered).await
+    }
+
+    async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
+        self.readers.read(move |db| referrals::of_year(db, year)).await
+    }
+
     async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
         // The texts stay what they are.
         self.writer.removal(move |db| changes::reseal(db, &keys, &token_key, after, limit), not_remembered).await
+    }
+
+    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        // The texts stay what they are.
+        self.writer.removal(move |db| changes::convert(db, &keys, after, limit), not_remembered).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -34,7 +34,14 @@ impl Engine {
         message: &Message,
         is_busy: bool,
     ) -> Result<Admission, StoreError> {
-        let attempt = Attempt { user, id: &message.id, from: message.from, is_busy, needs_slot: self.needs_slot() };
+        let attempt = Attempt {
+            user,
+            id: &message.id,
+            from: message.from,
+            is_busy,
+            needs_slot: self.needs_slot(),
+            in_risk: message.risk.is_high(),
+        };
         match self.budget.begin(attempt, Start::New).await {
             Ok(Answerer::Here(permit)) => self.store_message(attempt, after, message, permit).await,
             Ok(Answerer::Elsewhere) => self.store_for_another(user, after, message).await,
@@ -139,6 +146,7 @@ fn entry_of(message: &Message) -> NewEntry {
         at: now(),
         finish: None,
         source: None,
+        help: None,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Attempt<'a> {
     pub is_busy: bool,
     /// Its answer needs a slot; the companion's does not, and there is no queue for it.
     pub needs_slot: bool,
+    /// The person is in risk: beyond the limits the companion answers.
+    pub in_risk: bool,
 }
 
 /// The two ways in which an attempt begins.
@@ -91,6 +93,28 @@ pub struct Permit {
     kind: WindowKind,
     /// `None` once it counts for good.
     reservation: Option<Reservation>,
+    means: Means,
+}
+
+/// What a permit allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// A call to the model.
+    Model,
+    /// An answer of the companion, beyond the limits: it costs nothing, and is not counted.
+    Companion,
+}
+
+impl Permit {
+    /// Tells whether the model may be called.
+    pub fn may_call_model(&self) -> bool {
+        self.means == Means::Model
+    }
+
+    /// Tells whether it was given beyond the limits.
+    pub fn is_beyond_limits(&self) -> bool {
+        self.means == Means::Companion
+    }
 }
 
 impl Budget {
@@ -112,13 +136,37 @@ impl Budget {
         self.settings.rate
     }
 
-    /// Begins an answer: counts it, promises a slot and claims the message.
+    /// Begins an answer: counts it, promises a slot and claims the message. Where the limits do not allow it
+    /// and the person is in risk, the permit is one for the companion: risk words buy no call to the model.
     ///
     /// # Errors
     ///
     /// A [`Refusal`]; nothing is counted or claimed.
     pub async fn begin(&self, attempt: Attempt<'_>, start: Start) -> Result<Answerer, Refusal> {
-        let Attempt { user, id, from, is_busy, needs_slot } = attempt;
+        match self.begin_within_limits(attempt, start).await {
+            Err(refusal) if attempt.in_risk && refusal.is_of_a_limit() => self.begin_beyond_limits(attempt).await,
+            begun => begun,
+        }
+    }
+
+    /// Claims the message for the companion's answer.
+    async fn begin_beyond_limits(&self, Attempt { user, id, .. }: Attempt<'_>) -> Result<Answerer, Refusal> {
+        let claim = self.shared.as_ref().map(|shared| shared.next_claim());
+        let claimed = match (&self.shared, claim) {
+            (Some(shared), Some(number)) => shared.claim_beyond_limits(Claim { user, id, number }).await,
+            _ => None,
+        };
+        let in_turn = match claimed {
+            Some(Claimed::Held) => return Ok(Answerer::Elsewhere),
+            Some(Claimed::Ours { before, .. }) => 0 < before,
+            _ => false,
+        };
+        let (kind, means) = (WindowKind::New, Means::Companion);
+        Ok(Answerer::Here(Permit { in_turn, room: None, claim, was_stopped: false, kind, reservation: None, means }))
+    }
+
+    async fn begin_within_limits(&self, attempt: Attempt<'_>, start: Start) -> Result<Answerer, Refusal> {
+        let Attempt { user, id, from, is_busy, needs_slot, in_risk: _ } = attempt;
         let (kind, windows) = match start {
             Start::New => (WindowKind::New, &self.new),
             Start::Again => (WindowKind::Again, &self.again),
@@ -146,7 +194,8 @@ impl Budget {
             Some(Claimed::Busy) => return Err(Refusal::busy()),
             Some(Claimed::Limited { wait }) => return Err(Refusal::limited(wait)),
         };
-        Ok(Answerer::Here(Permit { in_turn, room, claim, was_stopped, kind, reservation: Some(reservation) }))
+        let (reservation, means) = (Some(reservation), Means::Model);
+        Ok(Answerer::Here(Permit { in_turn, room, claim, was_stopped, kind, reservation, means }))
     }
 
     /// Whether another core has claimed the message.

@@ -9,6 +9,7 @@ use super::Job;
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
 use super::folding::{Fold, SummarySettings};
+use super::instructions::{instructions, temperature_at_most};
 use super::refused::{Omitted, RefusedMessages, Shown, without_an_answer};
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Recent, Store, StoreError, Summary};
@@ -50,6 +51,8 @@ pub struct Context {
 /// What the model gets to read, and how long that is.
 pub(super) struct Prompt {
     pub(super) messages: Vec<ChatMessage>,
+    /// Highest sampling temperature; `None`: the configured one.
+    pub(super) temperature_at_most: Option<f32>,
     /// Tokens by the plain estimate, before it is corrected.
     estimated: f64,
     /// What is to be summed up after the answer, if it is time.
@@ -133,7 +136,7 @@ impl Context {
         let Earlier { summary, mut exchanges, more } = earlier;
         let budget = self.settings.token_budget / self.calibration.factor();
         let message = self.tokens(job.text.expose());
-        let mut system = self.instructions(job.language).to_owned();
+        let mut system = instructions(self.settings.system_prompt.as_deref(), job.language, job.risk);
         let mut estimated = self.tokens(&system) + message;
         let (mut count, mut tokens) = self.fitting(&exchanges, budget - estimated);
         let left_out = more || count < exchanges.len();
@@ -158,7 +161,15 @@ impl Context {
             }
         }
         push(&mut messages, ChatRole::User, job.text.clone());
-        Prompt { messages, estimated: estimated + tokens, fold, shown, has_summary, follows_flagged: false }
+        Prompt {
+            messages,
+            temperature_at_most: temperature_at_most(job.risk.level),
+            estimated: estimated + tokens,
+            fold,
+            shown,
+            has_summary,
+            follows_flagged: false,
+        }
     }
 
     /// How many of `exchanges`, the newest, have room in so many tokens; and how many they have.
@@ -188,20 +199,13 @@ impl Context {
         let first = (exchanges.len() - count).saturating_add(ahead);
         let after_all = job.seq + u64::from(count < ahead);
         let before = exchanges.get(first).map_or(after_all, |exchange| exchange.seq);
-        Some(Fold { label: job.label, language: job.language, trace: job.trace, before, earlier })
+        let Job { label, language, risk, trace, .. } = *job;
+        Some(Fold { label, language, risk, trace, before, earlier })
     }
 
     /// How many entries are read to be summed up, at most.
     pub(super) fn entries_to_fold(&self) -> usize {
         self.settings.max_entries.saturating_add(FOLDED_ENTRIES)
-    }
-
-    fn instructions(&self, language: Language) -> &str {
-        match (&self.settings.system_prompt, language) {
-            (Some(own), _) => own,
-            (None, Language::Spanish) => include_str!("prompts/es.txt").trim_end(),
-            (None, Language::English) => include_str!("prompts/en.txt").trim_end(),
-        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "texts have far fewer than 2^52 characters")]

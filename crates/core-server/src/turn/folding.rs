@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use protocol::server_frame::Usage;
 use protocol::trace::Traceparent;
 use protocol::{Language, MessageLabel, UserLabel, UserText};
+use safety::screen::{Screen, ScreenContext, Violation};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::Engine;
 use super::context::Material;
 use super::exchange::exchanges;
+use super::{Engine, Risk};
 use crate::llm::{Asked, CallContext, LlmError, Model};
 use crate::store::{Page, StoreError, Summary};
 
@@ -38,6 +39,8 @@ pub struct Fold {
     pub(super) label: MessageLabel,
     /// The language of the summary.
     pub(super) language: Language,
+    /// Risk in force with it.
+    pub(super) risk: Risk,
     /// Where that message stands in its trace.
     pub(super) trace: Traceparent,
     /// `seq` of the first message that is to stand for itself.
@@ -64,12 +67,21 @@ enum FoldError {
     Draining,
     #[error("nothing is left to be summed up, or there is no room for it")]
     Nothing,
+    #[error("it breaks a rule for answers")]
+    Screened,
     #[error(transparent)]
     Model(#[from] LlmError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("a later one is there, or what it draws on has gone")]
     Late,
+}
+
+/// Without what was said: the error is logged.
+impl From<Violation> for FoldError {
+    fn from(_: Violation) -> Self {
+        Self::Screened
+    }
 }
 
 /// A summary as the model made it.
@@ -154,15 +166,38 @@ impl Engine {
         let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);
         let mut answer = model.open_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;
-        let mut text = UserText::default();
+        let mut screened = ScreenedText::new(fold);
         while let Some(piece) = answer.next().await {
             let piece = piece?;
             if piece.restarts {
-                text = UserText::default();
+                screened = ScreenedText::new(fold);
             }
-            text.push(&piece.text);
+            screened.push(&piece.text)?;
         }
-        Ok(made(fold, &material, &text, answer.usage()))
+        Ok(made(fold, &material, &screened.finish()?, answer.usage()))
+    }
+}
+
+/// Text of a summary, which later answers draw on: it breaks no rule that an answer may not break.
+struct ScreenedText {
+    screen: Screen,
+    text: UserText,
+}
+
+impl ScreenedText {
+    fn new(fold: &Fold) -> Self {
+        let context = ScreenContext { level: fold.risk.level, kinds: fold.risk.kinds, language: fold.language };
+        Self { screen: Screen::new(context), text: UserText::default() }
+    }
+
+    fn push(&mut self, piece: &UserText) -> Result<(), Violation> {
+        self.text.push(&UserText::new(self.screen.push(piece.expose())?));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<UserText, Violation> {
+        self.text.push(&UserText::new(self.screen.finish()?));
+        Ok(self.text)
     }
 }
 

@@ -122,7 +122,7 @@ impl Engine {
         prompt: Prompt,
         context: CallContext,
     ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
-        let error = match model.open(&prompt.messages, context).await {
+        let error = match model.open(&prompt.messages, prompt.temperature_at_most, context).await {
             Ok(answer) => return Ok((answer, prompt)),
             Err(error) => error,
         };
@@ -175,7 +175,7 @@ impl Engine {
                 continue;
             }
             let smaller = self.context.build_without(&*self.store, job, &omitted).await.map_err(NoAnswer::Store)?;
-            error = match model.open_again(&smaller.messages, context).await {
+            error = match model.open_again(&smaller.messages, smaller.temperature_at_most, context).await {
                 Ok(answer) => {
                     match omitted {
                         Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => flagged.note(user, seqs),
@@ -211,7 +211,7 @@ impl Engine {
         }
         let without = Omitted::Oldest(oldest.clone());
         let smaller = self.context.build_without(&*self.store, job, &without).await.map_err(NoAnswer::Store)?;
-        match model.open_again(&smaller.messages, context).await {
+        match model.open_again(&smaller.messages, smaller.temperature_at_most, context).await {
             Ok(answer) => {
                 omitted.note(user, oldest);
                 Ok((answer, smaller))

@@ -6,13 +6,14 @@ mod keys;
 mod model;
 mod postgres;
 mod recent;
+mod referrals;
 mod rig;
 mod sessions;
 mod summaries;
 mod sweeping;
 
 use core_server::store::{Appended, NewEntry, NewSession, Store};
-use protocol::server_frame::{Entry, Finish, Role, Source};
+use protocol::server_frame::{Entry, Finish, Help, Kind, Level, Role, Source, Subject};
 use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 
 /// Longer than `last_seen` may lag behind.
@@ -26,7 +27,8 @@ fn hours(count: i64) -> Timestamp {
 }
 
 fn new_session(at: Timestamp) -> NewSession {
-    NewSession { id: SessionId::random(), token: ResumeToken::random(), locale: Locale::default(), created_at: at }
+    let (id, token) = (SessionId::random(), ResumeToken::random());
+    NewSession { id, token, locale: Locale::default(), country: None, created_at: at }
 }
 
 async fn session(store: &dyn Store) -> UserLabel {
@@ -42,7 +44,14 @@ fn message(name: &str, text: &str) -> NewEntry {
 }
 
 fn message_at(name: &str, text: &str, at: Timestamp) -> NewEntry {
-    NewEntry { id: id(name), role: Role::User, text: UserText::new(text), at, finish: None, source: None }
+    NewEntry { id: id(name), role: Role::User, text: UserText::new(text), at, finish: None, source: None, help: None }
+}
+
+/// Help that was shown for the message `name`.
+fn support(name: &str, text: &str) -> NewEntry {
+    let (level, subject, kind) = (Level::High, Subject::Other, Some(Kind::SelfHarm));
+    let help = Help { level, subject, kind, resources: Vec::new() };
+    NewEntry { role: Role::Support, help: Some(Box::new(help)), ..message(name, text) }
 }
 
 fn answer(name: &str, text: &str) -> NewEntry {

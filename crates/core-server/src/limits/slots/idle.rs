@@ -33,7 +33,7 @@ impl IdleSlot {
     pub async fn wanted(&self) {
         // Made before the look: whoever comes in between is not missed.
         let crowded = self.slots.crowded.notified();
-        if self.slots.state().waiting.is_empty() {
+        if self.slots.state().queued() == 0 {
             crowded.await;
         }
     }

@@ -4,6 +4,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::poll;
 use proptest::prelude::*;
 
 use super::*;
@@ -161,9 +162,9 @@ async fn what_is_promised_is_not_promised_twice() {
     assert!(slots.room().is_err());
     drop(beyond);
     let again = slots.room().unwrap();
-    let held = first.acquire(|_| {}).await.unwrap();
+    let held = first.acquire(Priority::Ordinary, |_| {}).await.unwrap();
     assert!(slots.room().is_err());
-    let mut waiting = pin!(again.acquire(|_| {}));
+    let mut waiting = pin!(again.acquire(Priority::Ordinary, |_| {}));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(held);
     assert!(waiting.await.is_ok());
@@ -219,7 +220,7 @@ struct Real {
 impl Real {
     fn come(&mut self, number: usize) -> bool {
         let Ok(room) = self.slots.room() else { return false };
-        self.waits.push((number, Box::pin(room.acquire(|_| {}))));
+        self.waits.push((number, Box::pin(room.acquire(Priority::Ordinary, |_| {}))));
         true
     }
 
@@ -290,4 +291,61 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn priority_goes_first_within_its_share() {
+    use Priority::{First, Ordinary};
+    for (count, want) in [(1, [2, 3, 0, 1]), (4, [2, 0, 1, 3])] {
+        // Of four slots one is for those who come before their turn: while it is held they wait like others.
+        let slots = Slots::new(count, 100, Duration::from_secs(60));
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(slots.acquire(|_| {}).await.unwrap());
+        }
+        let mut waiting =
+            [Ordinary, Ordinary, First, First].map(|priority| Box::pin(slots.acquire_as(priority, |_| {})));
+        for waiting in &mut waiting {
+            assert!(poll!(waiting.as_mut()).is_pending());
+        }
+        let mut got = Vec::new();
+        while let Some(slot) = held.pop() {
+            drop(slot);
+            for (number, waiting) in waiting.iter_mut().enumerate() {
+                if !got.contains(&number)
+                    && let Poll::Ready(slot) = poll!(waiting.as_mut())
+                {
+                    got.push(number);
+                    if count == 1 {
+                        held.push(slot.unwrap());
+                    } else {
+                        // Everyone who gets one keeps it.
+                        std::mem::forget(slot.unwrap());
+                    }
+                }
+            }
+        }
+        assert_eq!(got, want, "of {count}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_got_before_its_turn_is_given_back_as_one() {
+    let slots = Slots::new(1, 100, Duration::from_secs(60));
+    let held = slots.acquire(|_| {}).await.unwrap();
+    let mut ordinary = pin!(slots.acquire(|_| {}));
+    let mut first = Box::pin(slots.acquire_as(Priority::First, |_| {}));
+    assert!(poll!(ordinary.as_mut()).is_pending() && poll!(first.as_mut()).is_pending());
+    drop(held);
+    let slot = first.as_mut().await.unwrap();
+    assert_eq!(slots.state().before_turn, 1);
+    drop(slot);
+    assert_eq!(slots.state().before_turn, 0);
+    assert!(poll!(ordinary.as_mut()).is_ready());
+    // One that leaves the queue takes nothing with it.
+    let _held = slots.acquire(|_| {}).await.unwrap();
+    let mut gone = Box::pin(slots.acquire_as(Priority::First, |_| {}));
+    assert!(poll!(gone.as_mut()).is_pending());
+    drop(gone);
+    assert_eq!(slots.load().waiting, 0);
 }

@@ -8,7 +8,7 @@ use protocol::{MessageLabel, UserLabel, UserText};
 use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options, RetryAfter};
 
 use super::*;
-use crate::llm::{Asked, Backoff, CallTimes, ChatRole};
+use crate::llm::{Asked, Backoff, CallTimes, ChatRole, TokenSettings};
 use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ fn settings(standins: &[LlmStandin]) -> LlmSettings {
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
         deadline: LONG,
         max_connections: 10,
+        tokens: TokenSettings { per_day: None, chars_per_token: 4.0 },
     }
 }
 
@@ -49,7 +50,7 @@ fn model_of(settings: LlmSettings) -> Model {
 async fn ask(model: &Model) -> Result<String, LlmError> {
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let answer = model.open(&messages, CallContext { label, trace: Traceparent::random() }).await?;
+    let answer = model.open(&messages, None, CallContext { label, trace: Traceparent::random() }).await?;
     Ok(answer.model().to_owned())
 }
 
@@ -182,7 +183,7 @@ async fn as_many_calls_as_allowed() {
     let model = Model::new(settings, &metrics.model).unwrap();
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let open = || model.open(&messages, None, CallContext { label, trace: Traceparent::random() });
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     assert_eq!((first.model(), second.model()), ("model-1", "model-2"));
     assert!(matches!(open().await.unwrap_err(), LlmError::Exhausted { .. }));
@@ -213,7 +214,7 @@ async fn connections_are_counted_as_they_are_made() {
     let model = Model::new(settings(&standins), &metrics.model).unwrap();
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let open = || model.open(&messages, CallContext { label, trace: Traceparent::random() });
+    let open = || model.open(&messages, None, CallContext { label, trace: Traceparent::random() });
     let count = |outcome: &str| {
         let start = format!("psicoia_core_model_connects_total{{outcome=\"{outcome}\",");
         let text = metrics.registry().text();

@@ -3,7 +3,7 @@
 -- KEYS: cores, claims of the session, its messages stopped by the person, then the windows of the
 --       person and of the address in which the attempt counts; without windows it is not counted
 -- ARGV: core, its previous name, message id, number of the claim, how the attempt begins ("new",
---       "again" or "reclaim"), most claims, seconds after which the claims are forgotten, window in
+--       "again", "reclaim" or "beyond" the limits), most claims, seconds after which the claims are forgotten, window in
 --       µs, most events of the person, of the address, name of the event in the windows
 -- Returns {"claimed", claims before it, 1 if the person stopped the last attempt} |
 --         {"held", 0, 0}, by another core unless it is a reclaim | {"stopped", 0, 0} | {"busy", 0, 0} |
@@ -26,7 +26,7 @@ if KEYS[4] then
   local longest = math.max(wait(KEYS[4], window, tonumber(ARGV[9])), wait(KEYS[5], window, tonumber(ARGV[10])))
   if longest > 0 then return {'limited', longest, 0} end
 end
-if begins ~= 'reclaim' and before >= tonumber(ARGV[6]) then return {'busy', 0, 0} end
+if (begins == 'new' or begins == 'again') and before >= tonumber(ARGV[6]) then return {'busy', 0, 0} end
 
 if KEYS[4] then
   count(KEYS[4], window, event)

@@ -6,27 +6,28 @@
 //! at again: of two appends with the same `seq`, the second changes nothing and is repeated.
 
 use protocol::UserLabel;
-use protocol::server_frame::{Entry, Role};
+use protocol::server_frame::Role;
 
 use super::failure::Failure;
 use super::lease::Lease;
 use super::queries::get;
+use crate::store::content::{self, Content, SealedContent};
 use crate::store::keys::Keyring;
-use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
+use crate::store::rows::{SEEN_GRAIN_MS, column, number};
 use crate::store::{Appended, NewEntry, Place, StoreError};
 
 /// Tries before the session is locked: others may append to it too, but seldom do.
 const TRIES: usize = 3;
 
 const APPEND: &str = "WITH known AS ( \
-        SELECT seq FROM entries WHERE user_id = $1 AND message_id = $3 AND role = $4 \
+        SELECT seq FROM entries WHERE user_id = $1 AND message_id = $3 AND role IN ($4, $10) \
     ), numbered AS ( \
         UPDATE sessions SET seq = seq + 1, messages = messages + $5, oldest_at = coalesce(oldest_at, $6), \
             last_seen = CASE WHEN seq = swept OR last_seen < $7 THEN greatest(last_seen, $6) ELSE last_seen END \
         WHERE user_id = $1 AND seq = $2 AND NOT EXISTS (SELECT FROM known) RETURNING seq \
     ), stored AS ( \
-        INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at, finish, source) \
-        SELECT $1, seq, $3, $4, $8::bigint, $9::bytea, $6, $10::text, $11::text FROM numbered RETURNING seq \
+        INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
+        SELECT $1, seq, $3, $4, $8::bigint, $9::bytea, $6 FROM numbered RETURNING seq \
     ) \
     SELECT (SELECT seq FROM known) AS known, (SELECT seq FROM stored) AS stored, seq AS was \
     FROM sessions WHERE user_id = $1";
@@ -80,22 +81,20 @@ async fn append_locked(
 async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEntry) -> Result<Tried, StoreError> {
     let Place { user, seq: after } = place;
     let next = Place { user, seq: after.saturating_add(1) };
-    let sealed = keys.seal(next, &entry.text);
-    let (user_id, role, at) = (column(user.0), name(entry.role), entry.at.unix_ms());
+    let SealedContent { tag, sealed } = Content::of(entry).seal(keys, next, &entry.id);
+    let (user_id, at) = (column(user.0), entry.at.unix_ms());
     let counted = i64::from(entry.role == Role::User);
-    let (finish, source) = (entry.finish.map(name), entry.source.map(name));
     let parameters = [
         &user_id as &(dyn tokio_postgres::types::ToSql + Sync),
         &column(after),
         &entry.id.as_str(),
-        &role,
+        &tag,
         &counted,
         &at,
         &(at - SEEN_GRAIN_MS),
         &sealed.key.map(|id| id.0),
         &sealed.bytes,
-        &finish,
-        &source,
+        &content::bare(entry.role),
     ];
     match lease.query(APPEND, &parameters).await {
         Ok(rows) => {
@@ -103,7 +102,7 @@ async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEnt
             if let Some(seq) = get::<Option<i64>>(row, "known")? {
                 Ok(Tried::Done(Appended::Known { seq: number(seq)? }))
             } else if get::<Option<i64>>(row, "stored")?.is_some() {
-                Ok(Tried::Done(Appended::New(stored(next.seq, entry))))
+                Ok(Tried::Done(Appended::New(entry.clone().numbered(next.seq))))
             } else {
                 Ok(Tried::Elsewhere(number(get(row, "was")?)?))
             }
@@ -112,9 +111,4 @@ async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEnt
         Err(failure) if Failure::is_unique_violation(&failure) => Ok(Tried::Elsewhere(after)),
         Err(failure) => Err(failure.into()),
     }
-}
-
-fn stored(seq: u64, entry: &NewEntry) -> Entry {
-    let NewEntry { id, role, text, at, finish, source } = entry.clone();
-    Entry { seq, id, role, text, at, finish, source }
 }

@@ -1,12 +1,14 @@
 //! What is written, but for appending.
 
-use protocol::{Locale, Timestamp, UserLabel};
+use protocol::{Country, Locale, Timestamp, UserLabel};
+use tokio_postgres::Row;
 
 use super::lease::Lease;
 use super::queries::{self, get};
 use super::summaries;
+use crate::store::content::SealedContent;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
-use crate::store::rows::{SEEN_GRAIN_MS, column, number};
+use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
 use crate::store::{NewSession, Place, SessionRecord, StoreError};
 
 pub(super) async fn create_session(
@@ -15,12 +17,12 @@ pub(super) async fn create_session(
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
     // Repeated, it changes nothing and finds the session all the same.
-    let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen) \
-               VALUES ($1, $2, $3, $4, $4) ON CONFLICT (token_hash) DO UPDATE SET seq = sessions.seq \
-               RETURNING user_id, session_id, locale, created_at, seq, messages, swept";
+    let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
+               VALUES ($1, $2, $3, $4, $4, $5) ON CONFLICT (token_hash) DO UPDATE SET seq = sessions.seq \
+               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
     let (id, locale) = (session.id.as_str(), session.locale.to_string());
-    let at = session.created_at.unix_ms();
-    let rows = lease.query(sql, &[&id, &token.as_bytes().as_slice(), &locale, &at]).await?;
+    let (at, country) = (session.created_at.unix_ms(), session.country.map(name));
+    let rows = lease.query(sql, &[&id, &token.as_bytes().as_slice(), &locale, &at, &country]).await?;
     let row = rows.first().ok_or_else(|| StoreError::Damaged("a new session".to_owned()))?;
     queries::session(row)?.read()
 }
@@ -28,6 +30,12 @@ pub(super) async fn create_session(
 pub(super) async fn set_locale(lease: &mut Lease, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
     let sql = "UPDATE sessions SET locale = $2 WHERE user_id = $1";
     let changed = lease.execute(sql, &[&column(user.0), &locale.to_string()]).await?;
+    if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
+}
+
+pub(super) async fn set_country(lease: &mut Lease, user: UserLabel, country: Country) -> Result<(), StoreError> {
+    let sql = "UPDATE sessions SET country = $2 WHERE user_id = $1";
+    let changed = lease.execute(sql, &[&column(user.0), &country.as_str()]).await?;
     if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
 }
 
@@ -53,6 +61,9 @@ pub(super) async fn erase(lease: &mut Lease, user: UserLabel) -> Result<u64, Sto
     }
 }
 
+/// Columns of an entry, in a reseal.
+const ENTRIES: &str = "SELECT user_id, seq, message_id, role, key_id, text, at, finish, source FROM entries";
+
 pub(super) async fn reseal(
     lease: &mut Lease,
     (keys, token_key): (&Keyring, &TokenKey),
@@ -60,44 +71,67 @@ pub(super) async fn reseal(
     limit: usize,
 ) -> Result<Option<Place>, StoreError> {
     let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
-    let sql = "SELECT user_id, seq, message_id, role, key_id, text, at, finish, source FROM entries \
-               WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3";
-    let rows = lease.query(sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
-    let (mut users, mut seqs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-    let mut sessions: Vec<i64> = Vec::new();
-    let mut last = None;
-    for row in &rows {
-        let (user_id, row) = (get(row, "user_id")?, queries::entry(row)?);
-        sessions.push(user_id);
-        let (user, seq, key) = (UserLabel(number(user_id)?), row.seq, row.key_id.map(KeyId));
-        let place = Place { user, seq: number(seq)? };
-        last = Some(place);
-        if key != keys.current_id() {
-            let text = match row.read(user, keys) {
-                Err(error @ StoreError::Damaged(_)) => {
-                    tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
-                    continue;
-                }
-                read => read?.text,
-            };
-            users.push(user_id);
-            seqs.push(seq);
-            texts.push(keys.seal(place, &text).bytes);
-        }
-    }
-    let key = keys.current_id().map(|id| id.0);
-    if !texts.is_empty() {
-        let sql = "UPDATE entries SET key_id = $1, text = new.text \
-                   FROM unnest($2::bigint[], $3::bigint[], $4::bytea[]) AS new (user_id, seq, text) \
-                   WHERE entries.user_id = new.user_id AND entries.seq = new.seq";
-        lease.execute(sql, &[&key, &users, &seqs, &texts]).await?;
-    }
+    let sql = format!("{ENTRIES} WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3");
+    let rows = lease.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
+    let last = reseal_entries(lease, keys, &rows).await?;
     // A summary's session has entries: what it draws on.
+    let mut sessions = rows.iter().map(|row| get(row, "user_id")).collect::<Result<Vec<i64>, _>>()?;
     sessions.dedup();
     summaries::reseal(lease, keys, &sessions).await?;
     if last.is_none() {
-        let Sealed { bytes, .. } = token_key.seal(keys);
-        lease.execute("UPDATE keys SET key_id = $1, value = $2 WHERE name = 'resume_tokens'", &[&key, &bytes]).await?;
+        let Sealed { key, bytes } = token_key.seal(keys);
+        let sql = "UPDATE keys SET key_id = $1, value = $2 WHERE name = 'resume_tokens'";
+        lease.execute(sql, &[&key.map(|id| id.0), &bytes]).await?;
+    }
+    Ok(last)
+}
+
+pub(super) async fn convert(
+    lease: &mut Lease,
+    keys: &Keyring,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Option<Place>, StoreError> {
+    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    // The condition of the index that finds them.
+    let sql = format!(
+        "{ENTRIES} WHERE role IN ('user', 'assistant', 'support') AND ($1::bigint, $2::bigint) < (user_id, seq) \
+         ORDER BY user_id, seq LIMIT $3"
+    );
+    let rows = lease.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
+    reseal_entries(lease, keys, &rows).await
+}
+
+/// Writes those of `rows` anew that are not as new ones are written. Returns the place of the last one.
+async fn reseal_entries(lease: &mut Lease, keys: &Keyring, rows: &[Row]) -> Result<Option<Place>, StoreError> {
+    let (mut users, mut seqs, mut tags, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut last = None;
+    for row in rows {
+        let (user_id, row) = (get(row, "user_id")?, queries::entry(row)?);
+        let (user, seq) = (UserLabel(number(user_id)?), row.seq);
+        last = Some(Place { user, seq: number(seq)? });
+        if row.key_id.map(KeyId) == keys.current_id() && !row.is_bare() {
+            continue;
+        }
+        match row.reseal(user, keys) {
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+            }
+            resealed => {
+                let SealedContent { tag, sealed } = resealed?;
+                users.push(user_id);
+                seqs.push(seq);
+                tags.push(tag);
+                texts.push(sealed.bytes);
+            }
+        }
+    }
+    if !texts.is_empty() {
+        let key = keys.current_id().map(|id| id.0);
+        let sql = "UPDATE entries SET key_id = $1, role = new.role, text = new.text, finish = NULL, source = NULL \
+                   FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[]) AS new (user_id, seq, role, text) \
+                   WHERE entries.user_id = new.user_id AND entries.seq = new.seq";
+        lease.execute(sql, &[&key, &users, &seqs, &tags, &texts]).await?;
     }
     Ok(last)
 }

@@ -11,7 +11,7 @@ use crate::store::rows::{self, EntryRow, SessionRow, column, number};
 use crate::store::{Page, ReadableEntries, SessionRecord, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
-const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, created_at, seq, messages, swept, \
+const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, \
     token_hash FROM sessions WHERE token_hash = $1";
 
 /// Entries, beside their session so that a session without entries is known from none: then one
@@ -115,6 +115,7 @@ pub(super) fn session(row: &Row) -> Result<SessionRow, StoreError> {
         user_id: get(row, "user_id")?,
         session_id: get(row, "session_id")?,
         locale: get(row, "locale")?,
+        country: get(row, "country")?,
         created_at: get(row, "created_at")?,
         seq: get(row, "seq")?,
         messages: get(row, "messages")?,

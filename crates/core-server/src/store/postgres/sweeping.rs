@@ -20,6 +20,8 @@ const LEFT_OVER: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_s
     (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
     ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
+const UNREACHED: &str = "SELECT user_id FROM sessions WHERE oldest_at IS NOT NULL AND last_seen < $1 \
+    ORDER BY last_seen LIMIT $2 FOR UPDATE SKIP LOCKED";
 /// The first entries of a session up to the first that is kept.
 const ENTRIES: &str = "WITH first AS ( \
         SELECT seq, at FROM entries WHERE user_id = $1 ORDER BY seq LIMIT $3::bigint + 1 \
@@ -38,13 +40,18 @@ const ENTRIES: &str = "WITH first AS ( \
 pub(super) async fn sweep(lease: &mut Lease, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
     let mut left = limit;
     left -= delete(lease, EMPTY, cutoffs.empty.unix_ms(), left).await?;
-    let Some(kept) = cutoffs.kept else { return Ok(limit - left) };
-    let kept = kept.unix_ms();
-    while 0 < left {
-        let Some(removed) = sweep_entries(lease, kept, left).await? else { break };
-        left -= removed.min(left);
+    // All entries of those that nobody has reached for long, then old ones of the others.
+    let sweeps = [
+        cutoffs.unreached.map(|since| (UNREACHED, since.unix_ms(), i64::MAX)),
+        cutoffs.kept.map(|kept| (WITH_OLD_ENTRIES, kept.unix_ms(), kept.unix_ms())),
+    ];
+    for (sessions, before, kept) in sweeps.into_iter().flatten() {
+        while 0 < left {
+            let Some(removed) = sweep_entries(lease, (sessions, before), kept, left).await? else { break };
+            left -= removed.min(left);
+        }
+        left -= delete(lease, LEFT_OVER, before, left).await?;
     }
-    left -= delete(lease, LEFT_OVER, kept, left).await?;
     Ok(limit - left)
 }
 
@@ -53,10 +60,15 @@ async fn delete(lease: &mut Lease, sql: &str, before: i64, limit: usize) -> Resu
     Ok(usize::try_from(deleted).unwrap_or(limit).min(limit))
 }
 
-/// Removes up to `limit` entries of some sessions; `None`: there are no such sessions.
-async fn sweep_entries(lease: &mut Lease, kept: i64, limit: usize) -> Result<Option<usize>, StoreError> {
+/// Removes up to `limit` entries from before `kept` of some of the sessions that a query finds; `None`: there are none.
+async fn sweep_entries(
+    lease: &mut Lease,
+    (sessions, before): (&str, i64),
+    kept: i64,
+    limit: usize,
+) -> Result<Option<usize>, StoreError> {
     let mut transaction = lease.begin().await?;
-    let sessions = transaction.query(WITH_OLD_ENTRIES, &[&kept, &column(BATCH.min(limit) as u64)]).await?;
+    let sessions = transaction.query(sessions, &[&before, &column(BATCH.min(limit) as u64)]).await?;
     let mut removed = 0;
     // Locked: each statement sees everything that was appended.
     for session in &sessions {

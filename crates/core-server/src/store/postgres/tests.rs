@@ -22,6 +22,7 @@ fn new_session() -> NewSession {
         id: SessionId::random(),
         token: ResumeToken::random(),
         locale: Locale::default(),
+        country: None,
         created_at: Timestamp::from_unix_ms(0),
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! A change that answers [`StoreError::NoSession`] finds that out before it changes anything.
 
-use protocol::server_frame::{Entry, Role};
-use protocol::{Locale, Timestamp, UserLabel};
+use protocol::server_frame::Role;
+use protocol::{Country, Locale, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_params, params};
 
 use super::connection::DatabaseFile;
 use super::{queries, summaries};
+use crate::store::content::{self, Content, SealedContent};
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
-use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
+use crate::store::rows::{EntryRow, SEEN_GRAIN_MS, column, name, number};
 use crate::store::{Appended, Cutoffs, NewEntry, NewSession, Place, SessionRecord, StoreError};
 
 /// The key of this database's resume tokens; a new database gets one.
@@ -44,11 +45,17 @@ pub(super) fn create_session(
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
     // Repeated, it changes nothing and finds the session all the same.
-    let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen) VALUES (?1, ?2, ?3, ?4, ?4) \
+    let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
+               VALUES (?1, ?2, ?3, ?4, ?4, ?5) \
                ON CONFLICT (token_hash) DO UPDATE SET seq = seq \
-               RETURNING user_id, session_id, locale, created_at, seq, messages, swept";
-    let columns =
-        params![session.id.as_str(), token.as_bytes(), session.locale.to_string(), session.created_at.unix_ms()];
+               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
+    let columns = params![
+        session.id.as_str(),
+        token.as_bytes(),
+        session.locale.to_string(),
+        session.created_at.unix_ms(),
+        session.country.map(name)
+    ];
     db.prepare_cached(sql)?.query_row(columns, queries::session)?.read()
 }
 
@@ -58,9 +65,11 @@ pub(super) fn append(
     user: UserLabel,
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
-    let (user_id, role) = (column(user.0), name(entry.role));
-    let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role = ?3";
-    let known = db.prepare_cached(sql)?.query_row(params![user_id, entry.id.as_str(), role], |row| row.get(0));
+    let user_id = column(user.0);
+    let tag = content::tag(keys, Place { user, seq: 0 }, &entry.id, entry.role);
+    let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role IN (?3, ?4)";
+    let known = params![user_id, entry.id.as_str(), tag, content::bare(entry.role)];
+    let known = db.prepare_cached(sql)?.query_row(known, |row| row.get(0));
     if let Some(seq) = known.optional()? {
         return Ok(Appended::Known { seq: number(seq)? });
     }
@@ -74,26 +83,23 @@ pub(super) fn append(
         let sql = "UPDATE sessions SET last_seen = max(last_seen, ?2), oldest_at = coalesce(oldest_at, ?2) WHERE user_id = ?1";
         db.prepare_cached(sql)?.execute([user_id, at])?;
     }
-    let NewEntry { id, role, text, at, finish, source } = entry.clone();
-    let entry = Entry { seq: number(seq)?, id, role, text, at, finish, source };
-    insert(db, keys, user, &entry)?;
-    Ok(Appended::New(entry))
+    let seq = number(seq)?;
+    insert(db, keys, Place { user, seq }, entry)?;
+    Ok(Appended::New(entry.clone().numbered(seq)))
 }
 
-fn insert(db: &Connection, keys: &Keyring, user: UserLabel, entry: &Entry) -> rusqlite::Result<()> {
-    let sealed = keys.seal(Place { user, seq: entry.seq }, &entry.text);
-    let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at, finish, source) \
-               VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at, :finish, :source)";
+fn insert(db: &Connection, keys: &Keyring, place: Place, entry: &NewEntry) -> rusqlite::Result<()> {
+    let SealedContent { tag, sealed } = Content::of(entry).seal(keys, place, &entry.id);
+    let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
+               VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at)";
     let columns = named_params! {
-        ":user_id": column(user.0),
-        ":seq": column(entry.seq),
+        ":user_id": column(place.user.0),
+        ":seq": column(place.seq),
         ":message_id": entry.id.as_str(),
-        ":role": name(entry.role),
+        ":role": tag,
         ":key_id": sealed.key.map(|id| id.0),
         ":text": sealed.bytes,
         ":at": entry.at.unix_ms(),
-        ":finish": entry.finish.map(name),
-        ":source": entry.source.map(name),
     };
     db.prepare_cached(sql)?.execute(columns).map(drop)
 }
@@ -101,6 +107,12 @@ fn insert(db: &Connection, keys: &Keyring, user: UserLabel, entry: &Entry) -> ru
 pub(super) fn set_locale(db: &Connection, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
     let sql = "UPDATE sessions SET locale = ?2 WHERE user_id = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![column(user.0), locale.to_string()])?;
+    if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
+}
+
+pub(super) fn set_country(db: &Connection, user: UserLabel, country: Country) -> Result<(), StoreError> {
+    let sql = "UPDATE sessions SET country = ?2 WHERE user_id = ?1";
+    let changed = db.prepare_cached(sql)?.execute(params![column(user.0), country.as_str()])?;
     if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
 }
 
@@ -126,6 +138,9 @@ pub(super) fn sweep(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<u
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE seq = 0 AND last_seen < ?1 LIMIT ?2)";
     let mut swept = db.prepare_cached(sql)?.execute([cutoffs.empty.unix_ms(), column(limit as u64)])?;
+    if let Some(since) = cutoffs.unreached.map(Timestamp::unix_ms) {
+        swept += sweep_unreached(db, since, limit.saturating_sub(swept))?;
+    }
     let Some(kept) = cutoffs.kept.map(Timestamp::unix_ms) else { return Ok(swept) };
     while swept < limit {
         let sql = "SELECT user_id, swept FROM sessions WHERE oldest_at < ?1 ORDER BY oldest_at LIMIT 1";
@@ -141,6 +156,23 @@ pub(super) fn sweep(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<u
 }
 
 /// Removes the first entries of a session, up to `limit`, as long as they are older than `kept`.
+/// Removes sessions that nobody used `since` with all their entries, which go first, so that a long
+/// conversation takes several sweeps.
+fn sweep_unreached(db: &Connection, since: i64, limit: usize) -> Result<usize, StoreError> {
+    let mut swept = 0;
+    while swept < limit {
+        let sql = "SELECT user_id, swept FROM sessions WHERE last_seen < ?1 AND oldest_at IS NOT NULL \
+                   ORDER BY last_seen LIMIT 1";
+        let found = db.prepare_cached(sql)?.query_row([since], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((user_id, from)) = found else { break };
+        swept += sweep_entries(db, (user_id, from), i64::MAX, limit - swept)?;
+    }
+    let sql = "DELETE FROM sessions WHERE user_id IN \
+               (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
+    swept += db.prepare_cached(sql)?.execute([since, column(limit.saturating_sub(swept) as u64)])?;
+    Ok(swept)
+}
+
 fn sweep_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
     let sql = "SELECT seq, at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT ?2";
     let first = db
@@ -173,29 +205,58 @@ pub(super) fn reseal(
         .collect::<Result<Vec<(i64, _)>, _>>()?;
     let mut last = None;
     for (user_id, row) in rows {
-        let (seq, key) = (row.seq, row.key_id.map(KeyId));
         let user = UserLabel(number(user_id)?);
-        let place = Place { user, seq: number(seq)? };
+        let place = Place { user, seq: number(row.seq)? };
         // A summary's session has entries: what it draws on.
         if last.is_none_or(|last: Place| last.user != user) {
             summaries::reseal(db, keys, user)?;
         }
         last = Some(place);
-        if key != keys.current_id() {
-            let text = match row.read(user, keys) {
-                Err(error @ StoreError::Damaged(_)) => {
-                    tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
-                    continue;
-                }
-                read => read?.text,
-            };
-            let sealed = keys.seal(place, &text);
-            let sql = "UPDATE entries SET key_id = ?3, text = ?4 WHERE user_id = ?1 AND seq = ?2";
-            db.prepare_cached(sql)?.execute(params![user_id, seq, sealed.key.map(|id| id.0), sealed.bytes])?;
+        if row.key_id.map(KeyId) != keys.current_id() || row.is_bare() {
+            reseal_entry(db, keys, user, row)?;
         }
     }
     if last.is_none() {
         put_token_key(db, keys, token_key)?;
+    }
+    Ok(last)
+}
+
+fn reseal_entry(db: &Connection, keys: &Keyring, user: UserLabel, row: EntryRow) -> Result<(), StoreError> {
+    let seq = row.seq;
+    let SealedContent { tag, sealed } = match row.reseal(user, keys) {
+        Err(error @ StoreError::Damaged(_)) => {
+            tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+            return Ok(());
+        }
+        resealed => resealed?,
+    };
+    let sql = "UPDATE entries SET role = ?3, key_id = ?4, text = ?5, finish = NULL, source = NULL \
+               WHERE user_id = ?1 AND seq = ?2";
+    let columns = params![column(user.0), seq, tag, sealed.key.map(|id| id.0), sealed.bytes];
+    db.prepare_cached(sql)?.execute(columns)?;
+    Ok(())
+}
+
+pub(super) fn convert(
+    db: &Connection,
+    keys: &Keyring,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Option<Place>, StoreError> {
+    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    // The condition of the index that finds them.
+    let sql = "SELECT * FROM entries WHERE role IN ('user', 'assistant', 'support') AND (?1, ?2) < (user_id, seq) \
+               ORDER BY user_id, seq LIMIT ?3";
+    let rows = db
+        .prepare_cached(sql)?
+        .query_map([from.0, from.1, column(limit as u64)], |row| Ok((row.get("user_id")?, queries::entry(row)?)))?
+        .collect::<Result<Vec<(i64, _)>, _>>()?;
+    let mut last = None;
+    for (user_id, row) in rows {
+        let user = UserLabel(number(user_id)?);
+        last = Some(Place { user, seq: number(row.seq)? });
+        reseal_entry(db, keys, user, row)?;
     }
     Ok(last)
 }

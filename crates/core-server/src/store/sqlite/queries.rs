@@ -10,7 +10,7 @@ use crate::store::{Page, ReadableEntries, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
-    let sql = "SELECT user_id, session_id, locale, created_at, seq, messages, swept, token_hash \
+    let sql = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, token_hash \
                FROM sessions WHERE token_hash = ?1";
     db.prepare_cached(sql)?.query_row([token.as_bytes()], |row| Ok((session(row)?, row.get("token_hash")?)))
 }
@@ -120,6 +120,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         user_id: row.get("user_id")?,
         session_id: row.get("session_id")?,
         locale: row.get("locale")?,
+        country: row.get("country")?,
         created_at: row.get("created_at")?,
         seq: row.get("seq")?,
         messages: row.get("messages")?,

@@ -27,7 +27,7 @@ fn household(number: u8) -> Household {
 }
 
 async fn begin(budget: &Budget, user: UserLabel, name: &str, start: Start) -> Result<Permit, ErrorCode> {
-    let attempt = Attempt { user, id: &id(name), from: household(1), is_busy: false, needs_slot: true };
+    let attempt = Attempt { user, id: &id(name), from: household(1), is_busy: false, needs_slot: true, in_risk: false };
     match budget.begin(attempt, start).await {
         Ok(Answerer::Here(permit)) => Ok(permit),
         Ok(Answerer::Elsewhere) => panic!("there is no other core"),
@@ -76,7 +76,8 @@ async fn check_and_count_are_one_step() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_refused_for_another_reason_is_not_counted() {
     let budget = budget(0);
-    let attempt = Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy: true, needs_slot: true };
+    let attempt =
+        Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy: true, needs_slot: true, in_risk: false };
     for _ in 0..=PERSON {
         let refused = budget.begin(attempt, Start::New).await;
         assert!(matches!(refused, Err(Refusal { code: ErrorCode::UserBusy, .. })), "{refused:?}");
@@ -118,4 +119,38 @@ async fn free_attempts_have_windows_of_their_own_and_count_if_they_call_the_mode
     assert_eq!(begin(&budget, ALICE, "m", Start::Again).await.err(), Some(ErrorCode::RateLimited));
     tokio::time::advance(WINDOW).await;
     assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_limits_one_in_risk_gets_the_companion_and_nothing_is_counted() {
+    let begin_in_risk = async |budget: &Budget, is_busy: bool| {
+        let attempt =
+            Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy, needs_slot: true, in_risk: true };
+        match budget.begin(attempt, Start::New).await.unwrap() {
+            Answerer::Here(permit) => permit,
+            Answerer::Elsewhere => panic!("there is no other core"),
+        }
+    };
+    let budget = budget(0);
+    // Within the limits it is one like others.
+    let mut permit = begin_in_risk(&budget, false).await;
+    assert!(permit.may_call_model() && !permit.is_beyond_limits());
+    budget.commit(ALICE, &id("m"), &mut permit).await;
+    // The slot is taken, the person has messages pending, then the window is full.
+    for is_busy in [false, true] {
+        assert!(begin_in_risk(&budget, is_busy).await.is_beyond_limits());
+    }
+    drop(permit);
+    while count(&budget, ALICE, "m").await.is_ok() {}
+    for _ in 0..3 * PERSON {
+        let mut permit = begin_in_risk(&budget, false).await;
+        assert!(permit.is_beyond_limits() && !permit.may_call_model() && permit.room.is_none());
+        budget.commit(ALICE, &id("m"), &mut permit).await;
+        budget.settle(ALICE, permit, false).await;
+    }
+    // Nothing of it is held against the person later.
+    tokio::time::advance(WINDOW).await;
+    for want in [Ok(()), Ok(()), Err(ErrorCode::RateLimited)] {
+        assert_eq!(count(&budget, ALICE, "m").await, want);
+    }
 }

@@ -120,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::store::Summary;
+    use crate::turn::Risk;
     use crate::turn::context::ContextSettings;
 
     fn context(token_budget: f64) -> Context {
@@ -135,7 +136,8 @@ mod tests {
 
     fn fold(earlier: Option<Summary>) -> Fold {
         let label = MessageLabel { user: UserLabel(1), number: 8 };
-        Fold { label, language: Language::English, trace: Traceparent::random(), before: 99, earlier }
+        let (risk, trace) = (Risk::default(), Traceparent::random());
+        Fold { label, language: Language::English, risk, trace, before: 99, earlier }
     }
 
     fn exchange(seq: u64, question: &str, answer: Option<&str>) -> Exchange {

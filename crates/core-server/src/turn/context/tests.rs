@@ -5,6 +5,7 @@ use protocol::{MessageLabel, Timestamp, UserLabel};
 use tokio::time::Instant;
 
 use super::*;
+use crate::turn::Risk;
 
 fn entry(seq: u64, id: &str, role: Role, text: &str) -> Entry {
     Entry {
@@ -15,6 +16,7 @@ fn entry(seq: u64, id: &str, role: Role, text: &str) -> Entry {
         at: Timestamp::from_unix_ms(0),
         finish: None,
         source: None,
+        help: None,
     }
 }
 
@@ -38,6 +40,8 @@ fn job(seq: u64, number: u64) -> Job {
         trace: Traceparent::random(),
         accepted_at: Instant::now(),
         claim: None,
+        risk: Risk::default(),
+        emergency: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Appending and reading.
 
 use core_server::store::Page;
+use protocol::server_frame::Resource;
 
 use super::rig::Rig;
 use super::*;
@@ -16,8 +17,8 @@ async fn entries_are_numbered_whatever_the_hint() {
         let steps = [(0, right("a"), 1), (1, answer("a", "x"), 2), (0, right("b"), 3), (99, right("c"), 4)];
         for (after, entry, seq) in steps.into_iter().chain([(u64::MAX, right("d"), 5), (5, right("e"), 6)]) {
             let stored = new(store.append(user, after, entry.clone()).await.unwrap());
-            let NewEntry { id, role, text, at, finish, source } = entry;
-            assert_eq!(stored, Entry { seq, id, role, text, at, finish, source }, "{}: after {after}", rig.name);
+            let NewEntry { id, role, text, at, finish, source, help } = entry;
+            assert_eq!(stored, Entry { seq, id, role, text, at, finish, source, help }, "{}: after {after}", rig.name);
         }
         let record = store.session_by_token(&new_session.token).await.unwrap().unwrap();
         assert_eq!((record.seq, record.messages, record.swept), (6, 5, 0), "{}", rig.name);
@@ -31,12 +32,17 @@ async fn a_repeated_entry_is_known_by_id_and_role() {
         let (user, other) = (session(&*store).await, session(&*store).await);
         new(store.append(user, 0, message("a", "hola")).await.unwrap());
         new(store.append(user, 1, answer("a", "buenas")).await.unwrap());
-        new(store.append(user, 2, NewEntry { role: Role::Support, ..message("a", "ayuda") }).await.unwrap());
+        let resources = vec![Resource::default()];
+        let mut shown = support("a", "ayuda");
+        shown.help.as_mut().unwrap().resources = resources;
+        new(store.append(user, 2, shown).await.unwrap());
         for after in [0, 1, 3, u64::MAX] {
             let known = store.append(user, after, message("a", "otra cosa")).await.unwrap();
             assert_eq!(known, Appended::Known { seq: 1 }, "{}: after {after}", rig.name);
             let known = store.append(user, after, answer("a", "otra cosa")).await.unwrap();
             assert_eq!(known, Appended::Known { seq: 2 }, "{}: after {after}", rig.name);
+            let known = store.append(user, after, support("a", "otra cosa")).await.unwrap();
+            assert_eq!(known, Appended::Known { seq: 3 }, "{}: after {after}", rig.name);
         }
         new(store.append(other, 0, message("a", "hola")).await.unwrap());
         new(store.append(user, 3, message("A", "hola")).await.unwrap());
@@ -44,6 +50,8 @@ async fn a_repeated_entry_is_known_by_id_and_role() {
         assert_eq!(seqs(&found), [1, 2, 3], "{}", rig.name);
         assert_eq!(found[1].text.expose(), "buenas", "{}", rig.name);
         assert_eq!((found[1].finish, found[1].source), (Some(Finish::Stop), Some(Source::Llm)), "{}", rig.name);
+        // Lines are not stored: they are chosen again when they are shown.
+        assert_eq!((found[2].role, &found[2].help), (Role::Support, &support("a", "").help), "{}", rig.name);
         assert!(store.entries_of(user, &id("z")).await.unwrap().is_empty(), "{}", rig.name);
     }
 }

@@ -1,6 +1,8 @@
 //! Texts at rest.
 
-use core_server::store::{OpenError, Page, StoreError, Summary, rekey};
+use std::time::Duration;
+
+use core_server::store::{OpenError, Page, StoreError, Summary, convert, rekey};
 
 use super::rig::{Rig, keyring};
 use super::*;
@@ -239,6 +241,78 @@ async fn a_key_is_changed_on_two_cores_without_a_gap() {
                     rekey(&**other).await.unwrap();
                 }
             }
+        }
+    }
+}
+
+/// Three of each: who speaks, how it ended and where it came from stand nowhere in the clear.
+#[tokio::test]
+async fn a_copy_of_the_database_does_not_tell_who_was_at_risk() {
+    for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
+        let store = rig.open().await;
+        let user = session(&*store).await;
+        for number in 0..3 {
+            let name = format!("m{number}");
+            for (after, entry) in
+                [message(&name, TEXT), support(&name, TEXT), answer(&name, TEXT)].into_iter().enumerate()
+            {
+                new(store.append(user, number * 3 + after as u64, entry).await.unwrap());
+            }
+        }
+        let distinct = |what: &str| rig.sql(&format!("SELECT count(DISTINCT {what}) FROM entries"));
+        assert_eq!(distinct("role"), "9", "{}: no two entries have something in common", rig.name);
+        assert_eq!((distinct("finish"), distinct("source")), ("0".to_owned(), "0".to_owned()), "{}", rig.name);
+        assert_eq!(distinct("length(text)"), "1", "{}: as long as each other", rig.name);
+        let roles: Vec<_> = store.entries(user, FROM_START).await.unwrap().iter().map(|entry| entry.role).collect();
+        assert_eq!(roles, [Role::User, Role::Support, Role::Assistant].repeat(3), "{}", rig.name);
+    }
+}
+
+/// Makes the entries what an earlier version wrote: the role in the clear, and no header.
+const BARE: [&str; 3] = [
+    "UPDATE entries SET role = 'user', text = substr(text, 8) WHERE seq % 2 = 1",
+    "UPDATE entries SET role = 'assistant', text = substr(text, 8), finish = 'length', source = 'companion' \
+     WHERE seq % 2 = 0",
+    "DELETE FROM summaries",
+];
+
+#[tokio::test]
+async fn what_an_earlier_version_wrote_is_read_known_and_written_anew() {
+    for rig in plain_databases() {
+        for current in [None, Some(1)] {
+            let name = format!("{} to {current:?}", rig.name);
+            let store = rig.open().await;
+            let user = session(&*store).await;
+            for number in 0..4 {
+                let id = format!("m{number}");
+                new(store.append(user, number * 2, message(&id, TEXT)).await.unwrap());
+                new(store.append(user, number * 2 + 1, answer(&id, TEXT)).await.unwrap());
+            }
+            BARE.iter().for_each(|sql| drop(rig.sql(&format!("{sql} "))));
+            drop(store);
+            let store = rig.open_with(keyring(current, &[])).await.unwrap();
+            let before = store.entries(user, FROM_START).await.unwrap();
+            let told = |entry: &Entry| (entry.role, entry.finish, entry.source, entry.text.expose() == TEXT);
+            assert_eq!(told(&before[0]), (Role::User, None, None, true), "{name}");
+            let end = (Role::Assistant, Some(Finish::Length), Some(Source::Companion), true);
+            assert_eq!(told(&before[1]), end, "{name}");
+            for seq in [1, 2] {
+                let again = if seq == 1 { message("m0", "otra") } else { answer("m0", "otra") };
+                assert_eq!(store.append(user, 8, again).await.unwrap(), Appended::Known { seq }, "{name}");
+            }
+            convert(&*store, Duration::ZERO).await.unwrap();
+            assert_eq!(store.entries(user, FROM_START).await.unwrap(), before, "{name}");
+            let bare = "role IN ('user', 'assistant', 'support') OR finish IS NOT NULL OR source IS NOT NULL";
+            assert_eq!(rig.sql(&format!("SELECT count(*) FROM entries WHERE {bare}")), "0", "{name}");
+            let under = if current.is_some() { "IS NULL" } else { "IS NOT NULL" };
+            let left = format!("SELECT count(*) FROM entries WHERE user_id = {} AND key_id {under}", user.0);
+            assert_eq!(rig.sql(&left), "0", "{name}");
+            assert_eq!(
+                store.append(user, 8, message("m0", "otra")).await.unwrap(),
+                Appended::Known { seq: 1 },
+                "{name}"
+            );
+            rekey(&*rig.open_with(keyring(None, &[1])).await.unwrap()).await.unwrap();
         }
     }
 }

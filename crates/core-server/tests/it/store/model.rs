@@ -87,7 +87,8 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
         }
         Call::Erase { user } => store.erase(label(user)).await.map_or_else(said, |count| count.to_string()),
         Call::Sweep { empty, kept } => {
-            let cutoffs = Cutoffs { empty: hours(now - empty), kept: kept.map(|kept| hours(now - kept)) };
+            let cutoffs =
+                Cutoffs { empty: hours(now - empty), kept: kept.map(|kept| hours(now - kept)), unreached: None };
             store.sweep(cutoffs, 9_999).await.map_or_else(said, |count| count.to_string())
         }
     }

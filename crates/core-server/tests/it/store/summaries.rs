@@ -23,7 +23,7 @@ async fn talk(store: &dyn Store, count: u64) -> UserLabel {
 }
 
 fn sweep_before(hour: i64) -> Cutoffs {
-    Cutoffs { empty: hours(0), kept: Some(hours(hour)) }
+    Cutoffs { empty: hours(0), kept: Some(hours(hour)), unreached: None }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What is too old, and what counts as in use.
 
-use core_server::store::{Cutoffs, Page, StoreError};
+use core_server::store::{Cutoffs, Page, StoreError, Summary};
 
 use super::rig::Rig;
 use super::*;
@@ -8,7 +8,7 @@ use super::*;
 const FROM_START: Page = Page::After { seq: 0, limit: 99 };
 
 fn cutoffs(empty: i64, kept: Option<i64>) -> Cutoffs {
-    Cutoffs { empty: hours(empty), kept: kept.map(hours) }
+    Cutoffs { empty: hours(empty), kept: kept.map(hours), unreached: None }
 }
 
 #[tokio::test]
@@ -79,5 +79,42 @@ async fn a_sweep_does_at_most_about_what_it_may_and_says_when_it_is_done() {
         assert_eq!(all, 3 * 7 + 4, "{}", rig.name);
         assert_eq!(rig.sql("SELECT count(*) FROM entries"), "0", "{}", rig.name);
         assert_eq!(rig.sql("SELECT count(*) FROM sessions"), "0", "{}", rig.name);
+    }
+}
+
+#[tokio::test]
+async fn conversations_that_nobody_reaches_go_whole_and_in_parts_if_they_are_long() {
+    for rig in Rig::all() {
+        let store = rig.open().await;
+        let unreached = |hour| Cutoffs { empty: hours(0), kept: None, unreached: Some(hours(hour)) };
+        let (lost, read) = (new_session(hours(0)), new_session(hours(0)));
+        for made in [&lost, &read] {
+            let user = store.create_session(made.clone()).await.unwrap().user;
+            for seq in 0..9 {
+                store.append(user, seq, message(&format!("m{seq}"), "hola")).await.unwrap();
+            }
+            let summary = Summary { first: 1, last: 3, text: UserText::new("un resumen") };
+            assert!(store.put_summary(user, summary).await.unwrap(), "{}", rig.name);
+        }
+        let reading = store.session_by_token(&read.token).await.unwrap().unwrap().user;
+        store.touch(&[reading], hours(5)).await.unwrap();
+        assert_eq!(store.sweep(unreached(0), 99).await.unwrap(), 0, "{}", rig.name);
+        let mut swept = 0;
+        for round in 0.. {
+            let batch = store.sweep(unreached(5), 4).await.unwrap();
+            // Memory knows no limits below a session: it is for tests.
+            assert!(batch <= 5 || rig.name == "memory", "{}: {batch} at once", rig.name);
+            assert!(round < 9, "{}: no end", rig.name);
+            swept += batch;
+            if batch < 4 {
+                break;
+            }
+        }
+        swept += store.sweep(unreached(5), 99).await.unwrap();
+        assert_eq!(swept, 10, "{}: nine entries and their session", rig.name);
+        assert_eq!(store.session_by_token(&lost.token).await.unwrap(), None, "{}", rig.name);
+        assert_eq!(store.entries(reading, FROM_START).await.unwrap().len(), 9, "{}", rig.name);
+        assert!(store.recent(reading, 9).await.unwrap().summary.is_some(), "{}", rig.name);
+        assert_eq!(store.sweep(unreached(6), 99).await.unwrap(), 10, "{}", rig.name);
     }
 }

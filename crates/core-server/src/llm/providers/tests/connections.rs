@@ -18,7 +18,7 @@ async fn one(answer: Scripted, max_connections: usize) -> (LlmStandin, Model) {
 async fn begin(model: &Model) -> Result<Answer<'_>, LlmError> {
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    model.open(&messages, CallContext { label, trace: Traceparent::random() }).await
+    model.open(&messages, None, CallContext { label, trace: Traceparent::random() }).await
 }
 
 async fn read(mut answer: Answer<'_>) {

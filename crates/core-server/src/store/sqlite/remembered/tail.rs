@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use protocol::server_frame::Entry;
+use protocol::server_frame::{Entry, Help};
 
 use crate::store::{Recent, Summary};
 
@@ -66,7 +66,9 @@ impl Tail {
 
     /// What it takes, in bytes, about.
     pub(super) fn bytes(&self) -> usize {
-        let entries = self.entries.iter().map(|entry| text_bytes(entry.id.as_str()) + text_bytes(entry.text.expose()));
+        let help = |entry: &Entry| entry.help.as_ref().map_or(0, |_| ALLOCATION_BYTES + size_of::<Help>());
+        let texts = |entry: &Entry| text_bytes(entry.id.as_str()) + text_bytes(entry.text.expose());
+        let entries = self.entries.iter().map(|entry| texts(entry) + help(entry));
         let summary = self.summary.as_ref().map_or(0, |summary| text_bytes(summary.text.expose()));
         size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + summary + entries.sum::<usize>()
     }

@@ -22,6 +22,7 @@ fn entry(seq: u64) -> Entry {
         at: Timestamp::from_unix_ms(0),
         finish: None,
         source: None,
+        help: None,
     }
 }
 

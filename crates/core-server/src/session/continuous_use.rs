@@ -1,0 +1,157 @@
+//! How long a person has used the service without a pause, without a clock of its own.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use protocol::{Language, ServerFrame, UserLabel};
+use tokio::time::Instant;
+
+use super::Session;
+use super::state::To;
+
+/// Use after which people are reminded that they talk with no person (New York's General Business Law, article 47).
+const REMIND_AFTER: Duration = Duration::from_secs(3 * 3_600);
+/// Time without a message after which use begins again.
+const PAUSE: Duration = Duration::from_secs(15 * 60);
+/// People remembered before those who have paused are first looked for.
+const FIRST_LOOK: usize = 1_024;
+
+/// Use by one person.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    /// Its beginning, or the last reminder.
+    since: Instant,
+    last: Instant,
+}
+
+impl Use {
+    /// When a reminder is due, unless the person has paused by then or writes once more before.
+    fn due(&self) -> Option<Instant> {
+        let due = self.since + REMIND_AFTER;
+        (due < self.last + PAUSE).then_some(due)
+    }
+}
+
+/// Use by the people of this core. A connection that is lost does not end it.
+#[derive(Debug)]
+pub(super) struct ContinuousUse(Mutex<Uses>);
+
+#[derive(Debug)]
+struct Uses {
+    by_person: HashMap<UserLabel, Use>,
+    /// How many there may be before those who have paused are looked for.
+    next_look: usize,
+}
+
+impl Default for ContinuousUse {
+    fn default() -> Self {
+        Self(Mutex::new(Uses { by_person: HashMap::new(), next_look: FIRST_LOOK }))
+    }
+}
+
+impl ContinuousUse {
+    /// Notes that `user` uses the service at `now`. Returns when a reminder is due.
+    pub(super) fn note(&self, user: UserLabel, now: Instant) -> Option<Instant> {
+        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if uses.next_look <= uses.by_person.len() {
+            uses.by_person.retain(|_, it| now < it.last + PAUSE);
+            uses.next_look = FIRST_LOOK.max(2 * uses.by_person.len());
+        }
+        let it = uses.by_person.entry(user).or_insert(Use { since: now, last: now });
+        if it.last + PAUSE <= now {
+            it.since = now;
+        }
+        it.last = now;
+        it.due()
+    }
+
+    /// Tells whether a reminder is due at `now`, which is counted as given, and when the next one is.
+    pub(super) fn remind(&self, user: UserLabel, now: Instant) -> (bool, Option<Instant>) {
+        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(it) = uses.by_person.get_mut(&user) else { return (false, None) };
+        let is_due = it.due().is_some_and(|due| due <= now);
+        if is_due {
+            it.since = now;
+        }
+        (is_due, it.due())
+    }
+}
+
+impl Session {
+    /// Notes that the person uses the session at `now`. Returns when they are to be reminded that it is no person.
+    pub fn note_use(&self, now: Instant) -> Option<Instant> {
+        self.sessions.uses().note(self.user, now)
+    }
+
+    /// Sends the reminder to every connection, if it is due at `now`. Returns when the next one is.
+    pub fn remind_if_due(&self, now: Instant, reminder: impl FnOnce(Language) -> ServerFrame) -> Option<Instant> {
+        let (is_due, next) = self.sessions.uses().remind(self.user, now);
+        if is_due {
+            let language = self.language();
+            self.state().publish(To::Everyone, reminder(language));
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: UserLabel = UserLabel(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// The minutes of the reminders of somebody who writes at `minutes`, as a timer would give them.
+    fn reminders(minutes: &[u32]) -> Vec<u32> {
+        let (uses, begin) = (ContinuousUse::default(), Instant::now());
+        let (mut due, mut given) = (None, Vec::new());
+        for minute in 0..=*minutes.last().unwrap() + 20 {
+            let now = begin + minute * MINUTE;
+            if due.is_some_and(|due| due <= now) {
+                let reminded;
+                (reminded, due) = uses.remind(USER, now);
+                given.extend(reminded.then_some(minute));
+            }
+            if minutes.contains(&minute) {
+                due = uses.note(USER, now);
+            }
+        }
+        given
+    }
+
+    #[test]
+    fn three_hours_without_a_pause() {
+        let every = |step: usize, until: u32| (0..=until).step_by(step).collect::<Vec<_>>();
+        assert_eq!(reminders(&every(14, 179)), [180], "the last message was 12 minutes before");
+        assert_eq!(reminders(&every(10, 370)), [180, 360]);
+        assert_eq!(reminders(&every(15, 600)), [0; 0], "each pause is long enough");
+        assert_eq!(reminders(&[every(10, 160), every(10, 700).split_off(18)].concat()), [360, 540]);
+        assert_eq!(reminders(&[0]), [0; 0]);
+    }
+
+    #[test]
+    fn several_connections_give_one_reminder() {
+        let (uses, begin) = (ContinuousUse::default(), Instant::now());
+        let mut due = None;
+        for minute in (0..=179).step_by(10) {
+            due = uses.note(USER, begin + minute * MINUTE);
+        }
+        let due = due.unwrap();
+        assert_eq!(due, begin + REMIND_AFTER);
+        assert!(!uses.remind(USER, due - MINUTE).0);
+        assert!(uses.remind(USER, due).0);
+        assert_eq!(uses.remind(USER, due), (false, None));
+        assert!(!uses.remind(UserLabel(2), due).0);
+    }
+
+    #[test]
+    fn those_who_have_paused_are_forgotten() {
+        let (uses, begin) = (ContinuousUse::default(), Instant::now());
+        for user in 0..FIRST_LOOK as u64 {
+            uses.note(UserLabel(user), begin);
+        }
+        uses.note(UserLabel(9_999), begin + PAUSE);
+        assert_eq!(uses.0.lock().unwrap().by_person.len(), 1);
+    }
+}

@@ -1,0 +1,327 @@
+//! Help for a person at risk: when it goes out, how it is stored, and who learns of it.
+//!
+//! A message is assessed when its bytes arrive, before any limit is asked and apart from the store: what
+//! happens here waits for nothing. Storing follows, when the store can.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::server_frame::{Entry, Role, Support};
+use protocol::{Country, Language, MessageId, ServerFrame, UserText};
+use safety::Level;
+use safety::resources::{self, Need};
+use tokio::time::{sleep, sleep_until};
+
+use super::Session;
+use super::help::{Whereabouts, wire_resources};
+use super::state::{State, To};
+use super::watch::{FOLDED_ENTRIES, Watch, need_of};
+use crate::shared::Event;
+use crate::store::{Appended, NewEntry, StoreError};
+use crate::turn::{Risk, now};
+
+/// Help that waits to be stored, at most: the oldest gives way.
+const MAX_UNSAVED: usize = 8;
+/// Messages in risk that may wait for their answer beyond `PER_USER_MAX`.
+const MAX_BEYOND_LIMITS: usize = 8;
+/// Pause after a message that was answered beyond the limits.
+pub(super) const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two tries to store help, and how many there are: for five minutes. Later messages try again.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+const SAVE_TRIES: usize = 300;
+
+impl Session {
+    /// Assesses message `id` as it arrives. Help that it calls for goes to every connection of the session
+    /// at once. A message that was assessed before changes nothing. Returns whether help was sent.
+    pub fn assess(&self, id: &MessageId, text: &UserText) -> bool {
+        self.heed_language(text);
+        let now = now();
+        let need = self.watch_state().observe(id, text, now);
+        let Some(need) = need else { return false };
+        let mut state = self.state();
+        self.count_help(need, state.locale.language());
+        let support = state.whereabouts.support(id.clone(), need, state.locale.language(), now);
+        state.show(support);
+        true
+    }
+
+    /// A second opinion finds message `id` graver than it was taken for.
+    pub(super) fn raise(&self, id: &MessageId, risk: Risk) {
+        let Some(need) = self.watch_state().raise(id, risk) else { return };
+        let mut state = self.state();
+        self.count_help(need, state.locale.language());
+        let support = state.whereabouts.support(id.clone(), need, state.locale.language(), now());
+        state.show(support);
+    }
+
+    /// Takes over what was assessed on a connection before it had this session, which has just begun.
+    pub fn adopt(&self, watch: Watch, shown: Vec<Support>) {
+        let is_minor = watch.is_minor();
+        *self.watch_state() = watch;
+        let mut state = self.state();
+        for support in &shown {
+            self.count_help(need_of(&support.help, is_minor), state.locale.language());
+        }
+        shown.into_iter().for_each(|support| state.keep_unsaved(support));
+    }
+
+    /// Counts help that is shown, in memory.
+    fn count_help(&self, need: Need, language: Language) {
+        let engine = self.sessions.engine();
+        engine.metrics.help_shown(need.level);
+        engine.referrals.note(now(), need.kinds.most_urgent(), need.level.max(Level::Concern), language);
+    }
+
+    /// Returns the risk in force.
+    pub fn risk(&self) -> Risk {
+        self.watch_state().risk(now())
+    }
+
+    /// Folds the memory of risk from the stored messages, unless it has them.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub(super) async fn remember_risk(&self, seq: u64) -> Result<(), StoreError> {
+        if self.watch_state().is_folded() {
+            return Ok(());
+        }
+        let recent = if seq == 0 {
+            Vec::new()
+        } else {
+            self.found(self.sessions.engine().store.recent(self.user, FOLDED_ENTRIES).await)?.entries
+        };
+        self.watch_state().fold(&recent);
+        Ok(())
+    }
+
+    /// Returns all help lines as lines of the plain face: by what is remembered, at any time.
+    pub fn crisis_lines(&self) -> Vec<String> {
+        let need = self.watch_state().standing_need(now());
+        let state = self.state();
+        let language = state.locale.language();
+        resources::plain_lines(&state.whereabouts.select(need, language, now()), language)
+    }
+
+    /// Returns the extra line of the plain face for `support`.
+    pub fn help_line(&self, support: &Support) -> String {
+        let need = need_of(&support.help, self.watch_state().is_minor());
+        let state = self.state();
+        let language = state.locale.language();
+        resources::plain_line(&state.whereabouts.select(need, language, now()), language)
+    }
+
+    /// Notes the time zone of a client: a guess at the country.
+    pub fn guess_place(&self, time_zone: &UserText) {
+        self.state().whereabouts.time_zone = Some(time_zone.expose().into());
+    }
+
+    /// Shows the lines of `country` from now on: the person chose or confirmed it. Help that was shown
+    /// within the last messages is sent again with its lines.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the country is in force all the same, as long as this session lives.
+    pub async fn set_country(&self, country: Country) -> Result<(), StoreError> {
+        self.adopt_country(country);
+        self.show_again();
+        let _commit = self.commit.lock().await;
+        self.found(self.sessions.engine().store.set_country(self.user, country).await)?;
+        self.tell_others(Event::Country { country });
+        Ok(())
+    }
+
+    /// [`Session::set_country`] where it is another one.
+    pub(super) async fn be_in(&self, country: Option<Country>) -> Result<(), StoreError> {
+        match country {
+            Some(country) if self.state().whereabouts.country != Some(country) => self.set_country(country).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn adopt_country(&self, country: Country) {
+        self.state().whereabouts.country = Some(country);
+    }
+
+    /// Sends help that was just shown again, with the lines of another country.
+    fn show_again(&self) {
+        let Some((id, need)) = self.watch_state().shown().map(|(id, need)| (id.clone(), need)) else { return };
+        let state = self.state();
+        let support = state.whereabouts.support(id, need, state.locale.language(), now());
+        state.publish(To::Everyone, ServerFrame::Support(Box::new(support)));
+    }
+
+    /// Gives stored help its lines: those of today.
+    pub(super) fn dress(&self, entries: &mut [Entry]) {
+        for entry in entries.iter_mut().filter(|entry| entry.role == Role::Support) {
+            if let Some(help) = &mut entry.help {
+                let need = need_of(help, self.watch_state().is_minor());
+                let state = self.state();
+                help.resources = wire_resources(state.whereabouts.select(need, state.locale.language(), now()));
+            }
+        }
+    }
+
+    /// Stores help that was shown, in a task of its own: its message is not submitted.
+    pub fn save_help_later(self: &Arc<Self>) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            let commit = session.commit.lock().await;
+            session.save_help().await;
+            drop(commit);
+        });
+    }
+
+    /// Stores help that an answer's second opinion has shown.
+    pub(super) async fn save_raised_help(self: &Arc<Self>) {
+        let has_unsaved = !self.state().unsaved_help.is_empty();
+        if has_unsaved {
+            let _commit = self.commit.lock().await;
+            self.save_help().await;
+        }
+    }
+
+    /// Stores help that was shown and is not stored, and tells everyone where. To be called under the commit
+    /// lock. Goes on trying in a task of its own while the store is away.
+    pub(super) async fn save_help(self: &Arc<Self>) {
+        if self.try_save_help().await.is_err() && !std::mem::replace(&mut self.state().is_saving_help, true) {
+            let session = Arc::clone(self);
+            self.sessions.tasks().spawn(session.save_help_patiently());
+        }
+    }
+
+    async fn save_help_patiently(self: Arc<Self>) {
+        for _ in 0..SAVE_TRIES {
+            // A core that goes away tries once more.
+            let is_draining = self.sessions.draining().run_until_cancelled(sleep(SAVE_PAUSE)).await.is_none();
+            let _commit = self.commit.lock().await;
+            if self.try_save_help().await.is_ok() || is_draining {
+                break;
+            }
+        }
+        self.state().is_saving_help = false;
+    }
+
+    async fn try_save_help(&self) -> Result<(), StoreError> {
+        loop {
+            let (after, entry) = {
+                let state = self.state();
+                match state.unsaved_help.front().filter(|_| !state.is_gone()) {
+                    Some(support) => (state.told.seq(), entry_of(support)),
+                    None => return Ok(()),
+                }
+            };
+            let id = entry.id.clone();
+            match self.found(self.sessions.engine().append(self.user, after, entry).await) {
+                Ok(Appended::New(entry)) => {
+                    self.learn_before(entry.seq).await;
+                    let mut told = [entry];
+                    self.dress(&mut told);
+                    let [entry] = told;
+                    let mut state = self.state();
+                    state.forget_unsaved(&id);
+                    if state.told.next(entry.seq) {
+                        state.publish(To::Everyone, ServerFrame::Turn(entry));
+                    }
+                }
+                // By an attempt whose outcome was not learnt, or for an earlier showing.
+                Ok(Appended::Known { seq }) => {
+                    self.learn_before(seq.saturating_add(1)).await;
+                    self.state().forget_unsaved(&id);
+                }
+                Err(StoreError::NoSession { .. }) => return Ok(()),
+                Err(error) => {
+                    // Without the person: the line would tell who is at risk.
+                    tracing::warn!(%error, "help that was shown is not stored yet");
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits until a message in risk may be admitted. It is never refused for a limit; where it is beyond the
+    /// limits, the session's messages wait here, unread ones with them, and come one a second.
+    pub(super) async fn admit_in_risk(&self) {
+        let until = self.state().beyond_limits_until;
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
+        let most = self.sessions.policy().per_user_max + MAX_BEYOND_LIMITS;
+        loop {
+            // Made before the look: a message that ends in between is not missed.
+            let moved_on = self.moved_on.notified();
+            let waits = {
+                let state = self.state();
+                most <= state.under_way() && !state.is_gone()
+            };
+            if !waits {
+                return;
+            }
+            moved_on.await;
+        }
+    }
+
+    pub(super) fn watch_state(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Sends help to every connection, and keeps it to be stored.
+    fn show(&mut self, support: Support) {
+        self.publish(To::Everyone, ServerFrame::Support(Box::new(support.clone())));
+        self.keep_unsaved(support);
+    }
+
+    fn keep_unsaved(&mut self, support: Support) {
+        if self.unsaved_help.len() == MAX_UNSAVED {
+            self.unsaved_help.pop_front();
+        }
+        self.unsaved_help.push_back(support);
+    }
+
+    fn forget_unsaved(&mut self, id: &MessageId) {
+        self.unsaved_help.retain(|support| support.id != *id);
+    }
+}
+
+/// What is stored of `support`; its lines are not.
+fn entry_of(support: &Support) -> NewEntry {
+    NewEntry {
+        id: support.id.clone(),
+        role: Role::Support,
+        text: support.text.clone(),
+        at: now(),
+        finish: None,
+        source: None,
+        help: Some(Box::new(support.help.clone())),
+    }
+}
+
+/// Assesses on a connection that has no session yet: the store may be slow, or away.
+#[derive(Debug, Default)]
+pub struct LoneWatch {
+    watch: Watch,
+    shown: Vec<Support>,
+}
+
+impl LoneWatch {
+    /// Assesses message `id` as it arrives. Returns the extra line of the plain face that it calls for.
+    pub fn observe(&mut self, id: &MessageId, text: &UserText, language: Language) -> Option<String> {
+        let need = self.watch.observe(id, text, now())?;
+        let place = Whereabouts::default();
+        self.shown.push(place.support(id.clone(), need, language, now()));
+        Some(resources::plain_line(&place.select(need, language, now()), language))
+    }
+
+    /// Hands over to the session that has just begun.
+    pub fn hand_over(self, session: &Session) {
+        session.adopt(self.watch.begun(), self.shown);
+    }
+}
+
+/// Returns all help lines as lines of the plain face, where there is no session.
+pub fn crisis_lines(language: Language) -> Vec<String> {
+    let need = resources::Need { level: safety::Level::Concern, ..resources::Need::default() };
+    resources::plain_lines(&Whereabouts::default().select(need, language, now()), language)
+}

@@ -1,0 +1,268 @@
+//! Memory of risk over a conversation: assesses each message once, and decides when help is shown.
+//!
+//! Without I/O and clock. The risk itself is the [`safety::episode::Episode`]'s: a fold over the person's
+//! messages, which any core can make again from the stored ones.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use protocol::server_frame::{Entry, Help, Level as WireLevel, Role, Subject as WireSubject};
+use protocol::{MessageId, Timestamp, UserText};
+use safety::episode::Episode;
+use safety::resources::Need;
+use safety::{Kind, Kinds, Level, Subject};
+
+use super::help;
+use crate::turn::Risk;
+
+/// Stored entries that are read when a session is opened. The memory is folded from the last ones, or from where imminent
+/// risk was seen first among them: it lasts until a clear no, however much is written meanwhile.
+pub(super) const FOLDED_ENTRIES: usize = 400;
+const FOLDED_WITHOUT_RISK: usize = 40;
+/// Entries before the message in imminent risk, which give it its context.
+const FOLDED_BEFORE_RISK: usize = 20;
+/// Assessed messages that are known again by their id.
+const MAX_ASSESSED: usize = 64;
+/// Messages of the person for which kinds last, and what a second opinion found.
+const LASTS_FOR: u64 = 10;
+/// Messages of the person within which help is not repeated.
+const REPEAT_AFTER: u64 = 6;
+
+/// What a session remembers of risk.
+#[derive(Debug, Default)]
+pub struct Watch {
+    episode: Episode,
+    /// Kinds of risk that were found last, and whose it was.
+    kinds: Kinds,
+    subject: Subject,
+    /// How many messages there had been then.
+    found: Option<u64>,
+    /// The person has said that they are a minor.
+    is_minor: bool,
+    /// Messages of the person so far.
+    turns: u64,
+    /// The last messages by id, with a hash of their text: a refused id may come again with another text.
+    assessed: VecDeque<(MessageId, u64)>,
+    shown: Option<Shown>,
+    /// What a second opinion has found, and after how many messages.
+    raised: Option<(Risk, u64)>,
+    /// Stored messages are part of it, or there were none.
+    is_folded: bool,
+}
+
+/// Help that was shown last.
+#[derive(Debug, Clone)]
+struct Shown {
+    id: MessageId,
+    need: Need,
+    /// How many messages there had been.
+    turn: u64,
+}
+
+impl Watch {
+    /// Of a session that begins.
+    pub(super) fn of_new() -> Self {
+        Self { is_folded: true, ..Self::default() }
+    }
+
+    /// Assesses the message `id`, which arrived at `at`. Returns what help is to be shown for it; `None` for
+    /// none, and for a message that was assessed before.
+    pub fn observe(&mut self, id: &MessageId, text: &UserText, at: Timestamp) -> Option<Need> {
+        let hash = hash(text);
+        if self.assessed.iter().any(|known| known.1 == hash && known.0 == *id) {
+            return None;
+        }
+        let need = self.remember(id, hash, text, at)?;
+        if !self.calls_for_help_again(need) {
+            return None;
+        }
+        self.note_shown(id, need);
+        Some(need)
+    }
+
+    /// Takes a stored entry in that was not assessed here: another core has done so.
+    pub(super) fn learn(&mut self, entry: &Entry) {
+        match (entry.role, &entry.help) {
+            (Role::User, _) if !self.assessed.iter().any(|(id, _)| *id == entry.id) => {
+                self.remember(&entry.id, hash(&entry.text), &entry.text, entry.at);
+            }
+            (Role::Assistant, _) => self.answered(&entry.text),
+            (Role::Support, Some(help)) => self.learn_shown(&entry.id, help),
+            _ => {}
+        }
+    }
+
+    /// Takes in an answer: it may ask about safety.
+    pub(super) fn answered(&mut self, answer: &UserText) {
+        self.episode.asked(answer.expose());
+    }
+
+    /// Notes that another core has shown `help` for message `id`.
+    pub(super) fn learn_shown(&mut self, id: &MessageId, help: &Help) {
+        self.note_shown(id, need_of(help, self.is_minor));
+    }
+
+    /// Folds the memory from the session's last `entries`, oldest first; once.
+    pub(super) fn fold(&mut self, entries: &[Entry]) {
+        if self.is_folded {
+            return;
+        }
+        let mut folded = Self::of_new();
+        entries.iter().skip(first_to_fold(entries)).for_each(|entry| folded.learn(entry));
+        *self = folded;
+    }
+
+    /// The same for a session that begins with these messages.
+    pub(super) fn begun(self) -> Self {
+        Self { is_folded: true, ..self }
+    }
+
+    /// Tells whether stored messages are part of it.
+    pub(super) fn is_folded(&self) -> bool {
+        self.is_folded
+    }
+
+    /// Returns the risk in force at `now`.
+    pub(super) fn risk(&self, now: Timestamp) -> Risk {
+        let level = self.episode.level(now);
+        let lasts = level != Level::None || self.found_lasts();
+        let (kinds, subject) = if lasts { (self.kinds, self.subject) } else { (Kinds::default(), Subject::Own) };
+        let risk = Risk { level, kinds, subject, minor: self.is_minor };
+        match self.raised {
+            Some((raised, turn)) if self.turns < turn + LASTS_FOR && level < raised.level => raised,
+            _ => risk,
+        }
+    }
+
+    /// Takes in that a second opinion finds message `id` graver. Returns what help is to be shown for it.
+    pub(super) fn raise(&mut self, id: &MessageId, risk: Risk) -> Option<Need> {
+        self.raised = Some((risk, self.turns));
+        let Risk { level, kinds, subject, minor } = risk;
+        let need = Need { level, kinds, subject, minor };
+        let is_new = self.calls_for_help_again(need);
+        if is_new {
+            self.note_shown(id, need);
+        }
+        is_new.then_some(need)
+    }
+
+    /// Returns the message and the need that help was last shown for, while it is not to be repeated.
+    pub(super) fn shown(&self) -> Option<(&MessageId, Need)> {
+        let shown = self.shown.as_ref().filter(|shown| self.turns < shown.turn + REPEAT_AFTER)?;
+        Some((&shown.id, shown.need))
+    }
+
+    /// Returns what lines are asked for at any time: by what is remembered.
+    pub(super) fn standing_need(&self, now: Timestamp) -> Need {
+        let Risk { level, kinds, subject, minor } = self.risk(now);
+        Need { level: level.max(Level::Concern), kinds, subject, minor }
+    }
+
+    /// Tells whether the person has said that they are a minor.
+    pub(super) fn is_minor(&self) -> bool {
+        self.is_minor
+    }
+
+    /// Assesses `text` into the episode. Returns what it calls for.
+    fn remember(&mut self, id: &MessageId, hash: u64, text: &UserText, at: Timestamp) -> Option<Need> {
+        if self.assessed.len() == MAX_ASSESSED {
+            self.assessed.pop_front();
+        }
+        self.assessed.push_back((id.clone(), hash));
+        self.turns += 1;
+        let before = self.episode.level(at);
+        let assessment = self.episode.observe(at, text.expose());
+        self.is_minor |= assessment.minor_hint;
+        if assessment.level == Level::None && assessment.kinds.is_empty() {
+            return None;
+        }
+        if !self.found_lasts() {
+            self.kinds = Kinds::default();
+        }
+        assessment.kinds.iter().for_each(|kind| self.kinds.insert(kind));
+        // Somebody else's risk does not hide the person's own, where that is graver.
+        let is_beside = assessment.subject == Subject::Other && assessment.level < before;
+        if !(is_beside && self.subject != Subject::Other) {
+            self.subject = assessment.subject;
+        }
+        self.found = Some(self.turns);
+        let (level, kinds) = (assessment.level.max(Level::Concern), assessment.kinds);
+        Some(Need { level, kinds, subject: assessment.subject, minor: self.is_minor })
+    }
+
+    /// What was found counts for some messages, also without a level.
+    fn found_lasts(&self) -> bool {
+        self.found.is_some_and(|turn| self.turns < turn + LASTS_FOR)
+    }
+
+    /// Help is repeated after some messages; before that if the level rises, or other help is asked for.
+    fn calls_for_help_again(&self, need: Need) -> bool {
+        let Some((_, shown)) = self.shown() else { return true };
+        let is_about_other = |need: Need| need.subject == Subject::Other;
+        shown.level < need.level
+            || is_about_other(shown) != is_about_other(need)
+            || (need.minor && !shown.minor)
+            || need.kinds.iter().any(|kind| !shown.kinds.iter().any(|known| sort_of(known) == sort_of(kind)))
+    }
+
+    fn note_shown(&mut self, id: &MessageId, need: Need) {
+        // Within its time help for one thing is not forgotten over help for another.
+        let before = self.shown().map(|(_, shown)| shown);
+        let mut need = need;
+        if let Some(shown) = before.filter(|shown| shown.subject == need.subject) {
+            shown.kinds.iter().for_each(|kind| need.kinds.insert(kind));
+            need.level = need.level.max(shown.level);
+        }
+        self.shown = Some(Shown { id: id.clone(), need, turn: self.turns });
+    }
+}
+
+/// Kinds that the same lines are for.
+#[derive(Debug, PartialEq, Eq)]
+enum Sort {
+    Suicide,
+    Violence,
+    Eating,
+    Emergency,
+}
+
+fn sort_of(kind: Kind) -> Sort {
+    match kind {
+        Kind::Suicide | Kind::SelfHarm | Kind::HarmToOthers | Kind::Psychosis => Sort::Suicide,
+        Kind::Abuse | Kind::SexualViolence => Sort::Violence,
+        Kind::Eating => Sort::Eating,
+        Kind::Medical | Kind::Substance => Sort::Emergency,
+    }
+}
+
+/// Returns the entry to fold from.
+fn first_to_fold(entries: &[Entry]) -> usize {
+    let last = entries.len().saturating_sub(FOLDED_WITHOUT_RISK);
+    let is_imminent = |entry: &&Entry| entry.help.as_ref().is_some_and(|help| help.level == WireLevel::Imminent);
+    let Some(support) = entries.iter().find(is_imminent) else { return last };
+    let message = entries.iter().position(|entry| entry.id == support.id).unwrap_or(last);
+    last.min(message.saturating_sub(FOLDED_BEFORE_RISK))
+}
+
+/// What `help` was shown for, as far as it says.
+pub(super) fn need_of(help: &Help, minor: bool) -> Need {
+    let level = match help.level {
+        WireLevel::Concern => Level::Concern,
+        WireLevel::High => Level::High,
+        WireLevel::Imminent => Level::Imminent,
+    };
+    let subject = match help.subject {
+        WireSubject::Own => Subject::Own,
+        WireSubject::Other => Subject::Other,
+    };
+    Need { level, kinds: help.kind.map(help::kind_of).into_iter().collect(), subject, minor }
+}
+
+fn hash(text: &UserText) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.expose().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

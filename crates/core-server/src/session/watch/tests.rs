@@ -1,0 +1,164 @@
+//! Helped at once, not over and over, and never assessed twice.
+
+use protocol::server_frame::{Kind as WireKind, Level as WireLevel};
+
+use super::*;
+
+const WISH: &str = "quiero morirme";
+const CALM: &str = "hoy comí fideos";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_ms(1_790_000_000_000 + seconds * 1_000)
+}
+
+fn id(name: &str) -> MessageId {
+    name.parse().unwrap()
+}
+
+fn entry(seq: u64, role: Role, name: &str, text: &str) -> Entry {
+    let (id, text, at) = (id(name), UserText::new(text), at(i64::try_from(seq).unwrap() * 600));
+    Entry { seq, id, role, text, at, finish: None, source: None, help: None }
+}
+
+/// A person who writes every ten minutes: messages are not read as one.
+struct Person {
+    watch: Watch,
+    written: i64,
+}
+
+impl Person {
+    fn new() -> Self {
+        Self { watch: Watch::of_new(), written: 0 }
+    }
+
+    fn writes(&mut self, text: &str) -> Option<Need> {
+        self.written += 1;
+        let name = format!("m{}", self.written);
+        self.watch.observe(&id(&name), &UserText::new(text), at(self.written * 600))
+    }
+}
+
+#[test]
+fn help_is_not_repeated_within_six_messages() {
+    let mut person = Person::new();
+    assert_eq!(person.writes(CALM), None);
+    assert_eq!(person.writes(WISH).map(|need| need.level), Some(Level::High));
+    for _ in 0..4 {
+        assert_eq!(person.writes(CALM), None);
+    }
+    assert_eq!(person.writes(WISH), None, "the sixth with the one that was helped");
+    assert!(person.writes(WISH).is_some());
+}
+
+#[test]
+fn a_message_is_assessed_once_and_another_text_under_its_id_again() {
+    let mut watch = Watch::of_new();
+    assert!(watch.observe(&id("a"), &UserText::new(WISH), at(0)).is_some());
+    let turns = watch.turns;
+    assert_eq!(watch.observe(&id("a"), &UserText::new(WISH), at(5)), None);
+    assert_eq!(watch.turns, turns, "sent again");
+    assert_eq!(watch.observe(&id("b"), &UserText::new(CALM), at(600)), None);
+    assert_eq!(watch.observe(&id("b"), &UserText::new("otra cosa"), at(1_200)), None);
+    assert_eq!(watch.turns, turns + 2);
+}
+
+#[test]
+fn the_level_rises_or_other_help_is_asked_for() {
+    let of =
+        |level, kinds: &[Kind], subject| Need { level, kinds: kinds.iter().copied().collect(), subject, minor: false };
+    let shown = of(Level::High, &[Kind::Suicide], Subject::Own);
+    for (need, want) in [
+        (of(Level::High, &[Kind::Suicide], Subject::Own), false),
+        (of(Level::Concern, &[Kind::SelfHarm], Subject::Unknown), false),
+        (of(Level::Imminent, &[Kind::Suicide], Subject::Own), true),
+        (of(Level::Concern, &[Kind::Suicide], Subject::Other), true),
+        (of(Level::Concern, &[Kind::Abuse], Subject::Own), true),
+        (of(Level::Concern, &[Kind::Eating], Subject::Own), true),
+        (Need { minor: true, ..shown }, true),
+    ] {
+        let mut watch = Watch::of_new();
+        watch.note_shown(&id("a"), shown);
+        assert_eq!(watch.calls_for_help_again(need), want, "{need:?}");
+        watch.turns += REPEAT_AFTER;
+        assert!(watch.calls_for_help_again(need), "later: {need:?}");
+    }
+}
+
+#[test]
+fn what_was_stored_is_remembered_and_not_shown_again() {
+    let help = Help {
+        level: WireLevel::High,
+        subject: WireSubject::Own,
+        kind: Some(WireKind::Suicide),
+        resources: Vec::new(),
+    };
+    let stored = [
+        entry(1, Role::User, "m1", WISH),
+        Entry { help: Some(Box::new(help)), ..entry(2, Role::Support, "m1", "líneas") },
+        entry(3, Role::Assistant, "m1", WISH),
+    ];
+    let mut watch = Watch::default();
+    watch.fold(&stored);
+    assert_eq!(watch.risk(at(2_400)).level, Level::High);
+    assert_eq!(watch.turns, 1, "answers are not the person's");
+    assert_eq!(watch.observe(&id("m2"), &UserText::new(WISH), at(2_400)), None, "not so soon");
+    assert_eq!(watch.observe(&id("m1"), &UserText::new(WISH), at(2_500)), None, "it came again");
+    assert_eq!(watch.turns, 2);
+    watch.fold(&[]);
+    assert_eq!(watch.risk(at(2_600)).level, Level::High, "folded once");
+}
+
+#[test]
+fn another_core_has_assessed_and_helped() {
+    let mut watch = Watch::of_new();
+    watch.learn(&entry(1, Role::User, "m1", WISH));
+    watch.learn(&entry(1, Role::User, "m1", WISH));
+    assert_eq!((watch.turns, watch.risk(at(700)).level), (1, Level::High));
+    let help = Help {
+        level: WireLevel::High,
+        subject: WireSubject::Own,
+        kind: Some(WireKind::Suicide),
+        resources: Vec::new(),
+    };
+    watch.learn_shown(&id("m1"), &help);
+    assert_eq!(watch.observe(&id("m2"), &UserText::new(WISH), at(1_200)).map(|need| need.level), None);
+}
+
+#[test]
+fn imminent_risk_is_remembered_however_much_was_written_since() {
+    let help = Help {
+        level: WireLevel::Imminent,
+        subject: WireSubject::Own,
+        kind: Some(WireKind::Suicide),
+        resources: Vec::new(),
+    };
+    let mut stored = vec![
+        entry(1, Role::User, "m1", "tengo las pastillas acá y me las voy a tomar esta noche"),
+        Entry { help: Some(Box::new(help)), ..entry(2, Role::Support, "m1", "líneas") },
+    ];
+    stored.extend((3..203).map(|seq| entry(seq, Role::User, &format!("c{seq}"), CALM)));
+    let mut watch = Watch::default();
+    watch.fold(&stored);
+    assert_eq!(watch.risk(at(203 * 600)).level, Level::Imminent);
+}
+
+#[test]
+fn a_yes_to_the_question_of_an_answer_is_imminent() {
+    let question = "Lamento que duela tanto como para querer morir. ¿Estás pensando en hacerlo hoy?";
+    let mut watch = Watch::of_new();
+    watch.fold(&[]);
+    watch.observe(&id("m1"), &UserText::new(WISH), at(0));
+    watch.learn(&entry(2, Role::Assistant, "m1", question));
+    let need = watch.observe(&id("m2"), &UserText::new("sí"), at(600)).unwrap();
+    assert_eq!((need.level, need.kinds.contains(Kind::Suicide)), (Level::Imminent, true));
+}
+
+#[test]
+fn help_for_helpers_comes_beside_ones_own() {
+    let mut person = Person::new();
+    person.writes("me voy a matar esta noche, tengo las pastillas");
+    let need = person.writes("mi hermana también se quiere matar").unwrap();
+    assert_eq!(need.subject, Subject::Other);
+    let risk = person.watch.risk(at(1_200));
+    assert_eq!((risk.level, risk.subject), (Level::Imminent, Subject::Own));
+}

@@ -1,0 +1,198 @@
+//! What an entry says besides its place: sealed as a whole.
+//!
+//! Who speaks, how an answer ended, where it came from, and that help was shown stand in a small header
+//! before the text, under the same seal. The `role` column holds a keyed hash instead, which tells the
+//! entries of one message apart and says nothing else: a stolen copy of the database does not tell who
+//! was at risk.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use protocol::server_frame::{Finish, Help, Kind, Level, Role, Source, Subject};
+use protocol::{MessageId, UserText};
+
+use super::keys::{Keyring, Sealed};
+use super::{NewEntry, Place, StoreError};
+
+/// Roles as they stood in their column before entries had a header.
+pub(super) const BARE_ROLES: [(&str, Role); 3] =
+    [("user", Role::User), ("assistant", Role::Assistant), ("support", Role::Support)];
+
+/// First byte of a header of this form.
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 7;
+
+const ROLES: [Role; 3] = [Role::User, Role::Assistant, Role::Support];
+const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
+const SOURCES: [Source; 3] = [Source::Llm, Source::Companion, Source::Screened];
+const LEVELS: [Level; 3] = [Level::Concern, Level::High, Level::Imminent];
+const SUBJECTS: [Subject; 2] = [Subject::Own, Subject::Other];
+const KINDS: [Kind; 8] = [
+    Kind::Suicide,
+    Kind::SelfHarm,
+    Kind::Abuse,
+    Kind::SexualViolence,
+    Kind::Eating,
+    Kind::HarmToOthers,
+    Kind::Medical,
+    Kind::Substance,
+];
+
+/// What is sealed of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) role: Role,
+    pub(super) text: UserText,
+    pub(super) finish: Option<Finish>,
+    pub(super) source: Option<Source>,
+    /// Without resources.
+    pub(super) help: Option<Box<Help>>,
+}
+
+/// An entry's columns that depend on what it says.
+#[derive(Debug)]
+pub(super) struct SealedContent {
+    /// For the `role` column.
+    pub(super) tag: String,
+    pub(super) sealed: Sealed,
+}
+
+impl Content {
+    /// What is sealed of `entry`.
+    pub(super) fn of(entry: &NewEntry) -> Self {
+        let NewEntry { role, text, finish, source, help, .. } = entry.clone();
+        Self { role, text, finish, source, help }
+    }
+
+    /// Seals it for `place`, as part of message `id`.
+    pub(super) fn seal(&self, keys: &Keyring, place: Place, id: &MessageId) -> SealedContent {
+        let help = self.help.as_deref();
+        let header = [
+            VERSION,
+            code(&ROLES, Some(self.role)),
+            code(&FINISHES, self.finish),
+            code(&SOURCES, self.source),
+            code(&LEVELS, help.map(|help| help.level)),
+            code(&SUBJECTS, help.map(|help| help.subject)),
+            code(&KINDS, help.and_then(|help| help.kind)),
+        ];
+        let bytes = [&header[..], self.text.expose().as_bytes()].concat();
+        SealedContent { tag: tag(keys, place, id, self.role), sealed: keys.seal_entry(place, &bytes) }
+    }
+
+    /// Opens what was sealed for `place` and tagged for message `id`.
+    ///
+    /// # Errors
+    ///
+    /// Its key is not there, or it is not what was sealed for this place and message.
+    pub(super) fn open(
+        keys: &Keyring,
+        place: Place,
+        id: &MessageId,
+        SealedContent { tag: stored, sealed }: SealedContent,
+    ) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged(format!("entry {} of {}", place.seq, place.user));
+        let bytes = keys.open_entry(place, sealed)?;
+        let content = Self::read(&bytes).ok_or_else(damaged)?;
+        if tag(keys, place, id, content.role) == stored { Ok(content) } else { Err(damaged()) }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (&[VERSION, role, finish, source, level, subject, kind], text) =
+            bytes.split_first_chunk::<HEADER_BYTES>()?
+        else {
+            return None;
+        };
+        let help = decode(&LEVELS, level)?.map(|level| {
+            let subject = decode(&SUBJECTS, subject)?.unwrap_or_default();
+            Some(Box::new(Help { level, subject, kind: decode(&KINDS, kind)?, resources: Vec::new() }))
+        });
+        Some(Self {
+            role: decode(&ROLES, role)??,
+            text: UserText::new(std::str::from_utf8(text).ok()?),
+            finish: decode(&FINISHES, finish)?,
+            source: decode(&SOURCES, source)?,
+            help: match help {
+                Some(help) => Some(help?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Tells the entries of one message apart.
+pub(super) fn tag(keys: &Keyring, Place { user, .. }: Place, id: &MessageId, role: Role) -> String {
+    let message = [&user.0.to_be_bytes()[..], &[code(&ROLES, Some(role))], id.as_str().as_bytes()].concat();
+    URL_SAFE_NO_PAD.encode(keys.entry_tag(&message))
+}
+
+/// How the role of an entry stood in its column before entries had a header.
+pub(super) fn bare(role: Role) -> &'static str {
+    BARE_ROLES.iter().find(|(_, known)| *known == role).map_or("", |(name, _)| name)
+}
+
+/// Number of `value` in its list, from 1; 0 for none.
+fn code<T: PartialEq>(values: &[T], value: Option<T>) -> u8 {
+    let at = value.and_then(|value| values.iter().position(|known| *known == value));
+    at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
+}
+
+/// The value that `code` stands for; outer `None`: there is none such.
+#[expect(clippy::option_option, reason = "absent is a value here, unknown is not")]
+fn decode<T: Copy>(values: &[T], code: u8) -> Option<Option<T>> {
+    match usize::from(code).checked_sub(1) {
+        None => Some(None),
+        Some(at) => values.get(at).copied().map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::UserLabel;
+
+    use super::*;
+
+    fn contents() -> impl Iterator<Item = Content> {
+        let of = |role, finish, source, help: Option<Help>| Content {
+            role,
+            text: UserText::new("¿cómo?"),
+            finish,
+            source,
+            help: help.map(Box::new),
+        };
+        let help = |level, subject, kind| Some(Help { level, subject, kind, resources: Vec::new() });
+        let answers = FINISHES.into_iter().flat_map(|finish| SOURCES.map(|source| (finish, source)));
+        let answers = answers.map(move |(finish, source)| of(Role::Assistant, Some(finish), Some(source), None));
+        let kinds = KINDS.into_iter().map(Some).chain([None]);
+        let helps = kinds.flat_map(|kind| LEVELS.map(|level| (level, kind)));
+        let helps = helps.flat_map(|(level, kind)| SUBJECTS.map(|subject| (level, subject, kind)));
+        let helps = helps.map(move |(level, subject, kind)| of(Role::Support, None, None, help(level, subject, kind)));
+        std::iter::once(of(Role::User, None, None, None)).chain(answers).chain(helps)
+    }
+
+    #[test]
+    fn everything_round_trips_and_is_bound_to_its_message() {
+        let (keys, place) = (Keyring::default(), Place { user: UserLabel(7), seq: 3 });
+        let [id, other]: [MessageId; 2] = ["a", "b"].map(|id| id.parse().unwrap());
+        for content in contents() {
+            let seal = || content.seal(&keys, place, &id);
+            assert_eq!(Content::open(&keys, place, &id, seal()).unwrap(), content);
+            assert!(Content::open(&keys, place, &other, seal()).is_err());
+            assert!(!ROLES.iter().any(|role| seal().tag.contains(&role.to_string())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_does_not_open() {
+        for bytes in [&b""[..], b"hola", &[2, 1, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0], &[1, 4, 0, 0, 0, 0, 0]] {
+            assert_eq!(Content::read(bytes), None, "{bytes:?}");
+        }
+        assert_eq!(Content::read(&[1, 1, 9, 0, 0, 0, 0]), None);
+        assert_eq!(Content::read(&[1, 3, 0, 0, 1, 1, 99]), None);
+        assert_eq!(Content::read(&[1, 1, 0, 0, 0, 0, 0, 0xff]), None, "not UTF-8");
+    }
+
+    #[test]
+    fn bare_roles_are_those_of_the_wire() {
+        assert_eq!(ROLES.map(bare), ROLES.map(|role| role.to_string()));
+    }
+}

@@ -1,0 +1,264 @@
+//! The companion's answers, and the end of the conversation that it reads for them.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::server_frame::{Entry, Finish, Role, SafetyPlan, Source};
+use protocol::{Language, UserLabel, UserText};
+use safety::companion::{self, PlanReader, Reply, Said};
+use safety::{Context, Level};
+
+use super::stream::Progress;
+use super::{Audience, Engine, Job, Unanswered, now};
+use crate::store::{Page, ReadableEntries, StoreError};
+
+/// Entries that it reads, the message itself included: ten exchanges, help shown with each, and a few more.
+const HISTORY_ENTRIES: usize = 41;
+/// Entries that are read at once for a safety plan.
+const PLAN_PAGE_ENTRIES: usize = 200;
+
+impl Engine {
+    /// Has the companion answer `job`.
+    ///
+    /// # Errors
+    ///
+    /// The session is gone. A store that is away is no error: the message alone is answered then.
+    pub(super) async fn answer_by_companion(
+        &self,
+        job: &Job,
+        audience: &dyn Audience,
+        progress: &mut Progress,
+    ) -> Result<Finish, Unanswered> {
+        (progress.source, progress.model) = (Source::Companion, None);
+        let Reply { text, exercise } = self.companion_reply(job).await?;
+        progress.exercise = exercise;
+        progress.show(UserText::new(text), audience);
+        Ok(Finish::Stop)
+    }
+
+    /// Returns the safety plan that the stored conversation of `user` holds, with headings in `language`.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn safety_plan(&self, user: UserLabel, language: Language) -> Result<Option<SafetyPlan>, StoreError> {
+        let mut plan = WindowedPlan::default();
+        let mut seq = 0;
+        loop {
+            let page = Page::After { seq, limit: PLAN_PAGE_ENTRIES };
+            let page = self.store.readable_entries(user, page).await?;
+            match page.last_seq().filter(|_| PLAN_PAGE_ENTRIES <= page.rows()) {
+                Some(last) => seq = last,
+                None => return Ok(plan.finish(page, language)),
+            }
+            plan.read(page);
+        }
+    }
+
+    async fn companion_reply(&self, job: &Job) -> Result<Reply, Unanswered> {
+        let entries = match self.store.recent(job.label.user, HISTORY_ENTRIES).await {
+            Ok(recent) => recent.entries,
+            Err(StoreError::NoSession { .. }) => return Err(Unanswered::NoSession),
+            Err(error) => {
+                // Without the message: the companion may be asked because a person is at risk.
+                tracing::warn!(%error, "the companion answers without a history");
+                Vec::new()
+            }
+        };
+        let history = history(&entries, job);
+        let said = safety::assess(&Context::default(), job.text.expose());
+        let turn = companion::Turn {
+            history: &history,
+            level: job.risk.level,
+            now: said.level,
+            // The message goes before what is remembered.
+            subject: if said.level == Level::None { job.risk.subject } else { said.subject },
+            kinds: said.kinds,
+            minor: job.risk.minor,
+            emergency: job.emergency.as_deref(),
+            language: job.language,
+            seed: job.label.user.0,
+        };
+        Ok(companion::reply(&turn))
+    }
+}
+
+/// The conversation up to the message of `job`.
+fn history<'a>(entries: &'a [Entry], job: &'a Job) -> Vec<Said<'a>> {
+    let placed = placed(entries).into_iter().filter(|placed| placed.message < job.seq);
+    let at = entries.iter().find(|entry| entry.seq == job.seq).map_or_else(now, |entry| entry.at);
+    let message = Said { by_person: true, text: job.text.expose(), at };
+    placed.map(|placed| placed.said()).chain([message]).collect()
+}
+
+/// An entry where the person remembers it.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    /// `seq` of the message that it is or answers.
+    message: u64,
+    entry: &'a Entry,
+}
+
+impl<'a> Placed<'a> {
+    fn said(self) -> Said<'a> {
+        let Entry { role, text, at, .. } = self.entry;
+        Said { by_person: *role == Role::User, text: text.expose(), at: *at }
+    }
+}
+
+/// Messages in their order, each with its answer behind it. An answer whose message is not among `entries` is left out.
+fn placed<'a>(entries: &'a [Entry]) -> Vec<Placed<'a>> {
+    let messages = entries.iter().filter(|entry| entry.role == Role::User);
+    let messages: HashMap<_, _> = messages.map(|entry| (&entry.id, entry.seq)).collect();
+    let place = |entry: &'a Entry| {
+        let Entry { role, id, seq, .. } = entry;
+        let message = match role {
+            Role::User => *seq,
+            Role::Assistant => *messages.get(id)?,
+            Role::Support => return None,
+        };
+        Some(Placed { message, entry })
+    };
+    let mut placed: Vec<_> = entries.iter().filter_map(place).collect();
+    placed.sort_by_key(|placed| (placed.message, placed.entry.role == Role::Assistant));
+    placed
+}
+
+/// Reads a safety plan from pages of a conversation, two of them in memory at a time.
+#[derive(Default)]
+struct WindowedPlan {
+    reader: PlanReader,
+    window: Vec<Entry>,
+}
+
+impl WindowedPlan {
+    /// Reads a page behind which there are others. Its messages wait for the next page: their answers may be there.
+    fn read(&mut self, page: ReadableEntries) {
+        let Some(first) = page.first_seq() else { return };
+        self.read_before(first, page.entries);
+    }
+
+    /// Reads the last page.
+    fn finish(mut self, page: ReadableEntries, language: Language) -> Option<SafetyPlan> {
+        self.read_before(u64::MAX, page.entries);
+        self.reader.plan(language)
+    }
+
+    /// Adds entries, and reads the messages before `seq` with their answers.
+    fn read_before(&mut self, seq: u64, entries: Vec<Entry>) {
+        self.window.extend(entries);
+        let placed = placed(&self.window);
+        let (read, kept) = placed.split_at(placed.partition_point(|placed| placed.message < seq));
+        read.iter().for_each(|placed| self.reader.read(&placed.said()));
+        let kept: HashSet<_> = kept.iter().map(|placed| placed.entry.seq).collect();
+        self.window.retain(|entry| kept.contains(&entry.seq));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::server_frame::Exercise;
+    use protocol::trace::Traceparent;
+    use protocol::{Language, MessageLabel, Timestamp, UserLabel};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::turn::Risk;
+
+    fn entry(seq: u64, id: &str, role: Role) -> Entry {
+        let text = UserText::new(format!("{seq}"));
+        let at = Timestamp::from_unix_ms(i64::try_from(seq).unwrap());
+        Entry { seq, id: id.parse().unwrap(), role, text, at, finish: None, source: None, help: None }
+    }
+
+    fn job(seq: u64) -> Job {
+        Job {
+            id: "now".parse().unwrap(),
+            label: MessageLabel { user: UserLabel(1), number: 1 },
+            seq,
+            text: UserText::new("now"),
+            language: Language::English,
+            trace: Traceparent::random(),
+            accepted_at: Instant::now(),
+            claim: None,
+            risk: Risk::default(),
+            emergency: None,
+        }
+    }
+
+    #[test]
+    fn each_answer_stands_behind_its_message_and_the_message_last() {
+        use Role::{Assistant, Support, User};
+        let entries = [
+            entry(3, "gone", Assistant),
+            entry(4, "a", User),
+            entry(5, "a", Support),
+            entry(6, "b", User),
+            entry(7, "a", Assistant),
+            entry(8, "now", User),
+            entry(9, "later", User),
+            entry(10, "b", Assistant),
+            entry(11, "later", Assistant),
+        ];
+        let job = job(8);
+        let history = history(&entries, &job);
+        let said: Vec<_> = history.iter().map(|said| (said.by_person, said.text)).collect();
+        assert_eq!(said, [(true, "4"), (false, "7"), (true, "6"), (false, "10"), (true, "now")]);
+        assert_eq!(history.last().map(|said| said.at), Some(Timestamp::from_unix_ms(8)), "when it was written");
+    }
+
+    /// What the companion answers to a wish for a plan: the question of its first step.
+    fn first_step() -> Reply {
+        let said = Said { by_person: true, text: "quiero hacer el plan de seguridad", at: now() };
+        let turn = companion::Turn {
+            history: &[said],
+            level: Level::Imminent,
+            now: Level::High,
+            ..companion::Turn::new(Language::Spanish)
+        };
+        companion::reply(&turn)
+    }
+
+    fn page(entries: &[Entry]) -> ReadableEntries {
+        ReadableEntries { entries: entries.to_vec(), unreadable: Vec::new() }
+    }
+
+    #[test]
+    fn a_plan_is_read_in_the_same_order_wherever_its_pages_end() {
+        use Role::{Assistant, Support, User};
+        let Reply { text, exercise } = first_step();
+        assert_eq!(exercise, Some(Exercise::SafetyPlan), "{text}");
+        let said = |seq, id, role, text: &str| Entry { text: UserText::new(text), ..entry(seq, id, role) };
+        // Written before the question was stored.
+        let entries = [
+            said(1, "a", User, "quiero hacer el plan de seguridad"),
+            said(2, "a", Support, "ayuda"),
+            said(3, "b", User, "cuando no duermo"),
+            said(4, "a", Assistant, &text),
+            said(6, "b", Assistant, "Te leo."),
+            said(7, "c", User, "otra cosa"),
+        ];
+        let steps = |pages: &[&[Entry]]| {
+            let mut plan = WindowedPlan::default();
+            let (last, others) = pages.split_last().unwrap();
+            others.iter().for_each(|entries| plan.read(page(entries)));
+            let plan = plan.finish(page(last), Language::English)?;
+            assert_eq!(plan.title, "My safety plan");
+            Some(plan.steps.into_iter().map(|step| step.text.expose().to_owned()).collect::<Vec<_>>())
+        };
+        let want = Some(vec!["cuando no duermo".to_owned()]);
+        assert_eq!(steps(&[&entries]), want);
+        for end in 0..=entries.len() {
+            let (first, second) = entries.split_at(end);
+            assert_eq!(steps(&[first, second]), want, "{end}");
+            assert_eq!(steps(&[first, second, &[]]), want, "{end}");
+        }
+        assert_eq!(steps(&[&entries[..3]]), None);
+    }
+
+    #[test]
+    fn without_a_store_there_is_the_message() {
+        let job = job(1);
+        let history = history(&[], &job);
+        assert_eq!(history.iter().map(|said| said.text).collect::<Vec<_>>(), ["now"]);
+    }
+}
