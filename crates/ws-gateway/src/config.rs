@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use boot::admin::AdminAddress;
-use boot::{AdmissionLimits, ConfigError, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
+use boot::{AdmissionLimits, ConfigError, Operator, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
+use safety::guide::Facts;
 
 pub use self::args::Args;
 use crate::bridge::Patience;
@@ -54,6 +55,8 @@ pub struct Config {
     pub patience: Patience,
     /// Threads that carry connections.
     pub workers: usize,
+    /// What the pages about the service tell of it.
+    pub facts: Facts,
 }
 
 impl Config {
@@ -97,6 +100,7 @@ impl Config {
                 pong: problems.seconds("PONG_SECONDS", &args.pong_seconds, 1.0..=3_600.0),
             },
             workers: workers(&mut problems, args.workers.as_deref()),
+            facts: facts(&mut problems, args),
         };
         args.telemetry.check(&mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -160,6 +164,16 @@ fn host(problems: &mut ConfigError, variable: &str, text: &str) -> String {
 fn cores(problems: &mut ConfigError, args: &Args) -> CoreAddresses {
     let port = problems.number("TCP_PORT", &args.tcp_port, 1..=u16::MAX);
     checked(problems, "TCP_HOST", CoreAddresses::parse(&args.tcp_host, port))
+}
+
+fn facts(problems: &mut ConfigError, args: &Args) -> Facts {
+    let operator = Operator::check(problems, args.operator_name.as_deref(), args.operator_contact.as_deref());
+    Facts {
+        operator: operator.name,
+        contact: operator.contact,
+        retention_days: problems.number("RETENTION_DAYS", &args.retention_days, 0..=36_500),
+        unreached_days: problems.number("UNREACHED_DAYS", &args.unreached_days, 0..=36_500),
+    }
 }
 
 fn workers(problems: &mut ConfigError, text: Option<&str>) -> usize {

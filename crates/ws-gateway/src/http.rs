@@ -4,6 +4,7 @@
 
 mod address;
 mod assets;
+mod guides;
 mod health;
 mod origin;
 mod response;
@@ -144,7 +145,14 @@ impl Site {
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
             "/readyz" => self.readiness.answer().await,
-            path => assets::serve(path, request.headers(), &origin::hosts(request.headers(), believed)),
+            path => {
+                let hosts = origin::hosts(request.headers(), believed);
+                let guide = guides::serve(request.uri(), request.headers(), &self.config.facts);
+                match guide {
+                    Some(guide) => assets::with_page_headers(guide, &hosts),
+                    None => assets::serve(path, request.headers(), &hosts),
+                }
+            }
         }
     }
 

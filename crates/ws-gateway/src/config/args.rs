@@ -53,6 +53,18 @@ pub struct Args {
     /// Time for a client to answer a ping, and to take what is written to it
     #[arg(long, env = "PONG_SECONDS", default_value = "10")]
     pub pong_seconds: String,
+    /// Who runs the service, said on the pages `/acerca` and `/proteccion`
+    #[arg(long, env = "OPERATOR_NAME")]
+    pub operator_name: Option<String>,
+    /// How to reach them: an address of e-mail or of a page
+    #[arg(long, env = "OPERATOR_CONTACT")]
+    pub operator_contact: Option<String>,
+    /// Days that the core keeps what was said, said on the page; 0: until it is erased
+    #[arg(long, env = "RETENTION_DAYS", default_value = "0")]
+    pub retention_days: String,
+    /// Days without a connection after which the core erases a conversation, said on the page; 0: never
+    #[arg(long, env = "UNREACHED_DAYS", default_value = "365")]
+    pub unreached_days: String,
     /// Threads that carry connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,

@@ -71,14 +71,19 @@ pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> Answer {
     } else {
         with_type(StatusCode::OK, Some(content_type(name)), body(file))
     };
-    let answer_headers = answer.headers_mut();
+    answer.headers_mut().insert(ETAG, tag);
+    with_page_headers(answer, hosts)
+}
+
+/// Adds what every page is sent with.
+pub(super) fn with_page_headers(mut answer: Answer, hosts: &[&str]) -> Answer {
+    let headers = answer.headers_mut();
     for (name, value) in PAGE_HEADERS {
-        answer_headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    answer_headers.insert(CONTENT_SECURITY_POLICY, policy(hosts));
+    headers.insert(CONTENT_SECURITY_POLICY, policy(hosts));
     // Asked again each time, answered by 304: a new gateway's page never meets an old one's scripts.
-    answer_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer_headers.insert(ETAG, tag);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
 }
 

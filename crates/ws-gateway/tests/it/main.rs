@@ -5,6 +5,7 @@
 mod admission;
 mod closing;
 mod cores;
+mod help_lines;
 mod lifecycle;
 mod messages;
 mod pages;
