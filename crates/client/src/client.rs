@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use protocol::{Locale, MessageId, SessionId, UserText};
+use protocol::{Country, Locale, MessageId, SessionId, UserText};
 use tokio::time::{Instant, Sleep};
 
 use crate::address::Address;
@@ -85,7 +85,7 @@ impl Client {
     ///
     /// Returns at once: the message is on its way when the client is awaited next, and is sent
     /// again after a reconnect until its answer is there, so that it is neither lost nor
-    /// answered twice. At most [`Builder::window`] are with the server at the same time.
+    /// answered twice. It does not wait for the answers to earlier ones, unless [`Builder::window`] says so.
     /// It ends with [`Event::Done`] or [`Event::Refused`].
     ///
     /// # Errors
@@ -290,6 +290,12 @@ impl Client {
         self.link = Link::Opening(Box::pin(Wire::connect(self.address.clone(), self.tls.clone())));
         self.times.opening();
         self.arm();
+    }
+
+    /// Shows the help lines of `country` from the next connection on; see [`Client::set_country`], which also
+    /// tells the server now.
+    pub fn remember_country(&mut self, country: Country) {
+        self.conversation.remember_country(country);
     }
 
     /// The language of the answers from the next connection on; see [`Client::set_locale`].

@@ -7,6 +7,7 @@
 
 mod answers;
 mod errors;
+mod help;
 mod messages;
 #[cfg(test)]
 mod model;
@@ -19,14 +20,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::client_frame::{Hello, Request};
-use protocol::server_frame::{Done, Entry, ResponseResult, Role, Welcome};
-use protocol::{ClientFrame, Locale, MessageId, ServerFrame, SessionId, UserText};
+use protocol::server_frame::{Done, Entry, NoticeCode, ResponseResult, Role, Welcome};
+use protocol::{ClientFrame, Country, Locale, MessageId, ServerFrame, SessionId, UserText};
 
 use crate::error::{RequestError, SendError};
-use crate::event::{Answered, Closed, Event, Support};
+use crate::event::{Answered, Closed, Event};
 use answers::{Answers, Taken};
+use help::ShownHelp;
+pub(crate) use messages::MAX_MESSAGES;
 use messages::Messages;
-use requests::{Requests, Whose};
+use requests::Requests;
 pub(crate) use resume_tokens::ResumeTokens;
 
 /// Version of the protocol.
@@ -44,6 +47,8 @@ pub(crate) struct Introduction {
     pub(crate) locale: Option<Locale>,
     pub(crate) client: Option<UserText>,
     pub(crate) auth: Option<UserText>,
+    pub(crate) country: Option<Country>,
+    pub(crate) time_zone: Option<UserText>,
     /// Whether another session begins when the one to be resumed is gone.
     pub(crate) anew: bool,
     /// Own messages that may be on their way or being answered at the same time.
@@ -99,6 +104,8 @@ pub(crate) struct Conversation {
     messages: Messages,
     answers: Answers,
     requests: Requests,
+    /// Messages whose help was told before it was stored.
+    shown_help: ShownHelp,
     out: VecDeque<ClientFrame>,
     events: VecDeque<Event>,
     leaving: bool,
@@ -116,6 +123,7 @@ impl Conversation {
             messages,
             answers: Answers::default(),
             requests: Requests::default(),
+            shown_help: ShownHelp::default(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             leaving: false,
@@ -185,6 +193,11 @@ impl Conversation {
     /// The language of the next `hello`.
     pub(crate) fn remember_locale(&mut self, locale: Locale) {
         self.introduction.locale = Some(locale);
+    }
+
+    /// The country of the next `hello`.
+    pub(crate) fn remember_country(&mut self, country: Country) {
+        self.introduction.country = Some(country);
     }
 
     /// Message `id` was refused for a while, which is over.
@@ -297,17 +310,20 @@ impl Conversation {
             ServerFrame::Turn(entry) => self.on_turn(entry),
             ServerFrame::Accepted { id, seq, .. } => self.on_accepted(id, seq),
             ServerFrame::Queued { id, ahead } => self.on_queued(id, ahead),
-            ServerFrame::Support { id, seq, level, text, resources } => {
-                self.on_support(Support { id, seq, level, text, resources })
-            }
-            ServerFrame::Delta { id, offset, text } => self.on_delta(id, offset, text),
+            ServerFrame::Support(support) => self.on_support(*support),
+            ServerFrame::Delta { id, offset, text, .. } => self.on_delta(id, offset, text),
             ServerFrame::Done(done) => self.on_done(*done),
             ServerFrame::Response { id, result } => self.on_response(&id, result),
             ServerFrame::Error(error) => self.on_error(error),
-            ServerFrame::Notice { code, reconnect_in_ms } => {
-                self.phase = Phase::Draining;
-                self.tell(Event::Notice { code, reconnect_in_ms });
-                Next::Drain(Duration::from_millis(reconnect_in_ms))
+            ServerFrame::Notice { code, text, reconnect_in_ms } => {
+                self.tell(Event::Notice { code, text, reconnect_in_ms });
+                match reconnect_in_ms.filter(|_| code == NoticeCode::Draining) {
+                    Some(after_ms) => {
+                        self.phase = Phase::Draining;
+                        Next::Drain(Duration::from_millis(after_ms))
+                    }
+                    None => Next::Continue,
+                }
             }
         }
     }
@@ -315,11 +331,11 @@ impl Conversation {
     // ---- frames -----------------------------------------------------------------------------
 
     fn introduce(&self) -> ClientFrame {
-        let Introduction { locale, client, auth, .. } = self.introduction.clone();
+        let Introduction { locale, client, auth, country, time_zone, .. } = self.introduction.clone();
         let resume = self.introduction.tokens.offered().cloned();
         // What is held belongs to the current session; of another one nothing is replayed.
         let since = self.introduction.tokens.offers_current().then_some(self.held).flatten();
-        ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth })
+        ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth, country, time_zone })
     }
 
     fn on_welcome(&mut self, welcome: Box<Welcome>) -> Next {
@@ -377,6 +393,8 @@ impl Conversation {
                 }
             }
             Role::Assistant if own || self.answers.is_under_way(&entry.id) => self.finish_stored(entry),
+            // The same help as in the frame that came while it was not stored.
+            Role::Support if self.shown_help.take(&entry.id) => {}
             Role::User | Role::Assistant | Role::Support => self.tell(Event::Turn(entry)),
         }
         Next::Continue
@@ -425,13 +443,6 @@ impl Conversation {
         Next::Continue
     }
 
-    fn on_support(&mut self, support: Support) -> Next {
-        if self.advance(support.seq) {
-            self.tell(Event::Support(support));
-        }
-        Next::Continue
-    }
-
     fn on_delta(&mut self, id: MessageId, offset: usize, text: UserText) -> Next {
         let taken = self.answers.take(&id, offset, text);
         if let Taken::Gap = taken {
@@ -475,12 +486,6 @@ impl Conversation {
                 }
             }
         }
-    }
-
-    fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Next {
-        let erased = matches!(result, ResponseResult::Erased { .. });
-        let whose = self.requests.end(id, || Ok(result));
-        if erased && whose == Whose::Awaited { Next::Close(Closed::Erased) } else { Next::Continue }
     }
 }
 

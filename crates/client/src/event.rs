@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::server_frame::{
-    Done, Entry, ErrorFrame, Finish, Level, NoticeCode, Resource, Source, Timing, Usage, Welcome,
+    Done, Entry, ErrorFrame, Exercise, Finish, NoticeCode, Source, Support, Timing, Usage, Welcome,
 };
 use protocol::{MessageId, UserText};
 use serde::{Serialize, Serializer};
@@ -80,12 +80,16 @@ pub enum Event {
     },
     /// Something else went wrong on the server; the conversation goes on.
     Error(ErrorFrame),
-    /// The server is going away. The client reconnects by itself.
+    /// The server is going away, and the client reconnects by itself; or a text that is to be shown.
     Notice {
         /// Why.
         code: NoticeCode,
+        /// What is to be shown.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
         /// When it is to come back.
-        reconnect_in_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reconnect_in_ms: Option<u64>,
     },
     /// There is no connection; the next attempt comes by itself.
     Reconnecting {
@@ -105,17 +109,6 @@ pub enum Event {
     },
 }
 
-/// Help for a person at risk, as in `support`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "SPEC.md §4")]
-pub struct Support {
-    pub id: MessageId,
-    pub seq: u64,
-    pub level: Level,
-    pub text: UserText,
-    pub resources: Vec<Resource>,
-}
-
 /// The end of an answer, as in `done`. What the server does not know any more of an answer
 /// that ended while this client was away is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,12 +126,14 @@ pub struct Answered {
     pub ms: Option<Timing>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exercise: Option<Exercise>,
 }
 
 impl From<Done> for Answered {
     fn from(done: Done) -> Self {
-        let Done { id, seq, finish, source, model, chars, ms, usage } = done;
-        Self { id, seq, finish, source, model, chars, ms: Some(ms), usage }
+        let Done { id, seq, finish, source, model, chars, ms, usage, exercise } = done;
+        Self { id, seq, finish, source, model, chars, ms: Some(ms), usage, exercise }
     }
 }
 
@@ -154,6 +149,7 @@ impl Answered {
             chars: entry.text.chars(),
             ms: None,
             usage: None,
+            exercise: None,
         }
     }
 }

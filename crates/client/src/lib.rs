@@ -28,6 +28,8 @@
 //!   that was cut off only what is missing is told; if it was completed meanwhile, that is its
 //!   rest and its [`Event::Done`]. Only where the server itself was killed in mid-answer may
 //!   the answer be another one, which [`Event::Restarted`] says.
+//! * **At once.** Each message is sent when it is written, however many answers are awaited. Help for a person at
+//!   risk ([`Event::Support`]) comes before anything else, also where the message is refused.
 //! * **Refusals.** A message that is refused (`rate_limited`, `user_busy`, `overloaded`,
 //!   `unavailable`, …) is told as [`Event::Refused`] and not sent again: the caller decides,
 //!   knowing `retry_after_ms`, and may use the same id. Only `shutting_down` is the client's own
@@ -50,6 +52,8 @@ mod wire;
 pub use address::{Address, AddressError};
 pub use client::{Builder, Client, Page, SessionInfo};
 pub use error::{ConnectError, RequestError, SendError};
-pub use event::{Answered, Closed, Event, Support};
-pub use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Welcome};
-pub use protocol::{ErrorCode, Locale, MessageId, SessionId, UserText};
+pub use event::{Answered, Closed, Event};
+pub use protocol::server_frame::{
+    Entry, ErrorFrame, Exercise, Finish, NoticeCode, PlanStep, Role, SafetyPlan, Source, Support, Welcome,
+};
+pub use protocol::{Country, ErrorCode, Locale, MessageId, SessionId, UserText};

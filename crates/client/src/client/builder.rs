@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use protocol::{Locale, UserText};
+use protocol::{Country, Locale, UserText};
 use tokio::time::{Instant, sleep};
 
 use super::{Client, Link, times::Times};
 use crate::address::Address;
 use crate::backoff::Backoff;
-use crate::conversation::{Conversation, Introduction};
+use crate::conversation::{Conversation, Introduction, MAX_MESSAGES};
 use crate::error::ConnectError;
 use crate::wire::Tls;
 
-/// Answers a session gives at the same time by default (`PER_USER_MAX`).
-const WINDOW: usize = 2;
+/// As many as there may be: no message waits for another.
+const WINDOW: usize = MAX_MESSAGES;
 
 /// Sets up a [`Client`].
 #[derive(Debug, Clone)]
@@ -85,6 +85,18 @@ impl Builder {
         self
     }
 
+    /// The country that the person is in, chosen or confirmed by them: picks the help lines.
+    pub fn country(mut self, country: Country) -> Self {
+        self.introduction.country = Some(country);
+        self
+    }
+
+    /// The person's time zone (IANA): a guess at the country until one is chosen.
+    pub fn time_zone(mut self, zone: impl Into<String>) -> Self {
+        self.introduction.time_zone = Some(UserText::new(zone));
+        self
+    }
+
     /// Name and version of the program, for the server.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.introduction.client = Some(UserText::new(name));
@@ -107,7 +119,8 @@ impl Builder {
         self
     }
 
-    /// Own messages that may be with the server at the same time; others wait here. Default 2.
+    /// Own messages that may be with the server at the same time; others wait here. Default 64, which is all:
+    /// each is sent when it is written, and again in its turn where the server had no room for it.
     pub fn window(mut self, messages: usize) -> Self {
         self.introduction.window = messages;
         self

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use protocol::client_frame::Request;
-use protocol::server_frame::{Entry, ResponseResult};
-use protocol::{Locale, MessageId, SessionId, Timestamp, UserLabel};
+use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
+use protocol::{Country, Locale, MessageId, SessionId, Timestamp, UserLabel};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -108,6 +108,33 @@ impl Client {
                 self.remember_locale(locale);
                 Ok(locale)
             }
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Tells the country that the person is in, also for connections to come; help that was shown comes again with
+    /// its lines. Returns the one in use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn set_country(&mut self, country: Country) -> Result<Country, RequestError> {
+        self.remember_country(country);
+        let params = Map::from_iter([("country".to_owned(), json!(country))]);
+        match self.request("set_country", params).await? {
+            ResponseResult::Country { country } => Ok(country),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// The safety plan that the person has made in this conversation, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn safety_plan(&mut self) -> Result<Option<SafetyPlan>, RequestError> {
+        match self.request("safety_plan", Map::new()).await? {
+            ResponseResult::SafetyPlan { plan } => Ok(plan),
             _ => Err(RequestError::Unexpected),
         }
     }

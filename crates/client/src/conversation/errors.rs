@@ -75,6 +75,11 @@ impl Conversation {
         if error.code == ErrorCode::NotFound {
             return self.on_not_found(id, error);
         }
+        // Own messages are in its way: it goes again when one of them has its end.
+        if error.code == ErrorCode::UserBusy && self.messages.queue(id) {
+            self.answers.begin_again(id);
+            return Next::Continue;
+        }
         if let Some(after) = self.retry_after(id, &error) {
             self.answers.begin_again(id);
             self.tell(Event::Deferred { error, after });

@@ -9,6 +9,9 @@ use crate::error::SendError;
 
 /// Most own messages without an answer. One more is refused with [`SendError::Full`].
 pub(crate) const MAX_MESSAGES: usize = 64;
+/// Messages that the server has refused go again as long as no more than this are with it: the answers that a
+/// session gives at the same time by default (`PER_USER_MAX`).
+const ROOM: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Messages {
@@ -32,6 +35,8 @@ struct Message {
     stopping: bool,
     /// The server refuses it for now.
     deferred: bool,
+    /// The server has refused it: it is sent again in its turn.
+    refused: bool,
     /// How often the server has refused it so far.
     tries: u32,
 }
@@ -68,6 +73,7 @@ impl Messages {
             again: false,
             stopping: false,
             deferred: false,
+            refused: false,
             tries: 0,
         };
         self.messages.push_back(message);
@@ -83,8 +89,20 @@ impl Messages {
         let Some(message) = self.get_mut(id) else { return false };
         message.tries += 1;
         message.deferred = message.tries < most;
+        message.refused = true;
         message.on_wire &= !message.deferred;
         message.deferred
+    }
+
+    /// Holds `id` back until another own message has its end; false if there is none under way, or if that was
+    /// done before.
+    pub(super) fn queue(&mut self, id: &MessageId) -> bool {
+        if !self.messages.iter().any(|message| message.id != *id && message.on_wire) {
+            return false;
+        }
+        let Some(message) = self.get_mut(id).filter(|message| !message.refused) else { return false };
+        (message.refused, message.on_wire) = (true, false);
+        true
     }
 
     pub(super) fn release(&mut self, id: &MessageId) {
@@ -116,14 +134,20 @@ impl Messages {
         self.messages.iter().any(|message| message.id == *id)
     }
 
-    /// The next one to be sent, if there is room in the window.
+    /// The next one to be sent, if there is room in the window. One that was not refused goes at once, before
+    /// refused ones that wait: it may say that somebody is in danger. Refused ones go in the order of writing.
     pub(super) fn next(&mut self) -> Option<ClientFrame> {
         let on_wire = self.messages.iter().filter(|message| message.on_wire).count();
-        let next = self
-            .messages
-            .iter_mut()
-            .find(|message| !message.on_wire && !message.deferred)
-            .filter(|_| on_wire < self.window)?;
+        if self.window <= on_wire {
+            return None;
+        }
+        let mut has_room = on_wire < ROOM;
+        let next = self.messages.iter_mut().filter(|message| !message.on_wire).find(|message| {
+            let is_due = !message.deferred && (has_room || !message.refused);
+            // No refused message before an earlier one.
+            has_room &= !message.refused;
+            is_due
+        })?;
         (next.on_wire, next.sent, next.again) = (true, true, next.sent);
         Some(ClientFrame::Message { id: next.id.clone(), text: next.text.clone() })
     }

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 
-use protocol::server_frame::{Done, Entry, Finish, Limits, Rate, Role, Source, Timing, Welcome};
+use protocol::server_frame::{
+    Done, Entry, Finish, Help, Level, Limits, Rate, Role, Source, Subject, Support, Timing, Welcome,
+};
 use protocol::trace::TraceId;
 use protocol::{ClientFrame, ErrorCode, Language, MessageId, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
 
@@ -46,6 +48,7 @@ impl Model {
             at: Timestamp::from_unix_ms(0),
             finish: answer.then_some(Finish::Stop),
             source: answer.then_some(Source::Llm),
+            help: None,
         };
         self.entries.push(entry.clone());
         entry
@@ -81,7 +84,7 @@ impl Model {
         if let Some((id, draft)) = self.running.clone()
             && !draft.is_empty()
         {
-            self.tell(ServerFrame::Delta { id, offset: 0, text: UserText::new(draft) });
+            self.tell(ServerFrame::Delta { id, offset: 0, text: UserText::new(draft), exercise: None });
         }
     }
 
@@ -89,7 +92,7 @@ impl Model {
         if let Some(seq) = self.entry_of(&id, Role::User).map(|entry| entry.seq) {
             self.tell(accepted(&id, seq));
             if let Some(answer) = self.entry_of(&id, Role::Assistant).cloned() {
-                self.tell(ServerFrame::Delta { id, offset: 0, text: answer.text.clone() });
+                self.tell(ServerFrame::Delta { id, offset: 0, text: answer.text.clone(), exercise: None });
                 self.tell(done(&answer));
             } else if !self.under_way(&id) {
                 self.waiting.push_back(id);
@@ -113,8 +116,9 @@ impl Model {
         let (None, Some(id)) = (&self.running, self.waiting.front().cloned()) else { return };
         if self.entry_of(&id, Role::Support).is_none() {
             let Entry { seq, text, .. } = self.store(&id, Role::Support, "ayuda");
-            let level = protocol::server_frame::Level::High;
-            self.tell(ServerFrame::Support { id, seq, level, text, resources: Vec::new() });
+            let (level, subject) = (Level::High, Subject::Own);
+            let help = Help { level, subject, kind: None, resources: Vec::new() };
+            self.tell(ServerFrame::Support(Box::new(Support { id, seq: Some(seq), text, help })));
         }
     }
 
@@ -126,7 +130,7 @@ impl Model {
         let Some((id, draft)) = &mut self.running else { return };
         let (id, offset) = (id.clone(), draft.chars().count());
         draft.push_str(piece);
-        self.tell(ServerFrame::Delta { id, offset, text: UserText::new(piece) });
+        self.tell(ServerFrame::Delta { id, offset, text: UserText::new(piece), exercise: None });
     }
 
     /// The answer under way is complete.
@@ -186,5 +190,6 @@ pub(super) fn done(answer: &Entry) -> ServerFrame {
         chars: answer.text.chars(),
         ms: Timing::default(),
         usage: None,
+        exercise: None,
     }))
 }

@@ -6,7 +6,9 @@ use protocol::MessageId;
 use protocol::client_frame::Request;
 use protocol::server_frame::ResponseResult;
 
+use super::{Conversation, Next};
 use crate::error::RequestError;
+use crate::event::Closed;
 
 /// Most requests whose late end is known for what it is; the oldest is forgotten.
 const MAX_GIVEN_UP: usize = 8;
@@ -100,5 +102,13 @@ impl Requests {
             self.given_up.pop_front();
         }
         self.given_up.push_back(id);
+    }
+}
+
+impl Conversation {
+    pub(super) fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Next {
+        let erased = matches!(result, ResponseResult::Erased { .. });
+        let whose = self.requests.end(id, || Ok(result));
+        if erased && whose == Whose::Awaited { Next::Close(Closed::Erased) } else { Next::Continue }
     }
 }

@@ -21,7 +21,11 @@ impl Table {
 
     /// With a session and `seq` entries held.
     fn open(seq: u64) -> Self {
-        let mut table = Self::new(Introduction { window: 2, ..Introduction::default() });
+        Self::open_with(2, seq)
+    }
+
+    fn open_with(window: usize, seq: u64) -> Self {
+        let mut table = Self::new(Introduction { window, ..Introduction::default() });
         table.conversation.connected();
         table.frames();
         table.give(welcome(false, seq, None));
@@ -71,7 +75,7 @@ impl Table {
     }
 
     fn delta(&mut self, id: &str, offset: usize, text: &str) -> &mut Self {
-        self.give(ServerFrame::Delta { id: id.parse().unwrap(), offset, text: UserText::new(text) });
+        self.give(ServerFrame::Delta { id: id.parse().unwrap(), offset, text: UserText::new(text), exercise: None });
         self
     }
 
@@ -438,6 +442,29 @@ fn what_is_refused_for_now_is_sent_again_when_the_server_says() {
 }
 
 #[test]
+fn no_message_waits_for_another_and_what_has_no_room_goes_again_in_order() {
+    use ErrorCode::UserBusy;
+    let mut table = Table::open_with(MAX_MESSAGES, 0);
+    table.say("a").say("b").say("c").say("d");
+    assert_eq!(table.frames(), ["message a", "message b", "message c", "message d"]);
+    table.error(UserBusy, Some("d")).error(UserBusy, Some("c"));
+    assert_eq!((table.frames(), table.events()), (vec![], vec![]), "own messages are in their way");
+    // A new one may say that somebody is in danger.
+    table.say("e");
+    assert_eq!(table.frames(), ["message e"]);
+    table.accepted("a", 1).done("a", Some(2), 0);
+    assert_eq!(table.frames(), Vec::<String>::new(), "two are with the server");
+    table.accepted("e", 3).done("e", Some(4), 0);
+    assert_eq!(table.frames(), ["message c"]);
+    table.accepted("b", 5).done("b", Some(6), 0);
+    assert_eq!(table.frames(), ["message d"]);
+    // Refused once more with nothing in its way, it is the caller's.
+    table.accepted("c", 7).done("c", Some(8), 0).events();
+    table.error(UserBusy, Some("d"));
+    assert_eq!(table.events(), ["refused user_busy"]);
+}
+
+#[test]
 fn a_message_that_waits_for_its_time_can_be_taken_back() {
     let mut table = Table::open(0);
     table.conversation.introduction.tries = 3;
@@ -489,7 +516,7 @@ fn draining_sends_nothing_new_and_waits_for_what_is_under_way() {
     let mut table = Table::open(0);
     table.say("a").frames();
     table.accepted("a", 1);
-    table.give(ServerFrame::Notice { code: NoticeCode::Draining, reconnect_in_ms: 1_000 });
+    table.give(ServerFrame::Notice { code: NoticeCode::Draining, text: None, reconnect_in_ms: Some(1_000) });
     assert_eq!(table.next, Next::Drain(Duration::from_secs(1)));
     table.say("b");
     assert_eq!(table.frames(), Vec::<String>::new());

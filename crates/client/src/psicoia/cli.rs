@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use client::{Address, Builder, Client, Locale, UserText};
+use client::{Address, Builder, Client, Country, Locale, UserText};
+use protocol::Language;
 
 use crate::exit::Exit;
+use crate::help;
 use crate::session_file::SessionFile;
 use crate::words::{self, Words};
 
@@ -48,6 +50,12 @@ pub(crate) struct Args {
     new: bool,
     #[arg(help = "es or en, also with a region, such as es-AR. By default that of LC_ALL or LANG", long)]
     locale: Option<Locale>,
+    #[arg(
+        help = "The country you are in, by its code of two letters, such as AR: picks the help lines",
+        long,
+        env = "PSICOIA_COUNTRY"
+    )]
+    country: Option<Country>,
     /// Write events as lines of JSON
     #[arg(long)]
     json: bool,
@@ -77,6 +85,7 @@ pub(crate) struct Setup {
     resume: Option<UserText>,
     new: bool,
     locale: Locale,
+    pub(crate) country: Option<Country>,
     pub(crate) json: bool,
     pub(crate) color: bool,
     attempts: u32,
@@ -96,6 +105,7 @@ impl Setup {
             resume: args.resume,
             new: args.new,
             locale,
+            country: args.country,
             color: !args.no_color && args.env_no_color.is_empty() && crate::at_terminal(),
             json: args.json,
             attempts: args.attempts,
@@ -109,8 +119,12 @@ impl Setup {
         !self.json && crate::at_terminal()
     }
 
+    pub(crate) fn language(&self) -> Language {
+        self.locale.language()
+    }
+
     pub(crate) fn words(&self) -> &'static Words {
-        words::of(self.locale.language())
+        words::of(self.language())
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -120,6 +134,8 @@ impl Setup {
     pub(crate) fn builder(&self) -> Result<Builder, Exit> {
         let name = concat!("psicoia ", env!("CARGO_PKG_VERSION"));
         let builder = Client::builder(self.address.clone()).locale(self.locale).client_name(name);
+        let builder = self.country.into_iter().fold(builder, Builder::country);
+        let builder = help::zone().into_iter().fold(builder, Builder::time_zone);
         let builder = builder.first_attempts(self.attempts).connect_limit(Duration::from_secs(10));
         // A program reads why, and decides for itself.
         let builder = builder.tries(if self.json { 1 } else { TRIES });

@@ -68,10 +68,18 @@ fn read_pipe(lines: &Sender<Input>) -> io::Result<()> {
 /// Prints whole lines above the line that is being edited.
 pub(crate) type Above = Box<dyn rustyline::ExternalPrinter + Send>;
 
+/// The line that is to be edited.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) prompt: String,
+    /// Typed before there was a prompt.
+    pub(crate) typed: UserText,
+}
+
 /// The keyboard.
 pub(crate) struct Keyboard {
-    /// Asks for one line, with this prompt.
-    pub(crate) ask: SyncSender<String>,
+    /// Asks for one line.
+    pub(crate) ask: SyncSender<Ask>,
     pub(crate) lines: Receiver<Input>,
     pub(crate) above: Above,
 }
@@ -90,9 +98,9 @@ impl Keyboard {
     }
 }
 
-fn answer(editor: &mut Editor<Watch, MemHistory>, asked: &AskReceiver<String>, answers: &Sender<Input>) {
-    for prompt in asked {
-        let input = match editor.readline(&prompt) {
+fn answer(editor: &mut Editor<Watch, MemHistory>, asked: &AskReceiver<Ask>, answers: &Sender<Input>) {
+    for Ask { prompt, typed } in asked {
+        let input = match editor.readline_with_initial(&prompt, (typed.expose(), "")) {
             Ok(line) => Input::Line(UserText::new(line)),
             Err(ReadlineError::Eof) => Input::End,
             Err(ReadlineError::Interrupted) => {

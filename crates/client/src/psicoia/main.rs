@@ -3,12 +3,14 @@
 mod cli;
 mod commands;
 mod exit;
+mod help;
 mod input;
 mod piped;
 mod printable;
 mod screen;
 mod session_file;
 mod talk;
+mod typed;
 mod words;
 mod wrap;
 
@@ -20,6 +22,7 @@ use client::{Client, Closed};
 
 use cli::{Args, Setup};
 use exit::Exit;
+use help::Place;
 
 fn main() -> ExitCode {
     let setup = Setup::new(Args::parse());
@@ -34,13 +37,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(setup: &Setup) -> Result<(), Exit> {
-    let mut client = connect(setup).await?;
-    setup.remember(&client)?;
-    if setup.is_talk() {
-        talk::run(&mut client, setup).await?;
-    } else {
-        piped::run(&mut client, setup).await?;
-    }
+    let client = if setup.is_talk() { at_keyboard(setup).await? } else { piped::run(setup).await? };
     tokio::select! {
         () = client.leave() => {}
         // The person does not want to wait for the good-bye either.
@@ -49,13 +46,23 @@ async fn run(setup: &Setup) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn connect(setup: &Setup) -> Result<Client, Exit> {
-    if setup.is_talk() {
-        // An empty line is where the greeting will be if it takes a while.
-        let mut err = io::stderr().lock();
-        let _ = writeln!(err, "{}", setup.words().connecting);
+async fn at_keyboard(setup: &Setup) -> Result<Client, Exit> {
+    // An empty line is where the greeting will be if it takes a while.
+    let _ = writeln!(io::stderr().lock(), "{}", setup.words().connecting);
+    let connected = connect(setup).await;
+    if let Err(Exit::Closed(Closed::GaveUp { .. })) = &connected {
+        // There will be no prompt to ask for them.
+        writeln!(io::stdout().lock(), "{}", Place::new(setup.country).lines(setup.language()))?;
     }
-    setup.builder()?.connect().await.map_err(|error| Exit::Closed(error.closed))
+    let mut client = connected?;
+    talk::run(&mut client, setup).await?;
+    Ok(client)
+}
+
+async fn connect(setup: &Setup) -> Result<Client, Exit> {
+    let client = setup.builder()?.connect().await.map_err(|error| Exit::Closed(error.closed))?;
+    setup.remember(&client)?;
+    Ok(client)
 }
 
 /// Whether a person sits at both ends.

@@ -1,22 +1,27 @@
 //! A conversation with a person at the terminal.
 //!
 //! Either a line is being edited, and what comes appears above it in whole lines, or an answer
-//! is awaited and streams, and Ctrl-C stops it.
+//! is awaited and streams, and Ctrl-C stops it. Nobody has to wait for an answer to write: before its first word a
+//! key brings the prompt back, later a line is a message as soon as it is complete.
 
 mod event;
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use client::{Client, Event, Locale, MessageId, RequestError, Role, SendError, UserText};
+use protocol::Language;
 use protocol::server_frame::Entry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Setup;
 use crate::commands::Command;
 use crate::exit::Exit;
-use crate::input::{Input, Keyboard};
+use crate::help::{self, Place};
+use crate::input::{Ask, Input, Keyboard};
 use crate::printable::{Printable, printable};
 use crate::screen::{Screen, Style, Terminal};
+use crate::typed::Typed;
 use crate::words::{self, Words};
 
 /// The shell lets a stopped program go on.
@@ -24,8 +29,8 @@ const SIGCONT: i32 = rustix::process::Signal::CONT.as_raw();
 
 /// Entries shown when an earlier session goes on, and by `/historial`.
 const SHOWN: (usize, usize) = (6, 20);
-/// Where texts of other devices' answers are cut; a session has one at a time.
-const MAX_ELSEWHERE: usize = 8;
+/// Most answers that are collected to be shown whole: own ones that are not waited for, and those of other devices.
+const MAX_ELSEWHERE: usize = 64;
 
 type Flow = Result<ControlFlow<()>, Exit>;
 const GO_ON: Flow = Ok(ControlFlow::Continue(()));
@@ -33,10 +38,18 @@ const LEAVE: Flow = Ok(ControlFlow::Break(()));
 
 struct Talk<'a> {
     setup: &'a Setup,
+    language: Language,
     words: &'static Words,
     screen: Screen,
+    place: Place,
+    /// The server's words about what it is, as shown last.
+    about: Option<String>,
     /// The own message whose answer is awaited; no line is edited meanwhile.
     awaited: Option<MessageId>,
+    /// Own messages that were written while that answer came: theirs are awaited then.
+    next: VecDeque<MessageId>,
+    /// All own messages without an answer.
+    open: Vec<MessageId>,
     /// The own message that was sent last, until it has its answer.
     unanswered: Option<(MessageId, UserText)>,
     /// Something of that answer is on the screen.
@@ -48,6 +61,10 @@ struct Talk<'a> {
     erasing: bool,
     /// The first welcome is behind us.
     greeted: bool,
+    /// A welcome was the last thing the server said about itself.
+    connected: bool,
+    /// There is no connection.
+    away: bool,
     /// The person knows that there is no connection.
     offline: bool,
     interrupts: u32,
@@ -59,6 +76,7 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
     let _interrupts = signal(SignalKind::interrupt())?;
     let terminal = Terminal::quiet();
     let Keyboard { ask, mut lines, above } = Keyboard::open().map_err(|error| Exit::Other(error.to_string()))?;
+    let mut typed = Typed::default();
     let mut talk = Talk::new(setup, Screen::new(setup.color, above, terminal));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut resumed = signal(SignalKind::from_raw(SIGCONT))?;
@@ -67,7 +85,8 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
             talk.screen.end_line()?;
             talk.screen.prompting = true;
             // The keyboard's thread is there as long as its receiver.
-            let _ = ask.try_send(talk.screen.styled(Style::Speaker, talk.words.prompt));
+            let prompt = talk.screen.styled(Style::Speaker, talk.words.prompt);
+            let _ = ask.try_send(Ask { prompt, typed: typed.take() });
         }
         let flow = tokio::select! {
             event = client.next_event() => match event {
@@ -77,6 +96,10 @@ pub(crate) async fn run(client: &mut Client, setup: &Setup) -> Result<(), Exit> 
             input = lines.recv() => {
                 talk.screen.prompting = false;
                 talk.on_input(client, input.unwrap_or(Input::End)).await?
+            }
+            pressed = typed.pressed(), if !talk.screen.prompting => {
+                pressed?;
+                talk.on_keys(client, &mut typed).await?
             }
             interrupt = tokio::signal::ctrl_c() => {
                 interrupt?;
@@ -101,15 +124,22 @@ impl<'a> Talk<'a> {
     fn new(setup: &'a Setup, screen: Screen) -> Self {
         Self {
             setup,
+            language: setup.language(),
             words: setup.words(),
             screen,
+            place: Place::new(setup.country),
+            about: None,
             awaited: None,
+            next: VecDeque::new(),
+            open: Vec::new(),
             unanswered: None,
             begun: false,
             pieces: Printable::default(),
             elsewhere: Vec::new(),
             erasing: false,
             greeted: false,
+            connected: false,
+            away: false,
             offline: false,
             interrupts: 0,
         }
@@ -148,11 +178,96 @@ impl<'a> Talk<'a> {
                 self.remark(self.words.confirm_erase)?;
             }
             Command::Language(tag) => self.language(client, tag).await?,
-            Command::Stop => self.remark(self.words.nothing_to_stop)?,
+            Command::Crisis => self.crisis()?,
+            Command::Country(name) => self.country(client, name).await?,
+            Command::About => {
+                let about = self.about.clone();
+                self.remark(about.as_deref().unwrap_or(self.words.ai))?;
+            }
+            Command::Plan => self.plan(client).await?,
+            Command::Stop if self.open.is_empty() => self.remark(self.words.nothing_to_stop)?,
+            Command::Stop => {
+                for id in self.open.clone() {
+                    self.stop(client, &id)?;
+                }
+            }
             Command::GoOn => self.go_on(client)?,
             Command::Unknown => self.remark(self.words.unknown_command)?,
         }
         GO_ON
+    }
+
+    /// Keys while an answer is awaited: complete lines are sent, and what is begun may be seen before the answer is.
+    async fn on_keys(&mut self, client: &mut Client, typed: &mut Typed) -> Flow {
+        while let Some(input) = typed.next_line() {
+            if let Input::Line(text) = &input {
+                self.speak(self.words.you, text.expose())?;
+                self.begun = false;
+            }
+            let flow = self.on_input(client, input).await?;
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        if typed.has_begun() && !self.begun {
+            self.step_aside();
+        }
+        GO_ON
+    }
+
+    /// Does not wait for answers any more: they are shown when they are whole.
+    fn step_aside(&mut self) {
+        (self.awaited, self.begun) = (None, false);
+        self.next.clear();
+    }
+
+    /// Waits for the answer to the message that was written next.
+    fn await_next(&mut self) -> Result<(), Exit> {
+        self.awaited = self.next.pop_front();
+        (self.begun, self.pieces, self.interrupts) = (false, Printable::default(), 0);
+        let Some(id) = self.awaited.clone() else { return Ok(()) };
+        match self.elsewhere.iter().position(|(other, _)| *other == id) {
+            Some(at) => {
+                let (_, text) = self.elsewhere.swap_remove(at);
+                self.on_piece(&id, &text)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Message `id` has its answer, or gets none. Tells whether that was waited for.
+    fn end(&mut self, id: &MessageId) -> bool {
+        self.open.retain(|open| open != id);
+        self.next.retain(|next| next != id);
+        self.awaited.take_if(|awaited| awaited == id).is_some()
+    }
+
+    fn crisis(&mut self) -> Result<(), Exit> {
+        let lines = self.place.lines(self.language);
+        Ok(self.screen.lines(Style::Help, &lines)?)
+    }
+
+    async fn country(&mut self, client: &mut Client, name: &str) -> Result<(), Exit> {
+        let Some(country) = help::country(name) else { return self.remark(self.words.which_country) };
+        self.place.choose(country);
+        // The lines first: they need no server.
+        self.remark(self.words.country_set)?;
+        self.crisis()?;
+        match unless_interrupted(client.set_country(country)).await? {
+            Err(RequestError::Refused(error)) => self.remark(&printable(&error.message)),
+            // The next `hello` says it.
+            _ => Ok(()),
+        }
+    }
+
+    async fn plan(&mut self, client: &mut Client) -> Result<(), Exit> {
+        match unless_interrupted(client.safety_plan()).await? {
+            Ok(None) => self.remark(self.words.no_plan),
+            Ok(Some(plan)) => {
+                Ok(self.screen.lines(Style::Help, &help::plan_lines(&plan, &self.place, self.language))?)
+            }
+            Err(error) => self.failed(&error),
+        }
     }
 
     fn say(&mut self, client: &mut Client, text: &str) -> Result<(), Exit> {
@@ -171,9 +286,12 @@ impl<'a> Talk<'a> {
         match client.send_as(id.clone(), text) {
             Ok(()) => {
                 self.unanswered = Some((id.clone(), UserText::new(text)));
-                self.awaited = Some(id);
-                (self.begun, self.pieces, self.interrupts) = (false, Printable::default(), 0);
-                Ok(())
+                self.open.push(id.clone());
+                self.next.push_back(id);
+                if self.away {
+                    self.remark(self.words.lines_here)?;
+                }
+                if self.awaited.is_none() { self.await_next() } else { Ok(()) }
             }
             Err(SendError::NoText) => self.remark(self.words.no_text),
             Err(SendError::TooLong { .. }) => self.remark(self.words.too_long),
@@ -191,8 +309,7 @@ impl<'a> Talk<'a> {
             2 => self.remark(self.words.leave_again)?,
             _ => {
                 self.screen.end_line()?;
-                self.elsewhere.push((id, String::new()));
-                self.awaited = None;
+                self.step_aside();
             }
         }
         GO_ON
@@ -205,7 +322,9 @@ impl<'a> Talk<'a> {
         if client.stop(id).is_err() || client.unanswered() == before {
             return Ok(());
         }
-        self.awaited = None;
+        if self.end(id) {
+            self.await_next()?;
+        }
         self.remark(self.words.send_again)
     }
 
@@ -228,7 +347,10 @@ impl<'a> Talk<'a> {
         match entry.role {
             Role::User => self.speak(you, entry.text.expose()),
             Role::Assistant => self.speak(PSICOIA, entry.text.expose()),
-            Role::Support => Ok(self.screen.lines(Style::Help, &printable(entry.text.expose()))?),
+            Role::Support => {
+                let resources = entry.help.as_ref().map_or(&[][..], |help| &help.resources);
+                self.show_help(entry.text.expose(), resources)
+            }
         }
     }
 
@@ -249,7 +371,8 @@ impl<'a> Talk<'a> {
         };
         match unless_interrupted(client.set_locale(locale)).await? {
             Ok(locale) => {
-                self.words = words::of(locale.language());
+                self.language = locale.language();
+                self.words = words::of(self.language);
                 self.remark(self.words.language_set)
             }
             Err(error) => self.failed(&error),

@@ -33,6 +33,7 @@ pub(crate) struct Words {
     pub(crate) restarted: &'static str,
     pub(crate) queued: &'static str,
     pub(crate) lost: &'static str,
+    pub(crate) lines_here: &'static str,
     pub(crate) back: &'static str,
     pub(crate) missed: &'static str,
     pub(crate) leave_again: &'static str,
@@ -41,6 +42,10 @@ pub(crate) struct Words {
     pub(crate) too_long: &'static str,
     pub(crate) too_many: &'static str,
     pub(crate) bye: &'static str,
+    pub(crate) ai: &'static str,
+    pub(crate) which_country: &'static str,
+    pub(crate) country_set: &'static str,
+    pub(crate) no_plan: &'static str,
 }
 
 pub(crate) fn of(language: Language) -> &'static Words {
@@ -61,6 +66,10 @@ static SPANISH: Words = Words {
     you: "Vos",
     elsewhere: "Vos (otro dispositivo)",
     help: "Escribí lo que sentís y te respondo. También podés usar:\n  \
+           /crisis          líneas de ayuda, ahora y también sin conexión\n  \
+           /pais NOMBRE     decir en qué país estás, para ver sus líneas\n  \
+           /ia              qué soy\n  \
+           /plan            tu plan de seguridad, si armamos uno\n  \
            /historial       los últimos mensajes\n  \
            /sesion          el código para seguir esta charla en otro dispositivo\n  \
            /parar           detener la respuesta (también Ctrl-C)\n  \
@@ -88,6 +97,7 @@ static SPANISH: Words = Words {
     restarted: "La respuesta empieza de nuevo.",
     queued: "En espera. Personas antes que vos:",
     lost: "Sin conexión. Vuelvo a intentarlo solo.",
+    lines_here: "Las líneas de ayuda están acá igual: /crisis.",
     back: "Conectado otra vez.",
     missed: "Hay más mensajes de los que se muestran: /historial. Faltan:",
     leave_again: "Sigo esperando la respuesta. Ctrl-C otra vez para volver a escribir.",
@@ -96,6 +106,10 @@ static SPANISH: Words = Words {
     too_long: "Ese mensaje es demasiado largo.",
     too_many: "Hay demasiados mensajes sin respuesta. Esperá un momento.",
     bye: "Gracias por hablar conmigo. Cuidate mucho.",
+    ai: "Soy una inteligencia artificial, no una persona. Puedo equivocarme y no reemplazo a un profesional.",
+    which_country: "Escribí /pais y el nombre de tu país o su código de dos letras. Por ejemplo: /pais AR.",
+    country_set: "Listo. Estas son sus líneas:",
+    no_plan: "Todavía no hay un plan de seguridad en esta charla.",
 };
 
 static ENGLISH: Words = Words {
@@ -109,6 +123,10 @@ static ENGLISH: Words = Words {
     you: "You",
     elsewhere: "You (another device)",
     help: "Write what you feel and I will answer. You can also use:\n  \
+           /crisis            help lines, now and without a connection, too\n  \
+           /country NAME      say which country you are in, to see its lines\n  \
+           /ai                what I am\n  \
+           /plan              your safety plan, if we have made one\n  \
            /history           the latest messages\n  \
            /session           the code to go on with this conversation on another device\n  \
            /stop              stop the answer (Ctrl-C does, too)\n  \
@@ -136,6 +154,7 @@ static ENGLISH: Words = Words {
     restarted: "The answer begins again.",
     queued: "Waiting. People before you:",
     lost: "No connection. I keep trying by myself.",
+    lines_here: "The help lines are here all the same: /crisis.",
     back: "Connected again.",
     missed: "There are more messages than shown: /history. Missing:",
     leave_again: "I am still waiting for the answer. Ctrl-C again to write.",
@@ -144,4 +163,8 @@ static ENGLISH: Words = Words {
     too_long: "That message is too long.",
     too_many: "Too many messages have no answer yet. Wait a moment.",
     bye: "Thank you for talking with me. Take care.",
+    ai: "I am an artificial intelligence, not a person. I can be wrong and I am no substitute for a professional.",
+    which_country: "Write /country and the name of your country or its code of two letters. For example: /country US.",
+    country_set: "Done. These are its lines:",
+    no_plan: "There is no safety plan in this conversation yet.",
 };

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
-use protocol::server_frame::{Done, Entry, ErrorFrame};
+use protocol::server_frame::{Done, Entry, ErrorFrame, Exercise, Finish, Level, NoticeCode, Role, Source, Support};
 use protocol::{ErrorCode, MessageId, ServerFrame, UserText};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 /// A frame of a known type that is not what the contract says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,9 @@ struct Delta {
     id: MessageId,
     offset: usize,
     text: UserText,
+    /// One of a later version is left out.
+    #[serde(default)]
+    exercise: Option<Value>,
 }
 
 /// An error whose code this version does not know.
@@ -44,16 +49,51 @@ pub(crate) fn frame(line: &str) -> Result<Option<ServerFrame>, NotAFrame> {
     }
     let Ok(Head { kind }) = serde_json::from_str(line) else { return Ok(None) };
     let frame = match &*kind {
-        "delta" => serde_json::from_str(line).map(|Delta { id, offset, text }| ServerFrame::Delta { id, offset, text }),
-        "done" => serde_json::from_str::<Done>(line).map(|done| ServerFrame::Done(Box::new(done))),
-        "turn" => serde_json::from_str::<Entry>(line).map(ServerFrame::Turn),
+        "delta" => serde_json::from_str(line).map(delta),
+        "done" => known::<Done>(line).map(|done| ServerFrame::Done(Box::new(done))),
+        "turn" if is_new::<Role>(line, "role") => return Ok(None),
+        "turn" => known::<Entry>(line).map(ServerFrame::Turn),
+        "support" => known::<Support>(line).map(|support| ServerFrame::Support(Box::new(support))),
+        "notice" if is_new::<NoticeCode>(line, "code") => return Ok(None),
         "error" => {
             serde_json::from_str(line).or_else(|_| serde_json::from_str(line).map(other)).map(ServerFrame::Error)
         }
-        "welcome" | "accepted" | "queued" | "support" | "response" | "notice" | "pong" => serde_json::from_str(line),
+        "welcome" | "accepted" | "queued" | "response" | "notice" | "pong" => serde_json::from_str(line),
         _ => return Ok(None),
     };
     frame.map(Some).map_err(|_| NotAFrame)
+}
+
+/// Reads a frame; where that fails, once more with values that only later servers know replaced.
+fn known<T: DeserializeOwned>(line: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(line).or_else(|error| {
+        let Ok(mut frame) = serde_json::from_str::<Map<String, Value>>(line) else { return Err(error) };
+        replace::<Finish>(&mut frame, "finish", "stop");
+        replace::<Source>(&mut frame, "source", "companion");
+        replace::<Level>(&mut frame, "level", "concern");
+        serde_json::from_value(Value::Object(frame))
+    })
+}
+
+fn replace<T: DeserializeOwned>(frame: &mut Map<String, Value>, field: &str, instead: &str) {
+    if let Some(value) = frame.get_mut(field).filter(|value| is_unknown::<T>(value)) {
+        *value = instead.into();
+    }
+}
+
+/// Tells whether the field holds a name of a later version.
+fn is_new<T: DeserializeOwned>(line: &str, field: &str) -> bool {
+    let frame = serde_json::from_str::<Map<String, Value>>(line).unwrap_or_default();
+    frame.get(field).is_some_and(is_unknown::<T>)
+}
+
+fn is_unknown<T: DeserializeOwned>(value: &Value) -> bool {
+    value.is_string() && T::deserialize(value).is_err()
+}
+
+fn delta(Delta { id, offset, text, exercise }: Delta) -> ServerFrame {
+    let exercise = exercise.and_then(|exercise| Exercise::deserialize(exercise).ok());
+    ServerFrame::Delta { id, offset, text, exercise }
 }
 
 fn other(OtherError { message, id, retry_after_ms }: OtherError) -> ErrorFrame {
@@ -85,11 +125,20 @@ mod tests {
             ("Usuario-3 conectado.", Ok(None)),
             (r#"["delta"]"#, Ok(None)),
             (r#"{"type":"hologram","id":7}"#, Ok(None)),
+            (r#"{"type":"notice","code":"weather","text":"llueve"}"#, Ok(None)),
+            (r#"{"type":"notice","code":7}"#, Err(NotAFrame)),
+            (r#"{"type":"turn","seq":1,"id":"a","role":"ghost","text":"x","at":"2026-01-02T03:04:05.000Z"}"#, Ok(None)),
             (r#"{"type":"delta","id":"a","offset":-1,"text":"x"}"#, Err(NotAFrame)),
             (r#"{"type":"pong","id":"a b"}"#, Err(NotAFrame)),
         ] {
             assert_eq!(frame(line), want, "{line}");
         }
+        let new = r#"{"type":"done","id":"a","finish":"merged","source":"oracle","chars":0,"ms":{"queue":0,"first":0,"total":0}}"#;
+        let Ok(Some(ServerFrame::Done(done))) = frame(new) else { panic!("no end") };
+        assert_eq!((done.finish, done.source, done.seq), (Finish::Stop, Source::Companion, None));
+        let new = r#"{"type":"support","id":"a","level":"grave","subject":"us","kind":"x","text":"t","resources":[]}"#;
+        let Ok(Some(ServerFrame::Support(support))) = frame(new) else { panic!("no help") };
+        assert_eq!((support.help.level, support.help.kind), (Level::Concern, None));
         let new = r#"{"type":"error","code":"too_sunny","message":"m","id":"a","retry_after_ms":5}"#;
         let Ok(Some(ServerFrame::Error(error))) = frame(new) else { panic!("no error") };
         assert_eq!((error.code, error.retry_after_ms), (ErrorCode::Internal, Some(5)));

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use client::{Builder, Client, Closed, ErrorCode, Event, Locale, RequestError, Role};
+use client::{Builder, Client, Closed, ErrorCode, Event, Locale, NoticeCode, RequestError, Role};
 use testkit::watchdog::{LIMIT, within};
 use tokio::net::TcpListener;
 
@@ -12,8 +12,14 @@ fn to(address: impl std::fmt::Display) -> Builder {
     Client::builder(address.to_string().parse().unwrap()).client_name("tests").backoff(quick, quick)
 }
 
+/// The next event but the notice that follows every `welcome`.
 async fn next(client: &mut Client) -> Event {
-    within(LIMIT, client.next_event()).await.unwrap().unwrap()
+    loop {
+        let event = within(LIMIT, client.next_event()).await.unwrap().unwrap();
+        if !matches!(event, Event::Notice { code: NoticeCode::Ai, .. }) {
+            return event;
+        }
+    }
 }
 
 /// Events up to the first that fits, that one included.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::silent::Silent;
+use crate::silent::{Scripted, Silent};
 use crate::world::{World, says};
 
 async fn psicoia(arguments: &[&str], input: &str) -> Output {
@@ -60,8 +60,9 @@ async fn a_pipe_gets_an_answer_for_each_line_and_the_session_goes_on() {
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
     let events = events(&output);
     let types = types(&events);
-    assert_eq!((types[0], types[1], types.last().copied()), ("connected", "accepted", Some("closed")), "{types:?}");
-    assert_eq!((&events[0]["resumed"], &events[0]["seq"], &events[1]["seq"]), (&true.into(), &4.into(), &5.into()));
+    assert_eq!((&types[..3], types.last().copied()), (&["connected", "notice", "accepted"][..], Some("closed")));
+    assert_eq!((&events[0]["resumed"], &events[0]["seq"], &events[2]["seq"]), (&true.into(), &4.into(), &5.into()));
+    assert_eq!(events[1]["code"], "ai");
     let done = events.iter().find(|event| event["type"] == "done").unwrap();
     assert_eq!((&done["seq"], &done["finish"]), (&6.into(), &"stop".into()));
     assert_eq!(events.last().unwrap()["reason"], "bye");
@@ -168,6 +169,25 @@ async fn exit_codes() {
 }
 
 #[tokio::test]
+async fn a_plan_that_was_made_is_shown_with_the_help_lines() {
+    let world = World::start(says("buenas"), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let arguments = [address.as_str(), "--session-file", &session];
+    let output = psicoia(&arguments, "/plan\n").await;
+    let none = "Todavía no hay un plan de seguridad en esta charla.\n";
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), none));
+    let wishes = "me voy a matar esta noche, ya tengo todo listo\nquiero hacer el plan de seguridad\n";
+    let output = psicoia(&arguments, &format!("{wishes}no duermo\ncaminar\n")).await;
+    assert_eq!((output.status.code(), world.standin.total()), (Some(0), 0), "{output:?}");
+    let output = psicoia(&arguments, "/plan\n").await;
+    let told = text(&output.stdout);
+    let steps = "Mi plan de seguridad\n1. Señales de que se acerca un mal momento: no duermo\n\
+                 2. Lo que puedo hacer por mi cuenta: caminar\nSi el peligro aumenta: ";
+    assert!(told.starts_with(steps) && told.contains("findahelpline.com"), "{told}");
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_shown_and_called_so() {
     let world = World::start(Answer { cut: true, ..says("hasta acá") }, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -202,6 +222,71 @@ async fn a_server_that_is_not_there_is_named_with_what_to_start() {
         let want = format!("psicoia: cannot connect to {closed}: Connection refused\n");
         assert!(told.starts_with(&want) && told.contains("scripts/run"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn help_lines_need_no_server() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = free.local_addr().unwrap().to_string();
+    drop(free);
+    for (input, want, times) in [
+        ("/crisis\n", "0800-999-0091", 1),
+        ("hola\n/URGENCIA ya\n", "0800-999-0091", 2),
+        ("me quiero morir\nno doy más\n", "0800-999-0091", 1),
+        ("/pais Chile\n", "*4141", 1),
+        ("\n", "0800-999-0091", 0),
+    ] {
+        let output = psicoia(&[&closed, "--country", "AR"], input).await;
+        let told = text(&output.stdout);
+        assert_eq!((output.status.code(), told.matches(want).count()), (Some(69), times), "{input:?}: {told}");
+    }
+    let output = psicoia(&[&closed, "--country", "AR", "--json"], "/crisis\n").await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(69), ""));
+}
+
+/// The connection is neither made nor refused.
+#[tokio::test]
+async fn help_lines_do_not_wait_for_the_server() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
+        .args([&silent.local_addr().unwrap().to_string(), "--country", "AR"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"/crisis\n").await.unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = within(LIMIT, output.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(line.contains("0800-999-0091"), "{line}");
+}
+
+#[tokio::test]
+async fn lines_of_a_pipe_do_not_wait_for_each_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (address, session) = (listener.local_addr().unwrap().to_string(), file(folder.path()));
+    let arguments = [address.as_str(), "--session-file", &session, "--country", "UY"];
+    let served = async {
+        let mut server = Scripted::accept(&listener).await;
+        let (one, two) = (server.message("uno").await, server.message("me quiero morir").await);
+        server.help(&two).await;
+        // The second answer comes first, and while the other one is being written.
+        server.say(&format!(r#"{{"type":"delta","id":"{one}","offset":0,"text":"pri"}}"#)).await;
+        server.answer(&two, 4, "segunda").await;
+        server.say(&format!(r#"{{"type":"delta","id":"{one}","offset":3,"text":"mera"}}"#)).await;
+        server.answer(&one, 2, "primera").await;
+        server
+    };
+    let run = psicoia(&arguments, "uno\nme quiero morir\n/crisis\n");
+    let (output, _server) = tokio::join!(run, served);
+    let told = text(&output.stdout);
+    assert!(told.contains("No estás en soledad.\n  Línea: 135 (24 h)\n"), "{told}");
+    assert!(told.contains("0800 0767") && !told.contains('?'), "the country is known: {told}");
+    assert!(told.find("primera").unwrap() < told.find("segunda\n").unwrap(), "{told}");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 /// Whatever comes from a server reaches the terminal without its escape sequences.

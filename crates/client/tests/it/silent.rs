@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use serde_json::{Value, json};
+use testkit::watchdog::{LIMIT, within};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Gives each connection, once it has said hello, its lines, then nothing more. Ends when dropped.
@@ -36,5 +38,54 @@ impl Silent {
             std::future::pending::<()>().await;
         });
         Self { address, _connections: connections, _accepting: accepting }
+    }
+}
+
+/// A server that is told what to say, line by line.
+pub(crate) struct Scripted(BufReader<TcpStream>);
+
+impl Scripted {
+    /// Takes a connection up to its welcome.
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        let (socket, _) = within(LIMIT, listener.accept()).await.unwrap().unwrap();
+        let mut server = Self(BufReader::new(socket));
+        assert_eq!(server.frame().await["type"], "hello");
+        server.say(WELCOME).await;
+        server
+    }
+
+    pub(crate) async fn say(&mut self, line: &str) {
+        self.0.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// The next frame of the client.
+    pub(crate) async fn frame(&mut self) -> Value {
+        let mut line = String::new();
+        within(LIMIT, self.0.read_line(&mut line)).await.unwrap().unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The next frame, which is a message with this text; gives its id.
+    pub(crate) async fn message(&mut self, text: &str) -> String {
+        let frame = self.frame().await;
+        assert_eq!((&frame["type"], &frame["text"]), (&"message".into(), &text.into()), "{frame}");
+        frame["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Help for message `id`, not stored.
+    pub(crate) async fn help(&mut self, id: &str) {
+        let line = json!({"name": "Línea", "contact": "135", "dial": "135", "kind": "suicide", "country": "AR",
+            "region": "Argentina", "hours": "24 h", "languages": ["es"]});
+        let help = json!({"type": "support", "id": id, "level": "high", "subject": "self", "kind": "suicide",
+            "text": "No estás en soledad.", "resources": [line]});
+        self.say(&help.to_string()).await;
+    }
+
+    /// The whole answer to message `id`.
+    pub(crate) async fn answer(&mut self, id: &str, seq: u64, text: &str) {
+        self.say(&json!({"type": "delta", "id": id, "offset": 0, "text": text}).to_string()).await;
+        let done = json!({"type": "done", "id": id, "seq": seq, "finish": "stop", "source": "companion",
+            "chars": text.chars().count(), "ms": {"queue": 0, "first": 0, "total": 0}});
+        self.say(&done.to_string()).await;
     }
 }

@@ -11,10 +11,11 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use testkit::llm::Answer;
 use testkit::watchdog::{LIMIT, within};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::silent::{Silent, WELCOME};
+use crate::silent::{Scripted, Silent, WELCOME};
 use crate::world::{World, says};
 
 const CTRL_C: &str = "\u{3}";
@@ -140,6 +141,41 @@ async fn what_is_typed_while_an_answer_streams_waits_for_the_prompt() {
     assert!(terminal.echoes(), "the terminal is what it was");
 }
 
+/// A message is sent when it is written, also behind one without an answer, and help is shown when it comes.
+#[tokio::test]
+async fn nothing_is_held_back_and_help_is_shown_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut terminal = Terminal::start(80, &listener.local_addr().unwrap().to_string());
+    let mut server = Scripted::accept(&listener).await;
+    terminal.until("Vos: ").await;
+    terminal.keys("hola\r");
+    let first = server.message("hola").await;
+    terminal.keys("me quiero morir\r");
+    let second = server.message("me quiero morir").await;
+    server.help(&second).await;
+    terminal.until("No estás en soledad.\n  Línea: 135 (24 h)").await;
+    server.answer(&first, 2, "Te leo.").await;
+    server.answer(&second, 4, "Estoy acá.").await;
+    terminal.until("PsicoIA: Te leo.").await;
+    terminal.until("PsicoIA: Estoy acá.").await;
+    terminal.until("Vos: ").await;
+    // Lines that need no server.
+    terminal.keys("/crisis\r");
+    terminal.until("findahelpline.com").await;
+    terminal.until("Vos: ").await;
+    terminal.keys("/pais Chile\r");
+    terminal.until("*4141").await;
+    let request = server.frame().await;
+    assert_eq!((&request["method"], &request["params"]["country"]), (&"set_country".into(), &"CL".into()));
+    terminal.keys(CTRL_C);
+    terminal.until("Vos: ").await;
+    terminal.keys("/ia\r");
+    terminal.until("inteligencia artificial, no una persona").await;
+    terminal.until("Vos: ").await;
+    terminal.keys("salir\r");
+    assert_eq!(terminal.end().await.code(), Some(0));
+}
+
 /// A server that has opened the session and says nothing more.
 #[tokio::test]
 async fn a_dead_link_is_left_at_once() {
@@ -155,6 +191,23 @@ async fn a_dead_link_is_left_at_once() {
     terminal.until("Gracias").await;
     assert_eq!(terminal.end().await.code(), Some(0));
     assert!(terminal.echoes());
+}
+
+/// A message that cannot go out has the way to the help lines beside it.
+#[tokio::test]
+async fn without_a_connection_the_help_lines_are_named_and_shown() {
+    let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
+    let script = [(WELCOME.to_owned(), false)].into_iter().chain((0..50).map(|_| portal())).collect();
+    let silent = Silent::start(script).await;
+    let mut terminal = Terminal::start(80, &silent.address.to_string());
+    terminal.until("Sin conexión").await;
+    terminal.until("/crisis").await;
+    terminal.until("Vos: ").await;
+    terminal.keys("me quiero morir\r");
+    terminal.until("ayuda están acá igual: /crisis").await;
+    terminal.keys("/crisis\r");
+    terminal.until("findahelpline.com").await;
+    terminal.keys(CTRL_C);
 }
 
 /// What was missed is told also to a person who has seen that there was no connection.

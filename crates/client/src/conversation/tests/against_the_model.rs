@@ -57,7 +57,7 @@ impl Consumer {
                 self.seqs.push(entry.seq);
             }
             Event::Accepted { seq, .. } => self.seqs.push(seq),
-            Event::Support(support) => self.seqs.push(support.seq),
+            Event::Support(support) => self.seqs.extend(support.seq),
             Event::Delta { id, offset, text } => {
                 let told = self.texts.entry(id.to_string()).or_default();
                 assert_eq!(told.chars().count(), offset, "{id}");

@@ -1,11 +1,12 @@
 //! What the server says, as a person sees it.
 
-use client::{Answered, Closed, ErrorFrame, Finish, Support, Welcome};
+use client::{Answered, Closed, ErrorFrame, Finish, Welcome};
+use protocol::server_frame::Resource;
 
 use super::{
     Client, Event, Exit, Flow, GO_ON, LEAVE, MAX_ELSEWHERE, MessageId, PSICOIA, SHOWN, Style, Talk, printable,
 };
-use crate::piped::resource_line;
+use crate::help::resource_line;
 
 impl Talk<'_> {
     pub(super) async fn on_event(&mut self, client: &mut Client, event: Event) -> Flow {
@@ -15,7 +16,14 @@ impl Talk<'_> {
             Event::EarlierSession => self.remark(self.words.earlier_session)?,
             Event::Turn(entry) => self.show_entry(&entry, self.words.elsewhere)?,
             Event::Queued { ahead, .. } if 0 < ahead => self.remark(&format!("{} {ahead}", self.words.queued))?,
-            Event::Support(support) => self.on_support(&support)?,
+            Event::Support(support) => {
+                self.show_help(support.text.expose(), &support.help.resources)?;
+                if let Some(question) = self.place.question(self.language) {
+                    self.remark(&question)?;
+                }
+                // What comes of an answer begins a new line.
+                self.begun = false;
+            }
             Event::Delta { id, text, .. } => self.on_piece(&id, text.expose())?,
             Event::Restarted { id } => self.on_restarted(&id)?,
             Event::Done(done) => self.on_done(&done)?,
@@ -24,19 +32,27 @@ impl Talk<'_> {
                 self.remark(&format!("{} {}", printable(&error.message), self.words.sent_later))?;
             }
             Event::Error(error) => self.remark(&printable(&error.message))?,
-            // The first attempt mostly succeeds, and nobody has to know.
-            Event::Reconnecting { attempt, why, .. } if 1 < attempt && !self.offline => {
-                self.offline = true;
-                self.remark(&format!("{} ({})", self.words.lost, printable(&why)))?;
-            }
+            Event::Notice { text: Some(text), .. } => self.on_notice(&text)?,
+            Event::Reconnecting { attempt, why, .. } => self.on_reconnecting(attempt, &why)?,
             Event::Closed { reason } => return self.on_closed(reason),
             _ => {}
         }
         GO_ON
     }
 
+    fn on_reconnecting(&mut self, attempt: u32, why: &str) -> Result<(), Exit> {
+        self.away = true;
+        // The first attempt mostly succeeds, and nobody has to know.
+        if attempt <= 1 || self.offline {
+            return Ok(());
+        }
+        self.offline = true;
+        self.remark(&format!("{} {} ({})", self.words.lost, self.words.lines_here, printable(why)))
+    }
+
     async fn on_connected(&mut self, client: &mut Client, welcome: &Welcome) -> Result<(), Exit> {
         self.setup.remember(client)?;
+        (self.connected, self.away) = (true, false);
         let words = self.words;
         if std::mem::take(&mut self.offline) {
             self.remark(words.back)?;
@@ -54,16 +70,28 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn on_support(&mut self, support: &Support) -> Result<(), Exit> {
-        let mut text = printable(support.text.expose());
-        for resource in &support.resources {
+    /// What the server says about itself: with each connection, of which it is shown once, and as a reminder.
+    fn on_notice(&mut self, text: &str) -> Result<(), Exit> {
+        let text = printable(text);
+        let is_greeting = std::mem::take(&mut self.connected);
+        if is_greeting && self.about.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        self.remark(&text)?;
+        self.about = Some(text);
+        Ok(())
+    }
+
+    pub(super) fn show_help(&mut self, text: &str, resources: &[Resource]) -> Result<(), Exit> {
+        let mut text = printable(text);
+        for resource in resources {
             text.push('\n');
-            text.push_str(&resource_line(resource));
+            text.push_str(&resource_line(resource, self.language));
         }
         Ok(self.screen.lines(Style::Help, &text)?)
     }
 
-    fn on_piece(&mut self, id: &MessageId, text: &str) -> Result<(), Exit> {
+    pub(super) fn on_piece(&mut self, id: &MessageId, text: &str) -> Result<(), Exit> {
         if self.awaited.as_ref() == Some(id) {
             let shown = self.pieces.piece(text);
             if !std::mem::replace(&mut self.begun, true) {
@@ -92,14 +120,19 @@ impl Talk<'_> {
     }
 
     fn on_refused(&mut self, error: &ErrorFrame) -> Result<(), Exit> {
-        let own = self.awaited.take_if(|id| error.id.as_ref() == Some(id)).is_some();
+        let own = error.id.as_ref().is_some_and(|id| self.end(id));
+        self.elsewhere.retain(|(id, _)| error.id.as_ref() != Some(id));
         self.remark(&printable(&error.message))?;
-        if own { self.remark(self.words.send_again) } else { Ok(()) }
+        if own {
+            self.remark(self.words.send_again)?;
+            self.await_next()?;
+        }
+        Ok(())
     }
 
     fn on_done(&mut self, done: &Answered) -> Result<(), Exit> {
         self.unanswered.take_if(|(id, _)| *id == done.id);
-        let own = self.awaited.take_if(|id| *id == done.id).is_some();
+        let own = self.end(&done.id);
         if own {
             self.screen.end_line()?;
         } else if let Some(at) = self.elsewhere.iter().position(|(id, _)| *id == done.id) {
@@ -109,11 +142,12 @@ impl Talk<'_> {
             }
         }
         match done.finish {
-            Finish::Stop | Finish::Length => Ok(()),
-            Finish::Stopped => self.remark(&format!("({})", self.words.stopped)),
-            Finish::Error if own => self.remark(&format!("{} {}", self.words.cut, self.words.go_on)),
-            Finish::Error => self.remark(self.words.cut),
+            Finish::Stop | Finish::Length => {}
+            Finish::Stopped => self.remark(&format!("({})", self.words.stopped))?,
+            Finish::Error if own => self.remark(&format!("{} {}", self.words.cut, self.words.go_on))?,
+            Finish::Error => self.remark(self.words.cut)?,
         }
+        if own { self.await_next() } else { Ok(()) }
     }
 
     fn on_closed(&mut self, reason: Closed) -> Flow {
