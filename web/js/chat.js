@@ -2,6 +2,7 @@
 
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
+import { SAFETY_PLAN } from "./safety-plan.js";
 import { newId } from "./text.js";
 import { Turns } from "./turns.js";
 
@@ -9,6 +10,8 @@ const PAGE = 100;
 const HISTORY_MAX = 200;
 /** Close code of a message that the gateway does not take. */
 const TOO_BIG = 1009;
+/** A notice this soon after `welcome` belongs to it. */
+const GREETING_MS = 5_000;
 /** Errors that announce the end of the connection: the status line already tells that story. */
 const CLOSING = new Set(["shutting_down", "slow_consumer", "too_many_connections"]);
 
@@ -39,15 +42,20 @@ export class Chat {
   #storedUntil = 0;
   /** Behind this `seq` more was said while we were away than is replayed; null if not. */
   #gapAfter = null;
+  /** The safety plan as the server told it last, null if there is none. */
+  #plan = null;
+  /** Entries up to here were looked at for it. */
+  #plannedUntil = 0;
   #started = false;
   #timer = null;
   #timerAt = Infinity;
 
   /**
    * @param io what {@link Connection} needs, and `wall()`: ms since 1970
-   * @param on {locale(), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
+   * @param on {locale(), place() (fields of `hello`), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
    *   problem({code, message?, retryMs?, repeated?}) (`retryMs`: it is sent again by itself after that),
-   *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed"), restored(), older(more), switched(),
+   *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed", "noted"), restored(), older(more), switched(),
+   *   introduced(text, lang) (the server says what it is), planned() ({@link Chat.hasPlan} may be another),
    *   gone(why) ("unknown", "erased" or "moved": another tab goes on with another one), back() (an earlier conversation is there again)}
    */
   constructor(io, tokens, drafts, on) {
@@ -70,6 +78,7 @@ export class Chat {
       welcome: (frame) => this.#welcome(frame),
       replayed: () => this.#replayed(),
       frame: (frame) => this.#frame(frame),
+      notice: (frame, sinceWelcomeMs) => this.#notice(frame, sinceWelcomeMs),
       badResume: () => this.#badResume(),
       cut: (code, reason) => this.#cut(code, reason),
       busy: () => this.#turns.live,
@@ -84,6 +93,10 @@ export class Chat {
   /** Whether an answer is awaited or being written. */
   get isAnswering() {
     return this.#turns.open.length > 0;
+  }
+
+  get isConnected() {
+    return this.#connection.ready;
   }
 
   get remembersSession() {
@@ -179,6 +192,52 @@ export class Chat {
     } catch {
       // The page is already in that language, and `hello` repeats the wish.
     }
+  }
+
+  /** Tells the server which country's help lines to show; a card that is there comes again with them. As with the language. */
+  async setCountry(country) {
+    try {
+      await this.#connection.request("set_country", { country });
+    } catch {
+      // `hello` repeats it, and the page has the lines of every country.
+    }
+  }
+
+  /** Whether there is a safety plan to be saved. */
+  get hasPlan() {
+    return this.#plan !== null;
+  }
+
+  /** The safety plan that was made in this conversation, null if there is none. Without an answer, the one that was told last. */
+  async safetyPlan() {
+    await this.#lookForPlan();
+    return this.#plan;
+  }
+
+  /** Whether what was replayed may hold a plan that is not known: the server reads the whole conversation to find out. */
+  get #mayHavePlan() {
+    const { entries, firstSeq } = this.conversation;
+    const unread = ({ role, source, seq }) => role === "assistant" && source === "companion" && seq > this.#plannedUntil;
+    return entries.some(unread) || (this.#plannedUntil === 0 && firstSeq > 1);
+  }
+
+  /** Asks the server for the plan. */
+  async #lookForPlan() {
+    const session = this.#session;
+    const until = this.conversation.lastSeq;
+    try {
+      const { plan } = await this.#connection.request("safety_plan");
+      // Another session may have been begun meanwhile.
+      if (session === this.#session) this.#planIs(plan ?? null, until);
+    } catch {
+      // What was told last stays: it may be needed where there is no connection.
+    }
+  }
+
+  #planIs(plan, until) {
+    this.#plan = plan;
+    this.#plannedUntil = until;
+    this.#on.planned();
   }
 
   /** Loads a page of older entries; `around(apply)` may keep the view in place while they are added. */
@@ -278,7 +337,7 @@ export class Chat {
     // A browser may empty its storage under an open page: what is shown here is not lost by that.
     const shown = this.#tried.has(this.#token) ? null : this.#token;
     this.#asked = entered ?? this.#kept() ?? shown;
-    const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web" };
+    const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web", ...this.#on.place() };
     if (this.#asked === null) return hello;
     this.#tried.add(this.#asked);
     return { ...hello, resume: this.#asked, since: this.#asked === this.#token ? this.conversation.lastSeq : 0 };
@@ -353,6 +412,7 @@ export class Chat {
       this.#fillGap(this.#gapAfter, this.#storedUntil);
     }
     this.#on.restored();
+    if (this.#mayHavePlan) this.#lookForPlan();
     this.#pump();
   }
 
@@ -371,7 +431,17 @@ export class Chat {
     // Said in another browser, in a session that was begun here.
     else if (frame.type === "turn") this.#tokens.said(this.#token);
     for (const event of events) this.#event(event);
+    // The answer to a question of the plan has come: there is one now, or another one.
+    if (frame.type === "done" && frame.exercise === SAFETY_PLAN) this.#lookForPlan();
     this.#pump();
+  }
+
+  /** What the server says about itself: once in the conversation's head, later as a reminder in its course. */
+  #notice({ code, text }, sinceWelcomeMs) {
+    if (code !== "ai" || typeof text !== "string" || text === "") return;
+    const lang = this.#on.locale().slice(0, 2);
+    if (sinceWelcomeMs < GREETING_MS) this.#on.introduced(text, lang);
+    else this.#on.happened({ kind: "noted", entry: this.conversation.note(text, lang, this.#io.wall()) });
   }
 
   #accepted() {
@@ -398,6 +468,7 @@ export class Chat {
   #clear(options) {
     this.#token = null;
     this.#session = null;
+    this.#planIs(null, 0);
     this.#fresh = true;
     this.#on.older(false);
     this.#turns.reset(options);

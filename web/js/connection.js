@@ -52,7 +52,7 @@ export class Connection {
    * @param io {url, createSocket(url, protocol) (may throw), clock: {now (never set back), setTimeout, clearTimeout},
    *   random, isOnline(), isSeen(), isServed() → promise of whether the server answers HTTP}
    * @param on {hello() → first frame of a socket, state({name, retryAt, why?, blocked?}), welcome(frame), replayed(),
-   *   frame(frame), badResume() → the next hello or null, cut(code, reason), busy() → whether an answer is being written}
+   *   frame(frame), notice(frame, sinceWelcomeMs) (but of a drain), badResume() → the next hello or null, cut(code, reason), busy() → whether an answer is being written}
    */
   constructor(io, on) {
     this.#io = io;
@@ -186,7 +186,11 @@ export class Connection {
   }
 
   #notice(frame) {
-    if (frame.code !== "draining") return;
+    // Others than this one are words for the person, or unknown.
+    if (frame.code !== "draining") {
+      this.#on.notice(frame, this.#io.clock.now() - this.#readyAt);
+      return;
+    }
     const delay = spreadMs(frame.reconnect_in_ms ?? 0, this.#io.random);
     this.#notBefore = this.#io.clock.now() + delay;
     this.#after("drain", delay, () => {

@@ -51,6 +51,12 @@ export class Conversation {
     return this.#create("user", id, { text, at: now, state: "waiting" });
   }
 
+  /** Shows words of the server that belong to no message, at the end of what there is. */
+  note(text, lang, now) {
+    const after = Math.max(0, ...this.#bySeq.keys());
+    return this.#create("note", undefined, { text, lang, after, at: now });
+  }
+
   /** Moves an own message along before the server has spoken about it. */
   mark(id, state, error = null) {
     const entry = this.get("user", id);
@@ -61,11 +67,16 @@ export class Conversation {
 
   /** Takes a message that was never accepted out again. */
   remove(id) {
-    const entry = this.get("user", id);
-    if (!entry || entry.seq !== null) return;
+    this.#withdraw(this.get("user", id));
+  }
+
+  /** Takes out what is not stored. Nothing happened by that. */
+  #withdraw(entry) {
+    if (!entry || entry.seq !== null) return [];
     this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
     this.#byKey.delete(entry.key);
     this.#emit("removed", entry);
+    return [];
   }
 
   /** The text of message `id` if it may still get an answer, null where the text is not held; undefined if it has one. */
@@ -84,7 +95,7 @@ export class Conversation {
     const first = Math.min(Infinity, ...awaited.map(({ id }) => this.get("user", id)?.seq ?? Infinity));
     const lacks = ({ role, id, seq }) => role === "user" && seq !== null && seq < first && !this.get("assistant", id);
     const unanswered = this.#entries.filter(lacks);
-    const newest = this.#entries.at(-1)?.id;
+    const newest = this.#entries.filter(({ role }) => role !== "note").at(-1)?.id;
     const closed = { streaming: false, again: false, ahead: null, finish: "error", source: null, error: "unanswered" };
     return unanswered.map(({ id }) => this.#create("assistant", id, { ...closed })).find(({ id }) => id === newest) ?? null;
   }
@@ -164,8 +175,9 @@ export class Conversation {
     return [];
   }
 
-  #delta({ id, offset, text }, now) {
+  #delta({ id, offset, text, exercise }, now) {
     const entry = this.#answer(id, now);
+    if (exercise) entry.exercise = exercise;
     // Stored text is the last word; an answer that was given up may come back to life.
     if (entry.seq !== null) return [];
     const revived = !entry.streaming || entry.again || entry.ahead !== null;
@@ -193,11 +205,13 @@ export class Conversation {
     this.#emit("updated", entry);
   }
 
-  #done({ id, seq, finish, source, chars }, now) {
+  #done({ id, seq, finish, source, chars, exercise }, now) {
+    // One answer was given to this message and the one behind it.
+    if (finish === "merged") return this.#withdraw(this.get("assistant", id));
     const entry = this.#answer(id, now);
     const known = !entry.streaming && entry.finish === finish && entry.seq === (seq ?? null);
     if (seq !== undefined) this.#number(entry, seq);
-    this.#finish(entry, { finish, source: source ?? null, error: null });
+    this.#finish(entry, { finish, source: source ?? null, error: null, ...(exercise && { exercise }) });
     this.#place(entry);
     const whole = chars === undefined || seq === undefined || chars === entry.chars;
     const happened = whole ? [] : [{ kind: "incomplete", entry }];
@@ -211,7 +225,9 @@ export class Conversation {
     const early = frame.id === undefined ? undefined : this.get(role, frame.id);
     // Help lines may come without a `seq`: then they are not stored, or not yet.
     const seq = frame.seq ?? null;
-    const held = this.#bySeq.get(seq) ?? (early?.seq === null || seq === null ? early : undefined);
+    // Of one message there is one card, which the next one takes the place of.
+    const same = role === "support" || early?.seq === null || seq === null;
+    const held = this.#bySeq.get(seq) ?? (same ? early : undefined);
     const fields = fieldsOf(role, frame, now);
     if (!held) {
       const entry = this.#create(role, frame.id, { ...fields, seq });
@@ -274,7 +290,12 @@ export class Conversation {
   }
 
   #anchor(entry) {
-    return this.get("user", entry.id)?.seq ?? entry.seq ?? Infinity;
+    // Behind the entry that was the last one when it came, and before the next.
+    if (entry.role === "note") return entry.after + 0.5;
+    const question = this.get("user", entry.id);
+    // Help for a message that is not stored, or not yet, stays beside it at the end.
+    if (entry.role === "support" && question) return question.seq ?? Infinity;
+    return question?.seq ?? entry.seq ?? Infinity;
   }
 
   #emit(kind, entry) {

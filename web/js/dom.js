@@ -32,6 +32,10 @@ export function toggleAttribute(node, name, value) {
 export function fillWords(texts) {
   document.documentElement.lang = texts.language;
   for (const node of document.querySelectorAll("[data-t]")) node.textContent = texts.t(node.dataset.t);
+  for (const node of document.querySelectorAll("[data-guide]")) {
+    node.href = `${node.dataset.guide}?lang=${texts.language}`;
+    label(node, texts.t("opens_site", node.textContent));
+  }
   for (const node of document.querySelectorAll("[data-label]")) label(node, texts.t(node.dataset.label));
   for (const node of document.querySelectorAll("[data-aria-label]")) node.setAttribute("aria-label", texts.t(node.dataset.ariaLabel));
   for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = texts.t(node.dataset.placeholder);

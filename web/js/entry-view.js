@@ -1,9 +1,19 @@
 // How one entry of the conversation looks. It is built once and then only touched where it changed.
 
+import { BreathView } from "./breath-view.js";
+import { rhythmOf } from "./breathing.js";
 import { element, toggleAttribute } from "./dom.js";
-import { contactNode } from "./help.js";
+import { partOf } from "./help-lines.js";
+import { resourceNode } from "./resource-view.js";
+import { SAFETY_PLAN } from "./safety-plan.js";
 
-/** `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(), leave() (the focus has no place here any more)} */
+/** Marks of answers that no model has written, or not to the end. */
+const MARKED = new Set(["companion", "screened"]);
+
+/**
+ * `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(entry?), savePlan(), resources(entry) → those of a card
+ * for where the person is, where(entry) → the question for that or null, say(words), leave() (the focus has no place here any more)}
+ */
 export class EntryView {
   #texts;
   #actions;
@@ -11,6 +21,9 @@ export class EntryView {
   #who = element("span", { className: "visually-hidden" });
   #meta = element("div", { className: "meta" });
   #day = null;
+  /** What the card shows: written again only where that is another. */
+  #card = null;
+  #exercise = null;
 
   constructor(entry, texts, actions) {
     this.entry = entry;
@@ -41,8 +54,11 @@ export class EntryView {
     if (this.#text.data !== entry.text) this.#text.data = entry.text;
     this.#who.textContent = `${this.#texts.t(`who_${entry.role}`)} `;
     toggleAttribute(node, "data-state", entry.state);
-    toggleAttribute(node, "data-level", entry.level);
-    if (entry.role === "assistant") this.#updateAnswer();
+    if (entry.role === "note") toggleAttribute(node, "lang", entry.lang);
+    if (entry.role === "assistant") {
+      this.#updateAnswer();
+      this.#updateExercise();
+    }
     if (entry.role === "support") this.#updateSupport();
     this.#updateDay();
     const hadFocus = this.#meta.contains(document.activeElement);
@@ -67,25 +83,46 @@ export class EntryView {
     toggleAttribute(node, "data-source", entry.streaming ? null : entry.source);
   }
 
-  #updateSupport() {
-    this.node.querySelector(".support-title").textContent = this.#texts.t("support_title");
-    this.node.querySelector(".resources")?.remove();
-    const { resources } = this.entry;
-    if (!resources?.length) return;
-    const items = resources.map((resource) => this.#resource(resource));
-    this.node.insertBefore(element("ul", { className: "resources" }, ...items), this.#meta);
+  #updateExercise() {
+    const { exercise, streaming } = this.entry;
+    if (this.#exercise === null && !streaming && exercise && rhythmOf(exercise)) {
+      this.#exercise = new BreathView(exercise, this.#texts);
+      this.node.insertBefore(this.#exercise.node, this.#meta);
+    }
+    this.#exercise?.render();
   }
 
-  #resource(resource) {
-    const about = [resource.name, resource.region, resource.hours && this.#texts.t("hours", resource.hours)];
-    return element("li", {},
-      contactNode(resource, this.#texts),
-      element("span", { className: "about", textContent: about.filter(Boolean).join(" · ") }));
+  #updateSupport() {
+    const { entry, node } = this;
+    for (const name of ["level", "subject", "kind"]) toggleAttribute(node, `data-${name}`, entry[name]);
+    const title = this.#texts.t(titleOf(entry, this.#texts));
+    const resources = this.#actions.resources(entry);
+    const where = this.#actions.where(entry);
+    // A button under a finger, or with the focus, must not be another one because of an update that changes nothing.
+    const card = JSON.stringify([title, resources, where?.textContent ?? null]);
+    if (card === this.#card) return;
+    this.#card = card;
+    const held = node.querySelector(".card-body");
+    const hadFocus = held?.contains(document.activeElement);
+    node.querySelector(".support-title").textContent = title;
+    const [shown, others] = partOf(resources).map((part) => this.#list(part));
+    const more = others.childElementCount === 0 ? null : element("details", { open: held?.querySelector("details")?.open ?? false },
+      element("summary", { textContent: this.#texts.t("support_more", others.childElementCount) }), others);
+    const body = element("div", { className: "card-body" }, shown, more, where);
+    if (held) held.replaceWith(body);
+    else node.insertBefore(body, this.#meta);
+    if (hadFocus) body.querySelector("a, button, select")?.focus();
+  }
+
+  #list(resources) {
+    const items = resources.map((resource) => resourceNode(resource, this.#texts, { say: this.#actions.say }));
+    return element("ul", { className: "resources" }, ...items);
   }
 
   #metaOf(entry) {
     if (entry.role === "user") return this.#metaOfMessage(entry);
-    if (entry.role === "support") return [this.#button("support_all", () => this.#actions.openHelp(), "quiet")];
+    if (entry.role === "support") return [this.#button("support_all", () => this.#actions.openHelp(entry))];
+    if (entry.role === "note") return [];
     return entry.streaming ? this.#metaOfWaiting(entry) : this.#metaOfAnswer(entry);
   }
 
@@ -99,6 +136,8 @@ export class EntryView {
       refused ? this.#words("state_refused", "state") : state,
       failed && this.#button("retry", () => this.#actions.retry(entry)),
       (failed || refused) && this.#button("edit", () => this.#actions.edit(entry)),
+      // Whoever waits to be read may need somebody now.
+      (failed || entry.state === "waiting") && this.#button("see_help_meanwhile", () => this.#actions.openHelp(), "see-help"),
     ];
   }
 
@@ -115,18 +154,19 @@ export class EntryView {
     const lost = broken && entry.seq === null;
     return [
       this.#time(entry),
-      entry.source === "companion" && this.#companionMark(),
+      MARKED.has(entry.source) && this.#sourceMark(entry.source),
       empty && broken && this.#words(entry.error === "unanswered" ? "unanswered" : "no_answer", "mark"),
       empty && entry.finish === "stopped" && this.#words("stopped_early", "mark"),
       !empty && this.#texts.has(`mark_${entry.finish}`) && this.#words(`mark_${entry.finish}`, "mark"),
+      entry.exercise === SAFETY_PLAN && this.#button("plan_save", () => this.#actions.savePlan(), "plan-save"),
       lost && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on ask"),
       !lost && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
     ];
   }
 
-  #companionMark() {
-    const mark = this.#words("mark_companion", "mark companion");
-    mark.title = this.#texts.t("mark_companion_title");
+  #sourceMark(source) {
+    const mark = this.#words(`mark_${source}`, "mark companion");
+    mark.title = this.#texts.t(`mark_${source}_title`);
     return mark;
   }
 
@@ -144,4 +184,11 @@ export class EntryView {
     const words = at.toLocaleTimeString(this.#texts.language, { timeStyle: "short" });
     return element("time", { dateTime: at.toISOString(), textContent: words });
   }
+}
+
+/** The heading of a card: about what it is for, never about how grave. */
+function titleOf({ subject, kind }, texts) {
+  if (subject === "other" && kind !== "medical") return "support_other";
+  const name = `support_${kind}`;
+  return texts.has(name) ? name : "support_suicide";
 }

@@ -2,12 +2,13 @@
 //
 //   all        key, role, id, seq (null until stored), text, chars, at (ms since 1970 or null), error (a code), arrival
 //   user       state: "waiting" | "sending" | "sent" | "failed"
-//   assistant  streaming, again (it was refused and is asked for again), ahead, finish, source
-//   support    level, resources
+//   assistant  streaming, again (it was refused and is asked for again), ahead, finish, source, exercise?
+//   support    level, subject, kind, resources
+//   note       lang, after (the `seq` it stands behind): a reminder of the server's, never stored
 
 import { countChars } from "./text.js";
 
-/** Order inside one turn: the question, then help lines, then the answer. */
+/** Order inside one turn: the question, then help lines, then the answer. Notes belong to no turn. */
 export const RANK = { user: 0, support: 1, assistant: 2 };
 
 export function newEntry(key, role, id, fields) {
@@ -22,10 +23,12 @@ export function fieldsOf(role, frame, now) {
 function detailsOf(role, frame) {
   if (role === "user") return { state: "sent" };
   if (role === "assistant") {
-    return { streaming: false, ahead: null, finish: frame.finish ?? "stop", source: frame.source ?? null };
+    const exercise = frame.exercise ? { exercise: frame.exercise } : {};
+    return { streaming: false, ahead: null, finish: frame.finish ?? "stop", source: frame.source ?? null, ...exercise };
   }
-  // A replayed card comes without its list; one that is on the page keeps what it has.
-  return frame.resources ? { level: frame.level, resources: frame.resources } : {};
+  // A card that comes without its list keeps the one it has.
+  const { level, subject, kind, resources } = frame;
+  return resources ? { level, subject: subject ?? "self", kind: kind ?? null, resources } : {};
 }
 
 /** Milliseconds since 1970 of a wire time (ISO 8601 or a number); `now` for what happens now. */

@@ -2,13 +2,18 @@
 
 import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
+import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
-import { byId, fillWords, label } from "./dom.js";
+import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { Help } from "./help.js";
+import { partOf, resourcesOf } from "./help-lines.js";
 import { chooseLanguage, localeTag, regionOf } from "./locale.js";
 import { LogView } from "./log-view.js";
+import { Place, zoneOf } from "./place.js";
+import { spoken } from "./resource-view.js";
 import { ResumeCookie } from "./resume-cookie.js";
+import { planText } from "./safety-plan.js";
 import { Scroll } from "./scroll.js";
 import { StartOver } from "./start-over.js";
 import { StatusView } from "./status-view.js";
@@ -17,6 +22,7 @@ import { Texts } from "./strings.js";
 import { Theme } from "./theme.js";
 import { Tokens } from "./tokens.js";
 import { WayBack } from "./way-back.js";
+import { whereNode } from "./where.js";
 
 const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long", "bad_frame"]);
 /** To a person, a line that could not be read is a line that could not be read. */
@@ -40,6 +46,8 @@ const tokens = new Tokens(storage, wall, (kept) => cookie.keep(kept));
 const drafts = new Drafts(Storage.ofTab(), wall);
 let restoring = tokens.current !== null;
 let unread = 0;
+/** The newest card with help in the conversation. */
+let card = null;
 
 const io = {
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
@@ -60,7 +68,8 @@ const io = {
 
 fillWords(texts);
 const theme = new Theme(storage, (current) => label(byId("theme"), t(current === "dark" ? "to_light" : "to_dark")));
-const help = new Help(texts, region);
+const place = new Place(storage, zoneOf(Intl), () => help.lines);
+const help = new Help(texts, place, { say, chosen: choseCountry, loaded: () => log.render() });
 const scroll = new Scroll(texts);
 const status = new StatusView(texts, { say, retry: () => chat.wake(), now: clock.now });
 const log = new LogView(texts, {
@@ -68,11 +77,16 @@ const log = new LogView(texts, {
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
   goOn: () => leaveButton(() => send(t("go_on_text"))),
   askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
-  openHelp: () => help.open(),
+  openHelp: (entry) => help.open(entry ?? card ?? {}),
+  savePlan,
+  resources: resourcesFor,
+  where: ({ text }) => (place.chosen === null && help.lines.loaded ? whereNode(place, help.lines, texts, choseCountry, text) : null),
+  say,
   leave: () => composer.focus(),
 });
 const chat = new Chat(io, tokens, drafts, {
   locale: () => localeTag(texts.language, region),
+  place: () => place.hello,
   change: changed,
   turned: refresh,
   state: (state) => status.connection(state),
@@ -80,6 +94,8 @@ const chat = new Chat(io, tokens, drafts, {
   accepted: () => status.clearNotice(),
   problem: showProblem,
   happened,
+  introduced,
+  planned: () => { byId("save-plan").hidden = !chat.hasPlan; },
   restored,
   older: offerOlder,
   switched: () => {
@@ -90,7 +106,7 @@ const chat = new Chat(io, tokens, drafts, {
   gone: (why) => status.notice(() => t(`session_${why}`)),
   back: () => status.notice(() => t("session_back")),
 });
-const composer = new Composer(texts, { send, stop, say, draft: (text) => { drafts.text = text; } }, drafts.text);
+const composer = new Composer(texts, { send: written, stop, say, draft: (text) => { drafts.text = text; } }, drafts.text);
 const wayBack = new WayBack(texts, {
   code: () => chat.code,
   earlier: () => tokens.previous,
@@ -109,9 +125,48 @@ const startOver = new StartOver(texts, () => chat.startOver(), () => {
   composer.focus();
 });
 
+/** What the person wrote: done here if it is a command, so that it is neither stored nor read by a model. */
+function written(text) {
+  const command = commandOf(text);
+  if (command === null) send(text);
+  else commands[command.name](command.rest);
+}
+
+const commands = {
+  help: () => help.open(card ?? {}),
+  plan: savePlan,
+  country: (name) => {
+    const code = help.lines.codeOf(name);
+    if (code === null) {
+      // The dialog asks which country it is.
+      help.open(card ?? {});
+      return;
+    }
+    setCountry(code);
+    status.notice(() => t("country_set", help.lines.nameOf(code, texts.language)));
+  },
+  ai: () => status.notice(() => byId("ai-notice").textContent || t("notice_ai")),
+  about: () => openGuide("acerca"),
+  protection: () => openGuide("proteccion"),
+  code: (code) => wayBack.open(code),
+  erase: () => startOver.ask(),
+  language: (name) => setLanguage(languageNamed(name) ?? texts.language),
+};
+
+function openGuide(name) {
+  document.querySelector(`[data-guide="${name}"]`).click();
+}
+
 function send(text) {
   chat.send(text);
   scroll.toEnd();
+}
+
+/** A dialog gives the focus back when it closes; in Chromium a field then takes no keys until it has the focus anew. */
+function refocus() {
+  const { activeElement } = document;
+  activeElement?.blur();
+  activeElement?.focus({ preventScroll: true });
 }
 
 /** The button goes away with what it does: the focus has to go somewhere. */
@@ -127,24 +182,78 @@ function stop() {
 function changed(change) {
   log.change(change);
   if (change.kind === "placed" && !change.next) scroll.news();
+  if (change.kind === "cleared" || change.entry.role === "support") lookForCard();
   refresh();
 }
 
 /** What depends on the conversation as a whole: cheap, because it follows every change. */
 function refresh() {
-  const empty = chat.conversation.entries.length === 0;
+  const empty = chat.conversation.entries.every(({ role }) => role === "note");
   byId("welcome").hidden = !empty || restoring;
   byId("restoring").hidden = !empty || !restoring;
   composer.canStop = chat.isAnswering;
 }
 
 function restored() {
-  const count = chat.conversation.entries.length;
+  const count = chat.conversation.entries.filter(({ role }) => role !== "note").length;
   if (restoring && count > 0) say(t("restored", count));
   restoring = false;
   cookie.keep(tokens.kept);
   wayBack.render();
   refresh();
+}
+
+/** Help that was shown once stays one press away. */
+function lookForCard() {
+  card = chat.conversation.entries.filter(({ role }) => role === "support").at(-1) ?? null;
+  byId("see-help").hidden = card === null;
+  byId("danger").hidden = card !== null;
+}
+
+function resourcesFor(entry) {
+  const { chosen, known } = place;
+  return resourcesOf(entry, help.lines, { chosen, known, language: texts.language });
+}
+
+function setCountry(code) {
+  place.choose(code);
+  chat.setCountry(code);
+  placeChanged();
+}
+
+function choseCountry(code) {
+  setCountry(code);
+  say(t("country_set", help.lines.nameOf(code, texts.language)));
+}
+
+function placeChanged() {
+  log.render();
+  help.render();
+}
+
+/** What the server says about itself stands at the head of the conversation. */
+function introduced(text, lang) {
+  const head = byId("ai-notice");
+  const known = head.textContent === text;
+  Object.assign(head, { textContent: text, lang, hidden: false });
+  if (!known) say(text);
+}
+
+/** Gives the person a text file with their safety plan and the help lines of their country. */
+async function savePlan() {
+  const plan = await chat.safetyPlan();
+  if (plan === null) {
+    status.notice(() => t(chat.isConnected ? "plan_none" : "error_disconnected"));
+    return;
+  }
+  const when = new Date().toLocaleDateString(texts.language, { dateStyle: "long" });
+  const words = { made: t("plan_made", when), lines: t("plan_lines"), about: t("plan_about") };
+  const text = planText(plan, resourcesFor(card ?? {}), words);
+  const file = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  element("a", { href: file, download: `${t("plan_title").toLowerCase().replaceAll(" ", "-")}.txt` }).click();
+  // The browser takes the file after the click.
+  setTimeout(() => URL.revokeObjectURL(file), 60_000);
+  say(t("plan_saved"));
 }
 
 /** The button goes away with the last page of entries; the focus it had moves to the log. */
@@ -162,7 +271,7 @@ function happened({ kind, entry }) {
     return;
   }
   if (entry.role === "support") scroll.keepVisible(log.nodeOf(entry));
-  const contacts = (entry.resources ?? []).map(({ name, contact }) => `${name}: ${contact}.`);
+  const contacts = entry.role === "support" ? partOf(resourcesFor(entry))[0].map((resource) => spoken(resource, texts)) : [];
   const text = entry.text || t(entry.finish === "stopped" ? "stopped_early" : "no_answer");
   const brokenOff = entry.finish === "error" && entry.text !== "" ? [t("broke_off")] : [];
   say([t(`who_${entry.role}`), text, ...brokenOff, ...contacts].join(" "));
@@ -240,10 +349,17 @@ byId("older").textContent = t("older");
 addEventListener("online", () => chat.wake());
 addEventListener("offline", () => chat.sleep());
 addEventListener("pageshow", (event) => event.persisted && chat.wake());
-addEventListener("storage", (event) => storage.concerns(event, "resume") && chat.tokenChanged());
+addEventListener("storage", (event) => {
+  if (storage.concerns(event, "resume")) chat.tokenChanged();
+  if (storage.concerns(event, "country")) placeChanged();
+});
 addEventListener("beforeunload", leaving);
 document.addEventListener("visibilitychange", seen);
 
+for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", refocus);
+byId("save-plan").onclick = savePlan;
+byId("see-help").onclick = () => help.open(card ?? {});
+help.load();
 refresh();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
 if (matchMedia("(pointer: fine)").matches) composer.focus();

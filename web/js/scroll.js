@@ -4,6 +4,8 @@ import { byId } from "./dom.js";
 
 /** This close to the end counts as being there. */
 const NEAR_PX = 64;
+/** The button takes this much of the lower end. */
+const JUMP_PX = 56;
 /** What is kept in sight stands this far below the upper edge. */
 const MARGIN_PX = 16;
 
@@ -24,7 +26,10 @@ export class Scroll {
       byId("message").focus();
     };
     // Content that grows, off-screen entries that get their real height, a keyboard that slides in.
-    const grown = new ResizeObserver(() => this.#follow());
+    const grown = new ResizeObserver(() => {
+      this.#follow();
+      this.#placeJump();
+    });
     grown.observe(this.#scroller);
     grown.observe(this.#scroller.firstElementChild);
   }
@@ -59,13 +64,28 @@ export class Scroll {
   }
 
   render() {
-    this.#jump.hidden = this.#atEnd;
+    this.#placeJump();
     this.#jump.classList.toggle("news", this.#news);
     this.#jump.lastElementChild.textContent = this.#news ? this.#texts.t("new_messages") : "";
     this.#jump.setAttribute("aria-label", this.#texts.t(this.#news ? "new_messages" : "go_to_end"));
   }
 
+  /** The button never lies on a card with help: it comes once the person has scrolled past. */
+  #placeJump() {
+    const hidden = this.#atEnd || this.#isHelpBelow();
+    const hadFocus = document.activeElement === this.#jump;
+    this.#jump.hidden = hidden;
+    if (hidden && hadFocus) this.#scroller.focus({ preventScroll: true });
+  }
+
+  #isHelpBelow() {
+    const { bottom } = this.#scroller.getBoundingClientRect();
+    const isThere = (box) => box.top < bottom && box.bottom > bottom - JUMP_PX;
+    return [...byId("log").querySelectorAll('[data-role="support"]')].some((card) => isThere(card.getBoundingClientRect()));
+  }
+
   #look() {
+    this.#placeJump();
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (scrollTop === this.#lastTop) return; // Our own doing.
     const near = scrollHeight - scrollTop - clientHeight < NEAR_PX;

@@ -31,8 +31,9 @@ export class WayBack {
     this.#field.oninput = () => this.#tell(null);
   }
 
-  open() {
-    this.#field.value = "";
+  /** `entered` stands in the field for a code already. */
+  open(entered = "") {
+    this.#field.value = entered;
     this.#tell(null);
     this.render();
     this.#dialog.showModal();

@@ -54,7 +54,7 @@ class World {
     const [storage, tab] = [new Storage(this.#stores.store), new Storage(this.#stores.tab)];
     const nothing = () => {};
     this.chat = new Chat(io, new Tokens(storage, io.wall), new Drafts(tab, io.wall), {
-      locale: () => "es", change: nothing, turned: nothing, state: nothing, limits: nothing, accepted: nothing, problem: nothing,
+      locale: () => "es", place: () => ({}), introduced: nothing, change: nothing, turned: nothing, state: nothing, limits: nothing, accepted: nothing, problem: nothing,
       happened: nothing, restored: nothing, older: nothing, switched: nothing, gone: nothing, back: nothing,
     });
     this.chat.start();

@@ -10,13 +10,16 @@ import { mend } from "../js/text.js";
 import { Tokens } from "../js/tokens.js";
 import { fakeIo, fakeStore, welcome } from "./peer.js";
 
-function open({ store = fakeStore(), tab = fakeStore(), io = fakeIo() } = {}) {
-  const seen = { answering: false, problems: [], waits: [], events: [], restored: 0, switched: 0, gone: [], back: 0, older: false };
+function open({ store = fakeStore(), tab = fakeStore(), io = fakeIo(), place = {} } = {}) {
+  const seen = { introduced: [], plans: [], answering: false, problems: [], waits: [], events: [], restored: 0, switched: 0, gone: [], back: 0, older: false };
   const storage = new Storage(store);
   const tokens = new Tokens(storage, io.wall);
   const chat = new Chat(io, tokens, new Drafts(new Storage(tab), io.wall), {
     locale: () => "es-AR",
+    place: () => place,
+    introduced: (text, lang) => seen.introduced.push(`${lang}:${text}`),
     change() {}, state() {}, limits() {}, accepted() {},
+    planned: () => seen.plans.push(chat.hasPlan),
     turned: () => { seen.answering = chat.isAnswering; },
     problem: ({ code, retryMs }) => {
       seen.problems.push(code);
@@ -879,4 +882,126 @@ test("stop ends what is in progress, and what waits to be asked for again", () =
   io.clock.advance(25_000);
   assert.equal(io.socket.of("message").length, 2, "not asked for again");
   assert.deepEqual([one, two].map((id) => chat.conversation.get("assistant", id).finish), ["stopped", "stopped"]);
+});
+
+test("hello says where the person is, as far as that is known, and a choice is told at once", () => {
+  const place = { time_zone: "America/Bogota" };
+  const { chat, io } = open({ place });
+  greet(io);
+  const [hello] = io.socket.of("hello");
+  assert.deepEqual([hello.time_zone, "country" in hello], ["America/Bogota", false]);
+  place.country = "CO";
+  chat.setCountry("CO");
+  const [request] = io.socket.of("request");
+  assert.deepEqual([request.method, request.params], ["set_country", { country: "CO" }]);
+  // A server that does not know it is not asked again, and is told with the next hello.
+  io.socket.say({ type: "error", id: request.id, code: "unknown_method", message: "x" });
+  io.socket.drop();
+  io.clock.advance(15_000);
+  io.socket.accept();
+  assert.equal(io.socket.of("hello")[0].country, "CO");
+});
+
+test("help is told once, also where the message is refused, and again by no replay", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.send("me quiero morir");
+  const [{ id }] = io.socket.of("message");
+  const card = { type: "support", id, level: "high", subject: "self", kind: "suicide", text: "ayuda", resources: [{ name: "x", contact: "1" }] };
+  io.socket.say(card, { type: "error", id, code: "unavailable", message: "x", retry_after_ms: 5_000 });
+  io.socket.say({ ...turn(1, "support", id, "ayuda"), level: "high", resources: card.resources });
+  assert.deepEqual(seen.events, ["added:support:ayuda"]);
+  assert.deepEqual(texts(chat), ["me quiero morir", "ayuda"]);
+  io.socket.drop();
+  resume(io, { seq: 1 }, { ...turn(1, "support", id, "ayuda"), level: "high", resources: card.resources });
+  // Sent again, it calls for help again.
+  io.socket.say(card);
+  assert.deepEqual([seen.events, texts(chat)], [["added:support:ayuda"], ["me quiero morir", "ayuda"]]);
+});
+
+test("the server says what it is at the beginning, and in the course of a long conversation", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  io.socket.say({ type: "notice", code: "ai", text: "soy una IA" }, { type: "notice", code: "weather", text: "llueve" }, { type: "notice", code: "ai" }, { type: "notice" });
+  assert.deepEqual([seen.introduced, texts(chat)], [["es:soy una IA"], []]);
+  io.clock.advance(10_000);
+  io.socket.say({ type: "notice", code: "ai", text: "recordatorio" });
+  assert.deepEqual([texts(chat), seen.events], [["recordatorio"], ["noted:note:recordatorio"]]);
+  assert.equal(io.socket.readyState, 1);
+});
+
+const PLAN = { title: "Mi plan", steps: [{ heading: "Señales", text: "no duermo" }], footer: "Emergencias." };
+
+/** Answers the newest request for the plan. */
+function tellPlan(io, plan) {
+  const { id } = io.socket.of("request").filter(({ method }) => method === "safety_plan").at(-1);
+  io.socket.say({ type: "response", id, result: plan === null ? {} : { plan } });
+  return new Promise(setImmediate);
+}
+
+const asked = (io) => io.socket.of("request").filter(({ method }) => method === "safety_plan").length;
+
+test("a plan that was made earlier is there after a reload, and without a connection", async () => {
+  const { chat, io, seen, storage } = open();
+  storage.set("resume", "t1");
+  const companion = (seq, id) => ({ ...turn(seq, "assistant", id, "¿Qué te pasa?"), source: "companion" });
+  greet(io, { resumed: true, seq: 2 });
+  io.socket.say(turn(1, "user", "a", "hola"), companion(2, "a"));
+  assert.equal(asked(io), 0, "the replay comes first");
+  io.socket.say({ type: "pong", id: "replayed" });
+  assert.equal(asked(io), 1);
+  await tellPlan(io, PLAN);
+  assert.deepEqual([seen.plans.at(-1), chat.hasPlan], [true, true]);
+  io.socket.drop();
+  assert.deepEqual(await chat.safetyPlan(), PLAN);
+
+  resume(io, { seq: 2 });
+  assert.equal(asked(io), 0, "nothing is new");
+  io.socket.drop();
+  resume(io, { seq: 4 }, turn(3, "user", "b", "hola"), companion(4, "b"));
+  assert.equal(asked(io), 1, "it may have gone on meanwhile");
+});
+
+test("nobody asks for a plan where there can be none", () => {
+  for (const [first, source, want] of [[1, "llm", 0], [1, "companion", 1], [501, "llm", 1]]) {
+    const { io } = open();
+    greet(io, { resumed: true, seq: first + 1 });
+    io.socket.say(turn(first, "user", "a", "hola"), { ...turn(first + 1, "assistant", "a", "¿Sí?"), source }, { type: "pong", id: "replayed" });
+    assert.equal(asked(io), want, `${first} ${source}`);
+  }
+});
+
+test("a plan is looked for with each of its steps, and again when it is wanted", async () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  io.socket.say({ type: "pong", id: "replayed" });
+  assert.equal(asked(io), 0, "in a new conversation there is none");
+  chat.send("quiero un plan");
+  const [{ id }] = io.socket.of("message");
+  accepted(io, id, 1);
+  io.socket.say({ type: "delta", id, offset: 0, text: "¿Qué señales notás?", exercise: "safety_plan" });
+  io.socket.say({ type: "done", id, seq: 2, finish: "stop", source: "companion", chars: 19, exercise: "safety_plan" });
+  assert.equal(asked(io), 1);
+  await tellPlan(io, null);
+  assert.equal(chat.hasPlan, false);
+  const wanted = chat.safetyPlan();
+  await tellPlan(io, PLAN);
+  assert.deepEqual([await wanted, chat.hasPlan, seen.plans.at(-1)], [PLAN, true, true]);
+});
+
+test("the plan of a conversation goes with it", async () => {
+  const { chat, io } = open();
+  greet(io);
+  const wanted = chat.safetyPlan();
+  await tellPlan(io, PLAN);
+  await wanted;
+  const late = chat.safetyPlan();
+  const { id } = io.socket.of("request").at(-1);
+  const over = chat.startOver();
+  io.socket.say({ type: "response", id: io.socket.of("request").at(-1).id, result: { erased: 2 } });
+  await over;
+  assert.equal(chat.hasPlan, false);
+  // Told of the conversation that was there.
+  io.socket.say({ type: "response", id, result: { plan: PLAN } });
+  assert.deepEqual([await late, chat.hasPlan], [null, false]);
 });

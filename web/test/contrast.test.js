@@ -1,4 +1,4 @@
-// The colours in css/base.css against WCAG 2.2 AA, in both themes.
+// The colours in css/base.css against WCAG 2.2 AA, those of help against AAA, in both themes.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -7,6 +7,7 @@ import { test } from "node:test";
 const css = readFileSync(new URL("../css/base.css", import.meta.url), "utf8");
 const TEXT = 4.5;
 const EDGE = 3;
+const HELP = 7;
 
 // [foreground, background, least contrast]
 const pairs = [
@@ -14,11 +15,13 @@ const pairs = [
   ...["page", "glow", "surface", "accent-soft", "care"].map((ground) => ["ink-soft", ground, TEXT]),
   ...["page", "surface", "accent-soft", "care"].map((ground) => ["accent", ground, TEXT]),
   ...["page", "surface"].map((ground) => ["danger", ground, TEXT]),
-  ...["care", "surface", "accent-soft"].map((ground) => ["care-ink", ground, TEXT]),
+  ...["care", "surface", "accent-soft"].map((ground) => ["care-ink", ground, HELP]),
+  ...["care", "surface", "accent-soft"].flatMap((ground) => ["ink", "help", "help-soft"].map((ink) => [ink, ground, HELP])),
+  ["on-help", "help", HELP],
   ["on-accent", "accent", TEXT],
   ["on-danger", "danger", TEXT],
   ...["page", "surface", "glow", "care"].map((ground) => ["edge", ground, EDGE]),
-  ...["page", "glow"].map((ground) => ["care-edge", ground, EDGE]),
+  ...["page", "glow", "care"].map((ground) => ["care-edge", ground, EDGE]),
 ];
 
 function tokens(selector) {
@@ -50,3 +53,14 @@ for (const selector of [":root", ':root[data-theme="dark"]']) {
     }
   });
 }
+
+test("the pages about the service have the chat's dark colours", () => {
+  const guide = readFileSync(new URL("../css/guide.css", import.meta.url), "utf8");
+  const all = (text) => Object.fromEntries([...text.matchAll(/--([a-z-]+): ([^;]+);/g)].map(([, name, value]) => [name, value]));
+  const block = (text, from) => text.slice(text.indexOf(from), text.indexOf("}", text.indexOf(from)));
+  const [dark, light, own] = [block(css, ':root[data-theme="dark"] {'), block(css, ":root {"), block(guide, ":root {")].map(all);
+  for (const [name, value] of Object.entries(own)) assert.equal(value, dark[name], name);
+  for (const [, name] of guide.matchAll(/var\(--([a-z-]+)\)/g)) {
+    assert.ok(name in own || !(name in dark), `--${name} stays ${light[name]} in the dark`);
+  }
+});

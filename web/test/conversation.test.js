@@ -165,6 +165,60 @@ test("help lines without a `seq` are shown, once, and what is held is still know
   assert.equal(new Set(conversation.entries.map(({ key }) => key)).size, 4);
 });
 
+test("help comes before anything else about its message, and stays right above the answer", () => {
+  const card = { type: "support", id: "b", level: "high", subject: "self", kind: "suicide", text: "ayuda", resources: [{ name: "x" }] };
+  const conversation = new Conversation();
+  conversation.apply(turn(1, "user", "a", "x"), 1);
+  conversation.write("b", "y", 2);
+  assert.deepEqual(conversation.apply(card, 3).map(({ kind }) => kind), ["added"]);
+  assert.deepEqual(shape(conversation).slice(-2), ["user:b:y", "support:b:ayuda"]);
+  // Stored before its message is, which was refused: it stays beside it, and is no news.
+  assert.deepEqual(conversation.apply({ ...turn(3, "support", "b", "ayuda"), level: "high", resources: [{ name: "x" }] }, 4), []);
+  conversation.apply(turn(2, "assistant", "a", "A"), 4);
+  assert.deepEqual(shape(conversation).slice(-2), ["user:b:y", "support:b:ayuda"]);
+  conversation.apply({ type: "accepted", id: "b", seq: 4 }, 5);
+  conversation.apply(delta("b", 0, "sí"), 6);
+  assert.deepEqual(shape(conversation).slice(-3), ["user:b:y", "support:b:ayuda", "assistant:b:sí"]);
+  // For another country, in place of the first.
+  assert.deepEqual(conversation.apply({ ...card, resources: [{ name: "z" }] }, 7), []);
+  conversation.apply({ ...turn(5, "support", "b", "ayuda"), level: "high", resources: [{ name: "z" }] }, 8);
+  const { resources, kind, subject } = conversation.get("support", "b");
+  assert.deepEqual([resources, kind, subject], [[{ name: "z" }], null, "self"]);
+  assert.equal(conversation.entries.filter(({ role }) => role === "support").length, 1);
+  assert.equal(conversation.lastSeq, 5);
+});
+
+test("a card after a reload is as it was, with its message or without", () => {
+  const stored = { level: "concern", subject: "other", kind: "abuse", resources: [{ name: "x" }] };
+  const { conversation } = after(turn(1, "user", "a", "x"), { ...turn(2, "support", "a", "ayuda"), ...stored }, turn(3, "assistant", "a", "A"), { ...turn(4, "support", "b", "otra"), ...stored });
+  assert.deepEqual(shape(conversation), ["user:a:x", "support:a:ayuda", "assistant:a:A", "support:b:otra"]);
+  const { level, subject, kind, resources } = conversation.get("support", "b");
+  assert.deepEqual({ level, subject, kind, resources }, stored);
+});
+
+test("a note stands where it came, and makes no gap", () => {
+  const conversation = new Conversation();
+  conversation.apply(turn(1, "user", "a", "x"), 1);
+  conversation.note("soy una IA", "es", 2);
+  conversation.write("b", "y", 3);
+  conversation.apply(turn(2, "assistant", "a", "A"), 4);
+  conversation.apply({ type: "accepted", id: "b", seq: 3 }, 5);
+  assert.deepEqual(shape(conversation).slice(0, 4), ["user:a:x", "assistant:a:A", "note:undefined:soy una IA", "user:b:y"]);
+  assert.equal(conversation.lastSeq, 3);
+});
+
+test("an exercise comes with any piece of its answer, and stays", () => {
+  const { conversation } = after(turn(1, "user", "a", "x"), { ...delta("a", 0, "res"), exercise: "breath_long" }, done("a", 2, 3), turn(2, "assistant", "a", "res"));
+  assert.equal(conversation.get("assistant", "a").exercise, "breath_long");
+  const late = after(turn(1, "user", "a", "x"), delta("a", 0, "res"), done("a", 2, 3, { exercise: "safety_plan" })).conversation;
+  assert.equal(late.get("assistant", "a").exercise, "safety_plan");
+});
+
+test("of a message that is answered together with the next one no answer is awaited", () => {
+  const { conversation } = after(turn(1, "user", "a", "x"), { type: "queued", id: "a", ahead: 0 }, done("a", undefined, 0, { finish: "merged" }));
+  assert.deepEqual(shape(conversation), ["user:a:x"]);
+});
+
 test("an answer that is given up is revived if it comes after all, and stored text is the last word", () => {
   const conversation = new Conversation();
   conversation.apply(delta("a", 0, "ho"), 1_000);
