@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadgen::{Binaries, LoadError, Observed, Via, bridge, chat, idle, overload, pressure};
+use loadgen::{Binaries, LoadError, Observed, Via, bridge, chat, help, idle, overload, pressure};
 use protocol::Face;
 
 /// Makes load for PsicoIA and measures what it costs.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+// `help` is a measurement.
+#[command(version, about, disable_help_subcommand = true)]
 pub(crate) struct Args {
     /// Print the result as one JSON object.
     #[arg(long, global = true)]
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Pressure(PressureArgs),
     /// More messages than the model can answer: what is served, refused, and when it is over.
     Overload(OverloadArgs),
+    /// People in risk while one thing after another is wrong: how soon each gets help. Fails if somebody gets none.
+    Help(HelpArgs),
     /// The far end of `bridge`: sends every line back.
     #[command(hide = true)]
     Echo {
@@ -171,6 +174,34 @@ pub(crate) struct OverloadArgs {
     /// For how long.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HelpArgs {
+    #[command(flatten)]
+    programs: Programs,
+    /// People at each door, in each condition; each sends one message in risk.
+    #[arg(long, default_value_t = 200)]
+    people: usize,
+    /// Redis's binary or name.
+    #[arg(long, value_name = "BIN", default_value = "redis-server")]
+    redis_server: PathBuf,
+    /// Leave PostgreSQL out, and with it Redis.
+    #[arg(long)]
+    no_postgres: bool,
+}
+
+impl HelpArgs {
+    pub(crate) fn options(self) -> help::Options {
+        let (binaries, disk) = self.programs.into_parts();
+        help::Options {
+            binaries,
+            disk,
+            people: self.people.max(1),
+            redis_server: self.redis_server,
+            postgres: !self.no_postgres,
+        }
+    }
 }
 
 impl OverloadArgs {

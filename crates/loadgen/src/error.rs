@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use testkit::footprint::FootprintError;
 use testkit::peer::PeerError;
+use testkit::postgres::PostgresError;
 use testkit::process::ProcessError;
+
+use crate::help::Condition;
 
 /// Why a run gives no result.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,23 @@ pub enum LoadError {
         /// What it does.
         problem: String,
     },
+    /// PostgreSQL cannot be started or stopped.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The core's SQLite database cannot be locked.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// What was to be wrong is not, or not any more.
+    #[error("{condition}: got {got}")]
+    Lapsed {
+        /// What was to be wrong.
+        condition: Condition,
+        /// What shows that it is not.
+        got: String,
+    },
+    /// Help did not come.
+    #[error("people who got no help: {0}")]
+    NotHelped(usize),
     /// A file for a process we start.
     #[error("{path}: {source}")]
     File {

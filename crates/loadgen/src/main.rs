@@ -1,4 +1,4 @@
-//! Load and comparisons from the command line; `loadgen help` says what there is.
+//! Load and comparisons from the command line; `loadgen --help` says what there is.
 
 mod cli;
 
@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use loadgen::{LoadError, bridge, chat, echo, idle, overload, pressure};
+use loadgen::{LoadError, bridge, chat, echo, help, idle, overload, pressure};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -46,6 +46,14 @@ async fn run(args: Args) -> Result<(), LoadError> {
         Command::Bridge(bridge) => print(&bridge::run(&bridge.options()?).await?, args.json),
         Command::Pressure(pressure) => print(&pressure::run(&pressure.options()).await?, args.json),
         Command::Overload(overload) => print(&overload::run(&overload.options()).await?, args.json),
+        Command::Help(help) => {
+            let report = help::run(&help.options()).await?;
+            print(&report, args.json);
+            return match report.not_helped() {
+                0 => Ok(()),
+                people => Err(LoadError::NotHelped(people)),
+            };
+        }
         Command::Echo { port } => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
             print_ready(&listener)?;

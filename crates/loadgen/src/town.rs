@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use testkit::llm::{Fallback, LlmStandin, Options};
-use testkit::process::{Launch, Service, built};
+use testkit::process::{Launch, ProcessError, Service, built};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -87,6 +87,17 @@ impl Place {
         // Both are there: it has just said that it is ready.
         let (address, pid) = service.listen().zip(service.pid()).ok_or(io::Error::from(io::ErrorKind::NotConnected))?;
         Ok(Self { address, pid, service })
+    }
+
+    /// Waits for a part of a line, logged before or later.
+    pub(crate) async fn wait_for_log(&self, part: &str) -> Result<(), LoadError> {
+        let line = self.service.wait_for_log(|line| line.contains(part)).await.map_err(ProcessError::from)?;
+        line.map(drop).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub(crate) fn ask_to_stop(&self) -> Result<(), LoadError> {
+        Ok(self.service.ask_to_stop()?)
     }
 
     /// Every line it has logged; of very many, the newest.

@@ -22,6 +22,9 @@ const CONNECTING: usize = 64;
 const GREETING: Duration = Duration::from_secs(30);
 /// Lines of a plain greeting.
 const GREETING_LINES: usize = 3;
+/// What opens a framed session, and a part of what answers it.
+const HELLO: &str = r#"{"type":"hello","v":1}"#;
+const WELCOME: &str = r#""type":"welcome""#;
 
 /// An address to send people to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +71,17 @@ impl Via {
         stream::iter(opening).buffer_unordered(CONNECTING).try_collect().await
     }
 
+    /// The same without a client in between: the lines of either face as they are on the wire.
+    pub(crate) async fn open_lines(&self, count: usize, face: Face) -> Result<Vec<Plain>, LoadError> {
+        let address = self.resolve().await?;
+        let opening = (0..count).map(|number| self.open_bare(number, address, face));
+        stream::iter(opening).buffer_unordered(CONNECTING).try_collect().await
+    }
+
     async fn open_one(&self, number: usize, address: SocketAddr, face: Face) -> Result<Client, LoadError> {
         match face {
             Face::Frames => self.open_framed(number).await,
-            Face::Plain => self.open_plain(number, address).await,
+            Face::Plain => self.open_bare(number, address, face).await.map(Client::Plain),
         }
     }
 
@@ -83,11 +93,12 @@ impl Via {
         Ok(Client::Framed(Box::new(client)))
     }
 
-    async fn open_plain(&self, number: usize, address: SocketAddr) -> Result<Client, LoadError> {
+    async fn open_bare(&self, number: usize, address: SocketAddr, face: Face) -> Result<Plain, LoadError> {
         let opening = async {
-            let mut client = self.connect(address).await.map_err(|source| LoadError::Connect { number, source })?;
-            match client.greeting().await {
-                Ok(()) => Ok(Client::Plain(client)),
+            let mut client =
+                self.connect(address, face).await.map_err(|source| LoadError::Connect { number, source })?;
+            match client.greeting(face).await {
+                Ok(()) => Ok(client),
                 Err(got) => Err(LoadError::NotGreeted { number, got }),
             }
         };
@@ -95,13 +106,13 @@ impl Via {
         timeout(GREETING, opening).await.map_err(late)?
     }
 
-    async fn connect(&self, address: SocketAddr) -> Result<Plain, PeerError> {
+    async fn connect(&self, address: SocketAddr, face: Face) -> Result<Plain, PeerError> {
         match self {
             Self::Tcp { .. } => LinePeer::connect(address).await.map(Plain::Tcp),
             Self::WebSocket { url, .. } => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                WsPeer::upgrade(stream, url, Face::Plain).await.map(Box::new).map(Plain::WebSocket)
+                WsPeer::upgrade(stream, url, face).await.map(Box::new).map(Plain::WebSocket)
             }
         }
     }
@@ -166,14 +177,20 @@ impl Plain {
     }
 
     /// Goes through what comes before the first message; the error is what came instead.
-    async fn greeting(&mut self) -> Result<(), String> {
-        for _ in 0..GREETING_LINES {
-            self.line().await?;
+    async fn greeting(&mut self, face: Face) -> Result<(), String> {
+        if face == Face::Plain {
+            for _ in 0..GREETING_LINES {
+                self.line().await?;
+            }
+            return Ok(());
         }
-        Ok(())
+        self.send_line(HELLO).await.map_err(|error| error.to_string())?;
+        let line = self.line().await?;
+        if line.contains(WELCOME) { Ok(()) } else { Err(line) }
     }
 
-    async fn line(&mut self) -> Result<String, String> {
+    /// The next line; the error is what came instead.
+    pub(crate) async fn line(&mut self) -> Result<String, String> {
         match self.next_line().await {
             Ok(Some(line)) => Ok(line),
             Ok(None) => Err("the end".to_owned()),

@@ -1,4 +1,4 @@
-//! What tests and benchmarks of both services share: a stand-in for the model, the
+//! What tests and benchmarks of both services share: stand-ins for the model and for the second opinion, the
 //! transcript runner, peers, a paused clock that works with real sockets, and
 //! processes with their logs and footprint.
 //!
@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod footprint;
+pub mod guard;
 pub mod line_peer;
 pub mod llm;
 pub mod peer;

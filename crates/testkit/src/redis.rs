@@ -1,5 +1,7 @@
 //! A real Redis server for tests: its own port on the loopback, nothing on disk, gone with the test.
 
+use std::path::PathBuf;
+
 use rustix::process::Signal;
 
 use crate::postgres::free_port;
@@ -11,6 +13,7 @@ const PORTS: usize = 5;
 /// A server. Killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
+    program: PathBuf,
     port: u16,
     server: Option<Service>,
 }
@@ -22,9 +25,18 @@ impl Redis {
     ///
     /// Redis is not installed (Debian package `redis-server`), or does not start.
     pub async fn start_new() -> Result<Self, ProcessError> {
-        let mut redis = Self { port: 0, server: None };
+        Self::start_program("redis-server").await
+    }
+
+    /// The same with another program: a path, or a name to be found in `PATH`.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or does not start.
+    pub async fn start_program(program: impl Into<PathBuf>) -> Result<Self, ProcessError> {
+        let mut redis = Self { program: program.into(), port: 0, server: None };
         for attempt in 1.. {
-            redis.port = free_port().map_err(|source| ProcessError::Io { program: "redis-server".into(), source })?;
+            redis.port = free_port().map_err(|source| ProcessError::Io { program: redis.program.clone(), source })?;
             match redis.start().await {
                 Err(ProcessError::Ended { .. }) if attempt < PORTS => {}
                 other => return other.map(|()| redis),
@@ -44,7 +56,7 @@ impl Redis {
     ///
     /// It does not start; its log is in the error.
     pub async fn start(&mut self) -> Result<(), ProcessError> {
-        let mut launch = Launch::new("redis-server");
+        let mut launch = Launch::new(&self.program);
         let port = self.port.to_string();
         for argument in ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/"] {
             launch = launch.argument(argument);
@@ -52,7 +64,7 @@ impl Redis {
         let server = launch.spawn()?;
         match server.wait_for_log(|line| line.contains("Ready to accept connections")).await? {
             Some(_) => self.server = Some(server),
-            None => return Err(ProcessError::Ended { program: "redis-server".into(), log: server.logs().join("\n") }),
+            None => return Err(ProcessError::Ended { program: self.program.clone(), log: server.logs().join("\n") }),
         }
         Ok(())
     }

@@ -8,4 +8,6 @@ mod chat;
 #[cfg(test)]
 mod fake_core;
 #[cfg(test)]
+mod help;
+#[cfg(test)]
 mod pressure;

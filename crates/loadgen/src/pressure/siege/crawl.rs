@@ -122,7 +122,8 @@ async fn long_lines<P: Peer>(siege: Siege, mut peer: P, (who, fates): (&'static 
         return fates.add(who, "lost");
     }
     let talk = async {
-        // The welcome.
+        // The welcome, and the notice that this is no person.
+        peer.next_line().await?;
         peer.next_line().await?;
         loop {
             peer.send_line(&line).await?;
