@@ -47,6 +47,7 @@ async fn check(town: &Town, vector: &Value) {
     if !before_hello {
         peer.send_line(r#"{"type":"hello","v":1}"#).await.unwrap();
         assert_eq!(frame(&mut peer).await["type"], "welcome", "{name}");
+        assert_eq!(frame(&mut peer).await["code"], "ai", "{name}");
     }
     peer.send_bytes(&[&bytes(vector)[..], b"\n"].concat()).await.unwrap();
     let error = frame(&mut peer).await;

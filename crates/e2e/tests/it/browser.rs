@@ -3,6 +3,7 @@
 mod driver;
 mod engine;
 mod go_on;
+mod help;
 mod together;
 mod way_back;
 
@@ -287,6 +288,43 @@ async fn narrow_and_wide() {
         browser.until("!one('#help').open").await;
     }
     assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+/// The links to the pages about the service, with what they say.
+const GUIDES: &str = "
+    return all('.guides a').map((link) => [link.textContent, new URL(link.href).pathname + new URL(link.href).search, link.target, link.rel]);
+";
+
+#[tokio::test]
+async fn the_pages_about_the_service_are_one_press_away() {
+    let town = Plan::with_gateway().start().await;
+    let Some(browser) = visitor(&town).await else { return };
+    let links = |lang: &str, names: [&str; 2]| {
+        let link = |name: &str, page: &str| json!([name, format!("/{page}?lang={lang}"), "_blank", "noopener"]);
+        json!([link(names[0], "acerca"), link(names[1], "proteccion")])
+    };
+    assert_eq!(browser.run(GUIDES).await, links("es", ["Acerca de", "Protección"]));
+    browser.write("hola").await;
+    browser.until(IDLE).await;
+    // The last two: a page of 360 px and one of 640 at 200 %.
+    for (width, height) in [(1_440, 740), (360, 740), (180, 370), (320, 400)] {
+        browser.resize(width, height).await;
+        assert_eq!(browser.run(TOO_WIDE).await, json!([]), "{width} px");
+        let seen = "
+            const { bottom } = one('.guides').getBoundingClientRect();
+            return bottom <= innerHeight && one('#scroller').clientHeight > 60 && document.scrollingElement.scrollHeight <= innerHeight;
+        ";
+        assert_eq!(browser.run(seen).await, true, "{width} px");
+        browser.screenshot(&format!("browser-guides-{width}")).await;
+    }
+    browser.resize(1_440, 740).await;
+    browser.click("#language").await;
+    assert_eq!(browser.run(GUIDES).await, links("en", ["About", "Protection"]));
+    browser.run("location.href = one('.guides a').href").await;
+    browser
+        .until("document.title.includes('PsicoIA') && document.documentElement.lang === 'en' && one('main h1')")
+        .await;
     browser.close().await;
 }
 

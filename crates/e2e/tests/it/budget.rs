@@ -28,6 +28,8 @@ const SKEW: Duration = Duration::from_millis(200);
 enum Step {
     /// Sends a message; its id may have been sent before.
     Say(usize, u8),
+    /// Sends a message in risk, which no limit refuses.
+    SayInRisk(usize, u8),
     /// Stops a message, whether there is one or not.
     Stop(usize, u8),
     /// Sends a message and stops it before anything else can happen.
@@ -48,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (client, id) = (0..CLIENTS, 0..4u8);
     let step = prop_oneof![
         4 => (client.clone(), id.clone()).prop_map(|(client, id)| Step::Say(client, id)),
+        2 => (client.clone(), id.clone()).prop_map(|(client, id)| Step::SayInRisk(client, id)),
         3 => (client.clone(), id.clone()).prop_map(|(client, id)| Step::Stop(client, id)),
         6 => (client.clone(), id.clone()).prop_map(|(client, id)| Step::SayAndStop(client, id)),
         2 => id.prop_map(Step::Burst),
@@ -135,6 +138,10 @@ impl Scene {
     async fn take(&mut self, step: &Step) {
         match *step {
             Step::Say(client, id) => self.say(client, id).await,
+            Step::SayInRisk(client, id) => {
+                let text = format!("{} quiero morirme", self.clients[client].session);
+                self.send(client, json!({"type": "message", "id": id.to_string(), "text": text})).await;
+            }
             Step::Stop(client, id) => self.stop(client, id).await,
             Step::SayAndStop(client, id) => {
                 self.say(client, id).await;
@@ -290,4 +297,18 @@ fn stop_and_repeat_makes_no_call_beyond_the_limit() {
 fn an_address_has_one_window_however_many_sessions_send_at_once() {
     let steps: Vec<_> = (0..3).map(Step::Burst).collect();
     run(&steps, &[("PER_USER_MAX", "3")], |scene| assert_eq!(scene.accepted, ADDRESS));
+}
+
+/// Risk words buy no call to the model: beyond the limits the companion answers.
+#[test]
+fn in_risk_everything_is_accepted_and_no_call_more_is_made() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut scene = Scene::open(&[], Fallback::Answer(Answer::text("bien"))).await;
+        for round in 0..3 * PERSON {
+            scene.take(&Step::SayInRisk(0, u8::try_from(round).unwrap())).await;
+            scene.take(&Step::Wait(1)).await;
+        }
+        assert_eq!((scene.accepted, scene.standin.total()), (3 * PERSON, PERSON as u64));
+    });
 }

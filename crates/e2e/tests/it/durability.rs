@@ -7,7 +7,7 @@ pub(crate) mod crowd;
 mod disk;
 mod erased;
 mod gateways_killed;
-mod house;
+pub(crate) mod house;
 mod late_header;
 mod mid_turn;
 mod postgres_away;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod admission;
+mod answers;
 mod bad_lines;
 mod balancer;
 mod browser;
@@ -18,6 +19,9 @@ mod fair;
 mod faults;
 mod files;
 mod foreign;
+mod guard;
+mod help;
+mod honesty;
 mod http;
 mod hung_core;
 mod metrics;
@@ -29,6 +33,7 @@ mod postgres;
 mod privacy;
 mod program;
 mod prototype;
+mod safety_plan;
 mod several_cores;
 mod slow;
 mod summary;

@@ -64,9 +64,16 @@ impl<P: Peer> Person<P> {
         self.write(&frame.to_string()).await;
     }
 
+    /// The next frame. The notice that this is no person, which follows every `welcome`, is passed over.
     pub(crate) async fn frame(&mut self) -> Value {
-        let line = self.line().await;
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no frame: {error}"))
+        loop {
+            let line = self.line().await;
+            let frame: Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no frame: {error}"));
+            if frame["type"] != "notice" || frame["code"] != "ai" {
+                return frame;
+            }
+        }
     }
 
     /// The next frame of this type; others before it are let go.
@@ -95,6 +102,8 @@ impl<P: Peer> Person<P> {
         self.send(json!({"type": "hello", "v": 1, "locale": "es-AR"})).await;
         let welcome = self.first_frame().await.unwrap_or_else(|| panic!("no welcome: {:?}", self.peer.ending()));
         assert_eq!(welcome["type"], "welcome", "{welcome}");
+        let notice: Value = serde_json::from_str(&self.line().await).unwrap();
+        assert_eq!((&notice["type"], &notice["code"]), (&json!("notice"), &json!("ai")), "{notice}");
         welcome
     }
 

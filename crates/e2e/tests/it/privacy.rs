@@ -156,6 +156,33 @@ async fn at_level_trace() {
 }
 
 #[tokio::test]
+async fn who_is_at_risk_is_not_logged() {
+    let mut town = Plan::default().core("LOG_LEVEL", "trace").start().await;
+    let before = town.logs().len();
+    let mut person = town.at_core().await;
+    person.hello().await;
+    for (id, text, answer, source) in [
+        ("a", "hola", Answer::text("Te leo."), "llm"),
+        ("b", "estoy cansado", Answer::text("Llamá al 0800 555 7788 ahora."), "screened"),
+        ("c", "ya me tomé todas las pastillas para morirme", Answer::text("Te leo."), "companion"),
+    ] {
+        if source != "companion" {
+            town.standin.push(answer);
+        }
+        person.say(id, text).await;
+        assert_eq!(person.frame_of("done").await["source"], source, "{text}");
+    }
+    town.core.terminate().await;
+    let logs = town.logs();
+    let lines = logs.get(before..).unwrap_or_default();
+    assert_eq!(lines.iter().filter(|line| line.contains("turn ended")).count(), 3);
+    for word in ["companion", "screened", "imminent", "suicide", "risk", "turn.source"] {
+        let told: Vec<&String> = lines.iter().filter(|line| line.contains(word)).collect();
+        assert!(told.is_empty(), "{word}: {told:#?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_summed_up_is_not_logged() {
     let plan = Plan::default().core("LOG_LEVEL", "trace").core("RATE_MAX_MESSAGES", 99);
     let mut town = plan.core("LLM_HISTORY_MAX_MESSAGES", 2).core("LLM_SUMMARY_EVERY_MESSAGES", 2).start().await;

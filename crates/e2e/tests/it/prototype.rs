@@ -20,7 +20,7 @@ const GOODBYE: &str = "Gracias por hablar conmigo. Cuidate mucho.";
 fn greeting(number: u32) -> [String; 3] {
     [
         format!("Usuario-{number} conectado."),
-        "Bienvenido a PsicoIA.".to_owned(),
+        "Bienvenido a PsicoIA: soy una inteligencia artificial, no una persona.".to_owned(),
         "Contame cómo te sentís hoy. Escribí 'salir' para cerrar.".to_owned(),
     ]
 }

@@ -195,6 +195,36 @@ async fn a_summary_that_fails_is_tried_once() {
     assert_eq!(read_with(&town, "mensaje 8").1.len(), 5);
 }
 
+/// Of numbers that are in no list of help lines; cut where a number has begun.
+const BAD_GIST: [&str; 3] =
+    ["la esencia de lo hablado: cuando está mal llama al 08", "00-555-77", "88, y vuelve a hacerlo."];
+
+/// A summary that must not be kept, where one is asked for.
+fn bad(number: u64, said: &str) -> Answer {
+    if is_material(said) { Answer::pieces(BAD_GIST) } else { answer(number, said) }
+}
+
+#[tokio::test]
+async fn a_summary_that_breaks_a_rule_for_answers_is_thrown_away() {
+    let mut town = plan(bad).core("LOG_LEVEL", "debug").start().await;
+    let (mut person, _) = someone(&town).await;
+    talk(&mut person, 1, 6).await;
+    town.core.wait_for("no summary").await;
+    talk(&mut person, 7, 9).await;
+    town.core.wait_for_times(2, "no summary").await;
+    assert_eq!(materials(&town), [json!({"exchanges": quoted(1..=6)}), json!({"exchanges": quoted(1..=9)})]);
+    talk(&mut person, 10, 10).await;
+    assert!(!read_with(&town, "mensaje 10").0.contains(GIST));
+    let logs = town.logs().join("\n");
+    assert_eq!(logs.matches("it breaks a rule for answers").count(), 2, "{logs}");
+    assert!(!logs.contains("older messages summed up") && !logs.contains(GIST) && !logs.contains("555"), "{logs}");
+    town.core.terminate().await;
+    for file in std::fs::read_dir(town.room("core/data")).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(GIST.len()).any(|part| part == GIST.as_bytes()));
+    }
+}
+
 #[tokio::test]
 async fn an_erased_conversation_stays_nowhere() {
     let slow = |number, said: &str| {

@@ -109,6 +109,7 @@ impl Traveller {
                 return true;
             }
             Some("delta" | "done" | "queued") => {}
+            Some("notice") if frame["code"] == "ai" => {}
             _ => panic!("out of place: {frame}"),
         }
         false

@@ -121,7 +121,9 @@ impl Engine {
 }
 
 fn at_home(program: &str, profile: &Path) -> Launch {
-    ["HOME", "TMPDIR"].iter().fold(Launch::new(program), |launch, name| launch.env(name, profile))
+    // The page guesses the country by the time zone.
+    let launch = Launch::new(program).env("TZ", "America/Argentina/Buenos_Aires");
+    ["HOME", "TMPDIR"].iter().fold(launch, |launch, name| launch.env(name, profile))
 }
 
 /// The port, in `ChromeDriver was started successfully on port 38345.`

@@ -76,6 +76,7 @@ async fn what_comes_after_a_replay_that_broke_off_is_not_told() {
     let mut again = Person::new(LinePeer::connect(core.address()).await.unwrap());
     again.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": 0})).await;
     assert_eq!(again.frame().await["type"], "welcome");
+    assert!(again.line().await.contains(r#""code":"ai""#));
     assert_eq!(again.read().await, None, "without its message the answer is not told");
     server.with(|postgres| drop(postgres.sql("psicoia", "ALTER TABLE elsewhere RENAME TO entries").unwrap())).await;
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use client::{Client, Event, Role};
+use client::{Client, Event, NoticeCode, Role};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -72,6 +72,7 @@ async fn hear(road: &Road, prompt: &str) -> String {
             }
             Event::Done(done) => break done.seq.unwrap(),
             Event::Connected(_) | Event::Accepted { .. } | Event::Queued { .. } | Event::Reconnecting { .. } => {}
+            Event::Notice { code: NoticeCode::Ai, .. } => {}
             other => panic!("out of place: {other:?}"),
         }
     };

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 
-use client::{Address, Answered, Client, Entry, ErrorCode, ErrorFrame, Event, Finish, MessageId, RequestError, Role};
+use client::{
+    Address, Answered, Client, Entry, ErrorCode, ErrorFrame, Event, Finish, MessageId, NoticeCode, RequestError, Role,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -159,7 +161,7 @@ impl Talker {
             Event::Done(done) => self.answered(done),
             Event::Refused(error) => self.refused(error),
             Event::Turn(entry) if self.were_refused.contains(&entry.id) => self.stored_all_the_same(entry),
-            Event::Queued { .. } | Event::Reconnecting { .. } => {}
+            Event::Queued { .. } | Event::Reconnecting { .. } | Event::Notice { code: NoticeCode::Ai, .. } => {}
             // A message refused twice: it was sent on two connections, or one core refused it and another gave it up.
             Event::Error(error) if error.id.as_ref().is_some_and(|id| self.were_refused.contains(id)) => {}
             other => panic!("person {}: out of place: {other:?}", self.number),

@@ -145,6 +145,7 @@ fn entries(said: &[String], events: &[Value]) -> Vec<Entry> {
                 hold("assistant", std::mem::take(&mut answer));
             }
             "connected" | "reconnecting" | "queued" => {}
+            "notice" if event["code"] == "ai" => {}
             _ => panic!("out of place: {event}"),
         }
     }

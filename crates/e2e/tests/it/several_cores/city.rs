@@ -11,47 +11,47 @@ use crate::person::Person;
 use crate::postgres::Server;
 use crate::program::{Kind, Program, Setting};
 
-pub(super) const CORES: usize = 2;
+pub(crate) const CORES: usize = 2;
 
-pub(super) type Visitor = Person<LinePeer<TcpStream>>;
+pub(crate) type Visitor = Person<LinePeer<TcpStream>>;
 
 /// What a [`City`] is to be like.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     settings: Vec<Setting>,
     gateways: usize,
     fallback: Fallback,
 }
 
 /// Its processes are killed and its folder removed when dropped.
-pub(super) struct City {
-    pub(super) standin: LlmStandin,
-    pub(super) cores: Vec<Program>,
-    pub(super) gateways: Vec<Program>,
-    pub(super) redis: Redis,
-    pub(super) postgres: Server,
+pub(crate) struct City {
+    pub(crate) standin: LlmStandin,
+    pub(crate) cores: Vec<Program>,
+    pub(crate) gateways: Vec<Program>,
+    pub(crate) redis: Redis,
+    pub(crate) postgres: Server,
     _folder: TempDir,
 }
 
 impl Plan {
     /// A setting of every service.
-    pub(super) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, name: &'static str, value: impl ToString) -> Self {
         self.settings.push((name, value.to_string()));
         self
     }
 
-    pub(super) fn gateways(mut self, count: usize) -> Self {
+    pub(crate) fn gateways(mut self, count: usize) -> Self {
         self.gateways = count;
         self
     }
 
     /// What the model says when nothing is scripted.
-    pub(super) fn fallback(mut self, fallback: Fallback) -> Self {
+    pub(crate) fn fallback(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;
         self
     }
 
-    pub(super) async fn start(self) -> City {
+    pub(crate) async fn start(self) -> City {
         let folder = tempfile::tempdir().unwrap();
         let room = |name: String| {
             let room = folder.path().join(name);
@@ -102,18 +102,18 @@ impl Drop for City {
 }
 
 /// What a core logs when it shares.
-pub(super) const LINKED: &str = "linked: limits and events are shared through Redis";
+pub(crate) const LINKED: &str = "linked: limits and events are shared through Redis";
 /// What a core logs when it cannot.
-pub(super) const NOT_LINKED: &str = "not linked: this core goes on with its share of the limits";
+pub(crate) const NOT_LINKED: &str = "not linked: this core goes on with its share of the limits";
 
 impl City {
     /// Someone new at a core, and the `welcome`.
-    pub(super) async fn arrive(&self, core: usize) -> (Visitor, Value) {
+    pub(crate) async fn arrive(&self, core: usize) -> (Visitor, Value) {
         self.hello(core, json!({"type": "hello", "v": 1})).await
     }
 
     /// Someone who goes on with a session at a core, and the `welcome`.
-    pub(super) async fn resume(&self, core: usize, welcome: &Value, since: u64) -> (Visitor, Value) {
+    pub(crate) async fn resume(&self, core: usize, welcome: &Value, since: u64) -> (Visitor, Value) {
         self.hello(core, json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": since})).await
     }
 

@@ -52,6 +52,22 @@ fn is_turn(frame: &Value, id: &str, seq: u64, text: &str) {
 }
 
 #[tokio::test]
+async fn a_bad_answer_is_replaced_at_every_core() {
+    let city = Plan::default().start().await;
+    let (mut first, mut second, welcome) = two_devices(&city).await;
+    let bad = ["Te leo. Podés llamar al 0800-", "555-7788 y te van ", "a atender."];
+    city.standin.push(Answer::pieces(bad).paced(0, 50));
+    first.say("a", "hola, ¿cómo va?").await;
+    let (text, done) = answer_and(&mut first, |_| {}).await;
+    let (there, done_there) = answer_and(&mut second, |_| {}).await;
+    assert!(text.starts_with("Te leo.") && !text.contains("555") && done["source"] == "screened", "{text} {done}");
+    assert_eq!((&there, &done_there), (&text, &done));
+    let (mut third, _) = city.resume(1, &welcome, 1).await;
+    let stored = third.frame().await;
+    assert_eq!((&stored["text"], &stored["source"]), (&json!(text), &json!("screened")), "{stored}");
+}
+
+#[tokio::test]
 async fn what_one_does_the_other_sees() {
     let city = Plan::default().start().await;
     let (mut first, mut second, welcome) = two_devices(&city).await;

@@ -70,6 +70,8 @@ impl Hearing {
             Some("delta") => self.delta(id, frame),
             Some("done") => self.done(id, frame, told),
             Some("response") => {}
+            // That this is no person.
+            Some("notice") if frame["code"] == "ai" => {}
             // There was no word of the answer yet when this connection joined.
             Some("queued") => assert!(!self.texts.contains_key(id), "{frame}"),
             _ => panic!("out of place: {frame}"),

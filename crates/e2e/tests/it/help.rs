@@ -1,0 +1,228 @@
+//! Help for a person at risk comes first, whatever else is wrong. Order and presence; how soon is for
+//! `loadgen` to measure.
+
+mod faults;
+mod stolen;
+
+use protocol::Face;
+use serde_json::{Value, json};
+use testkit::line_peer::LinePeer;
+use testkit::llm::{Answer, Fallback, Hang};
+use testkit::peer::Peer;
+use tokio::net::TcpStream;
+
+use crate::person::Person;
+use crate::town::{Plan, Town};
+
+const WISH: &str = "me quiero morir";
+
+/// A model that never says anything.
+fn silent() -> Fallback {
+    Fallback::Answer(Answer::default().hanging(Hang::Headers))
+}
+
+/// The next frame is help for message `id`, with lines.
+async fn is_helped<P: Peer>(person: &mut Person<P>, id: &str) {
+    let frame = person.frame().await;
+    assert_eq!(
+        (&frame["type"], &frame["id"], &frame["level"]),
+        (&json!("support"), &json!(id), &json!("high")),
+        "{frame}"
+    );
+    let resources = frame["resources"].as_array().unwrap();
+    assert!(resources.iter().any(|resource| resource["kind"] == "emergency"), "{frame}");
+    assert_eq!(frame["seq"], Value::Null, "not stored yet: {frame}");
+}
+
+/// The next line is the plain face's one line of help.
+async fn is_helped_plainly<P: Peer>(person: &mut Person<P>) {
+    let line = person.line().await;
+    assert!(line.starts_with("Ayuda: ") && line.contains("/crisis"), "{line}");
+}
+
+/// Frames up to the `done` of message `id`.
+async fn until_done<P: Peer>(person: &mut Person<P>, id: &str) -> Vec<Value> {
+    let mut frames = Vec::new();
+    loop {
+        frames.push(person.frame().await);
+        let last = &frames[frames.len() - 1];
+        assert_ne!(last["type"], "error", "{frames:?}");
+        if last["type"] == "done" && last["id"] == id {
+            return frames;
+        }
+    }
+}
+
+async fn resume(town: &Town, welcome: &Value, since: u64) -> (Person<LinePeer<TcpStream>>, Value) {
+    let mut person = town.at_core().await;
+    person.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": since})).await;
+    let welcome = person.frame().await;
+    assert_eq!(welcome["resumed"], true, "{welcome}");
+    (person, welcome)
+}
+
+/// What the product exists for.
+#[tokio::test]
+async fn the_eleventh_message_of_a_minute_gets_lines_at_once_and_an_answer() {
+    let town = Plan::with_gateway().start().await;
+    let mut person = town.at_gateway(Face::Frames).await;
+    let welcome = person.hello().await;
+    for number in 1..=10 {
+        person.ask(&format!("m{number}"), "hola").await;
+    }
+    person.say("m11", "sigo acá").await;
+    assert_eq!(person.frame().await["code"], "rate_limited");
+
+    person.say("m12", WISH).await;
+    is_helped(&mut person, "m12").await;
+    assert_eq!(person.frame().await["type"], "accepted");
+    let answer = until_done(&mut person, "m12").await;
+    let done = &answer[answer.len() - 1];
+    assert_eq!((&done["source"], &done["finish"]), (&json!("companion"), &json!("stop")), "{done}");
+    assert!(answer.iter().any(|frame| frame["type"] == "turn" && frame["role"] == "support"), "{answer:?}");
+    // Ten calls were allowed, and ten were made: risk words buy none.
+    assert_eq!(town.standin.total(), 10);
+
+    // After a reload it is still there, with lines.
+    let (mut again, _) = resume(&town, &welcome, 20).await;
+    let stored: Vec<_> = [again.frame().await, again.frame().await, again.frame().await].into();
+    let roles: Vec<_> = stored.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "support", "assistant"], "{stored:?}");
+    assert!(!stored[1]["resources"].as_array().unwrap().is_empty(), "{stored:?}");
+    assert_eq!(stored[1]["level"], "high");
+    again.send(json!({"type": "request", "id": "r", "method": "export"})).await;
+    let exported = again.frame_of("response").await["result"]["entries"].take();
+    assert_eq!(exported[21]["role"], "support", "{exported}");
+    assert!(!exported[21]["resources"].as_array().unwrap().is_empty(), "{exported}");
+}
+
+#[tokio::test]
+async fn a_model_that_hangs_and_limits_used_up_delay_nothing() {
+    let town = Plan::with_gateway().core("PER_USER_MAX", 1).fallback(silent()).start().await;
+    let mut person = town.at_gateway(Face::Frames).await;
+    person.hello().await;
+    let mut other = town.at_gateway(Face::Plain).await;
+    other.lines(3).await;
+    person.say("a", "hola").await;
+    person.frame_of("accepted").await;
+    // As many as may be under way are.
+    person.say("b", "¿estás?").await;
+    assert_eq!(person.frame().await["code"], "user_busy");
+    person.say("c", WISH).await;
+    is_helped(&mut person, "c").await;
+    assert_eq!(person.frame().await["type"], "accepted");
+    person.send(json!({"type": "stop", "id": "a"})).await;
+    let rest = until_done(&mut person, "c").await;
+    assert_eq!(rest[rest.len() - 1]["source"], "companion", "{rest:?}");
+
+    // The plain face reads on while an answer is awaited.
+    other.write("hola").await;
+    other.write(WISH).await;
+    is_helped_plainly(&mut other).await;
+    other.write("/crisis").await;
+    let lines = other.lines(3).await;
+    assert!(lines[2].contains("/pais"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_full_queue_keeps_nobody_in_risk_waiting_for_help_or_an_answer() {
+    let plan = Plan::default().core("MAX_IN_FLIGHT", 1).core("QUEUE_MAX", 1).fallback(silent());
+    let town = plan.start().await;
+    let mut crowd = Vec::new();
+    for _ in 0..2 {
+        let mut person = town.at_core().await;
+        person.hello().await;
+        person.say("a", "hola").await;
+        person.frame_of("accepted").await;
+        // Once it has the slot, the next one has to wait for it.
+        town.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
+        crowd.push(person);
+    }
+    // The one has the slot, the other the place in the queue.
+    crowd[1].frame_of("queued").await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    person.say("a", "hola").await;
+    assert_eq!(person.frame().await["code"], "overloaded");
+    person.say("b", WISH).await;
+    is_helped(&mut person, "b").await;
+    assert_eq!(person.frame().await["type"], "accepted");
+    let rest = until_done(&mut person, "b").await;
+    assert_eq!(rest[rest.len() - 1]["source"], "companion", "{rest:?}");
+    assert_eq!(town.standin.total(), 1, "no call was made for it");
+}
+
+/// Within the limits it goes before those who came earlier.
+#[tokio::test]
+async fn in_risk_goes_ahead_in_the_queue() {
+    let town = Plan::default().core("MAX_IN_FLIGHT", 1).start().await;
+    let held = town.standin.push_held(Answer::text("ya"), 0);
+    let mut people = Vec::new();
+    for (number, text) in ["primero", "segundo", WISH].into_iter().enumerate() {
+        let mut person = town.at_core().await;
+        person.hello().await;
+        person.say("a", text).await;
+        person.frame_of("accepted").await;
+        town.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
+        if 0 < number {
+            assert_eq!(person.frame_of("queued").await["ahead"], 0, "{text}");
+        }
+        people.push(person);
+    }
+    drop(held);
+    for person in &mut people {
+        person.frame_of("done").await;
+    }
+    let last = |request: &testkit::llm::Request| {
+        let body = request.body();
+        let messages = body["messages"].as_array().unwrap();
+        messages[messages.len() - 1]["content"].as_str().unwrap().to_owned()
+    };
+    let asked: Vec<_> = town.standin.requests().iter().map(last).collect();
+    assert_eq!(asked, ["primero", WISH, "segundo"]);
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_refused_and_helped() {
+    let town = Plan::default().start().await;
+    let mut person = town.at_core().await;
+    person.hello().await;
+    person.say("a", &format!("{WISH}. {}", "Hoy fue un día largo. ".repeat(500))).await;
+    is_helped(&mut person, "a").await;
+    let (mut codes, mut roles) = (Vec::new(), Vec::new());
+    while codes.is_empty() || roles.is_empty() {
+        let frame = person.frame().await;
+        match frame["type"].as_str() {
+            Some("error") => codes.push(frame["code"].clone()),
+            Some("turn") => roles.push(frame["role"].clone()),
+            _ => panic!("{frame}"),
+        }
+    }
+    assert_eq!((codes, roles), (vec![json!("text_too_long")], vec![json!("support")]));
+}
+
+#[tokio::test]
+async fn during_drain_a_message_gets_its_help() {
+    let answer = Answer::chunks(2).paced(0, 4_000);
+    let mut town = Plan::with_gateway().core("DRAIN_SECONDS", 20).fallback(Fallback::Answer(answer)).start().await;
+    let mut framed = town.at_gateway(Face::Frames).await;
+    framed.hello().await;
+    let mut plain = town.at_core().await;
+    plain.lines(3).await;
+    framed.say("a", "hola").await;
+    framed.frame_of("delta").await;
+    plain.write("hola").await;
+    town.standin.wait_for(|calls| calls.len() == 2).await.unwrap();
+    town.core.ask_to_stop();
+    framed.frame_of("notice").await;
+    framed.say("b", WISH).await;
+    is_helped(&mut framed, "b").await;
+    plain.write(WISH).await;
+    is_helped_plainly(&mut plain).await;
+    // The answers under way come to their end; what was not accepted is refused.
+    assert_eq!(framed.frame_of("error").await["code"], "shutting_down");
+    let lines = plain.lines(2).await;
+    assert!(!lines[0].starts_with("Ayuda: "), "{lines:?}");
+    assert_eq!(plain.read().await, None);
+    town.core.terminate().await;
+}

@@ -1,0 +1,153 @@
+//! Help with the store or Redis away, after a restart, and at other cores.
+
+use serde_json::{Value, json};
+use testkit::line_peer::LinePeer;
+
+use super::{WISH, is_helped, is_helped_plainly};
+use crate::durability::house::{House, visit};
+use crate::person::Person;
+use crate::postgres::Server;
+use crate::several_cores::city::{NOT_LINKED, Plan as CityPlan};
+
+/// Says it again until it is accepted, as a client does. Returns the frames since.
+async fn insist(person: &mut Person<LinePeer<tokio::net::TcpStream>>, id: &str) -> Vec<Value> {
+    let mut frames = Vec::new();
+    loop {
+        let frame = person.frame().await;
+        match frame["type"].as_str() {
+            Some("error") => person.say(id, WISH).await,
+            Some("done") => return frames,
+            _ => frames.push(frame),
+        }
+    }
+}
+
+/// The stored help comes once, and every device gets it.
+fn is_stored_once(frames: &[Value]) {
+    let stored = frames.iter().filter(|frame| frame["type"] == "turn" && frame["role"] == "support").count();
+    assert_eq!(stored, 1, "{frames:?}");
+    assert!(frames.iter().all(|frame| frame["type"] != "support"), "shown a second time: {frames:?}");
+}
+
+#[tokio::test]
+async fn a_locked_database_delays_no_help() {
+    let house = House::new().await;
+    let core = house.core(&[]).await;
+    let (mut person, welcome) = visit(&core, None).await;
+    let mut plain = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    plain.lines(3).await;
+    let other = house.open_database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    person.say("a", WISH).await;
+    is_helped(&mut person, "a").await;
+    plain.write(WISH).await;
+    is_helped_plainly(&mut plain).await;
+    // Somebody who only comes now cannot even be greeted.
+    let mut late = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    late.write(WISH).await;
+    is_helped_plainly(&mut late).await;
+    let error = person.frame().await;
+    assert_eq!(error["code"], "unavailable", "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    person.say("a", WISH).await;
+    is_stored_once(&insist(&mut person, "a").await);
+    let (mut again, _) = visit(&core, welcome["resume"].as_str()).await;
+    again.send(json!({"type": "request", "id": "r", "method": "history"})).await;
+    let entries = again.frame_of("response").await["result"]["entries"].take();
+    let roles: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["role"].as_str().unwrap()).collect();
+    assert_eq!(roles.iter().filter(|role| **role == "support").count(), 1, "{roles:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_delays_no_help() {
+    let (server, url) = Server::start().await;
+    let house = House::new().await;
+    let core = house.core(&[("DATABASE_URL", url)]).await;
+    let (mut person, _) = visit(&core, None).await;
+    server.stop().await;
+    person.say("a", WISH).await;
+    is_helped(&mut person, "a").await;
+    assert_eq!(person.frame().await["code"], "unavailable");
+    let mut late = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    late.write(WISH).await;
+    is_helped_plainly(&mut late).await;
+    server.start_again().await;
+    person.say("a", WISH).await;
+    is_stored_once(&insist(&mut person, "a").await);
+}
+
+/// A limit that is used up shows whether the level is remembered: in risk nothing is refused.
+#[tokio::test]
+async fn the_level_outlives_the_core() {
+    let house = House::new().await;
+    let one_an_hour = [("RATE_MAX_MESSAGES", "1".to_owned()), ("RATE_WINDOW_SECONDS", "3600".to_owned())];
+    let mut core = house.core(&one_an_hour).await;
+    let (mut person, in_risk) = visit(&core, None).await;
+    person.say("a", WISH).await;
+    is_helped(&mut person, "a").await;
+    person.frame_of("done").await;
+    let (mut other, calm) = visit(&core, None).await;
+    other.ask("a", "hola").await;
+    core.kill().await;
+    core.restart().await;
+    for (welcome, wants) in [(&in_risk, "done"), (&calm, "error")] {
+        let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+        person.say("b", "bueno").await;
+        person.frame_of("done").await;
+        person.say("c", "sigo acá").await;
+        let end = loop {
+            let frame = person.frame().await;
+            assert_ne!(frame["type"], "support", "help is not repeated so soon: {frame}");
+            if frame["type"] == "done" || frame["type"] == "error" {
+                break frame;
+            }
+        };
+        assert_eq!(end["type"], wants, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn devices_at_several_cores_get_help_with_redis_and_after_it_was_away() {
+    let mut city = CityPlan::default().start().await;
+    let (mut first, welcome) = city.arrive(0).await;
+    let (mut second, _) = city.resume(1, &welcome, 0).await;
+    first.say("x", "hola").await;
+    first.frame_of("done").await;
+    second.frame_of("done").await;
+    first.say("a", WISH).await;
+    is_helped(&mut first, "a").await;
+    is_helped(&mut second, "a").await;
+    for device in [&mut first, &mut second] {
+        let turn = loop {
+            let turn = device.frame_of("turn").await;
+            if turn["role"] == "support" {
+                break turn;
+            }
+        };
+        assert!(!turn["resources"].as_array().unwrap().is_empty(), "{turn}");
+        device.frame_of("done").await;
+    }
+    // The other core has assessed it too: its device is not helped again for the same.
+    second.say("b", WISH).await;
+    assert_eq!(second.frame().await["type"], "accepted");
+    second.frame_of("done").await;
+
+    // Another person, on both cores too.
+    let (mut first, welcome) = city.arrive(0).await;
+    let (mut second, _) = city.resume(1, &welcome, 0).await;
+    city.redis.kill().await.unwrap();
+    for core in &city.cores {
+        core.wait_for(NOT_LINKED).await;
+    }
+    first.say("c", WISH).await;
+    is_helped(&mut first, "c").await;
+    first.frame_of("done").await;
+    city.redis.start().await.unwrap();
+    let turn = loop {
+        let turn = second.frame_of("turn").await;
+        if turn["role"] == "support" {
+            break turn;
+        }
+    };
+    assert_eq!(turn["id"], "c", "{turn}");
+}
