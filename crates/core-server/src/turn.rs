@@ -119,6 +119,25 @@ pub struct Job {
     pub emergency: Option<String>,
 }
 
+#[cfg(test)]
+impl Job {
+    /// Message `number` of a person, stored at `seq`.
+    fn sample(seq: u64, number: u64) -> Self {
+        Self {
+            id: "now".parse().expect("an id"),
+            label: MessageLabel { user: protocol::UserLabel(1), number },
+            seq,
+            text: UserText::new("now"),
+            language: Language::English,
+            trace: Traceparent::random(),
+            accepted_at: Instant::now(),
+            claim: None,
+            risk: Risk::default(),
+            emergency: None,
+        }
+    }
+}
+
 /// Whoever follows an answer. Neither call blocks.
 pub trait Audience: Send + Sync {
     /// The answer waits for a model slot behind `ahead` others.

@@ -141,20 +141,13 @@ impl Model {
         context: CallContext,
     ) -> Result<Answer<'_>, LlmError> {
         self.check_tokens()?;
-        let request = self.request(messages, self.asked(temperature_at_most), context);
-        match self.ask_in_rounds(&request).await {
-            Ok(answer) => {
-                self.health.answered();
-                Ok(answer)
-            }
-            Err(failure) => {
-                let several = 1 < self.providers.len();
-                // That it is left alone is the consequence of what is remembered already.
-                let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::LeftAlone));
-                self.health.unanswered(told.map(|(provider, error)| Problem::new(provider, error, several)));
-                Err(failure.map_or(LlmError::NoProvider, |(_, error)| error))
-            }
-        }
+        self.ask(messages, temperature_at_most, context).await.map_err(|failure| {
+            let several = 1 < self.providers.len();
+            // That it is left alone is the consequence of what is remembered already.
+            let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::LeftAlone));
+            self.health.unanswered(told.map(|(provider, error)| Problem::new(provider, error, several)));
+            error_of(failure)
+        })
     }
 
     /// The same, once more for a message whose first prompt was refused: as a message without an answer it is counted
@@ -174,14 +167,20 @@ impl Model {
         context: CallContext,
     ) -> Result<Answer<'_>, LlmError> {
         self.check_tokens()?;
+        self.ask(messages, temperature_at_most, context).await.map_err(error_of)
+    }
+
+    /// Asks in rounds; an answer counts for the health. The failure is that of the last try.
+    async fn ask(
+        &self,
+        messages: &[ChatMessage],
+        temperature_at_most: Option<f32>,
+        context: CallContext,
+    ) -> Result<Answer<'_>, Option<Failure<'_>>> {
         let request = self.request(messages, self.asked(temperature_at_most), context);
-        match self.ask_in_rounds(&request).await {
-            Ok(answer) => {
-                self.health.answered();
-                Ok(answer)
-            }
-            Err(failure) => Err(failure.map_or(LlmError::NoProvider, |(_, error)| error)),
-        }
+        let answer = self.ask_in_rounds(&request).await?;
+        self.health.answered();
+        Ok(answer)
     }
 
     /// Asks for something that no person waits for: one provider, once, and only one whose breaker is
@@ -327,6 +326,10 @@ fn names(providers: &[ProviderSettings]) -> Vec<String> {
 
 /// A provider, and why it did not answer.
 type Failure<'a> = (&'a Provider, LlmError);
+
+fn error_of(failure: Option<Failure<'_>>) -> LlmError {
+    failure.map_or(LlmError::NoProvider, |(_, error)| error)
+}
 
 /// Makes one call, with `permit`. One that is no probe ends when the provider turns out to be silent.
 async fn ask<'a>(

@@ -157,32 +157,14 @@ impl WindowedPlan {
 #[cfg(test)]
 mod tests {
     use protocol::server_frame::Exercise;
-    use protocol::trace::Traceparent;
-    use protocol::{Language, MessageLabel, Timestamp, UserLabel};
-    use tokio::time::Instant;
+    use protocol::{Language, Timestamp};
 
     use super::*;
-    use crate::turn::Risk;
 
     fn entry(seq: u64, id: &str, role: Role) -> Entry {
         let text = UserText::new(format!("{seq}"));
         let at = Timestamp::from_unix_ms(i64::try_from(seq).unwrap());
         Entry { seq, id: id.parse().unwrap(), role, text, at, finish: None, source: None, help: None }
-    }
-
-    fn job(seq: u64) -> Job {
-        Job {
-            id: "now".parse().unwrap(),
-            label: MessageLabel { user: UserLabel(1), number: 1 },
-            seq,
-            text: UserText::new("now"),
-            language: Language::English,
-            trace: Traceparent::random(),
-            accepted_at: Instant::now(),
-            claim: None,
-            risk: Risk::default(),
-            emergency: None,
-        }
     }
 
     #[test]
@@ -199,7 +181,7 @@ mod tests {
             entry(10, "b", Assistant),
             entry(11, "later", Assistant),
         ];
-        let job = job(8);
+        let job = Job::sample(8, 1);
         let history = history(&entries, &job);
         let said: Vec<_> = history.iter().map(|said| (said.by_person, said.text)).collect();
         assert_eq!(said, [(true, "4"), (false, "7"), (true, "6"), (false, "10"), (true, "now")]);
@@ -257,7 +239,7 @@ mod tests {
 
     #[test]
     fn without_a_store_there_is_the_message() {
-        let job = job(1);
+        let job = Job::sample(1, 1);
         let history = history(&[], &job);
         assert_eq!(history.iter().map(|said| said.text).collect::<Vec<_>>(), ["now"]);
     }

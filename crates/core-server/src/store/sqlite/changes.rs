@@ -197,16 +197,10 @@ pub(super) fn reseal(
     after: Option<Place>,
     limit: usize,
 ) -> Result<Option<Place>, StoreError> {
-    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
     let sql = "SELECT * FROM entries WHERE (?1, ?2) < (user_id, seq) ORDER BY user_id, seq LIMIT ?3";
-    let rows = db
-        .prepare_cached(sql)?
-        .query_map([from.0, from.1, column(limit as u64)], |row| Ok((row.get("user_id")?, queries::entry(row)?)))?
-        .collect::<Result<Vec<(i64, _)>, _>>()?;
     let mut last = None;
-    for (user_id, row) in rows {
-        let user = UserLabel(number(user_id)?);
-        let place = Place { user, seq: number(row.seq)? };
+    for (place, row) in entries_after(db, sql, after, limit)? {
+        let user = place.user;
         // A summary's session has entries: what it draws on.
         if last.is_none_or(|last: Place| last.user != user) {
             summaries::reseal(db, keys, user)?;
@@ -244,21 +238,34 @@ pub(super) fn convert(
     after: Option<Place>,
     limit: usize,
 ) -> Result<Option<Place>, StoreError> {
-    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
     // The condition of the index that finds them.
     let sql = "SELECT * FROM entries WHERE role IN ('user', 'assistant', 'support') AND (?1, ?2) < (user_id, seq) \
                ORDER BY user_id, seq LIMIT ?3";
-    let rows = db
-        .prepare_cached(sql)?
-        .query_map([from.0, from.1, column(limit as u64)], |row| Ok((row.get("user_id")?, queries::entry(row)?)))?
-        .collect::<Result<Vec<(i64, _)>, _>>()?;
     let mut last = None;
-    for (user_id, row) in rows {
-        let user = UserLabel(number(user_id)?);
-        last = Some(Place { user, seq: number(row.seq)? });
-        reseal_entry(db, keys, user, row)?;
+    for (place, row) in entries_after(db, sql, after, limit)? {
+        last = Some(place);
+        reseal_entry(db, keys, place.user, row)?;
     }
     Ok(last)
+}
+
+/// Reads the rows that `sql` selects behind a place, up to a limit, each with its place.
+fn entries_after(
+    db: &Connection,
+    sql: &str,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<(Place, EntryRow)>, StoreError> {
+    let (user, seq) = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([user, seq, column(limit as u64)], |row| {
+        Ok((row.get::<_, i64>("user_id")?, queries::entry(row)?))
+    })?;
+    rows.map(|read| {
+        let (user, row) = read?;
+        Ok((Place { user: UserLabel(number(user)?), seq: number(row.seq)? }, row))
+    })
+    .collect()
 }
 
 /// Proves that a message could be stored: takes as much room as the longest may need, gives it back,

@@ -1,11 +1,8 @@
 use proptest::prelude::*;
+use protocol::Timestamp;
 use protocol::server_frame::{Entry, Role};
-use protocol::trace::Traceparent;
-use protocol::{MessageLabel, Timestamp, UserLabel};
-use tokio::time::Instant;
 
 use super::*;
-use crate::turn::Risk;
 
 fn entry(seq: u64, id: &str, role: Role, text: &str) -> Entry {
     Entry {
@@ -28,21 +25,6 @@ fn context(system: &str, token_budget: f64, every_messages: Option<u64>) -> Cont
         system_prompt: Some(system.into()),
         summary: every_messages.map(|every_messages| SummarySettings { max_tokens: 100, every_messages }),
     })
-}
-
-fn job(seq: u64, number: u64) -> Job {
-    Job {
-        id: "now".parse().unwrap(),
-        label: MessageLabel { user: UserLabel(1), number },
-        seq,
-        text: UserText::new("now"),
-        language: Language::English,
-        trace: Traceparent::random(),
-        accepted_at: Instant::now(),
-        claim: None,
-        risk: Risk::default(),
-        emergency: None,
-    }
 }
 
 fn earlier(entries: Vec<Entry>, seq: u64) -> Earlier {
@@ -75,7 +57,7 @@ fn messages_without_an_answer_stand_in_the_next_one() {
         (vec![answer(1, "gone"), question(2, "b"), answer(3, "b")], &["b", "to b", "now"]),
         (vec![question(1, "a"), question(2, "b"), answer(3, "a")], &["a", "to a", "b\n\nnow"]),
     ] {
-        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &job(9, 1));
+        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &Job::sample(9, 1));
         assert_eq!(texts(&prompt), want);
     }
 }
@@ -96,7 +78,7 @@ fn answers_stand_behind_their_messages_and_later_messages_do_not_show() {
     let cases: [(f64, &[&str]); 4] =
         [(1_000.0, &["q1", "a1", "q2", "a2", "now"]), (33.0, &["q2", "a2", "now"]), (32.9, &["now"]), (0.0, &["now"])];
     for (budget, want) in cases {
-        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &job(4, 1));
+        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &Job::sample(4, 1));
         assert_eq!(texts(&prompt), want, "{budget}");
     }
 }
@@ -104,7 +86,7 @@ fn answers_stand_behind_their_messages_and_later_messages_do_not_show() {
 #[test]
 fn what_providers_count_moves_the_budget() {
     let context = context("s", 40.0, None);
-    let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &job(3, 1));
+    let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &Job::sample(3, 1));
     let first = prompt();
     assert_eq!((asked(&first), first.estimated), (2, 26.0));
     context.learn("m", &first, 52);
@@ -117,7 +99,7 @@ fn a_summary_stands_for_what_is_left_out_and_counts() {
     let entries = || vec![entry(5, "a", Role::User, "q1"), entry(6, "b", Role::User, "q2")];
     let select = |budget, more, summary: Option<Summary>| {
         let prompt = context("0123456789", budget, Some(1))
-            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &job(9, 1));
+            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &Job::sample(9, 1));
         let has = prompt.messages[0].content.expose().ends_with("instruction:\ngist");
         (has, asked(&prompt) - 1, prompt.estimated, prompt.fold.is_some())
     };
@@ -128,8 +110,8 @@ fn a_summary_stands_for_what_is_left_out_and_counts() {
     assert_eq!(select(32.0 + extra, true, summary()), (true, 1, 27.0 + extra, true), "it takes room");
     assert_eq!(select(20.0 + extra, true, summary()), (false, 2, 33.0, true), "there is no room for it");
     assert_eq!(select(27.0, false, None), (false, 1, 27.0, true));
-    let off =
-        context("s", 9_999.0, None).select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &job(9, 1));
+    let off = context("s", 9_999.0, None)
+        .select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &Job::sample(9, 1));
     assert_eq!(off.fold, None);
 }
 
@@ -148,7 +130,7 @@ fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
         });
         let exchanges = exchanges(talk.collect(), seq);
         let summary = (1 < uncovered).then(|| Summary { first: 1, last: uncovered - 2, text: UserText::new("gist") });
-        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &job(seq, number));
+        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &Job::sample(seq, number));
         let shown = (prompt.messages.iter().filter(|message| message.role == ChatRole::User).count() - 1) as u64;
         let first_shown = seq - 2 * shown;
         gaps.push(first_shown.saturating_sub(uncovered) / 2);
