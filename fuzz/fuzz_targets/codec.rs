@@ -42,15 +42,27 @@ fn specified(max_bytes: usize, stream: &[u8]) -> Vec<Inbound> {
     let whole = lines.into_iter().filter_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match std::str::from_utf8(line) {
-            _ if max_bytes < line.len() => Some(Inbound::Rejected(ErrorCode::LineTooLong)),
-            Err(_) => Some(Inbound::Rejected(ErrorCode::InvalidUtf8)),
+            _ if max_bytes < line.len() => Some(rejected(ErrorCode::LineTooLong, line, max_bytes)),
+            Err(_) => Some(rejected(ErrorCode::InvalidUtf8, line, max_bytes)),
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some(Inbound::Line { trace: None, text: UserText::new(text) }),
         }
     });
     // A line that cannot fit any more is refused before its end comes.
-    let refused = (max_bytes + 1 < cut.len()).then_some(Inbound::Rejected(ErrorCode::LineTooLong));
+    let refused = (max_bytes + 1 < cut.len()).then(|| rejected(ErrorCode::LineTooLong, cut, max_bytes));
     whole.chain(refused).collect()
+}
+
+/// A line that is refused, with its first bytes as text: those that are no UTF-8 as Latin-1.
+fn rejected(code: ErrorCode, line: &[u8], max_bytes: usize) -> Inbound {
+    let (mut rest, mut text) = (&line[..max_bytes.min(line.len())], String::new());
+    while !rest.is_empty() {
+        let whole = (1..=rest.len().min(4)).find_map(|length| std::str::from_utf8(&rest[..length]).ok());
+        let length = whole.map_or(1, str::len);
+        text.push_str(whole.unwrap_or(&char::from(rest[0]).to_string()));
+        rest = &rest[length..];
+    }
+    Inbound::Rejected { code, readable: UserText::new(text) }
 }
 
 /// A stream in pieces of 1 to 32 bytes.

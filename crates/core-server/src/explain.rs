@@ -109,7 +109,9 @@ impl<W: Write> Explainer<W> {
     fn tell(&mut self, inbound: Inbound, ended: bool) -> io::Result<()> {
         let line = self.line + u64::from(!ended);
         match inbound {
-            Inbound::Rejected(error) => self.write(&Explanation { line, error: Some(error), assessed: None }),
+            Inbound::Rejected { code: error, .. } => {
+                self.write(&Explanation { line, error: Some(error), assessed: None })
+            }
             Inbound::Line { text, .. } => {
                 let (assessment, remembered) = self.assess(&text);
                 let assessed = assessed(&assessment, remembered, text.expose());

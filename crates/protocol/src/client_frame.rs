@@ -94,7 +94,7 @@ pub struct Rejection {
     pub code: ErrorCode,
     /// The id to answer to.
     pub id: Option<MessageId>,
-    /// The text that is too long: it may still call for help.
+    /// Its `text`, if that could be read: it may call for help all the same.
     pub text: Option<UserText>,
 }
 
@@ -182,7 +182,7 @@ impl ClientFrame {
         frame.map_err(|code| Rejection {
             code,
             id: read(line).map(|WithId { id }| id).ok(),
-            text: read(line).map(|WithText { text }| text).ok().filter(|_| code == ErrorCode::TextTooLong),
+            text: read(line).map(|WithText { text }| text).ok(),
         })
     }
 
@@ -311,6 +311,20 @@ mod tests {
         ] {
             let id = ClientFrame::parse(line).unwrap_err().id;
             assert_eq!(id.as_ref().map(MessageId::as_str), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_message_keeps_the_text_that_can_be_read() {
+        for (line, want) in [
+            (r#"{"type":"message","id":"a","text":"ay\u0000"}"#, Some("ay\0")),
+            (r#"{"type":"message","id":"a b","text":"ay"}"#, Some("ay")),
+            (r#"{"type":"message","text":"ay"}"#, Some("ay")),
+            (r#"{"type":"message","id":"a","text":7}"#, None),
+            (r#"{"type":"say","id":7,"text":"ay"}"#, Some("ay")),
+        ] {
+            let text = ClientFrame::parse(line).unwrap_err().text;
+            assert_eq!(text.as_ref().map(UserText::expose), want, "{line}");
         }
     }
 

@@ -5,11 +5,14 @@ use memchr::memchr;
 use tokio_util::codec::Decoder;
 
 use crate::error_code::ErrorCode;
-use crate::limits::MAX_LINE_BYTES;
+use crate::limits::{MAX_LINE_BYTES, MAX_TEXT_CHARS};
 use crate::trace::{TRACEPARENT_LEN, Traceparent};
 
 /// Bytes a gateway puts before a line: `@`, a traceparent, one space.
 pub const TAG_LEN: usize = TRACEPARENT_LEN + 2;
+
+/// Bytes of a refused line that are read: each character has four at most.
+const MAX_READABLE_BYTES: usize = 4 * MAX_TEXT_CHARS;
 
 /// Writes the tag of one line.
 pub fn encode_tag(trace: Traceparent) -> [u8; TAG_LEN] {
@@ -30,7 +33,12 @@ pub enum Inbound {
         text: crate::UserText,
     },
     /// A line we refuse. The stream is still in step, so the connection goes on.
-    Rejected(ErrorCode),
+    Rejected {
+        /// What to answer.
+        code: ErrorCode,
+        /// The beginning of what can be read of it: it may call for help all the same.
+        readable: crate::UserText,
+    },
 }
 
 /// Bounded line decoder.
@@ -92,24 +100,49 @@ impl LineCodec {
         let longest = self.max_bytes + if self.tagged { TAG_LEN } else { 0 } + 1;
         let overflow = longest < src.len() && !self.discarding;
         self.discarding |= overflow;
+        let rejected = overflow.then(|| {
+            let mut line = src.split();
+            if self.tagged {
+                take_tag(&mut line);
+            }
+            self.rejected(ErrorCode::LineTooLong, &line)
+        });
         if self.discarding {
             src.clear();
         }
         self.scanned = src.len();
-        overflow.then_some(Inbound::Rejected(ErrorCode::LineTooLong))
+        rejected
     }
 
     fn complete(&self, mut line: BytesMut) -> Option<Inbound> {
         let trace = if self.tagged { take_tag(&mut line) } else { None };
         if self.max_bytes < line.len() {
-            return Some(Inbound::Rejected(ErrorCode::LineTooLong));
+            return Some(self.rejected(ErrorCode::LineTooLong, &line));
         }
         match std::str::from_utf8(&line) {
-            Err(_) => Some(Inbound::Rejected(ErrorCode::InvalidUtf8)),
+            Err(_) => Some(self.rejected(ErrorCode::InvalidUtf8, &line)),
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some(Inbound::Line { trace, text: crate::UserText::new(text) }),
         }
     }
+
+    fn rejected(&self, code: ErrorCode, line: &[u8]) -> Inbound {
+        // No more than is there whichever way the line arrived.
+        let beginning = line.get(..self.max_bytes.min(MAX_READABLE_BYTES)).unwrap_or(line);
+        Inbound::Rejected { code, readable: crate::UserText::new(readable(beginning)) }
+    }
+}
+
+/// Reads `line` as text. A byte that is no UTF-8 is taken for Latin-1, which older terminals write.
+fn readable(line: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in line.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| char::from(*byte)));
+    }
+    let end = text.char_indices().nth(MAX_TEXT_CHARS).map_or(text.len(), |(end, _)| end);
+    text.truncate(end);
+    text
 }
 
 /// Removes the tag at the start of `line`, if there is a well-formed one.
@@ -154,6 +187,10 @@ mod tests {
         Inbound::Line { trace: None, text: UserText::new(text) }
     }
 
+    fn rejected(code: ErrorCode, readable: &str) -> Inbound {
+        Inbound::Rejected { code, readable: UserText::new(readable) }
+    }
+
     /// Feeds `input` in chunks that end at `cuts`, draining the decoder after each.
     fn feed(codec: &mut LineCodec, input: &[u8], cuts: &[usize]) -> Vec<Inbound> {
         let mut seen = Vec::new();
@@ -180,9 +217,10 @@ mod tests {
             (b"cut", vec![]),
             (b"0123456789abcdef\n", vec![line("0123456789abcdef")]),
             (b"0123456789abcdef\r\n", vec![line("0123456789abcdef")]),
-            (b"0123456789abcdefX\nok\n", vec![Inbound::Rejected(LineTooLong), line("ok")]),
-            (b"0123456789abcdefXYZ....\nok\n", vec![Inbound::Rejected(LineTooLong), line("ok")]),
-            (b"\xff\xfe\nok\n", vec![Inbound::Rejected(InvalidUtf8), line("ok")]),
+            (b"0123456789abcdefX\nok\n", vec![rejected(LineTooLong, "0123456789abcdef"), line("ok")]),
+            (b"0123456789abcdefXYZ....\nok\n", vec![rejected(LineTooLong, "0123456789abcdef"), line("ok")]),
+            (b"\xff\xfe\nok\n", vec![rejected(InvalidUtf8, "ÿþ"), line("ok")]),
+            (b"no \xc3\xa1 m\xe1s\n", vec![rejected(InvalidUtf8, "no á más")]),
             (b"a\rb\n", vec![line("a\rb")]),
         ];
         for (input, want) in cases {
@@ -202,7 +240,7 @@ mod tests {
         let tagged = |text: &str| Inbound::Line { trace: Some(trace), text: UserText::new(text) };
         let cases = [
             (format!("{tag}0123456789abcdef\n"), vec![tagged("0123456789abcdef")]),
-            (format!("{tag}0123456789abcdefX\n"), vec![Inbound::Rejected(ErrorCode::LineTooLong)]),
+            (format!("{tag}0123456789abcdefX\n"), vec![rejected(ErrorCode::LineTooLong, "0123456789abcdef")]),
             (format!("{tag}\n"), vec![]),
             (format!("{tag}@x\n"), vec![tagged("@x")]),
             ("untagged\n".to_owned(), vec![line("untagged")]),

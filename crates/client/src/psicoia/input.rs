@@ -53,7 +53,7 @@ fn read_pipe(lines: &Sender<Input>) -> io::Result<()> {
         while let Some(inbound) = codec.next_line(&mut buffer) {
             let input = match inbound {
                 Inbound::Line { text, .. } => Input::Line(text),
-                Inbound::Rejected(_) => Input::Bad,
+                Inbound::Rejected { .. } => Input::Bad,
             };
             if lines.blocking_send(input).is_err() {
                 return Ok(());

@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         loop {
             match self.codec.next_line(&mut self.received) {
                 Some(Inbound::Line { text, .. }) => return Poll::Ready(Ok(text)),
-                Some(Inbound::Rejected(_)) => {
+                Some(Inbound::Rejected { .. }) => {
                     return Poll::Ready(Err(WireError::Lost("the server sent a line that is none".to_owned())));
                 }
                 None => {}

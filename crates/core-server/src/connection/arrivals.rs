@@ -31,7 +31,7 @@ impl Connection {
                 self.has_read_all = true;
                 Arrival::End
             }
-            Some(Inbound::Rejected(code)) => Arrival::Rejected(code),
+            Some(Inbound::Rejected { code, .. }) => Arrival::Rejected(code),
             Some(Inbound::Line { trace, text }) => {
                 let trace = trace.unwrap_or_else(|| self.peer.trace.child());
                 match self.heed(text, trace) {

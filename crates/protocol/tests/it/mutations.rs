@@ -121,7 +121,7 @@ proptest! {
         for inbound in decode(&line) {
             match inbound {
                 Inbound::Line { text, .. } => judged_alike(text.expose())?,
-                Inbound::Rejected(code) => prop_assert_eq!(code, ErrorCode::InvalidUtf8),
+                Inbound::Rejected { code, .. } => prop_assert_eq!(code, ErrorCode::InvalidUtf8),
             }
         }
     }

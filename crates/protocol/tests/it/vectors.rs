@@ -41,7 +41,7 @@ fn answer(line: &[u8]) -> Result<ClientFrame, ErrorCode> {
         [Inbound::Line { trace: None, text }] => {
             ClientFrame::parse(text.expose()).map_err(|Rejection { code, .. }| code)
         }
-        [Inbound::Rejected(code)] => Err(*code),
+        [Inbound::Rejected { code, .. }] => Err(*code),
         other => panic!("one line became {other:?}"),
     }
 }
