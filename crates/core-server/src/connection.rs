@@ -345,7 +345,7 @@ impl Connection {
         match (&mut self.face, frame) {
             (FaceState::Frames | FaceState::Undecided, frame) => frame.encode_line(&mut self.out),
             (FaceState::Plain(_), ServerFrame::Support(support)) => {
-                let line = self.attached.as_ref().map(|attached| attached.session.help_line(&support));
+                let line = self.attached.as_ref().map(|attached| attached.session.help_line(&support.help));
                 line.iter().for_each(|line| self.say(line));
             }
             (FaceState::Plain(plain), frame) => {

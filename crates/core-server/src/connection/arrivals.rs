@@ -1,8 +1,11 @@
 //! What comes from the client: assessed as it arrives, handled in its order.
 
+use std::str::Chars;
+
 use protocol::client_frame::Rejection;
+use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
-use protocol::{ClientFrame, CloseReason, ErrorCode, Inbound, MessageId, UserText};
+use protocol::{ClientFrame, CloseReason, ErrorCode, Inbound, MessageId, ServerFrame, UserText};
 use tokio::time::Instant;
 
 use super::plain::Command;
@@ -31,7 +34,10 @@ impl Connection {
                 self.has_read_all = true;
                 Arrival::End
             }
-            Some(Inbound::Rejected { code, .. }) => Arrival::Rejected(code),
+            Some(Inbound::Rejected { code, readable }) => match self.heed_rejected(readable.trimmed()) {
+                Some(()) => Arrival::Rejected(code),
+                None => return self.greet_if_undecided(),
+            },
             Some(Inbound::Line { trace, text }) => {
                 let trace = trace.unwrap_or_else(|| self.peer.trace.child());
                 match self.heed(text, trace) {
@@ -64,7 +70,9 @@ impl Connection {
                 (FaceState::Frames, Some(Ok(ClientFrame::Message { id, .. }))) => {
                     self.error(ErrorCode::ShuttingDown, Some(id.clone()));
                 }
-                (FaceState::Plain(_), None) if Command::parse(line.text.expose()) == Command::Say => {
+                (FaceState::Plain(_) | FaceState::Undecided, None)
+                    if Command::parse(line.text.expose()) == Command::Say =>
+                {
                     self.say_error(ErrorCode::ShuttingDown);
                 }
                 _ => {}
@@ -80,6 +88,7 @@ impl Connection {
             self.ahead.put_back(arrival);
             return self.greet();
         }
+        self.say_help();
         match arrival {
             Arrival::End => self.half_close(),
             Arrival::Rejected(code) => self.on_rejected(code),
@@ -97,53 +106,127 @@ impl Connection {
     /// Looks at a line as it arrives: a message is assessed, help lines that are asked for are shown. `None`:
     /// nothing is left to be done for it.
     fn heed(&mut self, text: UserText, trace: Traceparent) -> Option<Line> {
-        let line = match self.face {
-            FaceState::Frames => {
-                let frame = Box::new(ClientFrame::parse(text.expose()));
-                match &*frame {
-                    Ok(ClientFrame::Message { id, text }) => self.watch(id, text),
-                    Err(Rejection { id, text: Some(text), .. }) => {
-                        self.watch(&id.clone().unwrap_or_else(MessageId::random), text);
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-                Line { text, trace, id: None, frame: Some(frame) }
+        if let FaceState::Frames = self.face {
+            let frame = Box::new(ClientFrame::parse(text.expose()));
+            self.watch_frame(&frame, &text);
+            return Some(Line { text, trace, id: None, frame: Some(frame) });
+        }
+        let text = text.trimmed();
+        let id = match Command::parse(text.expose()) {
+            Command::Crisis => {
+                self.show_crisis_lines();
+                return None;
             }
-            FaceState::Undecided | FaceState::Plain(_) => {
-                let text = text.trimmed();
-                let command = Command::parse(text.expose());
-                if command == Command::Crisis {
-                    self.show_crisis_lines();
-                    return None;
+            Command::Say if ClientFrame::meant(text.expose()).is_some() => {
+                self.watch_frame(&ClientFrame::parse(text.expose()), &text);
+                None
+            }
+            Command::Say if MAX_TEXT_CHARS < text.chars() => {
+                self.watch_refused(MessageId::random(), &text);
+                None
+            }
+            Command::Say => {
+                let id = MessageId::random();
+                self.watch(&id, &text);
+                Some(id)
+            }
+            command => {
+                if let Some(said) = command.said(text.expose()) {
+                    self.watch_refused(MessageId::random(), &UserText::new(said));
                 }
-                let is_message = command == Command::Say && ClientFrame::meant(text.expose()).is_none();
-                let id = is_message.then(MessageId::random);
-                if let Some(id) = &id {
-                    self.watch(id, &text);
-                }
-                Line { text, trace, id, frame: None }
+                None
             }
         };
-        Some(line)
+        Some(Line { text, trace, id, frame: None })
     }
 
-    /// Assesses a message, in the session or, where the store has not opened one yet, without.
-    pub(super) fn watch(&mut self, id: &MessageId, text: &UserText) {
-        if let Some(Attached { session, .. }) = &self.attached {
-            let is_shown = session.assess(id, text);
-            if is_shown && (self.draining_since.is_some() || protocol::limits::MAX_TEXT_CHARS < text.chars()) {
-                session.save_help_later();
-            }
-        } else if !matches!(self.face, FaceState::Frames) {
-            let language = self.language;
-            if let Some(line) = self.lone_watch.get_or_insert_default().observe(id, text, language) {
-                self.say(&line);
+    /// Assesses the message that a frame brings, also one that cannot be used as far as it can be read.
+    fn watch_frame(&mut self, frame: &Result<ClientFrame, Rejection>, line: &UserText) {
+        match frame {
+            Ok(ClientFrame::Message { id, text }) => self.watch(id, text),
+            Ok(_) => {}
+            Err(Rejection { id, text, .. }) => {
+                let id = || id.clone().unwrap_or_else(MessageId::random);
+                if let Some(text) = text {
+                    self.watch_refused(id(), text);
+                } else if let Some(text) = text_within(line.expose()) {
+                    self.watch_refused(id(), &UserText::new(text));
+                }
             }
         }
     }
 
+    /// Looks at what can be read of a line that is refused. `None`: it asked for the help lines, and has them.
+    fn heed_rejected(&mut self, readable: UserText) -> Option<()> {
+        if !matches!(self.face, FaceState::Frames) && Command::parse(readable.expose()) == Command::Crisis {
+            self.show_crisis_lines();
+            return None;
+        }
+        match ClientFrame::parse(readable.expose()) {
+            Ok(ClientFrame::Message { id, text }) => self.watch_refused(id, &text),
+            frame => self.watch_frame(&frame, &readable),
+        }
+        Some(())
+    }
+
+    /// Assesses a text that is not submitted, in its beginning and its end where it is long: that costs no more than
+    /// a message does. Help for it is stored apart.
+    fn watch_refused(&mut self, id: MessageId, text: &UserText) {
+        if self.observe(&id, &both_ends(text)) {
+            self.save_help();
+        }
+    }
+
+    /// Assesses a message, in the session or, where the store has not opened one yet, without.
+    pub(super) fn watch(&mut self, id: &MessageId, text: &UserText) {
+        let is_shown = self.observe(id, text);
+        if is_shown && self.draining_since.is_some() {
+            self.save_help();
+        }
+    }
+
+    /// Assesses a text. Returns whether help was shown for it.
+    fn observe(&mut self, id: &MessageId, text: &UserText) -> bool {
+        if let Some(Attached { session, .. }) = &self.attached {
+            return session.assess(id, text);
+        }
+        let shown = self.lone_watch.get_or_insert_default().observe(id, text, self.language);
+        let Some((support, line)) = shown else { return false };
+        match self.face {
+            FaceState::Frames => self.outbox.push(ServerFrame::Support(Box::new(support))),
+            FaceState::Undecided | FaceState::Plain(_) => self.say(&line),
+        }
+        true
+    }
+
+    /// Stores help whose message is not submitted.
+    pub(super) fn save_help(&self) {
+        if let Some(Attached { session, .. }) = &self.attached {
+            session.save_help_later();
+        }
+    }
+
+    /// Hands what was assessed without a session over to the one that is attached now: what was shown here is not
+    /// shown again.
+    pub(super) fn hand_over(&mut self) {
+        if let Some(Attached { session, .. }) = &self.attached
+            && let Some(watch) = self.lone_watch.take()
+        {
+            watch.hand_over(session);
+        }
+    }
+
+    /// Writes help that waits in the outbox, in the plain face: it goes before what is said next.
+    fn say_help(&mut self) {
+        while !matches!(self.face, FaceState::Frames)
+            && let Some(help) = self.outbox.take_help()
+        {
+            self.render(help);
+        }
+    }
+
     fn greet_if_undecided(&mut self) {
-        if matches!(self.face, FaceState::Undecided) && self.task.is_none() {
+        if matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.draining_since.is_none() {
             self.greet();
         }
     }
@@ -167,6 +250,8 @@ impl Connection {
     }
 
     fn on_rejected(&mut self, code: ErrorCode) {
+        // What was read of it may have come before its session was there.
+        self.save_help();
         match self.face {
             FaceState::Frames => self.error(code, None),
             FaceState::Undecided | FaceState::Plain(_) => self.say_error(code),
@@ -181,6 +266,90 @@ impl Connection {
             self.closing = Some(CloseReason::VersionUnsupported);
         } else {
             self.closing = Some(CloseReason::ClientGone);
+        }
+    }
+}
+
+/// Returns at most as many characters as a message may have: those at the beginning of `text` and at its end.
+fn both_ends(text: &UserText) -> UserText {
+    let chars = text.chars();
+    if chars <= MAX_TEXT_CHARS {
+        return text.clone();
+    }
+    let half = MAX_TEXT_CHARS / 2;
+    let end = text.without_first_chars(chars - half + 1);
+    UserText::new(format!("{}\n{}", text.first_chars(half).expose(), end.expose()))
+}
+
+/// Returns the text of a message whose frame is cut or damaged, or the whole line where it is no frame at all.
+fn text_within(line: &str) -> Option<String> {
+    if !line.starts_with(['{', '[', '"']) {
+        return Some(line.to_owned());
+    }
+    line.match_indices("\"text\"").find_map(|(at, name)| {
+        let value = line.get(at + name.len()..)?.trim_start().strip_prefix(':')?;
+        value.trim_start().strip_prefix('"').map(unescaped)
+    })
+}
+
+/// Reads a string of JSON up to its end, as far as it goes.
+fn unescaped(value: &str) -> String {
+    let (mut text, mut rest) = (String::new(), value.chars());
+    while let Some(letter) = rest.next().filter(|letter| *letter != '"') {
+        if letter == '\\' {
+            text.extend(escaped(&mut rest));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+/// Reads an escape behind its backslash; `None` for one that is cut, and for half of a pair.
+fn escaped(rest: &mut Chars<'_>) -> Option<char> {
+    match rest.next()? {
+        'n' | 'r' => Some('\n'),
+        'b' | 'f' | 't' => Some(' '),
+        'u' => {
+            let length = rest.as_str().bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
+            let digits: String = rest.by_ref().take(length).collect();
+            u32::from_str_radix(&digits, 16).ok().filter(|_| length == 4).and_then(char::from_u32)
+        }
+        letter => Some(letter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_damaged_frame() {
+        for (line, want) in [
+            ("me quiero morir", Some("me quiero morir")),
+            (r#"{"type":"message","id":"a","text":"me quiero"#, Some("me quiero")),
+            (r#"{"type":"message", "text" : "no m\u00e1s","id":"ÿ"}"#, Some("no más")),
+            (r#"{"type":"message","text":"\"ya\" no m\u00e"#, Some("\"ya\" no m")),
+            (r#"{"type":"message","id":"text","text":"no más""#, Some("no más")),
+            (r#"{"type":"message","text":7,"text":"no más"}"#, Some("no más")),
+            (r#"{"type":"message","text":7}"#, None),
+            (r#"{"type":"message","text":"a\q b"}"#, Some("aq b")),
+            (r#"{"text":"no\nquiero\ud83d\ude00 m\u00e1s\u0""#, Some("no\nquiero más")),
+            (r#"["hola"]"#, None),
+        ] {
+            assert_eq!(text_within(line).as_deref(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_text_both_ends_are_read() {
+        let whole = "ñ".repeat(MAX_TEXT_CHARS);
+        assert_eq!(both_ends(&UserText::new(whole.clone())).expose(), whole);
+        for more in [1, 2, 50_000] {
+            let text = UserText::new(format!("principio{}final", "ñ".repeat(MAX_TEXT_CHARS - 14 + more)));
+            let ends = both_ends(&text);
+            assert_eq!(ends.chars(), MAX_TEXT_CHARS, "{more}");
+            assert!(ends.expose().starts_with("principio") && ends.expose().ends_with("final"), "{more}");
         }
     }
 }

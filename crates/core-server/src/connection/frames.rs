@@ -40,7 +40,11 @@ impl Connection {
             Ok(ClientFrame::Request(request)) => self.request(request, trace),
             Ok(ClientFrame::Ping { id }) => self.outbox.push(ServerFrame::Pong { id }),
             Ok(ClientFrame::Bye) => self.closing = Some(CloseReason::Bye),
-            Err(Rejection { code, id, .. }) => self.error(code, id),
+            Err(Rejection { code, id, .. }) => {
+                // What was read of it may have come before its session was there.
+                self.save_help();
+                self.error(code, id);
+            }
         }
     }
 
@@ -91,6 +95,8 @@ impl Connection {
             return;
         }
         let Hello { resume, since, locale, country, time_zone, .. } = hello;
+        let language = locale.map(Locale::language);
+        self.lone_watch.get_or_insert_default().learn(country, time_zone.as_ref(), language);
         let sessions = Arc::clone(&self.context.sessions);
         match resume.map(|token| token.expose().parse::<ResumeToken>()) {
             None => self.later(async move {
@@ -152,6 +158,7 @@ impl Connection {
         // Straight to the socket: what the session tells from now on comes after the replay.
         ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
         self.write_ai_notice();
+        self.hand_over();
         self.replay = (after < seq).then_some(Replay { after, last: seq });
     }
 

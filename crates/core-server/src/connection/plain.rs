@@ -52,22 +52,51 @@ impl<'a> Command<'a> {
         if !word.strip_prefix('/').is_some_and(|name| name.starts_with(char::is_alphabetic)) {
             return Self::Say;
         }
-        match word.to_lowercase().as_str() {
+        // Somebody in distress does not look at what stands behind it.
+        let word = word.trim_end_matches(|letter: char| !letter.is_alphanumeric());
+        match without_accents(word).as_str() {
             "/ayuda" | "/help" => Self::Help,
             "/historial" | "/history" => Self::History,
-            "/sesion" | "/sesión" | "/session" => Self::Session,
+            "/sesion" | "/session" => Self::Session,
             "/reanudar" | "/resume" => Self::Resume(rest.trim()),
             "/borrar" | "/erase" => Self::Erase,
             "/idioma" | "/language" => Self::Language(rest.trim()),
-            "/pais" | "/país" | "/country" => Self::Country(rest.trim()),
+            "/pais" | "/country" => Self::Country(rest.trim()),
             "/crisis" | "/emergencia" | "/urgencia" | "/emergency" => Self::Crisis,
             "/ia" | "/ai" => Self::Ai,
             "/acerca" | "/about" => Self::About,
-            "/proteccion" | "/protección" | "/protection" => Self::Protection,
+            "/proteccion" | "/protection" => Self::Protection,
             "/plan" => Self::Plan,
             _ => Self::Unknown,
         }
     }
+
+    /// Returns what a person may have said with a line that is no message: all of it where the command is not known,
+    /// else what stands behind one that takes nothing of the kind.
+    pub(super) fn said(&self, line: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Say | Self::Leave | Self::Crisis => None,
+            // A token is a secret.
+            Self::Resume(token) if !token.contains(char::is_whitespace) => None,
+            Self::Unknown => Some(line.trim().trim_start_matches('/')),
+            _ => line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest),
+        }
+    }
+}
+
+/// Lower case, without the accents of Spanish, composed or not.
+fn without_accents(word: &str) -> String {
+    let letters = word.chars().flat_map(char::to_lowercase).filter(|letter| !('\u{300}'..='\u{36f}').contains(letter));
+    letters
+        .map(|letter| match letter {
+            'á' => 'a',
+            'é' => 'e',
+            'í' => 'i',
+            'ó' => 'o',
+            'ú' | 'ü' => 'u',
+            letter => letter,
+        })
+        .collect()
 }
 
 /// The language `/idioma` names, if the product speaks it.
@@ -225,6 +254,13 @@ mod tests {
             ("/country ES", Command::Country("ES")),
             ("/crisis", Command::Crisis),
             ("/CRISIS ahora", Command::Crisis),
+            ("/Crísis", Command::Crisis),
+            ("/cri\u{301}sis", Command::Crisis),
+            ("/ÚRGENCIA", Command::Crisis),
+            ("/crisis.", Command::Crisis),
+            ("/Crisis!!! por favor", Command::Crisis),
+            ("/crisis…", Command::Crisis),
+            ("/país: Perú", Command::Country("Perú")),
             ("/emergencia", Command::Crisis),
             ("/urgencia", Command::Crisis),
             ("/emergency", Command::Crisis),
@@ -234,6 +270,20 @@ mod tests {
             ("1/2", Command::Say),
         ] {
             assert_eq!(Command::parse(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_with_a_command() {
+        for (line, want) in [
+            ("/me quiero matar", Some("me quiero matar")),
+            ("/plan me quiero matar", Some("me quiero matar")),
+            ("/plan", None),
+            ("/reanudar abc", None),
+            ("/reanudar me quiero matar", Some("me quiero matar")),
+            ("me quiero matar", None),
+        ] {
+            assert_eq!(Command::parse(line).said(line), want, "{line}");
         }
     }
 

@@ -42,12 +42,8 @@ impl Connection {
         match opened {
             Ok(opened) => {
                 let user = opened.session.user();
-                let session = Arc::clone(&opened.session);
                 self.attach(opened, false);
-                // Behind it: what was shown here is not shown again.
-                if let Some(watch) = self.lone_watch.take() {
-                    watch.hand_over(&session);
-                }
+                self.hand_over();
                 texts::greeting(user).iter().for_each(|line| self.say(line));
             }
             Err(error) => {
@@ -77,7 +73,10 @@ impl Connection {
                 self.closing = Some(CloseReason::Bye);
             }
             Command::Help => texts::help(language).iter().for_each(|line| self.say(line)),
-            Command::Unknown => self.say(texts::unknown_command(language)),
+            Command::Unknown => {
+                self.save_help();
+                self.say(texts::unknown_command(language));
+            }
             Command::Session => self.say(&texts::session_token(language, &token.expose())),
             Command::Resume("") => self.say(texts::token_missing(language)),
             Command::Resume(token) => self.resume(token),
@@ -143,6 +142,7 @@ impl Connection {
 
     fn converse(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
         if MAX_TEXT_CHARS < text.chars() {
+            self.save_help();
             return self.say_error(ErrorCode::TextTooLong);
         }
         if let FaceState::Plain(plain) = &mut self.face {

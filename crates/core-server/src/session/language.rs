@@ -78,7 +78,7 @@ impl Session {
 }
 
 /// Whether `text` is clearly English; `None` if it is too short to tell.
-fn is_english(text: &UserText) -> Option<bool> {
+pub(super) fn is_english(text: &UserText) -> Option<bool> {
     let (mut words, mut english, mut other) = (0, 0, 0);
     let letters_only =
         |word: &str| word.chars().filter(|letter| letter.is_alphabetic()).collect::<String>().to_lowercase();

@@ -3,10 +3,11 @@
 //! A message is assessed when its bytes arrive, before any limit is asked and apart from the store: what
 //! happens here waits for nothing. Storing follows, when the store can.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::server_frame::{Entry, Role, Support};
+use protocol::server_frame::{Entry, Help, Role, Support};
 use protocol::{Country, Language, MessageId, ServerFrame, UserText};
 use safety::Level;
 use safety::resources::{self, Need};
@@ -14,6 +15,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::Session;
 use super::help::{Whereabouts, wire_resources};
+use super::language::is_english;
 use super::state::{State, To};
 use super::watch::{FOLDED_ENTRIES, Watch, need_of};
 use crate::shared::Event;
@@ -54,8 +56,14 @@ impl Session {
         state.show(support);
     }
 
+    /// Tells whether nothing was said in it yet.
+    fn is_untouched(&self) -> bool {
+        let state = self.state();
+        state.told.seq() == 0 && state.admitting == 0 && state.unsaved_help.is_empty() && state.connections.len() <= 1
+    }
+
     /// Takes over what was assessed on a connection before it had this session, which has just begun.
-    pub fn adopt(&self, watch: Watch, shown: Vec<Support>) {
+    pub fn adopt(&self, watch: Watch, shown: VecDeque<Support>) {
         let is_minor = watch.is_minor();
         *self.watch_state() = watch;
         let mut state = self.state();
@@ -63,6 +71,18 @@ impl Session {
             self.count_help(need_of(&support.help, is_minor), state.locale.language());
         }
         shown.into_iter().for_each(|support| state.keep_unsaved(support));
+    }
+
+    /// Takes over help that was shown on a connection before it had resumed this session. Its messages are assessed
+    /// when they are submitted.
+    fn adopt_shown(&self, shown: VecDeque<Support>) {
+        for support in shown {
+            self.watch_state().learn_shown(&support.id, &support.help);
+            let need = need_of(&support.help, self.watch_state().is_minor());
+            let mut state = self.state();
+            self.count_help(need, state.locale.language());
+            state.keep_unsaved(support);
+        }
     }
 
     /// Counts help that is shown, in memory.
@@ -103,9 +123,9 @@ impl Session {
         resources::plain_lines(&state.whereabouts.select(need, language, now()), language)
     }
 
-    /// Returns the extra line of the plain face for `support`.
-    pub fn help_line(&self, support: &Support) -> String {
-        let need = need_of(&support.help, self.watch_state().is_minor());
+    /// Returns the extra line of the plain face for `help`.
+    pub fn help_line(&self, help: &Help) -> String {
+        let need = need_of(help, self.watch_state().is_minor());
         let state = self.state();
         let language = state.locale.language();
         resources::plain_line(&state.whereabouts.select(need, language, now()), language)
@@ -162,8 +182,11 @@ impl Session {
         }
     }
 
-    /// Stores help that was shown, in a task of its own: its message is not submitted.
+    /// Stores help that was shown, if it is not stored yet, in a task of its own: its message is not submitted.
     pub fn save_help_later(self: &Arc<Self>) {
+        if self.state().unsaved_help.is_empty() {
+            return;
+        }
         let session = Arc::clone(self);
         self.sessions.tasks().spawn(async move {
             let commit = session.commit.lock().await;
@@ -302,21 +325,46 @@ fn entry_of(support: &Support) -> NewEntry {
 #[derive(Debug, Default)]
 pub struct LoneWatch {
     watch: Watch,
-    shown: Vec<Support>,
+    /// Help that was shown last.
+    shown: VecDeque<Support>,
+    place: Whereabouts,
+    /// Chosen, or that of a first message.
+    language: Option<Language>,
 }
 
 impl LoneWatch {
-    /// Assesses message `id` as it arrives. Returns the extra line of the plain face that it calls for.
-    pub fn observe(&mut self, id: &MessageId, text: &UserText, language: Language) -> Option<String> {
+    /// Assesses message `id` as it arrives. Returns the help that it calls for, and the extra line of the plain face.
+    /// `spoken`: the language while nothing says otherwise.
+    pub fn observe(&mut self, id: &MessageId, text: &UserText, spoken: Language) -> Option<(Support, String)> {
+        self.language = self.language.or_else(|| Some(if is_english(text)? { Language::English } else { spoken }));
+        let language = self.language.unwrap_or(spoken);
         let need = self.watch.observe(id, text, now())?;
-        let place = Whereabouts::default();
-        self.shown.push(place.support(id.clone(), need, language, now()));
-        Some(resources::plain_line(&place.select(need, language, now()), language))
+        let place = &self.place;
+        let support = place.support(id.clone(), need, language, now());
+        if self.shown.len() == MAX_UNSAVED {
+            self.shown.pop_front();
+        }
+        self.shown.push_back(support.clone());
+        Some((support, resources::plain_line(&place.select(need, language, now()), language)))
     }
 
-    /// Hands over to the session that has just begun.
+    /// Shows the lines of `country`, or of that of a time zone, and speaks `language`, as far as the client told them.
+    pub fn learn(&mut self, country: Option<Country>, time_zone: Option<&UserText>, language: Option<Language>) {
+        self.place = Whereabouts { country, time_zone: time_zone.map(|zone| zone.expose().into()) };
+        self.language = language.or(self.language);
+    }
+
+    /// Hands over to the session that was opened meanwhile. One in which something was said before has a memory of
+    /// its own.
     pub fn hand_over(self, session: &Session) {
-        session.adopt(self.watch.begun(), self.shown);
+        if self.shown.is_empty() {
+            return;
+        }
+        if session.is_untouched() {
+            session.adopt(self.watch.begun(), self.shown);
+        } else {
+            session.adopt_shown(self.shown);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use protocol::{
 
 use super::elsewhere::tests::elsewhere;
 use super::retention::tests::sessions;
-use super::{ConnectionId, Opened, Outbox, Session, Sessions};
+use super::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
 use crate::shared::{CoreId, Event};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::{Message, Risk, now};
@@ -239,4 +239,37 @@ async fn eight_whole_pages_and_an_answer_wait_for_a_slow_reader() {
     }
     outbox.push(ServerFrame::Pong { id: None });
     assert_eq!(outbox.close_reason(), None);
+}
+
+#[tokio::test]
+async fn help_that_was_shown_before_there_was_a_session_is_not_shown_again() {
+    let (id, wish): (MessageId, _) = ("a".parse().unwrap(), UserText::new("me quiero morir"));
+    // A session that begins, and one in which something was said before.
+    for said_before in [None, Some("x")] {
+        let scene = Scene::new().await;
+        let (from, _outbox) = scene.attach();
+        if let Some(earlier) = said_before {
+            scene.submit(from, earlier).await;
+            settle(&scene).await;
+        }
+        let mut watch = LoneWatch::default();
+        assert!(watch.observe(&id, &wish, Language::Spanish).is_some());
+        assert!(watch.observe(&id, &wish, Language::Spanish).is_none());
+        watch.hand_over(&scene.session);
+        assert!(!scene.session.assess(&id, &wish), "{said_before:?}");
+        assert_eq!(scene.session.risk().level, safety::Level::High, "{said_before:?}");
+    }
+}
+
+#[test]
+fn help_before_there_is_a_session_speaks_the_language_of_the_first_message() {
+    let help = |chosen, text: &str| {
+        let mut watch = LoneWatch::default();
+        watch.learn(None, None, chosen);
+        let (_, line) = watch.observe(&MessageId::random(), &UserText::new(text), Language::Spanish).unwrap();
+        line.split_once(':').unwrap().0.to_owned()
+    };
+    assert_eq!(help(None, "I want to kill myself"), "Help");
+    assert_eq!(help(Some(Language::Spanish), "I want to kill myself"), "Ayuda");
+    assert_eq!(help(None, "me quiero morir ya"), "Ayuda");
 }

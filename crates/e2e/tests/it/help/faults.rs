@@ -46,6 +46,10 @@ async fn a_locked_database_delays_no_help() {
     let mut late = Person::new(LinePeer::connect(core.address()).await.unwrap());
     late.write(WISH).await;
     is_helped_plainly(&mut late).await;
+    let mut program = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    program.send(json!({"type": "hello", "v": 1})).await;
+    program.say("p", WISH).await;
+    is_helped(&mut program, "p").await;
     let error = person.frame().await;
     assert_eq!(error["code"], "unavailable", "{error}");
     other.execute_batch("ROLLBACK").unwrap();
