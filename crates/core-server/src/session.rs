@@ -35,6 +35,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub use help::known_country;
 pub use outbox::Outbox;
 pub use registry::{Opened, Policy, Sessions};
 pub use requests::RequestError;

@@ -162,6 +162,6 @@ mod tests {
         assert!(chosen.contains("*4141") && !chosen.contains('?'), "{chosen}");
         assert_eq!((place.question(Language::English), country("Atlantis")), (None, None));
         let nowhere = Place { country: None, zone: None }.lines(Language::English);
-        assert!(nowhere.contains("findahelpline.com") && nowhere.contains("/pais"), "{nowhere}");
+        assert!(nowhere.contains("findahelpline.com") && nowhere.contains("/country"), "{nowhere}");
     }
 }

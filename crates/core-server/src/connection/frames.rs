@@ -14,7 +14,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
-use crate::session::{Opened, Outbox, RequestError};
+use crate::session::{Opened, Outbox, RequestError, known_country};
 use crate::store::StoreError;
 use crate::turn::{Message, Refusal};
 
@@ -95,6 +95,7 @@ impl Connection {
             return;
         }
         let Hello { resume, since, locale, country, time_zone, .. } = hello;
+        let country = country.and_then(known_country);
         let language = locale.map(Locale::language);
         self.lone_watch.get_or_insert_default().learn(country, time_zone.as_ref(), language);
         let sessions = Arc::clone(&self.context.sessions);

@@ -1,6 +1,6 @@
 //! The plain face: frames rendered as lines for people, and lines read as commands.
 
-use protocol::server_frame::{Entry, NoticeCode, SafetyPlan};
+use protocol::server_frame::{Entry, NoticeCode, Role, SafetyPlan};
 use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame};
 
 use super::texts;
@@ -158,7 +158,11 @@ pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
     if entries.is_empty() {
         return vec![texts::no_history(language).to_owned()];
     }
-    let line = |entry: &Entry| format!("{}: {}", texts::speaker(language, entry.role), fold(entry.text.expose()));
+    let line = |entry: &Entry| match entry.role {
+        // It says what it is.
+        Role::Support => fold(entry.text.expose()),
+        role => format!("{}: {}", texts::speaker(language, role), fold(entry.text.expose())),
+    };
     entries.iter().map(line).collect()
 }
 

@@ -107,7 +107,7 @@ impl Connection {
         let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
         self.later(async move {
             let _turn = context.request_turns.take(address).await;
-            let entries = session.last_entries(HISTORY_ENTRIES).await;
+            let entries = session.last_entries_told(HISTORY_ENTRIES).await;
             move |connection: &mut Self| match entries {
                 Ok(entries) => history(&entries, language).iter().for_each(|line| connection.say(line)),
                 Err(error) => connection.store_failed(&error),

@@ -41,6 +41,11 @@ impl Whereabouts {
     }
 }
 
+/// Returns `country` by the code of ISO 3166, also where it came by another one (`UK`); `None` if there is no such country.
+pub fn known_country(country: Country) -> Option<Country> {
+    resources::parse_country(country.as_str())?.parse().ok()
+}
+
 /// The wire's form of a need and its lines.
 fn help_of(need: Need, selection: Selection) -> Help {
     let level = match need.level {
@@ -199,6 +204,14 @@ mod tests {
             }
             texts.dedup();
             assert_eq!(texts.len(), needs.len(), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn countries_that_there_are() {
+        for (code, want) in [("AR", Some("AR")), ("gb", Some("GB")), ("UK", Some("GB")), ("QQ", None), ("ZZ", None)] {
+            let known = known_country(code.parse().unwrap());
+            assert_eq!(known.as_ref().map(Country::as_str), want, "{code}");
         }
     }
 

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
-use protocol::{Country, ErrorCode, Locale, ServerFrame};
+use protocol::{Country, ErrorCode, Locale, ServerFrame, UserText};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Session;
+use super::{Session, known_country};
 use crate::shared::Event;
 use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::Refusal;
@@ -100,6 +100,7 @@ impl Session {
             }
             "set_country" => {
                 let CountryParams { country } = params(request)?;
+                let country = known_country(country).ok_or(RequestError::BadParams)?;
                 self.set_country(country).await?;
                 Ok(ResponseResult::Country { country })
             }
@@ -197,6 +198,21 @@ impl Session {
     /// The store failed.
     pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<ReadableEntries, StoreError> {
         self.readable(Page::After { seq, limit }).await
+    }
+
+    /// [`Session::last_entries`], help as its line of the plain face.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn last_entries_told(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.last_entries(limit).await?;
+        for entry in &mut entries {
+            if let Some(help) = &entry.help {
+                entry.text = UserText::new(self.help_line(help));
+            }
+        }
+        Ok(entries)
     }
 
     async fn readable(&self, page: Page) -> Result<ReadableEntries, StoreError> {

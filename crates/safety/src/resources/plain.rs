@@ -102,8 +102,10 @@ fn place_question(selection: &Selection, language: Language) -> Option<String> {
             "¿En qué país estás? Escribí /pais y su nombre, y te muestro sus líneas.".to_owned()
         }
         (Language::English, Some((name, code))) => {
-            format!("Are you in {name}? If so: /pais {code}; if not, /pais and the name of your country.")
+            format!("Are you in {name}? If so: /country {code}; if not, /country and the name of your country.")
         }
-        (Language::English, None) => "Which country are you in? Type /pais and its name to see its lines.".to_owned(),
+        (Language::English, None) => {
+            "Which country are you in? Type /country and its name to see its lines.".to_owned()
+        }
     })
 }
