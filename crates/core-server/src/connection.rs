@@ -53,7 +53,8 @@ const MAX_REQUESTS: usize = 8;
 /// Requests of one connection that run at once; the others wait their turn. Reads of the database are
 /// first come, first served: a client with many must not make the others' answers wait for all of them.
 const RUNNING_REQUESTS: usize = 2;
-/// How long we wait for a peer to take its last bytes and close.
+/// How long we wait for a peer to take its last bytes and close, and before that, while the server drains, for a
+/// message that calls for help.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What all connections share.
@@ -373,8 +374,14 @@ impl Connection {
         }
         let quiet = !self.is_awaiting() && self.outbox.requests() == 0;
         let left = (self.ended && quiet).then_some(CloseReason::ClientGone);
-        let drained = (self.draining_since.is_some() && self.is_drained_dry && quiet).then_some(CloseReason::Draining);
+        let drained = (self.is_drained() && quiet).then_some(CloseReason::Draining);
         self.closing.or(told).or(left).or(drained)
+    }
+
+    /// Tells whether the server is going away and nothing more is awaited from the client, or what came is to be refused.
+    fn is_drained(&self) -> bool {
+        let is_silent = || self.lingers_until().is_some_and(|until| until <= Instant::now());
+        self.is_drained_dry && (self.has_read_all || !self.ahead.is_empty() || is_silent())
     }
 
     /// Whether an answer is on its way that this connection should still get.

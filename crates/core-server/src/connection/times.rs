@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::{CloseReason, ErrorCode};
 use tokio::time::Instant;
 
-use super::{Connection, FaceState};
+use super::{Connection, FaceState, LINGER};
 
 /// Time limits of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,10 @@ impl Connection {
         if self.stalled_since.is_some_and(|since| over(since, times.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
         } else if self.draining_since.is_some_and(|since| over(since, times.drain)) {
-            self.give_up_draining();
+            // Where the drain time is as short as the lingering, nothing may be in progress.
+            if self.finished().is_none() {
+                self.give_up_draining();
+            }
         } else if self.may_be_greeted() {
             if over(self.peer.since, times.greet_delay) {
                 self.greet();
@@ -61,9 +64,18 @@ impl Connection {
             self.heard_at + times.idle
         };
         let stalled = self.stalled_since.map(|since| since + times.write);
-        let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| since + times.drain);
+        let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| {
+            let first = self.lingers_until().filter(|until| Instant::now() < *until);
+            first.unwrap_or(since + times.drain)
+        });
         let paced = Some(self.pace.ready_at()).filter(|ready| Instant::now() < *ready);
         [stalled, drained, paced, self.reminder_at].into_iter().flatten().fold(waits_for_client, Instant::min)
+    }
+
+    /// Returns until when an idle connection is read while the server is going away: a message that is written just
+    /// then may call for help, and nothing can be said any more once the connection is closed.
+    pub(super) fn lingers_until(&self) -> Option<Instant> {
+        self.draining_since.map(|since| since + LINGER.min(self.context.times.drain))
     }
 
     /// The answer under way does not end in time: the person is told, and will find it
@@ -81,7 +93,7 @@ impl Connection {
 
     /// Whether the greeting delay counts: nobody has said a thing.
     fn may_be_greeted(&self) -> bool {
-        matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent
+        matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent && self.draining_since.is_none()
     }
 
     /// Whether a program is expected to say `hello`.

@@ -2,6 +2,7 @@
 //! `loadgen` to measure.
 
 mod faults;
+mod refused;
 mod stolen;
 
 use protocol::Face;
