@@ -69,6 +69,7 @@ impl Connection {
             Command::Country("") => self.say(texts::country_missing(language)),
             Command::Country(name) => self.choose_country(&session, name),
             Command::Leave => {
+                session.parting_line().iter().for_each(|line| self.say(line));
                 self.say(texts::goodbye(language));
                 self.closing = Some(CloseReason::Bye);
             }

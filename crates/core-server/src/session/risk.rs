@@ -39,12 +39,45 @@ impl Session {
         self.heed_language(text);
         let now = now();
         let need = self.watch_state().observe(id, text, now);
-        let Some(need) = need else { return false };
+        let Some(need) = need.or_else(|| self.need_at_parting(id, text)) else { return false };
         let mut state = self.state();
         self.count_help(need, state.locale.language());
         let support = state.whereabouts.support(id.clone(), need, state.locale.language(), now);
         state.show(support);
         true
+    }
+
+    /// Returns what help a good-bye is answered with: a person in risk does not leave without lines.
+    fn need_at_parting(&self, id: &MessageId, text: &UserText) -> Option<Need> {
+        let now = now();
+        let (risk, need, is_shown) = {
+            let watch = self.watch_state();
+            (watch.risk(now), watch.standing_need(now), watch.shown().is_some_and(|(shown, _)| shown == id))
+        };
+        if is_shown || !is_parting(risk, text) {
+            return None;
+        }
+        let mut state = self.state();
+        if state.partings.contains(id) {
+            return None;
+        }
+        if state.partings.len() == MAX_UNSAVED {
+            state.partings.pop_front();
+        }
+        state.partings.push_back(id.clone());
+        Some(need)
+    }
+
+    /// Returns the line of help for a person who leaves while a level is remembered.
+    pub fn parting_line(&self) -> Option<String> {
+        let now = now();
+        let need = {
+            let watch = self.watch_state();
+            (watch.risk(now).level != Level::None).then(|| watch.standing_need(now))?
+        };
+        let state = self.state();
+        let language = state.locale.language();
+        Some(resources::plain_line(&state.whereabouts.select(need, language, now), language))
     }
 
     /// A second opinion finds message `id` graver than it was taken for.
@@ -306,6 +339,11 @@ impl State {
     fn forget_unsaved(&mut self, id: &MessageId) {
         self.unsaved_help.retain(|support| support.id != *id);
     }
+}
+
+/// Tells whether a message takes leave while a level is remembered.
+fn is_parting(risk: Risk, text: &UserText) -> bool {
+    risk.level != Level::None && safety::assess(&safety::Context::default(), text.expose()).goodbye
 }
 
 /// What is stored of `support`; its lines are not.

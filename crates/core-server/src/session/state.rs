@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) whereabouts: Whereabouts,
     /// Help that was shown and is not stored.
     pub(super) unsaved_help: VecDeque<Support>,
+    /// The last good-byes that help was shown for.
+    pub(super) partings: VecDeque<MessageId>,
     /// A task tries to store it.
     pub(super) is_saving_help: bool,
     /// Until when no message beyond the limits is answered: they come one a second.
@@ -154,6 +156,7 @@ impl State {
             answering: false,
             whereabouts: Whereabouts { country: record.country, time_zone: None },
             unsaved_help: VecDeque::new(),
+            partings: VecDeque::new(),
             is_saving_help: false,
             beyond_limits_until: None,
             elsewhere: None,

@@ -206,9 +206,13 @@ impl Engine {
     }
 }
 
-/// Whether the model is to answer `job`. Where minutes count it is not, nor where only the truth will do.
+/// Whether the model is to answer `job`. Where minutes count it is not, nor where only the truth will do, nor where
+/// a person in risk takes leave.
 fn is_for_the_model(job: &Job) -> bool {
-    job.risk.level < Level::Imminent && safety::companion::truth(job.text.expose(), job.language).is_none()
+    let takes_leave = || safety::assess(&safety::Context::default(), job.text.expose()).goodbye;
+    job.risk.level < Level::Imminent
+        && (job.risk.level == Level::None || !takes_leave())
+        && safety::companion::truth(job.text.expose(), job.language).is_none()
 }
 
 fn no_history(job: &Job, error: &StoreError) -> Unanswered {

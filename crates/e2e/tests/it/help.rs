@@ -227,3 +227,36 @@ async fn during_drain_a_message_gets_its_help() {
     assert_eq!(plain.read().await, None);
     town.core.terminate().await;
 }
+
+/// A model is configured, and is not asked: the companion answers a good-bye, with the lines.
+#[tokio::test]
+async fn nobody_in_risk_leaves_without_lines() {
+    let town = Plan::default().start().await;
+    let mut framed = town.at_core().await;
+    framed.hello().await;
+    framed.say("a", WISH).await;
+    is_helped(&mut framed, "a").await;
+    until_done(&mut framed, "a").await;
+    let asked = town.standin.total();
+    framed.say("b", "chau, me voy a dormir").await;
+    is_helped(&mut framed, "b").await;
+    let answer = until_done(&mut framed, "b").await;
+    assert_eq!(answer[answer.len() - 1]["source"], "companion", "{answer:?}");
+    assert_eq!(town.standin.total(), asked);
+
+    for (words, risk, help) in [("salir", WISH, "Ayuda: "), ("exit", "I want to kill myself", "Help: ")] {
+        let mut plain = town.at_core().await;
+        plain.lines(3).await;
+        plain.write(risk).await;
+        plain.lines(2).await;
+        plain.write(words).await;
+        let line = plain.line().await;
+        assert!(line.starts_with(help), "{line}");
+        plain.line().await;
+        assert_eq!(plain.read().await, None);
+    }
+    let mut calm = town.at_core().await;
+    calm.lines(3).await;
+    calm.write("salir").await;
+    assert_eq!(calm.line().await, "Gracias por hablar conmigo. Cuidate mucho.");
+}
