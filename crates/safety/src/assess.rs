@@ -70,8 +70,10 @@ pub struct Assessment {
 
 /// Compiled data, read once.
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    let packed = include_bytes!(concat!(env!("OUT_DIR"), "/tables.deflate"));
     // Must not fall back to empty tables: they would find no risk, without an error.
-    postcard::from_bytes(include_bytes!(concat!(env!("OUT_DIR"), "/tables.bin"))).expect("the build wrote these tables")
+    let tables = miniz_oxide::inflate::decompress_to_vec(packed).expect("the build packed these tables");
+    postcard::from_bytes(&tables).expect("the build wrote these tables")
 });
 
 /// Bytes of the messages before, and of the message, that are read as one: a sentence sent in parts is short.
