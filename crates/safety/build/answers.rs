@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 const FILE: &str = "data/answers.toml";
 /// Labels that the screen names itself; the others are numbered as they come.
-const NAMED: [&str; 15] = [
+const NAMED: [&str; 17] = [
     "NUMBER",
     "NEG",
     "TAG",
@@ -26,6 +26,8 @@ const NAMED: [&str; 15] = [
     "CURRENCY",
     "LISTED",
     "JOIN",
+    "OR",
+    "UNCOUNTED",
     "HOUR",
 ];
 

@@ -7,7 +7,8 @@
 use super::Found;
 use super::lexer::Partial;
 use super::table::{
-    AND, BEFORE_YEAR, CALL, COUNT, CURRENCY, DIGIT, HOUR, JOIN, LISTED, LabelSet, MESSAGE, PHONE, TO, UNIT,
+    AND, BEFORE_YEAR, CALL, COUNT, CURRENCY, DIGIT, HOUR, JOIN, LISTED, LabelSet, MESSAGE, OR, PHONE, TO, UNCOUNTED,
+    UNIT,
 };
 use crate::resources::is_known_number;
 
@@ -40,6 +41,8 @@ enum Gap {
     Bracket,
     /// A word such as "y".
     Word,
+    /// A word such as "o": another number follows, not a part of the same one.
+    Or,
     Line,
 }
 
@@ -51,13 +54,16 @@ pub(super) struct Numbers {
     earlier_held: Option<usize>,
     /// What stands behind them.
     joint: Gap,
+    /// Numbers before an "o" that are to be called, unless what follows shows that they count something.
+    alternative: Option<Found>,
     /// From here on the run is held back; `None` while it is one or two digits in words.
     held: Option<usize>,
     gap: Gap,
     /// `+` or a bracket before the run.
     plus: bool,
-    /// The run ended with this word; the next one tells what it counts.
+    /// Words of the sentence so far, and how many there were before the run.
     words: u32,
+    words_before: u32,
     called: Option<u32>,
     /// The last word such as "mensaje": one is sent to a number, or has one.
     message: Option<u32>,
@@ -92,7 +98,14 @@ impl Numbers {
             self.group(keypad(word), start, false);
             return None;
         }
-        let found = self.close(Some(labels), if labels.contains(JOIN) { Gap::Word } else { Gap::None });
+        let joint = if labels.contains(JOIN) {
+            Gap::Word
+        } else if labels.contains(OR) {
+            Gap::Or
+        } else {
+            Gap::None
+        };
+        let found = self.close(Some(Next { word, labels }), joint);
         self.words += 1;
         if labels.contains(CALL) || labels.contains(TO) && self.within(self.message, REACH) {
             self.called = Some(self.words);
@@ -162,7 +175,8 @@ impl Numbers {
             Partial::Word(word) => SPELLED.iter().any(|number| makes_three(number, word)),
             Partial::None => false,
         };
-        self.earlier_held.or(self.held).or(begins.then_some(start)).unwrap_or(usize::MAX)
+        let held = self.earlier_held.or(self.held).or(begins.then_some(start)).unwrap_or(usize::MAX);
+        self.alternative.map_or(held, |found| found.hold.min(held))
     }
 
     /// Digits of the run so far.
@@ -174,6 +188,7 @@ impl Numbers {
         if self.groups.is_empty() {
             self.after_year_word = self.last_was_year_word;
             self.after_hour_word = self.last_was_hour_word;
+            self.words_before = self.words;
         }
         if !spelled || is_long(self.count() + digits.len()) {
             self.held.get_or_insert(start);
@@ -203,9 +218,10 @@ impl Numbers {
     }
 
     /// Ends the run; `next` is the word after it, and `joint` what may join it to a run that follows.
-    fn close(&mut self, next: Option<&LabelSet>, joint: Gap) -> Option<Found> {
+    fn close(&mut self, next: Option<Next<'_>>, joint: Gap) -> Option<Found> {
         let (groups, held) = (std::mem::take(&mut self.groups), self.held.take());
         let (plus, money) = (std::mem::take(&mut self.plus), std::mem::take(&mut self.money));
+        let alternative = self.alternative.take();
         self.gap = Gap::None;
         self.joined = false;
         if groups.is_empty() {
@@ -213,20 +229,27 @@ impl Numbers {
                 self.earlier.clear();
                 self.earlier_held = None;
             }
+            return alternative;
+        }
+        let money = money || next.is_some_and(|next| next.labels.contains(CURRENCY));
+        let run = Run { plus, money, ..self.run(&groups, next) };
+        let found = alternative.filter(|_| !run.counts && !run.money).or_else(|| run.find(&groups, held));
+        if joint == Gap::Or && !plus && found.is_some() && (alternative.is_some() || is_list(&groups)) {
+            self.alternative = found;
             return None;
         }
-        let money = money || next.is_some_and(|next| next.contains(CURRENCY));
-        let run = Run { plus, money, ..self.run(&groups, next) };
-        run.find(&groups, held).or_else(|| self.join(groups, held, joint, run))
+        found.or_else(|| self.join(groups, held, joint, run))
     }
 
     /// The conditions under which the digits of `groups` are a number to call.
-    fn run(&self, groups: &[Group], next: Option<&LabelSet>) -> Run {
-        let counts = next.is_some_and(|next| next.contains(UNIT) || next.contains(CURRENCY));
-        let listed = next.is_some_and(|next| next.contains(LISTED));
+    fn run(&self, groups: &[Group], next: Option<Next<'_>>) -> Run {
+        let is_next = |label| next.is_some_and(|next| next.labels.contains(label));
+        let small = groups.iter().all(|group| group.digits.len() <= 4);
+        let counts = is_next(UNIT) || is_next(CURRENCY) || small && next.is_some_and(Next::is_plural);
         let digits = groups.iter().map(|group| group.digits.len()).sum::<usize>();
         let writes = self.within(self.message, 1) && LONG_FOR_AN_ORDINAL <= digits;
-        let calls = self.within(self.called, REACH) || writes || listed;
+        let is_called = self.called.is_some_and(|called| self.words_before.saturating_sub(called) <= REACH);
+        let calls = is_called || writes || is_next(LISTED);
         let time = self.after_hour_word && is_time(groups);
         let short = calls && !time && !self.after_year_word && !self.within(self.counted, 3);
         Run { plus: false, money: false, calls, short, counts }
@@ -246,12 +269,27 @@ impl Numbers {
         if all.iter().any(joins) && !run.counts && !run.money && is_in_parts(&all, run.calls) {
             return Some(Found { start, hold: hold.map_or(start, |held| held.max(start)), rule: PHONE });
         }
-        if joint != Gap::None && hold.is_some() && all.len() <= MAX_GROUPS {
+        if matches!(joint, Gap::Word | Gap::Line) && hold.is_some() && all.len() <= MAX_GROUPS {
             self.earlier = all;
             self.earlier_held = hold;
             self.joint = joint;
         }
         None
+    }
+}
+
+/// The word behind a run of digits.
+#[derive(Debug, Clone, Copy)]
+struct Next<'a> {
+    word: &'a str,
+    labels: &'a LabelSet,
+}
+
+impl Next<'_> {
+    /// Tells whether it looks like the plural of what is counted ("renglones", "sentences").
+    fn is_plural(self) -> bool {
+        let known = [UNCOUNTED, CALL, TO, LISTED, DIGIT].into_iter().any(|label| self.labels.contains(label));
+        5 <= self.word.len() && self.word.ends_with('s') && !known
     }
 }
 
@@ -273,7 +311,9 @@ impl Run {
         // "2222 (24 h)", "2222, 24 h": what is counted is not the number.
         let counted = |group: &Group| matches!(group.before, Gap::Bracket | Gap::Comma);
         let (groups, counts) = match groups {
-            [first @ .., last] if self.counts && !first.is_empty() && counted(last) => (first, false),
+            [first @ .., last] if self.counts && !first.is_empty() && counted(last) && !is_rising(groups) => {
+                (first, false)
+            }
             _ => (groups, self.counts),
         };
         let short = self.short && !counts;
@@ -327,13 +367,16 @@ fn is_short(groups: &[Group]) -> bool {
 }
 
 fn is_phone(groups: &[Group], run: Run) -> bool {
-    let Run { plus, money, calls, .. } = run;
+    let Run { plus, money, calls, counts, short } = run;
     let total: usize = groups.iter().map(|group| group.digits.len()).sum();
     let longest = groups.iter().map(|group| group.digits.len()).max().unwrap_or(0);
     if !(7..=40).contains(&total) || is_counting(groups) || is_date(groups) || is_years(groups) {
         return false;
     }
     if !plus && (money || is_amount(groups, total)) {
+        return false;
+    }
+    if !plus && counts && 2 <= groups.len() && is_list(groups) && is_rising(groups) {
         return false;
     }
     let commas = groups.iter().skip(1).any(|group| group.before == Gap::Comma);
@@ -343,7 +386,20 @@ fn is_phone(groups: &[Group], run: Run) -> bool {
         return false;
     }
     // Times and lists have no group of three; a number spelled digit by digit has none either.
-    plus || longest >= 3 || groups.len() == total || pairs(groups)
+    plus || longest >= 3 || groups.len() == total || pairs(groups) || short && !counts && 4 <= groups.len()
+}
+
+/// `10, 20`, `100`, `1000, 2000`: with what follows they may count something.
+fn is_list(groups: &[Group]) -> bool {
+    groups.iter().all(|group| group.digits.len() <= 4) && groups.iter().skip(1).all(|group| group.before == Gap::Comma)
+}
+
+/// `50, 100, 250`, `90, 60`: rising or falling, as what is counted is.
+fn is_rising(groups: &[Group]) -> bool {
+    let values: Vec<u32> = groups.iter().filter_map(|group| group.digits.parse().ok()).collect();
+    let one_length = groups.windows(2).all(|pair| pair[0].digits.len() == pair[1].digits.len());
+    let one_way = values.windows(2).all(|pair| pair[0] < pair[1]) || values.windows(2).all(|pair| pair[0] > pair[1]);
+    one_way && (one_length || 3 <= groups.len())
 }
 
 /// `11` and `4555`, `1234` behind words or line breaks that join them to one number.

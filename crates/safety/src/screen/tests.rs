@@ -1,3 +1,5 @@
+mod numbers;
+
 use super::table::EXAMPLES;
 use proptest::strategy::Strategy;
 
