@@ -31,17 +31,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     guide::build()?;
     help_lines::build()?;
     companion::build()?;
-    write_tables()
+    write_tables("data", "tables.deflate")?;
+    write_tables("data/questions", "questions.deflate")
 }
 
 /// Strongest compression of deflate.
 const STRONGEST: u8 = 9;
 
-/// Writes the tables of the risk engine, compressed: they would be a fifth of the program.
-fn write_tables() -> Result<(), Box<dyn Error>> {
-    let tables = grammar::compile(&grammar::sources(Path::new("data"))?)?;
+/// Compiles the rules of `folder` into `file`: those of the risk engine, and those for questions about safety. Packs
+/// them: they would be a fifth of the program.
+fn write_tables(folder: &str, file: &str) -> Result<(), Box<dyn Error>> {
+    let tables = grammar::sources(Path::new(folder)).and_then(|sources| grammar::compile(&sources));
+    let tables = tables.map_err(|reason| format!("{folder}: {reason}"))?;
     let out = std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?;
     let packed = miniz_oxide::deflate::compress_to_vec(&postcard::to_allocvec(&tables)?, STRONGEST);
-    std::fs::write(Path::new(&out).join("tables.deflate"), packed)?;
+    std::fs::write(Path::new(&out).join(file), packed)?;
     Ok(())
 }

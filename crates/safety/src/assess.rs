@@ -4,6 +4,7 @@ mod decide;
 mod lexicon;
 mod matcher;
 mod normalise;
+pub(crate) mod questions;
 mod scope;
 mod score;
 mod sound;
@@ -69,12 +70,13 @@ pub struct Assessment {
 }
 
 /// Compiled data, read once.
-static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    let packed = include_bytes!(concat!(env!("OUT_DIR"), "/tables.deflate"));
-    // Must not fall back to empty tables: they would find no risk, without an error.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/tables.deflate"))));
+
+/// Reads tables that `build.rs` packed. Must not fall back to empty ones: they would find no risk, without an error.
+fn unpack(packed: &[u8]) -> Tables {
     let tables = miniz_oxide::inflate::decompress_to_vec(packed).expect("the build packed these tables");
     postcard::from_bytes(&tables).expect("the build wrote these tables")
-});
+}
 
 /// Bytes of the messages before, and of the message, that are read as one: a sentence sent in parts is short.
 const JOINED: usize = 1_000;

@@ -21,7 +21,6 @@ use protocol::server_frame::Exercise;
 use protocol::{Language, Timestamp};
 
 use crate::{Kinds, Level, Subject};
-pub(crate) use asked::Question;
 use data::{Act, Edition, Group};
 use memory::Memory;
 pub use plan::{MAX_STEP_CHARS, PlanReader};

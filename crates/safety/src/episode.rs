@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use protocol::Timestamp;
 
-use crate::companion::{Question, asked};
+use crate::companion::asked::{self, Asked, Meaning, Question};
 use crate::{Assessment, Context, Cssrs, Kind, Level, Reason, Subject};
 
 /// Messages that are also read as one: at most so many, within so many milliseconds.
@@ -40,8 +40,8 @@ pub struct Episode {
     recent: VecDeque<(Timestamp, Arc<str>)>,
     /// Level before the last message, where that one alone raised it below imminent.
     raised_from: Option<Level>,
-    /// The companion's question about safety that waits for its answer, and the messages since.
-    pending: Option<(Question, u32)>,
+    /// The question about safety that waits for its answer, and the messages since.
+    pending: Option<(Asked, u32)>,
 }
 
 impl fmt::Debug for Episode {
@@ -79,9 +79,10 @@ impl Episode {
         assessment
     }
 
-    /// Takes in an answer that the person was given: what they write next may answer its question about safety.
+    /// Takes in an answer that the person was given, by the companion or by a model: what they write next may answer its
+    /// question about safety.
     pub fn asked(&mut self, answer: &str) {
-        self.pending = asked::question(answer).map(|question| (question, 0));
+        self.pending = asked::question(answer, self.remembered > Level::None).map(|asked| (asked, 0));
     }
 
     /// Returns the level in force at `now`.
@@ -93,16 +94,33 @@ impl Episode {
 
     /// Reads `text` as the answer to the question that waits for one.
     fn read_answer(&mut self, text: &str, assessment: &mut Assessment) {
-        let Some((question, messages)) = self.pending.take() else { return };
+        let Some((asked, messages)) = self.pending.take() else { return };
         if messages + 1 < ANSWERS {
-            self.pending = Some((question, messages + 1));
+            self.pending = Some((asked, messages + 1));
         }
-        let Some(level) = asked::reading(question, text) else { return };
-        assessment.kinds.insert(Kind::Suicide);
+        let level = match asked::meaning(asked, text) {
+            None => return,
+            Some(Meaning::Denied) => {
+                assessment.denied |= assessment.level == Level::None;
+                return;
+            }
+            Some(Meaning::Risk(level)) => level,
+        };
+        let asks_for_safety = matches!(asked.question, Question::Safe | Question::StaySafe);
+        // Without a word of suicide before, who is not safe may be in danger from others.
+        let level = if asks_for_safety && self.topic.is_none() { level.min(Level::Concern) } else { level };
+        if !asks_for_safety || self.topic.is_some() {
+            assessment.kinds.insert(Kind::Suicide);
+        }
         if level <= assessment.level {
             return;
         }
-        assessment.cssrs = Some(if level == Level::Imminent { Cssrs::Plan } else { Cssrs::ActiveThoughts });
+        assessment.cssrs = Some(match (asked.question, level) {
+            (Question::Past | Question::Done, _) => Cssrs::Behaviour,
+            (_, Level::Imminent) => Cssrs::Plan,
+            (_, Level::High) => Cssrs::ActiveThoughts,
+            (_, Level::Concern | Level::None) => Cssrs::WishToBeDead,
+        });
         (assessment.level, assessment.subject) = (level, Subject::Own);
         (assessment.on_topic, assessment.distressed, assessment.denied) = (true, true, false);
         assessment.reasons.push(Reason { code: "answer", rule: "companion.asked", span: 0..text.len() });

@@ -23,7 +23,9 @@ in `data/README.md`. To try sentences: `core-server explain` (standard input; no
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let data = Data::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data"))?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let data = Data::read(&folder)?;
+    let questions = Data::read(&folder.join("questions"))?;
     let mut book = INTRODUCTION.to_owned();
     reviews(&mut book, &data);
     levels(&mut book, &data);
@@ -36,6 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for (file, table) in data.of("lexemes").chain(data.of("spelling")) {
         words(&mut book, file, table);
+    }
+    for (file, table) in questions.of("rules") {
+        rules(&mut book, (&format!("questions/{file}"), table), &questions.atoms());
     }
     help_lines(&mut book, &data);
     for (file, table) in data.of("companion").chain(data.of("answers")).chain(data.of("guide")) {
@@ -98,6 +103,7 @@ fn title(file: &str) -> String {
         "idioms" => "Turns of phrase that are no risk",
         "frames" => "Who speaks, of whom, and when",
         "rules" => "Rules",
+        "questions/rules" => "Questions about safety that a model asks",
         name => name,
     };
     match rest.split('.').next() {

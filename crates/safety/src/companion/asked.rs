@@ -1,15 +1,18 @@
-//! The companion's questions about safety, and what an answer to them says of risk.
+//! Questions about safety, the companion's and a model's, and what an answer to them says of risk.
 
 use super::data::{Act, Group};
 use super::memory;
 use super::reading::{Answer, Reading};
 use crate::Level;
+use crate::assess::questions;
 
 /// A question about safety.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Whether there are thoughts of suicide.
     Thoughts,
+    /// Whether there is a wish not to be.
+    Wish,
     /// Whether it is for today.
     Today,
     /// Whether there is a plan.
@@ -18,9 +21,56 @@ pub(crate) enum Question {
     Means,
     /// When it is to be.
     Time,
+    /// Whether the person is safe now.
+    Safe,
+    /// Whether the person can keep safe, or promises to.
+    StaySafe,
+    /// Whether the person has hurt themselves.
+    Done,
+    /// Whether there was an attempt before.
+    Past,
 }
 
-const SOON: [&str; 20] = [
+/// A question about safety that an answer asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) question: Question,
+    /// No other question stands behind it: a yes or a no is one to this.
+    pub(crate) is_last: bool,
+}
+
+/// What a message says as an answer to a question about safety.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Risk of this level.
+    Risk(Level),
+    /// No risk, in clear words.
+    Denied,
+}
+
+/// Rules of `data/questions` with their question, those that say most first; the last column: only while a level is
+/// remembered.
+const RULES: [(&str, Question, bool); 14] = [
+    ("stay_safe", Question::StaySafe, false),
+    ("past", Question::Past, false),
+    ("done", Question::Done, false),
+    ("means", Question::Means, false),
+    ("plan", Question::Plan, false),
+    ("today", Question::Today, false),
+    ("wish", Question::Wish, false),
+    ("thoughts", Question::Thoughts, false),
+    ("safe", Question::Safe, false),
+    ("today_vague", Question::Today, true),
+    ("done_vague", Question::Done, true),
+    ("means_vague", Question::Means, true),
+    ("time_vague", Question::Time, true),
+    ("plan_vague", Question::Plan, true),
+];
+/// Sentences at the end of an answer that are read, and characters of each.
+const SENTENCES: usize = 8;
+const SENTENCE_CHARS: usize = 300;
+
+pub(super) const SOON: [&str; 20] = [
     "hoy",
     "ahora",
     "ahorita",
@@ -107,22 +157,110 @@ const NOT_NOW: [&str; 12] = [
 ];
 const BARE: [&str; 8] = ["| ok |", "| okay |", "| oka |", "| okey |", "| dale |", "| vale |", "| bueno |", "| fine |"];
 
-/// Returns the question that an answer of the companion asks.
-pub(crate) fn question(answer: &str) -> Option<Question> {
-    let (act, _) = memory::identify(answer)?;
-    Some(match act {
+/// What tells how often, in answer to a question about thoughts: a yes.
+const SOMETIMES: [&str; 17] = [
+    "a veces",
+    "de a ratos",
+    "por momentos",
+    "un poco",
+    "algunas veces",
+    "todo el tiempo",
+    "todos los dias",
+    "siempre",
+    "bastante",
+    "sometimes",
+    "now and then",
+    "a little",
+    "a bit",
+    "all the time",
+    "every day",
+    "a lot",
+    "always",
+];
+/// What makes a no to "are you safe" one to something else.
+const NO_MATTER: [&str; 10] = [
+    "pasa nada",
+    "hay problema",
+    "te preocupes",
+    "hay drama",
+    "estoy bien",
+    "worries",
+    "problem",
+    "im fine",
+    "im ok",
+    "im okay",
+];
+
+/// Returns the question about safety that an answer asks, the companion's or a model's. Some words ask about safety
+/// only where the person is `in_risk`.
+pub(crate) fn question(answer: &str, in_risk: bool) -> Option<Asked> {
+    let Some((act, _)) = memory::identify(answer) else { return in_own_words(answer, in_risk) };
+    let question = match act {
         Act::ConcernAsk | Act::CrisisAsk => Question::Thoughts,
         Act::CrisisAskNow => Question::Today,
         Act::CrisisPlan => Question::Plan,
         Act::CrisisMeans => Question::Means,
         Act::CrisisTime => Question::Time,
+        // Their texts ask this and that.
+        Act::CrisisAgain | Act::LookBack | Act::GoodbyeRisk => return in_own_words(answer, in_risk),
         _ => return None,
-    })
+    };
+    Some(Asked { question, is_last: true })
 }
 
-/// Returns the level that `text` has as an answer to `question`; `None` where it says no, or something else.
-pub(crate) fn reading(question: Question, text: &str) -> Option<Level> {
+/// Returns the last question about safety in a model's answer.
+pub(crate) fn in_own_words(answer: &str, in_risk: bool) -> Option<Asked> {
+    let mut is_last = true;
+    for sentence in sentences(answer).into_iter().rev().take(SENTENCES) {
+        let is_question = sentence.ends_with('?');
+        let atoms = questions::atoms(sentence);
+        let has = |name: &str| atoms.contains(&name);
+        let asks = is_question || has("asks");
+        if asks && !has("other") {
+            let found = RULES.iter().find(|(name, _, vague)| has(name) && (in_risk || !vague));
+            if let Some((_, question, _)) = found {
+                return Some(Asked { question: *question, is_last });
+            }
+        }
+        is_last &= !is_question;
+    }
+    None
+}
+
+/// Splits a text into sentences with their marks; a Spanish question begins at its opening mark.
+fn sentences(text: &str) -> Vec<&str> {
+    let ends = |letter: char| matches!(letter, '.' | '!' | '?' | ';' | '…' | '\n');
+    text.split_inclusive(ends)
+        .map(|sentence| {
+            let sentence = sentence.rsplit_once('¿').map_or(sentence, |(_, question)| question).trim();
+            let start = sentence.char_indices().rev().nth(SENTENCE_CHARS).map_or(0, |(at, _)| at);
+            sentence.get(start..).unwrap_or_default()
+        })
+        .filter(|sentence| sentence.chars().any(char::is_alphabetic))
+        .collect()
+}
+
+/// Returns what `text` means as an answer to what was `asked`; `None` where it says neither.
+pub(crate) fn meaning(asked: Asked, text: &str) -> Option<Meaning> {
     let reading = Reading::of(text);
+    let meaning = match asked.question {
+        Question::Safe | Question::StaySafe => return meaning_of_safety(asked, &reading),
+        question => risk(question, &reading),
+    };
+    match meaning {
+        // Another question stands behind it, which the yes may belong to: caution, but no emergency.
+        Some(level) if !asked.is_last => Some(Meaning::Risk(level.min(Level::High))),
+        Some(level) => Some(Meaning::Risk(level)),
+        None => {
+            let is_no = reading.answer() == Answer::No && !reading.has(Group::Explicit) || reading.has(Group::Deny);
+            let of_all = matches!(asked.question, Question::Thoughts | Question::Today);
+            (asked.is_last && of_all && is_no).then_some(Meaning::Denied)
+        }
+    }
+}
+
+/// Returns the level of an answer to a question to which a yes is a sign of risk.
+fn risk(question: Question, reading: &Reading) -> Option<Level> {
     let answer = reading.answer();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| reading.says(phrase));
     if matches!(answer, Answer::No | Answer::Refused) || reading.is_one_of(&BARE) || says(&NOT_NOW) {
@@ -132,10 +270,32 @@ pub(crate) fn reading(question: Question, text: &str) -> Option<Level> {
     // A sentence without a yes may be of something else; with a negation it is no yes.
     let names =
         |phrases: &[&str]| reading.words <= 8 && !says(&["no", "not", "dont", "never", "nunca"]) && says(phrases);
+    let at_times = yes || names(&SOMETIMES);
     match question {
-        Question::Thoughts => (yes || reading.has(Group::Explicit)).then_some(Level::High),
+        Question::Thoughts => (at_times || reading.has(Group::Explicit)).then_some(Level::High),
+        Question::Wish | Question::Past => at_times.then_some(Level::Concern),
         Question::Today | Question::Time => (yes || names(&SOON)).then_some(Level::Imminent),
         Question::Plan => (yes || names(&MEANS) || names(&SOON)).then_some(Level::Imminent),
         Question::Means => (yes || names(&HERE) || names(&MEANS)).then_some(Level::Imminent),
+        Question::Done => yes.then_some(Level::Imminent),
+        Question::Safe | Question::StaySafe => None,
     }
 }
+
+/// Reads an answer to a question to which a no is a sign of risk.
+fn meaning_of_safety(asked: Asked, reading: &Reading) -> Option<Meaning> {
+    // A no may be one to the question behind it, and so may a yes.
+    if !asked.is_last || NO_MATTER.iter().any(|phrase| reading.says(phrase)) {
+        return None;
+    }
+    match reading.answer() {
+        Answer::No => Some(Meaning::Risk(Level::High)),
+        Answer::Unsure if asked.question == Question::StaySafe => Some(Meaning::Risk(Level::High)),
+        Answer::Yes => Some(Meaning::Denied),
+        _ if reading.has(Group::Safe) => Some(Meaning::Denied),
+        Answer::Unsure | Answer::Refused | Answer::Other => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::asked::{self, Asked, Question};
 use super::data::{Act, ENGLISH, Edition, Group, SPANISH, TOPICS, Text, Topic};
 use super::reading::{Answer, Reading};
 use super::{Said, Turn};
+use crate::Level;
 
 /// Entries of the conversation that are read.
 const WINDOW: usize = 60;
@@ -14,6 +16,9 @@ const UNREPEATED: usize = 10;
 
 /// One of the companion's texts: an act and its number among the act's texts.
 pub(super) type TextId = (Act, usize);
+
+/// Stands for the number of a text that is a model's.
+const IN_OWN_WORDS: usize = usize::MAX;
 
 /// Texts without slots, in every language and register.
 static WHOLE: LazyLock<HashMap<&'static str, TextId>> =
@@ -36,6 +41,21 @@ fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
 pub(super) fn identify(answer: &str) -> Option<TextId> {
     let with_slots = || WITH_SLOTS.iter().find(|(form, _)| fits(form, answer)).map(|(_, id)| *id);
     WHOLE.get(answer).copied().or_else(with_slots)
+}
+
+/// Returns the act of which a model's answer asks the question about safety, so that the script goes on from there and
+/// does not ask again.
+fn asked_by_model(answer: &str, level: Level) -> Option<TextId> {
+    let Asked { question, is_last } = asked::in_own_words(answer, level > Level::None)?;
+    let act = match question {
+        Question::Wish => Act::ConcernAsk,
+        Question::Thoughts | Question::Today => Act::CrisisAsk,
+        Question::Plan if level >= Level::High => Act::CrisisPlan,
+        Question::Means if level >= Level::High => Act::CrisisMeans,
+        Question::Time if level >= Level::High => Act::CrisisTime,
+        _ => return None,
+    };
+    is_last.then_some((act, IN_OWN_WORDS))
 }
 
 /// Tells whether `text` is `form` with its slots filled.
@@ -80,7 +100,7 @@ impl<'a> Memory<'a> {
             if *by_person {
                 exchanges.push(Exchange { before: before.take(), reading: Reading::of(text), text });
             } else {
-                before = identify(text);
+                before = identify(text).or_else(|| asked_by_model(text, turn.level));
                 answers.push((*text, before));
             }
         }

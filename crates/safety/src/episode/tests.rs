@@ -115,3 +115,39 @@ fn somebody_else_at_risk_is_seen_beside_ones_own() {
     assert_eq!((assessment.subject, assessment.level > Level::None), (Subject::Other, true));
     assert_eq!(episode.level(at(20)), Level::Imminent);
 }
+
+#[test]
+fn a_yes_to_a_models_question_is_read_also_from_the_stored_conversation() {
+    for (asked, answer, want) in [
+        ("Lamento que estés así. ¿Estás pensando en matarte?", "sí", Level::High),
+        ("¿Querés que lo pensemos juntos?", "sí", Level::None),
+        ("¿Tenés pastillas cerca?", "sí", Level::Imminent),
+        ("Are you thinking about ending your life?", "yes", Level::High),
+        ("Would you like to talk about it?", "yes", Level::None),
+        // Without a word of suicide before, it may be others who endanger the person.
+        ("Are you safe right now?", "no", Level::Concern),
+    ] {
+        let mut episode = Episode::default();
+        episode.observe(Timestamp::from_unix_ms(0), "estoy mal / i feel bad");
+        episode.asked(asked);
+        let assessment = episode.observe(Timestamp::from_unix_ms(60_000), answer);
+        assert_eq!(assessment.level, want, "{asked} {answer}");
+    }
+}
+
+#[test]
+fn a_no_to_the_safety_question_and_two_calm_turns_end_imminent_risk() {
+    let mut episode = Episode::default();
+    let mut at = 0;
+    let mut say = |episode: &mut Episode, text: &str| {
+        at += 60_000;
+        episode.observe(Timestamp::from_unix_ms(at), text);
+        episode.level(Timestamp::from_unix_ms(at))
+    };
+    assert_eq!(say(&mut episode, "me voy a matar esta noche, tengo todo listo"), Level::Imminent);
+    episode.asked("¿Seguís pensando en matarte?");
+    assert_eq!(say(&mut episode, "no"), Level::Imminent);
+    episode.asked("Me alegra que estés acá.");
+    assert_eq!(say(&mut episode, "me hice un té"), Level::Imminent);
+    assert_eq!(say(&mut episode, "vino mi hermana"), Level::High);
+}
