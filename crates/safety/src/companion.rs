@@ -129,8 +129,13 @@ fn farewell(memory: &Memory<'_>) -> Option<Act> {
     if ordinary::leaving(memory).is_some() {
         return Some(if asked { Act::GoodbyeRiskAgain } else { Act::GoodbyeRisk });
     }
-    if memory.before() != Some(Act::GoodbyeRisk) {
-        return None;
+    match memory.before() {
+        Some(Act::GoodbyeRisk) => {}
+        // A short answer to it is no reason to hold the person.
+        Some(Act::GoodbyeRiskAgain) if memory.answer() == reading::Answer::Yes || memory.now().has(Group::Thanks) => {
+            return Some(Act::GoodbyeRiskAgain);
+        }
+        _ => return None,
     }
     match memory.answer() {
         reading::Answer::No => Some(Act::CrisisCallLine),
@@ -164,6 +169,11 @@ fn exercise(act: Act) -> Option<Exercise> {
         | Act::PlanDone => Some(Exercise::SafetyPlan),
         _ => None,
     }
+}
+
+/// Tells whether `text` says good-bye for now ("chau", "me voy a dormir", "gotta go").
+pub fn takes_leave(text: &str) -> bool {
+    ordinary::takes_leave(&Reading::of(text))
 }
 
 /// Returns the answer to a question that only the companion may answer, whatever the model would say

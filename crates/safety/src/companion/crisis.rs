@@ -241,7 +241,7 @@ fn plan_step(memory: &Memory<'_>) -> Option<Act> {
     let Some(step) = PLAN.iter().position(|act| before == Some(*act)) else {
         return begins.then_some(Act::PlanOne);
     };
-    if now.has(Group::Stop) || answer == Answer::Refused {
+    if now.wants_to_stop() || answer == Answer::Refused {
         return Some(Act::PlanDeclined);
     }
     Some(PLAN.get(step + 1).copied().unwrap_or(Act::PlanDone))
@@ -256,7 +256,9 @@ pub(super) fn barrier(memory: &Memory<'_>, barriers: &[(Group, Act)]) -> Option<
 /// The direct question, once.
 fn first_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let (turn, now) = (memory.turn, memory.now());
-    if turn.level.max(turn.now) == Level::Imminent && !memory.lately(Act::Imminent, 10) {
+    // What is remembered is no reason to say it again: only that it is said again is.
+    let is_new = turn.now == Level::Imminent && !memory.lately(Act::Imminent, 10);
+    if is_new || turn.level == Level::Imminent && !memory.said(Act::Imminent) {
         return Some(Act::Imminent);
     }
     let remembered = turn.level < Level::High && turn.now < Level::Concern;
@@ -314,12 +316,14 @@ fn next_step(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let assessed = facts.refused || imminent || !facts.confirmed;
     let out_of_reach = matches!(facts.means, Some(Answer::No));
     let with = if turn.minor { Act::CrisisWithAdult } else { Act::CrisisWith };
+    // The last step of the plan asks for distance too.
+    let near = imminent || memory.said(Act::CrisisMeans) && planned && !out_of_reach;
     let soon = memory.reply_to(&[Act::CrisisAskNow]).is_some_and(|reading| reading.answer() == Answer::Yes);
     let steps = [
         (Act::CrisisPlan, !assessed),
         (Act::CrisisMeans, !assessed && planned),
         (Act::CrisisTime, !assessed && planned && !soon),
-        (Act::CrisisDistance, imminent || memory.said(Act::CrisisMeans) && planned && !out_of_reach),
+        (Act::CrisisDistance, !memory.said(Act::PlanSix) && near),
         (with, !memory.said_any(&WITH)),
         (call(memory), !memory.said_any(&CALLS)),
         (Act::PlanOffer, true),
@@ -341,9 +345,9 @@ fn call(memory: &Memory<'_>) -> Act {
     let nobody = |reading: &Reading| {
         reading.has_any(&[Group::Alone, Group::Nobody]) || !matches!(reading.answer(), Answer::Yes | Answer::Other)
     };
-    let named = memory
-        .reply_to(&[Act::CrisisWith, Act::CrisisWithAdult])
-        .is_some_and(|reading| !nobody(reading) && (!reading.topics.is_empty() || reading.words <= 8));
+    let named = memory.reply_to(&[Act::CrisisWith, Act::CrisisWithAdult]).is_some_and(|reading| {
+        !nobody(reading) && (!reading.topics.is_empty() || reading.words <= 8 && !reading.is_soon())
+    });
     if named { Act::CrisisCall } else { Act::CrisisCallLine }
 }
 

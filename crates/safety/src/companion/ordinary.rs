@@ -51,11 +51,15 @@ const OFFERS: [Act; 4] = [Act::OfferBreath, Act::OfferGrounding, Act::OfferSmall
 /// Answers left between two offers.
 const BETWEEN_OFFERS: usize = 4;
 
-/// Answers a good-bye; `None` where the message is none.
+/// Answers a good-bye; `None` where the message is none. At night the first words of a conversation are a greeting.
 pub(super) fn leaving(memory: &Memory<'_>) -> Option<Act> {
-    let now = memory.now();
-    let at_once = now.has(Group::Goodbye) && (now.words <= 12 || now.opens_with(Group::Goodbye));
-    at_once.then_some(Act::Close)
+    let greets = memory.turns() == 1 && memory.turn.level == Level::None && memory.now().says("buenas noches");
+    (!greets && takes_leave(memory.now())).then_some(Act::Close)
+}
+
+/// Tells whether a message says good-bye.
+pub(super) fn takes_leave(reading: &Reading) -> bool {
+    reading.has(Group::Goodbye) && (reading.words <= 12 || reading.opens_with(Group::Goodbye))
 }
 
 /// Answers a turn without risk.

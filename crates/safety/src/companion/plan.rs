@@ -77,7 +77,9 @@ fn is_content(text: &str) -> bool {
         Answer::Yes => reading.words <= 1,
         Answer::Unsure => reading.words <= 4,
         Answer::No | Answer::Other => {
-            reading.has_any(&[Group::Deny, Group::Stop]) || reading.opens_with(Group::Nothing) && reading.words <= 5
+            reading.has(Group::Deny)
+                || reading.wants_to_stop()
+                || reading.opens_with(Group::Nothing) && reading.words <= 5
         }
     };
     reading.words > 0 && !empty

@@ -7,6 +7,7 @@ use aho_corasick::AhoCorasick;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use super::asked;
 use super::data::{Group, PHRASES, TOPICS};
 
 /// Characters read at the beginning and at the end of a message.
@@ -169,6 +170,17 @@ impl Reading {
     /// Tells whether it is one of `texts`, in normal form.
     pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
         texts.contains(&self.normal.trim())
+    }
+
+    /// Tells whether it asks to leave off what is being done. In a longer message such words belong to something else ("I stop
+    /// sleeping").
+    pub(super) fn wants_to_stop(&self) -> bool {
+        self.opens_with(Group::Stop) || self.has(Group::Stop) && self.words <= 5
+    }
+
+    /// Tells whether it names a time and nothing else ("esta noche").
+    pub(super) fn is_soon(&self) -> bool {
+        self.words <= 4 && asked::SOON.iter().any(|phrase| self.says(phrase))
     }
 
     /// Reads it as an answer.

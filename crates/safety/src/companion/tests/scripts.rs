@@ -255,6 +255,120 @@ fn a_goodbye_has_no_hook_unless_a_level_is_remembered() {
 }
 
 #[test]
+fn good_byes_are_told_from_what_only_looks_like_them() {
+    for text in [
+        "chau",
+        "Chau!",
+        "adiós",
+        "buenas noches",
+        "me voy a dormir",
+        "bueno, me voy",
+        "hasta mañana",
+        "me tengo que ir",
+        "nos vemos",
+        "gracias por todo",
+        "hablamos mañana",
+        "que descanses",
+        "bye",
+        "good night",
+        "gotta go",
+        "gotta go, talk later",
+        "i have to go now",
+        "i'm off to bed",
+        "ttyl",
+        "see you tomorrow",
+        "take care!",
+        "thanks for everything!",
+        "I should go.",
+        "gtg",
+    ] {
+        assert!(takes_leave(text), "{text}");
+    }
+    for text in [
+        "me voy a caminar un rato",
+        "quiero salir de esto",
+        "me voy a cortar el pelo",
+        "no sé cómo despedirme de él",
+        "me voy mejorando de a poco",
+        "i have to go on like this",
+        "maybe later",
+        "take care of my mom is hard",
+        "i can't see you in this",
+        "i'll think about it later",
+        "te dejo pensar",
+        "cuidate la espalda me dijo el doctor",
+    ] {
+        assert!(!takes_leave(text), "{text}");
+    }
+}
+
+#[test]
+fn a_step_of_the_plan_that_speaks_of_stopping_is_an_answer() {
+    let mut talk = Talk { level: Level::Imminent, language: Language::English, ..spanish() };
+    talk.said.push((true, "I am going to kill myself tonight".to_owned()));
+    follow(
+        &mut talk,
+        &[
+            ("ok", Act::Imminent),
+            ("I want to make a safety plan", Act::PlanOne),
+            ("I stop sleeping and stay in bed", Act::PlanTwo),
+            ("music, not thinking", Act::PlanThree),
+            ("the park", Act::PlanFour),
+            ("my sister", Act::PlanFive),
+            ("Dr. Lee", Act::PlanSix),
+            ("my sister keeps the pills", Act::PlanDone),
+            ("my sister", Act::CrisisWith),
+        ],
+    );
+    assert_eq!(talk.plan().map(|plan| plan.steps.len()), Some(6));
+    let mut talk = Talk { level: Level::Imminent, ..spanish() };
+    follow(
+        &mut talk,
+        &[("hola", Act::Imminent), ("quiero hacer el plan de seguridad", Act::PlanOne), ("basta", Act::PlanDeclined)],
+    );
+}
+
+#[test]
+fn a_time_is_nobody_to_call() {
+    let mut talk = Talk { level: Level::Imminent, ..spanish() };
+    talk.said.push((true, "me voy a matar".to_owned()));
+    follow(
+        &mut talk,
+        &[
+            ("sí", Act::Imminent),
+            ("no sé", Act::CrisisDistance),
+            ("no puedo", Act::CrisisWith),
+            ("esta noche", Act::CrisisCallLine),
+        ],
+    );
+}
+
+#[test]
+fn at_night_the_first_words_are_a_greeting() {
+    assert_eq!(spanish().act("hola, buenas noches"), Act::Greet);
+    let mut talk = spanish();
+    talk.say("hoy discutí con mi novia");
+    assert_eq!(talk.act("buenas noches"), Act::Close);
+    assert_eq!(Talk { level: Level::High, ..spanish() }.act("buenas noches"), Act::GoodbyeRisk);
+}
+
+#[test]
+fn a_models_question_about_safety_is_answered_in_the_script() {
+    for (asked, answer, want) in [
+        ("Lamento que duela tanto. ¿Estás pensando en matarte?", "sí", Act::CrisisPlan),
+        ("Lamento que duela tanto. ¿Estás pensando en matarte?", "no", Act::CrisisDenied),
+        ("¿Querés que lo pensemos juntos?", "sí", Act::CrisisAsk),
+        ("I'm so sorry. Are you thinking about ending your life?", "yes", Act::CrisisPlan),
+    ] {
+        let mut talk = Talk { level: Level::High, ..spanish() };
+        talk.said.push((true, "no doy más con todo esto".to_owned()));
+        talk.said.push((false, asked.to_owned()));
+        talk.now = if want == Act::CrisisPlan { Level::High } else { Level::None };
+        assert_eq!(talk.act(answer), want, "{asked} {answer}");
+    }
+}
+
+#[test]
 fn help_for_helpers() {
     let mut talk = Talk { subject: Subject::Other, ..spanish().at(Level::Concern) };
     follow(
