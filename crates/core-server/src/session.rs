@@ -266,6 +266,7 @@ impl Session {
         message: Message,
         seq: u64,
     ) {
+        let message_risk = self.message_risk(&message.id, &message.text);
         let job = Job {
             id: message.id,
             label: MessageLabel { user: self.user, number: state.messages },
@@ -276,6 +277,7 @@ impl Session {
             accepted_at: Instant::now(),
             claim: permit.claim,
             risk: message.risk,
+            message_risk,
             emergency: state.whereabouts.emergency_number(),
         };
         if permit.is_beyond_limits() {

@@ -40,7 +40,7 @@ pub use context::{Context, ContextSettings};
 pub use folding::{Fold, Folding, SummarySettings};
 pub use record::{NotRecorded, RECORD_PATIENCE};
 pub use referrals::Referrals;
-pub use risk::Risk;
+pub use risk::{MessageRisk, Risk};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -115,6 +115,8 @@ pub struct Job {
     pub claim: Option<ClaimNumber>,
     /// Risk in force when it was accepted.
     pub risk: Risk,
+    /// What the message itself says of risk.
+    pub message_risk: MessageRisk,
     /// Emergency number of the person's country, which only the companion says.
     pub emergency: Option<String>,
 }
@@ -133,6 +135,7 @@ impl Job {
             accepted_at: Instant::now(),
             claim: None,
             risk: Risk::default(),
+            message_risk: MessageRisk::default(),
             emergency: None,
         }
     }

@@ -17,11 +17,15 @@ use super::Session;
 use super::help::{Whereabouts, wire_resources};
 use super::language::is_english;
 use super::state::{State, To};
-use super::watch::{FOLDED_ENTRIES, Watch, need_of};
+use super::watch::{Watch, folded_after, is_imminent_help, need_of};
 use crate::shared::Event;
-use crate::store::{Appended, NewEntry, StoreError};
-use crate::turn::{Risk, now};
+use crate::store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
+use crate::turn::{MessageRisk, Risk, now};
 
+/// Stored entries that are read at once to restore the memory of risk, and pages of them in which imminent risk is
+/// looked for, from the newest back: about 100 messages a day for two months. What is sealed has no index.
+const RESTORED_PAGE: usize = 500;
+const RESTORED_PAGES: usize = 24;
 /// Help that waits to be stored, at most: the oldest gives way.
 const MAX_UNSAVED: usize = 8;
 /// Messages in risk that may wait for their answer beyond `PER_USER_MAX`.
@@ -54,7 +58,7 @@ impl Session {
             let watch = self.watch_state();
             (watch.risk(now), watch.standing_need(now), watch.shown().is_some_and(|(shown, _)| shown == id))
         };
-        if is_shown || !is_parting(risk, text) {
+        if is_shown || risk.level == Level::None || !self.message_risk(id, text).takes_leave {
             return None;
         }
         let mut state = self.state();
@@ -130,7 +134,7 @@ impl Session {
         self.watch_state().risk(now())
     }
 
-    /// Folds the memory of risk from the stored messages, unless it has them.
+    /// Restores the memory of risk from the stored messages, unless it has them.
     ///
     /// # Errors
     ///
@@ -139,13 +143,45 @@ impl Session {
         if self.watch_state().is_folded() {
             return Ok(());
         }
-        let recent = if seq == 0 {
-            Vec::new()
-        } else {
-            self.found(self.sessions.engine().store.recent(self.user, FOLDED_ENTRIES).await)?.entries
-        };
-        self.watch_state().fold(&recent);
+        let newest = self.stored(Page::Before { seq: seq.saturating_add(1), limit: RESTORED_PAGE }).await?;
+        let mut after = folded_after(self.newest_imminent_help(&newest).await?, seq);
+        let mut folded = Watch::of_new();
+        let first = newest.first_seq().filter(|_| RESTORED_PAGE <= newest.rows()).unwrap_or_default();
+        // Page by page: a long conversation is never in memory as a whole.
+        while after.saturating_add(1) < first {
+            let page = self.stored(Page::After { seq: after, limit: RESTORED_PAGE }).await?;
+            let Some(last) = page.last_seq() else { break };
+            page.entries.iter().filter(|entry| entry.seq < first).for_each(|entry| folded.learn(entry));
+            after = last.min(first.saturating_sub(1));
+        }
+        newest.entries.iter().filter(|entry| after < entry.seq).for_each(|entry| folded.learn(entry));
+        self.watch_state().restore(folded);
         Ok(())
+    }
+
+    /// Returns the `seq` of the newest help that was shown for imminent risk, in the `newest` page of entries or before.
+    async fn newest_imminent_help(&self, newest: &ReadableEntries) -> Result<Option<u64>, StoreError> {
+        let find = |page: &ReadableEntries| {
+            page.entries.iter().rev().find(|entry| is_imminent_help(entry)).map(|help| help.seq)
+        };
+        let older = |page: &ReadableEntries| page.first_seq().filter(|_| RESTORED_PAGE <= page.rows());
+        let (mut found, mut before) = (find(newest), older(newest));
+        for _ in 1..RESTORED_PAGES {
+            let Some(seq) = before.filter(|_| found.is_none()) else { break };
+            let page = self.stored(Page::Before { seq, limit: RESTORED_PAGE }).await?;
+            (found, before) = (find(&page), older(&page));
+        }
+        Ok(found)
+    }
+
+    async fn stored(&self, page: Page) -> Result<ReadableEntries, StoreError> {
+        self.found(self.sessions.engine().store.readable_entries(self.user, page).await)
+    }
+
+    /// Returns what message `id` says of risk, as it was assessed on arrival.
+    pub(super) fn message_risk(&self, id: &MessageId, text: &UserText) -> MessageRisk {
+        let known = self.watch_state().message_risk(id, text);
+        known.unwrap_or_else(|| MessageRisk::alone(text.expose()))
     }
 
     /// Returns all help lines as lines of the plain face: by what is remembered, at any time.
@@ -339,11 +375,6 @@ impl State {
     fn forget_unsaved(&mut self, id: &MessageId) {
         self.unsaved_help.retain(|support| support.id != *id);
     }
-}
-
-/// Tells whether a message takes leave while a level is remembered.
-fn is_parting(risk: Risk, text: &UserText) -> bool {
-    risk.level != Level::None && safety::assess(&safety::Context::default(), text.expose()).goodbye
 }
 
 /// What is stored of `support`; its lines are not.

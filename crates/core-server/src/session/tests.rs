@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot::Household;
-use protocol::server_frame::{Entry, ErrorFrame, Finish, Role, Source};
+use protocol::server_frame::{Entry, ErrorFrame, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
     CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
@@ -272,4 +272,41 @@ fn help_before_there_is_a_session_speaks_the_language_of_the_first_message() {
     assert_eq!(help(None, "I want to kill myself"), "Help");
     assert_eq!(help(Some(Language::Spanish), "I want to kill myself"), "Ayuda");
     assert_eq!(help(None, "me quiero morir ya"), "Ayuda");
+}
+
+/// Stored before the core came: imminent risk, and so many calm messages since.
+async fn written_before(store: &MemoryStore, calm: usize) -> ResumeToken {
+    let token = ResumeToken::random();
+    let new = NewSession {
+        id: SessionId::random(),
+        token: token.clone(),
+        locale: Locale::default(),
+        country: None,
+        created_at: now(),
+    };
+    let user = store.create_session(new).await.unwrap().user;
+    let help = Help { level: HelpLevel::Imminent, subject: Subject::Own, kind: None, resources: Vec::new() };
+    let risk = ("tengo las pastillas acá y me las voy a tomar esta noche", Role::User, None);
+    let shown = ("líneas", Role::Support, Some(Box::new(help)));
+    let calm = (0..calm).map(|_| ("hoy comí fideos", Role::User, None));
+    for (number, (text, role, help)) in [risk, shown].into_iter().chain(calm).enumerate() {
+        let id = if role == Role::Support { "m0".to_owned() } else { format!("m{number}") };
+        let (id, text) = (id.parse().unwrap(), UserText::new(text));
+        let entry = NewEntry { id, role, text, at: now(), finish: None, source: None, help };
+        store.append(user, 0, entry).await.unwrap();
+    }
+    token
+}
+
+#[tokio::test]
+async fn imminent_risk_is_restored_from_far_back() {
+    // The pages that are read meet and overlap in different ways.
+    for calm in [3, 60, 470, 498, 499, 520, 1_300] {
+        let store = Arc::new(MemoryStore::default());
+        let token = written_before(&store, calm).await;
+        let opened = sessions(store).resume(token, None, None).await.unwrap().unwrap();
+        assert_eq!(opened.session.risk().level, safety::Level::Imminent, "{calm}");
+        // Each message once, none left out.
+        assert_eq!(opened.session.watch_state().messages(), u64::try_from(calm + 1).unwrap(), "{calm}");
+    }
 }

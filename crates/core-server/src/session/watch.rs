@@ -13,14 +13,12 @@ use safety::resources::Need;
 use safety::{Kind, Kinds, Level, Subject};
 
 use super::help;
-use crate::turn::Risk;
+use crate::turn::{MessageRisk, Risk};
 
-/// Stored entries that are read when a session is opened. The memory is folded from the last ones, or from where imminent
-/// risk was seen first among them: it lasts until a clear no, however much is written meanwhile.
-pub(super) const FOLDED_ENTRIES: usize = 400;
-const FOLDED_WITHOUT_RISK: usize = 40;
-/// Entries before the message in imminent risk, which give it its context.
-const FOLDED_BEFORE_RISK: usize = 20;
+/// Last stored entries from which the memory is folded when a session is opened, unless imminent risk was seen before.
+const FOLDED_WITHOUT_RISK: u64 = 40;
+/// Entries before the help for a message in imminent risk: the message itself, and those that give it its context.
+const FOLDED_BEFORE_RISK: u64 = 20;
 /// Assessed messages that are known again by their id.
 const MAX_ASSESSED: usize = 64;
 /// Messages of the person for which kinds last, and what a second opinion found.
@@ -41,13 +39,22 @@ pub struct Watch {
     is_minor: bool,
     /// Messages of the person so far.
     turns: u64,
-    /// The last messages by id, with a hash of their text: a refused id may come again with another text.
-    assessed: VecDeque<(MessageId, u64)>,
+    /// The last messages.
+    assessed: VecDeque<Assessed>,
     shown: Option<Shown>,
     /// What a second opinion has found, and after how many messages.
     raised: Option<(Risk, u64)>,
     /// Stored messages are part of it, or there were none.
     is_folded: bool,
+}
+
+/// A message that was assessed.
+#[derive(Debug)]
+struct Assessed {
+    id: MessageId,
+    /// Of its text: a refused id may come again with another one.
+    hash: u64,
+    risk: MessageRisk,
 }
 
 /// Help that was shown last.
@@ -69,7 +76,7 @@ impl Watch {
     /// none, and for a message that was assessed before.
     pub fn observe(&mut self, id: &MessageId, text: &UserText, at: Timestamp) -> Option<Need> {
         let hash = hash(text);
-        if self.assessed.iter().any(|known| known.1 == hash && known.0 == *id) {
+        if self.assessed(id, hash).is_some() {
             return None;
         }
         let need = self.remember(id, hash, text, at)?;
@@ -83,13 +90,22 @@ impl Watch {
     /// Takes a stored entry in that was not assessed here: another core has done so.
     pub(super) fn learn(&mut self, entry: &Entry) {
         match (entry.role, &entry.help) {
-            (Role::User, _) if !self.assessed.iter().any(|(id, _)| *id == entry.id) => {
+            (Role::User, _) if !self.assessed.iter().any(|known| known.id == entry.id) => {
                 self.remember(&entry.id, hash(&entry.text), &entry.text, entry.at);
             }
             (Role::Assistant, _) => self.answered(&entry.text),
             (Role::Support, Some(help)) => self.learn_shown(&entry.id, help),
             _ => {}
         }
+    }
+
+    /// Returns what message `id` says of risk, as it was assessed; `None` where it was not, or too long ago.
+    pub(super) fn message_risk(&self, id: &MessageId, text: &UserText) -> Option<MessageRisk> {
+        self.assessed(id, hash(text)).map(|known| known.risk)
+    }
+
+    fn assessed(&self, id: &MessageId, hash: u64) -> Option<&Assessed> {
+        self.assessed.iter().find(|known| known.hash == hash && known.id == *id)
     }
 
     /// Takes in an answer: it may ask about safety.
@@ -102,14 +118,11 @@ impl Watch {
         self.note_shown(id, need_of(help, self.is_minor));
     }
 
-    /// Folds the memory from the session's last `entries`, oldest first; once.
-    pub(super) fn fold(&mut self, entries: &[Entry]) {
-        if self.is_folded {
-            return;
+    /// Takes over what was folded from stored messages; once.
+    pub(super) fn restore(&mut self, folded: Self) {
+        if !self.is_folded {
+            *self = folded;
         }
-        let mut folded = Self::of_new();
-        entries.iter().skip(first_to_fold(entries)).for_each(|entry| folded.learn(entry));
-        *self = folded;
     }
 
     /// The same for a session that begins with these messages.
@@ -163,15 +176,22 @@ impl Watch {
         self.is_minor
     }
 
+    /// Messages of the person so far.
+    #[cfg(test)]
+    pub(super) fn messages(&self) -> u64 {
+        self.turns
+    }
+
     /// Assesses `text` into the episode. Returns what it calls for.
     fn remember(&mut self, id: &MessageId, hash: u64, text: &UserText, at: Timestamp) -> Option<Need> {
         if self.assessed.len() == MAX_ASSESSED {
             self.assessed.pop_front();
         }
-        self.assessed.push_back((id.clone(), hash));
         self.turns += 1;
         let before = self.episode.level(at);
         let assessment = self.episode.observe(at, text.expose());
+        let risk = MessageRisk::of(&assessment, text.expose());
+        self.assessed.push_back(Assessed { id: id.clone(), hash, risk });
         self.is_minor |= assessment.minor_hint;
         if assessment.level == Level::None && assessment.kinds.is_empty() {
             return None;
@@ -235,13 +255,16 @@ fn sort_of(kind: Kind) -> Sort {
     }
 }
 
-/// Returns the entry to fold from.
-fn first_to_fold(entries: &[Entry]) -> usize {
-    let last = entries.len().saturating_sub(FOLDED_WITHOUT_RISK);
-    let is_imminent = |entry: &&Entry| entry.help.as_ref().is_some_and(|help| help.level == WireLevel::Imminent);
-    let Some(support) = entries.iter().find(is_imminent) else { return last };
-    let message = entries.iter().position(|entry| entry.id == support.id).unwrap_or(last);
-    last.min(message.saturating_sub(FOLDED_BEFORE_RISK))
+/// Returns the `seq` after which the memory is folded, by the newest help for imminent risk: it lasts until a clear no,
+/// however much is written meanwhile. `last` is the session's newest `seq`.
+pub(super) fn folded_after(newest_imminent: Option<u64>, last: u64) -> u64 {
+    let without_risk = last.saturating_sub(FOLDED_WITHOUT_RISK);
+    newest_imminent.map_or(without_risk, |seq| without_risk.min(seq.saturating_sub(FOLDED_BEFORE_RISK)))
+}
+
+/// Tells whether `entry` is help that was shown for imminent risk.
+pub(super) fn is_imminent_help(entry: &Entry) -> bool {
+    entry.help.as_ref().is_some_and(|help| help.level == WireLevel::Imminent)
 }
 
 /// What `help` was shown for, as far as it says.

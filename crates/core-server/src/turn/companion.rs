@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::server_frame::{Entry, Finish, Role, SafetyPlan, Source};
 use protocol::{Language, UserLabel, UserText};
+use safety::Level;
 use safety::companion::{self, PlanReader, Reply, Said};
-use safety::{Context, Level};
 
 use super::stream::Progress;
 use super::{Audience, Engine, Job, Unanswered, now};
@@ -65,7 +65,7 @@ impl Engine {
             }
         };
         let history = history(&entries, job);
-        let said = safety::assess(&Context::default(), job.text.expose());
+        let said = job.message_risk;
         let turn = companion::Turn {
             history: &history,
             level: job.risk.level,

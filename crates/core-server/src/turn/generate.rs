@@ -209,9 +209,8 @@ impl Engine {
 /// Whether the model is to answer `job`. Where minutes count it is not, nor where only the truth will do, nor where
 /// a person in risk takes leave.
 fn is_for_the_model(job: &Job) -> bool {
-    let takes_leave = || safety::assess(&safety::Context::default(), job.text.expose()).goodbye;
     job.risk.level < Level::Imminent
-        && (job.risk.level == Level::None || !takes_leave())
+        && (job.risk.level == Level::None || !job.message_risk.takes_leave)
         && safety::companion::truth(job.text.expose(), job.language).is_none()
 }
 

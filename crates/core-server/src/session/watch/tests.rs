@@ -20,6 +20,12 @@ fn entry(seq: u64, role: Role, name: &str, text: &str) -> Entry {
     Entry { seq, id, role, text, at, finish: None, source: None, help: None }
 }
 
+fn folded(entries: &[Entry]) -> Watch {
+    let mut watch = Watch::of_new();
+    entries.iter().for_each(|entry| watch.learn(entry));
+    watch
+}
+
 /// A person who writes every ten minutes: messages are not read as one.
 struct Person {
     watch: Watch,
@@ -98,13 +104,13 @@ fn what_was_stored_is_remembered_and_not_shown_again() {
         entry(3, Role::Assistant, "m1", WISH),
     ];
     let mut watch = Watch::default();
-    watch.fold(&stored);
+    watch.restore(folded(&stored));
     assert_eq!(watch.risk(at(2_400)).level, Level::High);
     assert_eq!(watch.turns, 1, "answers are not the person's");
     assert_eq!(watch.observe(&id("m2"), &UserText::new(WISH), at(2_400)), None, "not so soon");
     assert_eq!(watch.observe(&id("m1"), &UserText::new(WISH), at(2_500)), None, "it came again");
     assert_eq!(watch.turns, 2);
-    watch.fold(&[]);
+    watch.restore(Watch::of_new());
     assert_eq!(watch.risk(at(2_600)).level, Level::High, "folded once");
 }
 
@@ -137,16 +143,15 @@ fn imminent_risk_is_remembered_however_much_was_written_since() {
         Entry { help: Some(Box::new(help)), ..entry(2, Role::Support, "m1", "líneas") },
     ];
     stored.extend((3..203).map(|seq| entry(seq, Role::User, &format!("c{seq}"), CALM)));
-    let mut watch = Watch::default();
-    watch.fold(&stored);
-    assert_eq!(watch.risk(at(203 * 600)).level, Level::Imminent);
+    assert!(is_imminent_help(&stored[1]) && !is_imminent_help(&stored[0]));
+    assert_eq!((folded_after(Some(2), 202), folded_after(None, 202), folded_after(None, 8)), (0, 162, 0));
+    assert_eq!(folded(&stored).risk(at(203 * 600)).level, Level::Imminent);
 }
 
 #[test]
 fn a_yes_to_the_question_of_an_answer_is_imminent() {
     let question = "Lamento que duela tanto como para querer morir. ¿Estás pensando en hacerlo hoy?";
     let mut watch = Watch::of_new();
-    watch.fold(&[]);
     watch.observe(&id("m1"), &UserText::new(WISH), at(0));
     watch.learn(&entry(2, Role::Assistant, "m1", question));
     let need = watch.observe(&id("m2"), &UserText::new("sí"), at(600)).unwrap();
