@@ -13,6 +13,7 @@ mod budget;
 mod codes;
 mod config;
 mod cores;
+mod crisis;
 mod drain;
 mod durability;
 mod fair;
