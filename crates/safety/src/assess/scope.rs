@@ -155,7 +155,7 @@ impl Frames {
             let is_idle =
                 |frame: &&Frame| frame.effect == Effect::Earnest || (self.earnest && frame.effect == Effect::Joke);
             let Some(frame) = frame.filter(|frame| !is_idle(frame)) else { continue };
-            if frame.scope == Scope::Span {
+            if matches!(frame.scope, Scope::Span | Scope::Tight) {
                 for finding in findings.iter_mut().filter(|finding| touches(of_frame, finding)) {
                     weaken(tables, frame, finding);
                 }
@@ -197,6 +197,8 @@ fn touches(of_frame: &[Governed], finding: &Finding) -> bool {
 struct Sentences {
     /// First tokens, and the text's length.
     begins: Vec<usize>,
+    /// First tokens behind a comma or the end of a sentence.
+    parts: Vec<usize>,
     /// Quoted tokens.
     quoted: Vec<usize>,
     /// Where the person comes to speak of themselves, sorted. The "I" of a quotation is somebody else.
@@ -215,6 +217,7 @@ impl Sentences {
         turns.sort_unstable();
         Self {
             begins: places(|token| token.boundary == Boundary::Hard),
+            parts: places(|token| token.boundary != Boundary::None),
             quoted: places(|token| token.quoted),
             turns,
             length: tokens.len(),
@@ -225,6 +228,10 @@ impl Sentences {
     fn governed(&self, scope: Scope, found: &Match) -> Option<(usize, usize)> {
         Some(match scope {
             Scope::Span => (found.begin, found.end),
+            Scope::Tight if first_from(&self.parts, found.begin + 1).is_some_and(|part| part < found.end) => {
+                return None;
+            }
+            Scope::Tight => (found.begin, found.end),
             Scope::Message => (0, self.length),
             Scope::After => (found.begin, self.turn_after(found.end)),
             Scope::Before => (self.begin(found.begin), found.end),

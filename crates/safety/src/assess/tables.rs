@@ -350,6 +350,8 @@ pub(crate) enum Effect {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scope {
     Span,
+    /// As `Span`, where no comma stands inside the match.
+    Tight,
     After,
     Before,
     Sentence,

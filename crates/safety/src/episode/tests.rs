@@ -151,3 +151,16 @@ fn a_no_to_the_safety_question_and_two_calm_turns_end_imminent_risk() {
     assert_eq!(say(&mut episode, "me hice un té"), Level::Imminent);
     assert_eq!(say(&mut episode, "vino mi hermana"), Level::High);
 }
+
+#[test]
+fn what_is_not_going_to_be_done_is_no_emergency() {
+    for (texts, want) in [
+        (["no quiero seguir viviendo", "está bien, no, no lo voy a hacer"], Level::High),
+        (["no quiero seguir viviendo", "no lo voy a hacer hoy"], Level::High),
+        (["no quiero seguir viviendo", "tranquila, no voy a hacerlo"], Level::High),
+        (["no quiero seguir viviendo", "lo voy a hacer hoy"], Level::Imminent),
+        (["no quiero seguir viviendo", "no, lo voy a hacer hoy"], Level::Imminent),
+    ] {
+        assert_eq!(after(&texts), want, "{texts:?}");
+    }
+}
