@@ -18,11 +18,13 @@ use crate::connection::Times;
 use crate::explain::{ExplainOptions, explain};
 use crate::guard::{GuardKind, GuardSettings};
 use crate::limits::RateLimit;
-use crate::llm::{ApiUrl, Asked, Backoff, CallTimes, LlmSettings, ProviderSettings, TokenSettings, check_key};
+use crate::llm::{
+    ApiUrl, Backoff, CallTimeouts, LlmSettings, ProviderSettings, SamplingParams, TokenSettings, check_key,
+};
 use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
-use crate::turn::{ContextSettings, RECORD_PATIENCE, SummarySettings};
+use crate::turn::{ContextSettings, RECORD_TIMEOUT, SummarySettings};
 
 /// Where a key without an address belongs, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
@@ -34,7 +36,7 @@ const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of clients: the listener, calls to the model, logs.
-const OWN_FILES: u64 = 128;
+const RESERVED_FDS: u64 = 128;
 
 /// Checked settings. Everything the core does depends on nothing else.
 #[derive(Debug, Clone)]
@@ -184,7 +186,7 @@ impl Config {
 
     /// Lowers the number of connections to what `open_files` allows. Says whether it had to.
     pub fn fit_to_file_limit(&mut self, open_files: u64) -> bool {
-        let fits = usize::try_from(open_files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
+        let fits = usize::try_from(open_files.saturating_sub(RESERVED_FDS)).unwrap_or(usize::MAX).max(1);
         let lowered = fits < self.max_connections;
         self.max_connections = self.max_connections.min(fits);
         lowered
@@ -195,9 +197,9 @@ impl Config {
 /// on whichever core. Each waits for a slot, is answered, and its answer for the database.
 fn longest_claim(per_user_max: usize, queue_timeout: Duration, llm: Option<&LlmSettings>) -> Duration {
     // Once more with a smaller prompt, where the provider refuses the first one.
-    let call = llm.map_or(Duration::ZERO, |llm| 2 * llm.deadline + llm.times.total);
+    let call = llm.map_or(Duration::ZERO, |llm| 2 * llm.deadline + llm.timeouts.total);
     let messages = u32::try_from(per_user_max).unwrap_or(u32::MAX);
-    (queue_timeout + call + RECORD_PATIENCE + MINUTE).saturating_mul(messages)
+    (queue_timeout + call + RECORD_TIMEOUT + MINUTE).saturating_mul(messages)
 }
 
 impl ServiceArgs for Args {
@@ -284,11 +286,11 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
     // Checked also where no model is used, so that a mistake shows before there is one.
     let settings = LlmSettings {
         providers: llm_providers(p, args),
-        asked: Asked {
+        sampling: SamplingParams {
             temperature: p.number("LLM_TEMPERATURE", &args.llm_temperature, 0.0..=2.0),
             max_tokens: p.number("LLM_MAX_TOKENS", &args.llm_max_tokens, 1..=1_000_000),
         },
-        times: call_times(p, args),
+        timeouts: call_timeouts(p, args),
         tries: p.number("LLM_MAX_RETRIES", &args.llm_max_retries, 1..=100),
         backoff: Backoff {
             initial: p.seconds("LLM_BACKOFF_INITIAL", &args.llm_backoff_initial, 0.0..=600.0),
@@ -309,13 +311,13 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
     Some(settings).filter(|settings| !settings.providers.is_empty())
 }
 
-fn call_times(p: &mut ConfigError, args: &Args) -> CallTimes {
+fn call_timeouts(p: &mut ConfigError, args: &Args) -> CallTimeouts {
     let mut seconds = |name, value: &str, most| p.seconds(name, value, 0.1..=most);
     // Bounds every silence, so that one setting is enough to make the core less patient.
     let silence = seconds("LLM_TIMEOUT_SECONDS", &args.llm_timeout_seconds, 3_600.0);
     let first_token = seconds("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", &args.llm_first_token_timeout_seconds, 3_600.0);
     let between = seconds("LLM_SILENCE_TIMEOUT_SECONDS", &args.llm_silence_timeout_seconds, 3_600.0);
-    CallTimes {
+    CallTimeouts {
         connect: seconds("LLM_CONNECT_TIMEOUT_SECONDS", &args.llm_connect_timeout_seconds, 600.0),
         first_token: first_token.min(silence),
         silence: between.min(silence),

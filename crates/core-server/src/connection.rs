@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 pub use frames::too_many_connections;
 pub use times::Times;
 
-use crate::limits::RequestTurns;
+use crate::limits::RequestLimiter;
 use crate::session::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
 use pace::Pace;
@@ -69,7 +69,7 @@ pub struct Context {
     /// Cancelled when the server is going away.
     pub draining: CancellationToken,
     /// Turns of requests, by address.
-    pub request_turns: RequestTurns,
+    pub request_limiter: RequestLimiter,
     /// What the service tells of itself.
     pub about: About,
 }
@@ -295,7 +295,7 @@ impl Connection {
         let rest = std::mem::take(&mut self.out);
         let last = self.peer.closing_line.then_some(reason);
         if outbox.close_reason() == Some(CloseReason::SlowConsumer) {
-            self.context.sessions.engine().metrics.outbox_overflows.inc();
+            self.context.sessions.engine().metrics.slow_consumer_disconnects.inc();
         }
         drop(self);
         if reason != CloseReason::SlowConsumer {

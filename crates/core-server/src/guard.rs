@@ -3,11 +3,11 @@
 //! It may be wrong, slow or away without anyone being worse off: the opinion only raises, has a time limit, and is
 //! not asked for any more after failures in a row. What it says of a message is neither logged nor counted.
 
+mod breaker;
 mod chat;
 mod client;
 mod embeddings;
 mod moderations;
-mod rest;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,10 +20,10 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::metrics::{GuardMetrics, GuardOutcome};
+use breaker::GuardBreaker;
 use client::Client;
 pub use client::GuardError;
 use embeddings::References;
-use rest::Rest;
 
 /// Time to prepare, which no person waits for.
 const PREPARATION: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ pub struct Guard {
     client: Client,
     settings: GuardSettings,
     references: References,
-    rest: Rest,
+    breaker: GuardBreaker,
     metrics: GuardMetrics,
 }
 
@@ -163,7 +163,7 @@ impl Guard {
     /// See [`GuardError`].
     pub fn new(settings: GuardSettings, metrics: GuardMetrics) -> Result<Self, GuardError> {
         let client = Client::new(&settings)?;
-        Ok(Self { client, settings, references: References::default(), rest: Rest::default(), metrics })
+        Ok(Self { client, settings, references: References::default(), breaker: GuardBreaker::default(), metrics })
     }
 
     /// Learns what is needed for an opinion, trying until it succeeds. Until then there is none.
@@ -192,33 +192,33 @@ impl Guard {
     /// Dropping the future ends the call; it is not counted then.
     pub async fn opinion(&self, text: &UserText) -> Option<Level> {
         let begin = Instant::now();
-        if !self.rest.may_ask(begin) {
-            self.metrics.ended(GuardOutcome::LeftAlone);
+        if !self.breaker.allow_call(begin) {
+            self.metrics.ended(GuardOutcome::Skipped);
             return None;
         }
         let asked = timeout(self.settings.deadline, self.ask(text)).await;
         let failure = match asked {
             Ok(Ok(Some(level))) => {
-                self.metrics.ended(GuardOutcome::Answered);
+                self.metrics.ended(GuardOutcome::Success);
                 self.metrics.time.observe(begin.elapsed().as_secs_f64());
-                self.rest.succeeded();
+                self.breaker.succeeded();
                 return Some(level);
             }
             // It is not prepared.
             Ok(Ok(None)) => {
-                self.metrics.ended(GuardOutcome::LeftAlone);
+                self.metrics.ended(GuardOutcome::Skipped);
                 return None;
             }
             Ok(Err(error)) => {
-                self.metrics.ended(GuardOutcome::Failed);
+                self.metrics.ended(GuardOutcome::Error);
                 error.to_string()
             }
             Err(_) => {
-                self.metrics.ended(GuardOutcome::Late);
+                self.metrics.ended(GuardOutcome::Timeout);
                 format!("no answer within {} ms", self.settings.deadline.as_millis())
             }
         };
-        if let Some(pause) = self.rest.failed(Instant::now()) {
+        if let Some(pause) = self.breaker.failed(Instant::now()) {
             tracing::warn!(pause_s = pause.as_secs(), error = failure, "no second opinion for now (GUARD_URL)");
         }
         None

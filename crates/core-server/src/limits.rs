@@ -1,8 +1,10 @@
 //! Limits: messages in a window, requests and model calls at once. None of these knows what it limits.
 
-mod request_turns;
-mod slots;
+mod concurrency_limiter;
+mod request_limiter;
 
 pub use boot::{RateLimit, RateLimiter};
-pub use request_turns::{RequestTurn, RequestTurns};
-pub use slots::{IdleSlot, Priority, Room, Slot, Slots, SlotsFull, SlotsLoad};
+pub use concurrency_limiter::{
+    BackgroundPermit, ConcurrencyLimiter, ConcurrencyPermit, LimiterLoad, LimiterSaturated, PermitReservation, Priority,
+};
+pub use request_limiter::{RequestLimiter, RequestPermit};

@@ -1,11 +1,10 @@
 //! Language models behind OpenAI-compatible APIs.
 
-mod answer;
 mod breaker;
-mod calls;
+mod call_limiter;
 mod chat_completions;
-mod check;
 mod chunk;
+mod completion_stream;
 mod decoder;
 mod error;
 mod error_body;
@@ -16,9 +15,10 @@ mod providers;
 mod quirks;
 mod reader;
 mod request;
-mod rests;
+mod response_drainer;
 mod retry;
 mod sse;
+mod startup_check;
 mod thinking;
 mod tokens;
 
@@ -36,15 +36,15 @@ use protocol::{MessageLabel, UserText};
 use serde::Serialize;
 use url::Url;
 
-pub use answer::{Answer, Piece};
 pub use chat_completions::ModelError;
+pub use completion_stream::{CompletionStream, TextDelta};
 pub use error::LlmError;
 pub use error_body::ErrorBody;
 pub use health::Readiness;
 pub use key::{KeyError, check_key};
 pub use providers::Model;
 pub use retry::Backoff;
-pub use tokens::{DailyTokens, TokenSettings, Told};
+pub use tokens::{DailyTokens, TokenSettings, UsageReport};
 
 /// Full address of a `…/chat/completions` API: http or https, with a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct ApiUrl {
     /// Without a name and a password.
     uri: Uri,
     /// Those, as the header that they are sent in. It is not shown.
-    login: Option<HeaderValue>,
+    basic_auth: Option<HeaderValue>,
 }
 
 /// The text is no such address.
@@ -82,7 +82,7 @@ impl ApiUrl {
         let endpoint = text.parse()?;
         match Url::parse(text) {
             Ok(url) if !url.path().trim_end_matches('/').ends_with(ENDPOINT) => {
-                Err(ApiUrlError::Endpoint { meant: meant(&url) })
+                Err(ApiUrlError::Endpoint { meant: suggested_url(&url) })
             }
             _ => Ok(endpoint),
         }
@@ -116,11 +116,11 @@ impl std::str::FromStr for ApiUrl {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(ApiUrlError::Scheme);
         }
-        let login = login(&url);
+        let basic_auth = basic_auth(&url);
         // Neither fails: there is a host.
         let _ = (url.set_username(""), url.set_password(None));
         let uri = url.as_str().parse().map_err(|error: InvalidUri| ApiUrlError::Malformed(error.to_string()))?;
-        Ok(Self { uri, login })
+        Ok(Self { uri, basic_auth })
     }
 }
 
@@ -128,7 +128,7 @@ impl std::str::FromStr for ApiUrl {
 const ENDPOINT: &str = "/chat/completions";
 
 /// The address of the API that a base address, or that of a neighbouring API, was probably meant for.
-fn meant(url: &Url) -> String {
+fn suggested_url(url: &Url) -> String {
     let path = url.path().trim_end_matches('/');
     let neighbours = ["/completions", "/responses", "/models", "/embeddings", "/chat", "/api/chat", "/api/generate"];
     // The longest: Ollama's own API lies beside the one that is wanted.
@@ -142,7 +142,7 @@ fn meant(url: &Url) -> String {
 }
 
 /// The name and the password of `url`, as HTTP's basic authentication sends them.
-fn login(url: &Url) -> Option<HeaderValue> {
+fn basic_auth(url: &Url) -> Option<HeaderValue> {
     let password = url.password().unwrap_or_default();
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -160,9 +160,9 @@ pub struct LlmSettings {
     /// Who is asked, the first one first. Not empty.
     pub providers: Vec<ProviderSettings>,
     /// What is asked for.
-    pub asked: Asked,
+    pub sampling: SamplingParams,
     /// Time for one call.
-    pub times: CallTimes,
+    pub timeouts: CallTimeouts,
     /// Rounds over the providers, the first included; at least 1.
     pub tries: u32,
     /// Pauses between rounds.
@@ -190,7 +190,7 @@ pub struct ProviderSettings {
 
 /// What is asked of a model besides the conversation.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct SamplingParams {
     /// Sampling temperature.
     pub temperature: f32,
     /// Longest answer, in tokens.
@@ -199,7 +199,7 @@ pub struct Asked {
 
 /// Time limits of one call to a model.
 #[derive(Debug, Clone, Copy)]
-pub struct CallTimes {
+pub struct CallTimeouts {
     /// To open a connection.
     pub connect: Duration,
     /// From the request to the first piece of the answer, or the first sign that the model thinks.

@@ -31,17 +31,17 @@ pub struct Metrics {
     /// In the order of [`CloseReason::ALL`].
     connections_closed: [IntCounter; CloseReason::ALL.len()],
     /// Pauses in accepting.
-    pub accept_pauses: IntCounter,
+    pub accept_backoffs: IntCounter,
     /// Connections of which too much waited.
-    pub outbox_overflows: IntCounter,
+    pub slow_consumer_disconnects: IntCounter,
     /// Sessions in memory.
     pub sessions_live: IntGauge,
     /// Messages that were stored.
     pub messages_accepted: IntCounter,
     /// Messages that had been stored before.
-    pub messages_repeated: IntCounter,
+    pub messages_deduplicated: IntCounter,
     /// In the order of [`ErrorCode::ALL`].
-    messages_refused: [IntCounter; ErrorCode::ALL.len()],
+    messages_rejected: [IntCounter; ErrorCode::ALL.len()],
     /// In the order of `LEVELS`.
     help_shown: [IntCounter; LEVELS.len()],
     /// Messages in risk that no limit refused.
@@ -49,25 +49,25 @@ pub struct Metrics {
     /// By source, then by finish.
     turns: [[IntCounter; FINISHES.len()]; SOURCES.len()],
     /// From `accepted` to the slot.
-    pub turn_queue: Histogram,
+    pub turn_queue_wait: Histogram,
     /// From `accepted` to the first piece.
-    pub turn_first_piece: Histogram,
+    pub time_to_first_token: Histogram,
     /// From `accepted` to the last piece.
-    pub turn: Histogram,
+    pub turn_duration: Histogram,
     /// From the wish to store to the commit.
-    pub commit: Histogram,
+    pub commit_duration: Histogram,
     /// Writes of which nobody knows whether they happened.
-    pub commits_failed: IntCounter,
+    pub commit_failures: IntCounter,
     /// What has to do with the model.
     pub model: ModelMetrics,
     /// Second opinions.
     pub guard: GuardMetrics,
     /// Cores that share the limits.
-    pub cores_sharing: IntGauge,
+    pub cluster_members: IntGauge,
     /// Whether Redis can be reached.
-    pub redis_linked: IntGauge,
+    pub redis_up: IntGauge,
     /// How often it could not.
-    pub redis_links_lost: IntCounter,
+    pub redis_disconnects: IntCounter,
     /// The connections to the database's server.
     pub database: DatabaseGauges,
 }
@@ -85,7 +85,7 @@ impl Metrics {
         let registry = Registry::default();
         let r = &registry;
         let closed = r.counters(Metric::ConnectionsClosed);
-        let refused = r.counters(Metric::MessagesRefused);
+        let rejected = r.counters(Metric::MessagesRejected);
         let help = r.counters(Metric::HelpShown);
         let turns = r.counters(Metric::Turns);
         let turn = |source: Source, finish: Finish| labelled(&turns, &[&source.to_string(), &finish.to_string()]);
@@ -93,25 +93,25 @@ impl Metrics {
             connections_open: r.gauge(Metric::ConnectionsOpen),
             connections_opened: r.counter(Metric::ConnectionsOpened),
             connections_closed: CloseReason::ALL.map(|reason| labelled(&closed, &[reason.name()])),
-            accept_pauses: r.counter(Metric::AcceptPauses),
-            outbox_overflows: r.counter(Metric::OutboxOverflows),
+            accept_backoffs: r.counter(Metric::AcceptBackoffs),
+            slow_consumer_disconnects: r.counter(Metric::SlowConsumerDisconnects),
             sessions_live: r.gauge(Metric::SessionsLive),
             messages_accepted: r.counter(Metric::MessagesAccepted),
-            messages_repeated: r.counter(Metric::MessagesRepeated),
-            messages_refused: ErrorCode::ALL.map(|code| labelled(&refused, &[&code.to_string()])),
+            messages_deduplicated: r.counter(Metric::MessagesDeduplicated),
+            messages_rejected: ErrorCode::ALL.map(|code| labelled(&rejected, &[&code.to_string()])),
             help_shown: LEVELS.map(|level| labelled(&help, &[level.name()])),
             answers_beyond_limits: r.counter(Metric::AnswersBeyondLimits),
             turns: SOURCES.map(|source| FINISHES.map(|finish| turn(source, finish))),
-            turn_queue: r.histogram(Metric::TurnQueue, LONG),
-            turn_first_piece: r.histogram(Metric::TurnFirstPiece, LONG),
-            turn: r.histogram(Metric::Turn, LONG),
-            commit: r.histogram(Metric::Commit, SHORT),
-            commits_failed: r.counter(Metric::CommitsFailed),
+            turn_queue_wait: r.histogram(Metric::TurnQueueWait, LONG),
+            time_to_first_token: r.histogram(Metric::TimeToFirstToken, LONG),
+            turn_duration: r.histogram(Metric::TurnDuration, LONG),
+            commit_duration: r.histogram(Metric::CommitDuration, SHORT),
+            commit_failures: r.counter(Metric::CommitFailures),
             model: ModelMetrics::new(r),
             guard: GuardMetrics::new(r),
-            cores_sharing: r.gauge(Metric::CoresSharing),
-            redis_linked: r.gauge(Metric::RedisLinked),
-            redis_links_lost: r.counter(Metric::RedisLinksLost),
+            cluster_members: r.gauge(Metric::ClusterMembers),
+            redis_up: r.gauge(Metric::RedisUp),
+            redis_disconnects: r.counter(Metric::RedisDisconnects),
             database: DatabaseGauges::new(r, database),
             registry,
         }
@@ -130,8 +130,8 @@ impl Metrics {
     }
 
     /// Counts a message that was told the error `code`.
-    pub fn message_refused(&self, code: ErrorCode) {
-        self.messages_refused[code as usize].inc();
+    pub fn message_rejected(&self, code: ErrorCode) {
+        self.messages_rejected[code as usize].inc();
     }
 
     /// Counts help that was shown.
@@ -181,7 +181,7 @@ mod tests {
             metrics.open_connection().closing(reason);
         }
         drop(metrics.open_connection());
-        ErrorCode::ALL.into_iter().for_each(|code| metrics.message_refused(code));
+        ErrorCode::ALL.into_iter().for_each(|code| metrics.message_rejected(code));
         for source in SOURCES {
             FINISHES.into_iter().for_each(|finish| metrics.turn_ended(source, finish));
         }
@@ -194,7 +194,7 @@ mod tests {
             has(format!("psicoia_core_connections_closed_total{{reason=\"{reason}\"}} {count}"));
         }
         for code in ErrorCode::ALL {
-            has(format!("psicoia_core_messages_refused_total{{code=\"{code}\"}} 1"));
+            has(format!("psicoia_core_messages_rejected_total{{code=\"{code}\"}} 1"));
         }
         for source in SOURCES {
             for finish in FINISHES {

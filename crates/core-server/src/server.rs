@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
 use crate::guard::{Guard, GuardError};
-use crate::limits::{RequestTurns, Slots};
+use crate::limits::{ConcurrencyLimiter, RequestLimiter};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
@@ -89,9 +89,9 @@ impl Server {
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
         let policy = Policy { per_user_max, orphan, retention, unreached };
-        let share = |settings| Shared::new(settings, metrics.redis_links_lost.clone());
+        let share = |settings| Shared::new(settings, metrics.redis_disconnects.clone());
         let (shared, heard) = config.shared.map(share).unzip();
-        let slots = Slots::new(config.max_in_flight, config.queue_max, config.queue_timeout);
+        let slots = ConcurrencyLimiter::new(config.max_in_flight, config.queue_max, config.queue_timeout);
         let Config { rate, address_rate, .. } = config;
         let budget = BudgetSettings { rate, address_rate };
         let engine = Engine {
@@ -111,7 +111,7 @@ impl Server {
             times: config.times,
             tasks,
             draining,
-            request_turns: RequestTurns::default(),
+            request_limiter: RequestLimiter::default(),
             about,
         };
         Ok(Self {
@@ -183,7 +183,7 @@ impl Server {
                 Err(error) => {
                     if let Some(pause) = pauses.after(&error) {
                         tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
-                        self.metrics.accept_pauses.inc();
+                        self.metrics.accept_backoffs.inc();
                         sleep(pause).await;
                     }
                 }

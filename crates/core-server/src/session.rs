@@ -233,7 +233,7 @@ impl Session {
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
-        self.sessions.engine().metrics.messages_repeated.inc();
+        self.sessions.engine().metrics.messages_deduplicated.inc();
         state.tell_accepted(from, &message, seq);
         if let Some(answer) = answer {
             // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
@@ -412,7 +412,7 @@ impl Session {
 
     /// Tells that message `id` gets no answer now.
     fn refuse(&self, state: &State, to: To, id: MessageId, refusal: Refusal) {
-        self.sessions.engine().metrics.message_refused(refusal.code);
+        self.sessions.engine().metrics.message_rejected(refusal.code);
         state.refuse(to, id, refusal);
     }
 

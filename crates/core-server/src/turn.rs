@@ -28,7 +28,7 @@ use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText
 use tokio::time::Instant;
 
 use crate::guard::Guard;
-use crate::limits::{Slots, SlotsFull};
+use crate::limits::{ConcurrencyLimiter, LimiterSaturated};
 use crate::llm::Model;
 use crate::metrics::Metrics;
 use crate::shared::{ClaimNumber, Shared};
@@ -38,7 +38,7 @@ pub use admission::Admission;
 pub use budget::{Answerer, Attempt, Budget, BudgetSettings, Permit, Start};
 pub use context::{Context, ContextSettings};
 pub use folding::{Fold, Folding, SummarySettings};
-pub use record::{NotRecorded, RECORD_PATIENCE};
+pub use record::{NotRecorded, RECORD_TIMEOUT};
 pub use referrals::Referrals;
 pub use risk::{MessageRisk, Risk};
 
@@ -53,7 +53,7 @@ pub struct Engine {
     /// Admits everything that leads to a call to the model.
     pub budget: Budget,
     /// Model calls at once.
-    pub slots: Arc<Slots>,
+    pub slots: Arc<ConcurrencyLimiter>,
     /// The model; without one the companion answers.
     pub model: Option<Model>,
     /// A second opinion on what people write, where one is configured.
@@ -208,8 +208,8 @@ impl Refusal {
 }
 
 /// What people are told when too many wait for the model.
-impl From<SlotsFull> for Refusal {
-    fn from(full: SlotsFull) -> Self {
+impl From<LimiterSaturated> for Refusal {
+    fn from(full: LimiterSaturated) -> Self {
         Self { code: ErrorCode::Overloaded, retry_after: Some(full.retry_after) }
     }
 }

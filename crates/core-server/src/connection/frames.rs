@@ -222,7 +222,7 @@ impl Connection {
         let work = self.context.tasks.spawn({
             let (session, place) = (Arc::clone(&session), Arc::clone(&place));
             async move {
-                let turn = async { (turns.acquire().await.ok(), context.request_turns.take(address).await) };
+                let turn = async { (turns.acquire().await.ok(), context.request_limiter.acquire(address).await) };
                 // One that has not begun by its deadline must not begin later: its place is that of a line to come.
                 let result = match timeout_at(deadline, turn).await {
                     Ok(_turn) => session.request(request).await,

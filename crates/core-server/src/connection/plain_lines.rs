@@ -107,7 +107,7 @@ impl Connection {
     fn tell_history(&mut self, session: Arc<Session>, language: Language) {
         let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
         self.later(async move {
-            let _turn = context.request_turns.take(address).await;
+            let _turn = context.request_limiter.acquire(address).await;
             let entries = session.last_entries_told(HISTORY_ENTRIES).await;
             move |connection: &mut Self| match entries {
                 Ok(entries) => history(&entries, language).iter().for_each(|line| connection.say(line)),
@@ -119,7 +119,7 @@ impl Connection {
     fn tell_plan(&mut self, session: Arc<Session>, language: Language) {
         let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
         self.later(async move {
-            let _turn = context.request_turns.take(address).await;
+            let _turn = context.request_limiter.acquire(address).await;
             let plan = session.safety_plan().await;
             move |connection: &mut Self| match plan {
                 Ok(plan) => safety_plan(plan.as_ref(), language).iter().for_each(|line| connection.say(line)),

@@ -47,7 +47,7 @@ async fn each_kind_gives_its_opinion() {
         for (text, want) in [("algo leve", Level::Concern), ("algo grave", Level::High), ("nada", Level::None)] {
             assert_eq!(opinion(&guard, text).await, Some(want), "{kind}: {text}");
         }
-        assert_eq!(counted(&metrics, "answered"), 3);
+        assert_eq!(counted(&metrics, "success"), 3);
         let calls = standin.calls();
         assert!(calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer k")));
         assert!(calls.iter().all(|call| call.body["model"] == "m" && call.path.ends_with(kind.endpoint())));
@@ -59,7 +59,7 @@ async fn embeddings_are_compared_with_what_is_known() {
     let standin = GuardStandin::start(judge).await.unwrap();
     let (guard, metrics) = guard(&standin, GuardKind::Embeddings, PATIENT);
     assert_eq!(opinion(&guard, "quiero morirme").await, None, "it knows nothing yet");
-    assert_eq!((counted(&metrics, "left_alone"), standin.calls().len()), (1, 0));
+    assert_eq!((counted(&metrics, "skipped"), standin.calls().len()), (1, 0));
     guard.prepare().await;
     let known = standin.calls().len();
     assert!(opinion(&guard, "ojalá no me despertara mañana").await >= Some(Level::Concern));
@@ -81,7 +81,7 @@ async fn faults_are_no_opinion_and_after_three_in_a_row_it_is_left_alone() {
             for _ in 0..5 {
                 assert_eq!(opinion(&guard, "algo grave").await, None, "{kind} {fault:?}");
             }
-            assert_eq!((counted(&metrics, "failed"), counted(&metrics, "left_alone")), (3, 2), "{kind} {fault:?}");
+            assert_eq!((counted(&metrics, "error"), counted(&metrics, "skipped")), (3, 2), "{kind} {fault:?}");
             assert_eq!(standin.calls().len(), prepared + 3);
         }
     }
@@ -97,7 +97,7 @@ async fn an_opinion_that_is_late_is_none() {
         assert_eq!(opinion(&guard, "algo grave").await, None);
     }
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert_eq!((counted(&metrics, "late"), counted(&metrics, "left_alone")), (3, 1));
+    assert_eq!((counted(&metrics, "timeout"), counted(&metrics, "skipped")), (3, 1));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_real_encoder_finds_what_is_like_a_known_sentence() {
     ] {
         assert_eq!(opinion(&guard, text).await.map(|level| level > Level::None), Some(is_risk), "{text}");
     }
-    assert_eq!(counted(&metrics, "answered"), 4);
+    assert_eq!(counted(&metrics, "success"), 4);
 }
 
 #[test]

@@ -11,17 +11,17 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, Failed};
 use super::breaker::Breaker;
-use super::calls::Calls;
+use super::call_limiter::CallLimiter;
+use super::completion_stream::{CompletionStream, Failed};
 use super::error::LlmError;
 use super::error_body::ErrorBody;
-use super::http::{Connections, HttpClient, ResponseBody};
+use super::http::{HttpClient, PoolSettings, ResponseBody};
 use super::quirks::{LearntQuirks, MAX_LESSONS, Quirks};
 use super::request::{CompletionRequest, RequestParts};
-use super::rests::{self, Rests};
+use super::response_drainer::{self, ResponseDrainer};
 use super::retry::parse_retry_after;
-use super::{CallTimes, LlmSettings, ProviderSettings};
+use super::{CallTimeouts, LlmSettings, ProviderSettings};
 use crate::metrics::ProviderMetrics;
 
 /// Share of the longest wait for a first piece that a call must have had for its timeout to count against the
@@ -38,12 +38,12 @@ pub(super) struct Provider {
     request: RequestParts,
     quirks: LearntQuirks,
     settings: ProviderSettings,
-    times: CallTimes,
+    timeouts: CallTimeouts,
     name: String,
     breaker: Breaker,
     metrics: Arc<ProviderMetrics>,
-    calls: Calls,
-    rests: Rests,
+    calls: CallLimiter,
+    drainer: ResponseDrainer,
     /// The last answers in a row that began with thinking that no tag opened.
     unopened: AtomicU8,
 }
@@ -82,23 +82,23 @@ impl Provider {
         proxies: &Matcher,
         (metrics, opened): (ProviderMetrics, Arc<Notify>),
     ) -> Result<Self, ModelError> {
-        let (metrics, times) = (Arc::new(metrics), settings.times);
-        let connections = Connections { connect: times.connect, most_idle: settings.max_connections };
+        let (metrics, timeouts) = (Arc::new(metrics), settings.timeouts);
+        let pool = PoolSettings { connect: timeouts.connect, max_idle: settings.max_connections };
         let request = RequestParts::to(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
-        let http = HttpClient::new(provider.url.uri.clone(), proxies, connections, Arc::clone(&metrics))?;
+        let http = HttpClient::new(provider.url.uri.clone(), proxies, pool, Arc::clone(&metrics))?;
         let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), settings.backoff.max, opened);
-        let calls = Calls::new(settings.max_connections, times.connect, Arc::clone(&metrics));
+        let calls = CallLimiter::new(settings.max_connections, timeouts.connect, Arc::clone(&metrics));
         Ok(Self {
             http,
             request,
             quirks: LearntQuirks::default(),
             settings: provider,
-            times,
+            timeouts,
             name,
             breaker,
             metrics,
             calls,
-            rests: Rests::new(),
+            drainer: ResponseDrainer::new(),
             unopened: AtomicU8::new(0),
         })
     }
@@ -126,8 +126,8 @@ impl Provider {
     }
 
     /// The ends of its responses.
-    pub(super) fn rests(&self) -> &Rests {
-        &self.rests
+    pub(super) fn drainer(&self) -> &ResponseDrainer {
+        &self.drainer
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
@@ -139,8 +139,8 @@ impl Provider {
     }
 
     /// Time limits of a call.
-    pub(super) fn times(&self) -> CallTimes {
-        self.times
+    pub(super) fn timeouts(&self) -> CallTimeouts {
+        self.timeouts
     }
 
     pub(super) fn metrics(&self) -> &ProviderMetrics {
@@ -157,10 +157,10 @@ impl Provider {
 
     /// Makes one call and waits for the first piece of the answer, until the request's deadline at the latest. A
     /// refusal that names a part of the request is learnt from: the call is then made again, without that part.
-    pub(super) async fn attempt(&self, request: &CompletionRequest<'_>) -> Result<Answer<'_>, LlmError> {
-        let times = self.times;
+    pub(super) async fn attempt(&self, request: &CompletionRequest<'_>) -> Result<CompletionStream<'_>, LlmError> {
+        let timeouts = self.timeouts;
         let begin = Instant::now();
-        let longest = times.first_token.min(times.total).min(request.patience);
+        let longest = timeouts.first_token.min(timeouts.total).min(request.first_token_limit);
         let left = request.deadline.saturating_duration_since(begin);
         let limit = longest.min(left);
         let mut lessons = 0;
@@ -184,16 +184,16 @@ impl Provider {
         request: &CompletionRequest<'_>,
         quirks: Quirks,
         give_up: Instant,
-    ) -> Result<Answer<'_>, LlmError> {
+    ) -> Result<CompletionStream<'_>, LlmError> {
         // The wait is part of the time for the first piece.
-        let mut call = self.calls.begin(give_up).await?;
+        let mut call = self.calls.acquire(give_up).await?;
         let begin = Instant::now();
         let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        let limits = (begin + self.times.total, give_up);
+        let limits = (begin + self.timeouts.total, give_up);
         let charge = request.charge();
         let begun = match timeout_at(give_up, self.open(request, quirks)).await {
-            Ok(Ok(body)) => Answer::begin(self, body, limits, late).await,
+            Ok(Ok(body)) => CompletionStream::begin(self, body, limits, late).await,
             Ok(Err(failed)) => Err(failed),
             Err(_) => Err((late, None)),
         };
@@ -206,7 +206,7 @@ impl Provider {
         }
         call.ended(error.outcome());
         if let Some(rest) = rest {
-            self.rests.read(rest, call);
+            self.drainer.finish(rest, call);
         }
         Err(error)
     }
@@ -221,7 +221,7 @@ impl Provider {
             let mut body = response.into_body();
             let facts = Box::new(ErrorBody::read(&mut body).await);
             let error = LlmError::Status { status: status.as_u16(), retry_after, body: facts };
-            return Err((error, Some(rests::skip(body).boxed())));
+            return Err((error, Some(response_drainer::drain_body(body).boxed())));
         }
         if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err((LlmError::Malformed { reason: "compressed, which was not asked for" }, None));

@@ -3,8 +3,8 @@
 //! OpenAI's API is spoken by dozens of servers, each with differences of its own. Whatever is not needed may be missing,
 //! `null` or of any other kind; a member that cannot be read is as good as none, and spoils no other.
 
+mod fast_path;
 mod members;
-mod usual;
 
 use protocol::server_frame::Usage;
 use serde_json::value::RawValue;
@@ -42,7 +42,7 @@ impl Chunk {
     ///
     /// [`NotJson`]. JSON of any other kind is a chunk of nothing.
     pub(super) fn read(data: &[u8]) -> Result<Self, NotJson> {
-        usual::read(data).map_or_else(|| Self::read_tolerantly(data), Ok)
+        fast_path::read(data).map_or_else(|| Self::read_tolerantly(data), Ok)
     }
 
     fn read_tolerantly(data: &[u8]) -> Result<Self, NotJson> {
@@ -213,7 +213,7 @@ mod tests {
         ];
         let mut taken = 0;
         for data in streams.into_iter().flat_map(events) {
-            if let Some(chunk) = usual::read(data.as_bytes()) {
+            if let Some(chunk) = fast_path::read(data.as_bytes()) {
                 taken += 1;
                 assert_eq!(Chunk::read_tolerantly(data.as_bytes()), Ok(chunk), "{data}");
             }
@@ -245,7 +245,7 @@ mod tests {
             (r#"{"choices":[]}"#.to_owned(), false),
             ("[DONE]".to_owned(), false),
         ] {
-            assert_eq!(usual::read(data.as_bytes()).is_some(), is_taken, "{data}");
+            assert_eq!(fast_path::read(data.as_bytes()).is_some(), is_taken, "{data}");
         }
     }
 }

@@ -6,17 +6,17 @@
 #[derive(Debug, Default)]
 pub(super) struct TextDecoder {
     /// The beginning of a character whose rest is to come: at most three bytes.
-    half: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 /// How a run of bytes goes on that is not UTF-8.
-enum Odd {
+enum Invalid {
     /// It may be the beginning of a character: more is to come.
-    Half,
+    Incomplete,
     /// A surrogate pair: this character, in so many bytes.
-    Pair(char, usize),
+    SurrogatePair(char, usize),
     /// So many bytes that mean nothing.
-    Nothing(usize),
+    Garbage(usize),
 }
 
 impl TextDecoder {
@@ -24,10 +24,10 @@ impl TextDecoder {
     /// U+FFFD; U+0000 is left out, because databases and terminals refuse it.
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut String) {
         let joined;
-        let mut rest = if self.half.is_empty() {
+        let mut rest = if self.partial.is_empty() {
             bytes
         } else {
-            joined = [std::mem::take(&mut self.half).as_slice(), bytes].concat();
+            joined = [std::mem::take(&mut self.partial).as_slice(), bytes].concat();
             joined.as_slice()
         };
         while !rest.is_empty() {
@@ -37,16 +37,16 @@ impl TextDecoder {
             };
             push(&String::from_utf8_lossy(valid.0), out);
             rest = valid.1;
-            let skipped = match odd(rest) {
-                Odd::Half => {
-                    self.half = rest.to_vec();
+            let skipped = match classify_invalid(rest) {
+                Invalid::Incomplete => {
+                    self.partial = rest.to_vec();
                     return;
                 }
-                Odd::Pair(character, length) => {
+                Invalid::SurrogatePair(character, length) => {
                     out.push(character);
                     length
                 }
-                Odd::Nothing(length) => {
+                Invalid::Garbage(length) => {
                     out.push(char::REPLACEMENT_CHARACTER);
                     length
                 }
@@ -61,24 +61,26 @@ fn push(text: &str, out: &mut String) {
 }
 
 /// The beginning of `bytes`, which is not UTF-8.
-fn odd(bytes: &[u8]) -> Odd {
+fn classify_invalid(bytes: &[u8]) -> Invalid {
     match (surrogate(bytes), bytes) {
         (Some(high @ 0xd800..0xdc00), _) => match (surrogate(bytes.get(3..).unwrap_or_default()), bytes.len()) {
             (Some(low), _) => match char::decode_utf16([high, low]).next() {
-                Some(Ok(character)) => Odd::Pair(character, 6),
-                _ => Odd::Nothing(3),
+                Some(Ok(character)) => Invalid::SurrogatePair(character, 6),
+                _ => Invalid::Garbage(3),
             },
             // Nothing, or the first bytes of what may be the other half.
-            (None, length) if is_surrogates_beginning(bytes.get(3..length.min(6)).unwrap_or_default()) => Odd::Half,
-            (None, _) => Odd::Nothing(3),
+            (None, length) if is_surrogate_prefix(bytes.get(3..length.min(6)).unwrap_or_default()) => {
+                Invalid::Incomplete
+            }
+            (None, _) => Invalid::Garbage(3),
         },
-        (Some(_), _) => Odd::Nothing(3),
+        (Some(_), _) => Invalid::Garbage(3),
         // No UTF-8, but it may become a surrogate.
-        (None, [0xed, ..]) if bytes.len() < 3 && is_surrogates_beginning(bytes) => Odd::Half,
+        (None, [0xed, ..]) if bytes.len() < 3 && is_surrogate_prefix(bytes) => Invalid::Incomplete,
         (None, _) => match std::str::from_utf8(bytes).map_err(|error| error.error_len()) {
-            Err(None) => Odd::Half,
-            Err(Some(length)) => Odd::Nothing(length),
-            Ok(_) => Odd::Nothing(bytes.len()),
+            Err(None) => Invalid::Incomplete,
+            Err(Some(length)) => Invalid::Garbage(length),
+            Ok(_) => Invalid::Garbage(bytes.len()),
         },
     }
 }
@@ -94,7 +96,7 @@ fn surrogate(bytes: &[u8]) -> Option<u16> {
 }
 
 /// Whether `bytes`, fewer than three, may be the beginning of a surrogate.
-fn is_surrogates_beginning(bytes: &[u8]) -> bool {
+fn is_surrogate_prefix(bytes: &[u8]) -> bool {
     matches!(bytes, [] | [0xed] | [0xed, 0xa0..=0xbf])
 }
 

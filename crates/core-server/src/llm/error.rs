@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error_body::{Cause, ErrorBody};
-use super::reader::Meaning;
+use super::reader::FinishClass;
 use crate::metrics::CallOutcome;
 
 /// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
@@ -41,8 +41,8 @@ pub enum LlmError {
         left: Duration,
     },
     /// The breaker has opened while the call was waiting for its first piece.
-    #[error("the provider is left alone: other calls have waited in vain")]
-    LeftAlone,
+    #[error("circuit breaker opened: other calls to the provider timed out")]
+    BreakerOpened,
     /// The stream holds something that is not the API's.
     #[error("the model's stream cannot be read: {reason}")]
     Malformed {
@@ -51,7 +51,7 @@ pub enum LlmError {
     },
     /// The stream ended before the answer did.
     #[error("the model's stream ended before its answer")]
-    Cut,
+    Truncated,
     /// The answer ended without a word.
     #[error("the model's answer was empty")]
     Empty,
@@ -92,17 +92,17 @@ impl LlmError {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Malformed { .. }
-            | Self::Cut
+            | Self::Truncated
             | Self::Reported { .. }
             | Self::Exhausted { .. } => true,
             // The same request gives the same refusal, at the price of another answer's tokens.
             Self::Empty | Self::Withheld { .. } => false,
-            Self::Deadline { .. } | Self::LeftAlone | Self::NoProvider => false,
+            Self::Deadline { .. } | Self::BreakerOpened | Self::NoProvider => false,
         }
     }
 
     /// Whether it says something about the provider, and not about the message or about limits of ours.
-    pub(super) fn is_providers_fault(&self) -> bool {
+    pub(super) fn is_provider_fault(&self) -> bool {
         match self {
             // 451: unavailable for legal reasons, which a text may be.
             Self::Status { status: 400 | 413 | 414 | 422 | 451, .. } => false,
@@ -110,11 +110,11 @@ impl LlmError {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Malformed { .. }
-            | Self::Cut
+            | Self::Truncated
             | Self::Reported { .. } => true,
             // One person's words, or a limit of ours, must not cost everybody else the provider.
             Self::Empty | Self::Withheld { .. } => false,
-            Self::Deadline { .. } | Self::LeftAlone | Self::NoProvider | Self::Exhausted { .. } => false,
+            Self::Deadline { .. } | Self::BreakerOpened | Self::NoProvider | Self::Exhausted { .. } => false,
         }
     }
 
@@ -124,9 +124,9 @@ impl LlmError {
             Self::Unreachable { .. } | Self::Status { .. } | Self::Exhausted { .. } | Self::NoProvider => true,
             Self::Timeout { .. }
             | Self::Deadline { .. }
-            | Self::LeftAlone
+            | Self::BreakerOpened
             | Self::Malformed { .. }
-            | Self::Cut
+            | Self::Truncated
             | Self::Empty
             | Self::Withheld { .. }
             | Self::Reported { .. } => false,
@@ -134,13 +134,14 @@ impl LlmError {
     }
 
     /// Whether the provider was silent for as long as a call may wait.
-    pub(super) fn is_silence(&self) -> bool {
+    pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. })
     }
 
     /// Whether the provider's filter has refused the prompt, or taken the whole answer to it away: it will again.
     pub fn is_filtered(&self) -> bool {
-        self.is_flagged() || matches!(self, Self::Withheld { reason } if Meaning::of(reason) == Meaning::Withheld)
+        self.is_flagged()
+            || matches!(self, Self::Withheld { reason } if FinishClass::of(reason) == FinishClass::Withheld)
     }
 
     /// Whether the provider's filter has refused the prompt, in place of an answer.
@@ -155,7 +156,7 @@ impl LlmError {
 
     /// Whether one message is enough to know that a setting, or the server, has to be corrected before there can be
     /// an answer.
-    pub(super) fn is_of_settings(&self) -> bool {
+    pub(super) fn is_misconfiguration(&self) -> bool {
         match self {
             Self::Status { status: 401 | 402 | 404, .. } => true,
             Self::Status { status: 403, .. } => !self.is_flagged(),
@@ -189,7 +190,7 @@ impl LlmError {
             // Another kind of server: a page, or a stream that is no answer.
             Self::Status { status: 300..=399 | 405, .. }
             | Self::Malformed { .. }
-            | Self::Cut
+            | Self::Truncated
             | Self::Unreachable { .. } => of("check LLM_URL", "check its \"url\" in LLM_PROVIDERS"),
             Self::Timeout { .. } => "check the model's server, or raise LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
             _ => "see the log",
@@ -202,9 +203,9 @@ impl LlmError {
             Self::Unreachable { .. } | Self::NoProvider => CallOutcome::Unreachable,
             Self::Status { .. } => CallOutcome::Status,
             Self::Timeout { .. } | Self::Deadline { .. } => CallOutcome::Timeout,
-            Self::LeftAlone => CallOutcome::Cancelled,
+            Self::BreakerOpened => CallOutcome::Cancelled,
             Self::Malformed { .. } => CallOutcome::Malformed,
-            Self::Cut => CallOutcome::Cut,
+            Self::Truncated => CallOutcome::Truncated,
             Self::Empty => CallOutcome::Empty,
             Self::Withheld { .. } => CallOutcome::Withheld,
             Self::Reported { .. } => CallOutcome::Reported,
@@ -277,7 +278,8 @@ mod tests {
             (503, "", (true, true, false, "see the log")),
         ] {
             let error = status(code, body);
-            let got = (error.is_transient(), error.is_providers_fault(), error.is_of_settings(), error.advice(false));
+            let got =
+                (error.is_transient(), error.is_provider_fault(), error.is_misconfiguration(), error.advice(false));
             assert_eq!(got, want, "{code} {body}");
         }
         assert_eq!(status(401, "").advice(true), "check its key in LLM_PROVIDERS");

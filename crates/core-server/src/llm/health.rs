@@ -7,7 +7,7 @@ use super::error::LlmError;
 
 /// Answers in a row without the model, from which on it counts as away whatever the reason. Fewer may be one person's
 /// messages that every provider refuses.
-const IN_A_ROW: u32 = 3;
+const DEGRADED_AFTER: u32 = 3;
 
 /// Whether answers come from the model, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct State {
     /// Why the last of them did not, if a provider was asked.
     last: Option<Problem>,
     /// Why none can, from before the first message.
-    at_start: Option<Problem>,
+    startup_problem: Option<Problem>,
 }
 
 /// Why a provider gave no answer, in words that may be shown to an operator.
@@ -42,7 +42,7 @@ struct State {
 pub(super) struct Problem {
     text: String,
     /// One is enough to know that no message gets an answer.
-    is_of_settings: bool,
+    is_misconfiguration: bool,
 }
 
 impl Problem {
@@ -50,7 +50,7 @@ impl Problem {
     pub(super) fn new(provider: &Provider, error: &LlmError, several: bool) -> Self {
         let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
         let text = format!("{}: {error}{code}: {}", provider.name(), error.advice(several));
-        Self { text, is_of_settings: error.is_of_settings() }
+        Self { text, is_misconfiguration: error.is_misconfiguration() }
     }
 
     /// In words that may be shown to an operator.
@@ -84,26 +84,26 @@ impl Health {
         let mut state = self.state();
         // A message that got its answer meanwhile is the better proof.
         if !state.is_known {
-            *state = State { is_known: is_listed, at_start: problem, ..std::mem::take(&mut state) };
+            *state = State { is_known: is_listed, startup_problem: problem, ..std::mem::take(&mut state) };
         }
     }
 
-    /// What is known; `is_left_alone`: no provider is asked as usual.
-    pub(super) fn readiness(&self, is_left_alone: bool) -> Readiness {
+    /// What is known; `is_unavailable`: no provider is asked as usual.
+    pub(super) fn readiness(&self, is_unavailable: bool) -> Readiness {
         let state = self.state();
-        let last = state.last.as_ref().or(state.at_start.as_ref());
+        let last = state.last.as_ref().or(state.startup_problem.as_ref());
         let why = |text: &str| match last {
-            Some(problem) => Some(format!("{text}: the companion answers ({})", problem.text)),
-            None => Some(format!("{text}: the companion answers")),
+            Some(problem) => Some(format!("{text}; serving rule-based fallback ({})", problem.text)),
+            None => Some(format!("{text}; serving rule-based fallback")),
         };
-        let problem = if is_left_alone {
-            why("every provider is left alone for a while")
-        } else if IN_A_ROW <= state.unanswered {
-            why(&format!("{} messages in a row got no answer from the model", state.unanswered))
-        } else if state.last.as_ref().is_some_and(|problem| problem.is_of_settings) {
+        let problem = if is_unavailable {
+            why("all circuit breakers open")
+        } else if DEGRADED_AFTER <= state.unanswered {
+            why(&format!("{} consecutive messages got no answer from the model", state.unanswered))
+        } else if state.last.as_ref().is_some_and(|problem| problem.is_misconfiguration) {
             why("the provider cannot answer")
-        } else if state.at_start.is_some() {
-            why("the provider could not be asked at start")
+        } else if state.startup_problem.is_some() {
+            why("the startup check of the provider failed")
         } else {
             None
         };
@@ -119,8 +119,8 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn problem(is_of_settings: bool) -> Option<Problem> {
-        Some(Problem { text: "p: no: check LLM_URL".to_owned(), is_of_settings })
+    fn problem(is_misconfiguration: bool) -> Option<Problem> {
+        Some(Problem { text: "p: no: check LLM_URL".to_owned(), is_misconfiguration })
     }
 
     fn told(health: &Health) -> String {
@@ -136,21 +136,21 @@ mod tests {
         health.unanswered(None);
         assert_eq!(
             told(&health),
-            "3 messages in a row got no answer from the model: the companion answers (p: no: check LLM_URL)"
+            "3 consecutive messages got no answer from the model; serving rule-based fallback (p: no: check LLM_URL)"
         );
         health.answered();
         assert_eq!(health.readiness(false), Readiness { problem: None, models: Some("m".to_owned()) });
         health.unanswered(problem(true));
-        assert_eq!(told(&health), "the provider cannot answer: the companion answers (p: no: check LLM_URL)");
+        assert_eq!(told(&health), "the provider cannot answer; serving rule-based fallback (p: no: check LLM_URL)");
         let alone = health.readiness(true).problem.unwrap();
-        assert!(alone.starts_with("every provider is left alone for a while: the companion answers"), "{alone}");
+        assert!(alone.starts_with("all circuit breakers open; serving rule-based fallback"), "{alone}");
     }
 
     #[test]
     fn what_was_found_at_start_stands_until_the_first_answer() {
         let health = Health::new(["m", "m", "n"].into_iter());
         health.checked(problem(true), false);
-        assert!(told(&health).starts_with("the provider could not be asked at start: "));
+        assert!(told(&health).starts_with("the startup check of the provider failed; "));
         health.answered();
         assert_eq!(told(&health), "");
         health.checked(problem(true), false);

@@ -2,9 +2,9 @@
 //!
 //! Every connection is counted while it is open, and whether it carries a call: see [`links`].
 
+mod connection_tracking;
 mod connector;
-mod links;
-mod route;
+mod proxy_route;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,12 +24,12 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::metrics::ProviderMetrics;
+use connection_tracking::InFlightGuard;
 use connector::Connector;
-use links::Carried;
-use route::Route;
+use proxy_route::ProxyRoute;
 
 /// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A client for one address.
 #[derive(Debug)]
@@ -42,11 +42,11 @@ pub(super) struct HttpClient {
 
 /// How the connections of a client are made and kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Connections {
+pub(super) struct PoolSettings {
     /// Time to make one.
     pub(super) connect: Duration,
     /// Idle ones to be kept at most.
-    pub(super) most_idle: usize,
+    pub(super) max_idle: usize,
 }
 
 /// What comes back after the head of a response. Its connection carries the call until this has been read to its
@@ -54,7 +54,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 pub(super) struct ResponseBody {
     incoming: Incoming,
-    carried: Option<Carried>,
+    in_flight: Option<InFlightGuard>,
 }
 
 impl HttpClient {
@@ -66,14 +66,14 @@ impl HttpClient {
     pub(super) fn new(
         target: Uri,
         proxies: &Matcher,
-        connections: Connections,
+        connections: PoolSettings,
         metrics: Arc<ProviderMetrics>,
     ) -> Result<Self, rustls::Error> {
-        let (route, proxy_headers) = (Route::to(&target, proxies)?, route::headers(&target, proxies));
+        let (route, proxy_headers) = (ProxyRoute::to(&target, proxies)?, proxy_route::headers(&target, proxies));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(connections.most_idle)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(connections.max_idle)
             .build(Connector::new(route, connections.connect, metrics)?);
         Ok(Self { client, target, proxy_headers })
     }
@@ -115,16 +115,16 @@ impl HttpClient {
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<ResponseBody>, Error> {
         request.headers_mut().extend(self.proxy_headers.clone());
         let captured = capture_connection(&mut request);
-        let mut carried = None;
+        let mut in_flight = None;
         let mut sending = self.client.request(request);
         let response = poll_fn(|cx| {
             let polled = sending.poll_unpin(cx);
             // Looked at each time: a request that is sent again has another connection.
-            links::follow(&mut carried, &captured);
+            connection_tracking::track_assignment(&mut in_flight, &captured);
             polled
         });
         let response = response.await?;
-        Ok(response.map(|incoming| ResponseBody { incoming, carried }))
+        Ok(response.map(|incoming| ResponseBody { incoming, in_flight }))
     }
 }
 
@@ -142,7 +142,7 @@ impl Stream for ResponseBody {
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
-                    self.carried = None;
+                    self.in_flight = None;
                     return Poll::Ready(None);
                 }
             }

@@ -8,14 +8,14 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::answer::Answer;
-use super::breaker::{Permit, Standing};
+use super::breaker::{Availability, CallPermit};
 use super::chat_completions::{ModelError, Provider};
+use super::completion_stream::CompletionStream;
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
 use super::request::CompletionRequest;
 use super::tokens::DailyTokens;
-use super::{Asked, CallContext, ChatMessage, LlmSettings, ProviderSettings, check};
+use super::{CallContext, ChatMessage, LlmSettings, ProviderSettings, SamplingParams, startup_check};
 use crate::metrics::{BreakerState, ModelMetrics};
 
 /// A call that fails later than this counts as one that was met with silence: a person has waited for it in vain.
@@ -60,12 +60,12 @@ impl Model {
     }
 
     /// Whether no provider is asked as usual: each is left alone, or being tried, or the tokens of the day are used up.
-    pub fn is_left_alone(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         let now = Instant::now();
-        self.tokens.is_used_up() || self.is_each_left_alone(now)
+        self.tokens.is_used_up() || self.all_breakers_open(now)
     }
 
-    fn is_each_left_alone(&self, now: Instant) -> bool {
+    fn all_breakers_open(&self, now: Instant) -> bool {
         self.providers.iter().all(|provider| provider.breaker().state_at(now) != BreakerState::Closed)
     }
 
@@ -74,11 +74,11 @@ impl Model {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub async fn all_left_alone(&self) {
+    pub async fn became_unavailable(&self) {
         loop {
             // Made before the look: a breaker that opens in between is not missed.
             let opened = self.opened.notified();
-            if self.is_left_alone() {
+            if self.is_unavailable() {
                 return;
             }
             opened.await;
@@ -87,28 +87,28 @@ impl Model {
 
     /// Whether a call that is made now may reach a provider: as usual, after a pause, or to find out whether it is
     /// back. Otherwise there is no use in a slot for it.
-    pub fn may_be_asked(&self) -> bool {
+    pub fn can_attempt(&self) -> bool {
         if self.tokens.is_used_up() {
             return false;
         }
         let (now, longest) = (Instant::now(), self.settings.backoff.max);
-        let is_probed = self.providers.iter().any(|provider| provider.breaker().is_probed());
-        self.providers.iter().any(|provider| match provider.breaker().standing(now) {
-            Standing::After(rest) => rest <= longest,
-            Standing::LeftAlone => !is_probed && provider.breaker().may_be_probed(now),
+        let is_probing = self.providers.iter().any(|provider| provider.breaker().is_probing());
+        self.providers.iter().any(|provider| match provider.breaker().availability(now) {
+            Availability::ReadyIn(rest) => rest <= longest,
+            Availability::BreakerOpen => !is_probing && provider.breaker().can_probe(now),
         })
     }
 
     /// Whether answers come from the model, as far as is known.
     pub fn readiness(&self) -> Readiness {
         // That the day's tokens are used up is said apart.
-        self.health.readiness(self.is_each_left_alone(Instant::now()))
+        self.health.readiness(self.all_breakers_open(Instant::now()))
     }
 
     /// Asks every provider once, without cost, whether it is there and has the model, and logs what it says. What says
     /// nothing for certain changes nothing.
     pub async fn check(&self) {
-        check::check(&self.providers, &self.health).await;
+        startup_check::check(&self.providers, &self.health).await;
     }
 
     /// Tells how its providers are now.
@@ -134,17 +134,17 @@ impl Model {
     /// # Cancel safety
     ///
     /// Dropping the future, or later the answer, ends the call at the provider.
-    pub async fn open(
+    pub async fn stream_completion(
         &self,
         messages: &[ChatMessage],
         temperature_at_most: Option<f32>,
         context: CallContext,
-    ) -> Result<Answer<'_>, LlmError> {
+    ) -> Result<CompletionStream<'_>, LlmError> {
         self.check_tokens()?;
         self.ask(messages, temperature_at_most, context).await.map_err(|failure| {
             let several = 1 < self.providers.len();
             // That it is left alone is the consequence of what is remembered already.
-            let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::LeftAlone));
+            let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::BreakerOpened));
             self.health.unanswered(told.map(|(provider, error)| Problem::new(provider, error, several)));
             error_of(failure)
         })
@@ -159,13 +159,13 @@ impl Model {
     ///
     /// # Cancel safety
     ///
-    /// As [`Model::open`].
-    pub async fn open_again(
+    /// As [`Model::stream_completion`].
+    pub async fn retry_completion(
         &self,
         messages: &[ChatMessage],
         temperature_at_most: Option<f32>,
         context: CallContext,
-    ) -> Result<Answer<'_>, LlmError> {
+    ) -> Result<CompletionStream<'_>, LlmError> {
         self.check_tokens()?;
         self.ask(messages, temperature_at_most, context).await.map_err(error_of)
     }
@@ -176,8 +176,8 @@ impl Model {
         messages: &[ChatMessage],
         temperature_at_most: Option<f32>,
         context: CallContext,
-    ) -> Result<Answer<'_>, Option<Failure<'_>>> {
-        let request = self.request(messages, self.asked(temperature_at_most), context);
+    ) -> Result<CompletionStream<'_>, Option<Failure<'_>>> {
+        let request = self.request(messages, self.sampling(temperature_at_most), context);
         let answer = self.ask_in_rounds(&request).await?;
         self.health.answered();
         Ok(answer)
@@ -192,27 +192,27 @@ impl Model {
     ///
     /// # Cancel safety
     ///
-    /// As [`Model::open`].
-    pub async fn open_once(
+    /// As [`Model::stream_completion`].
+    pub async fn try_once(
         &self,
         messages: &[ChatMessage],
-        asked: Asked,
+        sampling: SamplingParams,
         context: CallContext,
-    ) -> Result<Answer<'_>, LlmError> {
+    ) -> Result<CompletionStream<'_>, LlmError> {
         self.check_tokens()?;
         let now = Instant::now();
-        let permits = self.order().into_iter().map(|provider| Some((provider, provider.breaker().usual_permit(now)?)));
+        let permits = self.order().into_iter().map(|provider| Some((provider, provider.breaker().closed_permit(now)?)));
         let (provider, permit) = permits.flatten().next().ok_or(LlmError::NoProvider)?;
-        let answer = ask(provider, permit, &self.request(messages, asked, context)).await?;
+        let answer = ask(provider, permit, &self.request(messages, sampling, context)).await?;
         self.health.answered();
         Ok(answer)
     }
 
-    fn asked(&self, temperature_at_most: Option<f32>) -> Asked {
-        let asked = self.settings.asked;
-        Asked {
-            temperature: temperature_at_most.map_or(asked.temperature, |most| asked.temperature.min(most)),
-            ..asked
+    fn sampling(&self, temperature_at_most: Option<f32>) -> SamplingParams {
+        let sampling = self.settings.sampling;
+        SamplingParams {
+            temperature: temperature_at_most.map_or(sampling.temperature, |most| sampling.temperature.min(most)),
+            ..sampling
         }
     }
 
@@ -221,14 +221,22 @@ impl Model {
         if self.tokens.is_used_up() { Err(LlmError::NoProvider) } else { Ok(()) }
     }
 
-    fn request<'a>(&'a self, messages: &'a [ChatMessage], asked: Asked, context: CallContext) -> CompletionRequest<'a> {
-        let patience = self.settings.deadline;
-        let (deadline, tokens) = (Instant::now() + patience, &self.tokens);
-        CompletionRequest { messages, asked, context, deadline, patience, tokens }
+    fn request<'a>(
+        &'a self,
+        messages: &'a [ChatMessage],
+        sampling: SamplingParams,
+        context: CallContext,
+    ) -> CompletionRequest<'a> {
+        let first_token_limit = self.settings.deadline;
+        let (deadline, tokens) = (Instant::now() + first_token_limit, &self.tokens);
+        CompletionRequest { messages, sampling, context, deadline, first_token_limit, tokens }
     }
 
     /// Rounds over the providers, with pauses; the last failure, if any was asked.
-    async fn ask_in_rounds(&self, request: &CompletionRequest<'_>) -> Result<Answer<'_>, Option<Failure<'_>>> {
+    async fn ask_in_rounds(
+        &self,
+        request: &CompletionRequest<'_>,
+    ) -> Result<CompletionStream<'_>, Option<Failure<'_>>> {
         let (mut order, mut rounds, mut last) = (self.order(), 0, None);
         loop {
             let failures = match self.round(&order, request, rounds == 0).await {
@@ -249,7 +257,7 @@ impl Model {
             tokio::select! {
                 biased;
                 () = sleep(pause) => {}
-                () = self.all_left_alone() => return Err(last),
+                () = self.became_unavailable() => return Err(last),
             }
         }
     }
@@ -261,7 +269,7 @@ impl Model {
         order: &[&'a Provider],
         request: &CompletionRequest<'_>,
         early: bool,
-    ) -> Result<Answer<'a>, Vec<Failure<'a>>> {
+    ) -> Result<CompletionStream<'a>, Vec<Failure<'a>>> {
         let mut failures = Vec::new();
         for provider in order {
             if let Some(permit) = provider.breaker().permit(Instant::now()) {
@@ -271,10 +279,10 @@ impl Model {
                 }
             }
         }
-        let is_early = early && failures.is_empty() && !order.iter().any(|provider| provider.breaker().is_probed());
+        let is_early = early && failures.is_empty() && !order.iter().any(|provider| provider.breaker().is_probing());
         let soonest = order.iter().min_by_key(|provider| provider.breaker().open_until()).filter(|_| is_early);
         if let Some((provider, permit)) =
-            soonest.and_then(|provider| Some((provider, provider.breaker().early_permit(Instant::now())?)))
+            soonest.and_then(|provider| Some((provider, provider.breaker().early_probe(Instant::now())?)))
         {
             match ask(provider, permit, request).await {
                 Ok(answer) => return Ok(answer),
@@ -289,7 +297,7 @@ impl Model {
     fn pause(&self, order: &[&Provider], failures: &[Failure<'_>], rounds: u32, deadline: Instant) -> Option<Duration> {
         let (now, backoff) = (Instant::now(), self.settings.backoff);
         let pause = |provider: &&Provider| {
-            let Standing::After(rest) = provider.breaker().standing(now) else { return None };
+            let Availability::ReadyIn(rest) = provider.breaker().availability(now) else { return None };
             let failure = failures.iter().find(|(failed, _)| failed == provider);
             Some(failure.map_or(rest, |(_, error)| rest.max(backoff.pause(rounds, error))))
         };
@@ -334,14 +342,14 @@ fn error_of(failure: Option<Failure<'_>>) -> LlmError {
 /// Makes one call, with `permit`. One that is no probe ends when the provider turns out to be silent.
 async fn ask<'a>(
     provider: &'a Provider,
-    permit: Permit<'a>,
+    permit: CallPermit<'a>,
     request: &CompletionRequest<'_>,
-) -> Result<Answer<'a>, LlmError> {
-    let (begin, silenced) = (Instant::now(), provider.breaker().silenced());
+) -> Result<CompletionStream<'a>, LlmError> {
+    let (begin, opened_by_timeouts) = (Instant::now(), provider.breaker().opened_by_timeouts());
     let asked = tokio::select! {
         biased;
         asked = provider.attempt(request) => asked,
-        () = silenced, if !permit.is_probe() => Err(LlmError::LeftAlone),
+        () = opened_by_timeouts, if !permit.is_probe() => Err(LlmError::BreakerOpened),
     };
     let error = match asked {
         Ok(answer) => return Ok(answer.counted_by(permit)),
@@ -354,14 +362,14 @@ async fn ask<'a>(
     );
     let now = Instant::now();
     match &error {
-        error if !error.is_providers_fault() => drop(permit),
+        error if !error.is_provider_fault() => drop(permit),
         // No connection, or an error, after seconds is as costly as silence.
-        error if error.is_silence() || SLOW_FAILURE <= now - begin => permit.silent(now),
+        error if error.is_timeout() || SLOW_FAILURE <= now - begin => permit.timed_out(now),
         _ => permit.failed(now),
     }
     // What one person's message is answered with must not keep the others waiting.
-    if let Some(after) = error.retry_after().filter(|_| error.is_providers_fault()) {
-        provider.breaker().rest(now, after);
+    if let Some(after) = error.retry_after().filter(|_| error.is_provider_fault()) {
+        provider.breaker().honor_retry_after(now, after);
     }
     Err(error)
 }

@@ -67,7 +67,7 @@ enum Body {
 
 /// The meaning of a finish reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum FinishClass {
     Complete,
     /// A limit of the model's.
     Length,
@@ -77,7 +77,7 @@ pub(super) enum Meaning {
     Failed,
 }
 
-impl Meaning {
+impl FinishClass {
     /// The meaning of `reason`. Some say which kind of content, behind a colon: its first word counts.
     pub(super) fn of(reason: &str) -> Self {
         let reason = first_word(reason).to_ascii_lowercase();
@@ -171,7 +171,7 @@ impl Reader {
         }
         // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
         if self.end.is_none() {
-            self.end_with(LlmError::Cut);
+            self.end_with(LlmError::Truncated);
         }
     }
 
@@ -206,8 +206,8 @@ impl Reader {
 
     /// How the model ended its answer.
     pub(super) fn how_it_ended(&self) -> Finish {
-        match self.finish.as_deref().map(Meaning::of) {
-            Some(Meaning::Length) => Finish::Length,
+        match self.finish.as_deref().map(FinishClass::of) {
+            Some(FinishClass::Length) => Finish::Length,
             _ => Finish::Stop,
         }
     }
@@ -296,13 +296,13 @@ impl Reader {
     fn read_chunk(&mut self, chunk: Chunk, data: &[u8]) {
         let mut text = String::new();
         self.decoder.decode(&chunk.text, &mut text);
-        let passed = self.thinking.push(&text);
-        if passed.restarts {
+        let filtered = self.thinking.push(&text);
+        if filtered.restarts {
             self.text.clear();
             self.restarts |= std::mem::take(&mut self.has_begun);
         }
-        self.text.push_str(&passed.text);
-        self.is_alive |= chunk.is_thinking || passed.has_hidden;
+        self.text.push_str(&filtered.text);
+        self.is_alive |= chunk.is_thinking || filtered.has_hidden;
         self.usage = chunk.usage.or(self.usage);
         if chunk.failure.is_some() {
             // A finish reason beside it says no more than that nothing follows.
@@ -315,15 +315,15 @@ impl Reader {
     /// Ends the answer: by its finish reason if there was one, because whatever happens after that takes nothing from
     /// the answer; else by `error`.
     fn end_with(&mut self, error: LlmError) {
-        let meaning = self.finish.as_deref().map(Meaning::of);
+        let meaning = self.finish.as_deref().map(FinishClass::of);
         // `[DONE]` without a finish reason.
         let is_done = meaning.is_none() && matches!(error, LlmError::Empty);
-        self.is_whole = is_done || meaning == Some(Meaning::Complete);
+        self.is_whole = is_done || meaning == Some(FinishClass::Complete);
         self.text.push_str(&self.thinking.finish(self.is_whole));
         let reason = || bounded(self.finish.as_deref().unwrap_or_default());
         self.end = Some(match meaning {
-            Some(Meaning::Complete | Meaning::Length) if self.has_text() => Ok(()),
-            Some(Meaning::Failed) => Err(LlmError::Reported { code: reason() }),
+            Some(FinishClass::Complete | FinishClass::Length) if self.has_text() => Ok(()),
+            Some(FinishClass::Failed) => Err(LlmError::Reported { code: reason() }),
             Some(_) => Err(LlmError::Withheld { reason: reason() }),
             None if is_done && self.has_text() => Ok(()),
             None => Err(error),

@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use super::quirks::{Quirks, TokenLimit};
 use super::tokens::{Charge, DailyTokens};
-use super::{Asked, CallContext, ChatMessage, ChatRole, ProviderSettings};
+use super::{CallContext, ChatMessage, ChatRole, ProviderSettings, SamplingParams};
 
 /// A completion that is wanted of any provider.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CompletionRequest<'a> {
     pub(super) messages: &'a [ChatMessage],
-    pub(super) asked: Asked,
+    pub(super) sampling: SamplingParams,
     pub(super) context: CallContext,
     /// When its first piece has to be there, whichever provider gives it.
     pub(super) deadline: Instant,
     /// Time from its beginning to `deadline`.
-    pub(super) patience: Duration,
+    pub(super) first_token_limit: Duration,
     /// What it costs is counted there.
     pub(super) tokens: &'a Arc<DailyTokens>,
 }
@@ -70,7 +70,7 @@ impl RequestParts {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let key = provider.key.as_ref().map(|key| HeaderValue::try_from(format!("Bearer {}", key.expose())));
-        if let Some(mut authorization) = key.transpose().ok()?.or_else(|| provider.url.login.clone()) {
+        if let Some(mut authorization) = key.transpose().ok()?.or_else(|| provider.url.basic_auth.clone()) {
             authorization.set_sensitive(true);
             headers.insert(AUTHORIZATION, authorization);
         }
@@ -96,13 +96,13 @@ impl RequestParts {
 
     /// The body of one, for a provider with these quirks.
     pub(super) fn body(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Vec<u8> {
-        let CompletionRequest { messages, asked, .. } = *request;
+        let CompletionRequest { messages, sampling, .. } = *request;
         let messages = if quirks.no_system_role { without_system(messages) } else { Cow::Borrowed(messages) };
-        let limit = |name| (quirks.token_limit == name).then_some(asked.max_tokens);
+        let limit = |name| (quirks.token_limit == name).then_some(sampling.max_tokens);
         let body = RequestBody {
             model: &self.model,
             messages: &messages,
-            temperature: (!quirks.no_temperature).then_some(asked.temperature),
+            temperature: (!quirks.no_temperature).then_some(sampling.temperature),
             max_tokens: limit(TokenLimit::MaxTokens),
             max_completion_tokens: limit(TokenLimit::MaxCompletionTokens),
             stream: true,

@@ -48,7 +48,7 @@ mod tests {
         let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(5) };
         for (failures, bound_ms) in [(1, 500), (2, 1_000), (3, 2_000), (4, 4_000), (5, 5_000), (99, 5_000)] {
             assert_eq!(backoff.bound(failures).as_millis(), bound_ms, "after {failures}");
-            assert!(backoff.pause(failures, &LlmError::Cut) <= backoff.bound(failures));
+            assert!(backoff.pause(failures, &LlmError::Truncated) <= backoff.bound(failures));
         }
         let asked = |seconds| LlmError::Status {
             status: 429,

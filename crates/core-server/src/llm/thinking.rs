@@ -53,12 +53,12 @@ enum At {
     /// In text, which a closing tag may yet turn out to be thinking.
     Text,
     /// In text, after thinking.
-    Answer,
+    CompletionStream,
 }
 
 /// The outcome of one piece.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(super) struct Filtered {
     /// Everything that passed before was thinking.
     pub(super) restarts: bool,
     /// Some of it was left out.
@@ -83,25 +83,25 @@ impl ThinkingFilter {
     }
 
     /// Takes the next piece.
-    pub(super) fn push(&mut self, piece: &str) -> Passed {
-        let mut passed = Passed::default();
+    pub(super) fn push(&mut self, piece: &str) -> Filtered {
+        let mut filtered = Filtered::default();
         if piece.is_empty() {
-            return passed;
+            return filtered;
         }
-        if self.at == At::Answer {
-            passed.text = piece.to_owned();
-            return passed;
+        if self.at == At::CompletionStream {
+            filtered.text = piece.to_owned();
+            return filtered;
         }
         self.held.push_str(piece);
-        while self.step(&mut passed) {}
-        self.has_passed |= !passed.text.is_empty();
-        passed
+        while self.step(&mut filtered) {}
+        self.has_passed |= !filtered.text.is_empty();
+        filtered
     }
 
     /// Ends the answer, which is `whole` unless it was cut or ran into a limit. Gives the rest of its text.
     pub(super) fn finish(&mut self, whole: bool) -> String {
         match self.at {
-            At::Start | At::Text | At::Answer => std::mem::take(&mut self.held),
+            At::Start | At::Text | At::CompletionStream => std::mem::take(&mut self.held),
             // A model that did not think this time; cut, it would have gone on to the tag.
             At::Suspected if whole => [self.withheld.as_str(), &self.held].concat().trim_start().to_owned(),
             At::Suspected | At::Thinking(_) => String::new(),
@@ -118,24 +118,24 @@ impl ThinkingFilter {
     }
 
     /// Decides about some of the held text. Says whether there may be more to decide.
-    fn step(&mut self, passed: &mut Passed) -> bool {
+    fn step(&mut self, filtered: &mut Filtered) -> bool {
         match self.at {
-            At::Start => self.start(passed),
-            At::Thinking(close) => self.think(close, passed),
-            At::Suspected | At::Text => self.look_for_unopened(passed),
-            At::Answer => {
-                passed.text.push_str(&std::mem::take(&mut self.held));
+            At::Start => self.start(filtered),
+            At::Thinking(close) => self.think(close, filtered),
+            At::Suspected | At::Text => self.look_for_unopened(filtered),
+            At::CompletionStream => {
+                filtered.text.push_str(&std::mem::take(&mut self.held));
                 false
             }
         }
     }
 
-    fn start(&mut self, passed: &mut Passed) -> bool {
+    fn start(&mut self, filtered: &mut Filtered) -> bool {
         let spaces = self.held.len() - self.held.trim_start().len();
         self.held.drain(..spaces);
         if let Some((open, close)) = TAGS.iter().find(|(open, _)| begins_with(&self.held, open)) {
             self.held.drain(..open.len());
-            passed.has_hidden = true;
+            filtered.has_hidden = true;
             (self.at, self.has_thought) = (At::Thinking(close), true);
             return true;
         }
@@ -144,15 +144,15 @@ impl ThinkingFilter {
         }
         // Tags that were used once are used right: a closing one in the answer is part of it.
         self.at = match (self.has_thought, self.suspected) {
-            (true, _) => At::Answer,
+            (true, _) => At::CompletionStream,
             (false, true) => At::Suspected,
             (false, false) => At::Text,
         };
         true
     }
 
-    fn think(&mut self, close: &'static str, passed: &mut Passed) -> bool {
-        passed.has_hidden = true;
+    fn think(&mut self, close: &'static str, filtered: &mut Filtered) -> bool {
+        filtered.has_hidden = true;
         let Some(end) = find(&self.held, close) else {
             self.held.drain(..self.held.len() - overlap(&self.held, close));
             return false;
@@ -164,33 +164,33 @@ impl ThinkingFilter {
     }
 
     /// Lets the first `length` bytes of the held text pass, as far as text passes here.
-    fn pass(&mut self, length: usize, passed: &mut Passed) {
+    fn pass(&mut self, length: usize, filtered: &mut Filtered) {
         let decided = self.held.drain(..length);
         if self.at == At::Suspected {
-            passed.has_hidden = true;
+            filtered.has_hidden = true;
             self.withheld.push_str(decided.as_str());
         } else {
-            passed.text.push_str(decided.as_str());
+            filtered.text.push_str(decided.as_str());
         }
     }
 
-    fn look_for_unopened(&mut self, passed: &mut Passed) -> bool {
+    fn look_for_unopened(&mut self, filtered: &mut Filtered) -> bool {
         // Nearly every piece of an answer: spares it the search for each tag.
         if !self.held.contains(CLOSERS) {
-            self.pass(self.held.len(), passed);
+            self.pass(self.held.len(), filtered);
             return false;
         }
         if let Some(end) = end_of_unopened(&self.held) {
             self.held.drain(..end);
             self.withheld = String::new();
-            passed.text.clear();
-            passed.has_hidden = true;
-            passed.restarts |= std::mem::take(&mut self.has_passed);
+            filtered.text.clear();
+            filtered.has_hidden = true;
+            filtered.restarts |= std::mem::take(&mut self.has_passed);
             (self.at, self.has_thought, self.is_unopened) = (At::Start, true, true);
             return true;
         }
         let undecided = TAGS.iter().map(|(_, close)| overlap(&self.held, close)).max().unwrap_or_default();
-        self.pass(self.held.len() - undecided, passed);
+        self.pass(self.held.len() - undecided, filtered);
         false
     }
 }
@@ -232,11 +232,11 @@ mod tests {
     fn shown<'a>(suspected: bool, whole: bool, pieces: impl IntoIterator<Item = &'a str>) -> (String, Option<bool>) {
         let (mut filter, mut shown) = (ThinkingFilter::new(suspected), String::new());
         for piece in pieces {
-            let passed = filter.push(piece);
-            if passed.restarts {
+            let filtered = filter.push(piece);
+            if filtered.restarts {
                 shown.clear();
             }
-            shown.push_str(&passed.text);
+            shown.push_str(&filtered.text);
         }
         shown.push_str(&filter.finish(whole));
         (shown, filter.is_unopened(whole))
@@ -318,13 +318,13 @@ mod tests {
     #[test]
     fn nothing_is_taken_back_that_has_not_passed() {
         let mut filter = ThinkingFilter::new(false);
-        let passed = |restarts, has_hidden, text: &str| Passed { restarts, has_hidden, text: text.to_owned() };
-        assert_eq!(filter.push("pienso</think>Hola"), passed(false, true, "Hola"));
+        let filtered = |restarts, has_hidden, text: &str| Filtered { restarts, has_hidden, text: text.to_owned() };
+        assert_eq!(filter.push("pienso</think>Hola"), filtered(false, true, "Hola"));
         let mut filter = ThinkingFilter::new(false);
-        assert_eq!(filter.push("pienso"), passed(false, false, "pienso"));
-        assert_eq!(filter.push("</thi"), passed(false, false, ""));
-        assert_eq!(filter.push("nk> "), passed(true, true, ""));
-        assert_eq!(filter.push("Hola"), passed(false, false, "Hola"));
+        assert_eq!(filter.push("pienso"), filtered(false, false, "pienso"));
+        assert_eq!(filter.push("</thi"), filtered(false, false, ""));
+        assert_eq!(filter.push("nk> "), filtered(true, true, ""));
+        assert_eq!(filter.push("Hola"), filtered(false, false, "Hola"));
     }
 
     proptest! {

@@ -34,14 +34,14 @@ struct State {
     /// By all cores, own ones included.
     used: u64,
     /// Own ones that the other cores have not been told of.
-    untold: u64,
+    unreported: u64,
     /// The part of the limit that this core may use without the others' word.
-    alone: Option<u64>,
+    own_limit: Option<u64>,
 }
 
 /// What one core tells the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct UsageReport {
     /// The day it is about.
     pub day: u64,
     /// Tokens used by all cores, as far as was agreed.
@@ -70,7 +70,7 @@ impl DailyTokens {
     pub fn is_used_up(&self) -> bool {
         let Some(limit) = self.settings.per_day else { return false };
         let state = self.state();
-        state.alone.unwrap_or(limit).min(limit) <= state.used
+        state.own_limit.unwrap_or(limit).min(limit) <= state.used
     }
 
     /// Says which day it is, in days since 1970. A new one begins with nothing.
@@ -79,35 +79,35 @@ impl DailyTokens {
         if state.day != day {
             // Before the first word of the day, what was used is of today.
             let used = if state.day == 0 { state.used } else { 0 };
-            *state = State { day, used, untold: used, alone: None };
+            *state = State { day, used, unreported: used, own_limit: None };
         }
     }
 
-    /// Returns what the other cores are to be told. It is told until [`DailyTokens::agree`].
-    pub fn told(&self) -> Told {
+    /// Returns what the other cores are to be told. It is told until [`DailyTokens::reconcile`].
+    pub fn report(&self) -> UsageReport {
         let state = self.state();
-        Told { day: state.day, known: state.used.saturating_sub(state.untold), added: state.untold }
+        UsageReport { day: state.day, known: state.used.saturating_sub(state.unreported), added: state.unreported }
     }
 
-    /// The cores have agreed on `total`, in which what was `told` is counted.
-    pub fn agree(&self, told: Told, total: u64) {
+    /// The cores have agreed on `total`, in which what was `report` is counted.
+    pub fn reconcile(&self, report: UsageReport, total: u64) {
         let mut state = self.state();
-        if state.day == told.day {
-            state.untold = state.untold.saturating_sub(told.added);
-            state.used = total.saturating_add(state.untold);
-            state.alone = None;
+        if state.day == report.day {
+            state.unreported = state.unreported.saturating_sub(report.added);
+            state.used = total.saturating_add(state.unreported);
+            state.own_limit = None;
         }
     }
 
     /// The `cores` cannot agree: each goes on with its part of what was left when they last did.
-    pub fn go_on_alone(&self, cores: usize) {
+    pub fn use_own_share(&self, cores: usize) {
         let Some(limit) = self.settings.per_day else { return };
         let mut state = self.state();
-        if state.alone.is_none() {
+        if state.own_limit.is_none() {
             let cores = u64::try_from(cores).unwrap_or(u64::MAX).max(1);
             // What was used here since is of its part: the others do not know of it.
-            let agreed = state.used.saturating_sub(state.untold);
-            state.alone = Some(agreed + limit.saturating_sub(agreed) / cores);
+            let agreed = state.used.saturating_sub(state.unreported);
+            state.own_limit = Some(agreed + limit.saturating_sub(agreed) / cores);
         }
     }
 
@@ -115,7 +115,7 @@ impl DailyTokens {
         self.counter.inc_by(tokens);
         let mut state = self.state();
         state.used = state.used.saturating_add(tokens);
-        state.untold = state.untold.saturating_add(tokens);
+        state.unreported = state.unreported.saturating_add(tokens);
     }
 
     fn estimate(&self, chars: usize, messages: usize) -> u64 {
@@ -223,32 +223,32 @@ mod tests {
         assert!(tokens.is_used_up());
         tokens.begin_day(2);
         assert!(!tokens.is_used_up());
-        assert_eq!((tokens.used(), tokens.told()), (0, Told { day: 2, known: 0, added: 0 }));
+        assert_eq!((tokens.used(), tokens.report()), (0, UsageReport { day: 2, known: 0, added: 0 }));
     }
 
     #[test]
     fn cores_agree_and_part_what_is_left_when_they_cannot() {
         let tokens = tokens(Some(1_000));
         tokens.spend(100);
-        let told = tokens.told();
-        assert_eq!(told, Told { day: 1, known: 0, added: 100 });
+        let report = tokens.report();
+        assert_eq!(report, UsageReport { day: 1, known: 0, added: 100 });
         // Used while the others were told.
         tokens.spend(10);
-        tokens.agree(told, 700);
-        assert_eq!((tokens.used(), tokens.told()), (710, Told { day: 1, known: 700, added: 10 }));
+        tokens.reconcile(report, 700);
+        assert_eq!((tokens.used(), tokens.report()), (710, UsageReport { day: 1, known: 700, added: 10 }));
         // A third of the 300 that were left when they agreed, of which 10 are used.
-        tokens.go_on_alone(3);
+        tokens.use_own_share(3);
         tokens.spend(89);
         assert!(!tokens.is_used_up());
         tokens.spend(1);
-        tokens.go_on_alone(3);
+        tokens.use_own_share(3);
         assert!(tokens.is_used_up());
-        let told = tokens.told();
-        tokens.agree(told, 800);
+        let report = tokens.report();
+        tokens.reconcile(report, 800);
         assert!(!tokens.is_used_up());
         // Word of yesterday.
         tokens.begin_day(2);
-        tokens.agree(told, 5_000);
+        tokens.reconcile(report, 5_000);
         assert_eq!(tokens.used(), 0);
     }
 
@@ -261,6 +261,6 @@ mod tests {
         tokens.spend(10);
         tokens.begin_day(20_000);
         assert!(tokens.is_used_up());
-        assert_eq!(tokens.told(), Told { day: 20_000, known: 0, added: 10 });
+        assert_eq!(tokens.report(), UsageReport { day: 20_000, known: 0, added: 10 });
     }
 }

@@ -32,7 +32,7 @@ pub struct PoolUse {
     /// So many of them are free.
     pub idle: usize,
     /// So many wait for one.
-    pub awaited: usize,
+    pub pending: usize,
 }
 
 /// The connections as they were when somebody last looked.
@@ -42,7 +42,7 @@ pub struct DatabaseGauges {
     open: IntGauge,
     in_use: IntGauge,
     idle: IntGauge,
-    awaited: IntGauge,
+    pending: IntGauge,
 }
 
 impl DatabaseGauges {
@@ -54,16 +54,16 @@ impl DatabaseGauges {
             open: registry.gauge(Metric::DatabaseConnectionsOpen),
             in_use: registry.gauge(Metric::DatabaseConnectionsInUse),
             idle: registry.gauge(Metric::DatabaseConnectionsIdle),
-            awaited: registry.gauge(Metric::DatabaseConnectionsAwaited),
+            pending: registry.gauge(Metric::DatabaseConnectionsPending),
         }
     }
 
     /// Tells how they are now.
-    pub fn set(&self, PoolUse { max, open, idle, awaited }: PoolUse) {
+    pub fn set(&self, PoolUse { max, open, idle, pending }: PoolUse) {
         self.max.set(integer(max));
         self.open.set(integer(open));
         self.in_use.set(integer(open.saturating_sub(idle)));
         self.idle.set(integer(idle));
-        self.awaited.set(integer(awaited));
+        self.pending.set(integer(pending));
     }
 }

@@ -8,13 +8,13 @@ use super::names::Metric;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuardOutcome {
     /// There was one.
-    Answered,
+    Success,
     /// The call failed.
-    Failed,
+    Error,
     /// There was none in time.
-    Late,
+    Timeout,
     /// It was not asked for: after failures in a row, or before the guard was prepared.
-    LeftAlone,
+    Skipped,
 }
 
 /// What is counted of them.
@@ -28,14 +28,14 @@ pub struct GuardMetrics {
 
 impl GuardOutcome {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Late, Self::LeftAlone];
+    pub const ALL: [Self; 4] = [Self::Success, Self::Error, Self::Timeout, Self::Skipped];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Late => "late",
-            Self::LeftAlone => "left_alone",
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -45,7 +45,7 @@ impl GuardMetrics {
         let calls = registry.counters(Metric::GuardCalls);
         Self {
             calls: GuardOutcome::ALL.map(|outcome| calls.with_label_values(&[outcome.name()])),
-            time: registry.histogram(Metric::GuardCall, SHORT),
+            time: registry.histogram(Metric::GuardCallDuration, SHORT),
         }
     }
 

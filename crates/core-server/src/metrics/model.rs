@@ -10,7 +10,7 @@ use super::names::Metric;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
     /// The answer came whole.
-    Whole,
+    Success,
     /// Nobody wanted the rest of it any more.
     Cancelled,
     /// No connection, or it broke before the answer began.
@@ -22,7 +22,7 @@ pub enum CallOutcome {
     /// Something that is not the API's.
     Malformed,
     /// The stream ended before the answer did.
-    Cut,
+    Truncated,
     /// Not a word.
     Empty,
     /// Not a word, for a finish reason that says why.
@@ -36,13 +36,13 @@ pub enum CallOutcome {
 impl CallOutcome {
     /// Every one.
     pub const ALL: [Self; 11] = [
-        Self::Whole,
+        Self::Success,
         Self::Cancelled,
         Self::Unreachable,
         Self::Status,
         Self::Timeout,
         Self::Malformed,
-        Self::Cut,
+        Self::Truncated,
         Self::Empty,
         Self::Withheld,
         Self::Reported,
@@ -51,13 +51,13 @@ impl CallOutcome {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Whole => "whole",
+            Self::Success => "success",
             Self::Cancelled => "cancelled",
             Self::Unreachable => "unreachable",
             Self::Status => "status",
             Self::Timeout => "timeout",
             Self::Malformed => "malformed",
-            Self::Cut => "cut",
+            Self::Truncated => "truncated",
             Self::Empty => "empty",
             Self::Withheld => "withheld",
             Self::Reported => "reported",
@@ -93,8 +93,8 @@ impl BreakerState {
 /// What is counted of the model.
 #[derive(Debug)]
 pub struct ModelMetrics {
-    slots: IntGauge,
-    slots_in_use: IntGauge,
+    concurrency_limit: IntGauge,
+    permits_in_use: IntGauge,
     queue_length: IntGauge,
     /// Rounds after the first.
     pub retries: IntCounter,
@@ -132,7 +132,7 @@ pub struct ProviderMetrics {
     /// Calls that might not be made in time.
     pub exhausted: IntCounter,
     /// Connections made.
-    pub connects_made: IntCounter,
+    pub connects_ok: IntCounter,
     /// Connections that could not be made.
     pub connects_failed: IntCounter,
     /// Time to make one.
@@ -145,8 +145,8 @@ pub struct ProviderMetrics {
 impl ModelMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
-            slots: registry.gauge(Metric::ModelSlots),
-            slots_in_use: registry.gauge(Metric::ModelSlotsInUse),
+            concurrency_limit: registry.gauge(Metric::ModelConcurrencyLimit),
+            permits_in_use: registry.gauge(Metric::ModelPermitsInUse),
             queue_length: registry.gauge(Metric::ModelQueueLength),
             retries: registry.counter(Metric::ModelRetries),
             tokens: registry.counter(Metric::ModelTokens),
@@ -160,7 +160,7 @@ impl ModelMetrics {
             connection_wait: registry.histograms(Metric::ModelConnectionWait, SHORT),
             exhausted: registry.counters(Metric::ModelConnectionsExhausted),
             connects: registry.counters(Metric::ModelConnects),
-            connect: registry.histograms(Metric::ModelConnect, SHORT),
+            connect: registry.histograms(Metric::ModelConnectDuration, SHORT),
             breaker_state: registry.gauges(Metric::BreakerState),
             breaker_transitions: registry.counters(Metric::BreakerTransitions),
         }
@@ -177,7 +177,7 @@ impl ModelMetrics {
             connections_idle: self.connections_idle.with_label_values(&[name]),
             connection_wait: self.connection_wait.with_label_values(&[name]),
             exhausted: self.exhausted.with_label_values(&[name]),
-            connects_made: self.connects.with_label_values(&[name, "made"]),
+            connects_ok: self.connects.with_label_values(&[name, "ok"]),
             connects_failed: self.connects.with_label_values(&[name, "failed"]),
             connect: self.connect.with_label_values(&[name]),
             breaker_state: self.breaker_state.with_label_values(&[name]),
@@ -193,9 +193,9 @@ impl ModelMetrics {
     }
 
     /// Tells how the slots are now.
-    pub fn set_slots(&self, count: usize, in_use: usize, waiting: usize) {
-        self.slots.set(integer(count));
-        self.slots_in_use.set(integer(in_use));
+    pub fn set_concurrency(&self, count: usize, in_use: usize, waiting: usize) {
+        self.concurrency_limit.set(integer(count));
+        self.permits_in_use.set(integer(in_use));
         self.queue_length.set(integer(waiting));
     }
 }
@@ -212,7 +212,7 @@ impl ProviderMetrics {
     }
 
     /// Counts that the breaker is in another state now.
-    pub fn breaker_became(&self, state: BreakerState) {
+    pub fn breaker_transition(&self, state: BreakerState) {
         self.breaker_transitions[state as usize].inc();
     }
 

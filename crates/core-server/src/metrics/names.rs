@@ -6,28 +6,28 @@ boot::metric_table! {
         ConnectionsOpen: Gauge "connections_open" [] "Connections that are open.";
         ConnectionsOpened: Counter "connections_opened_total" [] "Connections that were accepted.";
         ConnectionsClosed: Counter "connections_closed_total" ["reason"] "Connections that have ended, by reason.";
-        AcceptPauses: Counter "accept_pauses_total" []
+        AcceptBackoffs: Counter "accept_backoffs_total" []
             "Pauses in accepting connections because something was used up, such as open files.";
-        OutboxOverflows: Counter "outbox_overflows_total" []
+        SlowConsumerDisconnects: Counter "slow_consumer_disconnects_total" []
             "Connections that were ended because too much waited to be written to them.";
         SessionsLive: Gauge "sessions_live" [] "Sessions that have a connection, or an answer under way.";
         MessagesAccepted: Counter "messages_accepted_total" [] "Messages that were stored.";
-        MessagesRepeated: Counter "messages_repeated_total" [] "Messages that came again and had been stored before.";
-        MessagesRefused: Counter "messages_refused_total" ["code"]
+        MessagesDeduplicated: Counter "messages_deduplicated_total" [] "Messages that came again and had been stored before.";
+        MessagesRejected: Counter "messages_rejected_total" ["code"]
             "Messages that were told an error in place of an answer, by its code.";
         HelpShown: Counter "help_shown_total" ["level"]
             "Times that help was shown to a person at risk, by level.";
         AnswersBeyondLimits: Counter "answers_beyond_limits_total" []
             "Messages in risk that the companion answered because a limit allowed no call to the model.";
         Turns: Counter "turns_total" ["source", "finish"] "Answers, by where they came from and how they ended.";
-        TurnQueue: Histogram "turn_queue_seconds" [] "Time from accepted to a slot for the model, in seconds.";
-        TurnFirstPiece: Histogram "turn_first_piece_seconds" []
+        TurnQueueWait: Histogram "turn_queue_wait_seconds" [] "Time from accepted to a slot for the model, in seconds.";
+        TimeToFirstToken: Histogram "time_to_first_token_seconds" []
             "Time from accepted to the first piece of the answer, in seconds.";
-        Turn: Histogram "turn_seconds" [] "Time from accepted to the end of the answer, in seconds.";
-        Commit: Histogram "commit_seconds" [] "Time to store a message or an answer, in seconds.";
-        CommitsFailed: Counter "commits_failed_total" [] "Writes of a message or an answer that failed.";
-        ModelSlots: Gauge "model_slots" [] "Answers that may be under way at once (MAX_IN_FLIGHT).";
-        ModelSlotsInUse: Gauge "model_slots_in_use" [] "Answers that have a slot for the model.";
+        TurnDuration: Histogram "turn_duration_seconds" [] "Time from accepted to the end of the answer, in seconds.";
+        CommitDuration: Histogram "commit_duration_seconds" [] "Time to store a message or an answer, in seconds.";
+        CommitFailures: Counter "commit_failures_total" [] "Writes of a message or an answer that failed.";
+        ModelConcurrencyLimit: Gauge "model_concurrency_limit" [] "Answers that may be under way at once (MAX_IN_FLIGHT).";
+        ModelPermitsInUse: Gauge "model_permits_in_use" [] "Answers that have a slot for the model.";
         ModelQueueLength: Gauge "model_queue_length" [] "Messages that wait for a slot for the model.";
         ModelCalls: Counter "model_calls_total" ["provider", "outcome"] "Calls that have ended, by how.";
         ModelRetries: Counter "model_retries_total" []
@@ -50,7 +50,7 @@ boot::metric_table! {
             "Calls that were given up because all that are allowed were under way.";
         ModelConnects: Counter "model_connects_total" ["provider", "outcome"]
             "Connections to a provider that were made, or could not be.";
-        ModelConnect: Histogram "model_connect_seconds" ["provider"]
+        ModelConnectDuration: Histogram "model_connect_duration_seconds" ["provider"]
             "Time to make a connection to a provider, TLS included, in seconds.";
         BreakerState: Gauge "breaker_state" ["provider"]
             "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.";
@@ -58,19 +58,19 @@ boot::metric_table! {
             "Changes of a provider's circuit breaker, by its new state.";
         GuardCalls: Counter "guard_calls_total" ["outcome"]
             "Second opinions that were wanted (GUARD_URL), by whether there was one; never by what it was.";
-        GuardCall: Histogram "guard_call_seconds" [] "Time to a second opinion, in seconds.";
-        CoresSharing: Gauge "cores_sharing" []
+        GuardCallDuration: Histogram "guard_call_duration_seconds" [] "Time to a second opinion, in seconds.";
+        ClusterMembers: Gauge "cluster_members" []
             "Cores that share the limits, this one included, as far as it knows; 1 without REDIS_URL.";
-        RedisLinked: Gauge "redis_linked" []
+        RedisUp: Gauge "redis_up" []
             "Whether limits and events are shared through Redis now: 1, else 0.";
-        RedisLinksLost: Counter "redis_links_lost_total" []
+        RedisDisconnects: Counter "redis_disconnects_total" []
             "Times that Redis could not be reached any more, or not yet.";
         DatabaseConnectionsMax: Gauge "database_connections_max" []
             "Connections to the PostgreSQL server at most; 0 with SQLite.";
         DatabaseConnectionsOpen: Gauge "database_connections_open" [] "Connections to the PostgreSQL server.";
         DatabaseConnectionsInUse: Gauge "database_connections_in_use" [] "Connections on which something is done.";
         DatabaseConnectionsIdle: Gauge "database_connections_idle" [] "Connections that may be had at once.";
-        DatabaseConnectionsAwaited: Gauge "database_connections_awaited" [] "Writes and reads that wait for one.";
+        DatabaseConnectionsPending: Gauge "database_connections_pending" [] "Writes and reads that wait for one.";
         DatabaseConnectionWait: Histogram "database_connection_wait_seconds" []
             "Time until a connection was free or made, in seconds.";
         DatabaseConnectionsExhausted: Counter "database_connections_exhausted_total" []

@@ -9,7 +9,7 @@ use boot::metrics::integer;
 
 use super::Server;
 use crate::connection;
-use crate::limits::SlotsLoad;
+use crate::limits::LimiterLoad;
 use crate::llm::{Model, Readiness};
 use crate::shared::Shared;
 use crate::store::Store;
@@ -63,15 +63,15 @@ fn refresh(context: &connection::Context) {
     let engine = context.sessions.engine();
     let metrics = &engine.metrics;
     metrics.sessions_live.set(integer(context.sessions.live_count()));
-    let SlotsLoad { count, in_use, waiting } = engine.slots.load();
-    metrics.model.set_slots(count, in_use, waiting);
+    let LimiterLoad { count, in_use, waiting } = engine.slots.load();
+    metrics.model.set_concurrency(count, in_use, waiting);
     if let Some(model) = &engine.model {
         model.refresh_metrics(&metrics.model);
     }
     let linked = engine.shared.as_ref().map(|shared| (shared.is_linked(), shared.cores()));
     let (is_linked, cores) = linked.unwrap_or((false, 1));
-    metrics.redis_linked.set(is_linked.into());
-    metrics.cores_sharing.set(integer(cores));
+    metrics.redis_up.set(is_linked.into());
+    metrics.cluster_members.set(integer(cores));
     if let Some((usage, _)) = engine.store.pool() {
         metrics.database.set(usage);
     }

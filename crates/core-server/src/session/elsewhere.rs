@@ -236,7 +236,7 @@ pub(super) mod tests {
         };
         let (shared, _) = Shared::new(
             SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
-            Metrics::default().redis_links_lost,
+            Metrics::default().redis_disconnects,
         );
         Elsewhere::new(shared, user, false)
     }

@@ -74,7 +74,7 @@ pub(super) mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::limits::{RateLimit, Slots};
+    use crate::limits::{ConcurrencyLimiter, RateLimit};
     use crate::session::Policy;
     use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Engine, Folding, Referrals};
@@ -89,7 +89,7 @@ pub(super) mod tests {
             summary: None,
         };
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
-        let slots = Slots::new(1, 1, Duration::from_secs(1));
+        let slots = ConcurrencyLimiter::new(1, 1, Duration::from_secs(1));
         let engine = Engine {
             store,
             budget: Budget::new(BudgetSettings { rate, address_rate: rate }, Arc::clone(&slots), None),

@@ -64,10 +64,10 @@ impl Sessions {
             ticks.tick().await;
             tokens.begin_day(u64::try_from(now().unix_ms()).unwrap_or_default() / DAY_MS);
             let Some(shared) = &engine.shared else { continue };
-            let told = tokens.told();
-            match shared.add_tokens(told.day, told.known, told.added).await {
-                Some(total) => tokens.agree(told, total),
-                None => tokens.go_on_alone(shared.cores()),
+            let report = tokens.report();
+            match shared.add_tokens(report.day, report.known, report.added).await {
+                Some(total) => tokens.reconcile(report, total),
+                None => tokens.use_own_share(shared.cores()),
             }
         }
     }

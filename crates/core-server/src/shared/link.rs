@@ -17,7 +17,7 @@ use super::keys::Keys;
 use super::outgoing::Outgoing;
 use super::scripts::BEAT;
 use super::{CoreId, Heard, Link, Shared, micros};
-use crate::limits::{Slots, SlotsLoad};
+use crate::limits::{ConcurrencyLimiter, LimiterLoad};
 
 /// How long Redis may take to answer. Messages wait for it, once: then the link counts as lost.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ struct Settling {
 impl Shared {
     /// Keeps up the link, and `slots` at this core's share of the model calls. Does not end; to be
     /// run once.
-    pub async fn run(&self, slots: &Arc<Slots>) {
+    pub async fn run(&self, slots: &Arc<ConcurrencyLimiter>) {
         let Some(mut outgoing) = self.outgoing_receiver() else { return };
         let mut pause = FIRST_PAUSE;
         let mut previous = CoreId::random();
@@ -64,7 +64,7 @@ impl Shared {
                 Err(error) => Err(error),
             };
             self.set_link(None);
-            slots.set_count(self.share_without_link(), self.share_without_link());
+            slots.resize(self.share_without_link(), self.share_without_link());
             if !std::mem::replace(&mut is_told, true) {
                 self.tell_lost(ended.err().as_ref());
             }
@@ -101,7 +101,7 @@ impl Shared {
         &self,
         mut link: Link,
         outgoing: &mut mpsc::Receiver<Outgoing>,
-        slots: &Arc<Slots>,
+        slots: &Arc<ConcurrencyLimiter>,
         pause: &mut Duration,
     ) -> RedisResult<()> {
         // Redis may have started anew: it does not know yet of cores that have no link so far.
@@ -128,7 +128,7 @@ impl Shared {
                     beaten = Instant::now();
                     due = beaten + BEAT_EVERY;
                 }
-                () = slots.wanted() => due = due.min(beaten + BEAT_EVERY_AT_LEAST),
+                () = slots.wait_for_demand() => due = due.min(beaten + BEAT_EVERY_AT_LEAST),
                 _ = outgoing.recv_many(&mut batch, BATCH) => self.send_all(&mut link.redis, &batch).await?,
                 () = ready(()), if is_joining && joins_now => {}
                 // Until the sessions have taken up what they heard.
@@ -166,8 +166,8 @@ impl Shared {
     }
 
     /// A sign of life, and what it brings: how many calls to the model this core may make.
-    async fn beat(&self, link: &mut Link, slots: &Arc<Slots>, settling: Settling) -> RedisResult<()> {
-        let SlotsLoad { in_use, waiting, .. } = slots.load();
+    async fn beat(&self, link: &mut Link, slots: &Arc<ConcurrencyLimiter>, settling: Settling) -> RedisResult<()> {
+        let LimiterLoad { in_use, waiting, .. } = slots.load();
         let (share, cores): (usize, usize) = BEAT
             .key(self.keys.cores())
             .key(self.keys.shares())
@@ -185,7 +185,7 @@ impl Shared {
             tracing::info!(cores, "cores share the limits");
         }
         let at_need = self.share_without_link();
-        slots.set_count(if is_settling { share.min(at_need) } else { share }, at_need);
+        slots.resize(if is_settling { share.min(at_need) } else { share }, at_need);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::scripts::BEAT;
 use super::*;
-use crate::limits::{Priority, Slots};
+use crate::limits::{ConcurrencyLimiter, Priority};
 use crate::metrics::Metrics;
 
 const WINDOW: Duration = Duration::from_secs(1_000);
@@ -29,7 +29,7 @@ const LIMITS: SharedLimits = SharedLimits {
 struct Core {
     shared: Arc<Shared>,
     heard: mpsc::Receiver<Heard>,
-    slots: Arc<Slots>,
+    slots: Arc<ConcurrencyLimiter>,
     claims: HashMap<String, ClaimNumber>,
     life: CancellationToken,
     _task: TaskTrackerToken,
@@ -45,9 +45,9 @@ impl Core {
     async fn start(redis: &Redis) -> Self {
         let (shared, heard) = Shared::new(
             SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS },
-            Metrics::default().redis_links_lost,
+            Metrics::default().redis_disconnects,
         );
-        let slots = Slots::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
+        let slots = ConcurrencyLimiter::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
         let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
         let run = {
             let (shared, slots) = (Arc::clone(&shared), Arc::clone(&slots));
@@ -239,18 +239,18 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     // One has all the work: the other keeps one call, to begin with.
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(a.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap());
+        held.push(a.slots.force_reserve().acquire(Priority::Ordinary, |_| {}).await.unwrap());
     }
     let more = async {
         for _ in 0..3 {
-            held.push(a.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap());
+            held.push(a.slots.force_reserve().acquire(Priority::Ordinary, |_| {}).await.unwrap());
         }
     };
     within(LIMIT, more).await.unwrap();
     assert_eq!((count(&a), count(&b)), (7, 1));
     // The other needs some: it gets them as they are given back.
-    let _first = b.slots.insist().acquire(Priority::Ordinary, |_| {}).await.unwrap();
-    let second = b.slots.insist().acquire(Priority::Ordinary, |_| {});
+    let _first = b.slots.force_reserve().acquire(Priority::Ordinary, |_| {}).await.unwrap();
+    let second = b.slots.force_reserve().acquire(Priority::Ordinary, |_| {});
     let give_back = async {
         until(async || count(&a) < 7).await.unwrap();
         held.clear();
@@ -343,7 +343,7 @@ async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
     const SESSIONS: u64 = 300;
     const QUEUE: usize = 8;
     let mut redis = Redis::start_new().await.unwrap();
-    let lost = Metrics::default().redis_links_lost;
+    let lost = Metrics::default().redis_disconnects;
     let settings = SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS };
     let (shared, mut heard) = Shared::with_queue(settings, lost.clone(), QUEUE);
     for user in 1..=SESSIONS {
@@ -370,7 +370,7 @@ async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
     tasks.spawn(life.clone().run_until_cancelled_owned(hear));
     let run = {
         let shared = Arc::clone(&shared);
-        let slots = Slots::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
+        let slots = ConcurrencyLimiter::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
         async move { shared.run(&slots).await }
     };
     tasks.spawn(life.clone().run_until_cancelled_owned(run));

@@ -52,7 +52,7 @@ impl Engine {
     /// Whether an answer needs a slot. Where every breaker is open the companion answers at once, however
     /// many wait for one.
     pub fn needs_slot(&self) -> bool {
-        self.model.as_ref().is_some_and(|model| !model.is_left_alone())
+        self.model.as_ref().is_some_and(|model| !model.is_unavailable())
     }
 
     /// Stores a message that is to be answered here.

@@ -19,7 +19,7 @@ use protocol::{MessageId, UserLabel};
 use tokio::time::Instant;
 
 use super::Refusal;
-use crate::limits::{RateLimit, Room, Slots};
+use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use crate::shared::{Claim, ClaimNumber, Claimed, Counted, Shared, WindowKind};
 use stopped::Stopped;
 use windows::{Limits, Reservation, Windows};
@@ -40,7 +40,7 @@ pub struct Budget {
     new: Arc<Windows>,
     again: Arc<Windows>,
     stopped: Stopped,
-    slots: Arc<Slots>,
+    slots: Arc<ConcurrencyLimiter>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -85,7 +85,7 @@ pub struct Permit {
     /// Other messages of the session, perhaps on other cores, come first.
     pub in_turn: bool,
     /// The promise of a slot; `None` if the answer needs none.
-    pub room: Option<Room>,
+    pub room: Option<PermitReservation>,
     /// This attempt's claim.
     pub claim: Option<ClaimNumber>,
     /// The person stopped the last attempt.
@@ -119,7 +119,7 @@ impl Permit {
 
 impl Budget {
     /// Nothing has been counted yet.
-    pub fn new(settings: BudgetSettings, slots: Arc<Slots>, shared: Option<Arc<Shared>>) -> Self {
+    pub fn new(settings: BudgetSettings, slots: Arc<ConcurrencyLimiter>, shared: Option<Arc<Shared>>) -> Self {
         let limits = Limits { person: settings.rate, address: settings.address_rate };
         Self {
             settings,
@@ -179,7 +179,7 @@ impl Budget {
         if is_busy {
             return Err(Refusal::busy());
         }
-        let room = needs_slot.then(|| self.slots.room()).transpose()?;
+        let room = needs_slot.then(|| self.slots.reserve()).transpose()?;
         let claim = self.shared.as_ref().map(|shared| shared.next_claim());
         let counted = Counted { kind, from, at: reservation.at };
         let claimed = match (&self.shared, claim) {

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::context::Material;
 use super::exchange::exchanges;
 use super::{Engine, Risk};
-use crate::llm::{Asked, CallContext, LlmError, Model};
+use crate::llm::{CallContext, LlmError, Model, SamplingParams};
 use crate::store::{Page, StoreError, Summary};
 
 /// Summaries made at once, of all sessions together.
@@ -139,11 +139,11 @@ impl Engine {
     }
 
     async fn fold_with(&self, model: &Model, fold: Fold) -> Result<Made, FoldError> {
-        let slot = self.slots.try_idle().ok_or(FoldError::Busy)?;
+        let slot = self.slots.try_acquire_background().ok_or(FoldError::Busy)?;
         let made = tokio::select! {
             biased;
             () = self.folding.draining.cancelled() => Err(FoldError::Draining),
-            () = slot.wanted() => Err(FoldError::Wanted),
+            () = slot.preempted() => Err(FoldError::Wanted),
             made = self.sum_up(model, &fold) => made,
         };
         drop(slot);
@@ -163,9 +163,9 @@ impl Engine {
         // What was only too long for a prompt is summed up: it is shortened for that.
         let exchanges = self.context.flagged.without(fold.label.user, exchanges(entries, fold.before));
         let material = self.context.material(fold, exchanges).ok_or(FoldError::Nothing)?;
-        let asked = Asked { temperature: TEMPERATURE, max_tokens: material.max_tokens };
+        let asked = SamplingParams { temperature: TEMPERATURE, max_tokens: material.max_tokens };
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), fold.trace);
-        let mut answer = model.open_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;
+        let mut answer = model.try_once(&material.messages, asked, CallContext { label: fold.label, trace }).await?;
         let mut screened = ScreenedText::new(fold);
         while let Some(piece) = answer.next().await {
             let piece = piece?;

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::refused::NoAnswer;
 use super::stream::{Progress, stream};
 use super::{Audience, Engine, Job, Outcome, Permit, Refusal, Unanswered};
-use crate::limits::{Priority, Room, Slot};
+use crate::limits::{ConcurrencyPermit, PermitReservation, Priority};
 use crate::llm::{CallContext, LlmError, Model};
 use crate::store::StoreError;
 
@@ -59,7 +59,7 @@ impl Engine {
 
     async fn generate(
         &self,
-        (job, model, room): (&Job, Option<&Model>, Option<Room>),
+        (job, model, room): (&Job, Option<&Model>, Option<PermitReservation>),
         audience: &dyn Audience,
         progress: &mut Progress,
     ) -> Result<Finish, Unanswered> {
@@ -123,7 +123,7 @@ impl Engine {
             Err(NoAnswer::Model(error)) => {
                 tracing::error!(
                     trace_id = %job.trace.trace_id, message.label = %job.label, %error,
-                    "no answer from the model, the companion answers"
+                    "no answer from the model; serving rule-based fallback"
                 );
                 Ok(None)
             }
@@ -136,14 +136,14 @@ impl Engine {
     async fn slot_for(
         &self,
         model: &Model,
-        room: Option<Room>,
+        room: Option<PermitReservation>,
         (job, audience): (&Job, &dyn Audience),
-    ) -> Result<Option<Slot>, Refusal> {
-        if !model.may_be_asked() {
+    ) -> Result<Option<ConcurrencyPermit>, Refusal> {
+        if !model.can_attempt() {
             return Ok(None);
         }
         // Without a promise there was no provider to be asked. There is one now: if the queue has room for it.
-        let Some(room) = room.or_else(|| self.slots.room().ok()) else { return Ok(None) };
+        let Some(room) = room.or_else(|| self.slots.reserve().ok()) else { return Ok(None) };
         let priority = if job.risk.is_high() { Priority::First } else { Priority::Ordinary };
         let mut slot = pin!(async {
             match room.acquire(priority, |ahead| audience.queued(ahead)).await {
@@ -159,7 +159,7 @@ impl Engine {
         }
         tokio::select! {
             biased;
-            () = model.all_left_alone() => Ok(None),
+            () = model.became_unavailable() => Ok(None),
             slot = slot => slot,
         }
     }
@@ -194,9 +194,9 @@ impl Engine {
         let metrics = &self.metrics;
         metrics.turn_ended(progress.source, finish);
         let times = [
-            (&metrics.turn_queue, progress.queue),
-            (&metrics.turn_first_piece, progress.first),
-            (&metrics.turn, Some(Instant::now())),
+            (&metrics.turn_queue_wait, progress.queue),
+            (&metrics.time_to_first_token, progress.first),
+            (&metrics.turn_duration, Some(Instant::now())),
         ];
         for (histogram, at) in times {
             if let Some(at) = at {

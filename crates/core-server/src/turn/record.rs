@@ -11,14 +11,14 @@ use crate::store::{Appended, NewEntry, StoreError};
 
 /// How long a finished answer waits for a database that is away: about as long as one takes to
 /// restart or to fail over.
-pub const RECORD_PATIENCE: Duration = Duration::from_secs(30);
+pub const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two tries to store an answer.
 const RECORD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why an answer that people have read is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRecorded {
-    /// The store failed, for longer than [`RECORD_PATIENCE`] if it was away.
+    /// The store failed, for longer than [`RECORD_TIMEOUT`] if it was away.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Another core has answered the message too, and was faster: its answer is kept. Whoever sends
@@ -46,10 +46,10 @@ impl Engine {
         let begin = Instant::now();
         let appended = self.store.append(user, after, entry).await;
         match &appended {
-            Ok(Appended::New(_)) => self.metrics.commit.observe(begin.elapsed().as_secs_f64()),
+            Ok(Appended::New(_)) => self.metrics.commit_duration.observe(begin.elapsed().as_secs_f64()),
             // A session that is gone is no failure of the store's.
             Ok(Appended::Known { .. }) | Err(StoreError::NoSession { .. }) => {}
-            Err(_) => self.metrics.commits_failed.inc(),
+            Err(_) => self.metrics.commit_failures.inc(),
         }
         appended
     }
@@ -70,7 +70,7 @@ impl Engine {
             source: Some(outcome.source),
             help: None,
         };
-        let give_up = Instant::now() + RECORD_PATIENCE;
+        let give_up = Instant::now() + RECORD_TIMEOUT;
         loop {
             let stored = match self.append(job.label.user, after, entry.clone()).await {
                 Ok(Appended::New(Entry { seq, .. })) => Ok(seq),

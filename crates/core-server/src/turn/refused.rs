@@ -11,7 +11,7 @@ use protocol::server_frame::{Entry, Finish, Role, Source};
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
 use super::{Engine, Job};
-use crate::llm::{Answer, CallContext, LlmError, Model};
+use crate::llm::{CallContext, CompletionStream, LlmError, Model};
 use crate::store::StoreError;
 
 /// Most messages that are remembered, of all sessions together, the newest. A forgotten one is found out again.
@@ -121,8 +121,8 @@ impl Engine {
         job: &Job,
         prompt: Prompt,
         context: CallContext,
-    ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
-        let error = match model.open(&prompt.messages, prompt.temperature_at_most, context).await {
+    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
+        let error = match model.stream_completion(&prompt.messages, prompt.temperature_at_most, context).await {
             Ok(answer) => return Ok((answer, prompt)),
             Err(error) => error,
         };
@@ -163,7 +163,7 @@ impl Engine {
         job: &Job,
         (mut prompt, mut error): (Prompt, LlmError),
         context: CallContext,
-    ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
+    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
         let (user, flagged) = (job.label.user, &self.context.flagged);
         let mut all: HashSet<u64> = prompt.shown.iter().map(|shown| shown.seq).collect();
         for omitted in [Omitted::Suspects(suspects(&prompt.shown)), Omitted::Everything] {
@@ -175,7 +175,7 @@ impl Engine {
                 continue;
             }
             let smaller = self.context.build_without(&*self.store, job, &omitted).await.map_err(NoAnswer::Store)?;
-            error = match model.open_again(&smaller.messages, smaller.temperature_at_most, context).await {
+            error = match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
                 Ok(answer) => {
                     match omitted {
                         Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => flagged.note(user, seqs),
@@ -202,7 +202,7 @@ impl Engine {
         job: &Job,
         (prompt, error): (Prompt, LlmError),
         context: CallContext,
-    ) -> Result<(Answer<'a>, Prompt), NoAnswer> {
+    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
         let (user, omitted) = (job.label.user, &self.context.omitted);
         let oldest = too_much(&prompt.shown, job.text.expose().len());
         if oldest.is_empty() {
@@ -211,7 +211,7 @@ impl Engine {
         }
         let without = Omitted::Oldest(oldest.clone());
         let smaller = self.context.build_without(&*self.store, job, &without).await.map_err(NoAnswer::Store)?;
-        match model.open_again(&smaller.messages, smaller.temperature_at_most, context).await {
+        match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
             Ok(answer) => {
                 omitted.note(user, oldest);
                 Ok((answer, smaller))

@@ -10,7 +10,7 @@ use safety::screen::{Screen, ScreenContext, Violation};
 use tokio::time::{Instant, timeout};
 
 use super::{Audience, Fold, Job};
-use crate::llm::{Answer, Piece};
+use crate::llm::{CompletionStream, TextDelta};
 
 /// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that
 /// are there. What was shown by then breaks no rule, and what would complete a violation still does not come.
@@ -116,7 +116,7 @@ impl ShownEnd {
 /// finds a violation the call ends, and what the companion says in its place follows.
 pub(super) async fn stream(
     job: &Job,
-    mut answer: Answer<'_>,
+    mut answer: CompletionStream<'_>,
     audience: &dyn Audience,
     progress: &mut Progress,
 ) -> Finish {
@@ -133,7 +133,7 @@ pub(super) async fn stream(
                 None => next.await,
             }
         };
-        let Piece { text, restarts } = match arrived {
+        let TextDelta { text, restarts } = match arrived {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
                 tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "answer broke off");

@@ -113,7 +113,7 @@ async fn a_model_that_refuses_degrades() {
         (Answer::status(404), 1, "check LLM_URL"),
         (Answer::status(422), 3, settings),
         (quota, 1, "quota"),
-        (Answer { finish: "content_filter".to_owned(), ..Answer::default() }, 3, "the companion answers"),
+        (Answer { finish: "content_filter".to_owned(), ..Answer::default() }, 3, "rule-based fallback"),
     ]
     .into_iter()
     .enumerate()
@@ -265,8 +265,8 @@ async fn a_database_that_is_away() {
     person.say("b", "¿estás?").await;
     assert_eq!(person.frame_of("error").await["code"], "unavailable");
     let metrics = Metrics::of(&town.core).await;
-    metrics.assert(&[("psicoia_core_messages_refused_total{code=\"unavailable\"}", 1.0)]);
-    assert!(1.0 <= metrics.get("psicoia_core_commits_failed_total"));
+    metrics.assert(&[("psicoia_core_messages_rejected_total{code=\"unavailable\"}", 1.0)]);
+    assert!(1.0 <= metrics.get("psicoia_core_commit_failures_total"));
 
     server.start_again().await;
     assert_eq!(until(&town.core, 200).await["status"], "ready");

@@ -149,7 +149,7 @@ async fn nothing_yet(town: &mut Town) {
         ("psicoia_core_connections_open", 0.0),
         ("psicoia_core_messages_accepted_total", 0.0),
         ("psicoia_core_sessions_live", 0.0),
-        ("psicoia_core_model_slots", 20.0),
+        ("psicoia_core_model_concurrency_limit", 20.0),
     ]);
     Metrics::of(town.gateway()).await.assert(&[("psicoia_gateway_connections_open", 0.0)]);
 }
@@ -169,15 +169,15 @@ async fn a_conversation_counts() {
     person.frame_of("delta").await;
     person.say("d", "de más").await;
     assert_eq!(person.frame_of("error").await["code"], "rate_limited");
-    let whole = format!("psicoia_core_model_calls_total{{outcome=\"whole\",{PROVIDER}}}");
+    let whole = format!("psicoia_core_model_calls_total{{outcome=\"success\",{PROVIDER}}}");
     let in_use = format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}");
     Metrics::of(&town.core).await.assert(&[
         ("psicoia_core_connections_open", 1.0),
         ("psicoia_core_sessions_live", 1.0),
-        ("psicoia_core_model_slots_in_use", 1.0),
+        ("psicoia_core_model_permits_in_use", 1.0),
         ("psicoia_core_messages_accepted_total", 3.0),
-        ("psicoia_core_messages_repeated_total", 1.0),
-        ("psicoia_core_messages_refused_total{code=\"rate_limited\"}", 1.0),
+        ("psicoia_core_messages_deduplicated_total", 1.0),
+        ("psicoia_core_messages_rejected_total{code=\"rate_limited\"}", 1.0),
         (&whole, 2.0),
         (&in_use, 1.0),
         (&in_use.replace("in_use", "max"), 20.0),
@@ -199,16 +199,16 @@ async fn when_it_is_over(town: &mut Town) {
         ("psicoia_core_connections_closed_total{reason=\"bye\"}", 1.0),
         ("psicoia_core_turns_total{finish=\"stop\",source=\"llm\"}", 2.0),
         ("psicoia_core_turns_total{finish=\"stopped\",source=\"llm\"}", 1.0),
-        ("psicoia_core_turn_seconds_count", 3.0),
-        ("psicoia_core_turn_first_piece_seconds_count", 3.0),
-        ("psicoia_core_turn_queue_seconds_count", 3.0),
+        ("psicoia_core_turn_duration_seconds_count", 3.0),
+        ("psicoia_core_time_to_first_token_seconds_count", 3.0),
+        ("psicoia_core_turn_queue_wait_seconds_count", 3.0),
         // Three messages and three answers.
-        ("psicoia_core_commit_seconds_count", 6.0),
-        ("psicoia_core_model_slots_in_use", 0.0),
+        ("psicoia_core_commit_duration_seconds_count", 6.0),
+        ("psicoia_core_model_permits_in_use", 0.0),
         (&format!("psicoia_core_model_calls_total{{outcome=\"cancelled\",{PROVIDER}}}"), 1.0),
         (&format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}"), 0.0),
     ]);
-    assert!(0.0 < metrics.get("psicoia_core_commit_seconds_sum"));
+    assert!(0.0 < metrics.get("psicoia_core_commit_duration_seconds_sum"));
     let core = format!("{{core=\"{}\"}}", town.core.address());
     let gateway = Metrics::of(town.gateway()).await;
     gateway.assert(&[

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The breaker as one would write it down: every outcome with its time, looked at anew each time.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Plain {
 }
 
 fn breaker() -> Breaker {
-    Breaker::new("test".to_owned(), Arc::default(), LONGEST_PAUSE, Arc::default())
+    Breaker::new("test".to_owned(), Arc::default(), MAX_PAUSE, Arc::default())
 }
 
 proptest! {
@@ -62,12 +62,12 @@ proptest! {
 #[test]
 fn one_probe_at_a_time_and_a_cancelled_one_decides_nothing() {
     let (now, breaker) = (Instant::now(), breaker());
-    for _ in 0..MIN_CALLS {
+    for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
     }
     assert!(breaker.permit(now).is_none());
-    assert_eq!(breaker.open_until(), Some(now + OPEN_FIRST));
-    let later = now + OPEN_FIRST;
+    assert_eq!(breaker.open_until(), Some(now + OPEN_INITIAL));
+    let later = now + OPEN_INITIAL;
     assert_eq!([now, later].map(|at| breaker.state_at(at)), [BreakerState::Open, BreakerState::HalfOpen]);
     let probe = breaker.permit(later).unwrap();
     assert!(breaker.permit(later).is_none(), "a second probe");
@@ -80,15 +80,15 @@ fn one_probe_at_a_time_and_a_cancelled_one_decides_nothing() {
 #[test]
 fn silence_opens_sooner_than_failures() {
     let (now, breaker) = (Instant::now(), breaker());
-    let silent = || breaker.permit(now).unwrap().silent(now);
-    (1..SILENT_CALLS).for_each(|_| silent());
+    let timeouts = || breaker.permit(now).unwrap().timed_out(now);
+    (1..MAX_CONSECUTIVE_TIMEOUTS).for_each(|_| timeouts());
     // Any other outcome breaks the row.
     breaker.permit(now).unwrap().failed(now);
-    (1..SILENT_CALLS).for_each(|_| silent());
+    (1..MAX_CONSECUTIVE_TIMEOUTS).for_each(|_| timeouts());
     assert_eq!(breaker.state_at(now), BreakerState::Closed);
-    let mut has_ended = ends(breaker.silenced());
+    let mut has_ended = ends(breaker.opened_by_timeouts());
     assert!(!has_ended());
-    silent();
+    timeouts();
     assert_eq!(breaker.state_at(now), BreakerState::Open);
     assert!(has_ended(), "what still waits waits in vain");
 }
@@ -102,16 +102,16 @@ fn ends<F: Future>(future: F) -> impl FnMut() -> bool {
 #[test]
 fn an_early_probe_changes_nothing_when_it_fails() {
     let (now, breaker) = (Instant::now(), breaker());
-    assert!(breaker.early_permit(now).is_none(), "closed: it may be asked as usual");
-    for _ in 0..MIN_CALLS {
+    assert!(breaker.early_probe(now).is_none(), "closed: it may be asked as usual");
+    for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
     }
     let until = breaker.open_until();
-    let probe = breaker.early_permit(now).unwrap();
-    assert!(breaker.early_permit(now).is_none() && breaker.permit(now + OPEN_FIRST).is_none(), "one at a time");
+    let probe = breaker.early_probe(now).unwrap();
+    assert!(breaker.early_probe(now).is_none() && breaker.permit(now + OPEN_INITIAL).is_none(), "one at a time");
     probe.failed(now);
     assert_eq!(breaker.open_until(), until);
-    breaker.early_permit(now).unwrap().succeeded();
+    breaker.early_probe(now).unwrap().succeeded();
     assert_eq!(breaker.state_at(now), BreakerState::Closed);
 }
 
@@ -120,10 +120,10 @@ fn an_early_probe_changes_nothing_when_it_fails() {
 fn a_late_failure_is_no_verdict_on_the_probe() {
     let (now, breaker) = (Instant::now(), breaker());
     let late = breaker.permit(now).unwrap();
-    for _ in 0..MIN_CALLS {
+    for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
     }
-    let later = now + OPEN_FIRST;
+    let later = now + OPEN_INITIAL;
     let probe = breaker.permit(later).unwrap();
     late.failed(later);
     assert!(breaker.permit(later).is_none(), "the probe is still in flight");
@@ -136,29 +136,29 @@ fn a_late_failure_is_no_verdict_on_the_probe() {
 #[test]
 fn a_call_from_before_the_opening_tells_nothing() {
     let (now, rest) = (Instant::now(), Duration::from_secs(60));
-    for verdict in ["piece", "end", "dropped", "failure", "silence"] {
-        let judge = |mut late: Permit<'_>| match verdict {
+    for verdict in ["piece", "end", "dropped", "failure", "timed_out"] {
+        let judge = |mut late: CallPermit<'_>| match verdict {
             "piece" => {
-                late.begun();
+                late.first_token();
                 late.succeeded();
             }
             "end" => late.succeeded(),
-            "dropped" => late.begun(),
+            "dropped" => late.first_token(),
             "failure" => late.failed(now),
-            _ => late.silent(now),
+            _ => late.timed_out(now),
         };
         let breaker = breaker();
         let [first, second] = [(); 2].map(|()| breaker.permit(now).unwrap());
-        breaker.rest(now, rest);
+        breaker.honor_retry_after(now, rest);
         judge(first);
         assert_eq!(breaker.open_until(), Some(now + rest), "{verdict}");
-        assert!(breaker.early_permit(now).is_none(), "{verdict}: the provider's own time stands");
+        assert!(breaker.early_probe(now).is_none(), "{verdict}: the provider's own time stands");
         let mut probe = breaker.permit(now + rest).unwrap();
-        probe.begun();
+        probe.first_token();
         judge(second);
-        assert_eq!(breaker.state_at(now + rest), BreakerState::Closed, "{verdict}: the trial goes on");
+        assert_eq!(breaker.state_at(now + rest), BreakerState::Closed, "{verdict}: the probation goes on");
         probe.failed(now + rest);
-        assert_eq!(breaker.open_until(), Some(now + rest + OPEN_FIRST * 2), "{verdict}: and is not over");
+        assert_eq!(breaker.open_until(), Some(now + rest + OPEN_INITIAL * 2), "{verdict}: and is not over");
     }
 }
 
@@ -167,10 +167,10 @@ fn a_call_from_before_the_opening_tells_nothing() {
 fn a_rest_overtakes_a_probe() {
     let (now, rest) = (Instant::now(), Duration::from_secs(60));
     let breaker = breaker();
-    breaker.rest(now, rest);
+    breaker.honor_retry_after(now, rest);
     let later = now + rest;
     let probe = breaker.permit(later).unwrap();
-    breaker.rest(later, rest);
+    breaker.honor_retry_after(later, rest);
     probe.succeeded();
     assert_eq!(breaker.open_until(), Some(later + rest));
     assert!(breaker.permit(later + rest).is_some());
@@ -179,18 +179,18 @@ fn a_rest_overtakes_a_probe() {
 #[test]
 fn a_provider_that_begins_and_does_not_end_is_not_back() {
     let (now, breaker) = (Instant::now(), breaker());
-    for _ in 0..MIN_CALLS {
+    for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
     }
-    let later = now + OPEN_FIRST;
+    let later = now + OPEN_INITIAL;
     let mut probe = breaker.permit(later).unwrap();
-    probe.begun();
+    probe.first_token();
     assert_eq!(breaker.state_at(later), BreakerState::Closed, "others do not wait for the end");
     probe.failed(later);
-    assert_eq!(breaker.open_until(), Some(later + OPEN_FIRST * 2));
-    let last = later + OPEN_FIRST * 2;
+    assert_eq!(breaker.open_until(), Some(later + OPEN_INITIAL * 2));
+    let last = later + OPEN_INITIAL * 2;
     let mut probe = breaker.permit(last).unwrap();
-    probe.begun();
+    probe.first_token();
     probe.succeeded();
     breaker.permit(last).unwrap().failed(last);
     assert_eq!(breaker.state_at(last), BreakerState::Closed);
@@ -202,20 +202,20 @@ fn rests() {
     for (asked, until, opens) in [
         (Duration::ZERO, Duration::ZERO, false),
         (Duration::from_secs(2), Duration::from_secs(2), false),
-        (LONGEST_PAUSE, LONGEST_PAUSE, false),
+        (MAX_PAUSE, MAX_PAUSE, false),
         // Longer than any call pauses: none would wait for it, and none would say so.
-        (LONGEST_PAUSE + Duration::from_millis(1), LONGEST_PAUSE + Duration::from_millis(1), true),
-        (LONG_REST, LONG_REST, true),
-        (Duration::from_secs(35_000), REST_MAX, true),
-        (Duration::MAX, REST_MAX, true),
+        (MAX_PAUSE + Duration::from_millis(1), MAX_PAUSE + Duration::from_millis(1), true),
+        (LONG_RETRY_AFTER, LONG_RETRY_AFTER, true),
+        (Duration::from_secs(35_000), MAX_RETRY_AFTER, true),
+        (Duration::MAX, MAX_RETRY_AFTER, true),
     ] {
         let (now, breaker) = (Instant::now(), breaker());
-        breaker.rest(now, asked);
+        breaker.honor_retry_after(now, asked);
         // The longest counts, whichever was named last.
-        breaker.rest(now, Duration::ZERO);
+        breaker.honor_retry_after(now, Duration::ZERO);
         let before = (now + until).checked_sub(Duration::from_millis(1)).filter(|before| now <= *before);
         if let Some(now) = before {
-            let probed = breaker.early_permit(now).is_some() || breaker.usual_permit(now).is_some();
+            let probed = breaker.early_probe(now).is_some() || breaker.closed_permit(now).is_some();
             assert!(breaker.permit(now).is_none() && !probed, "{asked:?}");
         }
         let (first, second) = (breaker.permit(now + until), breaker.permit(now + until));

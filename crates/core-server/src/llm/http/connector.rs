@@ -11,15 +11,15 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use super::links::Counted;
-use super::route::{Hop, Route};
+use super::connection_tracking::TrackedStream;
+use super::proxy_route::{ProxyRoute, ProxyStream};
 use crate::metrics::ProviderMetrics;
 use crate::tls;
 
 /// Makes connections along one route.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<Route>,
+    https: HttpsConnector<ProxyRoute>,
     is_proxy: bool,
     limit: Duration,
     metrics: Arc<ProviderMetrics>,
@@ -34,7 +34,11 @@ impl Connector {
     /// # Errors
     ///
     /// The system's certificates cannot be used.
-    pub(super) fn new(route: Route, limit: Duration, metrics: Arc<ProviderMetrics>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        route: ProxyRoute,
+        limit: Duration,
+        metrics: Arc<ProviderMetrics>,
+    ) -> Result<Self, rustls::Error> {
         let is_proxy = route.ends_at_proxy();
         let mut tls = tls::client_config()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -43,7 +47,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Counted<MaybeHttpsStream<Hop>>;
+    type Response = TrackedStream<MaybeHttpsStream<ProxyStream>>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -53,12 +57,12 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, target: Uri) -> Self::Future {
         let (connect, limit, is_proxy) = (self.https.call(target), self.limit, self.is_proxy);
-        let mut connecting = Connecting { metrics: Arc::clone(&self.metrics), begin: Instant::now(), made: false };
+        let mut connecting = Connecting { metrics: Arc::clone(&self.metrics), begin: Instant::now(), connected: false };
         Box::pin(async move {
             let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"));
             let socket = timeout(limit, connect).await.map_err(|_| late())??;
-            connecting.made = true;
-            Ok(Counted::new(socket, is_proxy, Arc::clone(&connecting.metrics)))
+            connecting.connected = true;
+            Ok(TrackedStream::new(socket, is_proxy, Arc::clone(&connecting.metrics)))
         })
     }
 }
@@ -67,13 +71,13 @@ impl Service<Uri> for Connector {
 struct Connecting {
     metrics: Arc<ProviderMetrics>,
     begin: Instant,
-    made: bool,
+    connected: bool,
 }
 
 impl Drop for Connecting {
     fn drop(&mut self) {
-        if self.made {
-            self.metrics.connects_made.inc();
+        if self.connected {
+            self.metrics.connects_ok.inc();
             self.metrics.connect.observe(self.begin.elapsed().as_secs_f64());
         } else {
             self.metrics.connects_failed.inc();

@@ -17,7 +17,7 @@ async fn listener() -> (TcpListener, String) {
 }
 
 fn client(target: &str, proxies: &Matcher) -> HttpClient {
-    let connections = Connections { connect: Duration::from_secs(20), most_idle: 1 };
+    let connections = PoolSettings { connect: Duration::from_secs(20), max_idle: 1 };
     HttpClient::new(target.parse().unwrap(), proxies, connections, Arc::default()).unwrap()
 }
 

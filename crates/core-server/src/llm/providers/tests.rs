@@ -8,7 +8,7 @@ use protocol::{MessageLabel, UserLabel, UserText};
 use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options, RetryAfter};
 
 use super::*;
-use crate::llm::{Asked, Backoff, CallTimes, ChatRole, TokenSettings};
+use crate::llm::{Backoff, CallTimeouts, ChatRole, SamplingParams, TokenSettings};
 use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -32,8 +32,8 @@ fn settings(standins: &[LlmStandin]) -> LlmSettings {
     };
     LlmSettings {
         providers: (1..).zip(standins).map(provider).collect(),
-        asked: Asked { temperature: 0.5, max_tokens: 10 },
-        times: CallTimes { connect: LONG, first_token: LONG, silence: LONG, total: LONG },
+        sampling: SamplingParams { temperature: 0.5, max_tokens: 10 },
+        timeouts: CallTimeouts { connect: LONG, first_token: LONG, silence: LONG, total: LONG },
         tries: 1,
         backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO },
         deadline: LONG,
@@ -50,7 +50,7 @@ fn model_of(settings: LlmSettings) -> Model {
 async fn ask(model: &Model) -> Result<String, LlmError> {
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let answer = model.open(&messages, None, CallContext { label, trace: Traceparent::random() }).await?;
+    let answer = model.stream_completion(&messages, None, CallContext { label, trace: Traceparent::random() }).await?;
     Ok(answer.model().to_owned())
 }
 
@@ -66,12 +66,12 @@ fn works() -> Scripted {
 async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     let both = standins(&[Scripted::status(500), works()]).await;
     let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }, &Metrics::default().model).unwrap();
-    let asked = Asked { temperature: 0.25, max_tokens: 99 };
+    let asked = SamplingParams { temperature: 0.25, max_tokens: 99 };
     let once = async || {
         let messages = [ChatMessage { role: ChatRole::System, content: UserText::new("hola") }];
         let label = MessageLabel { user: UserLabel(1), number: 1 };
         let context = CallContext { label, trace: Traceparent::random() };
-        model.open_once(&messages, asked, context).await.map(|answer| answer.model().to_owned())
+        model.try_once(&messages, asked, context).await.map(|answer| answer.model().to_owned())
     };
     for _ in 0..10 {
         assert!(matches!(once().await, Err(LlmError::Status { status: 500, .. })));
@@ -92,7 +92,7 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
 /// what it says to one person's message is nobody else's rest.
 #[tokio::test]
 async fn a_rest_that_no_call_waits_for_is_seen() {
-    for (status, seconds, is_left_alone, may_be_asked) in [
+    for (status, seconds, is_unavailable, can_attempt) in [
         (429, 4, false, true),
         (429, 7, true, false),
         (429, 60, true, false),
@@ -104,8 +104,8 @@ async fn a_rest_that_no_call_waits_for_is_seen() {
         let one = standins(&[answer]).await;
         let model = model_of(LlmSettings { backoff, ..settings(&one) });
         assert!(matches!(ask(&model).await, Err(LlmError::Status { status: got, .. }) if got == status));
-        let got = (model.is_left_alone(), model.may_be_asked(), model.readiness().problem.is_some());
-        assert_eq!(got, (is_left_alone, may_be_asked, is_left_alone), "{status}, {seconds} s");
+        let got = (model.is_unavailable(), model.can_attempt(), model.readiness().problem.is_some());
+        assert_eq!(got, (is_unavailable, can_attempt, is_unavailable), "{status}, {seconds} s");
     }
 }
 
@@ -178,12 +178,12 @@ async fn as_many_calls_as_allowed() {
     let slow = Scripted::chunks(3).paced(0, 60_000);
     let standins = standins(&[slow.clone(), slow]).await;
     let metrics = Metrics::default();
-    let times = CallTimes { connect: Duration::from_millis(100), ..settings(&standins).times };
-    let settings = LlmSettings { max_connections: 1, times, ..settings(&standins) };
+    let timeouts = CallTimeouts { connect: Duration::from_millis(100), ..settings(&standins).timeouts };
+    let settings = LlmSettings { max_connections: 1, timeouts, ..settings(&standins) };
     let model = Model::new(settings, &metrics.model).unwrap();
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let open = || model.open(&messages, None, CallContext { label, trace: Traceparent::random() });
+    let open = || model.stream_completion(&messages, None, CallContext { label, trace: Traceparent::random() });
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     assert_eq!((first.model(), second.model()), ("model-1", "model-2"));
     assert!(matches!(open().await.unwrap_err(), LlmError::Exhausted { .. }));
@@ -197,7 +197,7 @@ async fn as_many_calls_as_allowed() {
         ("model_connections_exhausted_total{provider=\"127.0.0.1/model-1\"}", 2),
         ("model_connections_exhausted_total{provider=\"127.0.0.1/model-2\"}", 1),
         ("model_connection_wait_seconds_count{provider=\"127.0.0.1/model-1\"}", 2),
-        ("model_connects_total{outcome=\"made\",provider=\"127.0.0.1/model-1\"}", 2),
+        ("model_connects_total{outcome=\"ok\",provider=\"127.0.0.1/model-1\"}", 2),
         ("model_calls_total{outcome=\"exhausted\",provider=\"127.0.0.1/model-1\"}", 2),
         ("model_calls_total{outcome=\"cancelled\",provider=\"127.0.0.1/model-1\"}", 2),
     ] {
@@ -214,25 +214,25 @@ async fn connections_are_counted_as_they_are_made() {
     let model = Model::new(settings(&standins), &metrics.model).unwrap();
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    let open = || model.open(&messages, None, CallContext { label, trace: Traceparent::random() });
+    let open = || model.stream_completion(&messages, None, CallContext { label, trace: Traceparent::random() });
     let count = |outcome: &str| {
         let start = format!("psicoia_core_model_connects_total{{outcome=\"{outcome}\",");
         let text = metrics.registry().text();
         let line = text.lines().find(|line| line.starts_with(&start)).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
     };
-    assert_eq!((count("made"), count("failed")), ("0".to_owned(), "0".to_owned()), "none is made before it is needed");
+    assert_eq!((count("ok"), count("failed")), ("0".to_owned(), "0".to_owned()), "none is made before it is needed");
     let mut answer = open().await.unwrap();
     while let Some(piece) = answer.next().await {
         piece.unwrap();
     }
     drop(answer);
-    assert_eq!(count("made"), "1");
+    assert_eq!(count("ok"), "1");
     assert_eq!(count("failed"), "0");
     for standin in standins {
         standin.stop().await;
     }
     open().await.unwrap_err();
     assert_ne!(count("failed"), "0");
-    assert_eq!(count("made"), "1");
+    assert_eq!(count("ok"), "1");
 }

@@ -68,7 +68,7 @@ impl Connections {
     /// How they are used at the moment, and what was counted.
     pub(super) fn usage(&self) -> (PoolUse, DatabaseMeter) {
         let Status { max_size, size, available, waiting } = self.pool.status();
-        (PoolUse { max: max_size, open: size, idle: available, awaited: waiting }, self.meter.clone())
+        (PoolUse { max: max_size, open: size, idle: available, pending: waiting }, self.meter.clone())
     }
 }
 

@@ -15,7 +15,7 @@ const ALICE: UserLabel = UserLabel(1);
 fn budget(queue_max: usize) -> Budget {
     let limit = |events| RateLimit { events, window: WINDOW };
     let settings = BudgetSettings { rate: limit(PERSON), address_rate: limit(ADDRESS) };
-    Budget::new(settings, Slots::new(1, queue_max, Duration::from_secs(30)), None)
+    Budget::new(settings, ConcurrencyLimiter::new(1, queue_max, Duration::from_secs(30)), None)
 }
 
 fn id(name: &str) -> MessageId {

@@ -44,7 +44,7 @@ async fn is_gone(core: &Program, welcome: &Value) {
     assert_eq!(told["code"], "bad_resume", "{told}");
     let errors: Vec<_> = core.logs().into_iter().filter(|line| line.contains("\"ERROR\"")).collect();
     assert!(errors.is_empty(), "{errors:?}");
-    Metrics::of(core).await.assert(&[("psicoia_core_commits_failed_total", 0.0)]);
+    Metrics::of(core).await.assert(&[("psicoia_core_commit_failures_total", 0.0)]);
 }
 
 #[tokio::test]

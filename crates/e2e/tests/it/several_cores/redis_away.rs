@@ -35,8 +35,7 @@ async fn each_core_goes_on_with_its_share_and_heals() {
         assert!(body.contains("\"ready\""), "{body}");
         let metrics = Metrics::of(core).await;
         assert!(
-            metrics.get("psicoia_core_redis_linked") == 1.0
-                && 1.0 <= metrics.get("psicoia_core_redis_links_lost_total")
+            metrics.get("psicoia_core_redis_up") == 1.0 && 1.0 <= metrics.get("psicoia_core_redis_disconnects_total")
         );
     }
     // What it has missed it gets now, in order, once.
@@ -76,6 +75,6 @@ async fn is_degraded(city: &City) {
         assert_eq!((status, &told["status"]), (200, &json!("degraded")), "{told}");
         let redis = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "redis").unwrap();
         assert!(redis["reason"].as_str().unwrap().contains("1 of 2"), "{redis}");
-        Metrics::of(core).await.assert(&[("psicoia_core_redis_linked", 0.0), ("psicoia_core_cores_sharing", 2.0)]);
+        Metrics::of(core).await.assert(&[("psicoia_core_redis_up", 0.0), ("psicoia_core_cluster_members", 2.0)]);
     }
 }

@@ -5,7 +5,7 @@ use testkit::{clock, watchdog};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::llm::Answer;
+use crate::llm::CompletionStream;
 use crate::metrics::ProviderMetrics;
 
 /// One provider that always gives this answer, and a model that may call it so often at once.
@@ -15,13 +15,13 @@ async fn one(answer: Scripted, max_connections: usize) -> (LlmStandin, Model) {
     (standins.remove(0), model)
 }
 
-async fn begin(model: &Model) -> Result<Answer<'_>, LlmError> {
+async fn begin(model: &Model) -> Result<CompletionStream<'_>, LlmError> {
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
-    model.open(&messages, None, CallContext { label, trace: Traceparent::random() }).await
+    model.stream_completion(&messages, None, CallContext { label, trace: Traceparent::random() }).await
 }
 
-async fn read(mut answer: Answer<'_>) {
+async fn read(mut answer: CompletionStream<'_>) {
     while let Some(piece) = answer.next().await {
         piece.unwrap();
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Failures in a row after which it is left alone.
-const FAILURES: u32 = 3;
+const MAX_CONSECUTIVE_FAILURES: u32 = 3;
 /// Time until one call finds out whether it is back; doubled with each that fails, up to the longest.
-const PAUSE: Duration = Duration::from_secs(10);
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+const OPEN_INITIAL: Duration = Duration::from_secs(10);
+const OPEN_MAX: Duration = Duration::from_secs(300);
 
 /// A circuit breaker.
 #[derive(Debug, Default)]
-pub(super) struct Rest(Mutex<State>);
+pub(super) struct GuardBreaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,9 +21,9 @@ struct State {
     until: Option<Instant>,
 }
 
-impl Rest {
+impl GuardBreaker {
     /// Tells whether a call may be made now. After failures that is one in each pause.
-    pub(super) fn may_ask(&self, now: Instant) -> bool {
+    pub(super) fn allow_call(&self, now: Instant) -> bool {
         let mut state = self.state();
         match state.until {
             Some(until) if now < until => false,
@@ -44,7 +44,7 @@ impl Rest {
     pub(super) fn failed(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
-        if state.failures < FAILURES {
+        if state.failures < MAX_CONSECUTIVE_FAILURES {
             return None;
         }
         let pause = pause(state.failures);
@@ -58,8 +58,8 @@ impl Rest {
 }
 
 fn pause(failures: u32) -> Duration {
-    let doubled = failures.saturating_sub(FAILURES).min(16);
-    PAUSE.saturating_mul(1 << doubled).min(PAUSE_MAX)
+    let doubled = failures.saturating_sub(MAX_CONSECUTIVE_FAILURES).min(16);
+    OPEN_INITIAL.saturating_mul(1 << doubled).min(OPEN_MAX)
 }
 
 #[cfg(test)]
@@ -68,33 +68,33 @@ mod tests {
 
     #[test]
     fn three_failures_in_a_row_and_one_call_in_each_pause() {
-        let (rest, begin) = (Rest::default(), Instant::now());
+        let (breaker, begin) = (GuardBreaker::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!((rest.failed(at(0)), rest.failed(at(0))), (None, None));
-        rest.succeeded();
-        assert_eq!((rest.failed(at(0)), rest.failed(at(0))), (None, None), "only in a row");
-        assert_eq!(rest.failed(at(0)), Some(PAUSE));
-        assert!(!rest.may_ask(at(9)));
-        assert!(rest.may_ask(at(10)));
-        assert!(!rest.may_ask(at(10)), "one at a time");
-        assert_eq!(rest.failed(at(11)), Some(2 * PAUSE));
-        assert!(!rest.may_ask(at(30)));
-        assert!(rest.may_ask(at(31)));
-        rest.succeeded();
-        assert!(rest.may_ask(at(31)) && rest.may_ask(at(31)));
+        assert_eq!((breaker.failed(at(0)), breaker.failed(at(0))), (None, None));
+        breaker.succeeded();
+        assert_eq!((breaker.failed(at(0)), breaker.failed(at(0))), (None, None), "only in a row");
+        assert_eq!(breaker.failed(at(0)), Some(OPEN_INITIAL));
+        assert!(!breaker.allow_call(at(9)));
+        assert!(breaker.allow_call(at(10)));
+        assert!(!breaker.allow_call(at(10)), "one at a time");
+        assert_eq!(breaker.failed(at(11)), Some(2 * OPEN_INITIAL));
+        assert!(!breaker.allow_call(at(30)));
+        assert!(breaker.allow_call(at(31)));
+        breaker.succeeded();
+        assert!(breaker.allow_call(at(31)) && breaker.allow_call(at(31)));
     }
 
     #[test]
     fn a_call_that_nobody_ended_is_followed_by_another_one() {
-        let (rest, begin) = (Rest::default(), Instant::now());
-        let paused = (0..FAILURES).filter_map(|_| rest.failed(begin)).count();
+        let (breaker, begin) = (GuardBreaker::default(), Instant::now());
+        let paused = (0..MAX_CONSECUTIVE_FAILURES).filter_map(|_| breaker.failed(begin)).count();
         assert_eq!(paused, 1);
-        assert!(rest.may_ask(begin + PAUSE));
-        assert!(rest.may_ask(begin + 2 * PAUSE));
+        assert!(breaker.allow_call(begin + OPEN_INITIAL));
+        assert!(breaker.allow_call(begin + 2 * OPEN_INITIAL));
     }
 
     #[test]
     fn the_pause_has_a_bound() {
-        assert_eq!(pause(u32::MAX), PAUSE_MAX);
+        assert_eq!(pause(u32::MAX), OPEN_MAX);
     }
 }

@@ -25,17 +25,17 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
 /// How long what was sent may go without a sign that it has come.
 #[cfg(target_os = "linux")]
-const UNHEARD: Duration = Duration::from_secs(30);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A host name that no list of exceptions names (RFC 2606).
-const ANY_NAME: &str = "any-name.invalid";
+const UNLISTED_HOST: &str = "any-name.invalid";
 
 /// A socket to the provider or to the proxy in front of it; to an `https` proxy, TLS included.
-pub(super) type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type ProxyStream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// The way to a provider.
 #[derive(Debug, Clone)]
-pub(super) enum Route {
+pub(super) enum ProxyRoute {
     /// Nothing in between.
     Direct(HttpConnector),
     /// A proxy that reads the requests, which name the provider.
@@ -49,15 +49,15 @@ pub(super) enum Route {
     Tunnel(Tunnel<HttpsConnector<HttpConnector>>),
 }
 
-impl Route {
+impl ProxyRoute {
     /// The way to `target` by what `proxies` says.
     ///
     /// # Errors
     ///
     /// The system's certificates cannot be used.
     pub(super) fn to(target: &Uri, proxies: &Matcher) -> Result<Self, rustls::Error> {
-        let Some(proxy) = proxy_for(target, proxies) else { return Ok(Self::Direct(sockets())) };
-        let connector = HttpsConnector::from((sockets(), tls::client_config()?));
+        let Some(proxy) = proxy_for(target, proxies) else { return Ok(Self::Direct(http_connector())) };
+        let connector = HttpsConnector::from((http_connector(), tls::client_config()?));
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Self::Forward { proxy: proxy.uri().clone(), connector });
         }
@@ -77,8 +77,9 @@ impl Route {
 /// The proxy in front of `target`, if `proxies` names one. `NO_PROXY=*` holds for addresses as well as for names: the
 /// matcher compares an address with addresses alone, so that it is asked about a name too, which only `*` excepts.
 fn proxy_for(target: &Uri, proxies: &Matcher) -> Option<Intercept> {
-    let any_name = Uri::builder().scheme(target.scheme_str()?).authority(ANY_NAME).path_and_query("/").build().ok()?;
-    proxies.intercept(&any_name)?;
+    let unlisted =
+        Uri::builder().scheme(target.scheme_str()?).authority(UNLISTED_HOST).path_and_query("/").build().ok()?;
+    proxies.intercept(&unlisted)?;
     proxies.intercept(target)
 }
 
@@ -89,7 +90,7 @@ pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
     auth.map(|auth| (PROXY_AUTHORIZATION, auth)).into_iter().collect()
 }
 
-fn sockets() -> HttpConnector {
+fn http_connector() -> HttpConnector {
     let mut sockets = HttpConnector::new();
     // `https` is for whoever uses the socket.
     sockets.enforce_http(false);
@@ -98,14 +99,14 @@ fn sockets() -> HttpConnector {
     sockets.set_keepalive_interval(Some(KEEPALIVE));
     sockets.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     #[cfg(target_os = "linux")]
-    sockets.set_tcp_user_timeout(Some(UNHEARD));
+    sockets.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     sockets
 }
 
-impl Service<Uri> for Route {
-    type Response = Hop;
+impl Service<Uri> for ProxyRoute {
+    type Response = ProxyStream;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Hop, ConnectError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<ProxyStream, ConnectError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         match self {
@@ -119,7 +120,7 @@ impl Service<Uri> for Route {
         match self {
             Self::Direct(sockets) => {
                 let connect = sockets.call(target);
-                Box::pin(async move { Ok(Hop::Http(connect.await?)) })
+                Box::pin(async move { Ok(ProxyStream::Http(connect.await?)) })
             }
             Self::Forward { proxy, connector } => connector.call(proxy.clone()),
             Self::Tunnel(tunnel) => {

@@ -9,18 +9,18 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn slots(count: usize, queue: usize) -> Arc<Slots> {
-    Slots::new(count, queue, Duration::from_secs(30))
+fn limiter(count: usize, queue: usize) -> Arc<ConcurrencyLimiter> {
+    ConcurrencyLimiter::new(count, queue, Duration::from_secs(30))
 }
 
 #[tokio::test(start_paused = true)]
 async fn first_come_first_served() {
-    let slots = slots(1, 10);
-    let first = slots.acquire(|_| unreachable!()).await.unwrap();
+    let limiter = limiter(1, 10);
+    let first = limiter.acquire(|_| unreachable!()).await.unwrap();
     let waiters: Vec<_> = (0..3)
         .map(|number| {
-            let slots = Arc::clone(&slots);
-            async move { (slots.acquire(|_| {}).await.map(drop), number) }
+            let limiter = Arc::clone(&limiter);
+            async move { (limiter.acquire(|_| {}).await.map(drop), number) }
         })
         .collect();
     let mut tasks = tokio::task::JoinSet::new();
@@ -34,87 +34,87 @@ async fn first_come_first_served() {
         order.push(done.unwrap());
     }
     assert_eq!(order, [(Ok(()), 0), (Ok(()), 1), (Ok(()), 2)]);
-    assert_eq!(slots.load().in_use, 0);
+    assert_eq!(limiter.load().in_use, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn places_are_told_as_they_fall() {
-    let slots = slots(1, 10);
-    let held = slots.acquire(|_| {}).await.unwrap();
-    let mut ahead = pin!(slots.acquire(|_| {}));
+    let limiter = limiter(1, 10);
+    let held = limiter.acquire(|_| {}).await.unwrap();
+    let mut ahead = pin!(limiter.acquire(|_| {}));
     let mut context = Context::from_waker(Waker::noop());
     assert!(ahead.as_mut().poll(&mut context).is_pending());
-    let places = Mutex::new(Vec::new());
+    let positions = Mutex::new(Vec::new());
     {
-        let mut last = pin!(slots.acquire(|place| places.lock().unwrap().push(place)));
+        let mut last = pin!(limiter.acquire(|position| positions.lock().unwrap().push(position)));
         assert!(last.as_mut().poll(&mut context).is_pending());
         drop(held);
         let Poll::Ready(next) = ahead.as_mut().poll(&mut context) else { panic!("not next") };
-        tokio::time::advance(PLACE_INTERVAL).await;
+        tokio::time::advance(POSITION_UPDATE_INTERVAL).await;
         assert!(last.as_mut().poll(&mut context).is_pending());
         drop(next);
         assert!(last.as_mut().poll(&mut context).is_ready());
     }
-    assert_eq!(*places.lock().unwrap(), [1, 0]);
+    assert_eq!(*positions.lock().unwrap(), [1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_and_a_long_wait_ends() {
-    let slots = slots(1, 1);
-    let held = slots.acquire(|_| {}).await.unwrap();
-    let mut waiting = pin!(slots.acquire(|_| {}));
+    let limiter = limiter(1, 1);
+    let held = limiter.acquire(|_| {}).await.unwrap();
+    let mut waiting = pin!(limiter.acquire(|_| {}));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    let full = SlotsFull { retry_after: Duration::from_secs(30) };
-    assert_eq!(slots.room().map(drop), Err(full));
-    assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
+    let full = LimiterSaturated { retry_after: Duration::from_secs(30) };
+    assert_eq!(limiter.reserve().map(drop), Err(full));
+    assert_eq!(limiter.acquire(|_| {}).await.map(drop), Err(full));
     assert_eq!(waiting.await.map(drop), Err(full));
     drop(held);
-    assert_eq!(slots.load().in_use, 0, "who gave up took no slot along");
+    assert_eq!(limiter.load().in_use, 0, "who gave up took no slot along");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_cannot_end_in_time_does_not_begin() {
-    let slots = slots(2, 1_000);
-    let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+    let limiter = limiter(2, 1_000);
+    let held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
     tokio::time::advance(Duration::from_secs(10)).await;
-    held.into_iter().for_each(Slot::complete);
+    held.into_iter().for_each(ConcurrencyPermit::complete);
     // Ten seconds each on two slots: six wait for 30 seconds and less.
-    let _held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
+    let _held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
     let mut context = Context::from_waker(Waker::noop());
-    let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(slots.acquire(|_| {}))).collect();
+    let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(limiter.acquire(|_| {}))).collect();
     for waits in &mut waiting {
         assert!(waits.as_mut().poll(&mut context).is_pending());
     }
-    let full = SlotsFull { retry_after: Duration::from_secs(20) };
-    assert_eq!(slots.room().map(drop), Err(full));
-    assert_eq!(slots.acquire(|_| {}).await.map(drop), Err(full));
+    let full = LimiterSaturated { retry_after: Duration::from_secs(20) };
+    assert_eq!(limiter.reserve().map(drop), Err(full));
+    assert_eq!(limiter.acquire(|_| {}).await.map(drop), Err(full));
 }
 
 /// Else a few people who press stop make the wait look short, and the queue fills with messages that time out.
 #[tokio::test(start_paused = true)]
 async fn only_completed_holds_count_for_the_reckoned_wait() {
-    let slots = slots(1, 1_000);
-    let held = slots.acquire(|_| {}).await.unwrap();
+    let limiter = limiter(1, 1_000);
+    let held = limiter.acquire(|_| {}).await.unwrap();
     tokio::time::advance(Duration::from_secs(10)).await;
     held.complete();
     for _ in 0..100 {
-        let stopped = slots.acquire(|_| {}).await.unwrap();
+        let stopped = limiter.acquire(|_| {}).await.unwrap();
         tokio::time::advance(Duration::from_millis(1)).await;
         drop(stopped);
     }
     // Ten seconds each: the slot, and three that wait for 30 seconds and less.
-    let promised: Vec<_> = std::iter::from_fn(|| slots.room().ok()).collect();
-    assert_eq!(promised.len(), 4);
+    let reserved: Vec<_> = std::iter::from_fn(|| limiter.reserve().ok()).collect();
+    assert_eq!(reserved.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn leaving_the_queue_keeps_everyone_elses_place() {
-    let slots = slots(1, 10);
-    let held = slots.acquire(|_| {}).await.unwrap();
+    let limiter = limiter(1, 10);
+    let held = limiter.acquire(|_| {}).await.unwrap();
     let mut context = Context::from_waker(Waker::noop());
-    let mut leaves = Box::pin(slots.acquire(|_| {}));
+    let mut leaves = Box::pin(limiter.acquire(|_| {}));
     assert!(leaves.as_mut().poll(&mut context).is_pending());
-    let mut stays = pin!(slots.acquire(|_| {}));
+    let mut stays = pin!(limiter.acquire(|_| {}));
     assert!(stays.as_mut().poll(&mut context).is_pending());
     drop(leaves);
     drop(held);
@@ -123,52 +123,52 @@ async fn leaving_the_queue_keeps_everyone_elses_place() {
 
 #[tokio::test(start_paused = true)]
 async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
-    let slots = slots(2, 10);
-    let held = [slots.acquire(|_| {}).await.unwrap(), slots.acquire(|_| {}).await.unwrap()];
-    slots.set_count(1, 1);
+    let limiter = limiter(2, 10);
+    let held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
+    limiter.resize(1, 1);
     let mut context = Context::from_waker(Waker::noop());
-    let mut next = pin!(slots.acquire(|_| {}));
+    let mut next = pin!(limiter.acquire(|_| {}));
     assert!(next.as_mut().poll(&mut context).is_pending());
-    slots.wanted().await;
-    assert_eq!(slots.load(), SlotsLoad { count: 1, in_use: 2, waiting: 1 });
+    limiter.wait_for_demand().await;
+    assert_eq!(limiter.load(), LimiterLoad { count: 1, in_use: 2, waiting: 1 });
     let [first, _second] = held;
     drop(first);
     assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
-    slots.set_count(2, 2);
+    limiter.resize(2, 2);
     assert!(next.as_mut().poll(&mut context).is_ready());
 }
 
 /// A core that has just come back holds one slot, while others have not given back theirs yet.
 #[tokio::test(start_paused = true)]
 async fn a_wait_is_reckoned_by_the_slots_there_soon_are() {
-    let slots = slots(1, 1_000);
-    let held = slots.acquire(|_| {}).await.unwrap();
+    let limiter = limiter(1, 1_000);
+    let held = limiter.acquire(|_| {}).await.unwrap();
     tokio::time::advance(Duration::from_secs(10)).await;
     held.complete();
-    slots.set_count(1, 4);
+    limiter.resize(1, 4);
     // Ten seconds each: one slot has done with four of them in time, four have with thirteen.
-    let promised: Vec<_> = (0..13).map(|_| slots.room().unwrap()).collect();
-    assert_eq!(slots.room().map(drop), Err(SlotsFull { retry_after: Duration::from_millis(17_500) }));
-    drop(promised);
+    let reserved: Vec<_> = (0..13).map(|_| limiter.reserve().unwrap()).collect();
+    assert_eq!(limiter.reserve().map(drop), Err(LimiterSaturated { retry_after: Duration::from_millis(17_500) }));
+    drop(reserved);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_promised_is_not_promised_twice() {
-    let slots = slots(1, 1);
-    let (first, second) = (slots.room().unwrap(), slots.room().unwrap());
-    assert!(slots.room().is_err(), "one for the slot, one for the queue");
-    let beyond = slots.insist();
+    let limiter = limiter(1, 1);
+    let (first, second) = (limiter.reserve().unwrap(), limiter.reserve().unwrap());
+    assert!(limiter.reserve().is_err(), "one for the slot, one for the queue");
+    let beyond = limiter.force_reserve();
     drop(second);
-    assert!(slots.room().is_err());
+    assert!(limiter.reserve().is_err());
     drop(beyond);
-    let again = slots.room().unwrap();
+    let again = limiter.reserve().unwrap();
     let held = first.acquire(Priority::Ordinary, |_| {}).await.unwrap();
-    assert!(slots.room().is_err());
+    assert!(limiter.reserve().is_err());
     let mut waiting = pin!(again.acquire(Priority::Ordinary, |_| {}));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(held);
     assert!(waiting.await.is_ok());
-    assert_eq!(slots.load(), SlotsLoad { count: 1, in_use: 0, waiting: 0 });
+    assert_eq!(limiter.load(), LimiterLoad { count: 1, in_use: 0, waiting: 0 });
 }
 
 /// What may happen to the slots.
@@ -208,18 +208,18 @@ impl Plain {
     }
 }
 
-type Waits = std::pin::Pin<Box<dyn Future<Output = Result<Slot, SlotsFull>>>>;
+type Waits = std::pin::Pin<Box<dyn Future<Output = Result<ConcurrencyPermit, LimiterSaturated>>>>;
 
 /// The real thing, with the numbers of those who hold and wait.
 struct Real {
-    slots: Arc<Slots>,
-    holds: Vec<(usize, Slot)>,
+    limiter: Arc<ConcurrencyLimiter>,
+    holds: Vec<(usize, ConcurrencyPermit)>,
     waits: Vec<(usize, Waits)>,
 }
 
 impl Real {
     fn come(&mut self, number: usize) -> bool {
-        let Ok(room) = self.slots.room() else { return false };
+        let Ok(room) = self.limiter.reserve() else { return false };
         self.waits.push((number, Box::pin(room.acquire(Priority::Ordinary, |_| {}))));
         true
     }
@@ -263,7 +263,7 @@ proptest! {
         runtime.block_on(async {
             let mut count = 2;
             let mut plain = Plain::default();
-            let mut real = Real { slots: slots(count, queue_max), holds: Vec::new(), waits: Vec::new() };
+            let mut real = Real { limiter: limiter(count, queue_max), holds: Vec::new(), waits: Vec::new() };
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Come => prop_assert_eq!(plain.come(number, count, queue_max), real.come(number)),
@@ -277,7 +277,7 @@ proptest! {
                     }
                     Step::Resize(to) => {
                         count = to;
-                        real.slots.set_count(count, count);
+                        real.limiter.resize(count, count);
                     }
                     Step::End(_) | Step::Leave(_) => {}
                 }
@@ -285,8 +285,8 @@ proptest! {
                 real.look();
                 plain.holds.sort_unstable();
                 prop_assert_eq!(&plain, &real.written_down());
-                let load = SlotsLoad { count, in_use: plain.holds.len(), waiting: plain.waits.len() };
-                prop_assert_eq!(load, real.slots.load());
+                let load = LimiterLoad { count, in_use: plain.holds.len(), waiting: plain.waits.len() };
+                prop_assert_eq!(load, real.limiter.load());
             }
             Ok(())
         })?;
@@ -298,13 +298,13 @@ async fn priority_goes_first_within_its_share() {
     use Priority::{First, Ordinary};
     for (count, want) in [(1, [2, 3, 0, 1]), (4, [2, 0, 1, 3])] {
         // Of four slots one is for those who come before their turn: while it is held they wait like others.
-        let slots = Slots::new(count, 100, Duration::from_secs(60));
+        let limiter = ConcurrencyLimiter::new(count, 100, Duration::from_secs(60));
         let mut held = Vec::new();
         for _ in 0..count {
-            held.push(slots.acquire(|_| {}).await.unwrap());
+            held.push(limiter.acquire(|_| {}).await.unwrap());
         }
         let mut waiting =
-            [Ordinary, Ordinary, First, First].map(|priority| Box::pin(slots.acquire_as(priority, |_| {})));
+            [Ordinary, Ordinary, First, First].map(|priority| Box::pin(limiter.acquire_as(priority, |_| {})));
         for waiting in &mut waiting {
             assert!(poll!(waiting.as_mut()).is_pending());
         }
@@ -331,21 +331,21 @@ async fn priority_goes_first_within_its_share() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_got_before_its_turn_is_given_back_as_one() {
-    let slots = Slots::new(1, 100, Duration::from_secs(60));
-    let held = slots.acquire(|_| {}).await.unwrap();
-    let mut ordinary = pin!(slots.acquire(|_| {}));
-    let mut first = Box::pin(slots.acquire_as(Priority::First, |_| {}));
+    let limiter = ConcurrencyLimiter::new(1, 100, Duration::from_secs(60));
+    let held = limiter.acquire(|_| {}).await.unwrap();
+    let mut ordinary = pin!(limiter.acquire(|_| {}));
+    let mut first = Box::pin(limiter.acquire_as(Priority::First, |_| {}));
     assert!(poll!(ordinary.as_mut()).is_pending() && poll!(first.as_mut()).is_pending());
     drop(held);
     let slot = first.as_mut().await.unwrap();
-    assert_eq!(slots.state().before_turn, 1);
+    assert_eq!(limiter.state().out_of_turn, 1);
     drop(slot);
-    assert_eq!(slots.state().before_turn, 0);
+    assert_eq!(limiter.state().out_of_turn, 0);
     assert!(poll!(ordinary.as_mut()).is_ready());
     // One that leaves the queue takes nothing with it.
-    let _held = slots.acquire(|_| {}).await.unwrap();
-    let mut gone = Box::pin(slots.acquire_as(Priority::First, |_| {}));
+    let _held = limiter.acquire(|_| {}).await.unwrap();
+    let mut gone = Box::pin(limiter.acquire_as(Priority::First, |_| {}));
     assert!(poll!(gone.as_mut()).is_pending());
     drop(gone);
-    assert_eq!(slots.load().waiting, 0);
+    assert_eq!(limiter.load().waiting, 0);
 }

@@ -9,9 +9,9 @@ use protocol::UserText;
 use protocol::server_frame::{Finish, Usage};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::CallTimes;
-use super::breaker::Permit;
-use super::calls::Call;
+use super::CallTimeouts;
+use super::breaker::CallPermit;
+use super::call_limiter::CallGuard;
 use super::chat_completions::Provider;
 use super::error::LlmError;
 use super::http::ResponseBody;
@@ -28,19 +28,19 @@ pub(super) type Failed = (LlmError, Option<BoxFuture<'static, ()>>);
 
 /// An answer that has begun: its first piece is there.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct CompletionStream<'a> {
     provider: &'a Provider,
     /// Until its outcome is known.
-    permit: Option<Permit<'a>>,
-    first: Option<Piece>,
+    permit: Option<CallPermit<'a>>,
+    first: Option<TextDelta>,
     /// Until nothing is left to be read.
     body: Option<ResponseBody>,
     reader: Reader,
     /// When the whole call has to be over.
     deadline: Instant,
-    times: CallTimes,
+    timeouts: CallTimeouts,
     /// There once its first piece is, until the answer is complete.
-    call: Option<Call>,
+    call: Option<CallGuard>,
     /// What it costs; there with the call.
     charge: Option<Charge>,
     /// Its thinking, or that there is none, was counted.
@@ -49,14 +49,14 @@ pub struct Answer<'a> {
 
 /// A piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct TextDelta {
     /// Its text.
     pub text: UserText,
     /// The answer begins here: the pieces before were the model's thinking.
     pub restarts: bool,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> CompletionStream<'a> {
     /// Waits for the first piece of the answer in `body`, until `first_by`, or as long as the model is seen to think:
     /// then its silence is limited, and the whole.
     pub(super) async fn begin(
@@ -65,19 +65,19 @@ impl<'a> Answer<'a> {
         (deadline, first_by): (Instant, Instant),
         late: LlmError,
     ) -> Result<Self, Failed> {
-        let (reader, times) = (Reader::new(provider.suspects_thinking()), provider.times());
+        let (reader, timeouts) = (Reader::new(provider.suspects_thinking()), provider.timeouts());
         let (permit, first, body) = (None, None, Some(body));
         let (call, charge, is_counted) = (None, None, false);
-        let mut answer = Self { provider, permit, first, body, reader, deadline, times, call, charge, is_counted };
+        let mut answer = Self { provider, permit, first, body, reader, deadline, timeouts, call, charge, is_counted };
         let mut until = first_by;
         loop {
             match answer.step_until(until).await {
                 Some(Step::Text { text, .. }) => {
-                    answer.first = Some(Piece { text: UserText::new(text), restarts: false });
+                    answer.first = Some(TextDelta { text: UserText::new(text), restarts: false });
                     return Ok(answer);
                 }
                 // A model that thinks is at work: what it costs is bounded by the limit of the whole call.
-                Some(Step::Alive) => until = until.max(Instant::now() + times.silence).min(deadline),
+                Some(Step::Alive) => until = until.max(Instant::now() + timeouts.silence).min(deadline),
                 Some(Step::End) => return Err((LlmError::Empty, answer.rest())),
                 Some(Step::Failed(error @ (LlmError::Withheld { .. } | LlmError::Empty))) => {
                     return Err((error, answer.rest()));
@@ -89,14 +89,14 @@ impl<'a> Answer<'a> {
     }
 
     /// Has the outcome of the answer counted by the breaker that gave `permit` to the call.
-    pub(super) fn counted_by(mut self, mut permit: Permit<'a>) -> Self {
-        permit.begun();
+    pub(super) fn counted_by(mut self, mut permit: CallPermit<'a>) -> Self {
+        permit.first_token();
         self.permit = Some(permit);
         self
     }
 
     /// The same answer, for which `call` was made, at a `charge`.
-    pub(super) fn of_call(self, call: Call, charge: Charge) -> Self {
+    pub(super) fn of_call(self, call: CallGuard, charge: Charge) -> Self {
         Self { call: Some(call), charge: Some(charge), ..self }
     }
 
@@ -115,7 +115,7 @@ impl<'a> Answer<'a> {
     /// # Cancel safety
     ///
     /// Safe: what has been read is not lost.
-    pub async fn next(&mut self) -> Option<Result<Piece, LlmError>> {
+    pub async fn next(&mut self) -> Option<Result<TextDelta, LlmError>> {
         let piece = self.next_piece().await;
         if let Some(charge) = &mut self.charge {
             match &piece {
@@ -126,19 +126,21 @@ impl<'a> Answer<'a> {
         piece
     }
 
-    async fn next_piece(&mut self) -> Option<Result<Piece, LlmError>> {
+    async fn next_piece(&mut self) -> Option<Result<TextDelta, LlmError>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
         loop {
-            let silent = Instant::now() + self.times.silence;
+            let silent = Instant::now() + self.timeouts.silence;
             let (until, waiting_for, limit) = if silent < self.deadline {
-                (silent, "next piece", self.times.silence)
+                (silent, "next piece", self.timeouts.silence)
             } else {
-                (self.deadline, "end of the answer", self.times.total)
+                (self.deadline, "end of the answer", self.timeouts.total)
             };
             match self.step_until(until).await {
-                Some(Step::Text { text, restarts }) => return Some(Ok(Piece { text: UserText::new(text), restarts })),
+                Some(Step::Text { text, restarts }) => {
+                    return Some(Ok(TextDelta { text: UserText::new(text), restarts }));
+                }
                 Some(Step::Alive) => {}
                 Some(Step::End) => {
                     self.completed();
@@ -150,7 +152,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// How the model ended its answer; known after [`Answer::next`] gave `None`.
+    /// How the model ended its answer; known after [`CompletionStream::next`] gave `None`.
     pub fn finish(&self) -> Finish {
         self.reader.how_it_ended()
     }
@@ -162,7 +164,7 @@ impl<'a> Answer<'a> {
 
     fn failed(&mut self, error: LlmError) -> LlmError {
         // Dropped, it counts what was good: the answer had begun.
-        if let Some(permit) = self.permit.take().filter(|_| error.is_providers_fault()) {
+        if let Some(permit) = self.permit.take().filter(|_| error.is_provider_fault()) {
             permit.failed(Instant::now());
         }
         if let Some(call) = &mut self.call {
@@ -177,9 +179,9 @@ impl<'a> Answer<'a> {
             permit.succeeded();
         }
         if let Some(mut call) = self.call.take() {
-            call.ended(CallOutcome::Whole);
+            call.ended(CallOutcome::Success);
             if let Some(rest) = self.rest() {
-                self.provider.rests().read(rest, call);
+                self.provider.drainer().finish(rest, call);
             }
         }
     }

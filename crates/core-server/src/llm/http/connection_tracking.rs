@@ -19,23 +19,23 @@ use crate::metrics::ProviderMetrics;
 
 /// A connection's socket; counted as open until it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub(super) struct TrackedStream<S> {
     socket: S,
     /// The other end is a proxy that wants to be told where to.
     is_proxy: bool,
-    link: Link,
+    handle: ConnectionHandle,
 }
 
 /// A connection, for those that want to know whether it carries a call.
 #[derive(Debug, Clone)]
-pub(super) struct Link(Arc<State>);
+pub(super) struct ConnectionHandle(Arc<ConnectionState>);
 
 /// A call on a connection, which is not idle as long as there is one.
 #[derive(Debug)]
-pub(super) struct Carried(Link);
+pub(super) struct InFlightGuard(ConnectionHandle);
 
 #[derive(Debug)]
-struct State {
+struct ConnectionState {
     metrics: Arc<ProviderMetrics>,
     /// The gauges change with it, under its lock, so that each connection is in them once or not at all.
     load: Mutex<Load>,
@@ -49,20 +49,20 @@ struct Load {
     calls: usize,
 }
 
-impl<S> Counted<S> {
+impl<S> TrackedStream<S> {
     /// A connection that has just been made.
     pub(super) fn new(socket: S, is_proxy: bool, metrics: Arc<ProviderMetrics>) -> Self {
         metrics.connections_open.inc();
         metrics.connections_idle.inc();
         let load = Mutex::new(Load { is_open: true, calls: 0 });
-        Self { socket, is_proxy, link: Link(Arc::new(State { metrics, load })) }
+        Self { socket, is_proxy, handle: ConnectionHandle(Arc::new(ConnectionState { metrics, load })) }
     }
 }
 
-impl<S> Drop for Counted<S> {
+impl<S> Drop for TrackedStream<S> {
     fn drop(&mut self) {
-        let State { metrics, .. } = &*self.link.0;
-        let mut load = self.link.load();
+        let ConnectionState { metrics, .. } = &*self.handle.0;
+        let mut load = self.handle.load();
         load.is_open = false;
         metrics.connections_open.dec();
         if load.calls == 0 {
@@ -71,15 +71,15 @@ impl<S> Drop for Counted<S> {
     }
 }
 
-impl Link {
-    fn carry(&self) -> Carried {
+impl ConnectionHandle {
+    fn start_call(&self) -> InFlightGuard {
         let mut load = self.load();
         load.calls += 1;
         if load.is_open && load.calls == 1 {
             self.0.metrics.connections_idle.dec();
         }
         drop(load);
-        Carried(self.clone())
+        InFlightGuard(self.clone())
     }
 
     fn load(&self) -> MutexGuard<'_, Load> {
@@ -87,7 +87,7 @@ impl Link {
     }
 }
 
-impl Drop for Carried {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut load = self.0.load();
         load.calls -= 1;
@@ -97,31 +97,32 @@ impl Drop for Carried {
     }
 }
 
-/// Makes `carried` a call on the connection that the client has given to a request last, if it has.
-pub(super) fn follow(carried: &mut Option<Carried>, captured: &CaptureConnection) {
+/// Makes `in_flight` a call on the connection that the client has given to a request last, if it has.
+pub(super) fn track_assignment(in_flight: &mut Option<InFlightGuard>, captured: &CaptureConnection) {
     let mut extras = Extensions::new();
     if let Some(connected) = captured.connection_metadata().as_ref() {
         connected.get_extras(&mut extras);
     }
-    let is_known = |link: &Link| carried.as_ref().is_some_and(|carried| Arc::ptr_eq(&carried.0.0, &link.0));
-    if let Some(link) = extras.remove::<Link>().filter(|link| !is_known(link)) {
-        *carried = Some(link.carry());
+    let is_known =
+        |handle: &ConnectionHandle| in_flight.as_ref().is_some_and(|in_flight| Arc::ptr_eq(&in_flight.0.0, &handle.0));
+    if let Some(handle) = extras.remove::<ConnectionHandle>().filter(|handle| !is_known(handle)) {
+        *in_flight = Some(handle.start_call());
     }
 }
 
-impl<S: Connection> Connection for Counted<S> {
+impl<S: Connection> Connection for TrackedStream<S> {
     fn connected(&self) -> Connected {
-        self.socket.connected().proxy(self.is_proxy).extra(self.link.clone())
+        self.socket.connected().proxy(self.is_proxy).extra(self.handle.clone())
     }
 }
 
-impl<S: Read + Unpin> Read for Counted<S> {
+impl<S: Read + Unpin> Read for TrackedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
-impl<S: Write + Unpin> Write for Counted<S> {
+impl<S: Write + Unpin> Write for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
@@ -156,25 +157,25 @@ mod tests {
     fn open_and_idle() {
         let metrics = Arc::new(ProviderMetrics::default());
         let counts = || (metrics.connections_open.get(), metrics.connections_idle.get());
-        let first = Counted::new((), false, Arc::clone(&metrics));
-        let second = Counted::new((), false, Arc::clone(&metrics));
+        let first = TrackedStream::new((), false, Arc::clone(&metrics));
+        let second = TrackedStream::new((), false, Arc::clone(&metrics));
         assert_eq!(counts(), (2, 2));
-        let call = first.link.carry();
+        let call = first.handle.start_call();
         assert_eq!(counts(), (2, 1));
-        let next = first.link.carry();
+        let next = first.handle.start_call();
         drop(call);
         assert_eq!(counts(), (2, 1), "the next call has it already");
         drop(next);
         assert_eq!(counts(), (2, 2));
-        let call = second.link.carry();
+        let call = second.handle.start_call();
         drop(second);
         assert_eq!(counts(), (1, 1), "closed below a call");
         drop(call);
         assert_eq!(counts(), (1, 1));
-        let (late, idle) = (first.link.clone(), first.link.carry());
+        let (late, idle) = (first.handle.clone(), first.handle.start_call());
         drop((idle, first));
         assert_eq!(counts(), (0, 0));
-        drop(late.carry());
+        drop(late.start_call());
         assert_eq!(counts(), (0, 0), "closed before a call");
     }
 }

@@ -9,24 +9,24 @@ use super::{Chunk, MAX_COUNT, is_no_finish};
 
 /// A chunk with one choice and nothing in it that the tolerant reader would read differently.
 #[derive(Deserialize)]
-struct UsualChunk<'a> {
+struct FastChunk<'a> {
     #[serde(borrow)]
-    choices: (UsualChoice<'a>,),
+    choices: (FastChoice<'a>,),
     object: Option<&'a str>,
-    usage: Option<UsualUsage>,
+    usage: Option<FastUsage>,
     x_groq: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct UsualChoice<'a> {
+struct FastChoice<'a> {
     index: Option<u64>,
-    delta: UsualDelta,
+    delta: FastDelta,
     finish_reason: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
-struct UsualDelta {
+struct FastDelta {
     content: Option<String>,
     refusal: Option<IgnoredAny>,
     extra_content: Option<IgnoredAny>,
@@ -39,7 +39,7 @@ struct UsualDelta {
 }
 
 #[derive(Deserialize)]
-struct UsualUsage {
+struct FastUsage {
     prompt_tokens: u64,
     completion_tokens: u64,
 }
@@ -48,8 +48,8 @@ struct UsualUsage {
 pub(super) fn read(data: &[u8]) -> Option<Chunk> {
     // Checked once as a whole: a reader of bytes checks each string apart.
     let data = std::str::from_utf8(data).ok()?;
-    let UsualChunk { choices: (choice,), object, usage, x_groq, error } = serde_json::from_str(data).ok()?;
-    let UsualChoice { index, delta, finish_reason } = choice;
+    let FastChunk { choices: (choice,), object, usage, x_groq, error } = serde_json::from_str(data).ok()?;
+    let FastChoice { index, delta, finish_reason } = choice;
     let is_first = index.is_none_or(|index| index == 0);
     if !is_first || x_groq.is_some() || error.is_some() || object == Some("error") || delta.has_more() {
         return None;
@@ -62,7 +62,7 @@ pub(super) fn read(data: &[u8]) -> Option<Chunk> {
     Some(Chunk { text: delta.content.unwrap_or_default().into_bytes(), finish, usage, ..Chunk::default() })
 }
 
-impl UsualUsage {
+impl FastUsage {
     fn checked(self) -> Option<Usage> {
         let Self { prompt_tokens, completion_tokens } = self;
         let is_sane = prompt_tokens <= MAX_COUNT && completion_tokens <= MAX_COUNT;
@@ -70,7 +70,7 @@ impl UsualUsage {
     }
 }
 
-impl UsualDelta {
+impl FastDelta {
     fn has_more(&self) -> bool {
         [
             &self.refusal,
