@@ -1,4 +1,4 @@
-//! Settings: raw arguments first, then a checked [`Config`]. The only code that reads the environment.
+//! Configuration: raw [`Args`], then a validated [`Config`]. The only code that reads the environment.
 
 mod args;
 mod providers;
@@ -26,77 +26,77 @@ use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::{ContextSettings, RECORD_TIMEOUT, SummarySettings};
 
-/// Where a key without an address belongs, as in the prototype.
+/// Default API of a key without a URL, as in the prototype.
 const GROQ_URL: &str = "https://api.groq.com/openai/v1/chat/completions";
 
-/// Where health and metrics are told by default.
+/// Default port of health and metrics.
 const ADMIN_PORT: u16 = 9101;
-/// More would not be exact in Redis, whose scripts count in floating point.
+/// Upper limit of `LLM_TOKENS_PER_DAY`: Redis scripts count in floating point, exact up to 2⁵³ only.
 const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Files the process needs besides those of clients: the listener, calls to the model, logs.
+/// File descriptors reserved for other than client connections: listeners, calls to the model, database, logs.
 const RESERVED_FDS: u64 = 128;
 
-/// Checked settings. Everything the core does depends on nothing else.
+/// Validated configuration; nothing else configures the core.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address or host name to listen on.
     pub host: String,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Where health and metrics are told.
+    /// Address of health and metrics.
     pub admin: AdminAddress,
-    /// Threads that serve connections; `None`: one per core of the machine.
+    /// Worker threads; `None`: one per CPU.
     pub workers: Option<usize>,
-    /// Whose PROXY headers are believed.
+    /// Proxies whose PROXY headers are trusted.
     pub trusted_proxies: TrustedProxies,
-    /// Most connections at once.
+    /// Limit on concurrent connections.
     pub max_connections: usize,
-    /// Most connections at once from one address.
+    /// Limit on concurrent connections per address.
     pub max_connections_per_address: usize,
-    /// New connections from one address and time.
+    /// Rate limit on new connections per address.
     pub connects: RateLimit,
-    /// Time limits of a connection.
+    /// Timeouts of a connection.
     pub times: Times,
-    /// Messages per person and time.
+    /// Rate limit on messages per person.
     pub rate: RateLimit,
-    /// Messages per address and time.
+    /// Rate limit on messages per address.
     pub address_rate: RateLimit,
-    /// Messages of one person that may wait or be answered at once.
+    /// Limit on pending messages per person.
     pub per_user_max: usize,
-    /// How long an answer goes on that nobody listens to.
+    /// Time after which an answer without a connected client is cancelled.
     pub orphan: Duration,
-    /// Where conversations are kept.
+    /// Database of the conversations.
     pub database: DatabaseSettings,
-    /// How cores share, where there are several.
+    /// Cluster settings; `None`: a single core.
     pub shared: Option<SharedSettings>,
-    /// How long what was said is kept; `None`: until it is erased.
+    /// Retention of entries; `None`: until erased.
     pub retention: Option<Duration>,
-    /// How long conversations are kept that nobody opens; `None`: until they are erased.
+    /// Retention of conversations without connections; `None`: until erased.
     pub unreached: Option<Duration>,
-    /// Who runs the service.
+    /// Operator of the service, shown to people.
     pub operator: Operator,
-    /// Calls to the model at once.
+    /// Limit on concurrent answers of the model.
     pub max_in_flight: usize,
-    /// Messages that may wait for a call.
+    /// Limit on messages waiting for a permit.
     pub queue_max: usize,
-    /// Time a message waits for a call.
+    /// Longest wait for a permit.
     pub queue_timeout: Duration,
-    /// The model; without one the built-in companion answers.
+    /// Model client; `None`: the built-in companion answers.
     pub llm: Option<LlmSettings>,
-    /// A second opinion on what people write.
+    /// Second opinion on messages.
     pub guard: Option<GuardSettings>,
-    /// What the model gets to read.
+    /// Context of the model.
     pub context: ContextSettings,
 }
 
 impl Config {
-    /// Checks every setting.
+    /// Validates all settings.
     ///
     /// # Errors
     ///
-    /// Names all that is wrong, by variable.
+    /// Lists every problem, by variable.
     pub fn new(args: &Args) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::default();
         let p = &mut problems;
@@ -160,13 +160,13 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
-    /// The models that answer, by name.
+    /// Names of the models, for operators.
     pub fn models(&self) -> String {
         let names = |llm: &LlmSettings| llm.providers.iter().map(|provider| provider.model.clone()).collect::<Vec<_>>();
         self.llm.as_ref().map_or("none: the built-in companion answers".to_owned(), |llm| names(llm).join(", "))
     }
 
-    /// What the service tells of itself.
+    /// Facts about the service for the `about` request.
     pub fn about(&self) -> About {
         let days = |kept: Option<Duration>| kept.map_or(0, |kept| kept.as_secs() / SECONDS_PER_DAY);
         let model = |it: &ProviderSettings| ModelHost { host: it.url.host().to_owned(), name: it.model.clone() };
@@ -184,7 +184,7 @@ impl Config {
         }
     }
 
-    /// Lowers the number of connections to what `open_files` allows. Says whether it had to.
+    /// Lowers the limit on connections to fit `open_files`; true if it did.
     pub fn fit_to_file_limit(&mut self, open_files: u64) -> bool {
         let fits = usize::try_from(open_files.saturating_sub(RESERVED_FDS)).unwrap_or(usize::MAX).max(1);
         let lowered = fits < self.max_connections;
@@ -193,10 +193,11 @@ impl Config {
     }
 }
 
-/// The longest life of a claim: its message waits for the others that its session may have pending,
-/// on whichever core. Each waits for a slot, is answered, and its answer for the database.
+/// Upper bound on the life of a claim: a message waits for all others that its session may have pending, on any core,
+/// and each takes a queue wait, an answer, and the commit of the answer. A claim that expired earlier would let a
+/// second core answer the same message.
 fn longest_claim(per_user_max: usize, queue_timeout: Duration, llm: Option<&LlmSettings>) -> Duration {
-    // Once more with a smaller prompt, where the provider refuses the first one.
+    // Twice: a rejected prompt is retried in a smaller form.
     let call = llm.map_or(Duration::ZERO, |llm| 2 * llm.deadline + llm.timeouts.total);
     let messages = u32::try_from(per_user_max).unwrap_or(u32::MAX);
     (queue_timeout + call + RECORD_TIMEOUT + MINUTE).saturating_mul(messages)
@@ -276,14 +277,14 @@ fn days(p: &mut ConfigError, variable: &str, text: &str) -> Option<Duration> {
     (0 < days).then(|| Duration::from_secs(days * SECONDS_PER_DAY))
 }
 
-/// The secret given as `name` or in the file of `name_FILE`.
+/// Reads the secret of `name` or of the file in `name_FILE`.
 fn secret(p: &mut ConfigError, name: &str, value: Option<&str>, file: Option<&Path>) -> Option<Secret> {
     let variable = if file.is_some() { format!("{name}_FILE") } else { name.to_owned() };
     p.check(&variable, Secret::read(value, file)).flatten()
 }
 
 fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSettings> {
-    // Checked also where no model is used, so that a mistake shows before there is one.
+    // Validated even without a model, so that a mistake shows before one is configured.
     let settings = LlmSettings {
         providers: llm_providers(p, args),
         sampling: SamplingParams {
@@ -304,7 +305,7 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
         tokens: TokenSettings {
             per_day: Some(p.number("LLM_TOKENS_PER_DAY", &args.llm_tokens_per_day, 0..=MAX_TOKENS_PER_DAY))
                 .filter(|tokens| 0 < *tokens),
-            // Checked by `context`.
+            // Validated by `context`.
             chars_per_token: args.llm_chars_per_token.trim().parse().unwrap_or(4.0),
         },
     };
@@ -313,7 +314,7 @@ fn llm(p: &mut ConfigError, args: &Args, max_in_flight: usize) -> Option<LlmSett
 
 fn call_timeouts(p: &mut ConfigError, args: &Args) -> CallTimeouts {
     let mut seconds = |name, value: &str, most| p.seconds(name, value, 0.1..=most);
-    // Bounds every silence, so that one setting is enough to make the core less patient.
+    // Bounds both timeouts, so that a single setting can shorten them.
     let silence = seconds("LLM_TIMEOUT_SECONDS", &args.llm_timeout_seconds, 3_600.0);
     let first_token = seconds("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", &args.llm_first_token_timeout_seconds, 3_600.0);
     let between = seconds("LLM_SILENCE_TIMEOUT_SECONDS", &args.llm_silence_timeout_seconds, 3_600.0);
@@ -325,7 +326,7 @@ fn call_timeouts(p: &mut ConfigError, args: &Args) -> CallTimeouts {
     }
 }
 
-/// The providers of `LLM_PROVIDERS`, or the one of `LLM_URL` and `GROQ_API_KEY`, or none.
+/// Providers of `LLM_PROVIDERS`, or the single one of `LLM_URL` and `GROQ_API_KEY`, or none.
 fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
     let key = api_key(p, args);
     let url = args.llm_url.as_deref().map(str::trim).or(key.as_ref().map(|_| GROQ_URL));
@@ -340,7 +341,7 @@ fn llm_providers(p: &mut ConfigError, args: &Args) -> Vec<ProviderSettings> {
     url.map(provider).into_iter().collect()
 }
 
-/// The key of the API, if it may be one.
+/// Reads and validates the API key.
 fn api_key(p: &mut ConfigError, args: &Args) -> Option<Secret> {
     let key = secret(p, "GROQ_API_KEY", args.groq_api_key.as_deref(), args.groq_api_key_file.as_deref())?;
     let variable = if args.groq_api_key_file.is_some() { "GROQ_API_KEY_FILE" } else { "GROQ_API_KEY" };
@@ -348,7 +349,7 @@ fn api_key(p: &mut ConfigError, args: &Args) -> Option<Secret> {
     Some(key)
 }
 
-/// Checked also where there is none, so that a mistake shows before there is one.
+/// Validated even without `GUARD_URL`, so that a mistake shows before it is set.
 fn guard(p: &mut ConfigError, args: &Args) -> Option<GuardSettings> {
     let kind = p.check("GUARD_KIND", args.guard_kind.parse::<GuardKind>());
     let deadline = p.number("GUARD_DEADLINE_MS", &args.guard_deadline_ms, 50..=2_000);
@@ -370,7 +371,7 @@ fn context(p: &mut ConfigError, args: &Args) -> ContextSettings {
     let max_entries = p.number("LLM_HISTORY_MAX_MESSAGES", &args.llm_history_max_messages, 0..=10_000);
     ContextSettings {
         max_entries,
-        // Who wants the model to know nothing of earlier messages does not want a summary of them.
+        // History disabled implies summaries disabled.
         summary: summary(p, args).filter(|_| 0 < max_entries),
         token_budget: p.number("LLM_INPUT_TOKEN_BUDGET", &args.llm_input_token_budget, 1.0..=10_000_000.0),
         chars_per_token: p.number("LLM_CHARS_PER_TOKEN", &args.llm_chars_per_token, 0.1..=100.0),
@@ -400,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_outlives_the_answers_it_waits_for() {
+    fn claims_outlive_the_answers_they_wait_for() {
         let args = [
             "core-server",
             "--database-url=postgres://127.0.0.1/psicoia",

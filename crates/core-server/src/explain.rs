@@ -1,6 +1,6 @@
-//! `core-server explain`: how lines are assessed, told to whoever keeps the rules.
+//! `core-server explain`: shows the assessment of lines to the maintainers of the rules.
 //!
-//! Nothing is stored or sent: lines come from standard input, and the answers go to standard output.
+//! Reads standard input and writes standard output; must not store or send anything.
 
 use std::io::{self, Read, Write};
 
@@ -10,26 +10,26 @@ use safety::episode::Episode;
 use safety::{Assessment, Cssrs, Kind, Level, Reason, Subject};
 use serde::Serialize;
 
-/// Read at once.
+/// Size of the read buffer.
 const READ_BYTES: usize = 64 * 1_024;
-/// Time between two messages of a conversation.
+/// Assumed time between two messages of a conversation, in milliseconds.
 const BETWEEN_MS: i64 = 30_000;
 
-/// How to explain.
+/// Options of [`explain`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExplainOptions {
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     pub json: bool,
-    /// The lines are one conversation.
+    /// Treat the lines as one conversation.
     pub conversation: bool,
 }
 
-/// Explains every line of `input` on `output`, one after another as they come. Blank lines are passed over, and
-/// a line that cannot be read is named. Returns once `input` ends, or nobody reads `output` any more.
+/// Explains each line of `input` on `output` as it arrives. Skips blank lines, and reports rejected ones with their
+/// error code. Returns at the end of `input`, or when `output` is a closed pipe.
 ///
 /// # Errors
 ///
-/// `input` cannot be read, or `output` cannot be written.
+/// Reading `input` or writing `output` fails.
 pub fn explain(mut input: impl Read, output: impl Write, options: ExplainOptions) -> io::Result<()> {
     let mut explainer = Explainer { output, options, line: 0, episode: Episode::default() };
     match explainer.read_all(&mut input) {
@@ -41,12 +41,12 @@ pub fn explain(mut input: impl Read, output: impl Write, options: ExplainOptions
 struct Explainer<W> {
     output: W,
     options: ExplainOptions,
-    /// The number of the line in hand.
+    /// Number of the current line, from 1.
     line: u64,
     episode: Episode,
 }
 
-/// What is told of a line.
+/// Output for one line.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
     line: u64,
@@ -59,7 +59,7 @@ struct Explanation<'a> {
 #[derive(Debug, Serialize)]
 struct Assessed<'a> {
     level: &'static str,
-    /// The level that the conversation remembers.
+    /// Level of the conversation's episode.
     #[serde(skip_serializing_if = "Option::is_none")]
     remembered: Option<&'static str>,
     cssrs: Option<u8>,
@@ -73,7 +73,7 @@ struct Assessed<'a> {
 struct Rule<'a> {
     code: &'static str,
     rule: &'static str,
-    /// Bytes of the line.
+    /// Byte range in the line.
     span: [usize; 2],
     text: &'a str,
 }
@@ -87,15 +87,15 @@ impl<W: Write> Explainer<W> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read => read?,
             };
-            // The last line may have no end.
+            // Terminates a last line without a line break.
             let fresh = if read == 0 { &b"\n"[..] } else { chunk.get(..read).unwrap_or_default() };
-            // One line at a time, so that each is known by its number, blank or not.
+            // Fed line by line: the codec skips blank lines silently, and the count must not.
             for line in fresh.split_inclusive(|byte| *byte == b'\n') {
                 bytes.extend_from_slice(line);
                 let ends = line.ends_with(b"\n");
                 self.line += u64::from(ends && (read != 0 || 1 < bytes.len()));
                 while let Some(inbound) = codec.next_line(&mut bytes) {
-                    self.tell(inbound, ends)?;
+                    self.report(inbound, ends)?;
                 }
             }
             self.output.flush()?;
@@ -105,8 +105,9 @@ impl<W: Write> Explainer<W> {
         }
     }
 
-    /// `ended`: the line's end has been read; one that is too long is told before.
-    fn tell(&mut self, inbound: Inbound, ended: bool) -> io::Result<()> {
+    /// Writes the explanation of one line. `ended`: its line break has been read; a line over the limit is rejected
+    /// before, and belongs to the number that follows.
+    fn report(&mut self, inbound: Inbound, ended: bool) -> io::Result<()> {
         let line = self.line + u64::from(!ended);
         match inbound {
             Inbound::Rejected { code: error, .. } => {
@@ -139,19 +140,19 @@ impl<W: Write> Explainer<W> {
             writeln!(self.output, "{line}: {error}")?;
         }
         let Some(assessed) = assessed else { return Ok(()) };
-        let mut told = vec![assessed.level.to_owned()];
-        told.extend(assessed.remembered.map(|remembered| format!("remembered {remembered}")));
-        told.extend(assessed.cssrs.map(|item| format!("C-SSRS {item}")));
-        told.push(format!("subject {}", assessed.subject));
+        let mut parts = vec![assessed.level.to_owned()];
+        parts.extend(assessed.remembered.map(|remembered| format!("remembered {remembered}")));
+        parts.extend(assessed.cssrs.map(|item| format!("C-SSRS {item}")));
+        parts.push(format!("subject {}", assessed.subject));
         if !assessed.kinds.is_empty() {
-            told.push(assessed.kinds.join(" + "));
+            parts.push(assessed.kinds.join(" + "));
         }
         if assessed.minor {
-            told.push("says to be a minor".to_owned());
+            parts.push("says to be a minor".to_owned());
         }
-        writeln!(self.output, "{line}: {}", told.join(", "))?;
+        writeln!(self.output, "{line}: {}", parts.join(", "))?;
         for Rule { code, rule, span: [from, to], text } in &assessed.rules {
-            // Quoted: control characters of a line must not reach the terminal.
+            // Debug-quoted: control characters of the input must not reach the terminal.
             writeln!(self.output, "  {code} by {rule} at {from}..{to}: {text:?}")?;
         }
         Ok(())
@@ -191,36 +192,36 @@ mod tests {
     }
 
     fn json(input: &[u8], conversation: bool) -> Vec<serde_json::Value> {
-        let told = explained(input, ExplainOptions { json: true, conversation });
-        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let output = explained(input, ExplainOptions { json: true, conversation });
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
-    fn each_line_is_told_under_its_number() {
-        let told = json(b"hola\r\n\n  \nquiero morirme\n\xff\xfe\nchau", false);
-        let numbers: Vec<_> = told.iter().map(|line| line["line"].as_u64().unwrap()).collect();
+    fn numbers_every_line() {
+        let output = json(b"hola\r\n\n  \nquiero morirme\n\xff\xfe\nchau", false);
+        let numbers: Vec<_> = output.iter().map(|line| line["line"].as_u64().unwrap()).collect();
         assert_eq!(numbers, [1, 4, 5, 6]);
-        assert_eq!(told[0]["level"], "none");
-        assert_eq!((&told[1]["level"], &told[1]["subject"]), (&"high".into(), &"self".into()));
-        assert_eq!(told[1]["kinds"], serde_json::json!(["suicide"]));
-        let rule = &told[1]["rules"][0];
+        assert_eq!(output[0]["level"], "none");
+        assert_eq!((&output[1]["level"], &output[1]["subject"]), (&"high".into(), &"self".into()));
+        assert_eq!(output[1]["kinds"], serde_json::json!(["suicide"]));
+        let rule = &output[1]["rules"][0];
         let [from, to] = [0, 1].map(|end| usize::try_from(rule["span"][end].as_u64().unwrap()).unwrap());
         assert_eq!("quiero morirme".get(from..to), rule["text"].as_str());
-        assert_eq!(told[2], serde_json::json!({"line": 5, "error": "invalid_utf8"}));
-        assert_eq!(told[3]["level"], "none");
+        assert_eq!(output[2], serde_json::json!({"line": 5, "error": "invalid_utf8"}));
+        assert_eq!(output[3]["level"], "none");
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_named_once_and_the_next_one_read() {
+    fn reports_an_overlong_line_once_and_goes_on() {
         let mut input = vec![b'a'; 3 * protocol::limits::MAX_LINE_BYTES];
         input.extend_from_slice(b"\nquiero morirme\n");
-        let told = json(&input, false);
-        assert_eq!(told[0], serde_json::json!({"line": 1, "error": "line_too_long"}));
-        assert_eq!((told.len(), &told[1]["line"], &told[1]["level"]), (2, &2.into(), &"high".into()));
+        let output = json(&input, false);
+        assert_eq!(output[0], serde_json::json!({"line": 1, "error": "line_too_long"}));
+        assert_eq!((output.len(), &output[1]["line"], &output[1]["level"]), (2, &2.into(), &"high".into()));
     }
 
     #[test]
-    fn a_conversation_remembers() {
+    fn conversation_keeps_its_level() {
         let lines = "quiero morirme\nhoy cociné arroz\n".as_bytes();
         let [alone, together] = [false, true].map(|conversation| json(lines, conversation));
         assert_eq!((&alone[1]["level"], alone[1].get("remembered")), (&"none".into(), None));
@@ -228,11 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn text_for_people_shows_no_control_characters() {
-        let told = explained(b"quiero\x1b[31m morirme\n", ExplainOptions::default());
-        assert!(told.starts_with("1: ") && !told.contains('\x1b'), "{told:?}");
-        let told = explained("quiero morirme".as_bytes(), ExplainOptions::default());
-        assert!(told.starts_with("1: high, C-SSRS ") && told.contains("subject self, suicide"), "{told}");
-        assert!(told.contains("\n  wish_dead by es.") && told.contains(": \"quiero morirme\"\n"), "{told}");
+    fn plain_output_escapes_control_characters() {
+        let output = explained(b"quiero\x1b[31m morirme\n", ExplainOptions::default());
+        assert!(output.starts_with("1: ") && !output.contains('\x1b'), "{output:?}");
+        let output = explained("quiero morirme".as_bytes(), ExplainOptions::default());
+        assert!(output.starts_with("1: high, C-SSRS ") && output.contains("subject self, suicide"), "{output}");
+        assert!(output.contains("\n  wish_dead by es.") && output.contains(": \"quiero morirme\"\n"), "{output}");
     }
 }

@@ -1,7 +1,7 @@
-//! A second opinion on what a person writes, from a model of its own behind an OpenAI-compatible API.
+//! Second opinion on a person's message, from a separate model behind an OpenAI-compatible API.
 //!
-//! It may be wrong, slow or away without anyone being worse off: the opinion only raises, has a time limit, and is
-//! not asked for any more after failures in a row. What it says of a message is neither logged nor counted.
+//! Must not make anything worse by being wrong, slow or down: an opinion only raises the level, has a deadline, and is
+//! skipped while its circuit breaker is open. Levels are neither logged nor counted: they say something of a person.
 
 mod breaker;
 mod chat;
@@ -25,39 +25,39 @@ use client::Client;
 pub use client::GuardError;
 use embeddings::References;
 
-/// Time to prepare, which no person waits for.
+/// Timeout of one preparation attempt; runs beside the service.
 const PREPARATION: Duration = Duration::from_secs(60);
-/// Pause before it is tried again, doubled with each try up to the longest.
+/// Backoff of the preparation: doubles up to the maximum.
 const PREPARATION_PAUSE: Duration = Duration::from_secs(1);
 const PREPARATION_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// APIs that give an opinion.
+/// Supported APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuardKind {
     /// `…/moderations`: scores for categories.
     Moderations,
-    /// `…/chat/completions`: a model made for this, or any that follows an instruction.
+    /// `…/chat/completions`: a moderation model, or any that follows an instruction.
     Chat,
-    /// `…/embeddings`: likeness to sentences that are known.
+    /// `…/embeddings`: similarity to reference sentences.
     Embeddings,
 }
 
-/// How to reach it.
+/// Settings of the guard.
 #[derive(Clone)]
 pub struct GuardSettings {
-    /// Full address of the API.
+    /// URL of the API.
     pub url: Url,
-    /// Which API it is.
+    /// Kind of the API.
     pub kind: GuardKind,
     /// Name of the model, where the API wants one.
     pub model: Option<String>,
     /// Key sent as a bearer token.
     pub key: Option<Secret>,
-    /// Longest time that an answer waits for the opinion.
+    /// Longest time that an answer waits for an opinion.
     pub deadline: Duration,
 }
 
-/// A second opinion.
+/// Client for second opinions.
 #[derive(Debug)]
 pub struct Guard {
     client: Client,
@@ -68,10 +68,10 @@ pub struct Guard {
 }
 
 impl GuardKind {
-    /// Every one.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Moderations, Self::Chat, Self::Embeddings];
 
-    /// Its name in the configuration.
+    /// Name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Moderations => "moderations",
@@ -80,7 +80,7 @@ impl GuardKind {
         }
     }
 
-    /// How its address ends.
+    /// Path suffix of the URL.
     fn endpoint(self) -> &'static str {
         match self {
             Self::Moderations => "/moderations",
@@ -96,7 +96,7 @@ impl fmt::Display for GuardKind {
     }
 }
 
-/// There is no such kind.
+/// Error: unknown kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is none of moderations, chat, embeddings")]
 pub struct UnknownKind;
@@ -109,37 +109,37 @@ impl FromStr for GuardKind {
     }
 }
 
-/// The text is no address of the API.
+/// Error of parsing the URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuardUrlError {
-    /// Not an address at all.
+    /// Not a URL.
     #[error("not an address: {0}")]
     Malformed(#[from] url::ParseError),
     /// Neither http nor https.
     #[error("must begin with http:// or https:// and name a host")]
     Scheme,
-    /// A base address, or that of another API.
+    /// A base URL, or that of another API.
     #[error("is not the full address of a {kind} API, which ends in {}", kind.endpoint())]
     Endpoint {
-        /// The API that was meant.
+        /// The configured kind.
         kind: GuardKind,
     },
 }
 
 impl fmt::Debug for GuardSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // An address may hold a password.
+        // The URL may hold a password.
         let Self { url: _, kind, model, key: _, deadline } = self;
         write!(f, "GuardSettings({kind} at {}, {model:?}, {deadline:?})", self.host())
     }
 }
 
 impl GuardSettings {
-    /// Parses an address of the configuration, where a base address is a common mistake.
+    /// Parses a URL of the configuration, and rejects base URLs, a common mistake.
     ///
     /// # Errors
     ///
-    /// It is no address, or not that of an API of this `kind`.
+    /// The text is no http(s) URL, or not that of an API of this `kind`.
     pub fn parse_url(text: &str, kind: GuardKind) -> Result<Url, GuardUrlError> {
         let url = Url::parse(text.trim())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -156,7 +156,7 @@ impl GuardSettings {
 }
 
 impl Guard {
-    /// A client for the API of `settings`, counted in `metrics`. Opens no connection yet.
+    /// Creates a client. Opens no connection yet.
     ///
     /// # Errors
     ///
@@ -166,7 +166,12 @@ impl Guard {
         Ok(Self { client, settings, references: References::default(), breaker: GuardBreaker::default(), metrics })
     }
 
-    /// Learns what is needed for an opinion, trying until it succeeds. Until then there is none.
+    /// Fetches the reference embeddings, retrying until it succeeds; until then opinions are skipped. Other kinds need
+    /// no preparation.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the guard unprepared.
     pub async fn prepare(&self) {
         if self.settings.kind != GuardKind::Embeddings {
             return;
@@ -185,11 +190,11 @@ impl Guard {
         }
     }
 
-    /// Asks how grave `text` is. `None` where there is no opinion: it fails, is late, or is left alone after failures.
+    /// Requests the level of `text`. `None` on failure, on timeout, and while skipped.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the call; it is not counted then.
+    /// Dropping the future cancels the call, without counting it.
     pub async fn opinion(&self, text: &UserText) -> Option<Level> {
         let begin = Instant::now();
         if !self.breaker.allow_call(begin) {
@@ -204,7 +209,7 @@ impl Guard {
                 self.breaker.succeeded();
                 return Some(level);
             }
-            // It is not prepared.
+            // Not prepared yet.
             Ok(Ok(None)) => {
                 self.metrics.ended(GuardOutcome::Skipped);
                 return None;

@@ -1,8 +1,7 @@
-//! Everything of PsicoIA that has state or an opinion: sessions, history, limits, and
-//! the calls to a language model.
+//! The stateful service of PsicoIA: sessions, history, limits, and the calls to a language model.
 //!
-//! Layers, each of which uses only what stands below it: `config` · [`server`] ·
-//! [`connection`] · [`session`] · [`turn`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
+//! Layers, each of which uses only what stands below it: `config` · [`server`] · [`connection`] · [`session`] ·
+//! [`turn`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
 
 pub mod config;
 pub mod connection;

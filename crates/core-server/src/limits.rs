@@ -1,4 +1,4 @@
-//! Limits: messages in a window, requests and model calls at once. None of these knows what it limits.
+//! Rate and concurrency limits. No limiter knows the resource it guards.
 
 mod concurrency_limiter;
 mod request_limiter;

@@ -1,4 +1,4 @@
-//! Language models behind OpenAI-compatible APIs.
+//! Client of language models behind OpenAI-compatible `chat/completions` APIs: providers, failover, streaming.
 
 mod breaker;
 mod call_limiter;
@@ -46,38 +46,38 @@ pub use providers::Model;
 pub use retry::Backoff;
 pub use tokens::{DailyTokens, TokenSettings, UsageReport};
 
-/// Full address of a `…/chat/completions` API: http or https, with a host.
+/// URL of a `…/chat/completions` API: http or https, with a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUrl {
-    /// Without a name and a password.
+    /// Without user information.
     uri: Uri,
-    /// Those, as the header that they are sent in. It is not shown.
+    /// User information as a basic `Authorization` header, marked sensitive: `Debug` hides it.
     basic_auth: Option<HeaderValue>,
 }
 
-/// The text is no such address.
+/// Error of parsing an [`ApiUrl`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiUrlError {
     /// Neither http nor https.
     #[error("must begin with http:// or https:// and name a host")]
     Scheme,
-    /// Not an address at all.
+    /// Not a URL.
     #[error("not an address: {0}")]
     Malformed(String),
-    /// A base address, or another API's.
+    /// A base URL, or that of another API.
     #[error("is not the full address of a chat/completions API; did you mean {meant}?")]
     Endpoint {
-        /// The likely one, without a user, a password or a query.
+        /// The likely URL, without user information and query.
         meant: String,
     },
 }
 
 impl ApiUrl {
-    /// Parses an address of the configuration, where a base address is a common mistake.
+    /// Parses a URL of the configuration, and rejects base URLs, a common mistake, with a suggestion.
     ///
     /// # Errors
     ///
-    /// It is no address, or not that of `…/chat/completions`.
+    /// The text is no http(s) URL, or not that of `…/chat/completions`.
     pub fn of_endpoint(text: &str) -> Result<Self, ApiUrlError> {
         let endpoint = text.parse()?;
         match Url::parse(text) {
@@ -88,17 +88,17 @@ impl ApiUrl {
         }
     }
 
-    /// Its host.
+    /// Host name or address.
     pub fn host(&self) -> &str {
         self.uri.host().unwrap_or_default()
     }
 
-    /// What a provider here is called in logs.
+    /// Name of a provider in logs and metric labels.
     fn host_and_model(&self, model: &str) -> String {
         format!("{}/{model}", self.host())
     }
 
-    /// The address of the list of models beside it, where the API has its usual paths.
+    /// URL of the API's list of models, if the path ends as usual.
     fn models(&self) -> Option<Uri> {
         let base = self.uri.path().trim_end_matches('/').strip_suffix("/chat/completions")?;
         let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -117,21 +117,21 @@ impl std::str::FromStr for ApiUrl {
             return Err(ApiUrlError::Scheme);
         }
         let basic_auth = basic_auth(&url);
-        // Neither fails: there is a host.
+        // Neither fails on a URL with a host.
         let _ = (url.set_username(""), url.set_password(None));
         let uri = url.as_str().parse().map_err(|error: InvalidUri| ApiUrlError::Malformed(error.to_string()))?;
         Ok(Self { uri, basic_auth })
     }
 }
 
-/// How the path of the API ends.
+/// Path suffix of the API.
 const ENDPOINT: &str = "/chat/completions";
 
-/// The address of the API that a base address, or that of a neighbouring API, was probably meant for.
+/// Derives the likely endpoint from a base URL or the URL of a neighbouring API.
 fn suggested_url(url: &Url) -> String {
     let path = url.path().trim_end_matches('/');
     let neighbours = ["/completions", "/responses", "/models", "/embeddings", "/chat", "/api/chat", "/api/generate"];
-    // The longest: Ollama's own API lies beside the one that is wanted.
+    // The longest match: Ollama's own `/api/chat` would leave `/api` behind otherwise.
     let base = neighbours.iter().filter_map(|end| path.strip_suffix(end)).min_by_key(|base| base.len());
     let base = base.unwrap_or(path);
     let is_version =
@@ -141,7 +141,7 @@ fn suggested_url(url: &Url) -> String {
     format!("{}://{}{port}{base}{version}{ENDPOINT}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
-/// The name and the password of `url`, as HTTP's basic authentication sends them.
+/// Basic `Authorization` header (RFC 7617) of the user information in `url`.
 fn basic_auth(url: &Url) -> Option<HeaderValue> {
     let password = url.password().unwrap_or_default();
     if url.username().is_empty() && url.password().is_none() {
@@ -154,72 +154,72 @@ fn basic_auth(url: &Url) -> Option<HeaderValue> {
     Some(header)
 }
 
-/// How to reach a model and what to ask of it.
+/// Settings of the model client.
 #[derive(Debug, Clone)]
 pub struct LlmSettings {
-    /// Who is asked, the first one first. Not empty.
+    /// Providers in order of preference; not empty.
     pub providers: Vec<ProviderSettings>,
-    /// What is asked for.
+    /// Sampling parameters of answers.
     pub sampling: SamplingParams,
-    /// Time for one call.
+    /// Timeouts of one call.
     pub timeouts: CallTimeouts,
-    /// Rounds over the providers, the first included; at least 1.
+    /// Rounds over the providers, the first attempt included; at least 1.
     pub tries: u32,
-    /// Pauses between rounds.
+    /// Backoff between rounds.
     pub backoff: Backoff,
-    /// From the first call to the first piece of an answer, all calls and pauses together.
+    /// Time from the first call to the first token, all calls and pauses included.
     pub deadline: Duration,
-    /// Calls to one provider at once, and so connections in use; at least 1.
+    /// Limit on concurrent calls to one provider, and so on its connections in use; at least 1.
     pub max_connections: usize,
-    /// Bounds on the tokens of a day.
+    /// Daily token limit.
     pub tokens: TokenSettings,
 }
 
-/// One provider of a model.
+/// Settings of one provider.
 #[derive(Debug, Clone)]
 pub struct ProviderSettings {
-    /// Where the API is.
+    /// URL of the API.
     pub url: ApiUrl,
     /// Key sent as a bearer token.
     pub key: Option<Secret>,
     /// Name of the model.
     pub model: String,
-    /// Its share of the calls; where all are 0, the first is asked first.
+    /// Relative share of first calls; with 0 for all, the configured order holds.
     pub weight: u32,
 }
 
-/// What is asked of a model besides the conversation.
+/// Sampling parameters of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct SamplingParams {
     /// Sampling temperature.
     pub temperature: f32,
-    /// Longest answer, in tokens.
+    /// Limit on the answer, in tokens.
     pub max_tokens: u32,
 }
 
-/// Time limits of one call to a model.
+/// Timeouts of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct CallTimeouts {
-    /// To open a connection.
+    /// Establishing a connection.
     pub connect: Duration,
-    /// From the request to the first piece of the answer, or the first sign that the model thinks.
+    /// From the request to the first token of the answer or of thinking.
     pub first_token: Duration,
-    /// Between two pieces or signs.
+    /// Between two tokens.
     pub silence: Duration,
-    /// For the whole call, thinking included.
+    /// Whole call, thinking included.
     pub total: Duration,
 }
 
-/// One line of the conversation as the model gets it.
+/// Message of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatMessage {
-    /// Who speaks.
+    /// Author.
     pub role: ChatRole,
-    /// What was said.
+    /// Text.
     pub content: UserText,
 }
 
-/// Who speaks, in the words of the OpenAI API.
+/// Role of a message in the OpenAI API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatRole {
@@ -231,7 +231,7 @@ pub enum ChatRole {
     Assistant,
 }
 
-/// On whose behalf a call is made.
+/// Correlation ids of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct CallContext {
     /// Sent as `X-Request-ID`.
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn suggests_the_endpoint_for_base_urls() {
         for good in [
             "http://127.0.0.1:11434/v1/chat/completions",
             "https://api.example/openai/deployments/x/chat/completions?api-version=1",

@@ -1,4 +1,4 @@
-//! The `core-server` program: settings, port, signals, exit code.
+//! The `core-server` program: configuration, listeners, signals, exit code.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
         return Ok(core_server::check_health(&config)?);
     }
     if let Some(Command::Report { year, json }) = args.command {
-        // No log: it would stand among the report.
+        // Telemetry stays off: log lines would mix with the report on standard output.
         return tokio::runtime::Runtime::new()?.block_on(report(config, year, json));
     }
     let _telemetry = telemetry::init("core-server", &args.telemetry)?;
@@ -43,7 +43,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let admin_listener = config.admin.bind().await?;
     let database = config.database.url.to_string();
     let lock = RunLock::take(&config.database.url);
-    let _one_core = lock.map_err(|error| -> Box<dyn Error> {
+    // Held until exit: two cores on one SQLite file would miss each other's writes.
+    let _run_lock = lock.map_err(|error| -> Box<dyn Error> {
         match error {
             in_use @ OpenError::InUse { .. } => TemporaryFailure::new(in_use).into(),
             error => error.into(),
@@ -58,12 +59,12 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let admin = Arc::new(server.admin()).serve(admin_listener);
     let shutdown = CancellationToken::new();
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
-    // Beside the service, which does not wait for what a provider says.
-    let asking = Arc::clone(&server);
-    let asked = async { tokio::join!(asking.check_model(), asking.prepare_guard()) };
-    let checked = shutdown.run_until_cancelled(asked);
-    let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop, checked) };
-    // To the end: it tells that the core drains.
+    // Concurrent with the service: a provider that hangs must not delay its start.
+    let prepared = Arc::clone(&server);
+    let preparation = async { tokio::join!(prepared.check_model(), prepared.prepare_guard()) };
+    let preparation = shutdown.run_until_cancelled(preparation);
+    let served = async { tokio::join!(server.serve(listener, shutdown.clone()), stop, preparation) };
+    // The admin port serves until the end: `/readyz` must say `unavailable` while the core drains.
     let (left, stopped, _) = tokio::select! {
         never = admin => match never {},
         served = served => served,
@@ -82,6 +83,6 @@ async fn report(config: Config, year: u16, json: bool) -> Result<(), Box<dyn Err
 async fn rekey(config: Config) -> Result<(), Box<dyn Error>> {
     let store = store::open(config.database).await?;
     store::rekey(&*store).await?;
-    tracing::info!("everything is stored under the current key");
+    tracing::info!("re-encryption under the current key finished");
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! What the core counts, made once and shared. Counting is an atomic addition: labels are resolved here.
+//! Metrics of the core, registered once and shared. Labels are resolved here, so that counting is an atomic addition.
 //!
-//! No label tells anything of a person, an address of one, or a session.
+//! No label may identify a person, an address or a session: cardinality stays bounded, and scrapes hold nothing
+//! personal.
 
 mod database;
 mod guard;
@@ -18,11 +19,11 @@ pub use model::{BreakerState, CallOutcome, ModelMetrics, ProviderMetrics};
 pub use names::Metric;
 
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
-/// Levels that help is shown for.
+/// Levels with help.
 const LEVELS: [Level; 3] = [Level::Concern, Level::High, Level::Imminent];
 const SOURCES: [Source; 3] = [Source::Llm, Source::Companion, Source::Screened];
 
-/// All that the core counts.
+/// Metrics of a core.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -30,49 +31,49 @@ pub struct Metrics {
     connections_opened: IntCounter,
     /// In the order of [`CloseReason::ALL`].
     connections_closed: [IntCounter; CloseReason::ALL.len()],
-    /// Pauses in accepting.
+    /// Pauses of the accept loop after a resource error.
     pub accept_backoffs: IntCounter,
-    /// Connections of which too much waited.
+    /// Connections closed because their outbox overflowed.
     pub slow_consumer_disconnects: IntCounter,
     /// Sessions in memory.
     pub sessions_live: IntGauge,
-    /// Messages that were stored.
+    /// Messages stored.
     pub messages_accepted: IntCounter,
-    /// Messages that had been stored before.
+    /// Retries of messages stored before.
     pub messages_deduplicated: IntCounter,
     /// In the order of [`ErrorCode::ALL`].
     messages_rejected: [IntCounter; ErrorCode::ALL.len()],
     /// In the order of `LEVELS`.
     help_shown: [IntCounter; LEVELS.len()],
-    /// Messages in risk that no limit refused.
+    /// Messages in risk that bypassed a limit.
     pub answers_beyond_limits: IntCounter,
     /// By source, then by finish.
     turns: [[IntCounter; FINISHES.len()]; SOURCES.len()],
-    /// From `accepted` to the slot.
+    /// From `accepted` to the permit for the model, in seconds.
     pub turn_queue_wait: Histogram,
-    /// From `accepted` to the first piece.
+    /// From `accepted` to the first delta, in seconds.
     pub time_to_first_token: Histogram,
-    /// From `accepted` to the last piece.
+    /// From `accepted` to the end of the answer, in seconds.
     pub turn_duration: Histogram,
-    /// From the wish to store to the commit.
+    /// From the write request to the commit, in seconds.
     pub commit_duration: Histogram,
-    /// Writes of which nobody knows whether they happened.
+    /// Writes that failed or whose outcome is unknown.
     pub commit_failures: IntCounter,
-    /// What has to do with the model.
+    /// Calls to the model.
     pub model: ModelMetrics,
     /// Second opinions.
     pub guard: GuardMetrics,
-    /// Cores that share the limits.
+    /// Cores of the cluster, this one included.
     pub cluster_members: IntGauge,
-    /// Whether Redis can be reached.
+    /// 1 while connected to Redis, else 0.
     pub redis_up: IntGauge,
-    /// How often it could not.
+    /// Redis disconnects and failed connection attempts.
     pub redis_disconnects: IntCounter,
-    /// The connections to the database's server.
+    /// Connection pool of the database server.
     pub database: DatabaseGauges,
 }
 
-/// An open connection. Counted as closed when it is dropped.
+/// Open connection; counts as closed on drop, so that no way out of a connection is missed.
 #[derive(Debug)]
 pub struct OpenConnection<'a> {
     metrics: &'a Metrics,
@@ -80,7 +81,7 @@ pub struct OpenConnection<'a> {
 }
 
 impl Metrics {
-    /// Nothing has happened yet. `database` is what the store has counted and will count.
+    /// Registers every metric. `database` is the meter that the store counts with.
     pub fn new(database: &DatabaseMeter) -> Self {
         let registry = Registry::default();
         let r = &registry;
@@ -117,19 +118,18 @@ impl Metrics {
         }
     }
 
-    /// Everything, to be told.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Counts a connection. Without [`OpenConnection::closing`] its end is a defect.
+    /// Counts a new connection. Without [`OpenConnection::closing`] it ends as [`CloseReason::Internal`].
     pub fn open_connection(&self) -> OpenConnection<'_> {
         self.connections_opened.inc();
         self.connections_open.inc();
         OpenConnection { metrics: self, reason: CloseReason::Internal }
     }
 
-    /// Counts a message that was told the error `code`.
+    /// Counts a message rejected with `code`.
     pub fn message_rejected(&self, code: ErrorCode) {
         self.messages_rejected[code as usize].inc();
     }
@@ -140,7 +140,7 @@ impl Metrics {
         self.help_shown[at].inc();
     }
 
-    /// Counts an answer, or what there is of one.
+    /// Counts an answer, complete or not.
     pub fn turn_ended(&self, source: Source, finish: Finish) {
         self.turns[source as usize][finish as usize].inc();
     }
@@ -153,7 +153,7 @@ impl Default for Metrics {
 }
 
 impl OpenConnection<'_> {
-    /// It ends for `reason`.
+    /// Records the close reason.
     pub fn closing(&mut self, reason: CloseReason) {
         self.reason = reason;
     }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_counted_under_its_own_label() {
+    fn counts_each_label_apart() {
         let metrics = Metrics::default();
         for reason in CloseReason::ALL {
             metrics.open_connection().closing(reason);

@@ -1,4 +1,4 @@
-//! The raw command line and environment.
+//! Raw command line and environment.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,9 @@ use boot::admin::AdminArgs;
 use boot::telemetry::TelemetryArgs;
 use clap::{Parser, Subcommand};
 
-/// Talks with people: sessions, history, limits, and the calls to a language model.
+/// Serves conversations: sessions, history, limits, and the calls to a language model.
 ///
-/// Values are checked by [`super::Config::new`], so that one start names all that is wrong.
+/// Values are strings, validated by [`super::Config::new`], so that one start reports every problem.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about, long_about = None)]
 pub struct Args {
@@ -18,10 +18,10 @@ pub struct Args {
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "APP_PORT", default_value = "5001")]
     pub app_port: String,
-    /// Networks whose PROXY protocol headers are believed
+    /// Networks whose PROXY protocol headers are trusted
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
     pub trusted_proxies: String,
-    /// Most connections at once; lowered where the process may not open as many files
+    /// Most connections at once; lowered to the limit on open files
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
     pub max_connections: String,
     /// Most connections at once from one IPv4 address or IPv6 /64 network
@@ -39,17 +39,17 @@ pub struct Args {
     /// Time without a line from the client after which its connection is closed
     #[arg(long, env = "IDLE_SECONDS", default_value = "900")]
     pub idle_seconds: String,
-    /// Time for a client to take what is written to it
+    /// Write timeout: time for a client to accept output
     #[arg(long, env = "WRITE_SECONDS", default_value = "10")]
     pub write_seconds: String,
-    /// Time for answers under way to end after SIGTERM
+    /// Time for running answers to end after SIGTERM
     #[arg(long, env = "DRAIN_SECONDS", default_value = "20")]
     pub drain_seconds: String,
 
     /// Messages a person may send within the window
     #[arg(long, env = "RATE_MAX_MESSAGES", default_value = "10")]
     pub rate_max_messages: String,
-    /// How many persons' messages may come from one IPv4 address or IPv6 /64 network within the window
+    /// Multiple of `RATE_MAX_MESSAGES` that one IPv4 address or IPv6 /64 network may send within the window
     #[arg(long, env = "RATE_ADDRESS_FACTOR", default_value = "20")]
     pub rate_address_factor: String,
     /// Length of the window
@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, env = "QUEUE_TIMEOUT_SECONDS", default_value = "30")]
     pub queue_timeout_seconds: String,
 
-    /// Where conversations are kept: `sqlite://path`, or `postgres://user:password@host/database`
+    /// Database of the conversations: `sqlite://path`, or `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = "sqlite://data/psicoia.db")]
     pub database_url: String,
     /// Connections to a PostgreSQL server at most
@@ -81,31 +81,31 @@ pub struct Args {
     /// File that holds the address of the Redis server
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
-    /// Key that texts are encrypted with at rest: 32 random bytes in base64 [default: they are not]
+    /// Key for encryption at rest: 32 random bytes in base64 [default: no encryption]
     #[arg(long, env = "DATA_KEY", hide_env_values = true)]
     pub data_key: Option<String>,
-    /// File that holds the key for texts at rest
+    /// File that holds the key for encryption at rest
     #[arg(long, env = "DATA_KEY_FILE")]
     pub data_key_file: Option<PathBuf>,
-    /// Other keys to read with, separated by commas: earlier ones until `core-server rekey`, or the next one
+    /// Additional keys for decryption, separated by commas: earlier ones until `core-server rekey`, or the next one
     #[arg(long, env = "DATA_KEY_PREVIOUS", hide_env_values = true)]
     pub data_key_previous: Option<String>,
     /// File that holds those other keys
     #[arg(long, env = "DATA_KEY_PREVIOUS_FILE")]
     pub data_key_previous_file: Option<PathBuf>,
-    /// Days that what was said is kept; 0: until it is erased
+    /// Days that messages and answers are kept; 0: until they are erased
     #[arg(long, env = "RETENTION_DAYS", default_value = "0")]
     pub retention_days: String,
     /// Days without a connection after which a conversation is erased; 0: never
     #[arg(long, env = "UNREACHED_DAYS", default_value = "365")]
     pub unreached_days: String,
-    /// Who runs the service, told to people
+    /// Operator of the service, shown to people
     #[arg(long, env = "OPERATOR_NAME")]
     pub operator_name: Option<String>,
-    /// How to reach them: an address of e-mail or of a page
+    /// Contact of the operator: an e-mail address or a web page
     #[arg(long, env = "OPERATOR_CONTACT")]
     pub operator_contact: Option<String>,
-    /// Time that an answer goes on to which nobody listens any more
+    /// Time after which an answer without a connected client is cancelled
     #[arg(long, env = "ORPHAN_SECONDS", default_value = "120")]
     pub orphan_seconds: String,
 
@@ -139,57 +139,57 @@ pub struct Args {
     /// Time to connect to the API
     #[arg(long, env = "LLM_CONNECT_TIMEOUT_SECONDS", default_value = "5")]
     pub llm_connect_timeout_seconds: String,
-    /// Time for the first piece of an answer, or the first sign that the model thinks
+    /// Time to the first token of an answer or of thinking
     #[arg(long, env = "LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default_value = "20")]
     pub llm_first_token_timeout_seconds: String,
-    /// Time between two pieces of an answer
+    /// Time between two tokens of an answer or of thinking
     #[arg(long, env = "LLM_SILENCE_TIMEOUT_SECONDS", default_value = "10")]
     pub llm_silence_timeout_seconds: String,
-    /// Time for the first piece of an answer over all tries, providers and pauses
+    /// Time to the first token over all retries, providers and pauses
     #[arg(long, env = "LLM_DEADLINE_SECONDS", default_value = "45")]
     pub llm_deadline_seconds: String,
     /// Calls to one provider at once, and so connections to it [default: `MAX_IN_FLIGHT`]
     #[arg(long, env = "LLM_MAX_CONNECTIONS")]
     pub llm_max_connections: Option<String>,
-    /// Tries of one call, the first included; a try asks one provider after another
+    /// Attempts of one call, the first included; an attempt tries one provider after another
     #[arg(long, env = "LLM_MAX_RETRIES", default_value = "3")]
     pub llm_max_retries: String,
-    /// Longest pause after the first failed try; doubles with each one
+    /// Longest pause after the first failed attempt; doubles with each one
     #[arg(long, env = "LLM_BACKOFF_INITIAL", default_value = "0.5")]
     pub llm_backoff_initial: String,
-    /// Longest pause between two tries; an API that asks for more is not waited for
+    /// Longest pause between two attempts; a longer `Retry-After` is not waited for
     #[arg(long, env = "LLM_BACKOFF_MAX", default_value = "5")]
     pub llm_backoff_max: String,
-    /// Earlier messages and answers the model gets to read
+    /// Earlier messages and answers in the model's context
     #[arg(long, env = "LLM_HISTORY_MAX_MESSAGES", default_value = "20")]
     pub llm_history_max_messages: String,
-    /// Tokens the model gets to read, instructions included, as an estimate
+    /// Estimated tokens of the model's context, instructions included
     #[arg(long, env = "LLM_INPUT_TOKEN_BUDGET", default_value = "3000")]
     pub llm_input_token_budget: String,
-    /// Characters to a token, for the estimate
+    /// Characters per token, for the estimate
     #[arg(long, env = "LLM_CHARS_PER_TOKEN", default_value = "4")]
     pub llm_chars_per_token: String,
     /// Tokens of the model within a day (UTC), all cores together; beyond it the companion answers; 0: no limit
     #[arg(long, env = "LLM_TOKENS_PER_DAY", default_value = "0")]
     pub llm_tokens_per_day: String,
-    /// Whether the model sums up what it does not get to read any more: on or off
+    /// Summary, by the model, of history that no longer fits its context: on or off
     #[arg(long, env = "LLM_SUMMARY", default_value = "on")]
     pub llm_summary: String,
     /// Longest summary, in tokens
     #[arg(long, env = "LLM_SUMMARY_MAX_TOKENS", default_value = "256")]
     pub llm_summary_max_tokens: String,
-    /// Messages of a person for each call that sums up, at least
+    /// Least messages of a person between two calls for a summary
     #[arg(long, env = "LLM_SUMMARY_EVERY_MESSAGES", default_value = "8")]
     pub llm_summary_every_messages: String,
     /// File with the model's instructions [default: built in, in the person's language]
     #[arg(long, env = "SYSTEM_PROMPT_FILE")]
     pub system_prompt_file: Option<PathBuf>,
 
-    /// Address of a second opinion on what people write: `…/moderations`, `…/chat/completions` or `…/embeddings`
+    /// URL of a second opinion on messages: `…/moderations`, `…/chat/completions` or `…/embeddings`
     /// [default: none]
     #[arg(long, env = "GUARD_URL", hide_env_values = true)]
     pub guard_url: Option<String>,
-    /// Which API that is: moderations, chat or embeddings
+    /// Kind of that API: moderations, chat or embeddings
     #[arg(long, env = "GUARD_KIND", default_value = "moderations")]
     pub guard_kind: String,
     /// Name of its model, where the API wants one
@@ -205,7 +205,7 @@ pub struct Args {
     #[arg(long, env = "GUARD_DEADLINE_MS", default_value = "500")]
     pub guard_deadline_ms: String,
 
-    /// Threads that serve connections [default: one per core of the machine]
+    /// Worker threads [default: one per CPU]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,
     /// Health and metrics.
@@ -214,7 +214,7 @@ pub struct Args {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
-    /// What to do instead of serving
+    /// Command in place of serving
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Check the configuration and exit: 0 if it is good, 78 if not
@@ -225,28 +225,28 @@ pub struct Args {
     pub check_health: bool,
 }
 
-/// What the program does instead of serving.
+/// Commands in place of serving.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Command {
-    /// Write everything that is stored under `DATA_KEY`, or plain without one; then exit
+    /// Re-encrypt all stored data with `DATA_KEY`, or decrypt it without one; then exit
     ///
     /// To change the key on one core: put the old one into `DATA_KEY_PREVIOUS` and the new one into
-    /// `DATA_KEY`, start the core again, run this, and take `DATA_KEY_PREVIOUS` away. On several: first
-    /// the new one into `DATA_KEY_PREVIOUS` of each, so that all can read it, and only then this. The
-    /// cores may go on meanwhile.
+    /// `DATA_KEY`, restart the core, run this, and remove `DATA_KEY_PREVIOUS`. On several: first put
+    /// the new one into `DATA_KEY_PREVIOUS` of each, so that all can read it, and only then do this. The
+    /// cores may keep running meanwhile.
     Rekey,
-    /// Read lines from standard input and tell how each is assessed, without settings, server or database
+    /// Read lines from standard input and show the assessment of each, without settings, server or database
     ///
-    /// Nothing is stored and nothing is sent. Lines are no arguments, so that none is kept in the history of a shell.
+    /// Nothing is stored or sent. Lines are no arguments, so that none is kept in the history of a shell.
     Explain {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
-        /// Take the lines for the messages of one conversation, half a minute apart
+        /// Treat the lines as one conversation, half a minute apart
         #[arg(long)]
         conversation: bool,
     },
-    /// Tell how often help was shown in a year, by month, kind, level and language; then exit
+    /// Print the number of times help was shown in a year, by month, kind, level and language; then exit
     Report {
         /// The year
         #[arg(long, value_parser = clap::value_parser!(u16).range(2000..=9999))]

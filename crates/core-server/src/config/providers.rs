@@ -1,4 +1,4 @@
-//! The file with several providers of a model: `LLM_PROVIDERS`.
+//! File with several providers of a model: `LLM_PROVIDERS`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::llm::{ApiUrl, ProviderSettings, check_key};
 
-/// One provider as the file has it.
+/// Provider as in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -19,14 +19,14 @@ struct Row {
     weight: u16,
 }
 
-/// Reads the providers, the first to be asked first.
+/// Reads the providers, in order of preference.
 ///
 /// # Errors
 ///
-/// What is wrong with the file, by the number of the provider, from 1.
+/// Describes the problem, with the number of the provider, from 1.
 pub(super) fn read(file: &Path) -> Result<Vec<ProviderSettings>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    // The parser's message would repeat what it found, which may be a key.
+    // The parser's own message could quote a key.
     let rows: Vec<Row> = serde_json::from_str(&text).map_err(|error| {
         format!(
             "{}, line {}, column {}: not a list of {{\"url\", \"key\" or \"key_file\", \"model\", \"weight\"}}",
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files() {
+    fn reads_lists_and_reports_problems() {
         for (text, want) in [
             (
                 r#"[{"url":"http://a/v1/chat/completions","model":"m"},{"url":"https://b/v1/chat/completions","key":"k","model":"n","weight":3}]"#,

@@ -1,17 +1,17 @@
-//! Leaves a guard alone that fails: each call to it would cost a person the whole time limit.
+//! Circuit breaker of the guard: each call to a failing guard would cost a person the whole deadline.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row after which it is left alone.
+/// Consecutive failures that open the breaker.
 const MAX_CONSECUTIVE_FAILURES: u32 = 3;
-/// Time until one call finds out whether it is back; doubled with each that fails, up to the longest.
+/// Time in the open state before a probe: doubles with each failed probe up to the maximum.
 const OPEN_INITIAL: Duration = Duration::from_secs(10);
 const OPEN_MAX: Duration = Duration::from_secs(300);
 
-/// A circuit breaker.
+/// Circuit breaker by consecutive failures.
 #[derive(Debug, Default)]
 pub(super) struct GuardBreaker(Mutex<State>);
 
@@ -22,13 +22,13 @@ struct State {
 }
 
 impl GuardBreaker {
-    /// Tells whether a call may be made now. After failures that is one in each pause.
+    /// True if a call may be made now; while open, one probe per pause.
     pub(super) fn allow_call(&self, now: Instant) -> bool {
         let mut state = self.state();
         match state.until {
             Some(until) if now < until => false,
             Some(_) => {
-                // The others wait for what becomes of this one.
+                // Rearmed at once, so that concurrent callers do not probe too.
                 state.until = Some(now + pause(state.failures));
                 true
             }
@@ -40,7 +40,7 @@ impl GuardBreaker {
         *self.state() = State::default();
     }
 
-    /// Returns how long it is left alone, if that begins now or is prolonged.
+    /// Records a failure; returns the open time if the breaker opens or stays open.
     pub(super) fn failed(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_failures_in_a_row_and_one_call_in_each_pause() {
+    fn opens_after_three_failures_and_allows_one_probe_per_pause() {
         let (breaker, begin) = (GuardBreaker::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
         assert_eq!((breaker.failed(at(0)), breaker.failed(at(0))), (None, None));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_nobody_ended_is_followed_by_another_one() {
+    fn an_abandoned_probe_is_replaced_after_the_pause() {
         let (breaker, begin) = (GuardBreaker::default(), Instant::now());
         let paused = (0..MAX_CONSECUTIVE_FAILURES).filter_map(|_| breaker.failed(begin)).count();
         assert_eq!(paused, 1);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_has_a_bound() {
+    fn pause_is_bounded() {
         assert_eq!(pause(u32::MAX), OPEN_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! The word of a chat model: one made to judge texts, or any that follows an instruction.
+//! Opinion of a chat model: a moderation model, or any that follows an instruction.
 
 use protocol::UserText;
 use safety::Level;
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, GuardError};
 
-/// Asks for one word. Models made to judge texts have an instruction of their own and answer in their own words.
+/// Requests a single word. Moderation models have a template of their own and answer in its terms.
 const INSTRUCTION: &str = include_str!("chat.txt");
-/// Longest answer, in tokens: a word, or the verdict and the categories of a model made for this.
+/// Limit on the answer, in tokens: a word, or the verdict and categories of a moderation model.
 const MAX_TOKENS: u32 = 64;
-/// What thinking aloud ends with.
-const THOUGHT: &str = "</think>";
+/// End of a reasoning model's thinking.
+const THINKING_END: &str = "</think>";
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -36,11 +36,11 @@ struct Response {
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Said,
+    message: Reply,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct Reply {
     content: Option<String>,
 }
 
@@ -51,26 +51,26 @@ pub(super) async fn ask(client: &Client, model: Option<&str>, text: &UserText) -
     ];
     let request = Request { model, messages, temperature: 0.0, max_tokens: MAX_TOKENS, stream: false };
     let Response { choices } = client.call(&request).await?;
-    let said = choices.into_iter().next().and_then(|choice| choice.message.content).ok_or(GuardError::Malformed)?;
-    level_of(&said).ok_or(GuardError::Malformed)
+    let reply = choices.into_iter().next().and_then(|choice| choice.message.content).ok_or(GuardError::Malformed)?;
+    level_of(&reply).ok_or(GuardError::Malformed)
 }
 
-/// The level in the model's words; `None` if they say nothing of the kind.
-fn level_of(said: &str) -> Option<Level> {
-    let said = said.rsplit(THOUGHT).next().unwrap_or_default().to_ascii_lowercase();
-    let words = said.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+/// Parses the level in a reply; `None` if it has none.
+fn level_of(reply: &str) -> Option<Level> {
+    let reply = reply.rsplit(THINKING_END).next().unwrap_or_default().to_ascii_lowercase();
+    let words = reply.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
     words.iter().find_map(|word| match *word {
         "none" | "safe" => Some(Level::None),
         "concern" => Some(Level::Concern),
         "high" | "imminent" => Some(Level::High),
-        // It does not say how grave; of other categories nothing follows.
+        // Such verdicts have no grade; categories other than self-harm are ignored.
         "unsafe" | "controversial" => Some(if is_of_self_harm(&words) { Level::Concern } else { Level::None }),
         _ => None,
     })
 }
 
-/// Names of the category in the lists that such models are trained on.
+/// True if `words` name the self-harm category of the usual taxonomies.
 fn is_of_self_harm(words: &[&str]) -> bool {
     let is_named = |word: &&str| matches!(*word, "s11" | "suicide" | "suicidal" | "selfharm");
     words.iter().any(is_named) || words.windows(2).any(|pair| pair == ["self", "harm"])
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_several_models() {
-        for (said, want) in [
+    fn parses_replies_of_several_models() {
+        for (reply, want) in [
             ("none", Some(Level::None)),
             (" Concern.\n", Some(Level::Concern)),
             ("**HIGH**", Some(Level::High)),
@@ -97,7 +97,7 @@ mod tests {
             ("", None),
             ("I cannot help with that.", None),
         ] {
-            assert_eq!(level_of(said), want, "{said}");
+            assert_eq!(level_of(reply), want, "{reply}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Calls to the API.
+//! HTTP client of the guard's API.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use serde::de::DeserializeOwned;
 use super::GuardSettings;
 use crate::tls;
 
-/// Longest response that is read: vectors of all the sentences that are known.
+/// Limit on a response: a batch of embeddings of the largest models.
 const MAX_RESPONSE_BYTES: usize = 16 << 20;
-/// Time after which a connection without a call is closed.
+/// Idle timeout of a pooled connection.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Client of one address.
+/// Client of one URL.
 pub(super) struct Client {
     http: reqwest::Client,
     url: Url,
 }
 
-/// Why there is no opinion. Never says anything of the message.
+/// Error of a call. Must not hold anything of the message.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// The system's certificates cannot be used.
+    /// The platform's root certificates cannot be used.
     #[error("no HTTPS client for the second opinion: {0}")]
     Tls(#[from] rustls::Error),
-    /// The key cannot be sent.
+    /// The key is no valid header value.
     #[error("the key (GUARD_API_KEY) has characters that no HTTP header may have")]
     Key,
-    /// No connection, or it broke.
+    /// Connecting failed, or the connection broke.
     #[error("{0}")]
     Http(reqwest::Error),
-    /// An error status.
+    /// HTTP error status.
     #[error("status {0}")]
     Status(StatusCode),
-    /// More than any answer of the API has.
+    /// The response exceeds the limit.
     #[error("the response is too long")]
     TooLong,
-    /// Something that is not the API's.
+    /// The response does not follow the API.
     #[error("the response is not that of the API")]
     Malformed,
 }
@@ -55,13 +55,13 @@ impl fmt::Debug for Client {
 
 impl From<reqwest::Error> for GuardError {
     fn from(error: reqwest::Error) -> Self {
-        // An address may hold a password.
+        // The URL may hold a password.
         Self::Http(error.without_url())
     }
 }
 
 impl Client {
-    /// A client for `settings`, by way of the proxies that the environment names. Opens no connection yet.
+    /// Creates a client behind the proxies of the environment. Opens no connection yet.
     pub(super) fn new(settings: &GuardSettings) -> Result<Self, GuardError> {
         let mut headers = HeaderMap::new();
         if let Some(key) = &settings.key {
@@ -76,7 +76,7 @@ impl Client {
         Ok(Self { http, url: settings.url.clone() })
     }
 
-    /// Sends `request` and reads the response.
+    /// Posts `request` and parses the response.
     pub(super) async fn call<T: DeserializeOwned>(&self, request: &impl Serialize) -> Result<T, GuardError> {
         let response = self.http.post(self.url.clone()).json(request).send().await?;
         if !response.status().is_success() {

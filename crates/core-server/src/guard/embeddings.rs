@@ -1,8 +1,8 @@
-//! Likeness to sentences whose level is known: the cosine with the nearest one of risk, less that with the nearest
+//! Opinion by embeddings: cosine similarity to the nearest reference sentence of risk, less that to the nearest
 //! harmless one.
 //!
-//! How large that has to be differs from model to model. So it is learnt: what few harmless sentences exceed when
-//! they are compared with the others.
+//! Scales differ between models, so the threshold is calibrated: the margin that few harmless references exceed when
+//! compared with the others.
 
 use std::sync::OnceLock;
 
@@ -12,29 +12,29 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, GuardError};
 
-/// A level and a sentence in each line.
+/// Reference sentences, one a line: level, then text.
 const SENTENCES: &str = include_str!("sentences.txt");
-/// Sentences in one request.
+/// Sentences per request.
 const BATCH: usize = 32;
-/// Share of the harmless sentences that do not exceed the threshold. The rest are denials and the like, which lie so close
-/// to the others that they would raise it for all.
+/// Quantile of the harmless margins that becomes the threshold. The rest are denials and the like, so close to the
+/// sentences of risk that they would raise the threshold for all.
 const BELOW: f32 = 0.95;
-/// So many times the threshold, and the nearest sentence tells the level too; below it is [`Level::Concern`].
+/// Multiple of the threshold from which on the nearest sentence decides the level; below it is [`Level::Concern`].
 const CLEARLY: f32 = 2.0;
 
-/// What is known, once the model has been asked about it.
+/// Embedded reference sentences, once fetched.
 #[derive(Debug, Default)]
 pub(super) struct References(OnceLock<Known>);
 
 #[derive(Debug)]
 struct Known {
     sentences: Vec<(Level, Vector)>,
-    /// Of all sentences: what texts have in common says nothing.
+    /// Mean of all embeddings, which is subtracted: the common component carries no information.
     mean: Vec<f32>,
     threshold: f32,
 }
 
-/// Of length 1, or 0 where it has no direction.
+/// Unit vector, or zero.
 #[derive(Debug)]
 struct Vector(Vec<f32>);
 
@@ -57,7 +57,7 @@ struct Embedding {
 }
 
 impl References {
-    /// Asks the model about every sentence.
+    /// Embeds every reference sentence and calibrates the threshold.
     pub(super) async fn learn(&self, client: &Client, model: Option<&str>) -> Result<(), GuardError> {
         let sentences: Vec<_> = sentences().collect();
         let mut embeddings = Vec::with_capacity(sentences.len());
@@ -67,12 +67,12 @@ impl References {
         }
         let levels = sentences.iter().map(|(level, _)| *level);
         let known = Known::new(levels.zip(embeddings).collect()).ok_or(GuardError::Malformed)?;
-        // Learnt twice, it is the same.
+        // A second preparation yields the same.
         let _ = self.0.set(known);
         Ok(())
     }
 
-    /// Asks about `text`; `None` where the sentences are not known yet.
+    /// Embeds and classifies `text`; `None` until prepared.
     pub(super) async fn ask(
         &self,
         client: &Client,
@@ -86,7 +86,7 @@ impl References {
     }
 }
 
-/// The embeddings of `texts`, in their order.
+/// Embeds `texts`, in order.
 async fn embed(client: &Client, model: Option<&str>, texts: &[&str]) -> Result<Vec<Vec<f32>>, GuardError> {
     let Response { mut data } = client.call(&Request { model, input: texts }).await?;
     data.sort_by_key(|embedding| embedding.index);
@@ -107,7 +107,7 @@ fn sentences() -> impl Iterator<Item = (Level, &'static str)> {
 }
 
 impl Known {
-    /// `None` if the vectors are of different lengths, or there are none.
+    /// `None` if the vectors differ in length, or there are none.
     fn new(embeddings: Vec<(Level, Vec<f32>)>) -> Option<Self> {
         let mean = mean(&embeddings)?;
         let sentences = embeddings.into_iter().map(|(level, embedding)| (level, Vector::new(embedding, &mean)));
@@ -118,7 +118,7 @@ impl Known {
         Some(known)
     }
 
-    /// `None` if the vector is of another length.
+    /// Classifies an embedding; `None` if its length differs.
     fn level(&self, embedding: &[f32]) -> Option<Level> {
         if embedding.len() != self.mean.len() {
             return None;
@@ -131,8 +131,8 @@ impl Known {
         })
     }
 
-    /// How much nearer the nearest sentence of risk is than the nearest harmless one, and its level; the sentence
-    /// `left_out` does not count.
+    /// Similarity to the nearest sentence of risk less that to the nearest harmless one, and the former's level;
+    /// ignores the sentence `left_out`.
     fn margin(&self, vector: &Vector, left_out: Option<usize>) -> (f32, Level) {
         let (mut harmless, mut risk, mut nearest) = (-1.0_f32, -1.0, Level::Concern);
         for (at, (level, sentence)) in self.sentences.iter().enumerate() {
@@ -149,7 +149,7 @@ impl Known {
     }
 }
 
-/// The value that this share of `values` does not exceed.
+/// Quantile `share` of `values`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_sentences_decide() {
+    fn nearest_sentences_decide() {
         let known = known();
         for (embedding, want) in [
             ([1.0, 0.1, 0.0], Some(Level::None)),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_set_of_vectors_is_refused() {
+    fn rejects_inconsistent_vectors() {
         for vectors in [vec![], vec![vec![]], vec![vec![1.0], vec![1.0, 2.0]]] {
             let embeddings = vectors.into_iter().map(|vector| (Level::None, vector)).collect();
             assert!(Known::new(embeddings).is_none());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_data_is_read() {
+    fn parses_every_reference_sentence() {
         let lines = SENTENCES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
         assert_eq!(sentences().count(), lines);
         for level in [Level::None, Level::Concern, Level::High] {

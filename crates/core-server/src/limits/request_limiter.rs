@@ -1,4 +1,4 @@
-//! Turns of requests, shared by all connections of one address.
+//! Concurrency limit on the requests of one address, shared by all of its connections.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,31 +6,31 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use boot::Household;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests of one address that run at once. Half of a database's connections (`DATABASE_MAX_CONNECTIONS`, 16) are left
-/// to the others: reads are first come, first served, and the context of an answer is one of them.
+/// Concurrent requests per address. Leaves half of the default connection pool (`DATABASE_MAX_CONNECTIONS`, 16) to
+/// other addresses: the pool serves reads in order of arrival, and the context of an answer is one of them.
 const MAX_RUNNING_PER_ADDRESS: usize = 8;
 
-/// Bounds the requests that run at once for each address.
+/// Limits the concurrent requests of each address.
 #[derive(Debug, Default)]
 pub struct RequestLimiter {
-    /// Addresses with a request that runs or waits, and some that had one.
+    /// Semaphores by address. A dead entry stays until the map has to grow.
     addresses: Mutex<HashMap<Household, Weak<Semaphore>>>,
 }
 
-/// The right to run one request; gives the turn to the next one when dropped.
+/// RAII permit for one request; released on drop.
 #[derive(Debug)]
 pub struct RequestPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl RequestLimiter {
-    /// Waits until a request of `address` may run, first come, first served.
+    /// Acquires a permit for a request of `address`, in order of arrival.
     ///
     /// # Cancel safety
     ///
-    /// A wait that is given up loses its place.
+    /// Dropping the future gives up the place in the queue.
     pub async fn acquire(&self, address: Household) -> RequestPermit {
-        // Never closed.
+        // Fails only on a closed semaphore; none is ever closed.
         RequestPermit { _permit: self.of(address).acquire_owned().await.ok() }
     }
 
@@ -39,7 +39,7 @@ impl RequestLimiter {
         if let Some(semaphore) = addresses.get(&address).and_then(Weak::upgrade) {
             return semaphore;
         }
-        // Only where the table would grow, so that an insertion stays cheap.
+        // Swept only where the map would grow: amortized over the insertions.
         if addresses.len() == addresses.capacity() {
             addresses.retain(|_, semaphore| 0 < semaphore.strong_count());
         }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_turns_and_others_have_theirs() {
+    fn limits_each_address_on_its_own() {
         let limiter = RequestLimiter::default();
         let mut held: Vec<_> =
             (0..MAX_RUNNING_PER_ADDRESS).map(|_| limiter.acquire(address(1)).now_or_never().unwrap()).collect();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_without_requests_are_forgotten() {
+    fn evicts_addresses_without_requests() {
         let limiter = RequestLimiter::default();
         let _held = limiter.acquire(address(0)).now_or_never().unwrap();
         for number in 1..10_000 {

@@ -1,8 +1,7 @@
-//! Stops asking a provider that fails, and finds out when it is back.
+//! Circuit breaker of a provider.
 //!
-//! Closed: calls pass, and their outcomes are counted. Open: no call passes for a while. Half-open:
-//! one call passes as a probe; it closes the breaker or opens it again for longer. In every state none passes before
-//! the time that the provider itself has named (`Retry-After`).
+//! Closed: calls pass, and their outcomes are recorded. Open: calls fail fast. Half-open: one probe passes, and closes
+//! the breaker or reopens it for twice as long. In every state no call passes before the provider's own `Retry-After`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,73 +13,74 @@ use tokio::time::Instant;
 
 use crate::metrics::{BreakerState, ProviderMetrics};
 
-/// Outcomes that are looked at: the last so many.
+/// Size of the sliding window of outcomes.
 const WINDOW: usize = 20;
-/// Fewer outcomes than this say nothing.
+/// Minimum outcomes in the window before the failure rate counts.
 const MIN_OUTCOMES: usize = 10;
-/// Failures among them, in percent, from which on the provider counts as down.
+/// Failure rate that opens the breaker, in percent.
 const FAILURE_PERCENT: usize = 50;
-/// Calls in a row that were met with silence until their time limit, from which on it counts as down as well: each
-/// costs a person that time. More than the calls of one message, whose prompt may be the cause.
+/// Consecutive timeouts that open the breaker before the failure rate does: each costs a person the whole limit. More
+/// than the calls of one message, whose prompt may be the cause.
 const MAX_CONSECUTIVE_TIMEOUTS: u32 = 4;
-/// How long it is left alone, at first; doubles with every probe that fails.
+/// First time in the open state; doubles with each failed probe.
 const OPEN_INITIAL: Duration = Duration::from_secs(5);
-/// How long it is left alone at most.
+/// Longest time in the open state without a `Retry-After`.
 const OPEN_MAX: Duration = Duration::from_secs(60);
-/// A rest that the provider asks for opens the breaker if it is at least this long, or longer than calls pause:
-/// afterwards one call finds out whether it was long enough. After a shorter one all go on.
+/// Minimum `Retry-After` that opens the breaker even where calls would back off that long: then one probe checks it
+/// before all calls resume. After a shorter one all resume at once.
 const LONG_RETRY_AFTER: Duration = Duration::from_secs(10);
-/// Longest rest that is believed: a broken proxy must not cost the model for days.
+/// Cap on `Retry-After`: a broken proxy must not disable the model for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The breaker in front of one provider.
+/// Circuit breaker in front of one provider.
 #[derive(Debug)]
 pub(super) struct Breaker {
     provider: String,
     metrics: Arc<ProviderMetrics>,
-    /// Longest pause of a call between two tries: a rest that is longer is not waited for.
+    /// Longest backoff of a call: a longer `Retry-After` opens the breaker, as no call waits for it.
     max_pause: Duration,
+    /// Must not be held while waiters are notified or lines are logged: every call takes it.
     state: Mutex<State>,
-    /// It has opened because calls were met with silence.
+    /// Notified when timeouts open the breaker.
     opened_by_timeouts: Notify,
-    /// It has opened; shared by the providers of a model.
+    /// Notified when the breaker opens; shared by the providers of a model.
     opened: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// How often it has opened. A call from before the last opening tells nothing about the time after it.
+    /// Number of openings: separates the calls of this closed phase from older ones, whose outcomes are stale.
     openings: u64,
-    /// The provider wants to be asked no earlier.
+    /// End of the provider's `Retry-After`.
     not_before: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Phase {
     Closed {
-        /// The last outcomes, oldest first; true: it failed.
+        /// Sliding window, oldest first; true: failure.
         failed: VecDeque<bool>,
-        /// Calls in a row that were met with silence.
+        /// Consecutive timeouts.
         timeouts: u32,
-        /// Pause that was in force before a probe closed the breaker, until an answer has come whole: a provider that
-        /// begins its answers and does not end them is not back.
+        /// Open time before the last probe, kept until an answer completes: a provider that begins answers and never
+        /// ends them has not recovered, and reopens with twice this time.
         probation: Option<Duration>,
     },
-    /// `probing`: a call is under way that will decide.
+    /// `probing`: a probe is in flight.
     Open { until: Instant, pause: Duration, probing: bool },
 }
 
-/// Whether a provider may be asked.
+/// Availability of a provider for ordinary calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Availability {
-    /// As usual, after so long.
+    /// Closed; the next call may be made after this time.
     ReadyIn(Duration),
-    /// Its breaker is open.
+    /// Open or half-open.
     BreakerOpen,
 }
 
-/// The right to make one call. Dropped without a verdict it counts for nothing.
+/// RAII permit for one call. Dropped without an outcome it records none, or a success after the first token.
 #[derive(Debug)]
 pub(super) struct CallPermit<'a> {
     breaker: &'a Breaker,
@@ -91,18 +91,18 @@ pub(super) struct CallPermit<'a> {
     settled: bool,
 }
 
-/// A call that finds out whether a provider is back.
+/// Probe of a provider that is not known to have recovered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    /// After the time for which the provider was to be left alone.
+    /// Half-open: the open time is over.
     InTime,
-    /// Before it, because no other provider is left: its failure says nothing new.
+    /// Before its end, because every breaker is open: a failure is no news and must not prolong the open time.
     Early,
 }
 
 impl Breaker {
-    /// Closed, in front of `provider`, as it is called in logs, for calls that pause for `max_pause` at most.
-    /// Notifies `opened` whenever it opens.
+    /// Creates a closed breaker. `provider`: name for logs; `max_pause`: longest backoff of a call; `opened` is
+    /// notified whenever it opens.
     pub(super) fn new(
         provider: String,
         metrics: Arc<ProviderMetrics>,
@@ -113,7 +113,7 @@ impl Breaker {
         Self { provider, metrics, max_pause, state, opened_by_timeouts: Notify::new(), opened }
     }
 
-    /// The right to call at `now`; `None` while the provider is left alone or a probe is in flight.
+    /// Permits a call at `now`, as the probe if half-open; `None` if open or already probing.
     pub(super) fn permit(&self, now: Instant) -> Option<CallPermit<'_>> {
         let mut state = self.state();
         if state.must_wait(now) {
@@ -130,14 +130,14 @@ impl Breaker {
         Some(self.grant(state, probe))
     }
 
-    /// The right to call as usual, never as a probe.
+    /// Permits an ordinary call, never a probe.
     pub(super) fn closed_permit(&self, now: Instant) -> Option<CallPermit<'_>> {
         let state = self.state();
         (state.availability(now) == Availability::ReadyIn(Duration::ZERO)).then(|| self.grant(state, None))
     }
 
-    /// The right to probe before the time, because no other provider is left to be asked; `None` where the provider
-    /// itself asked for a rest, or a probe is in flight.
+    /// Permits a probe before the end of the open time, for when every provider is open; `None` during a `Retry-After`
+    /// or another probe.
     pub(super) fn early_probe(&self, now: Instant) -> Option<CallPermit<'_>> {
         let mut state = self.state();
         if state.must_wait(now) {
@@ -159,7 +159,7 @@ impl Breaker {
         CallPermit { breaker: self, probe, opening, first_token: false, settled: false }
     }
 
-    /// When it may be asked again; `None`: now.
+    /// End of the open time; `None` if closed.
     pub(super) fn open_until(&self) -> Option<Instant> {
         match self.state().phase {
             Phase::Closed { .. } => None,
@@ -167,23 +167,23 @@ impl Breaker {
         }
     }
 
-    /// Whether, and when, it may be asked as usual.
+    /// Availability for ordinary calls.
     pub(super) fn availability(&self, now: Instant) -> Availability {
         self.state().availability(now)
     }
 
-    /// Whether a probe might be made at `now`, before the time if need be.
+    /// True if a probe could be made at `now`, early if need be.
     pub(super) fn can_probe(&self, now: Instant) -> bool {
         let state = self.state();
         !state.must_wait(now) && matches!(state.phase, Phase::Open { probing: false, .. })
     }
 
-    /// Whether a probe is in flight.
+    /// True while a probe is in flight.
     pub(super) fn is_probing(&self) -> bool {
         matches!(self.state().phase, Phase::Open { probing: true, .. })
     }
 
-    /// What it lets pass at `now`.
+    /// State at `now`.
     pub(super) fn state_at(&self, now: Instant) -> BreakerState {
         match self.state().phase {
             Phase::Closed { .. } => BreakerState::Closed,
@@ -192,13 +192,12 @@ impl Breaker {
         }
     }
 
-    /// Ends when it opens because calls were met with silence: what still waits then waits in vain. Counts from when
-    /// it is made, not from when it is polled.
+    /// Completes when timeouts open the breaker. Subscribes at the call, not at the first poll.
     pub(super) fn opened_by_timeouts(&self) -> Notified<'_> {
         self.opened_by_timeouts.notified()
     }
 
-    /// Remembers that the provider, at `now`, wants to be asked `after` this time and not earlier.
+    /// Blocks calls until `after` from `now`, and opens the breaker if that is long.
     pub(super) fn honor_retry_after(&self, now: Instant, after: Duration) {
         let until = now + after.min(MAX_RETRY_AFTER);
         let mut state = self.state();
@@ -213,6 +212,7 @@ impl Breaker {
         self.open(state, until, pause);
     }
 
+    /// Records a failure. The lock is released before `opened_by_timeouts` is notified: the woken calls take it again.
     fn count_failure(&self, mut state: MutexGuard<'_, State>, now: Instant, probe: Option<Probe>, timed_out: bool) {
         let pause = match &mut state.phase {
             Phase::Closed { probation: Some(pause), .. } => (*pause * 2).min(OPEN_MAX),
@@ -250,7 +250,7 @@ impl Breaker {
         self.opened.notify_waiters();
     }
 
-    /// Closes at the first piece of an answer, if it was open: others need not wait for its end.
+    /// Closes at the probe's first token: the other calls must not wait for the end of its answer.
     fn close_on_first_token(&self, mut state: MutexGuard<'_, State>) {
         let Phase::Open { pause, .. } = state.phase else { return };
         (state.phase, state.not_before) = (Phase::closed(Some(pause)), None);
@@ -274,8 +274,8 @@ impl State {
         }
     }
 
-    /// Notes that a call went well; `counts`: it is no probe, which has closed the breaker already; `whole`: to the end
-    /// of its answer.
+    /// Records a success; `counts`: it enters the window, as a probe's does not, which has closed the breaker already;
+    /// `complete`: its answer ended.
     fn succeeded(&mut self, counts: bool, complete: bool) {
         if let Phase::Closed { failed, timeouts, probation } = &mut self.phase {
             if counts {
@@ -307,12 +307,12 @@ fn push(outcomes: &mut VecDeque<bool>, failed: bool) {
 }
 
 impl<'a> CallPermit<'a> {
-    /// Whether the call finds out if the provider is back.
+    /// True for a probe.
     pub(super) fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 
-    /// The first piece of the answer has come.
+    /// Records the first token.
     pub(super) fn first_token(&mut self) {
         self.first_token = true;
         if let Some(state) = self.current() {
@@ -320,7 +320,7 @@ impl<'a> CallPermit<'a> {
         }
     }
 
-    /// The whole answer has come.
+    /// Records a complete answer.
     pub(super) fn succeeded(mut self) {
         self.first_token();
         self.settled = true;
@@ -329,12 +329,12 @@ impl<'a> CallPermit<'a> {
         }
     }
 
-    /// The call failed at `now`.
+    /// Records a failure at `now`.
     pub(super) fn failed(self, now: Instant) {
         self.count_failure(now, false);
     }
 
-    /// The call was met with silence until `now`, for as long as it may wait.
+    /// Records a timeout at `now`.
     pub(super) fn timed_out(self, now: Instant) {
         self.count_failure(now, true);
     }
@@ -346,8 +346,8 @@ impl<'a> CallPermit<'a> {
         }
     }
 
-    /// The breaker's state; `None` if it has opened since: a call from before that must neither close it nor open it
-    /// again, and a probe that a provider's later word has overtaken must not either.
+    /// Locks the state; `None` if the breaker has opened since the permit: a stale call must neither close nor reopen
+    /// it, nor must a probe that a later `Retry-After` has overtaken.
     fn current(&self) -> Option<MutexGuard<'a, State>> {
         Some(self.breaker.state()).filter(|state| state.openings == self.opening)
     }
@@ -360,7 +360,7 @@ impl Drop for CallPermit<'_> {
         }
         let Some(mut state) = self.current() else { return };
         if self.first_token {
-            // Stopped in mid-answer: so far it went well.
+            // Cancelled mid-answer by the person: the provider was fine so far.
             state.succeeded(self.probe.is_none(), false);
         } else if self.probe.is_some()
             && let Phase::Open { probing, .. } = &mut state.phase
@@ -372,7 +372,7 @@ impl Drop for CallPermit<'_> {
 
 #[cfg(test)]
 impl Breaker {
-    /// Counts a call that failed at `now`.
+    /// Records a failure outside of any permit.
     pub(super) fn failed(&self, now: Instant) {
         self.count_failure(self.state(), now, None, false);
     }

@@ -1,4 +1,4 @@
-//! Calls to a provider that are under way: how many there may be, and how each ends.
+//! Concurrency limit on the calls to a provider, and their outcome metric.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::error::LlmError;
 use crate::metrics::{CallOutcome, ProviderMetrics};
 
-/// The calls to one provider. Each has a connection of its own, so that this bounds those as well.
+/// Concurrency limit of one provider. Each call has its own connection (HTTP/1.1), so this bounds connections too.
 #[derive(Debug)]
 pub(super) struct CallLimiter {
     permits: Arc<Semaphore>,
@@ -17,8 +17,7 @@ pub(super) struct CallLimiter {
     metrics: Arc<ProviderMetrics>,
 }
 
-/// A call under way, and with it its connection. How it ends is counted once: when that is known, or when it is
-/// dropped.
+/// RAII guard of a call in flight. Counts the outcome exactly once: when it is known, else on drop.
 #[derive(Debug)]
 pub(super) struct CallGuard {
     metrics: Arc<ProviderMetrics>,
@@ -27,17 +26,17 @@ pub(super) struct CallGuard {
 }
 
 impl CallLimiter {
-    /// At most `most` at once; one more waits for up to `limit`.
+    /// Allows `most` concurrent calls; one more waits for up to `limit`.
     pub(super) fn new(most: usize, limit: Duration, metrics: Arc<ProviderMetrics>) -> Self {
         metrics.set_connections_max(most);
         Self { permits: Arc::new(Semaphore::new(most)), limit, metrics }
     }
 
-    /// Waits until one more may be made, until `deadline` at the latest.
+    /// Acquires a call, until `deadline` at the latest.
     ///
     /// # Errors
     ///
-    /// [`LlmError::Exhausted`] when none ends in time.
+    /// [`LlmError::Exhausted`] if no call ends in time.
     pub(super) async fn acquire(&self, deadline: Instant) -> Result<CallGuard, LlmError> {
         let begin = Instant::now();
         let limit = self.limit.min(deadline.saturating_duration_since(begin));
@@ -53,7 +52,7 @@ impl CallLimiter {
 }
 
 impl CallGuard {
-    /// It has come to its end, if not yet its connection. What it is told after that does not count.
+    /// Records the outcome; later ones are ignored. The call may finish before its connection does.
     pub(super) fn ended(&mut self, outcome: CallOutcome) {
         if !std::mem::replace(&mut self.is_counted, true) {
             self.metrics.call_ended(outcome);
@@ -62,7 +61,7 @@ impl CallGuard {
 }
 
 impl Drop for CallGuard {
-    /// Nobody wanted the rest of it any more, unless it has ended before.
+    /// Counts as cancelled unless an outcome was recorded.
     fn drop(&mut self) {
         self.ended(CallOutcome::Cancelled);
         self.metrics.connections_in_use.dec();

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible `chat/completions` API with `stream: true`.
+//! Provider with an OpenAI-compatible `chat/completions` API, called with `stream: true`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,14 +24,14 @@ use super::retry::parse_retry_after;
 use super::{CallTimeouts, LlmSettings, ProviderSettings};
 use crate::metrics::ProviderMetrics;
 
-/// Share of the longest wait for a first piece that a call must have had for its timeout to count against the
-/// provider; less, and the time was used up by the calls before it.
+/// Share of the first-token timeout that a call must have had for its timeout to count against the provider; with
+/// less, the calls before it used up the deadline.
 const FAIR_SHARE: f64 = 0.95;
-/// Answers in a row with thinking that no tag opens, from which on a model is expected to begin so: one alone may be
-/// what a person had it write, and every answer would be held back to its end because of it.
+/// Consecutive answers with an unopened thinking block from which on the model is expected to begin so. A single one
+/// may be text that a person asked for, and would hold back every later answer to its end.
 const UNOPENED_IN_A_ROW: u8 = 2;
 
-/// One provider of a model.
+/// One provider.
 #[derive(Debug)]
 pub(super) struct Provider {
     http: HttpClient,
@@ -44,7 +44,7 @@ pub(super) struct Provider {
     metrics: Arc<ProviderMetrics>,
     calls: CallLimiter,
     drainer: ResponseDrainer,
-    /// The last answers in a row that began with thinking that no tag opened.
+    /// Consecutive answers that began with an unopened thinking block.
     unopened: AtomicU8,
 }
 
@@ -54,23 +54,22 @@ impl PartialEq for Provider {
     }
 }
 
-/// The client for the model cannot be made.
+/// Error of creating the model client.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The system's certificates cannot be used.
+    /// The platform's root certificates cannot be used.
     #[error("no HTTPS client for the model: {0}")]
     Tls(#[from] rustls::Error),
-    /// A key cannot be sent.
+    /// The key is no valid header value.
     #[error("the key of {provider} has characters that no HTTP header may have")]
     Key {
-        /// What the provider is called.
+        /// Name of the provider.
         provider: String,
     },
 }
 
 impl Provider {
-    /// A client for the provider of `settings`, which is called `name`, by way of what `proxies` says. Opens no
-    /// connection yet. `opened` is notified whenever its breaker opens.
+    /// Creates a provider. Opens no connection yet. `opened` is notified whenever its breaker opens.
     ///
     /// # Errors
     ///
@@ -103,29 +102,29 @@ impl Provider {
         })
     }
 
-    /// What it is called in logs.
+    /// Name for logs and metric labels.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The model's name.
+    /// Name of the model.
     pub(super) fn model(&self) -> &str {
         &self.settings.model
     }
 
-    /// Whether answers are to be read as if they began in thinking.
+    /// True if answers must be read as if they began inside a thinking block.
     pub(super) fn suspects_thinking(&self) -> bool {
         UNOPENED_IN_A_ROW <= self.unopened.load(Ordering::Relaxed)
     }
 
-    /// Counts an answer that has shown whether it began in thinking that no tag opened.
+    /// Records whether an answer began with an unopened thinking block.
     pub(super) fn count_thinking(&self, is_unopened: bool) {
         let next = |before: u8| Some(if is_unopened { before.saturating_add(1) } else { 0 });
-        // Never refused: there is always a next one.
+        // Infallible: the closure always returns a value.
         let _ = self.unopened.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// The ends of its responses.
+    /// Drainer of the responses.
     pub(super) fn drainer(&self) -> &ResponseDrainer {
         &self.drainer
     }
@@ -138,7 +137,7 @@ impl Provider {
         self.settings.weight
     }
 
-    /// Time limits of a call.
+    /// Timeouts of a call.
     pub(super) fn timeouts(&self) -> CallTimeouts {
         self.timeouts
     }
@@ -147,16 +146,15 @@ impl Provider {
         &self.metrics
     }
 
-    /// The models that the provider has, as it lists them; `None` if its address is not one beside which there is a
-    /// list.
+    /// Requests the provider's list of models; `None` if its URL has no such neighbour.
     pub(super) async fn list_models(&self) -> Option<Result<Response<ResponseBody>, LlmError>> {
         let models = self.settings.url.models()?;
         let listed = self.http.get(models, self.request.headers_to_read()).await;
         Some(listed.map_err(|error| unreachable(&error)))
     }
 
-    /// Makes one call and waits for the first piece of the answer, until the request's deadline at the latest. A
-    /// refusal that names a part of the request is learnt from: the call is then made again, without that part.
+    /// Makes one call and waits for the first token, until the request's deadline. Adapts to a rejection that names an
+    /// unsupported part of the request, and repeats the call without that part.
     pub(super) async fn attempt(&self, request: &CompletionRequest<'_>) -> Result<CompletionStream<'_>, LlmError> {
         let timeouts = self.timeouts;
         let begin = Instant::now();
@@ -167,7 +165,7 @@ impl Provider {
         loop {
             let sent = self.quirks.current();
             match self.call(request, sent, begin + limit).await {
-                // Other calls have used up the time: this provider had no fair share of it.
+                // Earlier calls used up the deadline: this provider had no fair share of it.
                 Err(LlmError::Timeout { .. }) if left < longest.mul_f64(FAIR_SHARE) => {
                     return Err(LlmError::Deadline { left });
                 }
@@ -178,21 +176,21 @@ impl Provider {
         }
     }
 
-    /// One request, in the words of a provider with these quirks.
+    /// Sends one request, adapted to `quirks`.
     async fn call(
         &self,
         request: &CompletionRequest<'_>,
         quirks: Quirks,
         give_up: Instant,
     ) -> Result<CompletionStream<'_>, LlmError> {
-        // The wait is part of the time for the first piece.
+        // The wait for a permit is part of the first-token limit.
         let mut call = self.calls.acquire(give_up).await?;
         let begin = Instant::now();
         let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
         let limits = (begin + self.timeouts.total, give_up);
         let charge = request.charge();
-        let begun = match timeout_at(give_up, self.open(request, quirks)).await {
+        let begun = match timeout_at(give_up, self.send(request, quirks)).await {
             Ok(Ok(body)) => CompletionStream::begin(self, body, limits, late).await,
             Ok(Err(failed)) => Err(failed),
             Err(_) => Err((late, None)),
@@ -211,8 +209,8 @@ impl Provider {
         Err(error)
     }
 
-    /// Sends the request, and gives the body of a response that promises an answer.
-    async fn open(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Result<ResponseBody, Failed> {
+    /// Sends the request and returns the body of a successful response.
+    async fn send(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Result<ResponseBody, Failed> {
         let (headers, body) = (self.request.headers(request.context), self.request.body(request, quirks));
         let response = self.http.post(headers, body).await.map_err(|error| (unreachable(&error), None))?;
         let status = response.status();
@@ -238,7 +236,7 @@ fn unreachable(error: &(dyn std::error::Error + 'static)) -> LlmError {
     LlmError::Unreachable { reason: cause.to_string() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a Retry-After date is calendar time, seen at the edge")]
+#[expect(clippy::disallowed_methods, reason = "a Retry-After date is calendar time, read at the edge")]
 fn retry_after(headers: &HeaderMap) -> Option<std::time::Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     parse_retry_after(value, SystemTime::now())

@@ -1,7 +1,7 @@
-//! Tolerant reader of one chunk of a completion: only its text and its end are essential.
+//! Tolerant parser of one chunk of a completion: only its text and its end are essential.
 //!
-//! OpenAI's API is spoken by dozens of servers, each with differences of its own. Whatever is not needed may be missing,
-//! `null` or of any other kind; a member that cannot be read is as good as none, and spoils no other.
+//! Dozens of servers implement OpenAI's API, each with differences of its own. Optional members may be missing, `null`
+//! or of another type; an unreadable member counts as missing and must not spoil any other.
 
 mod fast_path;
 mod members;
@@ -11,36 +11,36 @@ use serde_json::value::RawValue;
 
 use members::Source;
 
-/// Longest code of a provider that is kept.
+/// Limit on a provider's error code.
 const MAX_CODE_CHARS: usize = 64;
-/// Largest whole number that every JSON reader keeps exactly: 2⁵³ − 1.
+/// Largest integer that every JSON parser keeps exactly: 2⁵³ − 1.
 const MAX_COUNT: u64 = 9_007_199_254_740_991;
 
-/// One chunk, as far as it matters here.
+/// Relevant parts of a chunk.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Chunk {
-    /// The next piece of the answer, in WTF-8: it may begin or end with half a character.
+    /// Delta of the answer, in WTF-8: may begin or end inside a character.
     pub(super) text: Vec<u8>,
-    /// The model is thinking: it says nothing yet, but it is alive.
+    /// The model is thinking: progress without text.
     pub(super) is_thinking: bool,
-    /// Why the answer ended, in the provider's words; never empty.
+    /// Finish reason of the provider; never empty.
     pub(super) finish: Option<String>,
-    /// Tokens counted, if both counts make sense.
+    /// Token counts, if both are valid.
     pub(super) usage: Option<Usage>,
-    /// The provider reports a failure: its code, or a word for it.
+    /// Code of a reported failure.
     pub(super) failure: Option<String>,
 }
 
-/// A chunk that is not JSON.
+/// Error: the chunk is not JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotJson;
 
 impl Chunk {
-    /// Reads the data of an event, or a body that is a whole completion.
+    /// Parses the data of an event, or a body with a whole completion.
     ///
     /// # Errors
     ///
-    /// [`NotJson`]. JSON of any other kind is a chunk of nothing.
+    /// [`NotJson`]. Other JSON yields an empty chunk.
     pub(super) fn read(data: &[u8]) -> Result<Self, NotJson> {
         fast_path::read(data).map_or_else(|| Self::read_tolerantly(data), Ok)
     }
@@ -56,7 +56,7 @@ impl Chunk {
     }
 
     fn of(source: &Source<'_>, value: &RawValue) -> Self {
-        // Gemini puts its errors in a list.
+        // Gemini wraps errors in a list.
         let first = members::elements(value).and_then(|elements| elements.into_iter().next());
         let value = first.unwrap_or(value);
         let Some([choices, usage, groq, error, object, code]) =
@@ -80,7 +80,7 @@ impl Chunk {
 
     fn take_choice(&mut self, source: &Source<'_>, [delta, message, finish]: Choice<'_>) {
         self.finish = finish.and_then(|finish| source.string(finish)).filter(|reason| !is_no_finish(reason));
-        // A body that is no stream, and some proxies' last event, have the whole message in place of a piece.
+        // Bodies that are no stream, and the last event of some proxies, hold the whole message in place of a delta.
         let Some(delta) = delta.or(message) else { return };
         let Some([content, refusal, extra]) = members::named(delta, ["content", "refusal", "extra_content"]) else {
             return;
@@ -102,15 +102,15 @@ impl Chunk {
     }
 }
 
-/// Tells whether a finish reason is the word that some servers write for none.
+/// True for the words that some servers write in place of no finish reason.
 fn is_no_finish(reason: &str) -> bool {
     ["", "null", "none"].iter().any(|none| reason.trim().eq_ignore_ascii_case(none))
 }
 
-/// The members of a choice that matter: its delta, its message, its finish reason.
+/// Relevant members of a choice: delta, message, finish reason.
 type Choice<'a> = [Option<&'a RawValue>; 3];
 
-/// The choice number 0, wherever it stands: we ask for one, and a place is only the number of those that have none.
+/// Choice of index 0, at any position; a choice without an index has its position. The request asks for one choice.
 fn first_choice(choices: &RawValue) -> Option<Choice<'_>> {
     let choices = members::elements(choices)?;
     (0_u64..).zip(choices).find_map(|(place, choice)| {
@@ -120,7 +120,7 @@ fn first_choice(choices: &RawValue) -> Option<Choice<'_>> {
     })
 }
 
-/// The text of a `content`, and whether there is thinking in it. It is a string, or a list of parts.
+/// Text of a `content`, a string or a list of parts, and whether it has thinking parts.
 fn read_content(source: &Source<'_>, content: &RawValue) -> (Vec<u8>, bool) {
     if let Some(text) = source.bytes(content) {
         return (text, false);
@@ -142,26 +142,26 @@ fn read_content(source: &Source<'_>, content: &RawValue) -> (Vec<u8>, bool) {
     (text, has_thought)
 }
 
-/// Whether Gemini marks the content beside it as a thought.
+/// True if Gemini marks the sibling content as a thought.
 fn is_thought(extra: &RawValue) -> bool {
     let google = members::named(extra, ["google"]).and_then(|[google]| google);
     let thought = google.and_then(|google| members::named(google, ["thought"])).and_then(|[thought]| thought);
     thought.is_some_and(|thought| thought.get() == "true")
 }
 
-/// Whether a member holds more than nothing.
+/// True unless a member is empty or `false`.
 fn says_something(value: &RawValue) -> bool {
     !matches!(value.get(), "\"\"" | "[]" | "{}" | "false")
 }
 
-/// Both counts, if they make sense: our own wire has both or none.
+/// Both counts, if valid: the line protocol has both or none.
 fn read_usage(usage: &RawValue) -> Option<Usage> {
     let [prompt, completion] = members::named(usage, ["prompt_tokens", "completion_tokens"])?;
     let (prompt_tokens, completion_tokens) = (count(prompt?)?, count(completion?)?);
     Some(Usage { prompt_tokens, completion_tokens })
 }
 
-/// A count, which some servers write as `12.0`.
+/// Parses a count, which some servers write as `12.0`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and not negative")]
 #[expect(clippy::cast_precision_loss, reason = "the largest one is exact")]
 fn count(value: &RawValue) -> Option<u64> {
@@ -171,7 +171,7 @@ fn count(value: &RawValue) -> Option<u64> {
     count.filter(|count| *count <= MAX_COUNT)
 }
 
-/// The code of an `error`, if it is one.
+/// Code of an `error` member, unless it is empty.
 fn failure(source: &Source<'_>, error: &RawValue) -> Option<String> {
     if !says_something(error) {
         return None;
@@ -181,7 +181,7 @@ fn failure(source: &Source<'_>, error: &RawValue) -> Option<String> {
     Some(code.or_else(|| word(source, error)).unwrap_or_else(unnamed))
 }
 
-/// A string or a number that is a code and nothing else: never a sentence, which may quote a person.
+/// A string or number that is a plain code. Must not accept a sentence, which may quote a person.
 fn word(source: &Source<'_>, value: &RawValue) -> Option<String> {
     let word = source.string(value).or_else(|| count(value).map(|number| number.to_string()))?;
     let is_code = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_path_reads_what_the_tolerant_reader_reads() {
+    fn fast_path_matches_the_tolerant_parser() {
         let streams = [
             include_str!("reader/fixtures/groq.sse"),
             include_str!("reader/fixtures/openai.sse"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_path_leaves_the_rest_to_the_tolerant_reader() {
+    fn fast_path_declines_unusual_chunks() {
         let delta = |members: &str| format!(r#"{{"choices":[{{"delta":{{"content":"a"{members}}}}}]}}"#);
         for (data, is_taken) in [
             (delta(""), true),

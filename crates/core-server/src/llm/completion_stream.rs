@@ -1,4 +1,4 @@
-//! An answer as it comes: the reader of its stream, its connection, and its time limits.
+//! Answer of a model as a stream: reader, connection, timeouts.
 
 use std::time::Duration;
 
@@ -19,46 +19,46 @@ use super::reader::{Reader, Step};
 use super::tokens::Charge;
 use crate::metrics::CallOutcome;
 
-/// How long the rest of a stream may take once its finish reason is there: counts of tokens follow at once, and
-/// people wait for the end of the answer.
+/// Timeout for the rest of a stream after its finish reason: token counts follow at once, and the person waits for the
+/// end of the answer.
 const AFTER_FINISH: Duration = Duration::from_secs(1);
 
-/// An error, and the rest of the response if its connection is worth keeping.
+/// A failure, and the drain of the response if its connection can be reused.
 pub(super) type Failed = (LlmError, Option<BoxFuture<'static, ()>>);
 
-/// An answer that has begun: its first piece is there.
+/// Streamed answer whose first token has arrived. Dropping it cancels the call.
 #[derive(Debug)]
 pub struct CompletionStream<'a> {
     provider: &'a Provider,
-    /// Until its outcome is known.
+    /// Until the outcome is recorded.
     permit: Option<CallPermit<'a>>,
     first: Option<TextDelta>,
-    /// Until nothing is left to be read.
+    /// Until the response ends.
     body: Option<ResponseBody>,
     reader: Reader,
-    /// When the whole call has to be over.
+    /// End of the whole call.
     deadline: Instant,
     timeouts: CallTimeouts,
-    /// There once its first piece is, until the answer is complete.
+    /// Held from the first token until the answer is complete.
     call: Option<CallGuard>,
-    /// What it costs; there with the call.
+    /// Token charge of the call.
     charge: Option<Charge>,
-    /// Its thinking, or that there is none, was counted.
+    /// The provider's thinking statistics include this answer.
     is_counted: bool,
 }
 
-/// A piece of an answer.
+/// Part of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TextDelta {
-    /// Its text.
+    /// The text.
     pub text: UserText,
-    /// The answer begins here: the pieces before were the model's thinking.
+    /// Discard the text so far, which was thinking: the answer begins here.
     pub restarts: bool,
 }
 
 impl<'a> CompletionStream<'a> {
-    /// Waits for the first piece of the answer in `body`, until `first_by`, or as long as the model is seen to think:
-    /// then its silence is limited, and the whole.
+    /// Waits for the first token of the answer in `body`, until `first_by`; thinking extends the wait by the silence
+    /// timeout, up to the deadline of the call.
     pub(super) async fn begin(
         provider: &'a Provider,
         body: ResponseBody,
@@ -76,7 +76,7 @@ impl<'a> CompletionStream<'a> {
                     answer.first = Some(TextDelta { text: UserText::new(text), restarts: false });
                     return Ok(answer);
                 }
-                // A model that thinks is at work: what it costs is bounded by the limit of the whole call.
+                // Thinking is progress; the total timeout bounds its cost.
                 Some(Step::Alive) => until = until.max(Instant::now() + timeouts.silence).min(deadline),
                 Some(Step::End) => return Err((LlmError::Empty, answer.rest())),
                 Some(Step::Failed(error @ (LlmError::Withheld { .. } | LlmError::Empty))) => {
@@ -88,33 +88,32 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// Has the outcome of the answer counted by the breaker that gave `permit` to the call.
+    /// Attaches the breaker's permit, which records the outcome.
     pub(super) fn counted_by(mut self, mut permit: CallPermit<'a>) -> Self {
         permit.first_token();
         self.permit = Some(permit);
         self
     }
 
-    /// The same answer, for which `call` was made, at a `charge`.
+    /// Attaches the call and its charge.
     pub(super) fn of_call(self, call: CallGuard, charge: Charge) -> Self {
         Self { call: Some(call), charge: Some(charge), ..self }
     }
 
-    /// The model that gives it.
+    /// Name of the model.
     pub fn model(&self) -> &str {
         self.provider.model()
     }
 
-    /// The next piece; `None` when the answer is complete.
+    /// Returns the next delta; `None` when the answer is complete.
     ///
     /// # Errors
     ///
-    /// The stream broke, went silent for too long, or is not the API's. What came before
-    /// is all there will be.
+    /// The stream broke, timed out, or is not the API's. No delta follows.
     ///
     /// # Cancel safety
     ///
-    /// Safe: what has been read is not lost.
+    /// Dropping the future loses no data.
     pub async fn next(&mut self) -> Option<Result<TextDelta, LlmError>> {
         let piece = self.next_piece().await;
         if let Some(charge) = &mut self.charge {
@@ -152,18 +151,18 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// How the model ended its answer; known after [`CompletionStream::next`] gave `None`.
+    /// Finish of the answer; valid after [`CompletionStream::next`] returned `None`.
     pub fn finish(&self) -> Finish {
         self.reader.how_it_ended()
     }
 
-    /// Tokens counted, if the provider tells.
+    /// Token counts, if the provider sends them.
     pub fn usage(&self) -> Option<Usage> {
         self.reader.usage()
     }
 
     fn failed(&mut self, error: LlmError) -> LlmError {
-        // Dropped, it counts what was good: the answer had begun.
+        // Otherwise the permit's drop records a success: the answer had begun.
         if let Some(permit) = self.permit.take().filter(|_| error.is_provider_fault()) {
             permit.failed(Instant::now());
         }
@@ -173,7 +172,8 @@ impl<'a> CompletionStream<'a> {
         error
     }
 
-    /// The end of the answer is not held up by the end of the response.
+    /// Records the outcome, and hands the rest of the response to the drainer: the end of the answer must not wait for
+    /// the end of the response.
     fn completed(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.succeeded();
@@ -186,18 +186,18 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// Reads on after the end of the answer, until the response ends or turns out not to.
+    /// Reads once more after the end of the answer.
     fn rest(&mut self) -> Option<BoxFuture<'static, ()>> {
         let mut body = self.body.take()?;
-        // The end, or data that nothing needs: that closes the connection.
+        // Data in place of the end drops the body, which closes the connection.
         Some(async move { drop(body.next().await) }.boxed())
     }
 
-    /// The next step; `None` if there is none by `until`.
+    /// Next step; `None` on timeout at `until`.
     async fn step_until(&mut self, until: Instant) -> Option<Step> {
         let step = match timeout_at(until, self.step()).await {
             Ok(step) => Some(step),
-            // All of the answer is there; only what might have followed is late.
+            // The answer is complete; only optional trailing data is late.
             Err(_) if self.reader.has_finish() => {
                 self.close();
                 self.reader.take()
@@ -228,7 +228,8 @@ impl<'a> CompletionStream<'a> {
                 Ok(next) => self.read(next),
                 Err(_) => self.close(),
             }
-            // Before the first piece, everything that has come already: a tag that closes thinking may be in it.
+            // Before the first token, drain all buffered data: a tag that closes thinking may be in it, and text shown
+            // too early would have to be taken back.
             while !self.reader.has_begun()
                 && let Some(next) = self.body.as_mut().and_then(|body| body.next().now_or_never())
             {
@@ -236,6 +237,7 @@ impl<'a> CompletionStream<'a> {
             }
         }
     }
+
     fn read(&mut self, next: Option<Result<Bytes, hyper::Error>>) {
         match next {
             Some(Ok(bytes)) => self.reader.push(&bytes),
@@ -247,7 +249,7 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// Gives up the connection: there is only what has come.
+    /// Drops the connection and ends the reader with the data so far.
     fn close(&mut self) {
         self.body = None;
         self.reader.finish(true);

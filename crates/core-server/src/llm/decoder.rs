@@ -1,27 +1,27 @@
-//! Joins characters that a provider splits over two chunks, and leaves out what no text may have.
+//! Text decoder that joins characters split over two chunks.
 
-/// Decodes the text of chunks, which comes as WTF-8: UTF-8 in which a lone surrogate stands as its three bytes. Some
-/// servers split an answer at tokens, and a token may end in the middle of a character: in half of a surrogate pair
-/// (`"\ud83d"`, then `"\udc99"`), or in some of its bytes.
+/// Streaming decoder of WTF-8: UTF-8 in which a lone surrogate stands as its three bytes. Some servers split an answer
+/// at tokens, and a token may end inside a character: in half of a surrogate pair (`"\ud83d"`, then `"\udc99"`), or in
+/// some of its bytes.
 #[derive(Debug, Default)]
 pub(super) struct TextDecoder {
-    /// The beginning of a character whose rest is to come: at most three bytes.
+    /// Incomplete character at the end of the input; fewer than six bytes.
     partial: Vec<u8>,
 }
 
-/// How a run of bytes goes on that is not UTF-8.
+/// Classes of input that is not UTF-8.
 enum Invalid {
-    /// It may be the beginning of a character: more is to come.
+    /// Possibly the beginning of a character.
     Incomplete,
-    /// A surrogate pair: this character, in so many bytes.
+    /// A surrogate pair: its character and length in bytes.
     SurrogatePair(char, usize),
-    /// So many bytes that mean nothing.
+    /// Invalid bytes: their number.
     Garbage(usize),
 }
 
 impl TextDecoder {
-    /// Appends `bytes` to `out`, except for a last character that is not whole yet. What can be no character becomes
-    /// U+FFFD; U+0000 is left out, because databases and terminals refuse it.
+    /// Decodes `bytes` into `out`, and keeps an incomplete last character for the next call. Invalid bytes become
+    /// U+FFFD; U+0000 is dropped, because databases and terminals reject it.
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut String) {
         let joined;
         let mut rest = if self.partial.is_empty() {
@@ -60,7 +60,7 @@ fn push(text: &str, out: &mut String) {
     text.split('\0').for_each(|part| out.push_str(part));
 }
 
-/// The beginning of `bytes`, which is not UTF-8.
+/// Classifies the beginning of `bytes`, which is not UTF-8.
 fn classify_invalid(bytes: &[u8]) -> Invalid {
     match (surrogate(bytes), bytes) {
         (Some(high @ 0xd800..0xdc00), _) => match (surrogate(bytes.get(3..).unwrap_or_default()), bytes.len()) {
@@ -68,14 +68,14 @@ fn classify_invalid(bytes: &[u8]) -> Invalid {
                 Some(Ok(character)) => Invalid::SurrogatePair(character, 6),
                 _ => Invalid::Garbage(3),
             },
-            // Nothing, or the first bytes of what may be the other half.
+            // Nothing yet, or a prefix of the low surrogate.
             (None, length) if is_surrogate_prefix(bytes.get(3..length.min(6)).unwrap_or_default()) => {
                 Invalid::Incomplete
             }
             (None, _) => Invalid::Garbage(3),
         },
         (Some(_), _) => Invalid::Garbage(3),
-        // No UTF-8, but it may become a surrogate.
+        // Invalid UTF-8, but a prefix of a surrogate.
         (None, [0xed, ..]) if bytes.len() < 3 && is_surrogate_prefix(bytes) => Invalid::Incomplete,
         (None, _) => match std::str::from_utf8(bytes).map_err(|error| error.error_len()) {
             Err(None) => Invalid::Incomplete,
@@ -85,7 +85,7 @@ fn classify_invalid(bytes: &[u8]) -> Invalid {
     }
 }
 
-/// The surrogate that `bytes` begin with.
+/// Surrogate at the beginning of `bytes`.
 fn surrogate(bytes: &[u8]) -> Option<u16> {
     match bytes {
         [0xed, middle @ 0xa0..=0xbf, last @ 0x80..=0xbf, ..] => {
@@ -95,7 +95,7 @@ fn surrogate(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// Whether `bytes`, fewer than three, may be the beginning of a surrogate.
+/// True if `bytes`, fewer than three, are a prefix of a surrogate.
 fn is_surrogate_prefix(bytes: &[u8]) -> bool {
     matches!(bytes, [] | [0xed] | [0xed, 0xa0..=0xbf])
 }
@@ -104,7 +104,7 @@ fn is_surrogate_prefix(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// `pieces`, decoded one after another.
+    /// Decodes `pieces` in sequence.
     fn decoded<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let (mut decoder, mut out) = (TextDecoder::default(), String::new());
         pieces.into_iter().for_each(|piece| decoder.decode(piece, &mut out));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_joined_wherever_they_are_split() {
+    fn joins_characters_at_any_split() {
         // U+1F499 as a surrogate pair is ED A0 BD, ED B2 99.
         let pair = b"\xed\xa0\xbd\xed\xb2\x99";
         for (bytes, want) in [
@@ -125,7 +125,7 @@ mod tests {
             (b"\xed\xa0\xbd\xed\x95\x9c".to_vec(), "\u{fffd}한"),
             (b"a\xffb\xc3(".to_vec(), "a\u{fffd}b\u{fffd}("),
             (b"a\0b\0".to_vec(), "ab"),
-            // The answer ended in the middle of a character: there is nothing to show of it.
+            // An answer that ends inside a character: the rest of it is dropped.
             (b"a\xf0\x9f".to_vec(), "a"),
             (b"a\xed\xa0\xbd".to_vec(), "a"),
         ] {

@@ -1,4 +1,4 @@
-//! Why a model gave no whole answer.
+//! Errors of calls to a model, and their classification.
 
 use std::time::Duration;
 
@@ -6,85 +6,83 @@ use super::error_body::{Cause, ErrorBody};
 use super::reader::FinishClass;
 use crate::metrics::CallOutcome;
 
-/// Why a model gave no whole answer. Names the failure and its numbers only: no prompt,
-/// no answer, no key.
+/// Error of a call to a model. Holds the failure and its numbers only: no prompt, no answer, no key.
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
-    /// No connection, or it broke before the answer began.
+    /// Connecting failed, or the connection broke before the response began.
     #[error("the model cannot be reached: {reason}")]
     Unreachable {
-        /// What the network said.
+        /// Error of the network stack.
         reason: String,
     },
-    /// The provider answered with an error status.
+    /// HTTP error status.
     #[error("the model answered with HTTP status {status}")]
     Status {
-        /// The status.
+        /// Status code.
         status: u16,
-        /// When the provider wants to be asked again.
+        /// The provider's `Retry-After`.
         retry_after: Option<Duration>,
-        /// What the response says besides.
+        /// Facts of the response's body.
         body: Box<ErrorBody>,
     },
-    /// A time limit ran out.
+    /// A timeout expired.
     #[error("the model took too long: no {waiting_for} within {limit:?}")]
     Timeout {
-        /// What did not come.
+        /// The awaited event.
         waiting_for: &'static str,
-        /// The limit.
+        /// The timeout.
         limit: Duration,
     },
-    /// The time for all calls of a message was used up, most of it by other calls.
+    /// The deadline over all calls of a message expired, most of it used by earlier calls.
     #[error("the deadline left {left:?} for the call")]
     Deadline {
-        /// Time that was left for this one.
+        /// Time that was left for this call.
         left: Duration,
     },
-    /// The breaker has opened while the call was waiting for its first piece.
+    /// Timeouts of other calls opened the breaker while this one waited for its first token.
     #[error("circuit breaker opened: other calls to the provider timed out")]
     BreakerOpened,
-    /// The stream holds something that is not the API's.
+    /// The response does not follow the API.
     #[error("the model's stream cannot be read: {reason}")]
     Malformed {
-        /// What is wrong with it.
+        /// The violation.
         reason: &'static str,
     },
-    /// The stream ended before the answer did.
+    /// The stream ended before the answer.
     #[error("the model's stream ended before its answer")]
     Truncated,
-    /// The answer ended without a word.
+    /// The answer ended without text.
     #[error("the model's answer was empty")]
     Empty,
-    /// The answer ended without a word and with a finish reason, or a filter ended it before its
-    /// own end.
+    /// The answer ended without text but with a finish reason, or a filter ended it.
     #[error("the model gave no whole answer: finish_reason {reason}")]
     Withheld {
-        /// The finish reason, bounded, of harmless characters.
+        /// Finish reason, sanitized for logs.
         reason: String,
     },
-    /// The provider said in its stream that it failed.
+    /// The provider reported a failure in the stream.
     #[error("the provider reported a failure: {code}")]
     Reported {
-        /// The error's code or the finish reason, bounded, of harmless characters.
+        /// Error code or finish reason, sanitized for logs.
         code: String,
     },
-    /// As many calls as are allowed were under way all the time.
+    /// The limit on concurrent calls was reached for the whole wait.
     #[error("every connection to the model was in use for {limit:?}")]
     Exhausted {
-        /// How long was waited.
+        /// Duration of the wait.
         limit: Duration,
     },
-    /// No provider is left that could answer.
+    /// No provider permits a call.
     #[error("no provider is left to be asked")]
     NoProvider,
 }
 
 impl LlmError {
-    /// Whether the same request may succeed with the same provider another time.
+    /// True if a retry with the same provider may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            // 409, 425: as the name says; 498: no capacity at the moment (Groq); 499: the provider, or a proxy of its
-            // own, gave up the call. An account without quota stays so for longer than a person waits.
+            // 409, 425: retryable by definition; 498: no capacity at the moment (Groq); 499: the provider, or its
+            // proxy, timed out. A used-up quota outlasts a person's patience.
             Self::Status { status, body, .. } => {
                 let is_lasting = body.cause == Cause::Quota || self.is_flagged() || self.is_too_long();
                 matches!(status, 408 | 409 | 425 | 429 | 498 | 499 | 500..=599) && !is_lasting
@@ -95,16 +93,16 @@ impl LlmError {
             | Self::Truncated
             | Self::Reported { .. }
             | Self::Exhausted { .. } => true,
-            // The same request gives the same refusal, at the price of another answer's tokens.
+            // Deterministic: a retry costs another answer's tokens for the same rejection.
             Self::Empty | Self::Withheld { .. } => false,
             Self::Deadline { .. } | Self::BreakerOpened | Self::NoProvider => false,
         }
     }
 
-    /// Whether it says something about the provider, and not about the message or about limits of ours.
+    /// True if the provider is to blame, and not the message or a limit of ours.
     pub(super) fn is_provider_fault(&self) -> bool {
         match self {
-            // 451: unavailable for legal reasons, which a text may be.
+            // 451 (unavailable for legal reasons) may concern the text.
             Self::Status { status: 400 | 413 | 414 | 422 | 451, .. } => false,
             Self::Status { body, .. } => !matches!(body.cause, Cause::Flagged | Cause::TooLong),
             Self::Unreachable { .. }
@@ -112,13 +110,13 @@ impl LlmError {
             | Self::Malformed { .. }
             | Self::Truncated
             | Self::Reported { .. } => true,
-            // One person's words, or a limit of ours, must not cost everybody else the provider.
+            // One person's text, or a limit of ours, must not open the breaker for all others.
             Self::Empty | Self::Withheld { .. } => false,
             Self::Deadline { .. } | Self::BreakerOpened | Self::NoProvider | Self::Exhausted { .. } => false,
         }
     }
 
-    /// Whether the provider did no work on the call, as far as is known: it never read the prompt.
+    /// True if the provider has not processed the prompt, as far as is known.
     pub(super) fn is_free_of_charge(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Status { .. } | Self::Exhausted { .. } | Self::NoProvider => true,
@@ -133,41 +131,40 @@ impl LlmError {
         }
     }
 
-    /// Whether the provider was silent for as long as a call may wait.
+    /// True if the provider sent nothing within the timeout.
     pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. })
     }
 
-    /// Whether the provider's filter has refused the prompt, or taken the whole answer to it away: it will again.
+    /// True if the provider's filter rejected the prompt or withheld the whole answer: it will again.
     pub fn is_filtered(&self) -> bool {
         self.is_flagged()
             || matches!(self, Self::Withheld { reason } if FinishClass::of(reason) == FinishClass::Withheld)
     }
 
-    /// Whether the provider's filter has refused the prompt, in place of an answer.
+    /// True if the provider's filter rejected the prompt.
     pub fn is_flagged(&self) -> bool {
         matches!(self, Self::Status { status: 400 | 403 | 422 | 451, body, .. } if body.cause == Cause::Flagged)
     }
 
-    /// Whether the request did not fit into the model's context, or into the tokens of a minute (429).
+    /// True if the request exceeded the model's context, or the tokens per minute (429).
     pub fn is_too_long(&self) -> bool {
         matches!(self, Self::Status { status: 400 | 413 | 422 | 429, body, .. } if body.cause == Cause::TooLong)
     }
 
-    /// Whether one message is enough to know that a setting, or the server, has to be corrected before there can be
-    /// an answer.
+    /// True if one failure proves that a setting, or the server, must be corrected first.
     pub(super) fn is_misconfiguration(&self) -> bool {
         match self {
             Self::Status { status: 401 | 402 | 404, .. } => true,
             Self::Status { status: 403, .. } => !self.is_flagged(),
             Self::Status { body, .. } => matches!(body.cause, Cause::Quota | Cause::Model),
-            // After every try: no server is there.
+            // After every retry: there is no server.
             Self::Unreachable { .. } => true,
             _ => false,
         }
     }
 
-    /// What an operator can do about it; `several`: the providers stand in a file.
+    /// Advice for the operator; `several`: providers are configured in a file.
     pub(super) fn advice(&self, several: bool) -> &'static str {
         let of = |one, file| if several { file } else { one };
         match self {
@@ -187,7 +184,7 @@ impl LlmError {
                 "check its \"model\" in LLM_PROVIDERS, LLM_MAX_TOKENS and LLM_TEMPERATURE",
             ),
             Self::Status { status: 429, .. } => "the provider's limit is reached",
-            // Another kind of server: a page, or a stream that is no answer.
+            // Another kind of server: a web page, or a foreign stream.
             Self::Status { status: 300..=399 | 405, .. }
             | Self::Malformed { .. }
             | Self::Truncated
@@ -197,7 +194,7 @@ impl LlmError {
         }
     }
 
-    /// How a call that ends with it is counted.
+    /// Outcome for metrics.
     pub(super) fn outcome(&self) -> CallOutcome {
         match self {
             Self::Unreachable { .. } | Self::NoProvider => CallOutcome::Unreachable,
@@ -213,7 +210,7 @@ impl LlmError {
         }
     }
 
-    /// When the provider wants to be asked again, if it said so.
+    /// The provider's `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -221,7 +218,7 @@ impl LlmError {
         }
     }
 
-    /// `error.code` of the provider's body; safe to be logged.
+    /// `error.code` of the body; safe to log.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Status { body, .. } => body.code(),
@@ -229,7 +226,7 @@ impl LlmError {
         }
     }
 
-    /// `error.param` of the provider's body; safe to be logged.
+    /// `error.param` of the body; safe to log.
     pub(super) fn param(&self) -> Option<&str> {
         match self {
             Self::Status { body, .. } => body.param(),
@@ -246,9 +243,9 @@ mod tests {
         LlmError::Status { status, retry_after: None, body: Box::new(ErrorBody::parse(body.as_bytes())) }
     }
 
-    /// Asked again; held against the provider; known from one call; what to do.
+    /// Columns: transient; provider's fault; misconfiguration; advice.
     #[test]
-    fn statuses() {
+    fn classifies_statuses() {
         let flagged = r#"{"error":{"code":"content_filter"}}"#;
         let quota = r#"{"error":{"code":"insufficient_quota"}}"#;
         let model = r#"{"error":{"code":"model_not_found"}}"#;
@@ -286,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_known_by_every_name_that_they_have() {
+    fn recognizes_filters_by_all_their_names() {
         let flagged = r#"{"error":{"code":"content_filter"}}"#;
         for (code, body, want) in [(400, flagged, true), (400, "", false), (500, flagged, false)] {
             assert_eq!(status(code, body).is_filtered(), want, "{code} {body}");

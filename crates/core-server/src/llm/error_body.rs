@@ -1,7 +1,7 @@
-//! The body of an error response: read within bounds, and reduced to what may be logged and acted on.
+//! Body of an error response, read within bounds and reduced to facts that are safe to log and act on.
 //!
-//! Providers agree on no shape (OpenAI's `error`, `FastAPI`'s `detail`, Mistral's `message`, Gemini's array), so the
-//! names are looked for at any depth. The text itself never leaves this module: it may repeat what a person wrote.
+//! Providers agree on no shape (OpenAI's `error`, `FastAPI`'s `detail`, Mistral's `message`, Gemini's array), so that
+//! known names are searched at any depth. The text must not leave this module: it may quote a person.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,42 +13,42 @@ use tokio::time::timeout;
 
 use super::http::ResponseBody;
 
-/// Most bytes of a body that are read.
+/// Limit on the body.
 const MAX_BYTES: usize = 64 * 1024;
-/// Time for the body after the head of the response. Its JSON is most often there at once; a person waits meanwhile.
+/// Timeout for the body after the head of the response. The JSON usually follows at once, and a person is waiting.
 const LIMIT: Duration = Duration::from_millis(500);
-/// Most values of a body that are looked at.
+/// Limit on the JSON values visited.
 const MAX_VALUES: usize = 512;
-/// Most bytes of text that are searched for the names of parameters and causes.
+/// Limit on the text that is searched for parameters and causes, in bytes.
 const MAX_TEXT: usize = 8 * 1024;
-/// Longest code or parameter in a log line.
+/// Limit on a code or parameter in a log line, in bytes.
 const MAX_WORD: usize = 64;
 
-/// Causes that a provider gives for a refusal, as far as they change what is done about it.
+/// Causes of a rejection that are handled differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Cause {
-    /// The text was flagged by the provider's filter.
+    /// The provider's filter flagged the text.
     Flagged,
-    /// The request does not fit into the model's context.
+    /// The request exceeds the model's context.
     TooLong,
     /// The account has no quota or credit left.
     Quota,
-    /// There is no such model.
+    /// The model does not exist.
     Model,
-    /// Anything else, or nothing that is understood.
+    /// Any other, or unknown.
     #[default]
     Other,
 }
 
-/// Facts of an error's body.
+/// Facts of an error body.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ErrorBody {
-    /// `error.code`, else `error.type`; safe to be logged.
+    /// `error.code`, else `error.type`; safe to log.
     code: Option<String>,
-    /// `error.param`, or the `loc` of a validation error; safe to be logged.
+    /// `error.param`, or the `loc` of a validation error; safe to log.
     param: Option<String>,
     pub(super) cause: Cause,
-    /// The messages in lower case. It may repeat what a person wrote, so that it is neither logged nor kept.
+    /// Messages in lower case. May quote a person: must not be logged or stored.
     text: String,
 }
 
@@ -59,25 +59,25 @@ impl fmt::Debug for ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads `body` until its JSON is complete, or a limit is reached; of the rest nothing is needed.
+    /// Reads `body` until its JSON is complete or a limit is reached.
     pub(super) async fn read(body: &mut ResponseBody) -> Self {
         let mut bytes = Vec::new();
         let reading = async {
             while let Some(Ok(more)) = body.next().await {
                 bytes.extend_from_slice(&more);
-                // The end of a response may come much later than its last byte, or never.
+                // Stops at complete JSON: the end of a response may arrive much later, or never.
                 if MAX_BYTES <= bytes.len() || serde_json::from_slice::<Value>(&bytes).is_ok() {
                     return;
                 }
             }
         };
-        // What has come until then is all that is looked at.
+        // On timeout the data so far has to do.
         let _ = timeout(LIMIT, reading).await;
         bytes.truncate(MAX_BYTES);
         Self::parse(&bytes)
     }
 
-    /// The facts in `bytes`; of what is no JSON only the text is searched.
+    /// Extracts the facts; text that is no JSON is only searched for causes.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let Ok(root) = serde_json::from_slice::<Value>(bytes) else {
             let mut text = String::new();
@@ -89,18 +89,18 @@ impl ErrorBody {
         for _ in 0..MAX_VALUES {
             let Some((name, value)) = values.pop_front() else { break };
             match value {
-                // Breadth first, so that the provider's own error comes before one that it passes on.
+                // Breadth first: the provider's own error comes before a nested upstream error.
                 Value::Object(fields) => values.extend(fields.iter().map(|(name, value)| (name.as_str(), value))),
                 Value::Array(path) if name == "loc" => param = param.or_else(|| location(path)),
                 Value::Array(items) => values.extend(items.iter().map(|item| (name, item))),
-                // OpenRouter's sign of a filter; what it holds is the person's.
+                // OpenRouter's sign of a filter; the value is the person's text.
                 _ if name == "flagged_input" => push(&mut text, "flagged"),
                 Value::String(word) => match name {
                     "code" => code = code.or_else(|| safe(word)),
                     "type" | "status" => kind = kind.or_else(|| safe(word)),
                     "param" => param = param.or_else(|| safe(word)),
                     "message" | "msg" | "detail" | "error" | "raw" | "reason" => push(&mut text, word),
-                    // `input` and the like repeat what was sent.
+                    // `input` and the like quote the request.
                     _ => {}
                 },
                 Value::Number(code) if name == "code" => number = number.or_else(|| Some(code.to_string())),
@@ -109,7 +109,7 @@ impl ErrorBody {
             }
         }
         let cause = cause([&code, &kind], &text);
-        // A number is most often the status once more.
+        // A number usually repeats the status.
         Self { code: code.or(kind).or(number), param, cause, text }
     }
 
@@ -123,20 +123,20 @@ impl ErrorBody {
         self.param.as_deref()
     }
 
-    /// The messages, in lower case: to be searched, never to be shown.
+    /// Messages in lower case, for searching only: must not be shown.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// Adds a message, as long as there is room.
+/// Appends a message within the limit.
 fn push(text: &mut String, message: &str) {
     let room = MAX_TEXT.saturating_sub(text.len());
     text.extend(message.chars().take(room / 4).flat_map(char::to_lowercase));
     text.push('\n');
 }
 
-/// The dotted path of a validation error: `["body", "stream_options", "include_usage"]`.
+/// Dotted path of a validation error: `["body", "stream_options", "include_usage"]`.
 fn location(path: &[Value]) -> Option<String> {
     let parts = path.iter().filter_map(|part| match part {
         Value::String(part) => Some(part.clone()),
@@ -146,8 +146,8 @@ fn location(path: &[Value]) -> Option<String> {
     safe(&parts.filter(|part| part != "body").collect::<Vec<_>>().join("."))
 }
 
-/// `word` as it may be logged: `messages[0].role` is `messages.0.role`. A text of more than one word, or with
-/// letters that no identifier has, may be a person's and is left out.
+/// Sanitizes `word` for logs: `messages[0].role` becomes `messages.0.role`. Rejects anything but an identifier, because
+/// it may be a person's text.
 fn safe(word: &str) -> Option<String> {
     let identifier = |letter: char| letter.is_ascii_alphanumeric() || "_.-[]'".contains(letter);
     if word.is_empty() || MAX_WORD < word.len() || !word.chars().all(identifier) {
@@ -158,10 +158,10 @@ fn safe(word: &str) -> Option<String> {
     Some(word.trim_matches('.').to_owned()).filter(|word| !word.is_empty())
 }
 
-/// Codes of each cause, and words of its messages, in lower case.
+/// Codes and message fragments of each cause, in lower case.
 const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
     (
-        // First: the token limits of a request that is too long are named as parameters.
+        // First: an overlong request names its token limits as parameters too.
         Cause::TooLong,
         &["context_length_exceeded", "exceed_context_size_error", "string_above_max_length", "model_max_prompt_tokens"],
         &[
@@ -218,7 +218,7 @@ const CAUSES: [(Cause, &[&str], &[&str]); 4] = [
     ),
 ];
 
-/// The cause that one of `codes` names, else the one of which `text` speaks.
+/// Cause by `codes`, else by `text`.
 fn cause(codes: [&Option<String>; 2], text: &str) -> Cause {
     let codes = codes.map(|code| code.as_deref().unwrap_or_default().to_lowercase());
     let by_code = CAUSES.iter().find(|(_, known, _)| codes.iter().any(|code| known.contains(&code.as_str())));
@@ -241,7 +241,7 @@ mod tests {
         (body.code().unwrap_or("-").to_owned(), body.param().unwrap_or("-").to_owned(), body.cause)
     }
 
-    /// Bodies as documented, and what is read in them: code, parameter, cause.
+    /// Documented bodies; code, parameter and cause expected of each.
     const SHAPES: &[(&str, &str, &str, Cause)] = &[
         // OpenAI.
         (
@@ -325,14 +325,14 @@ mod tests {
             "-",
             Cause::TooLong,
         ),
-        // Groq, of the tokens of a minute that one request takes.
+        // Groq: one request exceeds the tokens per minute.
         (
             r#"{"error":{"message":"Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000","type":"tokens","code":"rate_limit_exceeded"}}"#,
             "rate_limit_exceeded",
             "-",
             Cause::TooLong,
         ),
-        // OpenAI, of the same.
+        // OpenAI: likewise.
         (
             r#"{"error":{"message":"Request too large for gpt-4o in organization org-a on tokens per min (TPM): Limit 30000, Requested 37313. The input or output tokens must be reduced in order to run successfully.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
             "rate_limit_exceeded",
@@ -376,15 +376,15 @@ mod tests {
     ];
 
     #[test]
-    fn shapes_of_real_providers() {
+    fn parses_bodies_of_real_providers() {
         for (body, code, param, cause) in SHAPES {
             assert_eq!(facts(body), ((*code).to_owned(), (*param).to_owned(), *cause), "{body}");
         }
     }
 
-    /// A provider may repeat the request in any field.
+    /// A provider may quote the request in any field.
     #[test]
-    fn no_text_of_people_is_shown() {
+    fn exposes_no_quoted_text() {
         let long = "a".repeat(MAX_WORD + 1);
         for word in ["estoy triste", "estás", "a\\nb", long.as_str(), "<script>", "\u{1b}[31m"] {
             let word = Value::from(word);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_any_depth_and_size_is_bounded() {
+    fn bounds_depth_and_size() {
         let deep = "[".repeat(100_000);
         assert_eq!(facts(&deep), ("-".to_owned(), "-".to_owned(), Cause::Other));
         let wide = format!(r#"{{"error":[{}"x"],"code":"late"}}"#, "\"x\",".repeat(100_000));

@@ -1,6 +1,4 @@
-//! The HTTP client of one provider: HTTP/1.1, a connection for each call under way, kept afterwards for the next.
-//!
-//! Every connection is counted while it is open, and whether it carries a call: see [`links`].
+//! HTTP/1.1 client of one provider, with a connection pool whose connections are counted: see [`connection_tracking`].
 
 mod connection_tracking;
 mod connector;
@@ -28,29 +26,29 @@ use connection_tracking::InFlightGuard;
 use connector::Connector;
 use proxy_route::ProxyRoute;
 
-/// How long an idle connection is kept.
+/// Idle timeout of a pooled connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A client for one address.
+/// Client of one URL.
 #[derive(Debug)]
 pub(super) struct HttpClient {
     client: Client<Connector, Full<Bytes>>,
     target: Uri,
-    /// What the proxy wants to be told with every request.
+    /// Headers that a forward proxy requires with every request.
     proxy_headers: HeaderMap,
 }
 
-/// How the connections of a client are made and kept.
+/// Settings of the connection pool.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PoolSettings {
-    /// Time to make one.
+    /// Timeout of a connection attempt.
     pub(super) connect: Duration,
-    /// Idle ones to be kept at most.
+    /// Limit on idle connections.
     pub(super) max_idle: usize,
 }
 
-/// What comes back after the head of a response. Its connection carries the call until this has been read to its
-/// end; dropped before that, the connection is closed.
+/// Body of a response. Its connection is in use until the body has been read to the end; dropped before that, the
+/// connection is closed.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
     incoming: Incoming,
@@ -58,11 +56,11 @@ pub(super) struct ResponseBody {
 }
 
 impl HttpClient {
-    /// A client for `target`, by way of what `proxies` says. Opens no connection yet.
+    /// Creates a client of `target`, behind the matching proxy of `proxies`. Opens no connection yet.
     ///
     /// # Errors
     ///
-    /// The system's certificates cannot be used.
+    /// The platform's root certificates cannot be used.
     pub(super) fn new(
         target: Uri,
         proxies: &Matcher,
@@ -78,12 +76,12 @@ impl HttpClient {
         Ok(Self { client, target, proxy_headers })
     }
 
-    /// Sends `body` and waits for the head of the response. A connection that turns out to be closed before anything
-    /// of the request was read is replaced; redirects are not followed.
+    /// Posts `body` and returns the response once its head has arrived. Retries on another connection if a pooled one
+    /// was closed before any of the request was read; follows no redirects.
     ///
     /// # Errors
     ///
-    /// No connection, or it broke before the response began.
+    /// Connecting failed, or the connection broke before the response began.
     ///
     /// # Cancel safety
     ///
@@ -96,7 +94,7 @@ impl HttpClient {
         self.send(request).await
     }
 
-    /// Reads what is at `uri`, which is on the same host as the client's target.
+    /// Gets `uri`, which must be on the target's host.
     ///
     /// # Errors
     ///
@@ -119,7 +117,7 @@ impl HttpClient {
         let mut sending = self.client.request(request);
         let response = poll_fn(|cx| {
             let polled = sending.poll_unpin(cx);
-            // Looked at each time: a request that is sent again has another connection.
+            // At each poll: a retried request moves to another connection.
             connection_tracking::track_assignment(&mut in_flight, &captured);
             polled
         });
@@ -134,7 +132,7 @@ impl Stream for ResponseBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                // Trailers are of no interest.
+                // Trailers are ignored.
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
                         return Poll::Ready(Some(Ok(bytes)));

@@ -1,8 +1,8 @@
-//! Keys that cannot be right, found before a provider refuses them.
+//! Validation of API keys, so that a mistake shows at start and not as a provider's 401.
 
 use boot::Secret;
 
-/// Why a key cannot be right. Names no part of it.
+/// Reason that a key is invalid. Must not quote any part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The file was saved with a byte order mark.
@@ -14,12 +14,12 @@ pub enum KeyError {
     /// Two keys, or a text.
     #[error("the key holds a line break, a space or another character that no key has")]
     Character,
-    /// What an example says.
+    /// A placeholder of an example.
     #[error("this is a placeholder: put the key itself there, or nothing")]
     Placeholder,
 }
 
-/// Checks that `key` may be one: that it can be sent at all, and is no example of one.
+/// Checks that `key` is plausible: a valid header value, and no placeholder.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub fn check_key(key: &Secret) -> Result<(), KeyError> {
     }
 }
 
-/// Whether `key` is of the words of an example. A real key has digits among its letters.
+/// True if `key` consists of the words of an example. A real key has digits among its letters.
 fn is_placeholder(key: &str) -> bool {
     const WORDS: [&str; 7] = ["your", "paste", "changeme", "change-me", "change_me", "placeholder", "example"];
     let key = key.to_lowercase();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys() {
+    fn rejects_placeholders_and_stray_characters() {
         for (key, want) in [
             ("gsk_4fZ0x9Qw-_.Kb", Ok(())),
             ("clave", Ok(())),
@@ -85,7 +85,7 @@ mod tests {
             ("$GROQ_API_KEY", Err(KeyError::Placeholder)),
             ("${GROQ_API_KEY}", Err(KeyError::Placeholder)),
         ] {
-            // White space around it is none of the key; a no-break space is.
+            // Surrounding white space is trimmed; a no-break space is part of the key.
             let Some(secret) = Secret::read(Some(key), None).unwrap() else { panic!("{key:?}") };
             let want = if secret.expose() == key { want } else { Ok(()) };
             assert_eq!(check_key(&secret), want, "{key:?}");

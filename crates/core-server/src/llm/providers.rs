@@ -1,4 +1,4 @@
-//! The providers of a model, in order, and the one loop that tries again.
+//! Failover over the providers of a model, with the only retry loop of the crate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::tokens::DailyTokens;
 use super::{CallContext, ChatMessage, LlmSettings, ProviderSettings, SamplingParams, startup_check};
 use crate::metrics::{BreakerState, ModelMetrics};
 
-/// A call that fails later than this counts as one that was met with silence: a person has waited for it in vain.
+/// A failure later than this counts as a timeout: the person has waited in vain all the same.
 const SLOW_FAILURE: Duration = Duration::from_secs(3);
 
 /// A model behind one provider or several.
@@ -27,15 +27,15 @@ pub struct Model {
     providers: Vec<Provider>,
     settings: LlmSettings,
     retries: IntCounter,
-    /// A breaker has opened.
+    /// Notified when a breaker opens.
     opened: Arc<Notify>,
     health: Health,
     tokens: Arc<DailyTokens>,
 }
 
 impl Model {
-    /// A client for the providers of `settings`, counted in `metrics`, by way of the proxies that the environment
-    /// names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). Opens no connection yet.
+    /// Creates the clients of the providers in `settings`, behind the proxies of the environment (`HTTP_PROXY`,
+    /// `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). Opens no connection yet.
     ///
     /// # Errors
     ///
@@ -54,29 +54,30 @@ impl Model {
         Ok(Self { providers, retries: metrics.retries.clone(), opened, health, tokens, settings })
     }
 
-    /// Tokens used today.
+    /// Daily token count.
     pub fn tokens(&self) -> &DailyTokens {
         &self.tokens
     }
 
-    /// Whether no provider is asked as usual: each is left alone, or being tried, or the tokens of the day are used up.
+    /// True while no ordinary call can be made: every breaker is open or half-open, or the day's tokens are used up.
     pub fn is_unavailable(&self) -> bool {
         let now = Instant::now();
         self.tokens.is_used_up() || self.all_breakers_open(now)
     }
 
+    /// True if no breaker is closed.
     fn all_breakers_open(&self, now: Instant) -> bool {
         self.providers.iter().all(|provider| provider.breaker().state_at(now) != BreakerState::Closed)
     }
 
-    /// Waits until no provider is asked as usual.
+    /// Waits until [`is_unavailable`](Self::is_unavailable).
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses nothing.
     pub async fn became_unavailable(&self) {
         loop {
-            // Made before the look: a breaker that opens in between is not missed.
+            // Subscribed *before* the check, or a breaker that opens in between would be missed.
             let opened = self.opened.notified();
             if self.is_unavailable() {
                 return;
@@ -85,8 +86,8 @@ impl Model {
         }
     }
 
-    /// Whether a call that is made now may reach a provider: as usual, after a pause, or to find out whether it is
-    /// back. Otherwise there is no use in a slot for it.
+    /// True if a call made now could reach a provider: at once, after a backoff, or as a probe. Otherwise waiting for a
+    /// permit is pointless.
     pub fn can_attempt(&self) -> bool {
         if self.tokens.is_used_up() {
             return false;
@@ -99,19 +100,18 @@ impl Model {
         })
     }
 
-    /// Whether answers come from the model, as far as is known.
+    /// Readiness of the model.
     pub fn readiness(&self) -> Readiness {
-        // That the day's tokens are used up is said apart.
+        // A used-up daily limit has a check of its own.
         self.health.readiness(self.all_breakers_open(Instant::now()))
     }
 
-    /// Asks every provider once, without cost, whether it is there and has the model, and logs what it says. What says
-    /// nothing for certain changes nothing.
+    /// Checks every provider once, free of charge, and logs the finding. Only certain findings change the readiness.
     pub async fn check(&self) {
         startup_check::check(&self.providers, &self.health).await;
     }
 
-    /// Tells how its providers are now.
+    /// Refreshes the gauges.
     pub fn refresh_metrics(&self, metrics: &ModelMetrics) {
         let now = Instant::now();
         metrics.set_tokens(self.tokens.used(), self.tokens.limit());
@@ -120,20 +120,20 @@ impl Model {
         }
     }
 
-    /// Asks for an answer and waits for its first piece. The providers are asked one after
-    /// another, those that are left alone by their breaker excepted; when all have failed, again
-    /// after a pause, as often as `tries` and the deadline over all of it allow. Where every breaker is open, one
-    /// call at a time asks all the same; any other ends at once, also one that is in a pause. Once a piece is
-    /// there the call is never repeated. A temperature that is configured higher than `temperature_at_most` is lowered to
-    /// that.
+    /// Requests an answer and waits for its first token.
+    ///
+    /// Tries the providers in order, skipping open breakers; when all have failed, backs off and retries, within
+    /// `tries` and the deadline over all of it. While every breaker is open, one call at a time probes a provider
+    /// early; any other fails at once, also during a backoff. After the first token a call is never retried: the person
+    /// has read it. `temperature_at_most` caps the configured temperature.
     ///
     /// # Errors
     ///
-    /// The error of the last try.
+    /// The error of the last attempt.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future, or later the answer, ends the call at the provider.
+    /// Dropping the future, or later the stream, cancels the call at the provider.
     pub async fn stream_completion(
         &self,
         messages: &[ChatMessage],
@@ -141,21 +141,21 @@ impl Model {
         context: CallContext,
     ) -> Result<CompletionStream<'_>, LlmError> {
         self.check_tokens()?;
-        self.ask(messages, temperature_at_most, context).await.map_err(|failure| {
+        self.request_in_rounds(messages, temperature_at_most, context).await.map_err(|failure| {
             let several = 1 < self.providers.len();
-            // That it is left alone is the consequence of what is remembered already.
-            let told = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::BreakerOpened));
-            self.health.unanswered(told.map(|(provider, error)| Problem::new(provider, error, several)));
+            // An opened breaker is only the consequence of failures recorded already.
+            let cause = failure.as_ref().filter(|(_, error)| !matches!(error, LlmError::BreakerOpened));
+            self.health.unanswered(cause.map(|(provider, error)| Problem::new(provider, error, several)));
             error_of(failure)
         })
     }
 
-    /// The same, once more for a message whose first prompt was refused: as a message without an answer it is counted
-    /// already.
+    /// Like [`stream_completion`](Self::stream_completion), for a message whose first prompt was rejected: a failure
+    /// does not count for the readiness again.
     ///
     /// # Errors
     ///
-    /// The error of the last try.
+    /// The error of the last attempt.
     ///
     /// # Cancel safety
     ///
@@ -167,24 +167,24 @@ impl Model {
         context: CallContext,
     ) -> Result<CompletionStream<'_>, LlmError> {
         self.check_tokens()?;
-        self.ask(messages, temperature_at_most, context).await.map_err(error_of)
+        self.request_in_rounds(messages, temperature_at_most, context).await.map_err(error_of)
     }
 
-    /// Asks in rounds; an answer counts for the health. The failure is that of the last try.
-    async fn ask(
+    /// Runs the retry rounds and records an answer for the readiness.
+    async fn request_in_rounds(
         &self,
         messages: &[ChatMessage],
         temperature_at_most: Option<f32>,
         context: CallContext,
     ) -> Result<CompletionStream<'_>, Option<Failure<'_>>> {
         let request = self.request(messages, self.sampling(temperature_at_most), context);
-        let answer = self.ask_in_rounds(&request).await?;
+        let answer = self.retry_rounds(&request).await?;
         self.health.answered();
         Ok(answer)
     }
 
-    /// Asks for something that no person waits for: one provider, once, and only one whose breaker is
-    /// closed. To find out whether a provider is back is left to calls that a person waits for.
+    /// Requests a background completion: one attempt, at the first provider with a closed breaker. Background calls
+    /// never probe a half-open breaker: a probe decides for every waiting person.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl Model {
         let now = Instant::now();
         let permits = self.order().into_iter().map(|provider| Some((provider, provider.breaker().closed_permit(now)?)));
         let (provider, permit) = permits.flatten().next().ok_or(LlmError::NoProvider)?;
-        let answer = ask(provider, permit, &self.request(messages, sampling, context)).await?;
+        let answer = attempt(provider, permit, &self.request(messages, sampling, context)).await?;
         self.health.answered();
         Ok(answer)
     }
@@ -216,7 +216,7 @@ impl Model {
         }
     }
 
-    /// The last look: messages wait for a slot, and others may have used up the day's tokens meanwhile.
+    /// Checks the daily limit right before the call: other calls may have used it up during the wait for a permit.
     fn check_tokens(&self) -> Result<(), LlmError> {
         if self.tokens.is_used_up() { Err(LlmError::NoProvider) } else { Ok(()) }
     }
@@ -232,26 +232,23 @@ impl Model {
         CompletionRequest { messages, sampling, context, deadline, first_token_limit, tokens }
     }
 
-    /// Rounds over the providers, with pauses; the last failure, if any was asked.
-    async fn ask_in_rounds(
-        &self,
-        request: &CompletionRequest<'_>,
-    ) -> Result<CompletionStream<'_>, Option<Failure<'_>>> {
+    /// Retry rounds over the providers; returns the last failure, `None` if no attempt was made.
+    async fn retry_rounds(&self, request: &CompletionRequest<'_>) -> Result<CompletionStream<'_>, Option<Failure<'_>>> {
         let (mut order, mut rounds, mut last) = (self.order(), 0, None);
         loop {
             let failures = match self.round(&order, request, rounds == 0).await {
                 Ok(answer) => return Ok(answer),
                 Err(failures) => failures,
             };
-            // A wait for a provider that rests is no try.
+            // A round without an attempt (every provider honors a Retry-After) is no retry.
             rounds += u32::from(!failures.is_empty());
             order
                 .retain(|provider| !failures.iter().any(|(failed, error)| failed == provider && !error.is_transient()));
             let pause = self.pause(&order, &failures, rounds, request.deadline);
-            let has_asked = !failures.is_empty();
+            let has_attempted = !failures.is_empty();
             last = failures.into_iter().last().or(last);
             let Some(pause) = pause.filter(|_| rounds < self.settings.tries) else { return Err(last) };
-            if has_asked {
+            if has_attempted {
                 self.retries.inc();
             }
             tokio::select! {
@@ -262,8 +259,8 @@ impl Model {
         }
     }
 
-    /// Asks each of `order` that is not left alone. If all are, and `early`, the one that may be asked soonest, unless
-    /// a probe is in flight already.
+    /// Tries each provider of `order` whose breaker permits it. If none does, and `early`, probes the one whose breaker
+    /// half-opens soonest, unless a probe is in flight: one probe at a time bounds the cost of an outage.
     async fn round<'a>(
         &'a self,
         order: &[&'a Provider],
@@ -273,7 +270,7 @@ impl Model {
         let mut failures = Vec::new();
         for provider in order {
             if let Some(permit) = provider.breaker().permit(Instant::now()) {
-                match ask(provider, permit, request).await {
+                match attempt(provider, permit, request).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => failures.push((*provider, error)),
                 }
@@ -284,7 +281,7 @@ impl Model {
         if let Some((provider, permit)) =
             soonest.and_then(|provider| Some((provider, provider.breaker().early_probe(Instant::now())?)))
         {
-            match ask(provider, permit, request).await {
+            match attempt(provider, permit, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failures.push((*provider, error)),
             }
@@ -292,8 +289,8 @@ impl Model {
         Err(failures)
     }
 
-    /// How long to wait until a provider of `order` may be asked again; `None` where none may, in time. None is waited
-    /// for that is left alone, or that wants to be asked later than the longest pause.
+    /// Backoff until the next provider of `order` accepts a call; `None` if none does within the longest pause and the
+    /// deadline. Open breakers are not waited for.
     fn pause(&self, order: &[&Provider], failures: &[Failure<'_>], rounds: u32, deadline: Instant) -> Option<Duration> {
         let (now, backoff) = (Instant::now(), self.settings.backoff);
         let pause = |provider: &&Provider| {
@@ -304,7 +301,7 @@ impl Model {
         order.iter().filter_map(pause).min().filter(|pause| *pause <= backoff.max && now + *pause < deadline)
     }
 
-    /// The first is drawn by weight where there are weights; the others follow as configured.
+    /// Order of attempts: the first is drawn by weight if there are weights; the others follow as configured.
     fn order(&self) -> Vec<&Provider> {
         let mut order: Vec<&Provider> = self.providers.iter().collect();
         let total: u32 = order.iter().map(|provider| provider.weight()).sum();
@@ -321,7 +318,7 @@ impl Model {
     }
 }
 
-/// What the providers are called, each differently.
+/// Unique names of the providers.
 fn names(providers: &[ProviderSettings]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for provider in providers {
@@ -332,26 +329,28 @@ fn names(providers: &[ProviderSettings]) -> Vec<String> {
     names
 }
 
-/// A provider, and why it did not answer.
+/// A failed attempt.
 type Failure<'a> = (&'a Provider, LlmError);
 
 fn error_of(failure: Option<Failure<'_>>) -> LlmError {
     failure.map_or(LlmError::NoProvider, |(_, error)| error)
 }
 
-/// Makes one call, with `permit`. One that is no probe ends when the provider turns out to be silent.
-async fn ask<'a>(
+/// Makes one attempt with `permit`. A call that is no probe is abandoned when timeouts of others open the breaker:
+/// waiting on would cost the person the whole limit.
+async fn attempt<'a>(
     provider: &'a Provider,
     permit: CallPermit<'a>,
     request: &CompletionRequest<'_>,
 ) -> Result<CompletionStream<'a>, LlmError> {
-    let (begin, opened_by_timeouts) = (Instant::now(), provider.breaker().opened_by_timeouts());
-    let asked = tokio::select! {
+    // Subscribed *before* the call begins.
+    let (begin, opened) = (Instant::now(), provider.breaker().opened_by_timeouts());
+    let attempted = tokio::select! {
         biased;
-        asked = provider.attempt(request) => asked,
-        () = opened_by_timeouts, if !permit.is_probe() => Err(LlmError::BreakerOpened),
+        attempted = provider.attempt(request) => attempted,
+        () = opened, if !permit.is_probe() => Err(LlmError::BreakerOpened),
     };
-    let error = match asked {
+    let error = match attempted {
         Ok(answer) => return Ok(answer.counted_by(permit)),
         Err(error) => error,
     };
@@ -363,11 +362,11 @@ async fn ask<'a>(
     let now = Instant::now();
     match &error {
         error if !error.is_provider_fault() => drop(permit),
-        // No connection, or an error, after seconds is as costly as silence.
+        // A late failure costs the person as much as a timeout.
         error if error.is_timeout() || SLOW_FAILURE <= now - begin => permit.timed_out(now),
         _ => permit.failed(now),
     }
-    // What one person's message is answered with must not keep the others waiting.
+    // Only for faults of the provider: the rejection of one person's message must not hold up the others.
     if let Some(after) = error.retry_after().filter(|_| error.is_provider_fault()) {
         provider.breaker().honor_retry_after(now, after);
     }

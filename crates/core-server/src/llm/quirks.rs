@@ -1,53 +1,56 @@
-//! Differences between providers in what a request may hold, learnt from their refusals.
+//! Provider quirks: unsupported parts of a request, learnt from rejections.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::LlmError;
 use super::error_body::{Cause, ErrorBody};
 
-/// Requests that are repeated at once because a refusal has taught something: one for each step of [`Quirks`].
+/// Limit on the immediate retries of a request after a lesson: one for each step of [`Quirks`].
 pub(super) const MAX_LESSONS: usize = 5;
 
-/// Name of the limit on an answer's length, the preferred one first.
+/// Parameter that limits the answer, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum TokenLimit {
-    /// `max_tokens`, as most servers know it.
+    /// `max_tokens`: most servers.
     #[default]
     MaxTokens,
     /// `max_completion_tokens`: OpenAI's newer models.
     MaxCompletionTokens,
-    /// None: our own limit on characters remains.
+    /// None: the core's own limit on characters remains.
     Unsent,
 }
 
-/// What the requests to a provider leave out or write differently. Every field only ever grows, so that a provider
-/// that contradicts itself is asked a bounded number of times.
+/// Adaptations of the requests to a provider. Fields only ever grow, so that retries stay bounded even with a provider
+/// that contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Quirks {
     pub(super) token_limit: TokenLimit,
     pub(super) no_temperature: bool,
     pub(super) no_stream_options: bool,
-    /// Instructions stand at the beginning of the first user message.
+    /// Merge the instructions into the first user message.
     pub(super) no_system_role: bool,
 }
 
-/// The quirks of one provider, as far as they are known. Kept until the process ends.
+/// Known quirks of one provider, kept until the process ends.
 #[derive(Debug, Default)]
-pub(super) struct LearntQuirks(Mutex<Quirks>);
+pub(super) struct LearntQuirks(
+    /// Copied out for each request, so that it is never held across a call.
+    Mutex<Quirks>,
+);
 
 impl LearntQuirks {
-    /// Those that are known now.
+    /// Current quirks.
     pub(super) fn current(&self) -> Quirks {
         *self.quirks()
     }
 
-    /// Learns from `error`, the response to a request with the quirks `sent`. Says whether the same request, built
-    /// with the current quirks, differs from it in what was refused.
+    /// Learns from `error`, the response to a request with the quirks `sent`. True if a retry with the current quirks
+    /// avoids the rejected part.
     pub(super) fn learn(&self, sent: Quirks, error: &LlmError) -> bool {
         let LlmError::Status { status, body, .. } = error else { return false };
         let Some(next) = sent.after(*status, body) else { return false };
         let mut known = self.quirks();
-        // Another call may have learnt something else meanwhile.
+        // Merged, not replaced: a concurrent call may have learnt another quirk.
         *known = known.and(next);
         true
     }
@@ -58,9 +61,9 @@ impl LearntQuirks {
 }
 
 impl Quirks {
-    /// Those of a request that avoids what the body of `status` refuses; `None` if it names nothing that was sent.
+    /// Quirks that avoid the rejected part; `None` if the body names no part that was sent.
     fn after(self, status: u16, body: &ErrorBody) -> Option<Self> {
-        // A request that is too long names its parameters as well, and would not be shorter without them.
+        // An overlong request names its parameters too, and would not be shorter without them.
         let is_about_parameters = matches!(status, 400 | 422) && matches!(body.cause, Cause::Other | Cause::Model);
         let mut next = self;
         if is_about_parameters {
@@ -76,12 +79,12 @@ impl Quirks {
                 as_before => as_before,
             };
         }
-        // llama.cpp reports the exception of a chat template as 500.
+        // llama.cpp reports an exception of the chat template as 500.
         next.no_system_role |= matches!(status, 400 | 422 | 500) && refuses_system_role(body);
         (next != self).then_some(next)
     }
 
-    /// What both avoid.
+    /// Union of both.
     fn and(self, other: Self) -> Self {
         Self {
             token_limit: self.token_limit.max(other.token_limit),
@@ -92,7 +95,7 @@ impl Quirks {
     }
 }
 
-/// Whether `body` names the parameter `name` as its cause: in its field for that, else in a message that refuses it.
+/// True if `body` names the parameter `name` as the cause: in its `param`, else in a message that rejects it.
 fn refuses(body: &ErrorBody, name: &str) -> bool {
     const REFUSALS: [&str; 15] = [
         "unsupported",
@@ -114,11 +117,11 @@ fn refuses(body: &ErrorBody, name: &str) -> bool {
     if body.param().is_some_and(|param| param.split('.').any(|part| part == name)) {
         return true;
     }
-    // Several validation errors name one parameter in the field and the others in the text.
+    // Of several validation errors one is in `param`, the others in the text only.
     is_named(body.text(), name) && REFUSALS.iter().any(|words| body.text().contains(words))
 }
 
-/// Whether `name` stands in `text` as a word of its own: `max_tokens` is no part of `my_max_tokens_2`.
+/// True if `text` has `name` as a whole word: `max_tokens` is not in `my_max_tokens_2`.
 fn is_named(text: &str, name: &str) -> bool {
     let is_part = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric() || letter == '_');
     text.match_indices(name).any(|(at, _)| {
@@ -127,7 +130,7 @@ fn is_named(text: &str, name: &str) -> bool {
     })
 }
 
-/// Whether the value of the limit is refused, and not its name: to leave it out would ignore the operator's setting.
+/// True if the value is rejected, and not the parameter: omitting it would ignore the operator's setting.
 fn is_too_high(body: &ErrorBody) -> bool {
     ["less than", "too large", "too high", "at most", "greater than", "exceed"]
         .iter()
@@ -147,7 +150,7 @@ fn refuses_system_role(body: &ErrorBody) -> bool {
         "only user and assistant roles",
     ];
     let is_first_role = matches!(body.param(), Some("messages.0.role"));
-    // Mistral's older templates know no system role and take it for one out of turn: ours always alternate.
+    // Mistral's older templates lack a system role and report it as out of turn: ours always alternate.
     let is_out_of_turn =
         body.text().contains("roles must alternate user/assistant") && !body.text().contains("optional system");
     is_first_role || is_out_of_turn || REFUSALS.iter().any(|words| body.text().contains(words))
@@ -174,7 +177,7 @@ mod tests {
     const COOL: Quirks = Quirks { no_temperature: true, ..NONE };
     const MERGED: Quirks = Quirks { no_system_role: true, ..NONE };
 
-    /// Sent, and refused with this status and body; what is learnt.
+    /// Columns: quirks sent; status; body; quirks learnt.
     const LESSONS: &[(Quirks, u16, &str, Option<Quirks>)] = &[
         (
             NONE,
@@ -249,7 +252,7 @@ mod tests {
         (NONE, 400, r#"{"error":{"message":"`temperature` is deprecated for this model."}}"#, Some(COOL)),
         (NONE, 400, r#"{"error":{"message":"temperature: only the default value (1) is possible"}}"#, Some(COOL)),
         (NONE, 400, r#"{"error":{"message":"this model doesn't support stream_options"}}"#, Some(PLAIN)),
-        // Nothing that was sent, nothing that leaving it out would mend, or no refusal of it.
+        // Not sent, not solved by omission, or no rejection of it.
         (UNLIMITED, 400, r#"{"error":{"message":"Unsupported parameter","param":"max_tokens"}}"#, None),
         (
             NONE,
@@ -275,7 +278,7 @@ mod tests {
     ];
 
     #[test]
-    fn lessons_of_real_refusals() {
+    fn learns_from_real_rejections() {
         for (sent, status, body, want) in LESSONS {
             let learnt = LearntQuirks(Mutex::new(*sent));
             let has_learnt = learnt.learn(*sent, &refused(*status, body));
@@ -283,14 +286,14 @@ mod tests {
         }
     }
 
-    /// Two calls that were made at the same time are refused for different reasons.
+    /// Concurrent calls are rejected for different reasons.
     #[test]
-    fn lessons_add_up() {
+    fn merges_concurrent_lessons() {
         let learnt = LearntQuirks::default();
         for name in ["temperature", "stream_options"] {
             let body = format!(r#"{{"error":{{"param":"{name}"}}}}"#);
             assert!(learnt.learn(NONE, &refused(400, &body)));
-            // Refused again without it, a provider says something else than it means.
+            // A second rejection without the part is not about it.
             assert!(!learnt.learn(learnt.current(), &refused(400, &body)));
         }
         let both = Quirks { no_temperature: true, no_stream_options: true, ..NONE };

@@ -1,6 +1,6 @@
-//! Reads the body of a response into the text of an answer and its end, without I/O.
+//! Sans-I/O parser of a response body: text, finish and token counts of an answer.
 //!
-//! Nothing here depends on how the bytes were split on their way.
+//! The result must not depend on how the network splits the bytes.
 
 use protocol::server_frame::{Finish, Usage};
 
@@ -11,74 +11,73 @@ use super::error_body::{Cause, ErrorBody};
 use super::sse::{Event, Parser};
 use super::thinking::ThinkingFilter;
 
-/// Most bytes one answer's stream may have: far more than the longest answer takes with one character per event, and
-/// long thinking before it.
+/// Limit on a stream: far above the longest answer at one character per event, with long thinking before it.
 const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
-/// Most bytes of a completion that comes in one piece.
+/// Limit on a completion that is not streamed.
 const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
-/// Longest finish reason that is kept for logs.
+/// Limit on a finish reason in logs.
 const MAX_REASON_CHARS: usize = 64;
 
-/// The next thing that an answer brings.
+/// Progress of an answer.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// More of its text; with `restarts`, in place of all the text before.
+    /// A delta; with `restarts` it replaces all text before.
     Text {
         text: String,
         restarts: bool,
     },
-    /// No text, but the model is alive: it thinks.
+    /// Thinking: progress without text.
     Alive,
-    /// Complete: no text follows.
+    /// The answer is complete.
     End,
     Failed(LlmError),
 }
 
-/// Reader of one response body.
+/// Parser of one response body.
 #[derive(Debug)]
 pub(super) struct Reader {
     body: Body,
     total: usize,
     decoder: TextDecoder,
     thinking: ThinkingFilter,
-    /// Text that was read and not taken yet.
+    /// Parsed text that has not been taken.
     text: String,
-    /// Text that was taken before is no part of the answer.
+    /// Text taken before is no part of the answer.
     restarts: bool,
     is_alive: bool,
-    /// Some text was taken.
+    /// Text has been taken.
     has_begun: bool,
     finish: Option<String>,
     usage: Option<Usage>,
     end: Option<Result<(), LlmError>>,
-    /// The model came to the end of what it had to say.
+    /// The model completed its answer.
     is_whole: bool,
 }
 
-/// What a body turns out to be by its first bytes.
+/// Kind of a body, recognized by its first bytes.
 #[derive(Debug)]
 enum Body {
-    /// Nothing but a byte order mark and white space so far.
+    /// Only a byte order mark and white space so far.
     Unknown(Vec<u8>),
     Events(Parser),
-    /// JSON: a completion, or an error, that comes whole.
+    /// JSON of a whole completion or error.
     Document(Vec<u8>),
 }
 
-/// The meaning of a finish reason.
+/// Class of a finish reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FinishClass {
     Complete,
-    /// A limit of the model's.
+    /// Token limit of the model.
     Length,
-    /// A filter of the provider's.
+    /// Filter of the provider.
     Withheld,
-    /// The provider failed.
+    /// Failure of the provider.
     Failed,
 }
 
 impl FinishClass {
-    /// The meaning of `reason`. Some say which kind of content, behind a colon: its first word counts.
+    /// Classifies `reason` by its first word: some servers append the kind of content after a colon.
     pub(super) fn of(reason: &str) -> Self {
         let reason = first_word(reason).to_ascii_lowercase();
         match reason.as_str() {
@@ -108,7 +107,7 @@ impl FinishClass {
 }
 
 impl Reader {
-    /// At the start of a body. `suspects_thinking`: see [`ThinkingFilter::new`].
+    /// Creates a parser. `suspects_thinking`: see [`ThinkingFilter::new`].
     pub(super) fn new(suspects_thinking: bool) -> Self {
         Self {
             body: Body::Unknown(Vec::new()),
@@ -126,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// Takes the next bytes. Those after the end of the answer are ignored.
+    /// Parses the next bytes; ignores those after the end of the answer.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.end.is_some() {
             return;
@@ -156,7 +155,7 @@ impl Reader {
         }
     }
 
-    /// Ends the body, which is complete unless its connection `broke`.
+    /// Ends the body; `broke`: the connection was lost before its end.
     pub(super) fn finish(&mut self, broke: bool) {
         match &mut self.body {
             Body::Events(parser) if !broke => {
@@ -169,13 +168,13 @@ impl Reader {
             }
             Body::Unknown(_) | Body::Events(_) | Body::Document(_) => {}
         }
-        // Some servers end the stream without `[DONE]`; without a finish reason it was cut.
+        // Some servers omit `[DONE]`; without a finish reason too, the stream was truncated.
         if self.end.is_none() {
             self.end_with(LlmError::Truncated);
         }
     }
 
-    /// Gives the text that was read since the last call, or the end; `None`: more bytes are needed.
+    /// Returns the text since the last call, or the end; `None`: more bytes are needed.
     pub(super) fn take(&mut self) -> Option<Step> {
         let is_taken_back = self.restarts && self.end.is_some();
         if !self.text.is_empty() || is_taken_back {
@@ -194,17 +193,17 @@ impl Reader {
         std::mem::take(&mut self.is_alive).then_some(Step::Alive)
     }
 
-    /// Whether the answer is complete but for what may follow it, such as counts of tokens.
+    /// True once a finish reason has arrived; only token counts may follow.
     pub(super) fn has_finish(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// Whether text of the answer was taken.
+    /// True once text has been taken.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// How the model ended its answer.
+    /// Finish of the answer.
     pub(super) fn how_it_ended(&self) -> Finish {
         match self.finish.as_deref().map(FinishClass::of) {
             Some(FinishClass::Length) => Finish::Length,
@@ -212,12 +211,12 @@ impl Reader {
         }
     }
 
-    /// Tokens counted, if the provider tells.
+    /// Token counts, if the provider sends them.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage
     }
 
-    /// Whether the model writes thinking that it does not open with a tag; `None` if this answer does not say.
+    /// True if the answer began with unopened thinking; `None` if unknown.
     pub(super) fn has_unopened_thinking(&self) -> Option<bool> {
         self.thinking.is_unopened(self.is_whole)
     }
@@ -264,7 +263,7 @@ impl Reader {
             Ok(Chunk { failure, .. }) if event.is_error => self.end_with(reported(failure, &event.data)),
             Err(_) if event.is_error => self.end_with(reported(None, &event.data)),
             Ok(chunk) => self.read_chunk(chunk, &event.data),
-            // Several chunks in one: servers that forget the blank lines between events.
+            // Some servers forget the blank line between events: one chunk per line.
             Err(_) if event.data.contains(&b'\n') => {
                 for line in event.data.split(|byte| *byte == b'\n') {
                     if self.end.is_none() {
@@ -285,7 +284,7 @@ impl Reader {
                     self.end_with(if self.has_text() { LlmError::Empty } else { none });
                 }
             }
-            // Chunks that stand one a line, without the frame of events.
+            // One chunk per line, without SSE framing.
             Err(_) if document.contains(&b'\n') => {
                 self.read_event(&Event { is_error: false, data: document.to_vec() });
             }
@@ -305,15 +304,15 @@ impl Reader {
         self.is_alive |= chunk.is_thinking || filtered.has_hidden;
         self.usage = chunk.usage.or(self.usage);
         if chunk.failure.is_some() {
-            // A finish reason beside it says no more than that nothing follows.
+            // A finish reason beside a failure only says that nothing follows.
             return self.end_with(reported(chunk.failure, data));
         }
-        // The last one counts: some servers give one with every chunk.
+        // The last one counts: some servers send one with every chunk.
         self.finish = chunk.finish.or(self.finish.take());
     }
 
-    /// Ends the answer: by its finish reason if there was one, because whatever happens after that takes nothing from
-    /// the answer; else by `error`.
+    /// Ends the answer by its finish reason if there was one, because no later error may spoil a complete answer; else
+    /// by `error`.
     fn end_with(&mut self, error: LlmError) {
         let meaning = self.finish.as_deref().map(FinishClass::of);
         // `[DONE]` without a finish reason.
@@ -330,18 +329,18 @@ impl Reader {
         });
     }
 
-    /// Whether there is any text that is part of the answer.
+    /// True if the answer has any text.
     fn has_text(&self) -> bool {
         self.has_begun || !self.text.is_empty()
     }
 }
 
-/// The error of a failure that the provider reports with `code` in `data`.
+/// Error of a failure reported in the stream with `code` in `data`.
 fn reported(code: Option<String>, data: &[u8]) -> LlmError {
     let body = Box::new(ErrorBody::parse(data));
     let status = match (code.as_deref().map(str::parse), body.cause) {
         (Some(Ok(status @ 400..=599)), _) => status,
-        // As if it had come in place of the stream: it is left to those who know such refusals.
+        // As if it had arrived as an HTTP status: the callers handle such rejections by status.
         (_, Cause::Flagged | Cause::TooLong) => 400,
         (_, Cause::Quota) => 429,
         (_, Cause::Model) => 404,
@@ -350,12 +349,12 @@ fn reported(code: Option<String>, data: &[u8]) -> LlmError {
     LlmError::Status { status, retry_after: None, body }
 }
 
-/// A finish reason as logs may have it: its first word, bounded. A sentence behind it may quote a person.
+/// Finish reason for logs: the bounded first word. A sentence behind it may quote a person.
 fn bounded(reason: &str) -> String {
     first_word(reason).chars().take(MAX_REASON_CHARS).collect()
 }
 
-/// The identifier at the beginning of a finish reason, which is the provider's word and may be anything.
+/// Identifier at the beginning of a finish reason, which may be any text.
 fn first_word(reason: &str) -> &str {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
     reason.trim_start().split(|letter| !is_part(letter)).next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What a `chat/completions` API is sent.
+//! Requests to a `chat/completions` API.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::quirks::{Quirks, TokenLimit};
 use super::tokens::{Charge, DailyTokens};
 use super::{CallContext, ChatMessage, ChatRole, ProviderSettings, SamplingParams};
 
-/// A completion that is wanted of any provider.
+/// Completion request, independent of the provider.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CompletionRequest<'a> {
     pub(super) messages: &'a [ChatMessage],
     pub(super) sampling: SamplingParams,
     pub(super) context: CallContext,
-    /// When its first piece has to be there, whichever provider gives it.
+    /// Deadline of the first token, whichever provider sends it.
     pub(super) deadline: Instant,
-    /// Time from its beginning to `deadline`.
+    /// Time from the start of the request to `deadline`.
     pub(super) first_token_limit: Duration,
-    /// What it costs is counted there.
+    /// Accounts for the cost.
     pub(super) tokens: &'a Arc<DailyTokens>,
 }
 
-/// What the requests to a provider have in common.
+/// Parts that all requests to a provider share.
 #[derive(Debug)]
 pub(super) struct RequestParts {
     headers: HeaderMap,
@@ -55,7 +55,7 @@ struct StreamOptions {
 }
 
 impl CompletionRequest<'_> {
-    /// What one call with it costs.
+    /// Creates the charge of one call.
     pub(super) fn charge(&self) -> Charge {
         let chars = self.messages.iter().map(|message| message.content.chars()).sum();
         Charge::new(self.tokens, chars, self.messages.len())
@@ -63,8 +63,8 @@ impl CompletionRequest<'_> {
 }
 
 impl RequestParts {
-    /// Of the requests to `provider`, who knows us by its key, else by the name and the password of its address.
-    /// `None` if the key has characters that no header may have.
+    /// Prepares the requests to `provider`. Authorization: the API key, else the URL's user information. `None` if the
+    /// key is no valid header value.
     pub(super) fn to(provider: &ProviderSettings) -> Option<Self> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -77,7 +77,7 @@ impl RequestParts {
         Some(Self { headers, model: provider.model.clone() })
     }
 
-    /// The headers of one.
+    /// Headers of a completion request.
     pub(super) fn headers(&self, context: CallContext) -> HeaderMap {
         let mut headers = self.headers.clone();
         for (name, value) in [("x-request-id", context.label.to_string()), ("traceparent", context.trace.to_string())] {
@@ -86,7 +86,7 @@ impl RequestParts {
         headers
     }
 
-    /// The headers of a request that reads something of the API, on behalf of no message.
+    /// Headers of a `GET`, which belongs to no message.
     pub(super) fn headers_to_read(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.remove(CONTENT_TYPE);
@@ -94,7 +94,7 @@ impl RequestParts {
         headers
     }
 
-    /// The body of one, for a provider with these quirks.
+    /// Body of a completion request, adapted to `quirks`.
     pub(super) fn body(&self, request: &CompletionRequest<'_>, quirks: Quirks) -> Vec<u8> {
         let CompletionRequest { messages, sampling, .. } = *request;
         let messages = if quirks.no_system_role { without_system(messages) } else { Cow::Borrowed(messages) };
@@ -112,7 +112,7 @@ impl RequestParts {
     }
 }
 
-/// `messages` with the instructions at the beginning of the first user message.
+/// Moves the instructions to the beginning of the first user message.
 fn without_system(messages: &[ChatMessage]) -> Cow<'_, [ChatMessage]> {
     let [ChatMessage { role: ChatRole::System, content: instructions }, others @ ..] = messages else {
         return Cow::Borrowed(messages);
@@ -122,7 +122,7 @@ fn without_system(messages: &[ChatMessage]) -> Cow<'_, [ChatMessage]> {
         Some(first) => {
             first.content = UserText::new(format!("{}\n\n{}", instructions.expose(), first.content.expose()));
         }
-        // Instructions alone are a request all the same.
+        // A prompt of instructions alone must still have a user message.
         None => merged.insert(0, ChatMessage { role: ChatRole::User, content: instructions.clone() }),
     }
     Cow::Owned(merged)
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instructions_move_into_the_first_user_message() {
+    fn merges_instructions_into_the_first_user_message() {
         let message = |role, content: &str| ChatMessage { role, content: UserText::new(content) };
         let (system, user, assistant) = (ChatRole::System, ChatRole::User, ChatRole::Assistant);
         for (messages, want) in [

@@ -1,5 +1,5 @@
-//! What a provider sends after all that was wanted of it. A connection can be used again only once the response has
-//! been read to its end, and that often comes after the answer's: a moment later, by itself. Nobody waits for it.
+//! Drains response bodies so that their connections return to the pool: a connection is reusable only once its response
+//! has been read to the end, which often arrives a moment after the end of the answer. No caller waits for it.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::call_limiter::CallGuard;
 use super::http::ResponseBody;
 
-/// How long the end of a response may take after what was wanted of it; later, to connect anew costs less.
+/// Timeout of a drain; after that a new connection costs less.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// Most bytes of an error's description that are read to keep its connection.
+/// Limit on the bytes of an error body that are drained to keep its connection.
 const MAX_DRAINED_BYTES: usize = 64 * 1024;
 
-/// The ends of one provider's responses. None of them outlives it.
+/// Drains of one provider's responses, cancelled on drop.
 #[derive(Debug)]
 pub(super) struct ResponseDrainer {
     tasks: TaskTracker,
@@ -26,21 +26,20 @@ pub(super) struct ResponseDrainer {
 }
 
 impl ResponseDrainer {
-    /// None is awaited.
     pub(super) fn new() -> Self {
         let life = CancellationToken::new();
         Self { tasks: TaskTracker::new(), _end: life.clone().drop_guard(), life }
     }
 
-    /// Lets `rest`, which reads what is left of a response, come to its end in at most [`DRAIN_TIMEOUT`]; given up, it is
-    /// dropped and its connection closed. `call` is under way until then, so that its connection counts.
+    /// Runs `rest`, the drain of a response, for at most [`DRAIN_TIMEOUT`], after which the connection is closed.
+    /// `call` stays in flight until then, so that its connection counts.
     ///
-    /// Most often the end is there already: then this is all there is to it.
+    /// Spawns a task only if the end has not arrived yet, which is rare.
     pub(super) fn finish(&self, mut rest: BoxFuture<'static, ()>, call: CallGuard) {
         if rest.as_mut().now_or_never().is_none() {
-            // Not among the tasks a drain waits for: nothing is lost with it.
+            // Not tracked by the server's shutdown, which must not wait for it: nothing is lost with it.
             self.tasks.spawn(self.life.clone().run_until_cancelled_owned(async move {
-                // Read or given up, the connection is seen to either way.
+                // Drained or timed out, the connection is settled either way.
                 let _ = timeout(DRAIN_TIMEOUT, rest).await;
                 drop(call);
             }));
@@ -48,7 +47,7 @@ impl ResponseDrainer {
     }
 }
 
-/// Reads `body`, which nobody wants, to its end, unless it is long.
+/// Reads `body` to its end, up to [`MAX_DRAINED_BYTES`].
 pub(super) async fn drain_body(mut body: ResponseBody) {
     let mut left = MAX_DRAINED_BYTES;
     while let Some(Ok(bytes)) = body.next().await {

@@ -1,4 +1,4 @@
-//! Pauses between tries: exponential with full jitter, or what the provider asks for.
+//! Backoff between retries: exponential with full jitter, at least the provider's `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,16 +7,16 @@ use super::error::LlmError;
 /// Exponential backoff.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// Longest pause after the first failure; doubles with each one.
+    /// Bound of the pause after the first failure; doubles with each one.
     pub initial: Duration,
-    /// Longest pause at all: a provider that asks for more is not waited for.
+    /// Longest pause; a longer `Retry-After` is not waited for.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The pause after failure number `failures` (from 1): anything up to the exponential bound, so that people who
-    /// failed together do not return together ("full jitter", AWS Architecture Blog 2015), and no less than what the
-    /// provider asked for. That may be no time at all, which is no reason to ask again at once.
+    /// Pause after failure number `failures`, from 1: uniform up to the exponential bound, so that calls that failed
+    /// together do not retry together ("full jitter", AWS Architecture Blog 2015), and at least the `Retry-After`. A
+    /// `Retry-After` of 0 is no reason to retry at once.
     pub fn pause(self, failures: u32, error: &LlmError) -> Duration {
         let jitter = self.bound(failures).mul_f64(fastrand::f64());
         error.retry_after().map_or(jitter, |asked| asked.max(jitter))
@@ -28,7 +28,7 @@ impl Backoff {
     }
 }
 
-/// Reads a `Retry-After` value: seconds, or a date seen from `now`. More seconds than a duration has are the most.
+/// Parses a `Retry-After` value: seconds, or a date relative to `now`. Saturates.
 pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_their_bound() {
+    fn pauses_double_up_to_the_bound() {
         let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(5) };
         for (failures, bound_ms) in [(1, 500), (2, 1_000), (3, 2_000), (4, 4_000), (5, 5_000), (99, 5_000)] {
             assert_eq!(backoff.bound(failures).as_millis(), bound_ms, "after {failures}");
@@ -58,13 +58,13 @@ mod tests {
         for seconds in [2, 60] {
             assert_eq!(backoff.pause(1, &asked(seconds)), Duration::from_secs(seconds));
         }
-        // No time at all is as if none was named: a hundred draws of nothing are none.
+        // 0 counts as absent: of a hundred draws some are positive.
         let pauses: Vec<_> = (0..100).map(|_| backoff.pause(5, &asked(0))).collect();
         assert!(pauses.iter().all(|pause| *pause <= backoff.max) && pauses.iter().any(|pause| !pause.is_zero()));
     }
 
     #[test]
-    fn retry_after_in_both_forms() {
+    fn parses_both_forms_of_retry_after() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         for (value, want) in [
             ("2", Some(2_000)),

@@ -1,42 +1,42 @@
-//! Parser of server-sent events, without I/O. Their data stays bytes: a piece of an answer may end within a character.
+//! Sans-I/O parser of server-sent events. Data stays bytes: a delta may end inside a character.
 
 use std::collections::VecDeque;
 
-/// Most bytes of one event: far more than any chunk has, and a bound on what an endless line can make us hold.
+/// Limit on one event: far above any real chunk, and a bound on the memory that an endless line takes.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// One event.
+/// Server-sent event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Its type is `error`.
+    /// The type is `error`.
     pub(super) is_error: bool,
-    /// Its data, several lines joined by LF.
+    /// Data lines joined by LF.
     pub(super) data: Vec<u8>,
 }
 
-/// An event has more than [`MAX_EVENT_BYTES`].
+/// Error: an event exceeds [`MAX_EVENT_BYTES`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Parses events from bytes that come in pieces.
+/// Incremental parser.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// The line that has begun.
+    /// Incomplete line.
     line: Vec<u8>,
-    /// The last line ended with CR: an LF that follows belongs to it.
+    /// The last line ended with CR: a following LF belongs to it.
     after_cr: bool,
     is_error: bool,
-    /// The data so far of the event that has begun.
+    /// Data of the incomplete event.
     data: Option<Vec<u8>>,
     events: VecDeque<Event>,
 }
 
 impl Parser {
-    /// Takes the next bytes.
+    /// Parses the next bytes.
     ///
     /// # Errors
     ///
-    /// [`TooLong`]; the events before that are there.
+    /// [`TooLong`]; earlier events can still be read.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
         if std::mem::take(&mut self.after_cr) && !bytes.is_empty() {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -57,13 +57,13 @@ impl Parser {
         self.hold(bytes)
     }
 
-    /// Ends the stream. A last event counts without its blank line too.
+    /// Ends the stream. A last event needs no blank line.
     pub(super) fn finish(&mut self) {
         self.end_line();
         self.end_line();
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub(super) fn next(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -78,7 +78,7 @@ impl Parser {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             let is_error = std::mem::take(&mut self.is_error);
-            // An event of type `error` says enough by that.
+            // The type `error` alone is an error, without data too.
             if let Some(data) = self.data.take().or_else(|| is_error.then(Vec::new)) {
                 self.events.push_back(Event { is_error, data });
             }
@@ -91,14 +91,14 @@ impl Parser {
         match name {
             b"data" => self.add(value),
             b"event" => self.is_error = value.trim_ascii() == b"error",
-            // llama.cpp's form of an error: a field, not an event.
+            // llama.cpp sends errors as a field, not as an event.
             b"error" => {
                 self.is_error = true;
                 self.add(value);
             }
-            // No field has such a name: JSON that a proxy wrote in between as it is, an error most often.
+            // No field name: raw JSON that a proxy has inserted, usually an error.
             [b'{', ..] => self.add(&line),
-            // A comment, or a field that says nothing about an answer.
+            // Comments and other fields.
             _ => {}
         }
         self.line = line;
@@ -120,7 +120,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    /// The data of every event of a stream that comes in `pieces`; an error's with `!` before it.
+    /// Parses `pieces` and returns the data of each event, errors with a `!` in front.
     fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         let mut parser = Parser::default();
         pieces.into_iter().for_each(|piece| parser.push(piece).unwrap());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_the_same_however_their_bytes_arrive() {
+    fn parses_alike_at_any_split() {
         for (stream, want) in [
             ("", &[][..]),
             ("data: a\n\ndata: b\n\n", &["a", "b"]),
@@ -148,7 +148,7 @@ mod tests {
             ("event: ping\n\n", &[]),
             ("{\"error\":1}\n", &["{\"error\":1}"]),
             ("data: a: b\n\n", &["a: b"]),
-            // Without its blank line, or without any end of its line.
+            // Without the blank line, or without any line end.
             ("data: a\n\ndata: b\n", &["a", "b"]),
             ("data: a\n\ndata: b", &["a", "b"]),
         ] {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_event_is_not_held() {
+    fn rejects_an_endless_event() {
         for line in ["data: ", "data: x\n", ": "] {
             let mut parser = Parser::default();
             let chunk = line.repeat(1_024);

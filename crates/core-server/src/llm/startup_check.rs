@@ -1,7 +1,7 @@
-//! One question to each provider at start, which costs nothing: which models it has.
+//! Startup check: requests each provider's list of models, free of charge.
 //!
-//! For the operator who starts the program: a wrong key or address shows before the first person meets it. Many
-//! servers have no such list, or one that says little, so that only what is certain counts.
+//! Shows the operator a wrong key or URL before the first person meets it. Many servers have no such list, or an
+//! unreliable one, so that only certain findings count.
 
 use std::time::Duration;
 
@@ -17,32 +17,32 @@ use super::error_body::ErrorBody;
 use super::health::{Health, Problem};
 use super::http::ResponseBody;
 
-/// Time for the whole question. A start waits for none of it.
+/// Timeout of the check, which runs beside the service.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Longest list that is read; the longest known has about 500 kB.
+/// Limit on the list; the longest known has about 500 kB.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a provider's list says of the configured model.
+/// Finding about the configured model.
 #[derive(Debug)]
 enum Finding {
-    /// It is in the list.
+    /// The list has it.
     Listed,
-    /// It is not; some servers answer under any name.
+    /// The list lacks it; some servers answer under any name nevertheless.
     Unlisted,
-    /// No message can get an answer as things are.
+    /// No message can be answered.
     Refused(LlmError),
-    /// There is no list, or none that says anything.
+    /// No usable list.
     Unknown,
 }
 
-/// Asks each of `providers`, has `health` remember what they say, and logs it.
+/// Checks `providers`, records the result in `health`, and logs it.
 pub(super) async fn check(providers: &[Provider], health: &Health) {
     let several = 1 < providers.len();
     let findings = join_all(providers.iter().map(find)).await;
     let found = || providers.iter().zip(&findings);
     let problems: Vec<_> = found().filter_map(|(provider, finding)| finding.problem(provider, several)).collect();
     let problem = problems.first().filter(|_| problems.len() == providers.len()).cloned();
-    // Before it is logged: a log line that is there says what `/readyz` says.
+    // Recorded *before* it is logged: `/readyz` must agree with a log line that is there.
     health.checked(problem, findings.iter().any(|finding| matches!(finding, Finding::Listed)));
     found().for_each(|(provider, finding)| finding.log(provider, several));
 }
@@ -55,7 +55,7 @@ impl Finding {
         }
     }
 
-    /// One line, with what there is to do.
+    /// Logs one line with advice.
     fn log(&self, provider: &Provider, several: bool) {
         let (llm, model) = (provider.name(), provider.model());
         match self {
@@ -78,10 +78,10 @@ impl Finding {
 }
 
 async fn find(provider: &Provider) -> Finding {
-    timeout(LIMIT, ask(provider)).await.unwrap_or(Finding::Unknown)
+    timeout(LIMIT, request_list(provider)).await.unwrap_or(Finding::Unknown)
 }
 
-async fn ask(provider: &Provider) -> Finding {
+async fn request_list(provider: &Provider) -> Finding {
     let mut response = match provider.list_models().await {
         None => return Finding::Unknown,
         Some(Err(error)) => return Finding::Refused(error),
@@ -89,7 +89,7 @@ async fn ask(provider: &Provider) -> Finding {
     };
     match response.status() {
         StatusCode::OK => read(response.body_mut(), provider.model()).await,
-        // Not 403: a key may be good for completions alone. A path without a list is no news either.
+        // 403 is inconclusive: a key may be restricted to completions. So is a path without a list.
         status @ StatusCode::UNAUTHORIZED => {
             let body = Box::new(ErrorBody::read(response.body_mut()).await);
             if body.text().contains("scope") {
@@ -121,7 +121,7 @@ fn finding(list: &[u8], model: &str) -> Finding {
     if names.peek().is_none() {
         return Finding::Unknown;
     }
-    // Ollama adds the tag, Gemini a folder.
+    // Ollama appends a tag, Gemini prepends a folder.
     let is_it = |name: &str| {
         let name = name.strip_prefix("models/").unwrap_or(name);
         name == model || name.strip_suffix(":latest") == Some(model)
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists() {
+    fn reads_lists_of_several_servers() {
         for (list, want) in [
             (r#"{"object":"list","data":[{"id":"a"},{"id":"m"}]}"#, "Listed"),
             (r#"{"data":[{"id":"m:latest"}]}"#, "Listed"),

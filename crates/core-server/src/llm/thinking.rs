@@ -1,10 +1,10 @@
-//! Leaves out the thinking that a model writes into its answer, before the answer itself.
+//! Filter that removes a model's thinking (reasoning) from the text of its answer.
 //!
 //! Reasoning models put their thinking between tags (`<think>…</think>`) at the start. A server that knows the model
-//! takes it out; one that does not sends it as text. Where the model's template writes the opening tag into the
-//! prompt, only the closing one comes.
+//! strips it; others send it as text. Where the model's template writes the opening tag into the prompt, the text has
+//! only the closing one.
 
-/// Tags around thinking, in ASCII compared without case.
+/// Thinking tags, compared ASCII case-insensitively.
 const TAGS: [(&str, &str); 12] = [
     ("<think>", "</think>"),
     ("<thought>", "</thought>"),
@@ -19,57 +19,56 @@ const TAGS: [(&str, &str); 12] = [
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
     ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 ];
-/// The characters that closing tags begin with.
+/// First characters of closing tags.
 const CLOSERS: [char; 3] = ['<', '[', '◁'];
 
-/// Filter between a model's text and the people who read it. White space before the answer is left out as well: many
-/// models begin with a space or a line break that belongs to no word.
+/// Streaming filter. Also drops white space before the answer: many models begin with a stray space or line break.
 #[derive(Debug)]
 pub(super) struct ThinkingFilter {
     at: At,
-    /// Thinking without an opening tag is to be expected.
+    /// The model is known for unopened thinking.
     suspected: bool,
-    /// Text that is not decided: it may become a tag.
+    /// Undecided text: possibly a partial tag.
     held: String,
-    /// Text that a closing tag may yet turn out to be thinking, if such a tag is to be expected.
+    /// Text held back as suspected thinking.
     withheld: String,
-    /// Some text has passed since the last restart.
+    /// Text has passed since the last restart.
     has_passed: bool,
-    /// There was thinking: what follows it is the answer.
+    /// Thinking has ended: the answer follows.
     has_thought: bool,
-    /// A closing tag came that nothing had opened.
+    /// A closing tag without an opening one was found.
     is_unopened: bool,
 }
 
-/// Where in the answer the filter is.
+/// Position in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Before a word: thinking may begin.
+    /// Before any text.
     Start,
-    /// In thinking, until this tag.
+    /// In thinking, up to this tag.
     Thinking(&'static str),
-    /// Probably in thinking: such a model has begun without a tag before.
+    /// Probably in unopened thinking.
     Suspected,
-    /// In text, which a closing tag may yet turn out to be thinking.
+    /// In text that a closing tag may still reveal as thinking.
     Text,
-    /// In text, after thinking.
+    /// In the answer after thinking.
     CompletionStream,
 }
 
-/// The outcome of one piece.
+/// Output for one delta.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Filtered {
-    /// Everything that passed before was thinking.
+    /// All text passed before was thinking.
     pub(super) restarts: bool,
-    /// Some of it was left out.
+    /// Some of the input was removed.
     pub(super) has_hidden: bool,
-    /// The text that passes.
+    /// Text that passes.
     pub(super) text: String,
 }
 
 impl ThinkingFilter {
-    /// At the start of an answer. `suspected`: this model's answers begin with thinking that no tag opens, so that
-    /// nothing passes until a tag closes it or the answer ends.
+    /// Starts at the beginning of an answer. `suspected`: this model's thinking has no opening tag, so that nothing
+    /// passes until a tag closes it or the answer ends.
     pub(super) fn new(suspected: bool) -> Self {
         Self {
             at: At::Start,
@@ -82,7 +81,7 @@ impl ThinkingFilter {
         }
     }
 
-    /// Takes the next piece.
+    /// Filters the next delta.
     pub(super) fn push(&mut self, piece: &str) -> Filtered {
         let mut filtered = Filtered::default();
         if piece.is_empty() {
@@ -98,17 +97,17 @@ impl ThinkingFilter {
         filtered
     }
 
-    /// Ends the answer, which is `whole` unless it was cut or ran into a limit. Gives the rest of its text.
+    /// Ends the answer and returns the rest of its text. `whole`: neither truncated nor at a limit.
     pub(super) fn finish(&mut self, whole: bool) -> String {
         match self.at {
             At::Start | At::Text | At::CompletionStream => std::mem::take(&mut self.held),
-            // A model that did not think this time; cut, it would have gone on to the tag.
+            // Complete without a tag: no thinking this time. Truncated, the tag may still have followed.
             At::Suspected if whole => [self.withheld.as_str(), &self.held].concat().trim_start().to_owned(),
             At::Suspected | At::Thinking(_) => String::new(),
         }
     }
 
-    /// Whether the answer began with thinking that no tag opened; `None` if that cannot be said.
+    /// True if the answer began with unopened thinking; `None` if unknown.
     pub(super) fn is_unopened(&self, whole: bool) -> Option<bool> {
         match self.at {
             _ if self.is_unopened => Some(true),
@@ -117,7 +116,7 @@ impl ThinkingFilter {
         }
     }
 
-    /// Decides about some of the held text. Says whether there may be more to decide.
+    /// Classifies a part of the held text; true if more may be classified.
     fn step(&mut self, filtered: &mut Filtered) -> bool {
         match self.at {
             At::Start => self.start(filtered),
@@ -142,7 +141,7 @@ impl ThinkingFilter {
         if TAGS.iter().any(|(open, _)| begins_with(open, &self.held)) {
             return false;
         }
-        // Tags that were used once are used right: a closing one in the answer is part of it.
+        // After a tagged block the model uses tags properly: a closing tag in the answer is part of it.
         self.at = match (self.has_thought, self.suspected) {
             (true, _) => At::CompletionStream,
             (false, true) => At::Suspected,
@@ -158,12 +157,12 @@ impl ThinkingFilter {
             return false;
         };
         self.held.drain(..end + close.len());
-        // Once there was a tag the model uses them: the next text is the answer, or more thinking.
+        // The answer, or another thinking block, follows.
         self.at = At::Start;
         true
     }
 
-    /// Lets the first `length` bytes of the held text pass, as far as text passes here.
+    /// Passes the first `length` bytes of the held text, or withholds them while suspected.
     fn pass(&mut self, length: usize, filtered: &mut Filtered) {
         let decided = self.held.drain(..length);
         if self.at == At::Suspected {
@@ -175,7 +174,7 @@ impl ThinkingFilter {
     }
 
     fn look_for_unopened(&mut self, filtered: &mut Filtered) -> bool {
-        // Nearly every piece of an answer: spares it the search for each tag.
+        // Fast path for nearly every delta: skips the search for each tag.
         if !self.held.contains(CLOSERS) {
             self.pass(self.held.len(), filtered);
             return false;
@@ -195,24 +194,24 @@ impl ThinkingFilter {
     }
 }
 
-/// Where the first closing tag in `text` ends.
+/// End of the first closing tag in `text`.
 fn end_of_unopened(text: &str) -> Option<usize> {
     let found = TAGS.iter().filter_map(|(_, close)| Some((find(text, close)?, close.len())));
     found.min().map(|(at, length)| at + length)
 }
 
-/// Whether `text` begins with `tag`.
+/// True if `text` begins with `tag`.
 fn begins_with(text: &str, tag: &str) -> bool {
     text.as_bytes().get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
 }
 
-/// Where `tag` begins in `text`.
+/// Position of `tag` in `text`.
 fn find(text: &str, tag: &str) -> Option<usize> {
     let first = tag.chars().next()?;
     text.match_indices(first).map(|(at, _)| at).find(|at| begins_with(text.get(*at..).unwrap_or_default(), tag))
 }
 
-/// How many bytes at the end of `text` may be the beginning of `tag`.
+/// Length of the longest suffix of `text` that is a proper prefix of `tag`.
 fn overlap(text: &str, tag: &str) -> usize {
     let ends_with = |length: &usize| {
         let begin = text.len().checked_sub(*length).and_then(|at| text.as_bytes().get(at..));
@@ -227,8 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// The text that people have at the end of an answer that came in `pieces`, and whether nothing had opened its
-    /// thinking.
+    /// Filters `pieces`; returns the visible text, and whether the thinking was unopened.
     fn shown<'a>(suspected: bool, whole: bool, pieces: impl IntoIterator<Item = &'a str>) -> (String, Option<bool>) {
         let (mut filter, mut shown) = (ThinkingFilter::new(suspected), String::new());
         for piece in pieces {
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn thinking_is_left_out_wherever_it_is_split() {
+    fn removes_thinking_at_any_split() {
         for (text, want) in ANSWERS {
             for suspected in [false, true] {
                 assert_eq!(shown(suspected, true, [text]).0, want, "{text:?}, {suspected}");
@@ -298,13 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn a_model_whose_thinking_nothing_opens_is_known_by_it() {
+    fn detects_unopened_thinking() {
         for (suspected, whole, text, want) in [
             (false, true, "pienso</think>Hola", ("Hola", Some(true))),
             (true, true, "pienso</think>Hola", ("Hola", Some(true))),
             (true, false, "pienso</think>Ho", ("Ho", Some(true))),
             (true, true, "Hola", ("Hola", Some(false))),
-            // Cut before its tag: that was thinking, or nothing can be said about it.
+            // Truncated before the tag: thinking, or unknown.
             (true, false, "pienso", ("", None)),
             (false, true, "Hola", ("Hola", Some(false))),
             (false, false, "Hola", ("Hola", None)),
@@ -316,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_back_that_has_not_passed() {
+    fn restarts_only_after_passed_text() {
         let mut filter = ThinkingFilter::new(false);
         let filtered = |restarts, has_hidden, text: &str| Filtered { restarts, has_hidden, text: text.to_owned() };
         assert_eq!(filter.push("pienso</think>Hola"), filtered(false, true, "Hola"));
@@ -351,7 +349,7 @@ mod tests {
             let pieces = at.windows(2).filter_map(|pair| text.get(pair[0]..pair[1]));
             let (in_pieces, at_once) = (shown(suspected, whole, pieces), shown(suspected, whole, [text.as_str()]));
             prop_assert_eq!(&in_pieces, &at_once);
-            // Thinking between tags at the start is never shown, whatever follows.
+            // Tagged thinking at the start must never be shown, whatever follows.
             if let Some(after) = text.trim_start().strip_prefix("<think>") {
                 let answer = after.split_once("</think>").map_or("", |(_, answer)| answer);
                 prop_assert!(answer.ends_with(in_pieces.0.as_str()), "{:?} of {:?}", in_pieces.0, text);

@@ -1,25 +1,25 @@
-//! Ceiling on the tokens of a day, over all cores.
+//! Daily token limit over all cores.
 //!
-//! Without clock and I/O: the day is told ([`DailyTokens::begin_day`]), and so is what the cores have agreed on.
+//! Has no clock and no I/O: the caller sets the day ([`DailyTokens::begin_day`]) and synchronizes with the cluster.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use boot::metrics::IntCounter;
 use protocol::server_frame::Usage;
 
-/// Tokens that every message of a prompt costs besides its text: its role and its bounds.
+/// Overhead of each message of a prompt, in tokens: role and delimiters.
 const TOKENS_PER_MESSAGE: f64 = 4.0;
 
-/// Bounds on the tokens of a day.
+/// Settings of the daily token limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenSettings {
-    /// Tokens within a day of UTC, all cores together; `None`: no limit.
+    /// Tokens per UTC day, all cores together; `None`: unlimited.
     pub per_day: Option<u64>,
-    /// Characters to a token, where the provider does not count.
+    /// Characters per token, for providers that send no counts.
     pub chars_per_token: f64,
 }
 
-/// Tokens used today, as far as this core knows.
+/// Tokens used today, as known to this core.
 #[derive(Debug)]
 pub struct DailyTokens {
     settings: TokenSettings,
@@ -31,65 +31,66 @@ pub struct DailyTokens {
 struct State {
     /// Days since 1970.
     day: u64,
-    /// By all cores, own ones included.
+    /// By all cores.
     used: u64,
-    /// Own ones that the other cores have not been told of.
+    /// Own usage that has not been reported to the cluster.
     unreported: u64,
-    /// The part of the limit that this core may use without the others' word.
+    /// Limit of this core while the cluster is unreachable.
     own_limit: Option<u64>,
 }
 
-/// What one core tells the others.
+/// Usage report of one core to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageReport {
-    /// The day it is about.
+    /// Day, in days since 1970.
     pub day: u64,
-    /// Tokens used by all cores, as far as was agreed.
+    /// Total at the last reconciliation.
     pub known: u64,
-    /// Tokens used here since.
+    /// Own usage since.
     pub added: u64,
 }
 
 impl DailyTokens {
-    /// Nothing was used yet. `counter` counts what is used, over days.
+    /// Creates a count of zero. `counter` is the metric.
     pub(super) fn new(settings: TokenSettings, counter: IntCounter) -> Self {
         Self { settings, counter, state: Mutex::default() }
     }
 
-    /// The limit of a day.
+    /// Daily limit.
     pub fn limit(&self) -> Option<u64> {
         self.settings.per_day
     }
 
-    /// Tokens used today by all cores, as far as this one knows.
+    /// Tokens used today by all cores, as known to this one.
     pub fn used(&self) -> u64 {
         self.state().used
     }
 
-    /// Whether no more call may be made today.
+    /// True if the limit is reached.
     pub fn is_used_up(&self) -> bool {
         let Some(limit) = self.settings.per_day else { return false };
         let state = self.state();
         state.own_limit.unwrap_or(limit).min(limit) <= state.used
     }
 
-    /// Says which day it is, in days since 1970. A new one begins with nothing.
+    /// Sets the day, in days since 1970. A new day starts at zero.
     pub fn begin_day(&self, day: u64) {
         let mut state = self.state();
         if state.day != day {
-            // Before the first word of the day, what was used is of today.
+            // Usage before the first call is of the current day.
             let used = if state.day == 0 { state.used } else { 0 };
             *state = State { day, used, unreported: used, own_limit: None };
         }
     }
 
-    /// Returns what the other cores are to be told. It is told until [`DailyTokens::reconcile`].
+    /// Returns the report for the cluster. Its usage stays unreported until [`DailyTokens::reconcile`], so that a lost
+    /// report is sent again.
     pub fn report(&self) -> UsageReport {
         let state = self.state();
         UsageReport { day: state.day, known: state.used.saturating_sub(state.unreported), added: state.unreported }
     }
 
-    /// The cores have agreed on `total`, in which what was `report` is counted.
+    /// Takes over the cluster's `total`, which includes `report`.
     pub fn reconcile(&self, report: UsageReport, total: u64) {
         let mut state = self.state();
         if state.day == report.day {
@@ -99,13 +100,14 @@ impl DailyTokens {
         }
     }
 
-    /// The `cores` cannot agree: each goes on with its part of what was left when they last did.
+    /// Limits this core to its share, among `cores`, of the tokens that were left at the last reconciliation: used
+    /// while the cluster is unreachable, so that all cores together stay within the limit.
     pub fn use_own_share(&self, cores: usize) {
         let Some(limit) = self.settings.per_day else { return };
         let mut state = self.state();
         if state.own_limit.is_none() {
             let cores = u64::try_from(cores).unwrap_or(u64::MAX).max(1);
-            // What was used here since is of its part: the others do not know of it.
+            // Own usage since then comes out of the own share: no other core knows of it.
             let agreed = state.used.saturating_sub(state.unreported);
             state.own_limit = Some(agreed + limit.saturating_sub(agreed) / cores);
         }
@@ -132,8 +134,8 @@ impl DailyTokens {
     }
 }
 
-/// What one call costs. Counted when it is dropped, however the call ends: a prompt that was read is paid for
-/// also if the person stops the answer.
+/// Cost of one call, charged on drop, however the call ends: a prompt that was processed is paid for even if the answer
+/// is stopped.
 #[derive(Debug)]
 pub(super) struct Charge {
     tokens: Arc<DailyTokens>,
@@ -144,23 +146,23 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// Of a call with a prompt of so many characters and messages.
+    /// Creates the charge of a call by the size of its prompt.
     pub(super) fn new(tokens: &Arc<DailyTokens>, chars: usize, messages: usize) -> Self {
         let prompt = tokens.estimate(chars, messages);
         Self { tokens: Arc::clone(tokens), prompt, chars: 0, counted: None, is_free: false }
     }
 
-    /// More characters of the answer.
+    /// Adds characters of the answer.
     pub(super) fn add(&mut self, chars: usize) {
         self.chars += chars;
     }
 
-    /// The provider has counted.
+    /// Takes over the provider's counts.
     pub(super) fn count(&mut self, usage: Option<Usage>) {
         self.counted = usage.or(self.counted);
     }
 
-    /// The call was refused or never arrived.
+    /// Cancels the charge: the call was rejected, or never arrived.
     pub(super) fn waive(mut self) {
         self.is_free = true;
     }
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_costs_what_was_counted_else_an_estimate() {
+    fn charges_counts_else_estimates() {
         let usage = Some(Usage { prompt_tokens: 70, completion_tokens: 7 });
         for (name, call, want) in [
             ("stopped before a word", (|_| {}) as fn(&mut Charge), 10 + 8),
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_for_a_day() {
+    fn limit_resets_with_the_day() {
         let unlimited = tokens(None);
         unlimited.spend(u64::MAX);
         unlimited.spend(1);
@@ -227,16 +229,16 @@ mod tests {
     }
 
     #[test]
-    fn cores_agree_and_part_what_is_left_when_they_cannot() {
+    fn reconciles_and_falls_back_to_the_own_share() {
         let tokens = tokens(Some(1_000));
         tokens.spend(100);
         let report = tokens.report();
         assert_eq!(report, UsageReport { day: 1, known: 0, added: 100 });
-        // Used while the others were told.
+        // Used while the report was in flight.
         tokens.spend(10);
         tokens.reconcile(report, 700);
         assert_eq!((tokens.used(), tokens.report()), (710, UsageReport { day: 1, known: 700, added: 10 }));
-        // A third of the 300 that were left when they agreed, of which 10 are used.
+        // A third of the 300 left at the reconciliation, 10 of them used.
         tokens.use_own_share(3);
         tokens.spend(89);
         assert!(!tokens.is_used_up());
@@ -246,14 +248,14 @@ mod tests {
         let report = tokens.report();
         tokens.reconcile(report, 800);
         assert!(!tokens.is_used_up());
-        // Word of yesterday.
+        // A reply of yesterday.
         tokens.begin_day(2);
         tokens.reconcile(report, 5_000);
         assert_eq!(tokens.used(), 0);
     }
 
     #[test]
-    fn what_is_used_before_the_day_is_known_is_of_that_day() {
+    fn counts_usage_before_the_first_day_is_set() {
         let tokens = DailyTokens::new(
             TokenSettings { per_day: Some(10), chars_per_token: 4.0 },
             IntCounter::new("tokens", "tokens").unwrap(),

@@ -1,15 +1,15 @@
-//! Connections to a database's server.
+//! Connection pool of the database server.
 
 use boot::metrics::{self, Histogram, IntCounter, IntGauge, Registry, SHORT, integer};
 
 use super::names::Metric;
 
-/// What a store counts on its own. Clones are the same.
+/// Meters that a store counts with itself. Clones share them.
 #[derive(Debug, Clone)]
 pub struct DatabaseMeter {
-    /// Time until there was a connection.
+    /// Time to acquire a connection, in seconds.
     pub wait: Histogram,
-    /// Waits given up because every connection was in use.
+    /// Acquire time-outs with every connection in use.
     pub exhausted: IntCounter,
 }
 
@@ -22,20 +22,20 @@ impl Default for DatabaseMeter {
     }
 }
 
-/// How the connections are used at the moment.
+/// Usage of the pool at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolUse {
-    /// So many there may be.
+    /// Limit on connections.
     pub max: usize,
-    /// So many there are, those that are being made included.
+    /// Connections, those being established included.
     pub open: usize,
-    /// So many of them are free.
+    /// Idle ones among them.
     pub idle: usize,
-    /// So many wait for one.
+    /// Callers waiting for one.
     pub pending: usize,
 }
 
-/// The connections as they were when somebody last looked.
+/// Pool gauges, refreshed with each scrape.
 #[derive(Debug)]
 pub struct DatabaseGauges {
     max: IntGauge,
@@ -58,7 +58,7 @@ impl DatabaseGauges {
         }
     }
 
-    /// Tells how they are now.
+    /// Sets the gauges.
     pub fn set(&self, PoolUse { max, open, idle, pending }: PoolUse) {
         self.max.set(integer(max));
         self.open.set(integer(open));

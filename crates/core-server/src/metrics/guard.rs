@@ -1,33 +1,33 @@
-//! Second opinions: whether there was one, never what it was.
+//! Calls for second opinions. Counts outcomes of calls, never levels: a level says something of a person.
 
 use boot::metrics::{Histogram, IntCounter, Registry, SHORT};
 
 use super::names::Metric;
 
-/// What became of the wish for a second opinion.
+/// Outcome of a request for a second opinion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuardOutcome {
-    /// There was one.
+    /// An opinion arrived in time.
     Success,
     /// The call failed.
     Error,
-    /// There was none in time.
+    /// The deadline expired.
     Timeout,
-    /// It was not asked for: after failures in a row, or before the guard was prepared.
+    /// No call was made: the breaker is open, or the guard is not prepared.
     Skipped,
 }
 
-/// What is counted of them.
+/// Metrics of the guard.
 #[derive(Debug, Clone)]
 pub struct GuardMetrics {
     /// In the order of [`GuardOutcome::ALL`].
     calls: [IntCounter; GuardOutcome::ALL.len()],
-    /// How long those took that were given.
+    /// Time to an opinion, successful calls only, in seconds.
     pub time: Histogram,
 }
 
 impl GuardOutcome {
-    /// Every one.
+    /// Every outcome, in the order of the counters.
     pub const ALL: [Self; 4] = [Self::Success, Self::Error, Self::Timeout, Self::Skipped];
 
     fn name(self) -> &'static str {
@@ -49,7 +49,7 @@ impl GuardMetrics {
         }
     }
 
-    /// Counts one.
+    /// Counts a request for an opinion.
     pub fn ended(&self, outcome: GuardOutcome) {
         self.calls[outcome as usize].inc();
     }

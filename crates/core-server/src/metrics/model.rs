@@ -1,4 +1,4 @@
-//! Slots, calls, and breakers.
+//! Concurrency, calls and circuit breakers of the model's providers.
 
 use boot::metrics::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT, integer,
@@ -6,35 +6,35 @@ use boot::metrics::{
 
 use super::names::Metric;
 
-/// How a call to a model ended.
+/// Outcome of a call to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The answer came whole.
+    /// The answer arrived complete.
     Success,
-    /// Nobody wanted the rest of it any more.
+    /// Dropped by the caller before its end.
     Cancelled,
-    /// No connection, or it broke before the answer began.
+    /// No connection, or it broke before the response began.
     Unreachable,
-    /// An error status.
+    /// An HTTP error status.
     Status,
-    /// A time limit ran out.
+    /// A timeout expired.
     Timeout,
-    /// Something that is not the API's.
+    /// The response is not the API's.
     Malformed,
-    /// The stream ended before the answer did.
+    /// The stream ended before the answer.
     Truncated,
-    /// Not a word.
+    /// The answer has no text.
     Empty,
-    /// Not a word, for a finish reason that says why.
+    /// The answer has no text, or a filter cut it; a finish reason says why.
     Withheld,
-    /// The provider said that it failed.
+    /// The provider reported a failure in the stream.
     Reported,
-    /// Not made: every connection was in use.
+    /// Not attempted: every connection was in use.
     Exhausted,
 }
 
 impl CallOutcome {
-    /// Every one.
+    /// Every outcome, in the order of the counters.
     pub const ALL: [Self; 11] = [
         Self::Success,
         Self::Cancelled,
@@ -66,19 +66,19 @@ impl CallOutcome {
     }
 }
 
-/// What a breaker lets pass.
+/// State of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Every call.
+    /// Calls pass.
     Closed,
-    /// One call, to find out.
+    /// One probe passes.
     HalfOpen,
-    /// None.
+    /// No call passes.
     Open,
 }
 
 impl BreakerState {
-    /// Every one, in the order of the gauge's values.
+    /// Every state, in the order of the gauge's values.
     pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
 
     fn name(self) -> &'static str {
@@ -90,15 +90,15 @@ impl BreakerState {
     }
 }
 
-/// What is counted of the model.
+/// Metrics of the model, over its providers.
 #[derive(Debug)]
 pub struct ModelMetrics {
     concurrency_limit: IntGauge,
     permits_in_use: IntGauge,
     queue_length: IntGauge,
-    /// Rounds after the first.
+    /// Retry rounds, after every provider has failed.
     pub retries: IntCounter,
-    /// Tokens used, over days.
+    /// Tokens used since the start of the process.
     pub tokens: IntCounter,
     tokens_today: IntGauge,
     tokens_per_day: IntGauge,
@@ -115,27 +115,27 @@ pub struct ModelMetrics {
     breaker_transitions: IntCounterVec,
 }
 
-/// What is counted of one provider.
+/// Metrics of one provider, labels resolved.
 #[derive(Debug)]
 pub struct ProviderMetrics {
     /// In the order of [`CallOutcome::ALL`].
     calls: [IntCounter; CallOutcome::ALL.len()],
     connections_max: IntGauge,
-    /// Calls under way.
+    /// Calls in flight.
     pub connections_in_use: IntGauge,
-    /// Connections.
+    /// Open connections.
     pub connections_open: IntGauge,
-    /// Those of them that carry no call.
+    /// Open connections without a call.
     pub connections_idle: IntGauge,
-    /// Time until a call might be made.
+    /// Time to acquire a permit for a call, in seconds.
     pub connection_wait: Histogram,
-    /// Calls that might not be made in time.
+    /// Calls that timed out waiting for a permit.
     pub exhausted: IntCounter,
-    /// Connections made.
+    /// Connections established.
     pub connects_ok: IntCounter,
-    /// Connections that could not be made.
+    /// Failed connection attempts.
     pub connects_failed: IntCounter,
-    /// Time to make one.
+    /// Time to establish a connection, in seconds.
     pub connect: Histogram,
     breaker_state: IntGauge,
     /// In the order of [`BreakerState::ALL`].
@@ -166,7 +166,7 @@ impl ModelMetrics {
         }
     }
 
-    /// The handles of the provider that is called `name`.
+    /// Resolves the metrics of the provider `name`.
     pub fn provider(&self, name: &str) -> ProviderMetrics {
         let transitions = |to: BreakerState| self.breaker_transitions.with_label_values(&[name, to.name()]);
         ProviderMetrics {
@@ -185,14 +185,14 @@ impl ModelMetrics {
         }
     }
 
-    /// Tells the tokens used today, and how many may be.
+    /// Sets the tokens used today and the daily limit; `None`: unlimited.
     pub fn set_tokens(&self, used: u64, limit: Option<u64>) {
         let value = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
         self.tokens_today.set(value(used));
         self.tokens_per_day.set(value(limit.unwrap_or_default()));
     }
 
-    /// Tells how the slots are now.
+    /// Sets the limit on concurrent answers, the permits in use and the queue length.
     pub fn set_concurrency(&self, count: usize, in_use: usize, waiting: usize) {
         self.concurrency_limit.set(integer(count));
         self.permits_in_use.set(integer(in_use));
@@ -201,29 +201,29 @@ impl ModelMetrics {
 }
 
 impl ProviderMetrics {
-    /// Counts a call that has ended.
+    /// Counts a finished call.
     pub fn call_ended(&self, outcome: CallOutcome) {
         self.calls[outcome as usize].inc();
     }
 
-    /// Tells how many calls may be under way.
+    /// Sets the limit on concurrent calls.
     pub fn set_connections_max(&self, most: usize) {
         self.connections_max.set(integer(most));
     }
 
-    /// Counts that the breaker is in another state now.
+    /// Counts a transition of the breaker to `state`.
     pub fn breaker_transition(&self, state: BreakerState) {
         self.breaker_transitions[state as usize].inc();
     }
 
-    /// Tells how the breaker is now.
+    /// Sets the state of the breaker.
     pub fn set_breaker(&self, state: BreakerState) {
         self.breaker_state.set(integer(state as usize));
     }
 }
 
 impl Default for ProviderMetrics {
-    /// Of a provider that nobody asks about.
+    /// Metrics on a throw-away registry, for tests.
     fn default() -> Self {
         ModelMetrics::new(&Registry::default()).provider("")
     }

@@ -1,18 +1,18 @@
-//! Slots for what nobody waits for.
+//! Preemptible permits for background work.
 
 use std::sync::Arc;
 
 use super::ConcurrencyLimiter;
 
-/// A slot that nobody else wanted. Its holder lets go of it as soon as somebody waits.
+/// RAII permit for background work. Its holder must drop it as soon as [`preempted`](Self::preempted) returns.
 #[derive(Debug)]
 pub struct BackgroundPermit {
     limiter: Arc<ConcurrencyLimiter>,
 }
 
 impl ConcurrencyLimiter {
-    /// A slot for something that can wait for ever: only while nobody waits and at least half of
-    /// the slots are free. It may be held only until [`BackgroundPermit::wanted`].
+    /// Acquires a preemptible permit: only while no waiter is queued and at least half of the permits are free, so that
+    /// background work never delays an answer.
     pub fn try_acquire_background(self: &Arc<Self>) -> Option<BackgroundPermit> {
         let mut state = self.state();
         if !state.has_free() || (state.count - state.held) * 2 < state.count + 2 * state.reserved {
@@ -25,13 +25,13 @@ impl ConcurrencyLimiter {
 }
 
 impl BackgroundPermit {
-    /// Waits until somebody waits: then the slot is to be dropped at once.
+    /// Waits until a waiter is queued: the permit must be dropped then.
     ///
     /// # Cancel safety
     ///
-    /// Safe.
+    /// Dropping the future loses nothing.
     pub async fn preempted(&self) {
-        // Made before the look: whoever comes in between is not missed.
+        // Subscribed *before* the check, or a waiter that joins in between would be missed.
         let contended = self.limiter.contended.notified();
         if self.limiter.state().queued() == 0 {
             contended.await;
@@ -41,7 +41,7 @@ impl BackgroundPermit {
 
 impl Drop for BackgroundPermit {
     fn drop(&mut self) {
-        // How long it was held says nothing about answers.
+        // Not recorded: the mean estimates the duration of answers.
         let mut state = self.limiter.state();
         state.held -= 1;
         state.background -= 1;
@@ -64,24 +64,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_while_half_of_the_slots_are_free() {
+    async fn grants_only_while_half_of_the_permits_are_free() {
         for (count, taken, given) in [(1, 0, 1), (1, 1, 0), (2, 0, 2), (3, 0, 2), (4, 1, 2), (4, 2, 1), (4, 3, 0)] {
             let limiter = ConcurrencyLimiter::new(count, 9, Duration::from_secs(30));
             let mut held = Vec::new();
             while held.len() < taken {
                 held.push(limiter.acquire(|_| {}).await.unwrap());
             }
-            let permit: Vec<_> = std::iter::from_fn(|| limiter.try_acquire_background()).collect();
-            assert_eq!(permit.len(), given, "{count} limiter, {taken} taken");
-            drop((held, permit));
+            let background: Vec<_> = std::iter::from_fn(|| limiter.try_acquire_background()).collect();
+            assert_eq!(background.len(), given, "{count} permits, {taken} taken");
+            drop((held, background));
             let state = limiter.state();
-            assert_eq!((state.held, state.background), (0, 0), "{count} limiter, {taken} taken");
+            assert_eq!((state.held, state.background), (0, 0), "{count} permits, {taken} taken");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_gets_it_at_once() {
-        // Not even a place in the queue is needed.
+    async fn yields_to_the_first_waiter() {
+        // A queue of length 0: a preemptible permit counts as free.
         let limiter = ConcurrencyLimiter::new(1, 0, Duration::from_secs(30));
         let permit = limiter.try_acquire_background().unwrap();
         assert!(limiter.try_acquire_background().is_none());

@@ -1,4 +1,4 @@
-//! First come, first served, within bounds; and against a plain model of the queue.
+//! Queue order and bounds by example, and against a model of the queue.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -14,7 +14,7 @@ fn limiter(count: usize, queue: usize) -> Arc<ConcurrencyLimiter> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_come_first_served() {
+async fn grants_in_fifo_order() {
     let limiter = limiter(1, 10);
     let first = limiter.acquire(|_| unreachable!()).await.unwrap();
     let waiters: Vec<_> = (0..3)
@@ -38,7 +38,7 @@ async fn first_come_first_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn places_are_told_as_they_fall() {
+async fn reports_falling_positions() {
     let limiter = limiter(1, 10);
     let held = limiter.acquire(|_| {}).await.unwrap();
     let mut ahead = pin!(limiter.acquire(|_| {}));
@@ -59,7 +59,7 @@ async fn places_are_told_as_they_fall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_refuses_and_a_long_wait_ends() {
+async fn rejects_when_full_and_on_timeout() {
     let limiter = limiter(1, 1);
     let held = limiter.acquire(|_| {}).await.unwrap();
     let mut waiting = pin!(limiter.acquire(|_| {}));
@@ -69,16 +69,16 @@ async fn a_full_queue_refuses_and_a_long_wait_ends() {
     assert_eq!(limiter.acquire(|_| {}).await.map(drop), Err(full));
     assert_eq!(waiting.await.map(drop), Err(full));
     drop(held);
-    assert_eq!(limiter.load().in_use, 0, "who gave up took no slot along");
+    assert_eq!(limiter.load().in_use, 0, "a waiter that timed out holds no permit");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_cannot_end_in_time_does_not_begin() {
+async fn rejects_a_wait_that_cannot_end_in_time() {
     let limiter = limiter(2, 1_000);
     let held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
     tokio::time::advance(Duration::from_secs(10)).await;
     held.into_iter().for_each(ConcurrencyPermit::complete);
-    // Ten seconds each on two slots: six wait for 30 seconds and less.
+    // Ten seconds each on two permits: six wait for 30 seconds and less.
     let _held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
     let mut context = Context::from_waker(Waker::noop());
     let mut waiting: Vec<_> = (0..6).map(|_| Box::pin(limiter.acquire(|_| {}))).collect();
@@ -90,9 +90,9 @@ async fn a_wait_that_cannot_end_in_time_does_not_begin() {
     assert_eq!(limiter.acquire(|_| {}).await.map(drop), Err(full));
 }
 
-/// Else a few people who press stop make the wait look short, and the queue fills with messages that time out.
+/// Otherwise a few cancelled answers make the wait look short, and the queue fills with messages that time out.
 #[tokio::test(start_paused = true)]
-async fn only_completed_holds_count_for_the_reckoned_wait() {
+async fn estimates_waits_from_completed_holds_only() {
     let limiter = limiter(1, 1_000);
     let held = limiter.acquire(|_| {}).await.unwrap();
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -102,13 +102,13 @@ async fn only_completed_holds_count_for_the_reckoned_wait() {
         tokio::time::advance(Duration::from_millis(1)).await;
         drop(stopped);
     }
-    // Ten seconds each: the slot, and three that wait for 30 seconds and less.
+    // Ten seconds each: the permit, and three that wait for 30 seconds and less.
     let reserved: Vec<_> = std::iter::from_fn(|| limiter.reserve().ok()).collect();
     assert_eq!(reserved.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_the_queue_keeps_everyone_elses_place() {
+async fn leaving_the_queue_keeps_the_order_of_the_others() {
     let limiter = limiter(1, 10);
     let held = limiter.acquire(|_| {}).await.unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -122,7 +122,7 @@ async fn leaving_the_queue_keeps_everyone_elses_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
+async fn shrinking_keeps_held_permits_and_growing_grants_waiters() {
     let limiter = limiter(2, 10);
     let held = [limiter.acquire(|_| {}).await.unwrap(), limiter.acquire(|_| {}).await.unwrap()];
     limiter.resize(1, 1);
@@ -133,30 +133,30 @@ async fn fewer_slots_end_no_hold_and_more_let_in_those_who_wait() {
     assert_eq!(limiter.load(), LimiterLoad { count: 1, in_use: 2, waiting: 1 });
     let [first, _second] = held;
     drop(first);
-    assert!(next.as_mut().poll(&mut context).is_pending(), "one slot is left, and held");
+    assert!(next.as_mut().poll(&mut context).is_pending(), "one permit is left, and held");
     limiter.resize(2, 2);
     assert!(next.as_mut().poll(&mut context).is_ready());
 }
 
-/// A core that has just come back holds one slot, while others have not given back theirs yet.
+/// A core that has just rejoined has one permit, while the others have not released theirs yet.
 #[tokio::test(start_paused = true)]
-async fn a_wait_is_reckoned_by_the_slots_there_soon_are() {
+async fn estimates_waits_by_the_target_count() {
     let limiter = limiter(1, 1_000);
     let held = limiter.acquire(|_| {}).await.unwrap();
     tokio::time::advance(Duration::from_secs(10)).await;
     held.complete();
     limiter.resize(1, 4);
-    // Ten seconds each: one slot has done with four of them in time, four have with thirteen.
+    // Ten seconds each: one permit serves four of them in time, four serve thirteen.
     let reserved: Vec<_> = (0..13).map(|_| limiter.reserve().unwrap()).collect();
     assert_eq!(limiter.reserve().map(drop), Err(LimiterSaturated { retry_after: Duration::from_millis(17_500) }));
     drop(reserved);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_promised_is_not_promised_twice() {
+async fn reserves_each_place_once() {
     let limiter = limiter(1, 1);
     let (first, second) = (limiter.reserve().unwrap(), limiter.reserve().unwrap());
-    assert!(limiter.reserve().is_err(), "one for the slot, one for the queue");
+    assert!(limiter.reserve().is_err(), "one for the permit, one for the queue");
     let beyond = limiter.force_reserve();
     drop(second);
     assert!(limiter.reserve().is_err());
@@ -171,37 +171,37 @@ async fn what_is_promised_is_not_promised_twice() {
     assert_eq!(limiter.load(), LimiterLoad { count: 1, in_use: 0, waiting: 0 });
 }
 
-/// What may happen to the slots.
+/// Event of the property test.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// Somebody comes, and asks for a slot if there is room.
-    Come,
-    /// One of those who hold a slot ends.
-    End(usize),
-    /// One of those who wait leaves.
+    /// A new waiter tries to reserve.
+    Join,
+    /// A holder drops its permit.
+    Release(usize),
+    /// A waiter leaves the queue.
     Leave(usize),
-    /// There are so many slots from now on.
+    /// The limit becomes this.
     Resize(usize),
 }
 
-/// The queue as one would write it down: who holds a slot and who waits, in order.
+/// Model of the limiter: the holders, and the waiters in order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Plain {
+struct ModelQueue {
     holds: Vec<usize>,
     waits: Vec<usize>,
 }
 
-impl Plain {
-    fn come(&mut self, number: usize, count: usize, queue_max: usize) -> bool {
+impl ModelQueue {
+    fn join(&mut self, number: usize, count: usize, queue_max: usize) -> bool {
         let fits = (self.holds.len() + self.waits.len()).checked_sub(count).is_none_or(|ahead| ahead < queue_max);
         if fits {
             self.waits.push(number);
-            self.let_in(count);
+            self.grant(count);
         }
         fits
     }
 
-    fn let_in(&mut self, count: usize) {
+    fn grant(&mut self, count: usize) {
         while self.holds.len() < count && !self.waits.is_empty() {
             self.holds.push(self.waits.remove(0));
         }
@@ -210,44 +210,44 @@ impl Plain {
 
 type Waits = std::pin::Pin<Box<dyn Future<Output = Result<ConcurrencyPermit, LimiterSaturated>>>>;
 
-/// The real thing, with the numbers of those who hold and wait.
-struct Real {
+/// The limiter, with the numbers of its holders and waiters.
+struct Subject {
     limiter: Arc<ConcurrencyLimiter>,
     holds: Vec<(usize, ConcurrencyPermit)>,
     waits: Vec<(usize, Waits)>,
 }
 
-impl Real {
-    fn come(&mut self, number: usize) -> bool {
-        let Ok(room) = self.limiter.reserve() else { return false };
-        self.waits.push((number, Box::pin(room.acquire(Priority::Ordinary, |_| {}))));
+impl Subject {
+    fn join(&mut self, number: usize) -> bool {
+        let Ok(reservation) = self.limiter.reserve() else { return false };
+        self.waits.push((number, Box::pin(reservation.acquire(Priority::Ordinary, |_| {}))));
         true
     }
 
-    /// Polls everyone who waits, in whatever order they are.
-    fn look(&mut self) {
+    /// Polls every waiter.
+    fn poll(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         let mut still = Vec::new();
         for (number, mut waits) in std::mem::take(&mut self.waits) {
             match waits.as_mut().poll(&mut context) {
-                Poll::Ready(slot) => self.holds.push((number, slot.unwrap())),
+                Poll::Ready(permit) => self.holds.push((number, permit.unwrap())),
                 Poll::Pending => still.push((number, waits)),
             }
         }
         self.waits = still;
     }
 
-    fn written_down(&self) -> Plain {
+    fn snapshot(&self) -> ModelQueue {
         let mut holds: Vec<_> = self.holds.iter().map(|(number, _)| *number).collect();
         holds.sort_unstable();
-        Plain { holds, waits: self.waits.iter().map(|(number, _)| *number).collect() }
+        ModelQueue { holds, waits: self.waits.iter().map(|(number, _)| *number).collect() }
     }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => Just(Step::Come),
-        2 => (0..9usize).prop_map(Step::End),
+        3 => Just(Step::Join),
+        2 => (0..9usize).prop_map(Step::Release),
         1 => (0..9usize).prop_map(Step::Leave),
         1 => (0..5usize).prop_map(Step::Resize),
     ];
@@ -255,38 +255,37 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whoever comes, ends, leaves, and however many slots there are: the same people hold a slot,
-    /// wait and are sent away as in the plain queue.
+    /// For any sequence of events the same numbers hold, wait and are rejected as in the model.
     #[test]
-    fn the_queue_is_the_plain_one(queue_max in 0usize..5, steps in steps()) {
+    fn queue_matches_model(queue_max in 0usize..5, steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mut count = 2;
-            let mut plain = Plain::default();
-            let mut real = Real { limiter: limiter(count, queue_max), holds: Vec::new(), waits: Vec::new() };
+            let mut model = ModelQueue::default();
+            let mut subject = Subject { limiter: limiter(count, queue_max), holds: Vec::new(), waits: Vec::new() };
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
-                    Step::Come => prop_assert_eq!(plain.come(number, count, queue_max), real.come(number)),
-                    Step::End(which) if !plain.holds.is_empty() => {
-                        let ended = plain.holds.remove(which % plain.holds.len());
-                        real.holds.retain(|(number, _)| *number != ended);
+                    Step::Join => prop_assert_eq!(model.join(number, count, queue_max), subject.join(number)),
+                    Step::Release(which) if !model.holds.is_empty() => {
+                        let released = model.holds.remove(which % model.holds.len());
+                        subject.holds.retain(|(number, _)| *number != released);
                     }
-                    Step::Leave(which) if !plain.waits.is_empty() => {
-                        let left = plain.waits.remove(which % plain.waits.len());
-                        real.waits.retain(|(number, _)| *number != left);
+                    Step::Leave(which) if !model.waits.is_empty() => {
+                        let left = model.waits.remove(which % model.waits.len());
+                        subject.waits.retain(|(number, _)| *number != left);
                     }
                     Step::Resize(to) => {
                         count = to;
-                        real.limiter.resize(count, count);
+                        subject.limiter.resize(count, count);
                     }
-                    Step::End(_) | Step::Leave(_) => {}
+                    Step::Release(_) | Step::Leave(_) => {}
                 }
-                plain.let_in(count);
-                real.look();
-                plain.holds.sort_unstable();
-                prop_assert_eq!(&plain, &real.written_down());
-                let load = LimiterLoad { count, in_use: plain.holds.len(), waiting: plain.waits.len() };
-                prop_assert_eq!(load, real.limiter.load());
+                model.grant(count);
+                subject.poll();
+                model.holds.sort_unstable();
+                prop_assert_eq!(&model, &subject.snapshot());
+                let load = LimiterLoad { count, in_use: model.holds.len(), waiting: model.waits.len() };
+                prop_assert_eq!(load, subject.limiter.load());
             }
             Ok(())
         })?;
@@ -294,10 +293,10 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn priority_goes_first_within_its_share() {
+async fn priority_is_granted_first_within_its_share() {
     use Priority::{First, Ordinary};
     for (count, want) in [(1, [2, 3, 0, 1]), (4, [2, 0, 1, 3])] {
-        // Of four slots one is for those who come before their turn: while it is held they wait like others.
+        // Of four permits one may be held out of turn: while it is, priority waits in FIFO order.
         let limiter = ConcurrencyLimiter::new(count, 100, Duration::from_secs(60));
         let mut held = Vec::new();
         for _ in 0..count {
@@ -309,18 +308,18 @@ async fn priority_goes_first_within_its_share() {
             assert!(poll!(waiting.as_mut()).is_pending());
         }
         let mut got = Vec::new();
-        while let Some(slot) = held.pop() {
-            drop(slot);
+        while let Some(permit) = held.pop() {
+            drop(permit);
             for (number, waiting) in waiting.iter_mut().enumerate() {
                 if !got.contains(&number)
-                    && let Poll::Ready(slot) = poll!(waiting.as_mut())
+                    && let Poll::Ready(permit) = poll!(waiting.as_mut())
                 {
                     got.push(number);
                     if count == 1 {
-                        held.push(slot.unwrap());
+                        held.push(permit.unwrap());
                     } else {
-                        // Everyone who gets one keeps it.
-                        std::mem::forget(slot.unwrap());
+                        // Held to the end of the test.
+                        std::mem::forget(permit.unwrap());
                     }
                 }
             }
@@ -330,19 +329,19 @@ async fn priority_goes_first_within_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_got_before_its_turn_is_given_back_as_one() {
+async fn releases_the_share_with_the_permit() {
     let limiter = ConcurrencyLimiter::new(1, 100, Duration::from_secs(60));
     let held = limiter.acquire(|_| {}).await.unwrap();
     let mut ordinary = pin!(limiter.acquire(|_| {}));
     let mut first = Box::pin(limiter.acquire_as(Priority::First, |_| {}));
     assert!(poll!(ordinary.as_mut()).is_pending() && poll!(first.as_mut()).is_pending());
     drop(held);
-    let slot = first.as_mut().await.unwrap();
+    let permit = first.as_mut().await.unwrap();
     assert_eq!(limiter.state().out_of_turn, 1);
-    drop(slot);
+    drop(permit);
     assert_eq!(limiter.state().out_of_turn, 0);
     assert!(poll!(ordinary.as_mut()).is_ready());
-    // One that leaves the queue takes nothing with it.
+    // A waiter that leaves the queue holds no share.
     let _held = limiter.acquire(|_| {}).await.unwrap();
     let mut gone = Box::pin(limiter.acquire_as(Priority::First, |_| {}));
     assert!(poll!(gone.as_mut()).is_pending());

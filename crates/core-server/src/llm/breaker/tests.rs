@@ -1,4 +1,4 @@
-//! The breaker against tables, and against a plain model.
+//! The breaker by example, and against a model.
 
 use proptest::prelude::*;
 
@@ -6,14 +6,14 @@ use super::*;
 
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// The breaker as one would write it down: every outcome with its time, looked at anew each time.
+/// Model: keeps every outcome and recomputes the rate from the last 20.
 #[derive(Default)]
-struct Plain {
+struct ModelBreaker {
     outcomes: Vec<bool>,
     open: Option<(u64, u64)>,
 }
 
-impl Plain {
+impl ModelBreaker {
     fn passes(&self, now: u64) -> bool {
         self.open.is_none_or(|(until, _)| until <= now)
     }
@@ -44,23 +44,23 @@ fn breaker() -> Breaker {
 
 proptest! {
     #[test]
-    fn as_defined(steps in proptest::collection::vec((0u64..8, any::<bool>()), 1..120)) {
+    fn breaker_matches_model(steps in proptest::collection::vec((0u64..8, any::<bool>()), 1..120)) {
         let (start, breaker) = (Instant::now(), breaker());
-        let (mut plain, mut now) = (Plain::default(), 0);
+        let (mut model, mut now) = (ModelBreaker::default(), 0);
         for (seconds, fails) in steps {
             now += seconds;
             let at = start + Duration::from_secs(now);
             let permit = breaker.permit(at);
-            prop_assert_eq!(permit.is_some(), plain.passes(now), "at {} s", now);
+            prop_assert_eq!(permit.is_some(), model.passes(now), "at {} s", now);
             let Some(permit) = permit else { continue };
             if fails { permit.failed(at) } else { permit.succeeded() }
-            plain.call(now, fails);
+            model.call(now, fails);
         }
     }
 }
 
 #[test]
-fn one_probe_at_a_time_and_a_cancelled_one_decides_nothing() {
+fn allows_one_probe_and_ignores_a_cancelled_one() {
     let (now, breaker) = (Instant::now(), breaker());
     for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
@@ -82,7 +82,7 @@ fn silence_opens_sooner_than_failures() {
     let (now, breaker) = (Instant::now(), breaker());
     let timeouts = || breaker.permit(now).unwrap().timed_out(now);
     (1..MAX_CONSECUTIVE_TIMEOUTS).for_each(|_| timeouts());
-    // Any other outcome breaks the row.
+    // Any other outcome resets the count.
     breaker.permit(now).unwrap().failed(now);
     (1..MAX_CONSECUTIVE_TIMEOUTS).for_each(|_| timeouts());
     assert_eq!(breaker.state_at(now), BreakerState::Closed);
@@ -93,14 +93,14 @@ fn silence_opens_sooner_than_failures() {
     assert!(has_ended(), "what still waits waits in vain");
 }
 
-/// Whether a future has ended, whenever it is asked.
+/// Polls a future once per call; true when it is ready.
 fn ends<F: Future>(future: F) -> impl FnMut() -> bool {
     let mut future = Box::pin(future);
     move || future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
 }
 
 #[test]
-fn an_early_probe_changes_nothing_when_it_fails() {
+fn failed_early_probe_keeps_the_open_time() {
     let (now, breaker) = (Instant::now(), breaker());
     assert!(breaker.early_probe(now).is_none(), "closed: it may be asked as usual");
     for _ in 0..MIN_OUTCOMES {
@@ -115,9 +115,9 @@ fn an_early_probe_changes_nothing_when_it_fails() {
     assert_eq!(breaker.state_at(now), BreakerState::Closed);
 }
 
-/// Of the calls that were made before it opened, none is taken for the probe.
+/// A call from before the opening is not taken for the probe.
 #[test]
-fn a_late_failure_is_no_verdict_on_the_probe() {
+fn stale_failure_does_not_end_the_probe() {
     let (now, breaker) = (Instant::now(), breaker());
     let late = breaker.permit(now).unwrap();
     for _ in 0..MIN_OUTCOMES {
@@ -131,10 +131,9 @@ fn a_late_failure_is_no_verdict_on_the_probe() {
     assert!(breaker.permit(later).is_some());
 }
 
-/// Calls that were made before it opened: neither their pieces and ends close it, nor do their failures open it
-/// again while it is tried.
+/// A call from before the opening neither closes the breaker by its tokens and end, nor reopens it during probation.
 #[test]
-fn a_call_from_before_the_opening_tells_nothing() {
+fn ignores_outcomes_from_before_the_opening() {
     let (now, rest) = (Instant::now(), Duration::from_secs(60));
     for verdict in ["piece", "end", "dropped", "failure", "timed_out"] {
         let judge = |mut late: CallPermit<'_>| match verdict {
@@ -162,9 +161,9 @@ fn a_call_from_before_the_opening_tells_nothing() {
     }
 }
 
-/// The provider names a time while a probe waits: that is its later word.
+/// A `Retry-After` during a probe is the provider's latest statement.
 #[test]
-fn a_rest_overtakes_a_probe() {
+fn retry_after_overrides_a_running_probe() {
     let (now, rest) = (Instant::now(), Duration::from_secs(60));
     let breaker = breaker();
     breaker.honor_retry_after(now, rest);
@@ -177,7 +176,7 @@ fn a_rest_overtakes_a_probe() {
 }
 
 #[test]
-fn a_provider_that_begins_and_does_not_end_is_not_back() {
+fn reopens_when_the_probes_answer_breaks_off() {
     let (now, breaker) = (Instant::now(), breaker());
     for _ in 0..MIN_OUTCOMES {
         breaker.permit(now).unwrap().failed(now);
@@ -196,14 +195,14 @@ fn a_provider_that_begins_and_does_not_end_is_not_back() {
     assert_eq!(breaker.state_at(last), BreakerState::Closed);
 }
 
-/// Asked for; left alone then; whether one call finds out first.
+/// Columns: `Retry-After`; blocked for; whether one probe comes first.
 #[test]
-fn rests() {
+fn honors_retry_after() {
     for (asked, until, opens) in [
         (Duration::ZERO, Duration::ZERO, false),
         (Duration::from_secs(2), Duration::from_secs(2), false),
         (MAX_PAUSE, MAX_PAUSE, false),
-        // Longer than any call pauses: none would wait for it, and none would say so.
+        // Longer than any backoff: no call would wait for it, so that the breaker has to show it.
         (MAX_PAUSE + Duration::from_millis(1), MAX_PAUSE + Duration::from_millis(1), true),
         (LONG_RETRY_AFTER, LONG_RETRY_AFTER, true),
         (Duration::from_secs(35_000), MAX_RETRY_AFTER, true),
@@ -211,7 +210,7 @@ fn rests() {
     ] {
         let (now, breaker) = (Instant::now(), breaker());
         breaker.honor_retry_after(now, asked);
-        // The longest counts, whichever was named last.
+        // The longest counts, not the latest.
         breaker.honor_retry_after(now, Duration::ZERO);
         let before = (now + until).checked_sub(Duration::from_millis(1)).filter(|before| now <= *before);
         if let Some(now) = before {

@@ -1,4 +1,4 @@
-//! Members of JSON values, each as its own text, so that one which cannot be read spoils no other.
+//! Members of JSON values as raw text, so that an unreadable one does not spoil the others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The bytes that a value was read from. They need not be UTF-8: the strings in them may hold parts of characters.
+/// Bytes that values are parsed from. They need not be UTF-8: strings may hold parts of characters.
 pub(super) struct Source<'a> {
     bytes: &'a [u8],
-    /// As long as `bytes`, byte by byte, with a `?` for each that is not UTF-8.
+    /// `bytes` with a `?` for each byte that is not UTF-8; equally long.
     text: Cow<'a, str>,
 }
 
@@ -22,14 +22,14 @@ impl<'a> Source<'a> {
         Self { bytes, text }
     }
 
-    /// The text to read values from.
+    /// Text to parse values from.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// `value`, which was read from this source, if it is a string: its bytes, with lone surrogates as in WTF-8.
+    /// Bytes of `value`, which must come from this source, if it is a string; lone surrogates as in WTF-8.
     pub(super) fn bytes(&self, value: &RawValue) -> Option<Vec<u8>> {
-        // The value is a part of the text, and begins as far behind the text's start as its bytes behind theirs.
+        // The value borrows from the text, whose offsets equal those of the bytes.
         let at = value.get().as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
         let bytes = self.bytes.get(at..at.checked_add(value.get().len())?)?;
         if !bytes.starts_with(b"\"") {
@@ -38,7 +38,7 @@ impl<'a> Source<'a> {
         serde_json::Deserializer::from_slice(bytes).deserialize_bytes(StringBytes).ok()
     }
 
-    /// `value` if it is a string, with U+FFFD for what is no character.
+    /// `value` if it is a string, decoded lossily.
     pub(super) fn string(&self, value: &RawValue) -> Option<String> {
         self.bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -54,7 +54,7 @@ fn masked(bytes: &[u8]) -> String {
     text
 }
 
-/// The members of `value` with these names, those that are `null` left out; `None` if it is no object.
+/// Members of `value` with these names, `null` as `None`; `None` if it is no object.
 pub(super) fn named<'a, const N: usize>(value: &'a RawValue, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
     if !value.get().starts_with('{') {
         return None;
@@ -62,12 +62,12 @@ pub(super) fn named<'a, const N: usize>(value: &'a RawValue, names: [&str; N]) -
     serde_json::Deserializer::from_str(value.get()).deserialize_map(Named(names)).ok()
 }
 
-/// The elements of `value`; `None` if it is no list.
+/// Elements of `value`; `None` if it is no list.
 pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Takes the members of these names. Of two of the same name, the last counts.
+/// Visitor for the members of these names. The last of duplicates counts.
 struct Named<'n, const N: usize>([&'n str; N]);
 
 impl<'a, const N: usize> Visitor<'a> for Named<'_, N> {
@@ -91,14 +91,14 @@ impl<'a, const N: usize> Visitor<'a> for Named<'_, N> {
     }
 }
 
-/// Reads a name as its place among these.
+/// Deserializes a name as its index among these.
 struct Place<'n>(&'n [&'n str]);
 
 impl<'a> DeserializeSeed<'a> for Place<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // As bytes: a name with half a character is just one that is not wanted.
+        // As bytes: an invalid name must not fail the whole object.
         deserializer.deserialize_bytes(self)
     }
 }
@@ -115,7 +115,7 @@ impl Visitor<'_> for Place<'_> {
     }
 }
 
-/// Reads a string as its bytes.
+/// Deserializes a string as bytes.
 struct StringBytes;
 
 impl Visitor<'_> for StringBytes {

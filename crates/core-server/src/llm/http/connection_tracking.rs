@@ -1,10 +1,9 @@
-//! Counts connections while they are open, and those of them that are idle: that carry no call.
+//! Tracks open and idle connections of the pool.
 //!
-//! A connection is open from when it is made, TLS and proxies included, until its socket is closed. It is idle from
-//! then on except from when the client gives it to a call until that call's response has been read to its end, or
-//! was dropped. What the client makes and does not need in the end, because another call's connection came free
-//! first, is open and idle; so is, for the moment until its socket is closed, the connection of a call that was
-//! given up.
+//! A connection is open from its establishment, TLS and proxies included, until its socket is closed. It is idle except
+//! while the pool has assigned it to a call whose response has not been read to the end or dropped. A connection that
+//! the pool established for a call which then got a freed one is open and idle; so is, until its socket is closed a
+//! moment later, that of a cancelled call.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -17,40 +16,40 @@ use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connecti
 
 use crate::metrics::ProviderMetrics;
 
-/// A connection's socket; counted as open until it is dropped.
+/// Socket of a connection; counts as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct TrackedStream<S> {
     socket: S,
-    /// The other end is a proxy that wants to be told where to.
+    /// The peer is a forward proxy: requests carry the absolute URL.
     is_proxy: bool,
     handle: ConnectionHandle,
 }
 
-/// A connection, for those that want to know whether it carries a call.
+/// Shared handle of a connection's usage.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionHandle(Arc<ConnectionState>);
 
-/// A call on a connection, which is not idle as long as there is one.
+/// RAII guard of a call on a connection, which is not idle meanwhile.
 #[derive(Debug)]
 pub(super) struct InFlightGuard(ConnectionHandle);
 
 #[derive(Debug)]
 struct ConnectionState {
     metrics: Arc<ProviderMetrics>,
-    /// The gauges change with it, under its lock, so that each connection is in them once or not at all.
+    /// Gauges change under this lock only: otherwise a close that races with a call would count a connection twice.
     load: Mutex<Load>,
 }
 
 #[derive(Debug)]
 struct Load {
     is_open: bool,
-    /// More than one for a moment: the client may give a connection away when the last byte is read, before whoever
-    /// made the call has seen it.
+    /// Exceeds one for a moment: the pool may reassign the connection after the last byte, before the first call's
+    /// reader has seen the end.
     calls: usize,
 }
 
 impl<S> TrackedStream<S> {
-    /// A connection that has just been made.
+    /// Tracks a connection from its establishment on.
     pub(super) fn new(socket: S, is_proxy: bool, metrics: Arc<ProviderMetrics>) -> Self {
         metrics.connections_open.inc();
         metrics.connections_idle.inc();
@@ -97,7 +96,7 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Makes `in_flight` a call on the connection that the client has given to a request last, if it has.
+/// Moves `in_flight` to the connection that the pool has assigned to the request last.
 pub(super) fn track_assignment(in_flight: &mut Option<InFlightGuard>, captured: &CaptureConnection) {
     let mut extras = Extensions::new();
     if let Some(connected) = captured.connection_metadata().as_ref() {
@@ -152,9 +151,9 @@ impl<S: Write + Unpin> Write for TrackedStream<S> {
 mod tests {
     use super::*;
 
-    /// In whatever order its parts end, a connection is counted once while it is open, and never below none.
+    /// A connection counts once, whatever the order in which its parts are dropped.
     #[test]
-    fn open_and_idle() {
+    fn counts_each_connection_once() {
         let metrics = Arc::new(ProviderMetrics::default());
         let counts = || (metrics.connections_open.get(), metrics.connections_idle.get());
         let first = TrackedStream::new((), false, Arc::clone(&metrics));

@@ -1,4 +1,4 @@
-//! Makes the connections to a provider, within a time limit, and counts them.
+//! Connector: establishes the connections to a provider within a timeout, and counts them.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use super::proxy_route::{ProxyRoute, ProxyStream};
 use crate::metrics::ProviderMetrics;
 use crate::tls;
 
-/// Makes connections along one route.
+/// Connects along one route.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<ProxyRoute>,
@@ -25,15 +25,15 @@ pub(super) struct Connector {
     metrics: Arc<ProviderMetrics>,
 }
 
-/// Why no connection was made.
+/// Error of a connection attempt.
 pub(super) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Connector {
-    /// Makes connections along `route` in at most `limit` each.
+    /// Creates a connector along `route` with a timeout of `limit`.
     ///
     /// # Errors
     ///
-    /// The system's certificates cannot be used.
+    /// The platform's root certificates cannot be used.
     pub(super) fn new(
         route: ProxyRoute,
         limit: Duration,
@@ -67,7 +67,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection that is being made. One that is given up has failed.
+/// RAII guard of a connection attempt: dropped before it is connected, it counts as failed.
 struct Connecting {
     metrics: Arc<ProviderMetrics>,
     begin: Instant,

@@ -1,4 +1,4 @@
-//! How a provider is reached: directly, or through a proxy that the environment names.
+//! Route to a provider: direct, or through a proxy of the environment.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,43 +18,43 @@ use tower_service::Service;
 use super::connector::ConnectError;
 use crate::tls;
 
-/// How long a connection is silent before the system asks whether the other end is there, and between two such
-/// questions.
+/// TCP keepalive idle time and interval. With [`KEEPALIVE_RETRIES`] a dead peer is noticed after a minute, well within
+/// the idle timeout of the pool.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Questions without an answer after which it is not.
+/// Unanswered keepalive probes that close the connection.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long what was sent may go without a sign that it has come.
+/// `TCP_USER_TIMEOUT`: maximum time for unacknowledged data.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A host name that no list of exceptions names (RFC 2606).
+/// Host name that no list of exceptions can name (RFC 2606).
 const UNLISTED_HOST: &str = "any-name.invalid";
 
-/// A socket to the provider or to the proxy in front of it; to an `https` proxy, TLS included.
+/// Stream to the provider or to its proxy; to an `https` proxy, TLS included.
 pub(super) type ProxyStream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// The way to a provider.
+/// Route to a provider.
 #[derive(Debug, Clone)]
 pub(super) enum ProxyRoute {
-    /// Nothing in between.
+    /// No proxy.
     Direct(HttpConnector),
-    /// A proxy that reads the requests, which name the provider.
+    /// Forward proxy: requests carry the absolute URL.
     Forward {
-        /// Where it is.
+        /// URL of the proxy.
         proxy: Uri,
-        /// Connects to it.
+        /// Connector to the proxy.
         connector: HttpsConnector<HttpConnector>,
     },
-    /// A proxy that only passes bytes on.
+    /// `CONNECT` tunnel.
     Tunnel(Tunnel<HttpsConnector<HttpConnector>>),
 }
 
 impl ProxyRoute {
-    /// The way to `target` by what `proxies` says.
+    /// Selects the route to `target`.
     ///
     /// # Errors
     ///
-    /// The system's certificates cannot be used.
+    /// The platform's root certificates cannot be used.
     pub(super) fn to(target: &Uri, proxies: &Matcher) -> Result<Self, rustls::Error> {
         let Some(proxy) = proxy_for(target, proxies) else { return Ok(Self::Direct(http_connector())) };
         let connector = HttpsConnector::from((http_connector(), tls::client_config()?));
@@ -68,14 +68,14 @@ impl ProxyRoute {
         }))
     }
 
-    /// Whether requests are read by a proxy, and not by the provider.
+    /// True if a forward proxy reads the requests.
     pub(super) fn ends_at_proxy(&self) -> bool {
         matches!(self, Self::Forward { .. })
     }
 }
 
 /// The proxy in front of `target`, if `proxies` names one. `NO_PROXY=*` holds for addresses as well as for names: the
-/// matcher compares an address with addresses alone, so that it is asked about a name too, which only `*` excepts.
+/// matcher compares addresses with addresses only, so that a name is looked up too, which only `*` excepts.
 fn proxy_for(target: &Uri, proxies: &Matcher) -> Option<Intercept> {
     let unlisted =
         Uri::builder().scheme(target.scheme_str()?).authority(UNLISTED_HOST).path_and_query("/").build().ok()?;
@@ -83,7 +83,7 @@ fn proxy_for(target: &Uri, proxies: &Matcher) -> Option<Intercept> {
     proxies.intercept(target)
 }
 
-/// What a proxy that reads the requests to `target` wants to find in each of them.
+/// Headers for the forward proxy of `target`.
 pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
     let proxy = proxy_for(target, proxies).filter(|_| target.scheme() != Some(&Scheme::HTTPS));
     let auth = proxy.and_then(|proxy| proxy.basic_auth().cloned());
@@ -92,7 +92,7 @@ pub(super) fn headers(target: &Uri, proxies: &Matcher) -> HeaderMap {
 
 fn http_connector() -> HttpConnector {
     let mut sockets = HttpConnector::new();
-    // `https` is for whoever uses the socket.
+    // TLS is layered on top by the caller: `https` URLs must pass here.
     sockets.enforce_http(false);
     sockets.set_nodelay(true);
     sockets.set_keepalive(Some(KEEPALIVE));

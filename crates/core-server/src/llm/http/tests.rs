@@ -1,4 +1,4 @@
-//! By way of a proxy, or past it.
+//! Requests through proxies and past them.
 
 use futures_util::StreamExt as _;
 use testkit::watchdog;
@@ -21,7 +21,7 @@ fn client(target: &str, proxies: &Matcher) -> HttpClient {
     HttpClient::new(target.parse().unwrap(), proxies, connections, Arc::default()).unwrap()
 }
 
-/// A call, while `server` does its part; what was answered, and what the server has seen.
+/// Runs a call against `server`; returns the answer and the server's observation.
 async fn call<T>(client: &HttpClient, server: impl Future<Output = T>) -> (Result<Vec<u8>, Error>, T) {
     let calling = async {
         let response = client.post(HeaderMap::new(), b"{}".to_vec()).await?;
@@ -30,7 +30,7 @@ async fn call<T>(client: &HttpClient, server: impl Future<Output = T>) -> (Resul
     watchdog::within(watchdog::LIMIT, async { tokio::join!(calling, server) }).await.unwrap()
 }
 
-/// The lines up to the first empty one.
+/// Reads lines up to the first empty one.
 async fn head(stream: &mut BufReader<TcpStream>) -> Vec<String> {
     let mut head = Vec::new();
     loop {
@@ -43,7 +43,7 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Vec<String> {
     }
 }
 
-/// Answers one request; the head of it.
+/// Answers one request and returns its head.
 async fn answer(listener: &TcpListener) -> Vec<String> {
     let mut stream = BufReader::new(listener.accept().await.unwrap().0);
     let head = head(&mut stream).await;
@@ -52,7 +52,7 @@ async fn answer(listener: &TcpListener) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn plain_http_is_forwarded() {
+async fn forwards_http() {
     let (proxy, address) = listener().await;
     let proxies = Matcher::builder().http(format!("http://quien:clave@{address}")).build();
     let client = client(&format!("http://{TARGET}"), &proxies);
@@ -64,7 +64,7 @@ async fn plain_http_is_forwarded() {
 }
 
 #[tokio::test]
-async fn https_goes_through_a_tunnel() {
+async fn tunnels_https() {
     let (proxy, address) = listener().await;
     let proxies = Matcher::builder().all(format!("http://quien:clave@{address}")).build();
     let client = client(&format!("https://{TARGET}"), &proxies);
@@ -75,14 +75,14 @@ async fn https_goes_through_a_tunnel() {
         (head, stream.read_u8().await.unwrap())
     };
     let (answered, (head, first)) = call(&client, tunnel).await;
-    assert!(answered.is_err(), "nobody there speaks TLS");
+    assert!(answered.is_err(), "the peer does not speak TLS");
     assert_eq!(head[0], "connect provider.test:443 http/1.1");
     assert!(head.contains(&"proxy-authorization: basic cxvpzw46y2xhdmu=".to_owned()), "{head:?}");
     assert_eq!(first, 0x16, "a TLS handshake");
 }
 
 #[tokio::test]
-async fn what_needs_no_proxy_is_asked_itself() {
+async fn bypasses_the_proxy_for_exceptions() {
     let (provider, address) = listener().await;
     for exceptions in ["127.0.0.1", "127.0.0.0/8", "*", "example.org, *"] {
         let proxies = Matcher::builder().all("http://quien:clave@127.0.0.1:1").no(exceptions).build();
@@ -95,7 +95,7 @@ async fn what_needs_no_proxy_is_asked_itself() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_like_any_other() {
+async fn follows_no_redirect() {
     let (provider, address) = listener().await;
     let client = client(&format!("http://{address}/v1"), &Matcher::builder().build());
     let server = async {

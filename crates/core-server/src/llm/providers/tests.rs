@@ -1,4 +1,4 @@
-//! Against real HTTP servers on loopback. What becomes of a provider's faults is in `e2e`, `faults`.
+//! Failover against HTTP servers on loopback. Faults of providers are covered by `e2e`, `faults`.
 
 mod connections;
 
@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Providers that always give these answers, `model-1` the first.
+/// Starts a provider for each of `answers`, which it always gives; the first is `model-1`.
 async fn standins(answers: &[Scripted]) -> Vec<LlmStandin> {
     let mut standins = Vec::new();
     for answer in answers {
@@ -46,7 +46,7 @@ fn model_of(settings: LlmSettings) -> Model {
     Model::new(settings, &Metrics::default().model).unwrap()
 }
 
-/// The model that answered, or why none did.
+/// Requests an answer and returns the model's name.
 async fn ask(model: &Model) -> Result<String, LlmError> {
     let messages = [ChatMessage { role: ChatRole::User, content: UserText::new("hola") }];
     let label = MessageLabel { user: UserLabel(1), number: 1 };
@@ -63,7 +63,7 @@ fn works() -> Scripted {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
+async fn background_calls_try_once_and_never_probe() {
     let both = standins(&[Scripted::status(500), works()]).await;
     let model = Model::new(LlmSettings { tries: 3, ..settings(&both) }, &Metrics::default().model).unwrap();
     let asked = SamplingParams { temperature: 0.25, max_tokens: 99 };
@@ -77,7 +77,7 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
         assert!(matches!(once().await, Err(LlmError::Status { status: 500, .. })));
     }
     assert_eq!(totals(&both), [10, 0]);
-    // Its failures count like others': the first is left alone now.
+    // Its failures count too: the first breaker is open now.
     assert_eq!(once().await.unwrap(), "model-2");
     let body = both[1].requests()[0].body();
     assert_eq!((&body["temperature"], &body["max_tokens"]), (&0.25.into(), &99.into()));
@@ -88,10 +88,10 @@ async fn what_nobody_waits_for_is_asked_once_and_finds_out_nothing() {
     assert_eq!(totals(&both), [10, 1]);
 }
 
-/// A provider that wants to be asked later than any call waits is left alone, which is logged and seen by `/readyz`;
-/// what it says to one person's message is nobody else's rest.
+/// A `Retry-After` beyond any backoff opens the breaker, which is logged and shown by `/readyz`; one in the rejection
+/// of a single message does not affect others.
 #[tokio::test]
-async fn a_rest_that_no_call_waits_for_is_seen() {
+async fn long_retry_after_degrades_readiness() {
     for (status, seconds, is_unavailable, can_attempt) in [
         (429, 4, false, true),
         (429, 7, true, false),
@@ -110,7 +110,7 @@ async fn a_rest_that_no_call_waits_for_is_seen() {
 }
 
 #[tokio::test]
-async fn weights_share_out_the_calls() {
+async fn weights_distribute_calls() {
     let standins = standins(&[works(), works(), works()]).await;
     let mut settings = settings(&standins);
     for (provider, weight) in settings.providers.iter_mut().zip([1, 3, 0]) {
@@ -121,12 +121,12 @@ async fn weights_share_out_the_calls() {
         ask(&model).await.unwrap();
     }
     let totals = totals(&standins);
-    // A fair coin of 1 : 3 strays this far once in a million runs.
+    // At odds of 1 : 3 the count leaves this range once in a million runs.
     assert!((58..=142).contains(&totals[0]) && totals[2] == 0, "{totals:?}");
 }
 
 #[test]
-fn providers_have_a_name_each() {
+fn provider_names_are_unique() {
     let provider = |url: &str, model: &str| ProviderSettings {
         url: url.parse().unwrap(),
         key: None,
@@ -144,9 +144,9 @@ fn providers_have_a_name_each() {
     assert_eq!(got, ["a/m", "a/m#2", "a/n", "b/m", "a/m#3"]);
 }
 
-/// A key, or the name and the password of the address, which is not called by them.
+/// By API key, else by the URL's user information, which its name does not show.
 #[tokio::test]
-async fn what_a_provider_knows_us_by() {
+async fn authorizes_by_key_or_user_information() {
     let standin = standins(&[works()]).await.remove(0);
     let url = |login: &str| standin.url().replace("://", &format!("://{login}"));
     let cases = [
@@ -172,9 +172,9 @@ async fn what_a_provider_knows_us_by() {
     assert_eq!(error.to_string(), "the key of 127.0.0.1/model-1 has characters that no HTTP header may have");
 }
 
-/// Who may not be called again is passed over, and called again once a call has ended.
+/// A provider at its limit is skipped, and called again once a call has ended.
 #[tokio::test]
-async fn as_many_calls_as_allowed() {
+async fn limits_concurrent_calls() {
     let slow = Scripted::chunks(3).paced(0, 60_000);
     let standins = standins(&[slow.clone(), slow]).await;
     let metrics = Metrics::default();
@@ -206,9 +206,9 @@ async fn as_many_calls_as_allowed() {
     }
 }
 
-/// One that is made, and one that cannot be.
+/// An established connection, and a failed attempt.
 #[tokio::test]
-async fn connections_are_counted_as_they_are_made() {
+async fn counts_connection_attempts() {
     let standins = standins(&[works()]).await;
     let metrics = Metrics::default();
     let model = Model::new(settings(&standins), &metrics.model).unwrap();
@@ -221,7 +221,7 @@ async fn connections_are_counted_as_they_are_made() {
         let line = text.lines().find(|line| line.starts_with(&start)).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
     };
-    assert_eq!((count("ok"), count("failed")), ("0".to_owned(), "0".to_owned()), "none is made before it is needed");
+    assert_eq!((count("ok"), count("failed")), ("0".to_owned(), "0".to_owned()), "connects lazily");
     let mut answer = open().await.unwrap();
     while let Some(piece) = answer.next().await {
         piece.unwrap();

@@ -1,10 +1,10 @@
-//! Streams of real servers, written from the shapes that they document, and what goes wrong with them.
+//! Documented streams of real servers, and their failures.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What came of a body: the text that people have, how it ended, the counts of tokens.
+/// Result of a body: visible text, end, token counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Read {
     text: String,
@@ -12,7 +12,7 @@ struct Read {
     usage: Option<(u64, u64)>,
 }
 
-/// Reads `pieces`, after which the connection `broke` or not.
+/// Parses `pieces`; `broke`: the connection was lost after them.
 fn read_from<'a>(mut reader: Reader, broke: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let mut text = String::new();
     let mut take = |reader: &mut Reader| loop {
@@ -48,7 +48,7 @@ fn read(body: &[u8]) -> Read {
     read_from(Reader::new(false), false, [body])
 }
 
-/// The same however it is split: in two at every byte, and byte by byte.
+/// Parses `body` whole, byte by byte, and split at every byte; all must agree.
 fn read_split(body: &[u8]) -> Read {
     let whole = read(body);
     assert_eq!(read_from(Reader::new(false), false, body.chunks(1)), whole, "byte by byte");
@@ -62,7 +62,7 @@ fn read_split(body: &[u8]) -> Read {
 const FILTERED: &str = "the model gave no whole answer: finish_reason content_filter";
 
 #[test]
-fn streams_of_real_servers() {
+fn parses_streams_of_real_servers() {
     macro_rules! fixture {
         ($name:literal) => {
             ($name, include_bytes!(concat!("fixtures/", $name)).as_slice())
@@ -113,7 +113,7 @@ fn ending(reason: &str) -> String {
 const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
-fn an_odd_event_that_nothing_needs_spoils_no_answer() {
+fn ignores_odd_events() {
     for odd in [
         "data:\n\n",
         "data: null\n\n",
@@ -159,7 +159,7 @@ fn an_odd_event_that_nothing_needs_spoils_no_answer() {
 }
 
 #[test]
-fn text_and_counts_are_found_where_servers_put_them() {
+fn finds_text_and_counts_in_every_known_place() {
     for (event, text, usage) in [
         ("{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":3}}", "a", None),
         (
@@ -192,7 +192,7 @@ fn text_and_counts_are_found_where_servers_put_them() {
 }
 
 #[test]
-fn how_an_answer_ends() {
+fn classifies_ends() {
     let cut = "the model's stream ended before its answer";
     let withheld = |reason: &str| format!("the model gave no whole answer: finish_reason {reason}");
     let reported = |code: &str| format!("the provider reported a failure: {code}");
@@ -240,7 +240,7 @@ fn how_an_answer_ends() {
         ("data: \u{7f}\n\n", "the model's stream cannot be read: an event is not a chunk".to_owned()),
     ] {
         for done in ["", DONE] {
-            // `[DONE]` makes whole only what nothing else has ended.
+            // `[DONE]` completes only an answer without any other end.
             let want = if done == DONE && want == cut { "stop" } else { &want };
             let body = [&chunk("hola"), end, done].concat();
             let got = read_split(body.as_bytes());
@@ -249,9 +249,9 @@ fn how_an_answer_ends() {
     }
 }
 
-/// After the text and a finish reason, nothing makes an error of an answer.
+/// After text and a finish reason, no error can spoil an answer.
 #[test]
-fn a_late_mishap_takes_nothing_from_an_answer() {
+fn keeps_a_complete_answer_despite_late_errors() {
     for late in [
         "data: nonsense\n\n",
         "data: {\"error\":{\"message\":\"late\"}}\n\n",
@@ -269,7 +269,7 @@ fn a_late_mishap_takes_nothing_from_an_answer() {
             }
         }
     }
-    // The last event without its blank line, or without any end of its line.
+    // The last event without its blank line, or without any line end.
     for missing in 1..=2 {
         let body = [chunk("hola"), ending("stop")].concat();
         assert_eq!(read(&body.as_bytes()[..body.len() - missing]).end, "stop");
@@ -280,7 +280,7 @@ fn a_late_mishap_takes_nothing_from_an_answer() {
 }
 
 #[test]
-fn an_answer_without_a_word() {
+fn rejects_answers_without_text() {
     let withheld = |reason: &str| format!("the model gave no whole answer: finish_reason {reason}");
     for (body, want) in [
         (ending("stop"), withheld("stop")),
@@ -305,7 +305,7 @@ fn an_answer_without_a_word() {
 }
 
 #[test]
-fn bodies_that_are_no_stream() {
+fn parses_bodies_that_are_no_stream() {
     let malformed = |reason: &str| format!("the model's stream cannot be read: {reason}");
     for (body, text, end) in [
         (
@@ -337,7 +337,7 @@ fn bodies_that_are_no_stream() {
 }
 
 #[test]
-fn thinking_is_a_sign_of_life_and_nothing_else_is() {
+fn only_thinking_counts_as_progress() {
     for (event, want) in [
         (chunk(""), false),
         (": OPENROUTER PROCESSING\n\n".to_owned(), false),
@@ -359,7 +359,7 @@ fn thinking_is_a_sign_of_life_and_nothing_else_is() {
 }
 
 #[test]
-fn thinking_that_was_shown_is_taken_back() {
+fn restarts_after_visible_thinking() {
     let mut reader = Reader::new(false);
     reader.push(chunk("pienso").as_bytes());
     assert!(matches!(reader.take(), Some(Step::Text { restarts: false, .. })));
@@ -382,7 +382,7 @@ fn thinking_that_was_shown_is_taken_back() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any bytes, and any mixture of fragments of streams: never a panic, and splits change nothing.
+    /// Arbitrary bytes and fragments of streams never panic, and parse alike at any split.
     #[test]
     fn splits_change_nothing(
         parts in prop::collection::vec(

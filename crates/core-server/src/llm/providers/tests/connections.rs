@@ -1,4 +1,4 @@
-//! Connections to a provider are used again, counted while they are open, and not waited for.
+//! Connections are reused, counted while open, and drained in the background.
 
 use testkit::llm::{Hang, Outcome};
 use testkit::{clock, watchdog};
@@ -8,7 +8,7 @@ use super::*;
 use crate::llm::CompletionStream;
 use crate::metrics::ProviderMetrics;
 
-/// One provider that always gives this answer, and a model that may call it so often at once.
+/// Starts one provider that always gives `answer`, and a model with this limit on concurrent calls.
 async fn one(answer: Scripted, max_connections: usize) -> (LlmStandin, Model) {
     let mut standins = standins(&[answer]).await;
     let model = model_of(LlmSettings { max_connections, ..settings(&standins) });
@@ -27,7 +27,7 @@ async fn read(mut answer: CompletionStream<'_>) {
     }
 }
 
-/// Waits until so many connections are open, idle, and so many calls under way.
+/// Waits for these counts: open connections, idle ones, calls in flight.
 async fn counted(model: &Model, want: (i64, i64, i64)) {
     let metrics = model.providers[0].metrics();
     let counts =
@@ -41,9 +41,9 @@ async fn counted(model: &Model, want: (i64, i64, i64)) {
     assert!(fits.is_ok(), "{:?}, not {want:?}", counts(metrics));
 }
 
-/// Also where the response ends a while after all that was wanted of it.
+/// Also if the response ends a moment after the answer.
 #[tokio::test]
-async fn one_after_another_over_one_connection() {
+async fn reuses_one_connection_for_sequential_calls() {
     let answers = [works(), Scripted::default(), Scripted::status(429), Scripted::status(500)];
     for answer in answers.into_iter().flat_map(|answer| [answer.clone(), answer.ending_after(20)]) {
         let (standin, model) = one(answer.clone(), 1).await;
@@ -58,9 +58,9 @@ async fn one_after_another_over_one_connection() {
     }
 }
 
-/// The answer is complete before the response ends, whose connection is given up soon, and not used again.
+/// The answer completes before its response, whose connection is closed after the drain timeout and not reused.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_does_not_end() {
+async fn closes_a_response_that_does_not_end() {
     let _frozen = clock::Frozen::clock();
     for answer in [works(), Scripted::status(500)] {
         let (standin, model) = one(answer.hanging(Hang::End), 10).await;
@@ -78,9 +78,9 @@ async fn a_response_that_does_not_end() {
     }
 }
 
-/// A provider that says on and on after the end of its answer is not listened to.
+/// Data after the end of an answer closes the connection.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_goes_on() {
+async fn closes_a_response_that_goes_on() {
     let _frozen = clock::Frozen::clock();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -104,10 +104,10 @@ async fn a_response_that_goes_on() {
 }
 
 #[tokio::test]
-async fn open_and_idle_as_calls_begin_and_end() {
+async fn counts_open_and_idle_through_the_life_of_calls() {
     let (standin, model) = one(works(), 10).await;
     counted(&model, (0, 0, 0)).await;
-    // Before the response begins, too.
+    // A call counts before its response begins, too.
     standin.push(Scripted::default().hanging(Hang::Headers));
     {
         let taken = async {
