@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::breaker::Breaker;
 use super::call_limiter::CallLimiter;
-use super::completion_stream::{CompletionStream, Failed};
+use super::completion_stream::{CallDeadlines, CompletionStream, Failed};
 use super::error::LlmError;
 use super::error_body::ErrorBody;
 use super::http::{HttpClient, PoolSettings, ResponseBody};
@@ -54,6 +54,16 @@ impl PartialEq for Provider {
     }
 }
 
+/// Parts that the providers of a model share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SharedParts<'a> {
+    pub(super) settings: &'a LlmSettings,
+    /// Proxies of the environment.
+    pub(super) proxies: &'a Matcher,
+    /// Notified whenever the breaker of one of them opens.
+    pub(super) opened: &'a Arc<Notify>,
+}
+
 /// Error of creating the model client.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -69,7 +79,7 @@ pub enum ModelError {
 }
 
 impl Provider {
-    /// Creates a provider. Opens no connection yet. `opened` is notified whenever its breaker opens.
+    /// Creates a provider. Opens no connection yet.
     ///
     /// # Errors
     ///
@@ -77,15 +87,15 @@ impl Provider {
     pub(super) fn new(
         name: String,
         provider: ProviderSettings,
-        settings: &LlmSettings,
-        proxies: &Matcher,
-        (metrics, opened): (ProviderMetrics, Arc<Notify>),
+        metrics: ProviderMetrics,
+        shared: SharedParts<'_>,
     ) -> Result<Self, ModelError> {
+        let SharedParts { settings, proxies, opened } = shared;
         let (metrics, timeouts) = (Arc::new(metrics), settings.timeouts);
         let pool = PoolSettings { connect: timeouts.connect, max_idle: settings.max_connections };
         let request = RequestParts::to(&provider).ok_or_else(|| ModelError::Key { provider: name.clone() })?;
         let http = HttpClient::new(provider.url.uri.clone(), proxies, pool, Arc::clone(&metrics))?;
-        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), settings.backoff.max, opened);
+        let breaker = Breaker::new(name.clone(), Arc::clone(&metrics), settings.backoff.max, Arc::clone(opened));
         let calls = CallLimiter::new(settings.max_connections, timeouts.connect, Arc::clone(&metrics));
         Ok(Self {
             http,
@@ -188,10 +198,10 @@ impl Provider {
         let begin = Instant::now();
         let limit = give_up.saturating_duration_since(begin);
         let late = LlmError::Timeout { waiting_for: "first token", limit };
-        let limits = (begin + self.timeouts.total, give_up);
+        let deadlines = CallDeadlines { total: begin + self.timeouts.total, first_token: give_up };
         let charge = request.charge();
         let begun = match timeout_at(give_up, self.send(request, quirks)).await {
-            Ok(Ok(body)) => CompletionStream::begin(self, body, limits, late).await,
+            Ok(Ok(body)) => CompletionStream::begin(self, body, deadlines, late).await,
             Ok(Err(failed)) => Err(failed),
             Err(_) => Err((late, None)),
         };

@@ -47,6 +47,15 @@ pub struct CompletionStream<'a> {
     is_counted: bool,
 }
 
+/// Deadlines of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallDeadlines {
+    /// Whole call, thinking included.
+    pub(super) total: Instant,
+    /// First token of the answer or of thinking.
+    pub(super) first_token: Instant,
+}
+
 /// Part of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TextDelta {
@@ -57,19 +66,19 @@ pub struct TextDelta {
 }
 
 impl<'a> CompletionStream<'a> {
-    /// Waits for the first token of the answer in `body`, until `first_by`; thinking extends the wait by the silence
+    /// Waits for the first token of the answer in `body`, until its deadline; thinking extends the wait by the silence
     /// timeout, up to the deadline of the call.
     pub(super) async fn begin(
         provider: &'a Provider,
         body: ResponseBody,
-        (deadline, first_by): (Instant, Instant),
+        CallDeadlines { total: deadline, first_token }: CallDeadlines,
         late: LlmError,
     ) -> Result<Self, Failed> {
         let (reader, timeouts) = (Reader::new(provider.suspects_thinking()), provider.timeouts());
         let (permit, first, body) = (None, None, Some(body));
         let (call, charge, is_counted) = (None, None, false);
         let mut answer = Self { provider, permit, first, body, reader, deadline, timeouts, call, charge, is_counted };
-        let mut until = first_by;
+        let mut until = first_token;
         loop {
             match answer.step_until(until).await {
                 Some(Step::Text { text, .. }) => {

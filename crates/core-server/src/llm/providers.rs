@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{Availability, CallPermit};
-use super::chat_completions::{ModelError, Provider};
+use super::chat_completions::{ModelError, Provider, SharedParts};
 use super::completion_stream::CompletionStream;
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
@@ -42,9 +42,10 @@ impl Model {
     /// See [`ModelError`].
     pub fn new(settings: LlmSettings, metrics: &ModelMetrics) -> Result<Self, ModelError> {
         let (proxies, opened) = (Matcher::from_env(), Arc::new(Notify::new()));
+        let shared = SharedParts { settings: &settings, proxies: &proxies, opened: &opened };
         let provider = |(name, provider): (String, &ProviderSettings)| {
             let metrics = metrics.provider(&name);
-            Provider::new(name, provider.clone(), &settings, &proxies, (metrics, Arc::clone(&opened)))
+            Provider::new(name, provider.clone(), metrics, shared)
         };
         let named = names(&settings.providers).into_iter().zip(&settings.providers);
         let providers = named.map(provider).collect::<Result<_, _>>()?;
