@@ -26,6 +26,9 @@ use connection_tracking::InFlightGuard;
 use connector::Connector;
 use proxy_route::ProxyRoute;
 
+/// Error of a connection attempt. Defined here, above the connector and its route, which both name it.
+type ConnectError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Idle timeout of a pooled connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 

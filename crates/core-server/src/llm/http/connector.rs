@@ -11,6 +11,7 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
+use super::ConnectError;
 use super::connection_tracking::TrackedStream;
 use super::proxy_route::{ProxyRoute, ProxyStream};
 use crate::metrics::ProviderMetrics;
@@ -24,9 +25,6 @@ pub(super) struct Connector {
     limit: Duration,
     metrics: Arc<ProviderMetrics>,
 }
-
-/// Error of a connection attempt.
-pub(super) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Connector {
     /// Creates a connector along `route` with a timeout of `limit`.

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::connector::ConnectError;
+use super::ConnectError;
 use crate::tls;
 
 /// TCP keepalive idle time and interval. With [`KEEPALIVE_RETRIES`] a dead peer is noticed after a minute, well within
