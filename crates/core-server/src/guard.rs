@@ -7,6 +7,7 @@ mod breaker;
 mod chat;
 mod client;
 mod embeddings;
+mod metrics;
 mod moderations;
 
 use std::fmt;
@@ -19,11 +20,11 @@ use safety::Level;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::metrics::{GuardMetrics, GuardOutcome};
 use breaker::GuardBreaker;
 use client::Client;
 pub use client::GuardError;
 use embeddings::References;
+pub use metrics::{GuardMetric, GuardMetrics, GuardOutcome};
 
 /// Timeout of one preparation attempt; runs beside the service.
 const PREPARATION: Duration = Duration::from_secs(60);

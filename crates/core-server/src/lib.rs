@@ -1,7 +1,7 @@
 //! The stateful service of PsicoIA: sessions, history, limits, and the calls to a language model.
 //!
-//! Layers, each of which uses only what stands below it: `config` · [`server`] · [`connection`] · [`session`] ·
-//! [`turn`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · [`metrics`] · `tls` · `protocol`.
+//! Layers, from top to bottom; each uses only the layers below it: `config` · [`server`] · [`connection`] ·
+//! [`session`] · [`turn`] · [`metrics`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
 
 pub mod config;
 pub mod connection;

@@ -3,19 +3,17 @@
 //! No label may identify a person, an address or a session: cardinality stays bounded, and scrapes hold nothing
 //! personal.
 
-mod database;
-mod guard;
-mod model;
 mod names;
 
-use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, LONG, Registry, SHORT};
+use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, LONG, Registry, SHORT, integer};
 use protocol::server_frame::{Finish, Source};
 use protocol::{CloseReason, ErrorCode};
 use safety::Level;
 
-pub use database::{DatabaseGauges, DatabaseMeter, PoolUse};
-pub use guard::{GuardMetrics, GuardOutcome};
-pub use model::{BreakerState, CallOutcome, ModelMetrics, ProviderMetrics};
+use crate::guard::GuardMetrics;
+use crate::limits::LimiterLoad;
+use crate::llm::ModelMetrics;
+use crate::store::{DatabaseGauges, DatabaseMeter};
 pub use names::Metric;
 
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
@@ -59,6 +57,9 @@ pub struct Metrics {
     pub commit_duration: Histogram,
     /// Writes that failed or whose outcome is unknown.
     pub commit_failures: IntCounter,
+    concurrency_limit: IntGauge,
+    permits_in_use: IntGauge,
+    queue_length: IntGauge,
     /// Calls to the model.
     pub model: ModelMetrics,
     /// Second opinions.
@@ -108,6 +109,9 @@ impl Metrics {
             turn_duration: r.histogram(Metric::TurnDuration, LONG),
             commit_duration: r.histogram(Metric::CommitDuration, SHORT),
             commit_failures: r.counter(Metric::CommitFailures),
+            concurrency_limit: r.gauge(Metric::ModelConcurrencyLimit),
+            permits_in_use: r.gauge(Metric::ModelPermitsInUse),
+            queue_length: r.gauge(Metric::ModelQueueLength),
             model: ModelMetrics::new(r),
             guard: GuardMetrics::new(r),
             cluster_members: r.gauge(Metric::ClusterMembers),
@@ -138,6 +142,13 @@ impl Metrics {
     pub fn help_shown(&self, level: Level) {
         let at = LEVELS.iter().position(|known| *known == level).unwrap_or_default();
         self.help_shown[at].inc();
+    }
+
+    /// Sets the limit on concurrent answers, the permits in use and the queue length.
+    pub fn set_concurrency(&self, LimiterLoad { count, in_use, waiting }: LimiterLoad) {
+        self.concurrency_limit.set(integer(count));
+        self.permits_in_use.set(integer(in_use));
+        self.queue_length.set(integer(waiting));
     }
 
     /// Counts an answer, complete or not.

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::error::LlmError;
-use crate::metrics::{CallOutcome, ProviderMetrics};
+use super::metrics::{CallOutcome, ProviderMetrics};
 
 /// Concurrency limit of one provider. Each call has its own connection (HTTP/1.1), so this bounds connections too.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use super::completion_stream::{CallDeadlines, CompletionStream, Failed};
 use super::error::LlmError;
 use super::error_body::ErrorBody;
 use super::http::{HttpClient, PoolSettings, ResponseBody};
+use super::metrics::ProviderMetrics;
 use super::quirks::{LearntQuirks, MAX_LESSONS, Quirks};
 use super::request::{CompletionRequest, RequestParts};
 use super::response_drainer::{self, ResponseDrainer};
 use super::retry::parse_retry_after;
 use super::{CallTimeouts, LlmSettings, ProviderSettings};
-use crate::metrics::ProviderMetrics;
 
 /// Share of the first-token timeout that a call must have had for its timeout to count against the provider; with
 /// less, the calls before it used up the deadline.

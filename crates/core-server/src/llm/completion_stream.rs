@@ -15,9 +15,9 @@ use super::call_limiter::CallGuard;
 use super::chat_completions::Provider;
 use super::error::LlmError;
 use super::http::ResponseBody;
+use super::metrics::CallOutcome;
 use super::reader::{Reader, Step};
 use super::tokens::Charge;
-use crate::metrics::CallOutcome;
 
 /// Timeout for the rest of a stream after its finish reason: token counts follow at once, and the person waits for the
 /// end of the answer.

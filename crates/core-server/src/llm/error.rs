@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::error_body::{Cause, ErrorBody};
+use super::metrics::CallOutcome;
 use super::reader::FinishClass;
-use crate::metrics::CallOutcome;
 
 /// Error of a call to a model. Holds the failure and its numbers only: no prompt, no answer, no key.
 #[derive(Debug, thiserror::Error)]

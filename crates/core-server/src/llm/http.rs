@@ -21,7 +21,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::metrics::ProviderMetrics;
+use super::metrics::ProviderMetrics;
 use connection_tracking::InFlightGuard;
 use connector::Connector;
 use proxy_route::ProxyRoute;

@@ -8,15 +8,16 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::breaker::BreakerState;
 use super::breaker::{Availability, CallPermit};
 use super::chat_completions::{ModelError, Provider, SharedParts};
 use super::completion_stream::CompletionStream;
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
+use super::metrics::ModelMetrics;
 use super::request::CompletionRequest;
 use super::tokens::DailyTokens;
 use super::{CallContext, ChatMessage, LlmSettings, ProviderSettings, SamplingParams, startup_check};
-use crate::metrics::{BreakerState, ModelMetrics};
 
 /// A failure later than this counts as a timeout: the person has waited in vain all the same.
 const SLOW_FAILURE: Duration = Duration::from_secs(3);

@@ -1,7 +1,7 @@
-//! Metric names. They are an interface: dashboards and alerts depend on them, and CHANGELOG names every change.
+//! Names of the metrics that no module below owns. They are an interface: dashboards and alerts depend on them, and CHANGELOG names every change.
 
 boot::metric_table! {
-    /// Every metric of the core.
+    /// Metrics of connections, sessions, messages, turns and the cluster.
     pub enum Metric in "psicoia_core_" {
         ConnectionsOpen: Gauge "connections_open" [] "Open connections.";
         ConnectionsOpened: Counter "connections_opened_total" [] "Accepted connections.";
@@ -29,49 +29,9 @@ boot::metric_table! {
             "Limit on concurrent answers of the model (MAX_IN_FLIGHT).";
         ModelPermitsInUse: Gauge "model_permits_in_use" [] "Answers that hold a permit for the model.";
         ModelQueueLength: Gauge "model_queue_length" [] "Messages waiting for a permit for the model.";
-        ModelCalls: Counter "model_calls_total" ["provider", "outcome"] "Finished calls, by outcome.";
-        ModelRetries: Counter "model_retries_total" [] "Retry rounds after every provider failed.";
-        ModelTokens: Counter "model_tokens_total" []
-            "Tokens of prompts and answers, as counted by the providers, else estimated.";
-        ModelTokensToday: Gauge "model_tokens_today" []
-            "Tokens used by all cores since midnight UTC, as known to this core.";
-        ModelTokensPerDay: Gauge "model_tokens_per_day" [] "Daily token limit (LLM_TOKENS_PER_DAY); 0: unlimited.";
-        ModelConnectionsMax: Gauge "model_connections_max" ["provider"]
-            "Limit on concurrent calls to a provider (LLM_MAX_CONNECTIONS).";
-        ModelConnectionsInUse: Gauge "model_connections_in_use" ["provider"]
-            "Calls to a provider in flight, each with its own connection.";
-        ModelConnectionsOpen: Gauge "model_connections_open" ["provider"] "Open connections to a provider.";
-        ModelConnectionsIdle: Gauge "model_connections_idle" ["provider"] "Idle pooled connections to a provider.";
-        ModelConnectionWait: Histogram "model_connection_wait_seconds" ["provider"]
-            "Time to acquire a connection for a call, in seconds.";
-        ModelConnectionsExhausted: Counter "model_connections_exhausted_total" ["provider"]
-            "Calls that timed out waiting because the provider's limit was reached.";
-        ModelConnects: Counter "model_connects_total" ["provider", "outcome"]
-            "Connection attempts to a provider, by outcome: ok or failed.";
-        ModelConnectDuration: Histogram "model_connect_duration_seconds" ["provider"]
-            "Time to establish a connection to a provider, TLS included, in seconds.";
-        BreakerState: Gauge "breaker_state" ["provider"]
-            "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.";
-        BreakerTransitions: Counter "breaker_transitions_total" ["provider", "to"]
-            "Transitions of a provider's circuit breaker, by new state.";
-        GuardCalls: Counter "guard_calls_total" ["outcome"]
-            "Requests for a second opinion (GUARD_URL), by outcome of the call; never by level.";
-        GuardCallDuration: Histogram "guard_call_duration_seconds" [] "Time to a second opinion, in seconds.";
         ClusterMembers: Gauge "cluster_members" []
             "Cores of the cluster, this one included, as known to this core; 1 without REDIS_URL.";
         RedisUp: Gauge "redis_up" [] "Whether this core is connected to Redis: 1, else 0.";
         RedisDisconnects: Counter "redis_disconnects_total" [] "Redis disconnects and failed connection attempts.";
-        DatabaseConnectionsMax: Gauge "database_connections_max" []
-            "Limit on connections to the PostgreSQL server; 0 with SQLite.";
-        DatabaseConnectionsOpen: Gauge "database_connections_open" []
-            "Connections to the PostgreSQL server, those being established included.";
-        DatabaseConnectionsInUse: Gauge "database_connections_in_use" [] "Connections running a query.";
-        DatabaseConnectionsIdle: Gauge "database_connections_idle" [] "Idle pooled connections.";
-        DatabaseConnectionsPending: Gauge "database_connections_pending" []
-            "Reads and writes waiting for a connection.";
-        DatabaseConnectionWait: Histogram "database_connection_wait_seconds" []
-            "Time to acquire a connection, in seconds.";
-        DatabaseConnectionsExhausted: Counter "database_connections_exhausted_total" []
-            "Time-outs waiting for a connection with every one in use.";
     }
 }

@@ -9,7 +9,6 @@ use boot::metrics::integer;
 
 use super::Server;
 use crate::connection;
-use crate::limits::LimiterLoad;
 use crate::llm::{Model, Readiness};
 use crate::shared::Shared;
 use crate::store::Store;
@@ -63,8 +62,7 @@ fn refresh(context: &connection::Context) {
     let engine = context.sessions.engine();
     let metrics = &engine.metrics;
     metrics.sessions_live.set(integer(context.sessions.live_count()));
-    let LimiterLoad { count, in_use, waiting } = engine.slots.load();
-    metrics.model.set_concurrency(count, in_use, waiting);
+    metrics.set_concurrency(engine.slots.load());
     if let Some(model) = &engine.model {
         model.refresh_metrics(&metrics.model);
     }

@@ -34,7 +34,7 @@ use super::{
     Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, ReadableEntries, Recent,
     ReferralBatch, ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
-use crate::metrics::{DatabaseMeter, PoolUse};
+use crate::store::{DatabaseMeter, PoolUse};
 use lease::Lease;
 use pool::Connections;
 

@@ -55,19 +55,23 @@ impl Metrics {
 }
 
 fn descriptions<M: Described>(metrics: &[M]) -> Vec<Description> {
-    metrics
-        .iter()
-        .map(|metric| metric.description())
-        .chain(ProcessMetric::ALL.iter().map(|it| it.description()))
-        .collect()
+    metrics.iter().map(|metric| metric.description()).collect()
 }
 
+/// Metrics of the core, by the module that owns them, and of its process.
 fn core_metrics() -> Vec<Description> {
-    descriptions(core_server::metrics::Metric::ALL)
+    [
+        descriptions(core_server::metrics::Metric::ALL),
+        descriptions(core_server::llm::ModelMetric::ALL),
+        descriptions(core_server::guard::GuardMetric::ALL),
+        descriptions(core_server::store::DatabaseMetric::ALL),
+        descriptions(ProcessMetric::ALL),
+    ]
+    .concat()
 }
 
 fn gateway_metrics() -> Vec<Description> {
-    descriptions(ws_gateway::Metric::ALL)
+    [descriptions(ws_gateway::Metric::ALL), descriptions(ProcessMetric::ALL)].concat()
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -139,7 +143,7 @@ fn the_list_in_the_docs_is_the_one_of_the_programs() {
     let own = |metrics: Vec<Description>| -> Vec<Description> {
         metrics.into_iter().filter(|it| !it.name.starts_with("process_")).collect()
     };
-    let process = descriptions::<ProcessMetric>(&[]);
+    let process = descriptions(ProcessMetric::ALL);
     let want = table(&own(core_metrics())) + &table(&own(gateway_metrics())) + &table(&process);
     assert_eq!(rows, want, "the rows of deploy/METRICS.md should be\n{want}");
 }

@@ -14,7 +14,7 @@ use hyper::http::Extensions;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection};
 
-use crate::metrics::ProviderMetrics;
+use crate::llm::metrics::ProviderMetrics;
 
 /// Socket of a connection; counts as open until it is dropped.
 #[derive(Debug)]

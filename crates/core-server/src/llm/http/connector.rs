@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::ConnectError;
 use super::connection_tracking::TrackedStream;
 use super::proxy_route::{ProxyRoute, ProxyStream};
-use crate::metrics::ProviderMetrics;
+use crate::llm::metrics::ProviderMetrics;
 use crate::tls;
 
 /// Connects along one route.

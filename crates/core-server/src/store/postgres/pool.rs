@@ -13,8 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
 use super::lease::Lease;
-use crate::metrics::{DatabaseMeter, PoolUse};
-use crate::store::PostgresUrl;
+use crate::store::{DatabaseMeter, PoolUse, PostgresUrl};
 use crate::tls;
 
 /// How long a connection may take, and how long is waited for one that is in use.

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::llm::CompletionStream;
-use crate::metrics::ProviderMetrics;
+use crate::llm::metrics::ProviderMetrics;
 
 /// Starts one provider that always gives `answer`, and a model with this limit on concurrent calls.
 async fn one(answer: Scripted, max_connections: usize) -> (LlmStandin, Model) {

@@ -1,10 +1,41 @@
-//! Concurrency, calls and circuit breakers of the model's providers.
+//! Metrics of the model: calls, tokens, connections and circuit breakers of its providers.
 
 use boot::metrics::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT, integer,
 };
 
-use super::names::Metric;
+use super::breaker::BreakerState;
+
+boot::metric_table! {
+    /// Metrics of the model and its providers.
+    pub enum ModelMetric in "psicoia_core_" {
+        Calls: Counter "model_calls_total" ["provider", "outcome"] "Finished calls, by outcome.";
+        Retries: Counter "model_retries_total" [] "Retry rounds after every provider failed.";
+        Tokens: Counter "model_tokens_total" []
+            "Tokens of prompts and answers, as counted by the providers, else estimated.";
+        TokensToday: Gauge "model_tokens_today" []
+            "Tokens used by all cores since midnight UTC, as known to this core.";
+        TokensPerDay: Gauge "model_tokens_per_day" [] "Daily token limit (LLM_TOKENS_PER_DAY); 0: unlimited.";
+        ConnectionsMax: Gauge "model_connections_max" ["provider"]
+            "Limit on concurrent calls to a provider (LLM_MAX_CONNECTIONS).";
+        ConnectionsInUse: Gauge "model_connections_in_use" ["provider"]
+            "Calls to a provider in flight, each with its own connection.";
+        ConnectionsOpen: Gauge "model_connections_open" ["provider"] "Open connections to a provider.";
+        ConnectionsIdle: Gauge "model_connections_idle" ["provider"] "Idle pooled connections to a provider.";
+        ConnectionWait: Histogram "model_connection_wait_seconds" ["provider"]
+            "Time to acquire a connection for a call, in seconds.";
+        ConnectionsExhausted: Counter "model_connections_exhausted_total" ["provider"]
+            "Calls that timed out waiting because the provider's limit was reached.";
+        Connects: Counter "model_connects_total" ["provider", "outcome"]
+            "Connection attempts to a provider, by outcome: ok or failed.";
+        ConnectDuration: Histogram "model_connect_duration_seconds" ["provider"]
+            "Time to establish a connection to a provider, TLS included, in seconds.";
+        BreakerState: Gauge "breaker_state" ["provider"]
+            "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.";
+        BreakerTransitions: Counter "breaker_transitions_total" ["provider", "to"]
+            "Transitions of a provider's circuit breaker, by new state.";
+    }
+}
 
 /// Outcome of a call to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,36 +97,9 @@ impl CallOutcome {
     }
 }
 
-/// State of a circuit breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Calls pass.
-    Closed,
-    /// One probe passes.
-    HalfOpen,
-    /// No call passes.
-    Open,
-}
-
-impl BreakerState {
-    /// Every state, in the order of the gauge's values.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
-}
-
 /// Metrics of the model, over its providers.
 #[derive(Debug)]
 pub struct ModelMetrics {
-    concurrency_limit: IntGauge,
-    permits_in_use: IntGauge,
-    queue_length: IntGauge,
     /// Retry rounds, after every provider has failed.
     pub retries: IntCounter,
     /// Tokens used since the start of the process.
@@ -143,26 +147,23 @@ pub struct ProviderMetrics {
 }
 
 impl ModelMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         Self {
-            concurrency_limit: registry.gauge(Metric::ModelConcurrencyLimit),
-            permits_in_use: registry.gauge(Metric::ModelPermitsInUse),
-            queue_length: registry.gauge(Metric::ModelQueueLength),
-            retries: registry.counter(Metric::ModelRetries),
-            tokens: registry.counter(Metric::ModelTokens),
-            tokens_today: registry.gauge(Metric::ModelTokensToday),
-            tokens_per_day: registry.gauge(Metric::ModelTokensPerDay),
-            calls: registry.counters(Metric::ModelCalls),
-            connections_max: registry.gauges(Metric::ModelConnectionsMax),
-            connections_in_use: registry.gauges(Metric::ModelConnectionsInUse),
-            connections_open: registry.gauges(Metric::ModelConnectionsOpen),
-            connections_idle: registry.gauges(Metric::ModelConnectionsIdle),
-            connection_wait: registry.histograms(Metric::ModelConnectionWait, SHORT),
-            exhausted: registry.counters(Metric::ModelConnectionsExhausted),
-            connects: registry.counters(Metric::ModelConnects),
-            connect: registry.histograms(Metric::ModelConnectDuration, SHORT),
-            breaker_state: registry.gauges(Metric::BreakerState),
-            breaker_transitions: registry.counters(Metric::BreakerTransitions),
+            retries: registry.counter(ModelMetric::Retries),
+            tokens: registry.counter(ModelMetric::Tokens),
+            tokens_today: registry.gauge(ModelMetric::TokensToday),
+            tokens_per_day: registry.gauge(ModelMetric::TokensPerDay),
+            calls: registry.counters(ModelMetric::Calls),
+            connections_max: registry.gauges(ModelMetric::ConnectionsMax),
+            connections_in_use: registry.gauges(ModelMetric::ConnectionsInUse),
+            connections_open: registry.gauges(ModelMetric::ConnectionsOpen),
+            connections_idle: registry.gauges(ModelMetric::ConnectionsIdle),
+            connection_wait: registry.histograms(ModelMetric::ConnectionWait, SHORT),
+            exhausted: registry.counters(ModelMetric::ConnectionsExhausted),
+            connects: registry.counters(ModelMetric::Connects),
+            connect: registry.histograms(ModelMetric::ConnectDuration, SHORT),
+            breaker_state: registry.gauges(ModelMetric::BreakerState),
+            breaker_transitions: registry.counters(ModelMetric::BreakerTransitions),
         }
     }
 
@@ -190,13 +191,6 @@ impl ModelMetrics {
         let value = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
         self.tokens_today.set(value(used));
         self.tokens_per_day.set(value(limit.unwrap_or_default()));
-    }
-
-    /// Sets the limit on concurrent answers, the permits in use and the queue length.
-    pub fn set_concurrency(&self, count: usize, in_use: usize, waiting: usize) {
-        self.concurrency_limit.set(integer(count));
-        self.permits_in_use.set(integer(in_use));
-        self.queue_length.set(integer(waiting));
     }
 }
 

@@ -2,7 +2,14 @@
 
 use boot::metrics::{Histogram, IntCounter, Registry, SHORT};
 
-use super::names::Metric;
+boot::metric_table! {
+    /// Metrics of the guard.
+    pub enum GuardMetric in "psicoia_core_" {
+        Calls: Counter "guard_calls_total" ["outcome"]
+            "Requests for a second opinion (GUARD_URL), by outcome of the call; never by level.";
+        CallDuration: Histogram "guard_call_duration_seconds" [] "Time to a second opinion, in seconds.";
+    }
+}
 
 /// Outcome of a request for a second opinion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +48,11 @@ impl GuardOutcome {
 }
 
 impl GuardMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let calls = registry.counters(Metric::GuardCalls);
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let calls = registry.counters(GuardMetric::Calls);
         Self {
             calls: GuardOutcome::ALL.map(|outcome| calls.with_label_values(&[outcome.name()])),
-            time: registry.histogram(Metric::GuardCallDuration, SHORT),
+            time: registry.histogram(GuardMetric::CallDuration, SHORT),
         }
     }
 
