@@ -1,4 +1,4 @@
-//! What is read as a `traceparent` is written the same, alone and as the tag of a line.
+//! A `traceparent` round-trips, alone and as the tag of a line.
 
 #![no_main]
 

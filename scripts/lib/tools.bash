@@ -38,7 +38,7 @@ need_debian() {
 }
 
 # need_postgres: a PostgreSQL server's programs, for tests that start servers of their own. The package
-# would also make and start one on the usual port; nobody asked for that.
+# would also make and start one on the usual port, which no test needs.
 need_postgres() {
     local initdb
     for initdb in "$(command -v initdb || true)" /usr/lib/postgresql/*/bin/initdb; do
