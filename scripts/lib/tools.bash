@@ -75,6 +75,13 @@ need_namespaces() {
     section "bad networks: $network_note"
 }
 
+# need_services: servers and tools that tests of whole programs start.
+need_services() {
+    need_debian haproxy=haproxy nc=netcat-openbsd cc=gcc redis-server=redis-server openssl=openssl
+    need_postgres
+    need_namespaces
+}
+
 # need_cargo_tool NAME VERSION: any version that is there will do; this one is installed where none is.
 need_cargo_tool() {
     command -v "$1" >/dev/null && return
