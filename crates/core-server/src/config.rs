@@ -14,6 +14,7 @@ use protocol::server_frame::{About, ModelHost};
 
 pub use args::{Args, Command};
 
+use crate::cluster::{ClusterLimits, ClusterSettings, RedisUrl};
 use crate::connection::Times;
 use crate::explain::{ExplainOptions, explain};
 use crate::guard::{GuardKind, GuardSettings};
@@ -21,7 +22,6 @@ use crate::limits::RateLimit;
 use crate::llm::{
     ApiUrl, Backoff, CallTimeouts, LlmSettings, ProviderSettings, SamplingParams, TokenSettings, check_key,
 };
-use crate::shared::{RedisUrl, SharedLimits, SharedSettings};
 use crate::store::keys::{DataKey, Keyring};
 use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::{ContextSettings, RECORD_TIMEOUT, SummarySettings};
@@ -70,7 +70,7 @@ pub struct Config {
     /// Database of the conversations.
     pub database: DatabaseSettings,
     /// Cluster settings; `None`: a single core.
-    pub shared: Option<SharedSettings>,
+    pub cluster: Option<ClusterSettings>,
     /// Retention of entries; `None`: until erased.
     pub retention: Option<Duration>,
     /// Retention of conversations without connections; `None`: until erased.
@@ -109,7 +109,7 @@ impl Config {
         let per_user_max = p.number("PER_USER_MAX", &args.per_user_max, 1..=1_000);
         let queue_timeout = p.seconds("QUEUE_TIMEOUT_SECONDS", &args.queue_timeout_seconds, 0.0..=3_600.0);
         let llm = llm(p, args, max_in_flight);
-        let limits = SharedLimits {
+        let limits = ClusterLimits {
             rate,
             address_rate: RateLimit { events: rate.events.saturating_mul(address_factor), ..rate },
             per_user_max,
@@ -144,7 +144,7 @@ impl Config {
             address_rate: limits.address_rate,
             per_user_max: limits.per_user_max,
             orphan: p.seconds("ORPHAN_SECONDS", &args.orphan_seconds, 0.0..=86_400.0),
-            shared: shared(p, args, &database, limits),
+            cluster: cluster(p, args, &database, limits),
             database,
             retention: days(p, "RETENTION_DAYS", &args.retention_days),
             unreached: days(p, "UNREACHED_DAYS", &args.unreached_days),
@@ -258,18 +258,18 @@ fn database(p: &mut ConfigError, args: &Args) -> DatabaseSettings {
     }
 }
 
-fn shared(
+fn cluster(
     p: &mut ConfigError,
     args: &Args,
     database: &DatabaseSettings,
-    limits: SharedLimits,
-) -> Option<SharedSettings> {
+    limits: ClusterLimits,
+) -> Option<ClusterSettings> {
     let url = secret(p, "REDIS_URL", args.redis_url.as_deref(), args.redis_url_file.as_deref())?;
     if matches!(database.url, DatabaseUrl::Sqlite(_)) {
         p.add("REDIS_URL", "is for several cores on one PostgreSQL server: set DATABASE_URL to it as well");
     }
     let url = p.check("REDIS_URL", url.expose().parse::<RedisUrl>())?;
-    Some(SharedSettings { url, limits })
+    Some(ClusterSettings { url, limits })
 }
 
 fn days(p: &mut ConfigError, variable: &str, text: &str) -> Option<Duration> {
@@ -413,7 +413,7 @@ mod tests {
             "--llm-total-timeout-seconds=3600",
         ];
         let config = Config::new(&Args::parse_from(args)).unwrap();
-        let claim = config.shared.unwrap().limits.longest_claim;
+        let claim = config.cluster.unwrap().limits.longest_claim;
         assert!(Duration::from_secs(3 * (3_600 + 2 * 600 + 3_600)) < claim, "{claim:?}");
         assert!(claim < Duration::from_secs(3 * 10_000), "{claim:?}");
     }

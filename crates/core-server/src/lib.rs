@@ -1,8 +1,9 @@
 //! The stateful service of PsicoIA: sessions, history, limits, and the calls to a language model.
 //!
 //! Layers, from top to bottom; each uses only the layers below it: `config` · [`server`] · [`connection`] ·
-//! [`session`] · [`turn`] · [`metrics`] · [`shared`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
+//! [`session`] · [`turn`] · [`metrics`] · [`cluster`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
 
+pub mod cluster;
 pub mod config;
 pub mod connection;
 mod explain;
@@ -14,7 +15,6 @@ pub mod metrics;
 mod report;
 pub mod server;
 pub mod session;
-pub mod shared;
 pub mod store;
 mod tls;
 pub mod turn;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::Config;
 use crate::connection::{self, Beginning, Begun, Connection, Outcome};
 use crate::guard::{Guard, GuardError};
@@ -27,7 +28,6 @@ use crate::limits::{ConcurrencyLimiter, RequestLimiter};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
-use crate::shared::{Heard, Shared};
 use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding, Referrals};
 use hop::Arrival;
@@ -49,7 +49,7 @@ pub struct Server {
     dropped: LogThrottle,
     refused: LogThrottle,
     /// What other cores tell, until it is taken up.
-    heard: Mutex<Option<mpsc::Receiver<Heard>>>,
+    heard: Mutex<Option<mpsc::Receiver<ClusterEvent>>>,
 }
 
 /// The server cannot be made.
@@ -89,19 +89,19 @@ impl Server {
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
         let policy = Policy { per_user_max, orphan, retention, unreached };
-        let share = |settings| Shared::new(settings, metrics.redis_disconnects.clone());
-        let (shared, heard) = config.shared.map(share).unzip();
+        let share = |settings| Cluster::new(settings, metrics.redis_disconnects.clone());
+        let (cluster, heard) = config.cluster.map(share).unzip();
         let slots = ConcurrencyLimiter::new(config.max_in_flight, config.queue_max, config.queue_timeout);
         let Config { rate, address_rate, .. } = config;
         let budget = BudgetSettings { rate, address_rate };
         let engine = Engine {
             store,
-            budget: Budget::new(budget, Arc::clone(&slots), shared.clone()),
+            budget: Budget::new(budget, Arc::clone(&slots), cluster.clone()),
             slots,
             model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
             guard: config.guard.map(|guard| Guard::new(guard, metrics.guard.clone())).transpose()?,
             context: Context::new(config.context),
-            shared,
+            cluster,
             folding: Folding::new(draining.clone()),
             referrals: Referrals::default(),
             metrics: Arc::clone(&metrics),
@@ -163,11 +163,11 @@ impl Server {
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).flush_forever()));
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).count_tokens_forever()));
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(shared), Some(heard)) = (sessions.engine().shared.clone(), heard) {
+        if let (Some(cluster), Some(heard)) = (sessions.engine().cluster.clone(), heard) {
             let hearing = Arc::clone(&sessions).hear_forever(heard);
             upkeep.spawn(end.clone().run_until_cancelled_owned(hearing));
             upkeep.spawn(
-                end.clone().run_until_cancelled_owned(async move { shared.run(&sessions.engine().slots).await }),
+                end.clone().run_until_cancelled_owned(async move { cluster.run(&sessions.engine().slots).await }),
             );
         }
     }

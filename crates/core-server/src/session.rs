@@ -47,7 +47,7 @@ use elsewhere::Elsewhere;
 use state::{Listener, Pending, Running, State, To};
 use watch::Watch;
 
-use crate::shared::Event;
+use crate::cluster::SessionEvent;
 use crate::store::{SessionRecord, StoreError};
 use crate::turn::{Admission, Answerer, Job, Message, NotRecorded, Outcome, Permit, Refusal, Unanswered};
 
@@ -82,8 +82,11 @@ impl Session {
     fn new(sessions: Arc<Sessions>, record: SessionRecord, token: ResumeToken, fresh: bool) -> Self {
         let mut state = State::new(&record);
         let SessionRecord { user, id, created_at, .. } = record;
-        state.elsewhere =
-            sessions.engine().shared.as_ref().map(|shared| Box::new(Elsewhere::new(Arc::clone(shared), user, fresh)));
+        state.elsewhere = sessions
+            .engine()
+            .cluster
+            .as_ref()
+            .map(|cluster| Box::new(Elsewhere::new(Arc::clone(cluster), user, fresh)));
         let watch = if fresh { Watch::of_new() } else { Watch::default() };
         Self {
             sessions,
@@ -427,10 +430,10 @@ impl Session {
         if self.stop_here(&mut self.state(), id) {
             return true;
         }
-        let Some(shared) = &self.sessions.engine().shared else { return false };
-        let is_claimed = shared.under_way(self.user).await.is_some_and(|under_way| under_way.contains(id));
+        let Some(cluster) = &self.sessions.engine().cluster else { return false };
+        let is_claimed = cluster.in_flight(self.user).await.is_some_and(|under_way| under_way.contains(id));
         if is_claimed {
-            self.tell_others(Event::Stop { id: id.clone() });
+            self.tell_others(SessionEvent::Stop { id: id.clone() });
         }
         is_claimed
     }
@@ -462,7 +465,7 @@ impl Session {
     }
 
     /// Tells the other cores on which the session is live.
-    fn tell_others(&self, event: Event) {
+    fn tell_others(&self, event: SessionEvent) {
         if let Some(elsewhere) = &self.state().elsewhere {
             elsewhere.tell(event);
         }

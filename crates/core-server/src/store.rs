@@ -30,7 +30,7 @@ use keys::Keyring;
 pub use memory::MemoryStore;
 pub use metrics::{DatabaseGauges, DatabaseMeter, DatabaseMetric, PoolUse};
 pub use postgres::PostgresStore;
-pub use rekey::{convert, rekey};
+pub use rekey::{rekey, upgrade_legacy_entries};
 pub use run_lock::RunLock;
 pub use sqlite::SqliteStore;
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};
@@ -78,7 +78,7 @@ pub struct SessionRecord {
     /// How many of its entries the person wrote.
     pub messages: u64,
     /// Up to which `seq` entries were swept because their time was over; 0: none was.
-    pub swept: u64,
+    pub pruned: u64,
 }
 
 /// A session to be created.
@@ -152,7 +152,7 @@ pub enum Appended {
     /// Stored now.
     New(Entry),
     /// An entry with this id and role was stored before, as `seq`; nothing was changed.
-    Known {
+    Existing {
         /// Where it is.
         seq: u64,
     },
@@ -206,7 +206,7 @@ impl ReadableEntries {
     }
 
     /// Older entries to read in place of those that do not open, of a page that is the last `limit`.
-    fn substitutes(&self, limit: usize) -> Option<Page> {
+    fn replacements(&self, limit: usize) -> Option<Page> {
         let seq = self.first_seq().filter(|_| limit <= self.rows() && !self.unreadable.is_empty())?;
         Some(Page::Before { seq, limit: self.unreadable.len() })
     }
@@ -216,11 +216,11 @@ impl ReadableEntries {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
     /// Sessions in which nothing was ever said and that nobody used since.
-    pub empty: Timestamp,
+    pub empty_before: Timestamp,
     /// Entries from before, and sessions that nobody used since; `None` keeps them.
-    pub kept: Option<Timestamp>,
+    pub entries_before: Option<Timestamp>,
     /// Sessions that nobody used since go with all their entries; `None` keeps them.
-    pub unreached: Option<Timestamp>,
+    pub inactive_before: Option<Timestamp>,
 }
 
 /// How often help was shown in a month. Says nothing of anybody.
@@ -258,7 +258,7 @@ impl ReferralBatch {
 
 /// Where an entry is in the whole database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct EntryPosition {
     /// Whose session.
     pub user: UserLabel,
     /// Which entry of it.
@@ -323,7 +323,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Removes what is older than `cutoffs`, at most about `limit` rows, and says how many. Less
     /// than `limit`: nothing is left to remove. A summary goes, uncounted, with the first message
     /// that it draws on.
-    async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
+    async fn prune(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
 
     /// Adds the counts of `batch`, unless it was added before.
     async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError>;
@@ -335,11 +335,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// ones are written: under the current key, or plain if there is none. Says where it came to;
     /// `None` at the end, when everything else that is under a key has been rewritten too. What is
     /// damaged stays as it is, with a line in the log: no key opens it.
-    async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
+    async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError>;
 
     /// Writes up to `limit` entries after `after` anew that an earlier version wrote, with their role in the
     /// clear. Says where it came to; `None` when there are no more.
-    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError>;
+    async fn reencrypt_legacy(
+        &self,
+        after: Option<EntryPosition>,
+        limit: usize,
+    ) -> Result<Option<EntryPosition>, StoreError>;
 
     /// How the connections to a server are used, and what is counted of them; `None` without a server.
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {

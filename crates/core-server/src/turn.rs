@@ -27,11 +27,11 @@ use protocol::trace::Traceparent;
 use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
 use tokio::time::Instant;
 
+use crate::cluster::{ClaimNumber, Cluster};
 use crate::guard::Guard;
 use crate::limits::{ConcurrencyLimiter, LimiterSaturated};
 use crate::llm::Model;
 use crate::metrics::Metrics;
-use crate::shared::{ClaimNumber, Shared};
 use crate::store::{Store, StoreError};
 
 pub use admission::Admission;
@@ -61,7 +61,7 @@ pub struct Engine {
     /// What the model gets to read.
     pub context: Context,
     /// The other cores, where there are any.
-    pub shared: Option<Arc<Shared>>,
+    pub cluster: Option<Arc<Cluster>>,
     /// What is being summed up.
     pub folding: Folding,
     /// How often help was shown.

@@ -8,9 +8,9 @@ use boot::admin::{Admin, Cached, Draining, Probe, State};
 use boot::metrics::integer;
 
 use super::Server;
+use crate::cluster::Cluster;
 use crate::connection;
 use crate::llm::{Model, Readiness};
-use crate::shared::Shared;
 use crate::store::Store;
 
 /// How long an answer of the database counts, and how long it has for one.
@@ -34,8 +34,8 @@ impl Server {
             }
             None => admin,
         };
-        match &engine.shared {
-            Some(shared) => admin.with(Arc::new(RedisProbe(Arc::clone(shared)))),
+        match &engine.cluster {
+            Some(cluster) => admin.with(Arc::new(RedisProbe(Arc::clone(cluster)))),
             None => admin,
         }
     }
@@ -66,7 +66,7 @@ fn refresh(context: &connection::Context) {
     if let Some(model) = &engine.model {
         model.refresh_metrics(&metrics.model);
     }
-    let linked = engine.shared.as_ref().map(|shared| (shared.is_linked(), shared.cores()));
+    let linked = engine.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
     let (is_linked, cores) = linked.unwrap_or((false, 1));
     metrics.redis_up.set(is_linked.into());
     metrics.cluster_members.set(integer(cores));
@@ -141,7 +141,7 @@ impl Probe for TokensProbe {
 }
 
 /// Whether the cores can agree on the limits. Without Redis each has its share.
-struct RedisProbe(Arc<Shared>);
+struct RedisProbe(Arc<Cluster>);
 
 #[async_trait]
 impl Probe for RedisProbe {
@@ -150,10 +150,10 @@ impl Probe for RedisProbe {
     }
 
     async fn state(&self) -> State {
-        if self.0.is_linked() {
+        if self.0.is_connected() {
             return State::Ok;
         }
-        let cores = self.0.cores();
+        let cores = self.0.members();
         State::Degraded(format!("it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"))
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use protocol::{MessageId, ServerFrame, UserLabel, UserText};
 use tokio::sync::Notify;
 
-use crate::shared::{CoreId, Event, Shared};
+use crate::cluster::{Cluster, CoreId, SessionEvent};
 
 /// What is known of the session on other cores.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     user: UserLabel,
     /// Connections of the session on each core that was heard. While there is none, nothing is told.
     others: BTreeMap<CoreId, Other>,
@@ -67,12 +67,12 @@ pub(super) enum Piece {
 
 impl Elsewhere {
     /// `fresh`: the session has just begun.
-    pub(super) fn new(shared: Arc<Shared>, user: UserLabel, fresh: bool) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, user: UserLabel, fresh: bool) -> Self {
         // Without a link it may be resumed and go on elsewhere before anything is heard here.
-        let fresh = fresh && shared.is_linked();
-        shared.join(user);
+        let fresh = fresh && cluster.is_connected();
+        cluster.subscribe(user);
         Self {
-            shared,
+            cluster,
             user,
             others: BTreeMap::new(),
             heard: 0,
@@ -91,26 +91,26 @@ impl Elsewhere {
 
     /// Asks the others who they are and what they are doing.
     pub(super) fn say_hello(&self, connections: usize) {
-        self.tell(Event::Hello { connections });
+        self.tell(SessionEvent::Hello { connections });
     }
 
     /// Tells the others how many connections there are here.
     pub(super) fn tell_here(&self, connections: usize) {
         if !self.others.is_empty() {
-            self.tell(Event::Here { connections });
+            self.tell(SessionEvent::Here { connections });
         }
     }
 
     /// Tells the others' connections what those here are told.
     pub(super) fn tell_frame(&self, frame: &ServerFrame) {
         if !self.others.is_empty() {
-            self.tell(Event::Frame(Box::new(frame.clone())));
+            self.tell(SessionEvent::Frame(Box::new(frame.clone())));
         }
     }
 
     /// Tells the others, whether they were heard or not.
-    pub(super) fn tell(&self, event: Event) {
-        self.shared.tell(self.user, event, self.heard);
+    pub(super) fn tell(&self, event: SessionEvent) {
+        self.cluster.publish(self.user, event, self.heard);
     }
 
     /// Something came from `core`; it may have said how many connections it has. Says whether it
@@ -127,7 +127,7 @@ impl Elsewhere {
     /// Forgets cores that died without a word, after asking them whether they are there. To be called
     /// at regular intervals; without a link silence says nothing.
     pub(super) fn tick(&mut self, connections: usize) {
-        if self.shared.is_linked() && self.age() {
+        if self.cluster.is_connected() && self.age() {
             self.say_hello(connections);
         }
     }
@@ -210,7 +210,7 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        self.shared.leave(self.user);
+        self.cluster.unsubscribe(self.user);
     }
 }
 
@@ -221,24 +221,24 @@ pub(super) mod tests {
     use boot::RateLimit;
 
     use super::*;
+    use crate::cluster::{ClusterLimits, ClusterSettings};
     use crate::metrics::Metrics;
-    use crate::shared::{SharedLimits, SharedSettings};
 
     /// The other cores of a session of `user`, none of which is known yet. There is no Redis.
     pub(in crate::session) fn elsewhere(user: UserLabel) -> Elsewhere {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
-        let limits = SharedLimits {
+        let limits = ClusterLimits {
             rate,
             address_rate: rate,
             per_user_max: 1,
             max_in_flight: 1,
             longest_claim: Duration::from_secs(60),
         };
-        let (shared, _) = Shared::new(
-            SharedSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
+        let (cluster, _) = Cluster::new(
+            ClusterSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
             Metrics::default().redis_disconnects,
         );
-        Elsewhere::new(shared, user, false)
+        Elsewhere::new(cluster, user, false)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::elsewhere::{Elsewhere, Mirror, Piece};
 use super::state::{Pending, State, To};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
-use crate::shared::{CoreId, Envelope, Event, Heard};
+use crate::cluster::{ClusterEvent, CoreId, Envelope, SessionEvent};
 use crate::store::StoreError;
 use crate::turn::{Attempt, Message, Refusal, Start};
 
@@ -26,7 +26,7 @@ const LOOKS_AT_ONCE: usize = 8;
 
 impl Sessions {
     /// Takes up what the other cores tell. Does not end as long as they can be heard.
-    pub async fn hear_forever(self: Arc<Self>, mut heard: mpsc::Receiver<Heard>) {
+    pub async fn hear_forever(self: Arc<Self>, mut heard: mpsc::Receiver<ClusterEvent>) {
         let looks = Arc::new(Semaphore::new(LOOKS_AT_ONCE));
         let mut ticks = interval(TICK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,8 +41,8 @@ impl Sessions {
             };
             let Some(heard) = heard else { return };
             match heard {
-                Heard::Linked => drop(self.tasks().spawn(Arc::clone(&self).claim_anew())),
-                Heard::Joined(user) => {
+                ClusterEvent::Connected => drop(self.tasks().spawn(Arc::clone(&self).claim_anew())),
+                ClusterEvent::Subscribed(user) => {
                     if let Some(session) = self.live_session_of(user).filter(|session| session.state().joined()) {
                         let looks = Arc::clone(&looks);
                         self.tasks().spawn(async move {
@@ -51,8 +51,8 @@ impl Sessions {
                         });
                     }
                 }
-                Heard::Told(user, payload) => self.told(user, &payload),
-                Heard::Alone(user, note) => {
+                ClusterEvent::Published(user, payload) => self.told(user, &payload),
+                ClusterEvent::NoSubscribers(user, note) => {
                     if let Some(session) = self.live_session_of(user) {
                         session.state().note_elsewhere(|elsewhere, _| elsewhere.alone(note));
                     }
@@ -100,7 +100,7 @@ impl Sessions {
 
 impl Session {
     /// Takes what `core` tells.
-    pub(super) fn hear(self: &Arc<Self>, core: CoreId, event: Event) {
+    pub(super) fn hear(self: &Arc<Self>, core: CoreId, event: SessionEvent) {
         let mut state = self.state();
         let connections = state.connections.len();
         let Some(elsewhere) = &mut state.elsewhere else { return };
@@ -109,19 +109,19 @@ impl Session {
             // What it told before we listened is not known here.
             self.catch_up_later();
         }
-        let is_hello = matches!(event, Event::Hello { .. });
+        let is_hello = matches!(event, SessionEvent::Hello { .. });
         if is_new || is_hello {
             elsewhere.tell_here(connections);
         }
         state.note_listeners();
         match event {
-            Event::Hello { .. } => state.tell_draft(),
-            Event::Here { .. } => {}
-            Event::Frame(frame) => self.hear_frame(&mut state, core, *frame),
-            Event::Stop { id } => drop(self.stop_here(&mut state, &id)),
-            Event::Locale { locale } => state.choose(locale),
-            Event::Country { country } => state.whereabouts.country = Some(country),
-            Event::Erased => drop(self.end(&mut state, 0)),
+            SessionEvent::Hello { .. } => state.tell_draft(),
+            SessionEvent::Here { .. } => {}
+            SessionEvent::Frame(frame) => self.hear_frame(&mut state, core, *frame),
+            SessionEvent::Stop { id } => drop(self.stop_here(&mut state, &id)),
+            SessionEvent::Locale { locale } => state.choose(locale),
+            SessionEvent::Country { country } => state.whereabouts.country = Some(country),
+            SessionEvent::Erased => drop(self.end(&mut state, 0)),
         }
     }
 
@@ -208,8 +208,8 @@ impl Session {
                     return;
                 }
             }
-            let Some(shared) = &self.sessions.engine().shared else { return };
-            let under_way = shared.under_way(self.user).await.map(|under_way| under_way.contains(&id));
+            let Some(cluster) = &self.sessions.engine().cluster else { return };
+            let under_way = cluster.in_flight(self.user).await.map(|under_way| under_way.contains(&id));
             if under_way == Some(true) {
                 continue;
             }
@@ -396,11 +396,11 @@ impl Session {
     /// Waits until other cores have answered what they accepted of the session before us.
     pub(super) async fn our_turn(&self) {
         let moved = self.state().elsewhere.as_ref().map(|elsewhere| Arc::clone(&elsewhere.moved));
-        let (Some(shared), Some(moved)) = (&self.sessions.engine().shared, moved) else { return };
+        let (Some(cluster), Some(moved)) = (&self.sessions.engine().cluster, moved) else { return };
         loop {
             let moves = moved.notified();
             // Without Redis there is nobody to wait for.
-            if !shared.under_way(self.user).await.is_some_and(|under_way| under_way.is_others_turn()) {
+            if !cluster.in_flight(self.user).await.is_some_and(|under_way| under_way.is_other_cores_turn()) {
                 return;
             }
             tokio::select! {

@@ -6,7 +6,7 @@
 use protocol::{Language, UserText};
 
 use super::Session;
-use crate::shared::Event;
+use crate::cluster::SessionEvent;
 use crate::store::StoreError;
 
 /// Messages of fewer words say nothing about a language: "ok", "hi there".
@@ -66,7 +66,7 @@ impl Session {
             state.locale
         };
         match self.found(self.sessions.engine().store.set_locale(self.user, locale).await) {
-            Ok(()) => self.tell_others(Event::Locale { locale }),
+            Ok(()) => self.tell_others(SessionEvent::Locale { locale }),
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => {
                 // The message is refused for the same reason. The next one tries again.

@@ -4,7 +4,7 @@ use protocol::CloseReason;
 
 use super::state::{Life, Pending, State};
 use super::{ConnectionId, Session};
-use crate::shared::Event;
+use crate::cluster::SessionEvent;
 use crate::store::StoreError;
 
 impl Session {
@@ -25,7 +25,7 @@ impl Session {
         if self.end(&mut state, entries)
             && let Some(elsewhere) = &state.elsewhere
         {
-            elsewhere.tell(Event::Erased);
+            elsewhere.tell(SessionEvent::Erased);
         }
     }
 

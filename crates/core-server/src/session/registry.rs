@@ -108,7 +108,7 @@ impl Sessions {
         let token = ResumeToken::random();
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, country, created_at: now() };
         let record = self.engine.store.create_session(new).await?;
-        let swept = record.swept;
+        let swept = record.pruned;
         let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), true));
         if let Some(locale) = chosen {
             session.state().choose(locale);
@@ -139,7 +139,7 @@ impl Sessions {
                 break (session, record);
             }
         };
-        let may_be_swept = record.seq == record.swept || self.policy.retention.is_some();
+        let may_be_swept = record.seq == record.pruned || self.policy.retention.is_some();
         if may_be_swept {
             // Before it is relied on: a sweep, here or on another core, does not know who has just come back.
             match self.engine.store.touch(&[record.user], now()).await {
@@ -158,7 +158,7 @@ impl Sessions {
         match session.take_up(locale, country, record.seq).await {
             // Erased since its record was read.
             Err(StoreError::NoSession { .. }) => Ok(None),
-            taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.swept })),
+            taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.pruned })),
         }
     }
 

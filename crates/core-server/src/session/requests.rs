@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Session, known_country};
-use crate::shared::Event;
+use crate::cluster::SessionEvent;
 use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::Refusal;
 
@@ -255,7 +255,7 @@ impl Session {
         let _commit = self.commit.lock().await;
         self.found(self.sessions.engine().store.set_locale(self.user, locale).await)?;
         self.state().choose(locale);
-        self.tell_others(Event::Locale { locale });
+        self.tell_others(SessionEvent::Locale { locale });
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use protocol::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Sessions;
-use crate::store::{Cutoffs, StoreError, convert};
+use crate::store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use crate::turn::now;
 
 /// How often what is old enough is looked for.
@@ -28,7 +28,7 @@ impl Sessions {
         hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             hours.tick().await;
-            if let Err(error) = convert(&*self.engine().store, BATCH_PAUSE).await {
+            if let Err(error) = upgrade_legacy_entries(&*self.engine().store, BATCH_PAUSE).await {
                 tracing::error!(%error, "entries of an earlier version could not be written anew");
             }
             match self.sweep(self.policy().retention).await {
@@ -46,13 +46,13 @@ impl Sessions {
         // Somebody may sit there for days and say nothing.
         store.touch(&live, now).await?;
         let cutoffs = Cutoffs {
-            empty: before(now, EMPTY_KEPT),
-            kept: retention.map(|kept| before(now, kept)),
-            unreached: self.policy().unreached.map(|kept| before(now, kept)),
+            empty_before: before(now, EMPTY_KEPT),
+            entries_before: retention.map(|kept| before(now, kept)),
+            inactive_before: self.policy().unreached.map(|kept| before(now, kept)),
         };
         let mut removed = 0;
         loop {
-            let batch = store.sweep(cutoffs, BATCH).await?;
+            let batch = store.prune(cutoffs, BATCH).await?;
             removed += batch;
             if batch < BATCH {
                 return Ok(removed);
@@ -97,7 +97,7 @@ pub(super) mod tests {
             model: None,
             guard: None,
             context: Context::new(context),
-            shared: None,
+            cluster: None,
             folding: Folding::new(CancellationToken::new()),
             referrals: Referrals::default(),
             metrics: Arc::default(),

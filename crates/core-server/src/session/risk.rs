@@ -18,7 +18,7 @@ use super::help::{Whereabouts, wire_resources};
 use super::language::is_english;
 use super::state::{State, To};
 use super::watch::{Watch, folded_after, is_imminent_help, need_of};
-use crate::shared::Event;
+use crate::cluster::SessionEvent;
 use crate::store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
 use crate::turn::{MessageRisk, Risk, now};
 
@@ -216,7 +216,7 @@ impl Session {
         self.show_again();
         let _commit = self.commit.lock().await;
         self.found(self.sessions.engine().store.set_country(self.user, country).await)?;
-        self.tell_others(Event::Country { country });
+        self.tell_others(SessionEvent::Country { country });
         Ok(())
     }
 
@@ -317,7 +317,7 @@ impl Session {
                     }
                 }
                 // By an attempt whose outcome was not learnt, or for an earlier showing.
-                Ok(Appended::Known { seq }) => {
+                Ok(Appended::Existing { seq }) => {
                     self.learn_before(seq.saturating_add(1)).await;
                     self.state().forget_unsaved(&id);
                 }

@@ -12,7 +12,7 @@ use super::elsewhere::Elsewhere;
 use super::help::Whereabouts;
 use super::outbox::delta;
 use super::{ConnectionId, Outbox};
-use crate::shared::ClaimNumber;
+use crate::cluster::ClaimNumber;
 use crate::store::SessionRecord;
 use crate::turn::{Job, Message, Permit, Refusal};
 

@@ -13,7 +13,7 @@ use protocol::{
 use super::elsewhere::tests::elsewhere;
 use super::retention::tests::sessions;
 use super::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
-use crate::shared::{CoreId, Event};
+use crate::cluster::{CoreId, SessionEvent};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::{Message, Risk, now};
 
@@ -168,7 +168,10 @@ async fn a_session_somebody_has_come_back_to_is_not_swept() {
         .unwrap();
     let opened = sessions.resume(token, None, None).await.unwrap().unwrap();
     // By another core, which does not know who is here.
-    assert_eq!(store.sweep(Cutoffs { empty: since, kept: None, unreached: None }, 9).await.unwrap(), 0);
+    assert_eq!(
+        store.prune(Cutoffs { empty_before: since, entries_before: None, inactive_before: None }, 9).await.unwrap(),
+        0
+    );
     assert!(opened.session.attach(Arc::default()).is_some());
 }
 
@@ -178,11 +181,11 @@ async fn an_error_of_the_slower_core_is_not_told_to_readers_of_the_right_answer(
     let error = |id: &str| {
         let id: MessageId = id.parse().unwrap();
         let error = ErrorFrame::new(ErrorCode::Unavailable, Language::Spanish).with_id(Some(id));
-        Event::Frame(Box::new(ServerFrame::Error(error)))
+        SessionEvent::Frame(Box::new(ServerFrame::Error(error)))
     };
     let piece = |id: &str| {
         let text = UserText::new("Te ");
-        Event::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text, exercise: None }))
+        SessionEvent::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text, exercise: None }))
     };
     let scene = Scene::new().await;
     scene.beside_another_core();
@@ -208,10 +211,10 @@ async fn nobody_listens_once_nobody_does_anywhere() {
     let scene = Scene::new().await;
     let core = scene.beside_another_core();
     assert!(scene.session.state().deserted_since.is_some());
-    scene.session.hear(core, Event::Here { connections: 1 });
+    scene.session.hear(core, SessionEvent::Here { connections: 1 });
     assert_eq!(scene.session.state().deserted_since, None);
     tokio::time::advance(Duration::from_secs(60)).await;
-    scene.session.hear(core, Event::Here { connections: 0 });
+    scene.session.hear(core, SessionEvent::Here { connections: 0 });
     // From now on, and not since the last one left here.
     assert_eq!(scene.session.state().deserted_since, Some(tokio::time::Instant::now()));
 }

@@ -63,11 +63,11 @@ impl Sessions {
         loop {
             ticks.tick().await;
             tokens.begin_day(u64::try_from(now().unix_ms()).unwrap_or_default() / DAY_MS);
-            let Some(shared) = &engine.shared else { continue };
+            let Some(cluster) = &engine.cluster else { continue };
             let report = tokens.report();
-            match shared.add_tokens(report.day, report.known, report.added).await {
+            match cluster.add_tokens(report.day, report.known, report.added).await {
                 Some(total) => tokens.reconcile(report, total),
-                None => tokens.use_own_share(shared.cores()),
+                None => tokens.use_own_share(cluster.members()),
             }
         }
     }

@@ -11,10 +11,10 @@ use protocol::server_frame::{Finish, Help, Kind, Level, Role, Source, Subject};
 use protocol::{MessageId, UserText};
 
 use super::keys::{Keyring, Sealed};
-use super::{NewEntry, Place, StoreError};
+use super::{EntryPosition, NewEntry, StoreError};
 
 /// Roles as they stood in their column before entries had a header.
-pub(super) const BARE_ROLES: [(&str, Role); 3] =
+pub(super) const LEGACY_ROLES: [(&str, Role); 3] =
     [("user", Role::User), ("assistant", Role::Assistant), ("support", Role::Support)];
 
 /// First byte of a header of this form.
@@ -64,7 +64,7 @@ impl Content {
     }
 
     /// Seals it for `place`, as part of message `id`.
-    pub(super) fn seal(&self, keys: &Keyring, place: Place, id: &MessageId) -> SealedContent {
+    pub(super) fn seal(&self, keys: &Keyring, place: EntryPosition, id: &MessageId) -> SealedContent {
         let help = self.help.as_deref();
         let header = [
             VERSION,
@@ -86,7 +86,7 @@ impl Content {
     /// Its key is not there, or it is not what was sealed for this place and message.
     pub(super) fn open(
         keys: &Keyring,
-        place: Place,
+        place: EntryPosition,
         id: &MessageId,
         SealedContent { tag: stored, sealed }: SealedContent,
     ) -> Result<Self, StoreError> {
@@ -120,14 +120,14 @@ impl Content {
 }
 
 /// Tells the entries of one message apart.
-pub(super) fn tag(keys: &Keyring, Place { user, .. }: Place, id: &MessageId, role: Role) -> String {
+pub(super) fn tag(keys: &Keyring, EntryPosition { user, .. }: EntryPosition, id: &MessageId, role: Role) -> String {
     let message = [&user.0.to_be_bytes()[..], &[code(&ROLES, Some(role))], id.as_str().as_bytes()].concat();
     URL_SAFE_NO_PAD.encode(keys.entry_tag(&message))
 }
 
 /// How the role of an entry stood in its column before entries had a header.
-pub(super) fn bare(role: Role) -> &'static str {
-    BARE_ROLES.iter().find(|(_, known)| *known == role).map_or("", |(name, _)| name)
+pub(super) fn legacy_role(role: Role) -> &'static str {
+    LEGACY_ROLES.iter().find(|(_, known)| *known == role).map_or("", |(name, _)| name)
 }
 
 /// Number of `value` in its list, from 1; 0 for none.
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn everything_round_trips_and_is_bound_to_its_message() {
-        let (keys, place) = (Keyring::default(), Place { user: UserLabel(7), seq: 3 });
+        let (keys, place) = (Keyring::default(), EntryPosition { user: UserLabel(7), seq: 3 });
         let [id, other]: [MessageId; 2] = ["a", "b"].map(|id| id.parse().unwrap());
         for content in contents() {
             let seal = || content.seal(&keys, place, &id);
@@ -193,6 +193,6 @@ mod tests {
 
     #[test]
     fn bare_roles_are_those_of_the_wire() {
-        assert_eq!(ROLES.map(bare), ROLES.map(|role| role.to_string()));
+        assert_eq!(ROLES.map(legacy_role), ROLES.map(|role| role.to_string()));
     }
 }

@@ -28,7 +28,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the fault is in what is stored, and so in this row alone: another may be read.
-    pub(super) fn is_of_the_contents(&self) -> bool {
+    pub(super) fn is_data_error(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::UnknownKey(_))
     }
 

@@ -15,7 +15,7 @@ use protocol::{ResumeToken, UserLabel, UserText};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{Place, StoreError, Summary};
+use super::{EntryPosition, StoreError, Summary};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -91,7 +91,7 @@ impl Keyring {
 
     /// The same for the database whose key this is.
     #[must_use]
-    pub fn of_database(self, key: &TokenKey) -> Self {
+    pub fn for_database(self, key: &TokenKey) -> Self {
         Self { entry_tags: keyed_hash(&key.0, b"psicoia entry tags"), ..self }
     }
 
@@ -101,8 +101,8 @@ impl Keyring {
     }
 
     /// Seals what the entry at `place` says.
-    pub fn seal_entry(&self, place: Place, bytes: &[u8]) -> Sealed {
-        self.seal_bytes(&bound_to(place), bytes)
+    pub fn seal_entry(&self, place: EntryPosition, bytes: &[u8]) -> Sealed {
+        self.seal_bytes(&associated_data(place), bytes)
     }
 
     /// Opens what the entry at `place` says.
@@ -110,9 +110,9 @@ impl Keyring {
     /// # Errors
     ///
     /// Its key is not there, or it is not what was sealed for this place.
-    pub fn open_entry(&self, place: Place, sealed: Sealed) -> Result<Vec<u8>, StoreError> {
+    pub fn open_entry(&self, place: EntryPosition, sealed: Sealed) -> Result<Vec<u8>, StoreError> {
         let damaged = || StoreError::Damaged(format!("entry {} of {}", place.seq, place.user));
-        self.open_bytes(&bound_to(place), sealed)?.ok_or_else(damaged)
+        self.open_bytes(&associated_data(place), sealed)?.ok_or_else(damaged)
     }
 
     /// Hash of which entry of a message `message` names.
@@ -124,7 +124,7 @@ impl Keyring {
 
     /// Seals the text of `user`'s `summary`.
     pub fn seal_summary(&self, user: UserLabel, summary: &Summary) -> Sealed {
-        self.seal_bytes(&summary_bound_to(user, summary.first, summary.last), summary.text.expose().as_bytes())
+        self.seal_bytes(&summary_associated_data(user, summary.first, summary.last), summary.text.expose().as_bytes())
     }
 
     /// Opens the text of `user`'s summary of the messages from `first` to `last`.
@@ -134,33 +134,33 @@ impl Keyring {
     /// Its key is not there, or it is not what was sealed for this place.
     pub fn open_summary(&self, user: UserLabel, first: u64, last: u64, sealed: Sealed) -> Result<Summary, StoreError> {
         let damaged = || StoreError::Damaged(format!("the summary of {user}"));
-        let bytes = self.open_bytes(&summary_bound_to(user, first, last), sealed)?.ok_or_else(damaged)?;
+        let bytes = self.open_bytes(&summary_associated_data(user, first, last), sealed)?.ok_or_else(damaged)?;
         let text = String::from_utf8(bytes).map(UserText::new).map_err(|_| damaged())?;
         Ok(Summary { first, last, text })
     }
 
-    fn seal_bytes(&self, bound_to: &[u8], bytes: &[u8]) -> Sealed {
+    fn seal_bytes(&self, associated_data: &[u8], bytes: &[u8]) -> Sealed {
         let Some(key) = &self.current else { return Sealed { key: None, bytes: bytes.to_vec() } };
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let sealed = key
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: bytes, aad: bound_to })
+            .encrypt(&XNonce::from(nonce), Payload { msg: bytes, aad: associated_data })
             .expect("a message is far below the cipher's limit of 256 GiB");
         Sealed { key: Some(key.id), bytes: [&nonce[..], &sealed].concat() }
     }
 
     /// `None` when it does not open under its key.
-    fn open_bytes(&self, bound_to: &[u8], sealed: Sealed) -> Result<Option<Vec<u8>>, StoreError> {
+    fn open_bytes(&self, associated_data: &[u8], sealed: Sealed) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(id) = sealed.key else { return Ok(Some(sealed.bytes)) };
         let known = self.current.iter().chain(&self.previous).find(|key| key.id == id);
         let key = known.ok_or(StoreError::UnknownKey(id))?;
         let Some((nonce, bytes)) = sealed.bytes.split_first_chunk::<NONCE_BYTES>() else { return Ok(None) };
-        Ok(key.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: bytes, aad: bound_to }).ok())
+        Ok(key.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: bytes, aad: associated_data }).ok())
     }
 }
 
 /// The associated data of an entry: a session's number is never given twice in a database.
-fn bound_to(place: Place) -> [u8; 16] {
+fn associated_data(place: EntryPosition) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&place.user.0.to_be_bytes());
     bytes[8..].copy_from_slice(&place.seq.to_be_bytes());
@@ -168,7 +168,7 @@ fn bound_to(place: Place) -> [u8; 16] {
 }
 
 /// The associated data of a summary; longer than an entry's, so that neither opens as the other.
-fn summary_bound_to(user: UserLabel, first: u64, last: u64) -> [u8; 24] {
+fn summary_associated_data(user: UserLabel, first: u64, last: u64) -> [u8; 24] {
     let mut bytes = [0; 24];
     for (part, number) in bytes.chunks_exact_mut(8).zip([user.0, first, last]) {
         part.copy_from_slice(&number.to_be_bytes());
@@ -188,7 +188,7 @@ impl fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    const BOUND_TO: &[u8] = b"psicoia token key";
+    const ASSOCIATED_DATA: &[u8] = b"psicoia token key";
 
     /// A new key.
     pub fn random() -> Self {
@@ -197,7 +197,7 @@ impl TokenKey {
 
     /// What is stored of the key itself.
     pub fn seal(&self, keys: &Keyring) -> Sealed {
-        keys.seal_bytes(Self::BOUND_TO, &self.0)
+        keys.seal_bytes(Self::ASSOCIATED_DATA, &self.0)
     }
 
     /// Reads a stored key.
@@ -206,7 +206,7 @@ impl TokenKey {
     ///
     /// It is under a key that is not configured, or damaged.
     pub fn open(keys: &Keyring, sealed: Sealed) -> Result<Self, StoreError> {
-        let bytes = keys.open_bytes(Self::BOUND_TO, sealed)?.and_then(|bytes| bytes.try_into().ok());
+        let bytes = keys.open_bytes(Self::ASSOCIATED_DATA, sealed)?.and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self).ok_or_else(|| StoreError::Damaged("the key of the resume tokens".to_owned()))
     }
 

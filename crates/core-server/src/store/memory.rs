@@ -8,8 +8,8 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, Page, Place, Recent, ReferralBatch, ReferralCount, SessionRecord, Store,
-    StoreError, Summary,
+    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, Recent, ReferralBatch, ReferralCount, SessionRecord,
+    Store, StoreError, Summary,
 };
 
 /// Sessions in memory, gone with the process.
@@ -70,7 +70,7 @@ impl Store for MemoryStore {
         let user = UserLabel(tables.last_user);
         let NewSession { id, token, locale, country, created_at } = session;
         let token = *token.as_bytes();
-        let record = SessionRecord { user, id, created_at, locale, country, seq: 0, messages: 0, swept: 0 };
+        let record = SessionRecord { user, id, created_at, locale, country, seq: 0, messages: 0, pruned: 0 };
         let session =
             Session { record: record.clone(), token, last_seen: created_at, entries: Vec::new(), summary: None };
         tables.tokens.insert(token, user);
@@ -89,7 +89,7 @@ impl Store for MemoryStore {
         let session = tables.session(user)?;
         let (role, at) = (entry.role, entry.at);
         if let Some(known) = session.entries.iter().find(|known| known.role == role && known.id == entry.id) {
-            return Ok(Appended::Known { seq: known.seq });
+            return Ok(Appended::Existing { seq: known.seq });
         }
         session.record.messages += u64::from(role == Role::User);
         session.record.seq += 1;
@@ -131,7 +131,7 @@ impl Store for MemoryStore {
     async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
         let mut tables = self.tables();
         let session = tables.session(user)?;
-        let there = session.record.swept < summary.first && summary.last <= session.record.seq;
+        let there = session.record.pruned < summary.first && summary.last <= session.record.seq;
         let further = session.summary.as_ref().is_none_or(|known| known.last < summary.last);
         if there && further {
             session.summary = Some(summary);
@@ -163,33 +163,37 @@ impl Store for MemoryStore {
         Ok(self.tables().remove(user)? as u64)
     }
 
-    async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+    async fn prune(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
         let mut tables = self.tables();
         let unused = |session: &Session| {
-            let empty = session.record.seq == 0 && session.last_seen < cutoffs.empty;
-            let since = cutoffs.kept.max(cutoffs.unreached);
+            let empty = session.record.seq == 0 && session.last_seen < cutoffs.empty_before;
+            let since = cutoffs.entries_before.max(cutoffs.inactive_before);
             empty || since.is_some_and(|since| session.last_seen < since)
         };
         let unused: Vec<_> =
             tables.sessions.iter().filter(|(_, session)| unused(session)).map(|(user, _)| *user).collect();
-        let mut swept = 0;
+        let mut removed = 0;
         for user in unused.into_iter().take(limit) {
-            swept += 1 + tables.remove(user)?;
+            removed += 1 + tables.remove(user)?;
         }
-        if let Some(kept) = cutoffs.kept {
+        if let Some(kept) = cutoffs.entries_before {
             for session in tables.sessions.values_mut() {
-                let old = session.entries.partition_point(|entry| entry.at < kept).min(limit.saturating_sub(swept));
-                session.record.swept += old as u64;
-                let gone = session.record.swept;
+                let old = session.entries.partition_point(|entry| entry.at < kept).min(limit.saturating_sub(removed));
+                session.record.pruned += old as u64;
+                let gone = session.record.pruned;
                 session.summary.take_if(|summary| summary.first <= gone);
                 session.entries.drain(..old);
-                swept += old;
+                removed += old;
             }
         }
-        Ok(swept)
+        Ok(removed)
     }
 
-    async fn convert(&self, _after: Option<Place>, _limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt_legacy(
+        &self,
+        _after: Option<EntryPosition>,
+        _limit: usize,
+    ) -> Result<Option<EntryPosition>, StoreError> {
         Ok(None)
     }
 
@@ -218,7 +222,11 @@ impl Store for MemoryStore {
         Ok(tables.referrals.iter().filter(|([month, ..], _)| month.starts_with(&of_year)).map(count).collect())
     }
 
-    async fn reseal(&self, _after: Option<Place>, _limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt(
+        &self,
+        _after: Option<EntryPosition>,
+        _limit: usize,
+    ) -> Result<Option<EntryPosition>, StoreError> {
         Ok(None)
     }
 

@@ -9,16 +9,16 @@
 //! goes back to the pool. Closed in mid-statement, a client with short deadlines would have the core
 //! connect again and again, each time with TLS, a password and a new process on the server.
 
-mod appending;
+mod append;
 mod changes;
-mod failure;
-mod lease;
-mod opening;
+mod error;
+mod open;
 mod pool;
+mod pooled_connection;
+mod prune;
 mod queries;
 mod referrals;
 mod summaries;
-mod sweeping;
 
 use std::sync::Arc;
 
@@ -31,17 +31,17 @@ use tokio_util::task::TaskTracker;
 
 use super::keys::{Keyring, TokenKey};
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, PostgresUrl, ReadableEntries, Recent,
+    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, OpenError, Page, PostgresUrl, ReadableEntries, Recent,
     ReferralBatch, ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use crate::store::{DatabaseMeter, PoolUse};
-use lease::Lease;
-use pool::Connections;
+use pool::ConnectionPool;
+use pooled_connection::PooledConnection;
 
 /// Sessions in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
-    connections: Connections,
+    connections: ConnectionPool,
     keys: Arc<Keyring>,
     token_key: TokenKey,
     calls: TaskTracker,
@@ -57,12 +57,12 @@ impl PostgresStore {
     /// version of this program; or its contents are under a key that is not in `keys`.
     pub async fn open(url: &PostgresUrl, max_connections: usize, keys: Keyring) -> Result<Self, OpenError> {
         let database = url.to_string();
-        let connections = Connections::new(url, max_connections)
+        let connections = ConnectionPool::new(url, max_connections)
             .map_err(|source| OpenError::Unreachable { database: database.clone(), source })?;
-        opening::migrate(&connections, &database).await?;
-        let token_key = opening::token_key(&connections, &keys).await;
-        let token_key = token_key.map_err(|error| opening::unusable(&database, error))?;
-        let keys = Arc::new(keys.of_database(&token_key));
+        open::migrate(&connections, &database).await?;
+        let token_key = open::token_key(&connections, &keys).await;
+        let token_key = token_key.map_err(|error| open::unusable(&database, error))?;
+        let keys = Arc::new(keys.for_database(&token_key));
         Ok(Self { connections, keys, token_key, calls: TaskTracker::new() })
     }
 
@@ -71,20 +71,20 @@ impl PostgresStore {
     async fn run<T, F>(&self, call: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Lease) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
+        F: for<'a> FnOnce(&'a mut PooledConnection) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
     {
         let connections = self.connections.clone();
         let gone = CancellationToken::new();
         let _caller = gone.clone().drop_guard();
         let task = self.calls.spawn(async move {
-            let lease = connections.lease().await;
+            let connection = connections.acquire().await;
             if gone.is_cancelled() {
                 return Err(StoreError::unavailable("the caller has gone away"));
             }
-            let mut lease = lease?;
-            match call(&mut lease).await {
+            let mut connection = connection?;
+            match call(&mut connection).await {
                 // A standby that is behind does not know what exists: a live session would end as erased.
-                Err(StoreError::NoSession { .. }) if !lease.may_write() => Err(behind()),
+                Err(StoreError::NoSession { .. }) if !connection.may_write() => Err(behind()),
                 outcome => outcome,
             }
         });
@@ -104,82 +104,99 @@ fn behind() -> StoreError {
 impl Store for PostgresStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let token = self.token_key.hash(&session.token);
-        self.run(move |lease| Box::pin(async move { changes::create_session(lease, &session, token).await })).await
+        self.run(move |connection| Box::pin(async move { changes::create_session(connection, &session, token).await }))
+            .await
     }
 
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
         let token = self.token_key.hash(token);
-        self.run(move |lease| Box::pin(queries::session_by_token(lease, token))).await
+        self.run(move |connection| Box::pin(queries::session_by_token(connection, token))).await
     }
 
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
-        let (keys, place) = (Arc::clone(&self.keys), Place { user, seq: after });
-        self.run(move |lease| Box::pin(async move { appending::append(lease, &keys, place, &entry).await })).await
+        let (keys, place) = (Arc::clone(&self.keys), EntryPosition { user, seq: after });
+        self.run(move |connection| Box::pin(async move { append::append(connection, &keys, place, &entry).await }))
+            .await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {
         let (keys, id) = (Arc::clone(&self.keys), id.clone());
-        self.run(move |lease| Box::pin(async move { queries::entries_of(lease, &keys, user, &id).await })).await
+        self.run(move |connection| Box::pin(async move { queries::entries_of(connection, &keys, user, &id).await }))
+            .await
     }
 
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.run(move |lease| Box::pin(async move { queries::entries(lease, &keys, user, page).await })).await
+        self.run(move |connection| Box::pin(async move { queries::entries(connection, &keys, user, page).await })).await
     }
 
     async fn readable_entries(&self, user: UserLabel, page: Page) -> Result<ReadableEntries, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.run(move |lease| Box::pin(async move { queries::readable_entries(lease, &keys, user, page).await })).await
+        self.run(move |connection| {
+            Box::pin(async move { queries::readable_entries(connection, &keys, user, page).await })
+        })
+        .await
     }
 
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.run(move |lease| Box::pin(async move { summaries::recent(lease, &keys, user, limit).await })).await
+        self.run(move |connection| Box::pin(async move { summaries::recent(connection, &keys, user, limit).await }))
+            .await
     }
 
     async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.run(move |lease| Box::pin(async move { summaries::put(lease, &keys, user, &summary).await })).await
+        self.run(move |connection| Box::pin(async move { summaries::put(connection, &keys, user, &summary).await }))
+            .await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
-        self.run(move |lease| Box::pin(changes::set_locale(lease, user, locale))).await
+        self.run(move |connection| Box::pin(changes::set_locale(connection, user, locale))).await
     }
 
     async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError> {
-        self.run(move |lease| Box::pin(changes::set_country(lease, user, country))).await
+        self.run(move |connection| Box::pin(changes::set_country(connection, user, country))).await
     }
 
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let users = users.to_vec();
-        self.run(move |lease| Box::pin(async move { changes::touch(lease, &users, now).await })).await
+        self.run(move |connection| Box::pin(async move { changes::touch(connection, &users, now).await })).await
     }
 
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError> {
-        self.run(move |lease| Box::pin(changes::erase(lease, user))).await
+        self.run(move |connection| Box::pin(changes::erase(connection, user))).await
     }
 
-    async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
-        self.run(move |lease| Box::pin(sweeping::sweep(lease, cutoffs, limit))).await
+    async fn prune(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+        self.run(move |connection| Box::pin(prune::prune(connection, cutoffs, limit))).await
     }
 
     async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError> {
-        self.run(move |lease| Box::pin(async move { referrals::count(lease, &batch).await })).await
+        self.run(move |connection| Box::pin(async move { referrals::count(connection, &batch).await })).await
     }
 
     async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
-        self.run(move |lease| Box::pin(referrals::of_year(lease, year))).await
+        self.run(move |connection| Box::pin(referrals::of_year(connection, year))).await
     }
 
-    async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
-        self.run(move |lease| Box::pin(async move { changes::reseal(lease, (&keys, &token_key), after, limit).await }))
-            .await
+        self.run(move |connection| {
+            Box::pin(async move { changes::reencrypt(connection, (&keys, &token_key), after, limit).await })
+        })
+        .await
     }
 
-    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt_legacy(
+        &self,
+        after: Option<EntryPosition>,
+        limit: usize,
+    ) -> Result<Option<EntryPosition>, StoreError> {
         let keys = Arc::clone(&self.keys);
-        self.run(move |lease| Box::pin(async move { changes::convert(lease, &keys, after, limit).await })).await
+        self.run(move |connection| {
+            Box::pin(async move { changes::reencrypt_legacy(connection, &keys, after, limit).await })
+        })
+        .await
     }
 
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {
@@ -187,7 +204,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.run(|lease| Box::pin(async move { Ok(lease.prove_writable().await?) })).await
+        self.run(|connection| Box::pin(async move { Ok(connection.prove_writable().await?) })).await
     }
 }
 

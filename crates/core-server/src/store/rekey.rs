@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Place, Store, StoreError};
+use super::{EntryPosition, Store, StoreError};
 
 /// Entries written anew at once.
 const BATCH: usize = 200;
@@ -17,12 +17,12 @@ const BATCH: usize = 200;
 /// The database is not available, or holds a text under a key that is not configured; what
 /// came before it is under the current key.
 pub async fn rekey(store: &dyn Store) -> Result<(), StoreError> {
-    let mut done: Option<Place> = None;
+    let mut done: Option<EntryPosition> = None;
     let mut batches = 0_usize;
-    while let Some(place) = store.reseal(done, BATCH).await? {
+    while let Some(place) = store.reencrypt(done, BATCH).await? {
         done = Some(place);
         batches += 1;
-        tracing::info!(batches, user = %place.user, "texts written under the current key");
+        tracing::info!(batches, user = %place.user, "batch re-encrypted");
     }
     Ok(())
 }
@@ -33,16 +33,16 @@ pub async fn rekey(store: &dyn Store) -> Result<(), StoreError> {
 /// # Errors
 ///
 /// The database is not available, or holds a text under a key that is not configured.
-pub async fn convert(store: &dyn Store, pause: Duration) -> Result<(), StoreError> {
-    let mut done: Option<Place> = None;
-    while let Some(place) = store.convert(done, BATCH).await? {
+pub async fn upgrade_legacy_entries(store: &dyn Store, pause: Duration) -> Result<(), StoreError> {
+    let mut done: Option<EntryPosition> = None;
+    while let Some(place) = store.reencrypt_legacy(done, BATCH).await? {
         if done.replace(place).is_none() {
-            tracing::info!("entries of an earlier version are written anew");
+            tracing::info!("re-encrypting entries of an earlier version");
         }
         sleep(pause).await;
     }
     if done.is_some() {
-        tracing::info!("entries of an earlier version are all written anew");
+        tracing::info!("entries of an earlier version re-encrypted");
     }
     Ok(())
 }

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
-use super::content::{BARE_ROLES, Content, SealedContent};
+use super::content::{Content, LEGACY_ROLES, SealedContent};
 use super::keys::{KeyId, Keyring, Sealed};
-use super::{Place, ReadableEntries, SessionRecord, StoreError, Summary};
+use super::{EntryPosition, ReadableEntries, SessionRecord, StoreError, Summary};
 
 /// How far `last_seen` may lag behind: it is written only when it is older, because it has an index.
-pub(super) const SEEN_GRAIN_MS: i64 = 3_600_000;
+pub(super) const LAST_SEEN_GRANULARITY_MS: i64 = 3_600_000;
 
 /// A row of `sessions`.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct SessionRow {
     pub(super) created_at: i64,
     pub(super) seq: i64,
     pub(super) messages: i64,
-    pub(super) swept: i64,
+    pub(super) pruned: i64,
 }
 
 /// A row of `entries`.
@@ -42,7 +42,7 @@ pub(super) struct EntryRow {
 }
 
 /// A row of `entries`, or why it cannot be read, with its `seq`.
-pub(super) type NumberedRow = (u64, Result<EntryRow, StoreError>);
+pub(super) type SeqAndRow = (u64, Result<EntryRow, StoreError>);
 
 /// A row of `summaries`.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl SessionRow {
             country: self.country.and_then(|code| code.parse().ok()),
             seq: number(self.seq)?,
             messages: number(self.messages)?,
-            swept: number(self.swept)?,
+            pruned: number(self.pruned)?,
         })
     }
 }
@@ -84,13 +84,13 @@ impl EntryRow {
         let seq = number(self.seq)?;
         let id = self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?;
         let at = Timestamp::from_unix_ms(self.at);
-        let Content { role, text, finish, source, help } = self.content(Place { user, seq }, &id, keys)?;
+        let Content { role, text, finish, source, help } = self.content(EntryPosition { user, seq }, &id, keys)?;
         Ok(Entry { seq, id, role, text, at, finish, source, help })
     }
 
-    fn content(self, place: Place, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
+    fn content(self, place: EntryPosition, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
         let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
-        let Some((_, role)) = BARE_ROLES.into_iter().find(|(name, _)| *name == self.role) else {
+        let Some((_, role)) = LEGACY_ROLES.into_iter().find(|(name, _)| *name == self.role) else {
             return Content::open(keys, place, id, SealedContent { tag: self.role, sealed });
         };
         let text = String::from_utf8(keys.open_entry(place, sealed)?).map_err(|_| damaged("an entry", place.seq))?;
@@ -104,22 +104,23 @@ impl EntryRow {
     }
 
     /// Whether an earlier version wrote it.
-    pub(super) fn is_bare(&self) -> bool {
-        BARE_ROLES.iter().any(|(name, _)| *name == self.role)
+    pub(super) fn is_legacy(&self) -> bool {
+        LEGACY_ROLES.iter().any(|(name, _)| *name == self.role)
     }
 
     /// What is written in its place, under the current key.
-    pub(super) fn reseal(self, user: UserLabel, keys: &Keyring) -> Result<SealedContent, StoreError> {
+    pub(super) fn reencrypt(self, user: UserLabel, keys: &Keyring) -> Result<SealedContent, StoreError> {
         let seq = number(self.seq)?;
-        let (place, id) = (Place { user, seq }, self.message_id.parse().map_err(|_| damaged("message_id", seq))?);
+        let (place, id) =
+            (EntryPosition { user, seq }, self.message_id.parse().map_err(|_| damaged("message_id", seq))?);
         Ok(self.content(place, &id, keys)?.seal(keys, place, &id))
     }
 }
 
 /// Opens the entries of `user` in `rows`, and leaves out those that do not open, with one line in the log. No
 /// text gets there: without them the conversation goes on.
-pub(super) fn read_what_opens(
-    rows: impl IntoIterator<Item = NumberedRow>,
+pub(super) fn decrypt_readable(
+    rows: impl IntoIterator<Item = SeqAndRow>,
     user: UserLabel,
     keys: &Keyring,
 ) -> ReadableEntries {
@@ -136,19 +137,19 @@ pub(super) fn read_what_opens(
     }
     if let Some(error) = first {
         let unreadable = readable.unreadable.len();
-        tracing::error!(%user, entries.unreadable = unreadable, %error, "entries that do not open are left out");
+        tracing::error!(%user, entries.unreadable = unreadable, %error, "unreadable entries skipped");
     }
     readable
 }
 
 /// The summary of `user`, if it opens; else the log has one line.
-pub(super) fn summary_if_opens(
+pub(super) fn readable_summary(
     summary: Result<Option<Summary>, StoreError>,
     user: UserLabel,
 ) -> Result<Option<Summary>, StoreError> {
     match summary {
-        Err(error) if error.is_of_the_contents() => {
-            tracing::error!(%user, %error, "a summary that does not open is left out");
+        Err(error) if error.is_data_error() => {
+            tracing::error!(%user, %error, "unreadable summary skipped");
             Ok(None)
         }
         summary => summary,

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::sqlite::{file_name, make_folder, unreachable};
+use super::sqlite::{create_folder, display_name, unreachable};
 use super::{DatabaseUrl, OpenError};
 
 /// Advisory lock beside a database file. Open until it is dropped or the process ends, however it
@@ -41,7 +41,7 @@ impl RunLock {
                 let mut holder = String::new();
                 // For the message alone.
                 let _ = file.read_to_string(&mut holder);
-                return Err(OpenError::InUse { database: file_name(database), holder: holder.trim().parse().ok() });
+                return Err(OpenError::InUse { database: display_name(database), holder: holder.trim().parse().ok() });
             }
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
@@ -55,7 +55,7 @@ impl RunLock {
 /// Not the database's own file: closing it here would end SQLite's own locks. Stays when the lock
 /// ends, since another core may have opened it by then.
 fn open(database: &Path) -> io::Result<File> {
-    let folder = make_folder(database)?;
+    let folder = create_folder(database)?;
     let database = match fs::canonicalize(database) {
         Ok(database) => database,
         // Not made yet.

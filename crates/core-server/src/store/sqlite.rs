@@ -11,8 +11,8 @@ mod checkpointer;
 mod connection;
 mod queries;
 mod readers;
+mod recent_cache;
 mod referrals;
-mod remembered;
 mod summaries;
 mod writer;
 
@@ -27,13 +27,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::keys::{Keyring, TokenKey};
 use super::rows::column;
 use super::{
-    Appended, Cutoffs, NewEntry, NewSession, OpenError, Page, Place, ReadableEntries, Recent, ReferralBatch,
+    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, OpenError, Page, ReadableEntries, Recent, ReferralBatch,
     ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use connection::DatabaseFile;
-pub(super) use connection::{file_name, make_folder, unreachable};
+pub(super) use connection::{create_folder, display_name, unreachable};
 use readers::Readers;
-use remembered::{ROOM_BYTES, Remembered};
+use recent_cache::{MAX_CACHE_BYTES, RecentHistoryCache};
 use writer::Writer;
 
 /// Sessions in an SQLite database.
@@ -43,7 +43,7 @@ pub struct SqliteStore {
     // Before the writer: the last connection to be closed empties the write-ahead log.
     readers: Readers,
     writer: Writer,
-    remembered: Arc<Remembered>,
+    cache: Arc<RecentHistoryCache>,
     keys: Arc<Keyring>,
     token_key: TokenKey,
 }
@@ -64,14 +64,14 @@ impl SqliteStore {
     fn open_blocking(file: PathBuf, keys: Keyring) -> Result<Self, OpenError> {
         let mut db = connection::create(&file)?;
         let token_key = changes::token_key(&mut db, &keys)
-            .map_err(|source| OpenError::Contents { database: file_name(&file), source })?;
-        let keys = Arc::new(keys.of_database(&token_key));
+            .map_err(|source| OpenError::Contents { database: display_name(&file), source })?;
+        let keys = Arc::new(keys.for_database(&token_key));
         let found = DatabaseFile::find(file.clone());
         let file = Arc::new(found.map_err(|source| connection::unreachable(&file, source))?);
         let readers = Readers::new(Arc::clone(&file));
-        let remembered = Arc::new(Remembered::new(ROOM_BYTES));
-        let writer = Writer::start(Arc::clone(&file), db, Arc::clone(&remembered));
-        Ok(Self { file, readers, writer, remembered, keys, token_key })
+        let cache = Arc::new(RecentHistoryCache::new(MAX_CACHE_BYTES));
+        let writer = Writer::start(Arc::clone(&file), db, Arc::clone(&cache));
+        Ok(Self { file, readers, writer, cache, keys, token_key })
     }
 
     async fn read_entries(
@@ -83,7 +83,7 @@ impl SqliteStore {
         self.readers
             .read(move |db| {
                 let rows = query(db)?;
-                queries::opened(db, &keys, user, rows)
+                queries::decrypt_entries(db, &keys, user, rows)
             })
             .await
     }
@@ -93,7 +93,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let token = self.token_key.hash(&session.token);
-        self.writer.change(move |db| changes::create_session(db, &session, token), not_remembered).await
+        self.writer.change(move |db| changes::create_session(db, &session, token), cache_unaffected).await
     }
 
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
@@ -105,11 +105,11 @@ impl Store for SqliteStore {
     async fn append(&self, user: UserLabel, _after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let keys = Arc::clone(&self.keys);
         let append = move |db: &Connection| changes::append(db, &keys, user, &entry);
-        let note = move |appended: &Appended, remembered: &Remembered| match appended {
-            Appended::New(entry) => remembered.appended(user, entry),
-            Appended::Known { .. } => {}
+        let update_cache = move |appended: &Appended, cache: &RecentHistoryCache| match appended {
+            Appended::New(entry) => cache.appended(user, entry),
+            Appended::Existing { .. } => {}
         };
-        self.writer.change(append, note).await
+        self.writer.change(append, update_cache).await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {
@@ -127,15 +127,15 @@ impl Store for SqliteStore {
     }
 
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError> {
-        if let Some(recent) = self.remembered.recent(user, limit) {
+        if let Some(recent) = self.cache.recent(user, limit) {
             return Ok(recent);
         }
-        let reading = self.remembered.reading(user);
+        let pending = self.cache.begin_read(user);
         let keys = Arc::clone(&self.keys);
         let (recent, is_whole) = self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await?;
         // With a gap it is not remembered: it would not be known which entry comes next.
         if is_whole {
-            reading.remember(&recent, limit);
+            pending.store(&recent, limit);
         }
         Ok(recent)
     }
@@ -145,69 +145,73 @@ impl Store for SqliteStore {
         let summary = Arc::new(summary);
         let kept = Arc::clone(&summary);
         let put = move |db: &Connection| summaries::put(db, &keys, user, &summary);
-        let note = move |put: &bool, remembered: &Remembered| {
+        let update_cache = move |put: &bool, cache: &RecentHistoryCache| {
             if *put {
-                remembered.summed_up(user, &kept);
+                cache.summarized_up_to(user, &kept);
             }
         };
-        self.writer.change(put, note).await
+        self.writer.change(put, update_cache).await
     }
 
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
-        self.writer.change(move |db| changes::set_locale(db, user, locale), not_remembered).await
+        self.writer.change(move |db| changes::set_locale(db, user, locale), cache_unaffected).await
     }
 
     async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError> {
-        self.writer.change(move |db| changes::set_country(db, user, country), not_remembered).await
+        self.writer.change(move |db| changes::set_country(db, user, country), cache_unaffected).await
     }
 
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
         let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
-        self.writer.change(move |db| changes::touch(db, &users, now), not_remembered).await
+        self.writer.change(move |db| changes::touch(db, &users, now), cache_unaffected).await
     }
 
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError> {
-        self.writer.removal(move |db| changes::erase(db, user), move |_, remembered| remembered.forget(user)).await
+        self.writer.removal(move |db| changes::erase(db, user), move |_, cache| cache.evict(user)).await
     }
 
-    async fn sweep(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
-        let note = |removed: &usize, remembered: &Remembered| {
+    async fn prune(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+        let update_cache = |removed: &usize, cache: &RecentHistoryCache| {
             if 0 < *removed {
-                remembered.forget_all();
+                cache.clear();
             }
         };
-        self.writer.removal(move |db| changes::sweep(db, cutoffs, limit), note).await
+        self.writer.removal(move |db| changes::prune(db, cutoffs, limit), update_cache).await
     }
 
     async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError> {
-        self.writer.change(move |db| referrals::count(db, &batch), not_remembered).await
+        self.writer.change(move |db| referrals::count(db, &batch), cache_unaffected).await
     }
 
     async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
         self.readers.read(move |db| referrals::of_year(db, year)).await
     }
 
-    async fn reseal(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
         // The texts stay what they are.
-        self.writer.removal(move |db| changes::reseal(db, &keys, &token_key, after, limit), not_remembered).await
+        self.writer.removal(move |db| changes::reencrypt(db, &keys, &token_key, after, limit), cache_unaffected).await
     }
 
-    async fn convert(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, StoreError> {
+    async fn reencrypt_legacy(
+        &self,
+        after: Option<EntryPosition>,
+        limit: usize,
+    ) -> Result<Option<EntryPosition>, StoreError> {
         let keys = Arc::clone(&self.keys);
         // The texts stay what they are.
-        self.writer.removal(move |db| changes::convert(db, &keys, after, limit), not_remembered).await
+        self.writer.removal(move |db| changes::reencrypt_legacy(db, &keys, after, limit), cache_unaffected).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         // By way of the writer: a message goes that way too.
         let file = Arc::clone(&self.file);
-        self.writer.change(move |db| changes::prove_writable(db, &file), not_remembered).await
+        self.writer.change(move |db| changes::prove_writable(db, &file), cache_unaffected).await
     }
 }
 
 /// The note of a change that is nothing to what is remembered.
-fn not_remembered<T>(_made: &T, _remembered: &Remembered) {}
+fn cache_unaffected<T>(_made: &T, _remembered: &RecentHistoryCache) {}
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use protocol::{ErrorCode, MessageId, UserLabel};
 
 use super::budget::{Answerer, Attempt, Permit, Start};
 use super::{Engine, Message, Refusal, now};
-use crate::shared::CoreId;
+use crate::cluster::CoreId;
 use crate::store::{Appended, NewEntry, StoreError};
 
 /// What became of a message.
@@ -68,7 +68,7 @@ impl Engine {
                 self.budget.commit(user, id, &mut permit).await;
                 return Ok(Admission::Accepted(entry, Answerer::Here(permit)));
             }
-            Ok(Appended::Known { .. }) => self.store.entries_of(user, id).await,
+            Ok(Appended::Existing { .. }) => self.store.entries_of(user, id).await,
             Err(error) => Err(error),
         };
         match known {
@@ -94,7 +94,7 @@ impl Engine {
     async fn store_for_another(&self, user: UserLabel, after: u64, message: &Message) -> Result<Admission, StoreError> {
         Ok(match self.append(user, after, entry_of(message)).await? {
             Appended::New(entry) => Admission::Accepted(entry, Answerer::Elsewhere),
-            Appended::Known { .. } => {
+            Appended::Existing { .. } => {
                 Admission::Known(self.store.entries_of(user, &message.id).await?, Answerer::Elsewhere)
             }
         })
@@ -134,7 +134,7 @@ impl Engine {
 
     /// Whether events of `core` are our own.
     pub fn is_this(&self, core: CoreId) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.is_this(core))
+        self.cluster.as_ref().is_some_and(|cluster| cluster.is_own_id(core))
     }
 }
 

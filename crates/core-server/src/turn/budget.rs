@@ -19,8 +19,8 @@ use protocol::{MessageId, UserLabel};
 use tokio::time::Instant;
 
 use super::Refusal;
+use crate::cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
 use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
-use crate::shared::{Claim, ClaimNumber, Claimed, Counted, Shared, WindowKind};
 use stopped::Stopped;
 use windows::{Limits, Reservation, Windows};
 
@@ -41,7 +41,7 @@ pub struct Budget {
     again: Arc<Windows>,
     stopped: Stopped,
     slots: Arc<ConcurrencyLimiter>,
-    shared: Option<Arc<Shared>>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A message that is to be answered.
@@ -119,7 +119,7 @@ impl Permit {
 
 impl Budget {
     /// Nothing has been counted yet.
-    pub fn new(settings: BudgetSettings, slots: Arc<ConcurrencyLimiter>, shared: Option<Arc<Shared>>) -> Self {
+    pub fn new(settings: BudgetSettings, slots: Arc<ConcurrencyLimiter>, cluster: Option<Arc<Cluster>>) -> Self {
         let limits = Limits { person: settings.rate, address: settings.address_rate };
         Self {
             settings,
@@ -127,7 +127,7 @@ impl Budget {
             again: Windows::new(limits),
             stopped: Stopped::default(),
             slots,
-            shared,
+            cluster,
         }
     }
 
@@ -151,14 +151,14 @@ impl Budget {
 
     /// Claims the message for the companion's answer.
     async fn begin_beyond_limits(&self, Attempt { user, id, .. }: Attempt<'_>) -> Result<Answerer, Refusal> {
-        let claim = self.shared.as_ref().map(|shared| shared.next_claim());
-        let claimed = match (&self.shared, claim) {
-            (Some(shared), Some(number)) => shared.claim_beyond_limits(Claim { user, id, number }).await,
+        let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
+        let claimed = match (&self.cluster, claim) {
+            (Some(cluster), Some(number)) => cluster.claim_beyond_limits(Claim { user, id, number }).await,
             _ => None,
         };
         let in_turn = match claimed {
-            Some(Claimed::Held) => return Ok(Answerer::Elsewhere),
-            Some(Claimed::Ours { before, .. }) => 0 < before,
+            Some(ClaimOutcome::Held) => return Ok(Answerer::Elsewhere),
+            Some(ClaimOutcome::Granted { before, .. }) => 0 < before,
             _ => false,
         };
         let (kind, means) = (WindowKind::New, Means::Companion);
@@ -169,7 +169,7 @@ impl Budget {
         let Attempt { user, id, from, is_busy, needs_slot, in_risk: _ } = attempt;
         let (kind, windows) = match start {
             Start::New => (WindowKind::New, &self.new),
-            Start::Again => (WindowKind::Again, &self.again),
+            Start::Again => (WindowKind::Retry, &self.again),
         };
         let was_stopped = self.stopped.contains(user, id);
         if was_stopped && start == Start::Again {
@@ -180,19 +180,19 @@ impl Budget {
             return Err(Refusal::busy());
         }
         let room = needs_slot.then(|| self.slots.reserve()).transpose()?;
-        let claim = self.shared.as_ref().map(|shared| shared.next_claim());
-        let counted = Counted { kind, from, at: reservation.at };
-        let claimed = match (&self.shared, claim) {
-            (Some(shared), Some(number)) => shared.claim(Claim { user, id, number }, counted).await,
+        let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
+        let counted = CountedAttempt { kind, from, at: reservation.at };
+        let claimed = match (&self.cluster, claim) {
+            (Some(cluster), Some(number)) => cluster.claim(Claim { user, id, number }, counted).await,
             _ => None,
         };
         let (in_turn, was_stopped) = match claimed {
             None => (false, was_stopped),
-            Some(Claimed::Ours { before, was_stopped: there }) => (0 < before, was_stopped || there),
-            Some(Claimed::Held) => return Ok(Answerer::Elsewhere),
-            Some(Claimed::Stopped) => return Err(Refusal::deserted()),
-            Some(Claimed::Busy) => return Err(Refusal::busy()),
-            Some(Claimed::Limited { wait }) => return Err(Refusal::limited(wait)),
+            Some(ClaimOutcome::Granted { before, was_stopped: there }) => (0 < before, was_stopped || there),
+            Some(ClaimOutcome::Held) => return Ok(Answerer::Elsewhere),
+            Some(ClaimOutcome::Stopped) => return Err(Refusal::deserted()),
+            Some(ClaimOutcome::Busy) => return Err(Refusal::busy()),
+            Some(ClaimOutcome::RateLimited { wait }) => return Err(Refusal::limited(wait)),
         };
         let (reservation, means) = (Some(reservation), Means::Model);
         Ok(Answerer::Here(Permit { in_turn, room, claim, was_stopped, kind, reservation, means }))
@@ -200,8 +200,8 @@ impl Budget {
 
     /// Whether another core has claimed the message.
     pub async fn is_elsewhere(&self, user: UserLabel, id: &MessageId) -> bool {
-        let Some(shared) = &self.shared else { return false };
-        shared.under_way(user).await.is_some_and(|under_way| under_way.is_others(id))
+        let Some(cluster) = &self.cluster else { return false };
+        cluster.in_flight(user).await.is_some_and(|under_way| under_way.is_held_remotely(id))
     }
 
     /// Counts a `permit` for good as what it began as.
@@ -211,8 +211,8 @@ impl Budget {
         }
         if std::mem::take(&mut permit.was_stopped) {
             self.stopped.remove(user, id);
-            if let Some(shared) = &self.shared {
-                shared.forget_stopped(user, id).await;
+            if let Some(cluster) = &self.cluster {
+                cluster.clear_stopped(user, id).await;
             }
         }
     }
@@ -225,7 +225,7 @@ impl Budget {
             _ => None,
         };
         match free {
-            Some(free) => (permit.reservation, permit.kind) = (Some(free), WindowKind::Again),
+            Some(free) => (permit.reservation, permit.kind) = (Some(free), WindowKind::Retry),
             None => self.commit(user, id, permit).await,
         }
     }
@@ -233,9 +233,9 @@ impl Budget {
     /// A place among the free ones for an attempt that has one among the new ones.
     async fn free_in_place_of(&self, user: UserLabel, counted: &Reservation) -> Option<Reservation> {
         let free = self.again.reserve(self.limits_in_force(), user, counted.from).ok()?;
-        let counted = Counted { kind: WindowKind::New, from: counted.from, at: counted.at };
-        let excused = match &self.shared {
-            Some(shared) => shared.excuse(user, counted, free.at).await,
+        let counted = CountedAttempt { kind: WindowKind::New, from: counted.from, at: counted.at };
+        let excused = match &self.cluster {
+            Some(cluster) => cluster.recount_as_retry(user, counted, free.at).await,
             None => None,
         };
         // Without Redis each core decides alone.
@@ -245,9 +245,9 @@ impl Budget {
     /// Gives back a permit whose answer is not begun.
     pub async fn cancel(&self, user: UserLabel, id: &MessageId, permit: Permit) {
         let Permit { claim, kind, reservation, .. } = permit;
-        if let (Some(shared), Some(number)) = (&self.shared, claim) {
-            let counted = reservation.as_ref().map(|it| Counted { kind, from: it.from, at: it.at });
-            shared.release(Claim { user, id, number }, counted).await;
+        if let (Some(cluster), Some(number)) = (&self.cluster, claim) {
+            let counted = reservation.as_ref().map(|it| CountedAttempt { kind, from: it.from, at: it.at });
+            cluster.release(Claim { user, id, number }, counted).await;
         }
     }
 
@@ -257,10 +257,10 @@ impl Budget {
         if called {
             return reservation.keep();
         }
-        let counted = Counted { kind, from: reservation.from, at: reservation.at };
+        let counted = CountedAttempt { kind, from: reservation.from, at: reservation.at };
         drop(reservation);
-        if let Some(shared) = &self.shared {
-            shared.refund(user, counted).await;
+        if let Some(cluster) = &self.cluster {
+            cluster.refund(user, counted).await;
         }
     }
 
@@ -273,34 +273,34 @@ impl Budget {
     /// Gives back the claim to a message that has its answer, or gets none from this attempt.
     /// `is_stopped`: because the person stopped it.
     pub async fn release(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>, is_stopped: bool) {
-        let (Some(shared), Some(number)) = (&self.shared, claim) else { return };
+        let (Some(cluster), Some(number)) = (&self.cluster, claim) else { return };
         let claim = Claim { user, id, number };
         if is_stopped {
-            shared.release_stopped(claim).await;
+            cluster.release_stopped(claim).await;
         } else {
-            shared.release(claim, None).await;
+            cluster.release(claim, None).await;
         }
     }
 
     /// Claims a message that is pending here, after the link to Redis was restored.
     pub async fn reclaim(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>) {
-        if let (Some(shared), Some(number)) = (&self.shared, claim) {
-            shared.reclaim(Claim { user, id, number }).await;
+        if let (Some(cluster), Some(number)) = (&self.cluster, claim) {
+            cluster.reclaim(Claim { user, id, number }).await;
         }
     }
 
     /// Makes sure that Redis knows what counts here: it may have been restarted empty.
     pub async fn recall(&self) {
-        let Some(shared) = &self.shared else { return };
+        let Some(cluster) = &self.cluster else { return };
         let now = Instant::now();
-        for (kind, windows) in [(WindowKind::New, &self.new), (WindowKind::Again, &self.again)] {
-            shared.recall(kind, &windows.person.events(now), &windows.address.events(now)).await;
+        for (kind, windows) in [(WindowKind::New, &self.new), (WindowKind::Retry, &self.again)] {
+            cluster.restore_windows(kind, &windows.person.events(now), &windows.address.events(now)).await;
         }
     }
 
     /// All of the limits while the cores count together, else this core's part of them.
     fn limits_in_force(&self) -> Limits {
-        let part = |limit| self.shared.as_ref().map_or(limit, |shared| shared.in_force(limit));
+        let part = |limit| self.cluster.as_ref().map_or(limit, |cluster| cluster.effective_limit(limit));
         Limits { person: part(self.settings.rate), address: part(self.settings.address_rate) }
     }
 }

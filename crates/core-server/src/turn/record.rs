@@ -48,7 +48,7 @@ impl Engine {
         match &appended {
             Ok(Appended::New(_)) => self.metrics.commit_duration.observe(begin.elapsed().as_secs_f64()),
             // A session that is gone is no failure of the store's.
-            Ok(Appended::Known { .. }) | Err(StoreError::NoSession { .. }) => {}
+            Ok(Appended::Existing { .. }) | Err(StoreError::NoSession { .. }) => {}
             Err(_) => self.metrics.commit_failures.inc(),
         }
         appended
@@ -74,7 +74,7 @@ impl Engine {
         loop {
             let stored = match self.append(job.label.user, after, entry.clone()).await {
                 Ok(Appended::New(Entry { seq, .. })) => Ok(seq),
-                Ok(Appended::Known { seq }) => self.same_answer(job, &entry.text, seq).await,
+                Ok(Appended::Existing { seq }) => self.same_answer(job, &entry.text, seq).await,
                 Err(error) => Err(error.into()),
             };
             match stored {

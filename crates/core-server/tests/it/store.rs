@@ -2,15 +2,15 @@
 
 mod concurrency;
 mod entries;
+mod fixture;
 mod keys;
 mod model;
 mod postgres;
+mod pruning;
 mod recent;
 mod referrals;
-mod rig;
 mod sessions;
 mod summaries;
-mod sweeping;
 
 use core_server::store::{Appended, NewEntry, NewSession, Store};
 use protocol::server_frame::{Entry, Finish, Help, Kind, Level, Role, Source, Subject};
@@ -62,7 +62,7 @@ fn answer(name: &str, text: &str) -> NewEntry {
 fn new(appended: Appended) -> Entry {
     match appended {
         Appended::New(entry) => entry,
-        Appended::Known { seq } => panic!("known as {seq}"),
+        Appended::Existing { seq } => panic!("known as {seq}"),
     }
 }
 

@@ -19,9 +19,9 @@ use crate::stats::rate;
 use crate::town::{Setting, Town};
 
 /// What a core logs when it shares.
-const LINKED: &str = "linked: limits and events are shared through Redis";
+const LINKED: &str = "redis connected";
 /// What a core logs when it cannot.
-const NOT_LINKED: &str = "not linked: this core goes on with its share of the limits";
+const NOT_LINKED: &str = "redis connection lost; enforcing per-core share of limits";
 /// Calls to the model that show that others talk.
 const TALKING: u64 = 500;
 

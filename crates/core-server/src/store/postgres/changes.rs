@@ -3,16 +3,16 @@
 use protocol::{Country, Locale, Timestamp, UserLabel};
 use tokio_postgres::Row;
 
-use super::lease::Lease;
+use super::pooled_connection::PooledConnection;
 use super::queries::{self, get};
 use super::summaries;
 use crate::store::content::SealedContent;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
-use crate::store::rows::{SEEN_GRAIN_MS, column, name, number};
-use crate::store::{NewSession, Place, SessionRecord, StoreError};
+use crate::store::rows::{LAST_SEEN_GRANULARITY_MS, column, name, number};
+use crate::store::{EntryPosition, NewSession, SessionRecord, StoreError};
 
 pub(super) async fn create_session(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     session: &NewSession,
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
@@ -22,40 +22,52 @@ pub(super) async fn create_session(
                RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
     let (id, locale) = (session.id.as_str(), session.locale.to_string());
     let (at, country) = (session.created_at.unix_ms(), session.country.map(name));
-    let rows = lease.query(sql, &[&id, &token.as_bytes().as_slice(), &locale, &at, &country]).await?;
+    let rows = connection.query(sql, &[&id, &token.as_bytes().as_slice(), &locale, &at, &country]).await?;
     let row = rows.first().ok_or_else(|| StoreError::Damaged("a new session".to_owned()))?;
     queries::session(row)?.read()
 }
 
-pub(super) async fn set_locale(lease: &mut Lease, user: UserLabel, locale: Locale) -> Result<(), StoreError> {
+pub(super) async fn set_locale(
+    connection: &mut PooledConnection,
+    user: UserLabel,
+    locale: Locale,
+) -> Result<(), StoreError> {
     let sql = "UPDATE sessions SET locale = $2 WHERE user_id = $1";
-    let changed = lease.execute(sql, &[&column(user.0), &locale.to_string()]).await?;
+    let changed = connection.execute(sql, &[&column(user.0), &locale.to_string()]).await?;
     if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
 }
 
-pub(super) async fn set_country(lease: &mut Lease, user: UserLabel, country: Country) -> Result<(), StoreError> {
+pub(super) async fn set_country(
+    connection: &mut PooledConnection,
+    user: UserLabel,
+    country: Country,
+) -> Result<(), StoreError> {
     let sql = "UPDATE sessions SET country = $2 WHERE user_id = $1";
-    let changed = lease.execute(sql, &[&column(user.0), &country.as_str()]).await?;
+    let changed = connection.execute(sql, &[&column(user.0), &country.as_str()]).await?;
     if changed == 0 { Err(StoreError::NoSession { user }) } else { Ok(()) }
 }
 
-pub(super) async fn touch(lease: &mut Lease, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn touch(
+    connection: &mut PooledConnection,
+    users: &[UserLabel],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
     // Locked in order, so that two cores with sessions in common do not wait for each other.
     let sql = "UPDATE sessions SET last_seen = $2 WHERE last_seen < $3 AND user_id = ANY(ARRAY \
                (SELECT user_id FROM sessions WHERE user_id = ANY($1) AND last_seen < $3 \
                 ORDER BY user_id FOR NO KEY UPDATE))";
     let now = now.unix_ms();
-    Ok(lease.execute(sql, &[&users, &now, &(now - SEEN_GRAIN_MS)]).await.map(drop)?)
+    Ok(connection.execute(sql, &[&users, &now, &(now - LAST_SEEN_GRANULARITY_MS)]).await.map(drop)?)
 }
 
-pub(super) async fn erase(lease: &mut Lease, user: UserLabel) -> Result<u64, StoreError> {
+pub(super) async fn erase(connection: &mut PooledConnection, user: UserLabel) -> Result<u64, StoreError> {
     // One transaction, one round trip. A statement each, because the later ones must also see what was
     // written while the first waited for the session; a number cannot be anything else than that.
     let user_id = column(user.0);
     let delete = |table| format!("DELETE FROM {table} WHERE user_id = {user_id}");
     let sql = ["sessions", "summaries", "entries"].map(delete).join("; ");
-    match lease.batch(&sql).await?[..] {
+    match connection.batch(&sql).await?[..] {
         [1, _, entries] => Ok(entries),
         _ => Err(StoreError::NoSession { user }),
     }
@@ -64,61 +76,65 @@ pub(super) async fn erase(lease: &mut Lease, user: UserLabel) -> Result<u64, Sto
 /// Columns of an entry, in a reseal.
 const ENTRIES: &str = "SELECT user_id, seq, message_id, role, key_id, text, at, finish, source FROM entries";
 
-pub(super) async fn reseal(
-    lease: &mut Lease,
+pub(super) async fn reencrypt(
+    connection: &mut PooledConnection,
     (keys, token_key): (&Keyring, &TokenKey),
-    after: Option<Place>,
+    after: Option<EntryPosition>,
     limit: usize,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<EntryPosition>, StoreError> {
     let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
     let sql = format!("{ENTRIES} WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3");
-    let rows = lease.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
-    let last = reseal_entries(lease, keys, &rows).await?;
+    let rows = connection.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
+    let last = reencrypt_entries(connection, keys, &rows).await?;
     // A summary's session has entries: what it draws on.
     let mut sessions = rows.iter().map(|row| get(row, "user_id")).collect::<Result<Vec<i64>, _>>()?;
     sessions.dedup();
-    summaries::reseal(lease, keys, &sessions).await?;
+    summaries::reencrypt(connection, keys, &sessions).await?;
     if last.is_none() {
         let Sealed { key, bytes } = token_key.seal(keys);
         let sql = "UPDATE keys SET key_id = $1, value = $2 WHERE name = 'resume_tokens'";
-        lease.execute(sql, &[&key.map(|id| id.0), &bytes]).await?;
+        connection.execute(sql, &[&key.map(|id| id.0), &bytes]).await?;
     }
     Ok(last)
 }
 
-pub(super) async fn convert(
-    lease: &mut Lease,
+pub(super) async fn reencrypt_legacy(
+    connection: &mut PooledConnection,
     keys: &Keyring,
-    after: Option<Place>,
+    after: Option<EntryPosition>,
     limit: usize,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<EntryPosition>, StoreError> {
     let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
     // The condition of the index that finds them.
     let sql = format!(
         "{ENTRIES} WHERE role IN ('user', 'assistant', 'support') AND ($1::bigint, $2::bigint) < (user_id, seq) \
          ORDER BY user_id, seq LIMIT $3"
     );
-    let rows = lease.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
-    reseal_entries(lease, keys, &rows).await
+    let rows = connection.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
+    reencrypt_entries(connection, keys, &rows).await
 }
 
 /// Writes those of `rows` anew that are not as new ones are written. Returns the place of the last one.
-async fn reseal_entries(lease: &mut Lease, keys: &Keyring, rows: &[Row]) -> Result<Option<Place>, StoreError> {
+async fn reencrypt_entries(
+    connection: &mut PooledConnection,
+    keys: &Keyring,
+    rows: &[Row],
+) -> Result<Option<EntryPosition>, StoreError> {
     let (mut users, mut seqs, mut tags, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
     for row in rows {
         let (user_id, row) = (get(row, "user_id")?, queries::entry(row)?);
         let (user, seq) = (UserLabel(number(user_id)?), row.seq);
-        last = Some(Place { user, seq: number(seq)? });
-        if row.key_id.map(KeyId) == keys.current_id() && !row.is_bare() {
+        last = Some(EntryPosition { user, seq: number(seq)? });
+        if row.key_id.map(KeyId) == keys.current_id() && !row.is_legacy() {
             continue;
         }
-        match row.reseal(user, keys) {
+        match row.reencrypt(user, keys) {
             Err(error @ StoreError::Damaged(_)) => {
-                tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+                tracing::error!(%user, seq, %error, "damaged entry left unchanged");
             }
-            resealed => {
-                let SealedContent { tag, sealed } = resealed?;
+            reencrypted => {
+                let SealedContent { tag, sealed } = reencrypted?;
                 users.push(user_id);
                 seqs.push(seq);
                 tags.push(tag);
@@ -131,7 +147,7 @@ async fn reseal_entries(lease: &mut Lease, keys: &Keyring, rows: &[Row]) -> Resu
         let sql = "UPDATE entries SET key_id = $1, role = new.role, text = new.text, finish = NULL, source = NULL \
                    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[]) AS new (user_id, seq, role, text) \
                    WHERE entries.user_id = new.user_id AND entries.seq = new.seq";
-        lease.execute(sql, &[&key, &users, &seqs, &tags, &texts]).await?;
+        connection.execute(sql, &[&key, &users, &seqs, &tags, &texts]).await?;
     }
     Ok(last)
 }

@@ -11,20 +11,20 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::failure::Failure;
-use super::lease::Lease;
+use super::error::PostgresError;
+use super::pooled_connection::PooledConnection;
 use crate::store::{DatabaseMeter, PoolUse, PostgresUrl};
 use crate::tls;
 
 /// How long a connection may take, and how long is waited for one that is in use.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long is waited for an answer: longer than the server works on it (`SESSION`), so that
 /// only one that is out of reach is given up.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(6);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Between two signs of life on an idle connection, and how many may be missing. Balancers and
 /// NAT forget a flow that is silent for some minutes, and do not say so.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVES: u32 = 3;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 3;
 /// First statements of every connection. Those that follow are written for this isolation level.
 const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \
@@ -32,28 +32,28 @@ const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '5s'; \
 
 /// Connections to a server, opened as they are needed. Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Connections {
-    pool: Pool<Sessions>,
+pub(super) struct ConnectionPool {
+    pool: Pool<ConnectionManager>,
     meter: DatabaseMeter,
 }
 
-impl Connections {
+impl ConnectionPool {
     /// At most `most` connections to the server at `url`. None is opened yet.
-    pub(super) fn new(url: &PostgresUrl, most: usize) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    pub(super) fn new(url: &PostgresUrl, max_connections: usize) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let config = connection_config(url);
         let mut writable = config.clone();
         writable.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let pool = Pool::builder(Sessions { writable: manager(writable)?, any: manager(config)? })
-            .max_size(most)
+        let pool = Pool::builder(ConnectionManager { writable: manager(writable)?, any: manager(config)? })
+            .max_size(max_connections)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(CONNECT_LIMIT))
-            .create_timeout(Some(CONNECT_LIMIT))
-            .recycle_timeout(Some(CONNECT_LIMIT));
+            .wait_timeout(Some(CONNECT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT));
         Ok(Self { pool: pool.build()?, meter: DatabaseMeter::default() })
     }
 
     /// A connection of the caller's own until it is dropped.
-    pub(super) async fn lease(&self) -> Result<Lease, Failure> {
+    pub(super) async fn acquire(&self) -> Result<PooledConnection, PostgresError> {
         let begin = Instant::now();
         let client = self.pool.get().await;
         match &client {
@@ -61,7 +61,7 @@ impl Connections {
             Err(PoolError::Timeout(TimeoutType::Wait)) => self.meter.exhausted.inc(),
             Err(_) => {}
         }
-        client.map(Lease::new).map_err(|error| Failure::of_pool(error, CONNECT_LIMIT.as_secs()))
+        client.map(PooledConnection::new).map_err(|error| PostgresError::of_pool(error, CONNECT_TIMEOUT.as_secs()))
     }
 
     /// How they are used at the moment, and what was counted.
@@ -85,14 +85,18 @@ fn connection_config(url: &PostgresUrl) -> Config {
     if config.get_application_name().is_none() {
         config.application_name("psicoia");
     }
-    config.tcp_user_timeout(ANSWER_LIMIT);
-    config.keepalives(true).keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(KEEPALIVES);
+    config.tcp_user_timeout(RESPONSE_TIMEOUT);
+    config
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_INTERVAL)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES);
     config
 }
 
 /// A connection, set up.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ServerConnection {
     pub(super) client: ClientWrapper,
     /// Whether it led to a server that takes writes when it was made.
     pub(super) may_write: bool,
@@ -100,7 +104,7 @@ pub(super) struct Session {
 
 /// Makes connections and looks at those that come back.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct ConnectionManager {
     /// To the first server at the address that takes writes: of several hosts or addresses a standby
     /// may come first, and would be found again each time.
     writable: Manager,
@@ -108,11 +112,11 @@ pub(super) struct Sessions {
     any: Manager,
 }
 
-impl managed::Manager for Sessions {
-    type Type = Session;
+impl managed::Manager for ConnectionManager {
+    type Type = ServerConnection;
     type Error = tokio_postgres::Error;
 
-    async fn create(&self) -> Result<Session, tokio_postgres::Error> {
+    async fn create(&self) -> Result<ServerConnection, tokio_postgres::Error> {
         let client = match managed::Manager::create(&self.writable).await {
             // A server that has refused this user or database is not asked twice.
             Err(error) if error.as_db_error().is_none() => managed::Manager::create(&self.any).await?,
@@ -121,16 +125,20 @@ impl managed::Manager for Sessions {
         let answers = client.simple_query(SESSION).await?;
         let is_read_only =
             answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")));
-        Ok(Session { client, may_write: !is_read_only })
+        Ok(ServerConnection { client, may_write: !is_read_only })
     }
 
-    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<tokio_postgres::Error> {
-        self.any.recycle(&mut session.client, metrics).await
+    async fn recycle(
+        &self,
+        connection: &mut ServerConnection,
+        metrics: &Metrics,
+    ) -> RecycleResult<tokio_postgres::Error> {
+        self.any.recycle(&mut connection.client, metrics).await
     }
 
-    fn detach(&self, session: &mut Session) {
+    fn detach(&self, connection: &mut ServerConnection) {
         for manager in [&self.writable, &self.any] {
-            manager.detach(&mut session.client);
+            manager.detach(&mut connection.client);
         }
     }
 }
@@ -144,9 +152,9 @@ mod tests {
         for url in ["postgres://ana@host/db", "postgres://ana@host/db?keepalives=0&keepalives_idle=7200"] {
             let config = connection_config(&url.parse().unwrap());
             assert!(config.get_keepalives(), "{url}");
-            assert_eq!(config.get_keepalives_idle(), KEEPALIVE, "{url}");
-            assert_eq!(config.get_keepalives_interval(), Some(KEEPALIVE), "{url}");
-            assert_eq!(config.get_keepalives_retries(), Some(KEEPALIVES), "{url}");
+            assert_eq!(config.get_keepalives_idle(), KEEPALIVE_INTERVAL, "{url}");
+            assert_eq!(config.get_keepalives_interval(), Some(KEEPALIVE_INTERVAL), "{url}");
+            assert_eq!(config.get_keepalives_retries(), Some(KEEPALIVE_RETRIES), "{url}");
         }
     }
 }

@@ -5,7 +5,7 @@ use protocol::{MessageId, UserLabel};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::lease::Lease;
+use super::pooled_connection::PooledConnection;
 use crate::store::keys::{Keyring, TokenHash};
 use crate::store::rows::{self, EntryRow, SessionRow, column, number};
 use crate::store::{Page, ReadableEntries, SessionRecord, StoreError};
@@ -30,10 +30,13 @@ const ENTRIES_BEFORE: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
     WHERE s.user_id = $1 ORDER BY e.seq";
 
 /// The session of a token. `None`: there is none, and the server knows of all there are.
-pub(super) async fn session_by_token(lease: &mut Lease, token: TokenHash) -> Result<Option<SessionRecord>, StoreError> {
-    let rows = lease.query(SESSION_BY_TOKEN, &[&token.as_bytes().as_slice()]).await?;
+pub(super) async fn session_by_token(
+    connection: &mut PooledConnection,
+    token: TokenHash,
+) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = connection.query(SESSION_BY_TOKEN, &[&token.as_bytes().as_slice()]).await?;
     let Some(row) = rows.first() else {
-        return if lease.may_write() { Ok(None) } else { Err(super::behind()) };
+        return if connection.may_write() { Ok(None) } else { Err(super::behind()) };
     };
     let stored: &[u8] = get(row, "token_hash")?;
     if token.matches(stored) { session(row)?.read().map(Some) } else { Ok(None) }
@@ -41,41 +44,41 @@ pub(super) async fn session_by_token(lease: &mut Lease, token: TokenHash) -> Res
 
 /// Every entry with this message id.
 pub(super) async fn entries_of(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     id: &MessageId,
 ) -> Result<Vec<Entry>, StoreError> {
-    let rows = lease.query(ENTRIES_OF, &[&column(user.0), &id.as_str()]).await?;
+    let rows = connection.query(ENTRIES_OF, &[&column(user.0), &id.as_str()]).await?;
     read_entries(&rows, user, keys)
 }
 
 /// A page of entries.
 pub(super) async fn entries(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     page: Page,
 ) -> Result<Vec<Entry>, StoreError> {
-    read_entries(&page_rows(lease, user, page).await?, user, keys)
+    read_entries(&page_rows(connection, user, page).await?, user, keys)
 }
 
 /// A page of entries without what does not open.
 pub(super) async fn readable_entries(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     page: Page,
 ) -> Result<ReadableEntries, StoreError> {
-    read_what_opens(&page_rows(lease, user, page).await?, user, keys)
+    decrypt_readable(&page_rows(connection, user, page).await?, user, keys)
 }
 
-async fn page_rows(lease: &mut Lease, user: UserLabel, page: Page) -> Result<Vec<Row>, StoreError> {
+async fn page_rows(connection: &mut PooledConnection, user: UserLabel, page: Page) -> Result<Vec<Row>, StoreError> {
     let (sql, seq, limit) = match page {
         Page::After { seq, limit } => (ENTRIES_AFTER, seq, limit),
         Page::Before { seq, limit } => (ENTRIES_BEFORE, seq, limit),
     };
-    Ok(lease.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?)
+    Ok(connection.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?)
 }
 
 /// The entries that a statement above has found.
@@ -88,13 +91,13 @@ pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Res
 }
 
 /// Like [`read_entries`], without what does not open.
-pub(super) fn read_what_opens(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<ReadableEntries, StoreError> {
+pub(super) fn decrypt_readable(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<ReadableEntries, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });
     }
     let found = rows.iter().filter_map(|row| row.try_get::<_, Option<i64>>("seq").ok().flatten().map(|seq| (seq, row)));
     let found = found.map(|(seq, row)| Ok((number(seq)?, entry(row)))).collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(rows::read_what_opens(found, user, keys))
+    Ok(rows::decrypt_readable(found, user, keys))
 }
 
 pub(super) fn entry(row: &Row) -> Result<EntryRow, StoreError> {
@@ -119,7 +122,7 @@ pub(super) fn session(row: &Row) -> Result<SessionRow, StoreError> {
         created_at: get(row, "created_at")?,
         seq: get(row, "seq")?,
         messages: get(row, "messages")?,
-        swept: get(row, "swept")?,
+        pruned: get(row, "swept")?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Counts of help that was shown.
 
-use super::lease::Lease;
+use super::pooled_connection::PooledConnection;
 use super::queries::get;
 use crate::store::rows::{column, number};
 use crate::store::{ReferralBatch, ReferralCount, StoreError};
@@ -19,10 +19,10 @@ const COUNT: &str = "WITH fresh AS ( \
     WHERE EXISTS (SELECT FROM fresh) ORDER BY 1, 2, 3, 4 \
     ON CONFLICT (month, kind, level, language) DO UPDATE SET count = known.count + excluded.count";
 
-pub(super) async fn count(lease: &mut Lease, batch: &ReferralBatch) -> Result<(), StoreError> {
+pub(super) async fn count(connection: &mut PooledConnection, batch: &ReferralBatch) -> Result<(), StoreError> {
     let texts = |text: fn(&ReferralCount) -> &str| -> Vec<&str> { batch.counts.iter().map(text).collect() };
     let counts: Vec<i64> = batch.counts.iter().map(|it| column(it.count)).collect();
-    lease
+    connection
         .execute(
             COUNT,
             &[
@@ -40,10 +40,10 @@ pub(super) async fn count(lease: &mut Lease, batch: &ReferralBatch) -> Result<()
     Ok(())
 }
 
-pub(super) async fn of_year(lease: &mut Lease, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
+pub(super) async fn of_year(connection: &mut PooledConnection, year: u16) -> Result<Vec<ReferralCount>, StoreError> {
     let sql = "SELECT month, kind, level, language, count FROM referrals WHERE month BETWEEN $1 AND $2 \
                ORDER BY month, kind, level, language";
-    let rows = lease.query(sql, &[&format!("{year:04}-01"), &format!("{year:04}-12")]).await?;
+    let rows = connection.query(sql, &[&format!("{year:04}-01"), &format!("{year:04}-12")]).await?;
     let count = |row| {
         Ok(ReferralCount {
             month: get(row, "month")?,

@@ -3,10 +3,10 @@
 use protocol::UserLabel;
 use tokio_postgres::Row;
 
-use super::lease::Lease;
+use super::pooled_connection::PooledConnection;
 use super::queries::{self, get};
 use crate::store::keys::Keyring;
-use crate::store::rows::{SummaryRow, column, number, summary_if_opens};
+use crate::store::rows::{SummaryRow, column, number, readable_summary};
 use crate::store::{Recent, StoreError, Summary};
 
 /// The last entries, and the summary in the row of the newest one alone: in all of them it would
@@ -33,19 +33,19 @@ const PUT: &str = "WITH place AS ( \
     SELECT EXISTS (SELECT FROM stored) AS stored FROM sessions WHERE user_id = $1";
 
 pub(super) async fn recent(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     limit: usize,
 ) -> Result<Recent, StoreError> {
-    let rows = lease.query(RECENT, &[&column(user.0), &column(limit as u64)]).await?;
-    let last = queries::read_what_opens(&rows, user, keys)?;
-    let older = match last.substitutes(limit) {
-        Some(page) => queries::readable_entries(lease, keys, user, page).await?.entries,
+    let rows = connection.query(RECENT, &[&column(user.0), &column(limit as u64)]).await?;
+    let last = queries::decrypt_readable(&rows, user, keys)?;
+    let older = match last.replacements(limit) {
+        Some(page) => queries::readable_entries(connection, keys, user, page).await?.entries,
         None => Vec::new(),
     };
     let summary = match rows.last() {
-        Some(newest) => summary_if_opens(stored(newest, user, keys), user)?,
+        Some(newest) => readable_summary(stored(newest, user, keys), user)?,
         None => None,
     };
     Ok(Recent { summary, entries: [older, last.entries].concat() })
@@ -66,7 +66,7 @@ fn summary(row: &Row) -> Result<Option<SummaryRow>, StoreError> {
 }
 
 pub(super) async fn put(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     summary: &Summary,
@@ -74,23 +74,27 @@ pub(super) async fn put(
     let sealed = keys.seal_summary(user, summary);
     let (user_id, first, last) = (column(user.0), column(summary.first), column(summary.last));
     let key = sealed.key.map(|id| id.0);
-    let rows = lease.query(PUT, &[&user_id, &first, &last, &key, &sealed.bytes]).await?;
+    let rows = connection.query(PUT, &[&user_id, &first, &last, &key, &sealed.bytes]).await?;
     get(rows.first().ok_or(StoreError::NoSession { user })?, "stored")
 }
 
 /// Writes the summaries of `users` anew that are not under the current key.
-pub(super) async fn reseal(lease: &mut Lease, keys: &Keyring, users: &[i64]) -> Result<(), StoreError> {
+pub(super) async fn reencrypt(
+    connection: &mut PooledConnection,
+    keys: &Keyring,
+    users: &[i64],
+) -> Result<(), StoreError> {
     let key = keys.current_id().map(|id| id.0);
     let sql = "SELECT user_id, first_seq, last_seq, key_id AS summary_key_id, text AS summary_text FROM summaries \
                WHERE user_id = ANY($1) AND key_id IS DISTINCT FROM $2";
-    for row in &lease.query(sql, &[&users, &key]).await? {
+    for row in &connection.query(sql, &[&users, &key]).await? {
         let user_id: i64 = get(row, "user_id")?;
         let user = UserLabel(number(user_id)?);
         let Some(stale) = summary(row)? else { continue };
         let (last, under) = (stale.last_seq, stale.key_id);
         let summary = match stale.read(user, keys) {
             Err(error @ StoreError::Damaged(_)) => {
-                tracing::error!(%user, %error, "a summary does not open, and stays as it is");
+                tracing::error!(%user, %error, "damaged summary left unchanged");
                 continue;
             }
             read => read?,
@@ -99,7 +103,7 @@ pub(super) async fn reseal(lease: &mut Lease, keys: &Keyring, users: &[i64]) -> 
         // Another core may have put a later one in its place meanwhile: that one is as it should be.
         let sql = "UPDATE summaries SET key_id = $1, text = $2 \
                    WHERE user_id = $3 AND last_seq = $4 AND key_id IS NOT DISTINCT FROM $5";
-        lease.execute(sql, &[&key, &sealed.bytes, &user_id, &last, &under]).await?;
+        connection.execute(sql, &[&key, &sealed.bytes, &user_id, &last, &under]).await?;
     }
     Ok(())
 }

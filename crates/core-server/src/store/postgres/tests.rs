@@ -33,7 +33,7 @@ async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server, CONNECTIONS).await;
     let user = store.create_session(new_session()).await.unwrap().user;
-    drop([store.connections.lease().await.unwrap(), store.connections.lease().await.unwrap()]);
+    drop([store.connections.acquire().await.unwrap(), store.connections.acquire().await.unwrap()]);
     let before = server.sql("it", PIDS).unwrap();
     for _ in 0..3 {
         std::thread::scope(|scope| {
@@ -66,46 +66,48 @@ async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
 #[tokio::test]
 async fn a_connection_with_an_open_transaction_is_never_used_again() {
     /// Leaves a transaction as a function does that returns early.
-    async fn leave(lease: &mut Lease, statement: &str) -> Result<(), StoreError> {
-        let mut transaction = lease.begin().await?;
+    async fn leave(connection: &mut PooledConnection, statement: &str) -> Result<(), StoreError> {
+        let mut transaction = connection.begin().await?;
         transaction.batch(statement).await?;
         Err(StoreError::Damaged("a number".to_owned()))
     }
     let server = Postgres::start_new().unwrap();
     let store = open(&server, 1).await;
-    let pid = async |lease: &mut Lease| lease.query("SELECT pg_backend_pid()", &[]).await.unwrap()[0].get::<_, i32>(0);
+    let pid = async |connection: &mut PooledConnection| {
+        connection.query("SELECT pg_backend_pid()", &[]).await.unwrap()[0].get::<_, i32>(0)
+    };
     let insert = "INSERT INTO keys (name, value) VALUES ('left', '')";
     for statement in [insert, "SELECT 1", "SELECT broken"] {
-        let mut lease = store.connections.lease().await.unwrap();
-        let first = pid(&mut lease).await;
-        leave(&mut lease, statement).await.unwrap_err();
+        let mut connection = store.connections.acquire().await.unwrap();
+        let first = pid(&mut connection).await;
+        leave(&mut connection, statement).await.unwrap_err();
         if statement != "SELECT broken" {
             // Also if its user goes on with it: a statement that succeeds does not make it sound.
-            assert_eq!(pid(&mut lease).await, first);
+            assert_eq!(pid(&mut connection).await, first);
         }
-        drop(lease);
-        let mut lease = store.connections.lease().await.unwrap();
-        assert_ne!(pid(&mut lease).await, first, "{statement}");
-        let rows = lease.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap();
+        drop(connection);
+        let mut connection = store.connections.acquire().await.unwrap();
+        assert_ne!(pid(&mut connection).await, first, "{statement}");
+        let rows = connection.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap();
         assert!(rows.is_empty(), "{statement}");
     }
     // What is committed is there, on the same connection.
-    let mut lease = store.connections.lease().await.unwrap();
-    let first = pid(&mut lease).await;
-    let mut transaction = lease.begin().await.unwrap();
+    let mut connection = store.connections.acquire().await.unwrap();
+    let first = pid(&mut connection).await;
+    let mut transaction = connection.begin().await.unwrap();
     transaction.batch(insert).await.unwrap();
     transaction.commit().await.unwrap();
-    drop(lease);
-    let mut lease = store.connections.lease().await.unwrap();
-    assert_eq!(pid(&mut lease).await, first);
-    assert_eq!(lease.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap().len(), 1);
+    drop(connection);
+    let mut connection = store.connections.acquire().await.unwrap();
+    assert_eq!(pid(&mut connection).await, first);
+    assert_eq!(connection.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap().len(), 1);
     // A unique violation is of the statement, but not within a transaction: its commit would be a rollback.
-    let mut transaction = lease.begin().await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
     assert!(transaction.batch(insert).await.unwrap_err().is_unique_violation());
     assert!(transaction.commit().await.is_err());
-    drop(lease);
-    let mut lease = store.connections.lease().await.unwrap();
-    assert_ne!(pid(&mut lease).await, first);
+    drop(connection);
+    let mut connection = store.connections.acquire().await.unwrap();
+    assert_ne!(pid(&mut connection).await, first);
 }
 
 #[tokio::test]
@@ -129,7 +131,7 @@ async fn a_server_that_only_reads_is_not_asked_twice_on_one_connection_and_prove
     let store = open(&server, 3).await;
     let user = store.create_session(new_session()).await.unwrap().user;
     let [one, two, three] =
-        [store.connections.lease().await, store.connections.lease().await, store.connections.lease().await];
+        [store.connections.acquire().await, store.connections.acquire().await, store.connections.acquire().await];
     drop((one.unwrap(), two.unwrap(), three.unwrap()));
     // As a reload of a server's configuration does: connections that are open only read from now on.
     let only_reads = |on| {

@@ -10,8 +10,8 @@ use super::connection::DatabaseFile;
 use super::{queries, summaries};
 use crate::store::content::{self, Content, SealedContent};
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
-use crate::store::rows::{EntryRow, SEEN_GRAIN_MS, column, name, number};
-use crate::store::{Appended, Cutoffs, NewEntry, NewSession, Place, SessionRecord, StoreError};
+use crate::store::rows::{EntryRow, LAST_SEEN_GRANULARITY_MS, column, name, number};
+use crate::store::{Appended, Cutoffs, EntryPosition, NewEntry, NewSession, SessionRecord, StoreError};
 
 /// The key of this database's resume tokens; a new database gets one.
 pub(super) fn token_key(db: &mut Connection, keys: &Keyring) -> Result<TokenKey, StoreError> {
@@ -66,12 +66,12 @@ pub(super) fn append(
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
     let user_id = column(user.0);
-    let tag = content::tag(keys, Place { user, seq: 0 }, &entry.id, entry.role);
+    let tag = content::tag(keys, EntryPosition { user, seq: 0 }, &entry.id, entry.role);
     let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role IN (?3, ?4)";
-    let known = params![user_id, entry.id.as_str(), tag, content::bare(entry.role)];
+    let known = params![user_id, entry.id.as_str(), tag, content::legacy_role(entry.role)];
     let known = db.prepare_cached(sql)?.query_row(known, |row| row.get(0));
     if let Some(seq) = known.optional()? {
-        return Ok(Appended::Known { seq: number(seq)? });
+        return Ok(Appended::Existing { seq: number(seq)? });
     }
     let sql = "UPDATE sessions SET seq = seq + 1, messages = messages + ?2 WHERE user_id = ?1 \
                RETURNING seq, swept, last_seen";
@@ -79,16 +79,16 @@ pub(super) fn append(
     let row = db.prepare_cached(sql)?.query_row([user_id, counted], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (seq, swept, last_seen): (i64, i64, i64) = row.optional()?.ok_or(StoreError::NoSession { user })?;
     let at = entry.at.unix_ms();
-    if seq == swept + 1 || last_seen + SEEN_GRAIN_MS < at {
+    if seq == swept + 1 || last_seen + LAST_SEEN_GRANULARITY_MS < at {
         let sql = "UPDATE sessions SET last_seen = max(last_seen, ?2), oldest_at = coalesce(oldest_at, ?2) WHERE user_id = ?1";
         db.prepare_cached(sql)?.execute([user_id, at])?;
     }
     let seq = number(seq)?;
-    insert(db, keys, Place { user, seq }, entry)?;
+    insert(db, keys, EntryPosition { user, seq }, entry)?;
     Ok(Appended::New(entry.clone().numbered(seq)))
 }
 
-fn insert(db: &Connection, keys: &Keyring, place: Place, entry: &NewEntry) -> rusqlite::Result<()> {
+fn insert(db: &Connection, keys: &Keyring, place: EntryPosition, entry: &NewEntry) -> rusqlite::Result<()> {
     let SealedContent { tag, sealed } = Content::of(entry).seal(keys, place, &entry.id);
     let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
                VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at)";
@@ -120,7 +120,7 @@ pub(super) fn touch(db: &Connection, users: &[i64], now: Timestamp) -> Result<()
     let mut update =
         db.prepare_cached("UPDATE sessions SET last_seen = ?2 WHERE user_id = ?1 AND last_seen < ?2 - ?3")?;
     for user in users {
-        update.execute([*user, now.unix_ms(), SEEN_GRAIN_MS])?;
+        update.execute([*user, now.unix_ms(), LAST_SEEN_GRANULARITY_MS])?;
     }
     Ok(())
 }
@@ -130,50 +130,50 @@ pub(super) fn erase(db: &Connection, user: UserLabel) -> Result<u64, StoreError>
     if db.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user_id])? == 0 {
         return Err(StoreError::NoSession { user });
     }
-    summaries::forget(db, user_id, i64::MAX)?;
+    summaries::delete(db, user_id, i64::MAX)?;
     Ok(db.prepare_cached("DELETE FROM entries WHERE user_id = ?1")?.execute([user_id])? as u64)
 }
 
-pub(super) fn sweep(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+pub(super) fn prune(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE seq = 0 AND last_seen < ?1 LIMIT ?2)";
-    let mut swept = db.prepare_cached(sql)?.execute([cutoffs.empty.unix_ms(), column(limit as u64)])?;
-    if let Some(since) = cutoffs.unreached.map(Timestamp::unix_ms) {
-        swept += sweep_unreached(db, since, limit.saturating_sub(swept))?;
+    let mut removed = db.prepare_cached(sql)?.execute([cutoffs.empty_before.unix_ms(), column(limit as u64)])?;
+    if let Some(since) = cutoffs.inactive_before.map(Timestamp::unix_ms) {
+        removed += prune_inactive(db, since, limit.saturating_sub(removed))?;
     }
-    let Some(kept) = cutoffs.kept.map(Timestamp::unix_ms) else { return Ok(swept) };
-    while swept < limit {
+    let Some(kept) = cutoffs.entries_before.map(Timestamp::unix_ms) else { return Ok(removed) };
+    while removed < limit {
         let sql = "SELECT user_id, swept FROM sessions WHERE oldest_at < ?1 ORDER BY oldest_at LIMIT 1";
         let found = db.prepare_cached(sql)?.query_row([kept], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((user_id, from)) = found else { break };
-        swept += sweep_entries(db, (user_id, from), kept, limit - swept)?;
+        removed += prune_entries(db, (user_id, from), kept, limit - removed)?;
     }
     // Nothing of theirs is left; an entry that is still kept keeps its session.
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
-    swept += db.prepare_cached(sql)?.execute([kept, column(limit.saturating_sub(swept) as u64)])?;
-    Ok(swept)
+    removed += db.prepare_cached(sql)?.execute([kept, column(limit.saturating_sub(removed) as u64)])?;
+    Ok(removed)
 }
 
 /// Removes the first entries of a session, up to `limit`, as long as they are older than `kept`.
 /// Removes sessions that nobody used `since` with all their entries, which go first, so that a long
 /// conversation takes several sweeps.
-fn sweep_unreached(db: &Connection, since: i64, limit: usize) -> Result<usize, StoreError> {
-    let mut swept = 0;
-    while swept < limit {
+fn prune_inactive(db: &Connection, since: i64, limit: usize) -> Result<usize, StoreError> {
+    let mut removed = 0;
+    while removed < limit {
         let sql = "SELECT user_id, swept FROM sessions WHERE last_seen < ?1 AND oldest_at IS NOT NULL \
                    ORDER BY last_seen LIMIT 1";
         let found = db.prepare_cached(sql)?.query_row([since], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((user_id, from)) = found else { break };
-        swept += sweep_entries(db, (user_id, from), i64::MAX, limit - swept)?;
+        removed += prune_entries(db, (user_id, from), i64::MAX, limit - removed)?;
     }
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
-    swept += db.prepare_cached(sql)?.execute([since, column(limit.saturating_sub(swept) as u64)])?;
-    Ok(swept)
+    removed += db.prepare_cached(sql)?.execute([since, column(limit.saturating_sub(removed) as u64)])?;
+    Ok(removed)
 }
 
-fn sweep_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
+fn prune_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
     let sql = "SELECT seq, at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT ?2";
     let first = db
         .prepare_cached(sql)?
@@ -186,28 +186,28 @@ fn sweep_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit:
     let oldest = first.get(old).map(|(_, at)| *at);
     let sql = "UPDATE sessions SET swept = ?2, oldest_at = ?3 WHERE user_id = ?1";
     db.prepare_cached(sql)?.execute(params![user_id, last, oldest])?;
-    summaries::forget(db, user_id, last)?;
+    summaries::delete(db, user_id, last)?;
     Ok(removed)
 }
 
-pub(super) fn reseal(
+pub(super) fn reencrypt(
     db: &Connection,
     keys: &Keyring,
     token_key: &TokenKey,
-    after: Option<Place>,
+    after: Option<EntryPosition>,
     limit: usize,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<EntryPosition>, StoreError> {
     let sql = "SELECT * FROM entries WHERE (?1, ?2) < (user_id, seq) ORDER BY user_id, seq LIMIT ?3";
     let mut last = None;
     for (place, row) in entries_after(db, sql, after, limit)? {
         let user = place.user;
         // A summary's session has entries: what it draws on.
-        if last.is_none_or(|last: Place| last.user != user) {
-            summaries::reseal(db, keys, user)?;
+        if last.is_none_or(|last: EntryPosition| last.user != user) {
+            summaries::reencrypt(db, keys, user)?;
         }
         last = Some(place);
-        if row.key_id.map(KeyId) != keys.current_id() || row.is_bare() {
-            reseal_entry(db, keys, user, row)?;
+        if row.key_id.map(KeyId) != keys.current_id() || row.is_legacy() {
+            reencrypt_entry(db, keys, user, row)?;
         }
     }
     if last.is_none() {
@@ -216,14 +216,14 @@ pub(super) fn reseal(
     Ok(last)
 }
 
-fn reseal_entry(db: &Connection, keys: &Keyring, user: UserLabel, row: EntryRow) -> Result<(), StoreError> {
+fn reencrypt_entry(db: &Connection, keys: &Keyring, user: UserLabel, row: EntryRow) -> Result<(), StoreError> {
     let seq = row.seq;
-    let SealedContent { tag, sealed } = match row.reseal(user, keys) {
+    let SealedContent { tag, sealed } = match row.reencrypt(user, keys) {
         Err(error @ StoreError::Damaged(_)) => {
-            tracing::error!(%user, seq, %error, "an entry does not open, and stays as it is");
+            tracing::error!(%user, seq, %error, "damaged entry left unchanged");
             return Ok(());
         }
-        resealed => resealed?,
+        reencrypted => reencrypted?,
     };
     let sql = "UPDATE entries SET role = ?3, key_id = ?4, text = ?5, finish = NULL, source = NULL \
                WHERE user_id = ?1 AND seq = ?2";
@@ -232,19 +232,19 @@ fn reseal_entry(db: &Connection, keys: &Keyring, user: UserLabel, row: EntryRow)
     Ok(())
 }
 
-pub(super) fn convert(
+pub(super) fn reencrypt_legacy(
     db: &Connection,
     keys: &Keyring,
-    after: Option<Place>,
+    after: Option<EntryPosition>,
     limit: usize,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<EntryPosition>, StoreError> {
     // The condition of the index that finds them.
     let sql = "SELECT * FROM entries WHERE role IN ('user', 'assistant', 'support') AND (?1, ?2) < (user_id, seq) \
                ORDER BY user_id, seq LIMIT ?3";
     let mut last = None;
     for (place, row) in entries_after(db, sql, after, limit)? {
         last = Some(place);
-        reseal_entry(db, keys, place.user, row)?;
+        reencrypt_entry(db, keys, place.user, row)?;
     }
     Ok(last)
 }
@@ -253,9 +253,9 @@ pub(super) fn convert(
 fn entries_after(
     db: &Connection,
     sql: &str,
-    after: Option<Place>,
+    after: Option<EntryPosition>,
     limit: usize,
-) -> Result<Vec<(Place, EntryRow)>, StoreError> {
+) -> Result<Vec<(EntryPosition, EntryRow)>, StoreError> {
     let (user, seq) = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([user, seq, column(limit as u64)], |row| {
@@ -263,7 +263,7 @@ fn entries_after(
     })?;
     rows.map(|read| {
         let (user, row) = read?;
-        Ok((Place { user: UserLabel(number(user)?), seq: number(row.seq)? }, row))
+        Ok((EntryPosition { user: UserLabel(number(user)?), seq: number(row.seq)? }, row))
     })
     .collect()
 }
@@ -272,7 +272,7 @@ fn entries_after(
 /// and leaves one page to be written and synced with the commit.
 pub(super) fn prove_writable(db: &Connection, file: &DatabaseFile) -> Result<(), StoreError> {
     // A short commit may find room in the write-ahead log that is there, on a disk that is full.
-    file.check_room()?;
+    file.check_free_space()?;
     db.execute_batch(
         "SAVEPOINT room; \
          INSERT INTO keys (name, value) VALUES ('room', zeroblob(131072)); \

@@ -13,17 +13,17 @@ use rusqlite::Connection;
 use super::connection::{self, DatabaseFile};
 
 /// Between checkpoints: pages that change all the time are moved once for many commits.
-const PAUSE: Duration = Duration::from_millis(100);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 /// Pages of the log from which on the writer itself moves what is left, so that the log begins
 /// anew: 64 MB. While it commits, the thread alone never gets to the end.
-const LONG_LOG: u64 = 16_000;
+const MAX_WAL_PAGES: u64 = 16_000;
 
 /// The way to the thread. Dropping it waits for the thread.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     committed: Option<SyncSender<()>>,
     /// Pages in the log, as of the last checkpoint.
-    log: Arc<AtomicU64>,
+    wal_pages: Arc<AtomicU64>,
     /// Held while the thread is at it: SQLite would not let another checkpoint wait for that.
     busy: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
@@ -40,20 +40,20 @@ impl Checkpointer {
     pub(super) fn start(file: Arc<DatabaseFile>) -> Self {
         // Room for one: that there is something to do need not be said twice.
         let (committed, commits) = mpsc::sync_channel(1);
-        let log = Arc::new(AtomicU64::new(0));
+        let wal_pages = Arc::new(AtomicU64::new(0));
         let busy = Arc::default();
-        let shared = (Arc::clone(&log), Arc::clone(&busy));
+        let shared = (Arc::clone(&wal_pages), Arc::clone(&busy));
         let thread = thread::Builder::new()
             .name("sqlite-checkpointer".to_owned())
-            .spawn(move || keep_up(&file, &commits, &shared.0, &shared.1))
+            .spawn(move || checkpoint_until_closed(&file, &commits, &shared.0, &shared.1))
             .expect("a process that has just started can start a thread");
-        Self { committed: Some(committed), log, busy, thread: Some(thread) }
+        Self { committed: Some(committed), wal_pages, busy, thread: Some(thread) }
     }
 
     /// To be called by the writer after each commit, on its connection.
     pub(super) fn after_commit(&self, db: &Connection) {
-        if LONG_LOG < self.log.load(Ordering::Relaxed) {
-            self.log.store(0, Ordering::Relaxed);
+        if MAX_WAL_PAGES < self.wal_pages.load(Ordering::Relaxed) {
+            self.wal_pages.store(0, Ordering::Relaxed);
             checkpoint(db);
         }
         if let Some(committed) = &self.committed {
@@ -63,18 +63,18 @@ impl Checkpointer {
 
     /// Moves everything from the write-ahead log to the database and cuts the log off. Waits for
     /// readers of older states; where one takes too long, the next removal does it.
-    pub(super) fn empty_log(&self, db: &Connection) {
+    pub(super) fn truncate_wal(&self, db: &Connection) {
         let _busy = self.busy.lock();
-        let emptied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"));
-        match emptied {
+        let truncated = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"));
+        match truncated {
             Ok(0) => {}
-            Ok(_) => tracing::warn!("the write-ahead log could not be emptied: it is being read"),
-            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
+            Ok(_) => tracing::warn!("WAL truncation blocked by readers"),
+            Err(error) => tracing::warn!(%error, "WAL truncation failed"),
         }
     }
 }
 
-fn keep_up(file: &DatabaseFile, commits: &Receiver<()>, log: &AtomicU64, busy: &Mutex<()>) {
+fn checkpoint_until_closed(file: &DatabaseFile, commits: &Receiver<()>, wal_pages: &AtomicU64, busy: &Mutex<()>) {
     let mut db = None;
     while commits.recv().is_ok() {
         db = db.or_else(|| {
@@ -85,16 +85,16 @@ fn keep_up(file: &DatabaseFile, commits: &Receiver<()>, log: &AtomicU64, busy: &
             let _busy = busy.lock();
             db.as_ref().and_then(checkpoint)
         };
-        log.store(pages.unwrap_or(0), Ordering::Relaxed);
+        wal_pages.store(pages.unwrap_or(0), Ordering::Relaxed);
         if pages.is_none() {
             db = None;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(CHECKPOINT_INTERVAL);
     }
 }
 
 /// Moves what no reader needs in the log any more; waits for nobody. Says how many pages the log has.
 fn checkpoint(db: &Connection) -> Option<u64> {
     let moved = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>("log"));
-    moved.inspect_err(|error| tracing::warn!(%error, "the write-ahead log could not be moved")).ok()?.try_into().ok()
+    moved.inspect_err(|error| tracing::warn!(%error, "WAL checkpoint failed")).ok()?.try_into().ok()
 }

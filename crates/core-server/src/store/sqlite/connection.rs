@@ -14,12 +14,12 @@ use crate::store::{OpenError, StoreError, migration};
 embed_migrations!("migrations/sqlite");
 
 /// How long a lock of another process is waited for, such as that of a core that is about to end.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements a connection keeps: all there are.
-const STATEMENTS: usize = 32;
+const STATEMENT_CACHE_CAPACITY: usize = 32;
 /// Room on a disk below which it counts as full: some of the longest messages with all that is written for
 /// them.
-const ROOM_BYTES: u64 = 1 << 20;
+const MIN_FREE_BYTES: u64 = 1 << 20;
 /// Pages the writer keeps, in KiB, which SQLite takes as a negative number: the indexes of the sessions in use.
 const WRITER_CACHE_KIB: i64 = -16_384;
 
@@ -29,14 +29,14 @@ impl From<rusqlite::Error> for StoreError {
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
-            _ if is_of_a_column(&error) => Self::Damaged(error.to_string()),
+            _ if is_column_error(&error) => Self::Damaged(error.to_string()),
             _ => Self::unavailable(error),
         }
     }
 }
 
 /// Whether a column holds another kind of value than it must: now and later.
-fn is_of_a_column(error: &rusqlite::Error) -> bool {
+fn is_column_error(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
@@ -79,27 +79,27 @@ impl DatabaseFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it is not there",
             Err(error) => return Err(StoreError::unavailable(error)),
         };
-        let file = file_name(&self.path);
+        let file = display_name(&self.path);
         Err(StoreError::unavailable(format!(
             "{file} was moved or deleted while the core runs: {what}; put it back, or stop the core first"
         )))
     }
 
     /// Fails if there is hardly any room on its disk for what is to be stored.
-    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+    pub(super) fn check_free_space(&self) -> Result<(), StoreError> {
         let folder = folder(&self.path);
         let disk = rustix::fs::statvfs(folder).map_err(StoreError::unavailable)?;
         // What is kept back is for the superuser alone.
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
-        if blocks.saturating_mul(disk.f_frsize) < ROOM_BYTES {
-            let what = format!("the disk of {} is full", file_name(&self.path));
+        if blocks.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES {
+            let what = format!("the disk of {} is full", display_name(&self.path));
             return Err(StoreError::unavailable(what));
         }
         Ok(())
     }
 
     /// Identity of the write-ahead log, which stays the same as long as a connection is open.
-    pub(super) fn log_identity(&self) -> Option<FileIdentity> {
+    pub(super) fn wal_identity(&self) -> Option<FileIdentity> {
         let mut name = self.path.clone().into_os_string();
         name.push("-wal");
         FileIdentity::of(Path::new(&name)).ok()
@@ -107,14 +107,14 @@ impl DatabaseFile {
 }
 
 /// How the database in `file` is called in messages.
-pub(in crate::store) fn file_name(file: &Path) -> String {
+pub(in crate::store) fn display_name(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 
 /// Opens the database for writing, makes it where there is none, and migrates it.
 pub(super) fn create(file: &Path) -> Result<Connection, OpenError> {
-    let database = || file_name(file);
-    let folder = make_file(file).map_err(|source| unreachable(file, source))?;
+    let database = || display_name(file);
+    let folder = create_file(file).map_err(|source| unreachable(file, source))?;
     // Two cores may start at once. Not a lock on the file itself: closing it would end SQLite's own.
     folder.lock().map_err(|source| unreachable(file, source))?;
     let mut db = writer(file).map_err(|source| unreachable(file, source))?;
@@ -128,7 +128,7 @@ pub(in crate::store) fn unreachable(
     file: &Path,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> OpenError {
-    OpenError::Unreachable { database: file_name(file), source: source.into() }
+    OpenError::Unreachable { database: display_name(file), source: source.into() }
 }
 
 /// The folder of `file`.
@@ -137,15 +137,15 @@ pub(super) fn folder(file: &Path) -> &Path {
 }
 
 /// Makes the folder of `file`, with mode 0700, if it is not there.
-pub(in crate::store) fn make_folder(file: &Path) -> io::Result<&Path> {
+pub(in crate::store) fn create_folder(file: &Path) -> io::Result<&Path> {
     let folder = folder(file);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     Ok(folder)
 }
 
 /// Makes the file, readable for nobody else, if it is not there. Returns its folder.
-fn make_file(file: &Path) -> io::Result<File> {
-    let folder = make_folder(file)?;
+fn create_file(file: &Path) -> io::Result<File> {
+    let folder = create_folder(file)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(_) | Err(_) => {}
@@ -173,7 +173,7 @@ pub(super) fn reader(file: &Path) -> rusqlite::Result<Connection> {
 
 fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    db.busy_timeout(BUSY_LIMIT)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(STATEMENT_CACHE_CAPACITY);
     Ok(db)
 }

@@ -5,7 +5,7 @@ use protocol::{MessageId, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::keys::{Keyring, TokenHash};
-use crate::store::rows::{EntryRow, NumberedRow, SessionRow, SummaryRow, column, number, read_what_opens};
+use crate::store::rows::{EntryRow, SeqAndRow, SessionRow, SummaryRow, column, decrypt_readable, number};
 use crate::store::{Page, ReadableEntries, StoreError};
 
 /// The session of a token, and the hash that is stored of it.
@@ -54,16 +54,16 @@ pub(super) fn readable_entries(
 ) -> Result<ReadableEntries, StoreError> {
     let rows: Vec<_> = match entries(db, user, page).map_err(StoreError::from) {
         Ok(rows) => rows.into_iter().map(|row| Ok((number(row.seq)?, Ok(row)))).collect::<Result<_, StoreError>>()?,
-        Err(error) if error.is_of_the_contents() => one_by_one(db, user, page)?,
+        Err(error) if error.is_data_error() => entries_individually(db, user, page)?,
         Err(error) => return Err(error),
     };
     if rows.is_empty() && !exists(db, user)? {
         return Err(StoreError::NoSession { user });
     }
-    Ok(read_what_opens(rows, user, keys))
+    Ok(decrypt_readable(rows, user, keys))
 }
 
-fn one_by_one(db: &Connection, user: UserLabel, page: Page) -> Result<Vec<NumberedRow>, StoreError> {
+fn entries_individually(db: &Connection, user: UserLabel, page: Page) -> Result<Vec<SeqAndRow>, StoreError> {
     let (sql, seq, limit) = match page {
         Page::After { seq, limit } => {
             ("SELECT seq FROM entries WHERE user_id = ?1 AND ?2 < seq ORDER BY seq LIMIT ?3", seq, limit)
@@ -82,7 +82,7 @@ fn one_by_one(db: &Connection, user: UserLabel, page: Page) -> Result<Vec<Number
         let sql = "SELECT * FROM entries WHERE user_id = ?1 AND seq = ?2";
         let row = db.prepare(sql)?.query_row([user, seq], entry).map_err(StoreError::from);
         match row {
-            Err(error) if !error.is_of_the_contents() => return Err(error),
+            Err(error) if !error.is_data_error() => return Err(error),
             row => rows.push((number(seq)?, row)),
         }
     }
@@ -90,7 +90,7 @@ fn one_by_one(db: &Connection, user: UserLabel, page: Page) -> Result<Vec<Number
 }
 
 /// The entries in `rows`. No rows may mean that there is no session.
-pub(super) fn opened(
+pub(super) fn decrypt_entries(
     db: &Connection,
     keys: &Keyring,
     user: UserLabel,
@@ -124,7 +124,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         created_at: row.get("created_at")?,
         seq: row.get("seq")?,
         messages: row.get("messages")?,
-        swept: row.get("swept")?,
+        pruned: row.get("swept")?,
     })
 }
 

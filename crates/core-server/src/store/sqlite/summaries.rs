@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::queries;
 use crate::store::keys::{KeyId, Keyring};
-use crate::store::rows::{column, summary_if_opens};
+use crate::store::rows::{column, readable_summary};
 use crate::store::{Page, Recent, StoreError, Summary};
 
 /// The last `limit` entries that open, and the summary if it does; and whether that is all there is.
@@ -16,13 +16,13 @@ pub(super) fn recent(
     limit: usize,
 ) -> Result<(Recent, bool), StoreError> {
     let last = queries::readable_entries(db, keys, user, Page::Before { seq: u64::MAX, limit })?;
-    let older = match last.substitutes(limit) {
+    let older = match last.replacements(limit) {
         Some(page) => queries::readable_entries(db, keys, user, page)?.entries,
         None => Vec::new(),
     };
     let summary = stored(db, keys, user);
     let is_whole = last.unreadable.is_empty() && summary.is_ok();
-    let summary = summary_if_opens(summary, user)?;
+    let summary = readable_summary(summary, user)?;
     Ok((Recent { summary, entries: [older, last.entries].concat() }, is_whole))
 }
 
@@ -47,18 +47,18 @@ pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Su
 }
 
 /// Removes the summary of a session if it draws on messages up to `swept`.
-pub(super) fn forget(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Result<()> {
+pub(super) fn delete(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM summaries WHERE user_id = ?1 AND first_seq <= ?2";
     db.prepare_cached(sql)?.execute([user_id, swept]).map(drop)
 }
 
 /// Writes the summary of `user` anew if it is not under the current key.
-pub(super) fn reseal(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<(), StoreError> {
+pub(super) fn reencrypt(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<(), StoreError> {
     let stale = queries::summary(db, user)?.filter(|row| row.key_id.map(KeyId) != keys.current_id());
     let Some(row) = stale else { return Ok(()) };
     let summary = match row.read(user, keys) {
         Err(error @ StoreError::Damaged(_)) => {
-            tracing::error!(%user, %error, "a summary does not open, and stays as it is");
+            tracing::error!(%user, %error, "damaged summary left unchanged");
             return Ok(());
         }
         read => read?,

@@ -13,11 +13,11 @@ use super::*;
 
 const SECRET: &str = "nadie debe encontrar esto";
 
-struct Place {
+struct TestDatabase {
     folder: TempDir,
 }
 
-impl Place {
+impl TestDatabase {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -77,34 +77,40 @@ fn text_of(recent: &Recent) -> &str {
 
 #[tokio::test]
 async fn what_is_removed_is_nowhere_in_the_files() {
-    let sweep_all =
-        Cutoffs { empty: Timestamp::from_unix_ms(0), kept: Some(Timestamp::from_unix_ms(10)), unreached: None };
+    let prune_all = Cutoffs {
+        empty_before: Timestamp::from_unix_ms(0),
+        entries_before: Some(Timestamp::from_unix_ms(10)),
+        inactive_before: None,
+    };
     for sweep in [false, true] {
-        let place = Place::new();
-        let store = place.open().await;
+        let database = TestDatabase::new();
+        let store = database.open().await;
         let user = someone(&store).await;
         for number in 0..50 {
             let text = format!("{SECRET} {}", "y más ".repeat(number * 20));
             store.append(user, 0, message(&format!("m{number}"), &text)).await.unwrap();
         }
-        assert!(place.holds(SECRET));
+        assert!(database.holds(SECRET));
         if sweep {
-            while 7 <= store.sweep(sweep_all, 7).await.unwrap() {}
+            while 7 <= store.prune(prune_all, 7).await.unwrap() {}
         } else {
             assert_eq!(store.erase(user).await.unwrap(), 50);
         }
         // The log is emptied after whoever asked was told; the next change comes after that.
         someone(&store).await;
-        assert!(!place.holds(SECRET), "sweep: {sweep}");
+        assert!(!database.holds(SECRET), "sweep: {sweep}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_removed_is_not_remembered_either() {
-    let sweep_all =
-        Cutoffs { empty: Timestamp::from_unix_ms(0), kept: Some(Timestamp::from_unix_ms(10)), unreached: None };
-    let place = Place::new();
-    let store = Arc::new(place.open().await);
+    let prune_all = Cutoffs {
+        empty_before: Timestamp::from_unix_ms(0),
+        entries_before: Some(Timestamp::from_unix_ms(10)),
+        inactive_before: None,
+    };
+    let database = TestDatabase::new();
+    let store = Arc::new(database.open().await);
     for round in 0..40 {
         let user = someone(&store).await;
         store.append(user, 0, message("a", SECRET)).await.unwrap();
@@ -121,22 +127,22 @@ async fn what_is_removed_is_not_remembered_either() {
         if round % 2 == 0 {
             store.erase(user).await.unwrap();
         } else {
-            store.sweep(sweep_all, 99).await.unwrap();
+            store.prune(prune_all, 99).await.unwrap();
         }
         readers.join_all().await;
-        assert_eq!(store.remembered.recent(user, 1), None, "round {round}");
+        assert_eq!(store.cache.recent(user, 1), None, "round {round}");
         assert!(store.recent(user, 1).await.is_err(), "round {round}");
     }
 }
 
 #[tokio::test]
 async fn what_another_process_changes_is_told_after_the_next_change_here() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let (user, other) = (someone(&store).await, someone(&store).await);
     store.append(user, 0, message("a", "hola")).await.unwrap();
     store.recent(user, 9).await.unwrap();
-    let elsewhere = rusqlite::Connection::open(place.file()).unwrap();
+    let elsewhere = rusqlite::Connection::open(database.file()).unwrap();
     for text in ["chau", "hasta luego"] {
         let before = text_of(&store.recent(user, 9).await.unwrap()).to_owned();
         let header = [1, 1, 0, 0, 0, 0, 0];
@@ -150,8 +156,8 @@ async fn what_another_process_changes_is_told_after_the_next_change_here() {
 
 #[tokio::test]
 async fn a_full_disk_costs_nothing_that_was_stored() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
     store.recent(user, 9).await.unwrap();
@@ -160,14 +166,14 @@ async fn a_full_disk_costs_nothing_that_was_stored() {
             let used: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
             Ok(db.pragma_update_and_check(None, "max_page_count", used + pages, |_| Ok(()))?)
         };
-        store.writer.change(change, not_remembered)
+        store.writer.change(change, cache_unaffected)
     };
     limit_pages(0).await.unwrap();
     let long = "x".repeat(30_000);
     let full = store.append(user, 1, message("b", &long)).await.unwrap_err();
     assert!(matches!(&full, StoreError::Unavailable(error) if error.to_string().contains("full")), "{full}");
     // Whoever is told so does not know what is stored, and neither does what is remembered.
-    assert_eq!(store.remembered.recent(user, 9), None);
+    assert_eq!(store.cache.recent(user, 9), None);
     assert_eq!(ids(&store.recent(user, 9).await.unwrap().entries), ["a"]);
     // The connection that failed is gone, and its limit with it: there is room again.
     let appended = store.append(user, 1, message("b", &long)).await.unwrap();
@@ -179,11 +185,11 @@ async fn a_full_disk_costs_nothing_that_was_stored() {
 
 #[tokio::test]
 async fn a_database_that_may_not_be_written_still_reads() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
-    store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?), not_remembered).await.unwrap();
+    store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?), cache_unaffected).await.unwrap();
     let error = store.append(user, 1, message("b", "chau")).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("readonly")), "{error}");
     assert_eq!(store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap().len(), 1);
@@ -191,11 +197,11 @@ async fn a_database_that_may_not_be_written_still_reads() {
 
 #[tokio::test]
 async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
-    store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?), not_remembered).await.unwrap();
-    let other = rusqlite::Connection::open(place.file()).unwrap();
+    store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?), cache_unaffected).await.unwrap();
+    let other = rusqlite::Connection::open(database.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.append(user, 0, message("a", "hola")).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("locked")), "{error}");
@@ -205,8 +211,8 @@ async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
 
 #[tokio::test]
 async fn only_the_change_of_an_erased_session_fails_in_its_group() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     let nobody = UserLabel(99);
     let (one, two, three) = tokio::join!(
@@ -229,7 +235,7 @@ async fn hold_writer(store: &Arc<SqliteStore>) -> (std::sync::mpsc::Sender<()>, 
             let _ = released.recv();
             Ok(())
         };
-        store.writer.change(hold, not_remembered).await
+        store.writer.change(hold, cache_unaffected).await
     };
     let holding = JoinSet::from_iter([holding]);
     begun.recv().await.unwrap();
@@ -238,14 +244,14 @@ async fn hold_writer(store: &Arc<SqliteStore>) -> (std::sync::mpsc::Sender<()>, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
-    let place = Place::new();
-    let store = Arc::new(place.open().await);
+    let database = TestDatabase::new();
+    let store = Arc::new(database.open().await);
     let (user, damaged, other) = (someone(&store).await, someone(&store).await, someone(&store).await);
     store.append(damaged, 0, message("a", "hola")).await.unwrap();
     // Its next entry collides with this one, each time.
     let damage =
         move |db: &Connection| Ok(db.execute("UPDATE sessions SET seq = 0 WHERE user_id = ?1", [column(damaged.0)])?);
-    store.writer.change(damage, not_remembered).await.unwrap();
+    store.writer.change(damage, cache_unaffected).await.unwrap();
     for round in 0..2 {
         let (release, holding) = hold_writer(&store).await;
         let (one, two, three) = (format!("a{round}"), format!("b{round}"), format!("c{round}"));
@@ -254,7 +260,7 @@ async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
                 store.append(user, 0, message(&one, "hola")),
                 store.append(damaged, 0, message(&two, "hola")),
                 store.append(other, 0, message(&three, "hola")),
-                store.writer.change(|_| -> Result<(), StoreError> { panic!("a change that panics") }, not_remembered),
+                store.writer.change(|_| -> Result<(), StoreError> { panic!("a change that panics") }, cache_unaffected),
                 store.check(),
             )
         };
@@ -277,8 +283,8 @@ async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
 
 #[tokio::test]
 async fn a_writer_that_panicked_writes_again() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     let lost = store.writer.change(|_| Ok(()), |(), _| panic!("a note that panics")).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
@@ -288,8 +294,8 @@ async fn a_writer_that_panicked_writes_again() {
 
 #[tokio::test]
 async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     store.check().await.unwrap();
     let pragma = |name: &'static str, value: i64| {
         let set = move |db: &Connection| {
@@ -297,7 +303,7 @@ async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
                 .pragma_update_and_check(None, name, value, |_| Ok(()))
                 .or_else(|_| db.pragma_update(None, name, value))?)
         };
-        store.writer.change(set, not_remembered)
+        store.writer.change(set, cache_unaffected)
     };
     for (name, value, words) in [("max_page_count", 1, "full"), ("query_only", 1, "readonly")] {
         pragma(name, value).await.unwrap();
@@ -309,7 +315,7 @@ async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
         store.check().await.unwrap();
     }
     pragma("busy_timeout", 1).await.unwrap();
-    let other = rusqlite::Connection::open(place.file()).unwrap();
+    let other = rusqlite::Connection::open(database.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.check().await.unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
@@ -322,11 +328,11 @@ async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
 
 #[tokio::test]
 async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
-    let aside = place.folder.path().join("aside.db");
+    let aside = database.folder.path().join("aside.db");
     let refused = async |what: &str| {
         for error in [
             store.append(user, 1, message("b", "chau")).await.unwrap_err(),
@@ -338,24 +344,24 @@ async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
             assert!(fits, "{what}: {error}");
         }
     };
-    fs::rename(place.file(), &aside).unwrap();
+    fs::rename(database.file(), &aside).unwrap();
     refused("moved").await;
-    assert!(!place.file().exists(), "an empty one is made in its place");
-    fs::copy(&aside, place.file()).unwrap();
+    assert!(!database.file().exists(), "an empty one is made in its place");
+    fs::copy(&aside, database.file()).unwrap();
     refused("another one in its place").await;
-    fs::rename(&aside, place.file()).unwrap();
+    fs::rename(&aside, database.file()).unwrap();
     store.check().await.unwrap();
     store.append(user, 1, message("b", "chau")).await.unwrap();
     assert_eq!(ids(&store.entries(user, Page::After { seq: 0, limit: 9 }).await.unwrap()), ["a", "b"]);
 
-    let log = place.file().with_file_name("psicoia.db-wal");
+    let log = database.file().with_file_name("psicoia.db-wal");
     fs::remove_file(log).unwrap();
     refused("without its log").await;
     drop(store);
     // The log that had no name any more was moved into the database when it was closed.
-    let store = place.open().await;
+    let store = database.open().await;
     assert_eq!(ids(&store.entries(user, Page::After { seq: 0, limit: 9 }).await.unwrap()), ["a", "b"]);
-    fs::remove_file(place.file()).unwrap();
+    fs::remove_file(database.file()).unwrap();
     let error = store.append(user, 2, message("c", "chau")).await.unwrap_err();
     assert!(error.to_string().contains("moved or deleted"), "{error}");
 }
@@ -364,37 +370,37 @@ async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
 async fn files_that_are_no_database_are_refused_and_left_alone() {
     let garbage: &[u8] = &[b'x'; 8_192];
     for (what, contents) in [("garbage", garbage), ("half a header", b"SQLite for")] {
-        let place = Place::new();
-        fs::create_dir_all(place.file().parent().unwrap()).unwrap();
-        fs::write(place.file(), contents).unwrap();
-        let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err().to_string();
+        let database = TestDatabase::new();
+        fs::create_dir_all(database.file().parent().unwrap()).unwrap();
+        fs::write(database.file(), contents).unwrap();
+        let error = SqliteStore::open(&database.file(), Keyring::default()).await.unwrap_err().to_string();
         assert!(
             error.contains("cannot open the database sqlite://") && error.contains("not a database"),
             "{what}: {error}"
         );
-        assert_eq!(fs::read(place.file()).unwrap(), contents, "{what}");
+        assert_eq!(fs::read(database.file()).unwrap(), contents, "{what}");
     }
-    let place = Place::new();
-    fs::create_dir_all(place.file()).unwrap();
-    let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err().to_string();
+    let database = TestDatabase::new();
+    fs::create_dir_all(database.file()).unwrap();
+    let error = SqliteStore::open(&database.file(), Keyring::default()).await.unwrap_err().to_string();
     assert!(error.contains("cannot open the database"), "{error}");
 }
 
 #[tokio::test]
 async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     for number in 0..200 {
         store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
     }
     drop(store);
-    let mut bytes = fs::read(place.file()).unwrap();
+    let mut bytes = fs::read(database.file()).unwrap();
     let pages = bytes.len() / 4_096;
     // All but the first pages, which hold the schema.
     bytes[12 * 4_096..(pages - 1) * 4_096].fill(0xaa);
-    fs::write(place.file(), bytes).unwrap();
-    let store = place.open().await;
+    fs::write(database.file(), bytes).unwrap();
+    let store = database.open().await;
     let error = store.entries(user, Page::After { seq: 0, limit: 200 }).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged(_)), "{error}");
 }
@@ -404,18 +410,18 @@ async fn around_a_damaged_page_entries_are_read_one_by_one() {
     /// Type of a page with rows of a table.
     const TABLE_LEAF: u8 = 0x0d;
     const DAMAGED: u64 = 101;
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     let user = someone(&store).await;
     for number in 1..=200 {
         store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
     }
     drop(store);
-    let mut bytes = fs::read(place.file()).unwrap();
+    let mut bytes = fs::read(database.file()).unwrap();
     let is_of_it = |page: &&mut [u8]| page[0] == TABLE_LEAF && page.windows(4).any(|part| part == b"m101");
     bytes.chunks_exact_mut(4_096).find(is_of_it).unwrap().fill(0xaa);
-    fs::write(place.file(), bytes).unwrap();
-    let store = place.open().await;
+    fs::write(database.file(), bytes).unwrap();
+    let store = database.open().await;
     let all = Page::After { seq: 0, limit: 200 };
     assert!(matches!(store.entries(user, all).await, Err(StoreError::Damaged(_))));
     let found = store.readable_entries(user, all).await.unwrap();
@@ -432,18 +438,18 @@ async fn around_a_damaged_page_entries_are_read_one_by_one() {
 
 #[tokio::test]
 async fn a_later_schema_is_refused_by_its_version() {
-    let place = Place::new();
-    drop(place.open().await);
+    let database = TestDatabase::new();
+    drop(database.open().await);
     let sql = "INSERT INTO refinery_schema_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')";
-    rusqlite::Connection::open(place.file()).unwrap().execute_batch(sql).unwrap();
-    let error = SqliteStore::open(&place.file(), Keyring::default()).await.unwrap_err();
+    rusqlite::Connection::open(database.file()).unwrap().execute_batch(sql).unwrap();
+    let error = SqliteStore::open(&database.file(), Keyring::default()).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn two_cores_may_start_at_once_and_share_a_file() {
-    let place = Place::new();
-    let (one, two) = tokio::join!(place.open(), place.open());
+    let database = TestDatabase::new();
+    let (one, two) = tokio::join!(database.open(), database.open());
     let user = someone(&one).await;
     for number in 0..20 {
         let id = format!("m{number}");
@@ -458,12 +464,12 @@ async fn two_cores_may_start_at_once_and_share_a_file() {
 #[tokio::test]
 async fn the_files_are_for_their_owner_alone_and_closed_when_dropped() {
     use std::os::unix::fs::PermissionsExt as _;
-    let place = Place::new();
-    let store = place.open().await;
+    let database = TestDatabase::new();
+    let store = database.open().await;
     someone(&store).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&place.file()), mode(place.file().parent().unwrap())), (0o600, 0o700));
+    assert_eq!((mode(&database.file()), mode(database.file().parent().unwrap())), (0o600, 0o700));
     drop(store);
-    let files = fs::read_dir(place.file().parent().unwrap()).unwrap().count();
+    let files = fs::read_dir(database.file().parent().unwrap()).unwrap().count();
     assert_eq!(files, 1, "the write-ahead log is gone");
 }

@@ -47,7 +47,7 @@ async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), Error
 async fn repeat(budget: &Budget, user: UserLabel, name: &str, called: bool) -> Result<bool, ErrorCode> {
     let mut permit = begin(budget, user, name, Start::New).await?;
     budget.excuse(user, &id(name), &mut permit).await;
-    let is_free = permit.kind == WindowKind::Again;
+    let is_free = permit.kind == WindowKind::Retry;
     budget.settle(user, permit, called).await;
     Ok(is_free)
 }

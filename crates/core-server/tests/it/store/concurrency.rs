@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use core_server::store::Page;
 use tokio::task::JoinSet;
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_append_to_few_sessions() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let mut users = Vec::new();
         for _ in 0..16 {
             users.push(session(&*store).await);
@@ -29,15 +29,15 @@ async fn many_tasks_append_to_few_sessions() {
         tasks.join_all().await;
         for user in users {
             let entries = store.entries(user, Page::After { seq: 0, limit: 999 }).await.unwrap();
-            assert_eq!(seqs(&entries), (1..=20).collect::<Vec<_>>(), "{}", rig.name);
+            assert_eq!(seqs(&entries), (1..=20).collect::<Vec<_>>(), "{}", fixture.name);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_cores_append_to_one_session_without_a_gap() {
-    let rig = Rig::postgres("postgres, sealed", super::rig::keyring(Some(1), &[]));
-    let stores = [rig.open().await, rig.open().await];
+    let fixture = Fixture::postgres("postgres, sealed", super::fixture::keyring(Some(1), &[]));
+    let stores = [fixture.open().await, fixture.open().await];
     let user = session(&*stores[0]).await;
     let mut tasks = JoinSet::new();
     for task in 0..8 {
@@ -61,8 +61,8 @@ async fn two_cores_append_to_one_session_without_a_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_entry_sent_by_many_is_stored_once_and_one_erase_wins() {
-    for rig in Rig::databases() {
-        let stores = [rig.open().await, rig.open().await];
+    for fixture in Fixture::databases() {
+        let stores = [fixture.open().await, fixture.open().await];
         let user = session(&*stores[0]).await;
         let mut tasks = JoinSet::new();
         for task in 0..16 {
@@ -70,7 +70,12 @@ async fn one_entry_sent_by_many_is_stored_once_and_one_erase_wins() {
             tasks.spawn(async move { store.append(user, 0, message("same", "hola")).await.unwrap() });
         }
         let stored = tasks.join_all().await;
-        assert_eq!(stored.iter().filter(|appended| matches!(appended, Appended::New(_))).count(), 1, "{}", rig.name);
+        assert_eq!(
+            stored.iter().filter(|appended| matches!(appended, Appended::New(_))).count(),
+            1,
+            "{}",
+            fixture.name
+        );
 
         let mut tasks = JoinSet::new();
         for task in 0..16 {
@@ -80,7 +85,7 @@ async fn one_entry_sent_by_many_is_stored_once_and_one_erase_wins() {
                 store.erase(user).await.is_ok()
             });
         }
-        assert_eq!(tasks.join_all().await.into_iter().filter(|erased| *erased).count(), 1, "{}", rig.name);
-        assert_eq!(rig.sql("SELECT count(*) FROM entries"), "0", "{}: nothing is left behind", rig.name);
+        assert_eq!(tasks.join_all().await.into_iter().filter(|erased| *erased).count(), 1, "{}", fixture.name);
+        assert_eq!(fixture.sql("SELECT count(*) FROM entries"), "0", "{}: nothing is left behind", fixture.name);
     }
 }

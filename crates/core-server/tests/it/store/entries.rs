@@ -3,13 +3,13 @@
 use core_server::store::Page;
 use protocol::server_frame::Resource;
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test]
 async fn entries_are_numbered_whatever_the_hint() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let new_session = new_session(hours(0));
         let user = store.create_session(new_session.clone()).await.unwrap().user;
         // (hint, entry, its seq)
@@ -18,17 +18,22 @@ async fn entries_are_numbered_whatever_the_hint() {
         for (after, entry, seq) in steps.into_iter().chain([(u64::MAX, right("d"), 5), (5, right("e"), 6)]) {
             let stored = new(store.append(user, after, entry.clone()).await.unwrap());
             let NewEntry { id, role, text, at, finish, source, help } = entry;
-            assert_eq!(stored, Entry { seq, id, role, text, at, finish, source, help }, "{}: after {after}", rig.name);
+            assert_eq!(
+                stored,
+                Entry { seq, id, role, text, at, finish, source, help },
+                "{}: after {after}",
+                fixture.name
+            );
         }
         let record = store.session_by_token(&new_session.token).await.unwrap().unwrap();
-        assert_eq!((record.seq, record.messages, record.swept), (6, 5, 0), "{}", rig.name);
+        assert_eq!((record.seq, record.messages, record.pruned), (6, 5, 0), "{}", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn a_repeated_entry_is_known_by_id_and_role() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (user, other) = (session(&*store).await, session(&*store).await);
         new(store.append(user, 0, message("a", "hola")).await.unwrap());
         new(store.append(user, 1, answer("a", "buenas")).await.unwrap());
@@ -38,21 +43,21 @@ async fn a_repeated_entry_is_known_by_id_and_role() {
         new(store.append(user, 2, shown).await.unwrap());
         for after in [0, 1, 3, u64::MAX] {
             let known = store.append(user, after, message("a", "otra cosa")).await.unwrap();
-            assert_eq!(known, Appended::Known { seq: 1 }, "{}: after {after}", rig.name);
+            assert_eq!(known, Appended::Existing { seq: 1 }, "{}: after {after}", fixture.name);
             let known = store.append(user, after, answer("a", "otra cosa")).await.unwrap();
-            assert_eq!(known, Appended::Known { seq: 2 }, "{}: after {after}", rig.name);
+            assert_eq!(known, Appended::Existing { seq: 2 }, "{}: after {after}", fixture.name);
             let known = store.append(user, after, support("a", "otra cosa")).await.unwrap();
-            assert_eq!(known, Appended::Known { seq: 3 }, "{}: after {after}", rig.name);
+            assert_eq!(known, Appended::Existing { seq: 3 }, "{}: after {after}", fixture.name);
         }
         new(store.append(other, 0, message("a", "hola")).await.unwrap());
         new(store.append(user, 3, message("A", "hola")).await.unwrap());
         let found = store.entries_of(user, &id("a")).await.unwrap();
-        assert_eq!(seqs(&found), [1, 2, 3], "{}", rig.name);
-        assert_eq!(found[1].text.expose(), "buenas", "{}", rig.name);
-        assert_eq!((found[1].finish, found[1].source), (Some(Finish::Stop), Some(Source::Llm)), "{}", rig.name);
+        assert_eq!(seqs(&found), [1, 2, 3], "{}", fixture.name);
+        assert_eq!(found[1].text.expose(), "buenas", "{}", fixture.name);
+        assert_eq!((found[1].finish, found[1].source), (Some(Finish::Stop), Some(Source::Llm)), "{}", fixture.name);
         // Lines are not stored: they are chosen again when they are shown.
-        assert_eq!((found[2].role, &found[2].help), (Role::Support, &support("a", "").help), "{}", rig.name);
-        assert!(store.entries_of(user, &id("z")).await.unwrap().is_empty(), "{}", rig.name);
+        assert_eq!((found[2].role, &found[2].help), (Role::Support, &support("a", "").help), "{}", fixture.name);
+        assert!(store.entries_of(user, &id("z")).await.unwrap().is_empty(), "{}", fixture.name);
     }
 }
 
@@ -76,15 +81,15 @@ async fn pages_come_oldest_first() {
         (before(6, 0), &[]),
         (before(u64::MAX, usize::MAX), &[1, 2, 3, 4, 5]),
     ];
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (empty, user) = (session(&*store).await, session(&*store).await);
         for seq in 0..5 {
             store.append(user, seq, message(&format!("m{seq}"), "hola")).await.unwrap();
         }
         for (page, want) in cases {
-            assert_eq!(seqs(&store.entries(user, *page).await.unwrap()), *want, "{}: {page:?}", rig.name);
-            assert!(store.entries(empty, *page).await.unwrap().is_empty(), "{}: {page:?}", rig.name);
+            assert_eq!(seqs(&store.entries(user, *page).await.unwrap()), *want, "{}: {page:?}", fixture.name);
+            assert!(store.entries(empty, *page).await.unwrap().is_empty(), "{}: {page:?}", fixture.name);
         }
     }
 }
@@ -93,17 +98,17 @@ async fn pages_come_oldest_first() {
 async fn any_text_comes_back_as_it_was_also_after_reopening() {
     let long: String = "\u{10ffff}".repeat(8_000);
     let texts = ["", "\0", "ñandú 👩‍👩‍👧 \u{202e}", "'; DROP TABLE entries; --", "\r\n\t\u{feff}", &long];
-    for rig in Rig::all() {
+    for fixture in Fixture::all() {
         let user;
         {
-            let store = rig.open().await;
+            let store = fixture.open().await;
             user = session(&*store).await;
             for (index, text) in texts.iter().enumerate() {
                 store.append(user, index as u64, message(&format!("m{index}"), text)).await.unwrap();
             }
         }
-        let entries = rig.open().await.entries(user, Page::After { seq: 0, limit: 99 }).await.unwrap();
+        let entries = fixture.open().await.entries(user, Page::After { seq: 0, limit: 99 }).await.unwrap();
         let found: Vec<_> = entries.iter().map(|entry| entry.text.expose()).collect();
-        assert!(found == texts, "{}", rig.name);
+        assert!(found == texts, "{}", fixture.name);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use core_server::store::{OpenError, Page, StoreError, Summary, convert, rekey};
+use core_server::store::{OpenError, Page, StoreError, Summary, rekey, upgrade_legacy_entries};
 
-use super::rig::{Rig, keyring};
+use super::fixture::{Fixture, keyring};
 use super::*;
 
 const TEXT: &str = "nadie debe encontrar esto";
@@ -14,35 +14,35 @@ fn summary(last: u64) -> Summary {
     Summary { first: 1, last, text: UserText::new(format!("{TEXT} hasta {last}")) }
 }
 
-fn plain_databases() -> [Rig; 2] {
-    [Rig::sqlite("sqlite", keyring(None, &[])), Rig::postgres("postgres", keyring(None, &[]))]
+fn plain_databases() -> [Fixture; 2] {
+    [Fixture::sqlite("sqlite", keyring(None, &[])), Fixture::postgres("postgres", keyring(None, &[]))]
 }
 
 #[tokio::test]
 async fn texts_are_written_anew_under_another_key_and_back() {
-    for rig in plain_databases() {
+    for fixture in plain_databases() {
         let made = new_session(hours(0));
-        let store = rig.open().await;
+        let store = fixture.open().await;
         let user = store.create_session(made.clone()).await.unwrap().user;
         for seq in 0..7 {
             store.append(user, seq, message(&format!("m{seq}"), &format!("{TEXT} {seq}"))).await.unwrap();
         }
-        assert!(store.put_summary(user, summary(5)).await.unwrap(), "{}", rig.name);
+        assert!(store.put_summary(user, summary(5)).await.unwrap(), "{}", fixture.name);
         drop(store);
         // (new key, earlier ones)
         for (current, previous) in [(Some(1), vec![]), (Some(2), vec![1]), (None, vec![2]), (Some(3), vec![])] {
-            let name = format!("{}: from {previous:?} to {current:?}", rig.name);
-            let store = rig.open_with(keyring(current, &previous)).await.unwrap();
+            let name = format!("{}: from {previous:?} to {current:?}", fixture.name);
+            let store = fixture.open_with(keyring(current, &previous)).await.unwrap();
             let mut after = None;
             let mut pages = 0;
-            while let Some(place) = store.reseal(after, 3).await.unwrap() {
+            while let Some(place) = store.reencrypt(after, 3).await.unwrap() {
                 assert!(after < Some(place), "{name}: {place:?}");
                 (after, pages) = (Some(place), pages + 1);
             }
             assert_eq!(pages, 3, "{name}");
             drop(store);
             // Under the new key alone everything is there.
-            let store = rig.open_with(keyring(current, &[])).await.unwrap();
+            let store = fixture.open_with(keyring(current, &[])).await.unwrap();
             let entries = store.entries(user, FROM_START).await.unwrap();
             assert_eq!(seqs(&entries), (1..=7).collect::<Vec<_>>(), "{name}");
             let same = |entry: &Entry| entry.text.expose() == format!("{TEXT} {}", entry.seq - 1);
@@ -55,13 +55,13 @@ async fn texts_are_written_anew_under_another_key_and_back() {
             );
             let under = if current.is_some() { "IS NULL" } else { "IS NOT NULL" };
             for table in ["entries", "summaries", "keys"] {
-                let left = rig.sql(&format!("SELECT count(*) FROM {table} WHERE key_id {under}"));
+                let left = fixture.sql(&format!("SELECT count(*) FROM {table} WHERE key_id {under}"));
                 assert_eq!(left, "0", "{name}: {table}");
-                let keys = rig.sql(&format!("SELECT count(DISTINCT coalesce(key_id, 0)) FROM {table}"));
+                let keys = fixture.sql(&format!("SELECT count(DISTINCT coalesce(key_id, 0)) FROM {table}"));
                 assert_eq!(keys, "1", "{name}: {table}");
             }
-            if current.is_some() && rig.name == "postgres" {
-                assert!(!rig.holds(TEXT.as_bytes()), "{name}: still readable");
+            if current.is_some() && fixture.name == "postgres" {
+                assert!(!fixture.holds(TEXT.as_bytes()), "{name}: still readable");
             }
         }
     }
@@ -69,16 +69,16 @@ async fn texts_are_written_anew_under_another_key_and_back() {
 
 #[tokio::test]
 async fn a_missing_key_is_said_at_the_start() {
-    for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-        drop(rig.open().await);
+    for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+        drop(fixture.open().await);
         for keys in [keyring(None, &[]), keyring(Some(9), &[8])] {
-            let error = rig.open_with(keys).await.unwrap_err();
+            let error = fixture.open_with(keys).await.unwrap_err();
             let fits = matches!(&error, OpenError::Contents { source: StoreError::UnknownKey(_), .. });
-            assert!(fits, "{}: {error}", rig.name);
+            assert!(fits, "{}: {error}", fixture.name);
         }
-        let store = rig.open_with(keyring(Some(9), &[1])).await.unwrap();
+        let store = fixture.open_with(keyring(Some(9), &[1])).await.unwrap();
         rekey(&*store).await.unwrap();
-        rig.open_with(keyring(Some(9), &[])).await.unwrap();
+        fixture.open_with(keyring(Some(9), &[])).await.unwrap();
     }
 }
 
@@ -91,16 +91,16 @@ async fn a_text_that_was_moved_or_changed_does_not_open() {
         "UPDATE entries SET role = 'nobody' WHERE user_id = 1 AND seq = 2",
     ];
     for change in moves {
-        for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-            let store = rig.open().await;
+        for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+            let store = fixture.open().await;
             for _ in 0..2 {
                 let user = session(&*store).await;
                 store.append(user, 0, message("a", TEXT)).await.unwrap();
                 store.append(user, 1, message("b", TEXT)).await.unwrap();
             }
-            rig.sql(change);
+            fixture.sql(change);
             let read = store.entries(UserLabel(1), FROM_START).await;
-            assert!(matches!(read, Err(StoreError::Damaged(_))), "{}: {change}: {read:?}", rig.name);
+            assert!(matches!(read, Err(StoreError::Damaged(_))), "{}: {change}: {read:?}", fixture.name);
             store.entries(UserLabel(2), FROM_START).await.unwrap();
         }
     }
@@ -115,21 +115,21 @@ async fn a_summary_that_was_moved_or_changed_does_not_open() {
         "UPDATE summaries SET text = (SELECT text FROM entries WHERE user_id = 1 AND seq = 2) WHERE user_id = 1",
     ];
     for change in moves {
-        for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-            let store = rig.open().await;
+        for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+            let store = fixture.open().await;
             for _ in 0..2 {
                 let user = session(&*store).await;
                 for seq in 0..3 {
                     store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
                 }
-                assert!(store.put_summary(user, summary(2)).await.unwrap(), "{}", rig.name);
+                assert!(store.put_summary(user, summary(2)).await.unwrap(), "{}", fixture.name);
             }
-            assert!(!rig.holds(TEXT.as_bytes()), "{}: readable", rig.name);
-            rig.sql(change);
+            assert!(!fixture.holds(TEXT.as_bytes()), "{}: readable", fixture.name);
+            fixture.sql(change);
             // It is not told, and the entries are.
             let read = store.recent(UserLabel(1), 9).await.unwrap();
-            assert_eq!((read.summary, seqs(&read.entries)), (None, vec![1, 2, 3]), "{}: {change}", rig.name);
-            assert_eq!(store.recent(UserLabel(2), 9).await.unwrap().summary, Some(summary(2)), "{}", rig.name);
+            assert_eq!((read.summary, seqs(&read.entries)), (None, vec![1, 2, 3]), "{}: {change}", fixture.name);
+            assert_eq!(store.recent(UserLabel(2), 9).await.unwrap().summary, Some(summary(2)), "{}", fixture.name);
         }
     }
 }
@@ -145,14 +145,14 @@ const DAMAGES: [&str; 4] = [
 #[tokio::test]
 async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
     for damage in DAMAGES {
-        for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-            let name = format!("{}: {damage}", rig.name);
-            let store = rig.open().await;
+        for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+            let name = format!("{}: {damage}", fixture.name);
+            let store = fixture.open().await;
             let user = session(&*store).await;
             for seq in 0..4 {
                 store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
             }
-            rig.sql(damage);
+            fixture.sql(damage);
             for (limit, want) in [(1, vec![4]), (2, vec![3, 4]), (3, vec![1, 3, 4]), (9, vec![1, 3, 4])] {
                 let recent = store.recent(user, limit).await.unwrap();
                 assert_eq!(seqs(&recent.entries), want, "{name}: {limit}");
@@ -179,20 +179,20 @@ async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
 
 #[tokio::test]
 async fn a_damaged_row_does_not_keep_the_others_under_the_old_key() {
-    for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-        let store = rig.open().await;
+    for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+        let store = fixture.open().await;
         let user = session(&*store).await;
         for seq in 0..4 {
             store.append(user, seq, message(&format!("m{seq}"), TEXT)).await.unwrap();
         }
         assert!(store.put_summary(user, summary(2)).await.unwrap());
-        rig.sql("UPDATE entries SET text = (SELECT value FROM keys) WHERE seq = 2");
-        rig.sql("UPDATE summaries SET first_seq = 2");
+        fixture.sql("UPDATE entries SET text = (SELECT value FROM keys) WHERE seq = 2");
+        fixture.sql("UPDATE summaries SET first_seq = 2");
         drop(store);
-        rekey(&*rig.open_with(keyring(Some(2), &[1])).await.unwrap()).await.unwrap();
-        let store = rig.open_with(keyring(Some(2), &[])).await.unwrap();
+        rekey(&*fixture.open_with(keyring(Some(2), &[1])).await.unwrap()).await.unwrap();
+        let store = fixture.open_with(keyring(Some(2), &[])).await.unwrap();
         let found = store.readable_entries(user, FROM_START).await.unwrap();
-        assert_eq!((seqs(&found.entries), found.unreadable), (vec![1, 3, 4], vec![2]), "{}", rig.name);
+        assert_eq!((seqs(&found.entries), found.unreadable), (vec![1, 3, 4], vec![2]), "{}", fixture.name);
     }
 }
 
@@ -200,15 +200,16 @@ async fn a_damaged_row_does_not_keep_the_others_under_the_old_key() {
 #[tokio::test]
 async fn a_key_is_changed_on_two_cores_without_a_gap() {
     for (from, to) in [(Some(1), Some(2)), (None, Some(1)), (Some(1), None)] {
-        for rig in plain_databases() {
-            let name = format!("{}: from {from:?} to {to:?}", rig.name);
+        for fixture in plain_databases() {
+            let name = format!("{}: from {from:?} to {to:?}", fixture.name);
             let list = |key: Option<u8>| key.into_iter().collect::<Vec<_>>();
             let before = keyring(from, &[]);
             let reads_both = keyring(from, &list(to));
             let swapped = keyring(to, &list(from));
             let after = keyring(to, &[]);
             let made = new_session(hours(0));
-            let user = rig.open_with(before.clone()).await.unwrap().create_session(made.clone()).await.unwrap().user;
+            let user =
+                fixture.open_with(before.clone()).await.unwrap().create_session(made.clone()).await.unwrap().user;
             let mut written = 0;
             for (step, (one, other)) in [
                 (&before, &before),
@@ -222,7 +223,8 @@ async fn a_key_is_changed_on_two_cores_without_a_gap() {
             .into_iter()
             .enumerate()
             {
-                let cores = [rig.open_with(one.clone()).await.unwrap(), rig.open_with(other.clone()).await.unwrap()];
+                let cores =
+                    [fixture.open_with(one.clone()).await.unwrap(), fixture.open_with(other.clone()).await.unwrap()];
                 for writer in &cores {
                     let id = format!("m{written}");
                     new(writer.append(user, written, message(&id, TEXT)).await.unwrap());
@@ -248,8 +250,8 @@ async fn a_key_is_changed_on_two_cores_without_a_gap() {
 /// Three of each: who speaks, how it ended and where it came from stand nowhere in the clear.
 #[tokio::test]
 async fn a_copy_of_the_database_does_not_tell_who_was_at_risk() {
-    for rig in Rig::databases().into_iter().filter(|rig| rig.name.ends_with("sealed")) {
-        let store = rig.open().await;
+    for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
+        let store = fixture.open().await;
         let user = session(&*store).await;
         for number in 0..3 {
             let name = format!("m{number}");
@@ -259,12 +261,12 @@ async fn a_copy_of_the_database_does_not_tell_who_was_at_risk() {
                 new(store.append(user, number * 3 + after as u64, entry).await.unwrap());
             }
         }
-        let distinct = |what: &str| rig.sql(&format!("SELECT count(DISTINCT {what}) FROM entries"));
-        assert_eq!(distinct("role"), "9", "{}: no two entries have something in common", rig.name);
-        assert_eq!((distinct("finish"), distinct("source")), ("0".to_owned(), "0".to_owned()), "{}", rig.name);
-        assert_eq!(distinct("length(text)"), "1", "{}: as long as each other", rig.name);
+        let distinct = |what: &str| fixture.sql(&format!("SELECT count(DISTINCT {what}) FROM entries"));
+        assert_eq!(distinct("role"), "9", "{}: no two entries have something in common", fixture.name);
+        assert_eq!((distinct("finish"), distinct("source")), ("0".to_owned(), "0".to_owned()), "{}", fixture.name);
+        assert_eq!(distinct("length(text)"), "1", "{}: as long as each other", fixture.name);
         let roles: Vec<_> = store.entries(user, FROM_START).await.unwrap().iter().map(|entry| entry.role).collect();
-        assert_eq!(roles, [Role::User, Role::Support, Role::Assistant].repeat(3), "{}", rig.name);
+        assert_eq!(roles, [Role::User, Role::Support, Role::Assistant].repeat(3), "{}", fixture.name);
     }
 }
 
@@ -278,19 +280,19 @@ const BARE: [&str; 3] = [
 
 #[tokio::test]
 async fn what_an_earlier_version_wrote_is_read_known_and_written_anew() {
-    for rig in plain_databases() {
+    for fixture in plain_databases() {
         for current in [None, Some(1)] {
-            let name = format!("{} to {current:?}", rig.name);
-            let store = rig.open().await;
+            let name = format!("{} to {current:?}", fixture.name);
+            let store = fixture.open().await;
             let user = session(&*store).await;
             for number in 0..4 {
                 let id = format!("m{number}");
                 new(store.append(user, number * 2, message(&id, TEXT)).await.unwrap());
                 new(store.append(user, number * 2 + 1, answer(&id, TEXT)).await.unwrap());
             }
-            BARE.iter().for_each(|sql| drop(rig.sql(&format!("{sql} "))));
+            BARE.iter().for_each(|sql| drop(fixture.sql(&format!("{sql} "))));
             drop(store);
-            let store = rig.open_with(keyring(current, &[])).await.unwrap();
+            let store = fixture.open_with(keyring(current, &[])).await.unwrap();
             let before = store.entries(user, FROM_START).await.unwrap();
             let told = |entry: &Entry| (entry.role, entry.finish, entry.source, entry.text.expose() == TEXT);
             assert_eq!(told(&before[0]), (Role::User, None, None, true), "{name}");
@@ -298,21 +300,21 @@ async fn what_an_earlier_version_wrote_is_read_known_and_written_anew() {
             assert_eq!(told(&before[1]), end, "{name}");
             for seq in [1, 2] {
                 let again = if seq == 1 { message("m0", "otra") } else { answer("m0", "otra") };
-                assert_eq!(store.append(user, 8, again).await.unwrap(), Appended::Known { seq }, "{name}");
+                assert_eq!(store.append(user, 8, again).await.unwrap(), Appended::Existing { seq }, "{name}");
             }
-            convert(&*store, Duration::ZERO).await.unwrap();
+            upgrade_legacy_entries(&*store, Duration::ZERO).await.unwrap();
             assert_eq!(store.entries(user, FROM_START).await.unwrap(), before, "{name}");
             let bare = "role IN ('user', 'assistant', 'support') OR finish IS NOT NULL OR source IS NOT NULL";
-            assert_eq!(rig.sql(&format!("SELECT count(*) FROM entries WHERE {bare}")), "0", "{name}");
+            assert_eq!(fixture.sql(&format!("SELECT count(*) FROM entries WHERE {bare}")), "0", "{name}");
             let under = if current.is_some() { "IS NULL" } else { "IS NOT NULL" };
             let left = format!("SELECT count(*) FROM entries WHERE user_id = {} AND key_id {under}", user.0);
-            assert_eq!(rig.sql(&left), "0", "{name}");
+            assert_eq!(fixture.sql(&left), "0", "{name}");
             assert_eq!(
                 store.append(user, 8, message("m0", "otra")).await.unwrap(),
-                Appended::Known { seq: 1 },
+                Appended::Existing { seq: 1 },
                 "{name}"
             );
-            rekey(&*rig.open_with(keyring(None, &[1])).await.unwrap()).await.unwrap();
+            rekey(&*fixture.open_with(keyring(None, &[1])).await.unwrap()).await.unwrap();
         }
     }
 }

@@ -4,7 +4,7 @@ use core_server::store::{Cutoffs, MemoryStore, Page, Recent, StoreError, Summary
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::rig::{Rig, keyring};
+use super::fixture::{Fixture, keyring};
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
             let entry = NewEntry { role: *role, ..message_at(&format!("m{name}"), text, at) };
             store.append(label(user), *after, entry).await.map_or_else(said, |appended| match appended {
                 Appended::New(entry) => plain(&[entry]),
-                Appended::Known { seq } => format!("known {seq}"),
+                Appended::Existing { seq } => format!("known {seq}"),
             })
         }
         Call::EntriesOf { user, id: name } => {
@@ -87,9 +87,12 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
         }
         Call::Erase { user } => store.erase(label(user)).await.map_or_else(said, |count| count.to_string()),
         Call::Sweep { empty, kept } => {
-            let cutoffs =
-                Cutoffs { empty: hours(now - empty), kept: kept.map(|kept| hours(now - kept)), unreached: None };
-            store.sweep(cutoffs, 9_999).await.map_or_else(said, |count| count.to_string())
+            let cutoffs = Cutoffs {
+                empty_before: hours(now - empty),
+                entries_before: kept.map(|kept| hours(now - kept)),
+                inactive_before: None,
+            };
+            store.prune(cutoffs, 9_999).await.map_or_else(said, |count| count.to_string())
         }
     }
 }
@@ -119,7 +122,7 @@ async fn agree(store: &dyn Store, calls: &[Call]) -> Result<(), TestCaseError> {
     for token in &made {
         let (got, want) = (store.session_by_token(token).await.unwrap(), model.session_by_token(token).await.unwrap());
         let plain = |found: Option<core_server::store::SessionRecord>, base: u64| {
-            found.map(|s| (s.user.0 - base, s.id, s.created_at, s.locale, s.seq, s.messages, s.swept))
+            found.map(|s| (s.user.0 - base, s.id, s.created_at, s.locale, s.seq, s.messages, s.pruned))
         };
         prop_assert_eq!(plain(got.clone(), base), plain(want, 0));
         // The next run begins with an empty database.
@@ -134,11 +137,11 @@ async fn agree(store: &dyn Store, calls: &[Call]) -> Result<(), TestCaseError> {
 fn databases_answer_as_memory_does() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sealed = || keyring(Some(1), &[]);
-    for rig in [Rig::sqlite("sqlite, sealed", sealed()), Rig::postgres("postgres, sealed", sealed())] {
-        let store = runtime.block_on(rig.open());
+    for fixture in [Fixture::sqlite("sqlite, sealed", sealed()), Fixture::postgres("postgres, sealed", sealed())] {
+        let store = runtime.block_on(fixture.open());
         let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
         let tried = TestRunner::new(config)
             .run(&prop::collection::vec(call(), 1..60), |calls| runtime.block_on(agree(&*store, &calls)));
-        tried.unwrap_or_else(|error| panic!("{}: {error}", rig.name));
+        tried.unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
     }
 }

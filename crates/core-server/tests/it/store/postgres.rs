@@ -57,7 +57,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
                 let name = format!("m{index}");
                 loop {
                     match store.append(user, after, message(&name, "hola")).await {
-                        Ok(Appended::New(Entry { seq, .. }) | Appended::Known { seq }) => break after = seq,
+                        Ok(Appended::New(Entry { seq, .. }) | Appended::Existing { seq }) => break after = seq,
                         Err(StoreError::Unavailable(_)) => refused += 1,
                         Err(error) => panic!("{error}"),
                     }

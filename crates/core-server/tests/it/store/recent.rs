@@ -3,7 +3,7 @@
 use core_server::store::{Page, StoreError, Summary};
 use tokio::task::JoinSet;
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use super::*;
 
 const TASKS: u64 = 8;
@@ -20,7 +20,7 @@ async fn append_and_find(store: &dyn Store, user: UserLabel, name: &str, limit: 
     entry.seq
 }
 
-async fn sum_up_and_find(store: &dyn Store, user: UserLabel, last: u64) {
+async fn summarize_and_find(store: &dyn Store, user: UserLabel, last: u64) {
     let summary = Summary { first: 1, last, text: UserText::new(format!("hasta {last}")) };
     store.put_summary(user, summary).await.unwrap();
     let found = store.recent(user, 1).await.unwrap().summary.unwrap();
@@ -30,8 +30,8 @@ async fn sum_up_and_find(store: &dyn Store, user: UserLabel, last: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let users = [session(&*store).await, session(&*store).await];
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
@@ -41,7 +41,7 @@ async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
                     let user = users[usize::from((task + round) % 3 == 0)];
                     let seq = append_and_find(&*store, user, &format!("m{task}-{round}"), 1 + (task + round) % 6).await;
                     if round % 4 == 0 {
-                        sum_up_and_find(&*store, user, seq).await;
+                        summarize_and_find(&*store, user, seq).await;
                     }
                 }
             });
@@ -50,7 +50,7 @@ async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
         for user in users {
             for limit in [0, 1, 5, 6, 7, 999] {
                 let stored = store.entries(user, Page::Before { seq: u64::MAX, limit }).await.unwrap();
-                assert_eq!(store.recent(user, limit).await.unwrap().entries, stored, "{}: {limit}", rig.name);
+                assert_eq!(store.recent(user, limit).await.unwrap().entries, stored, "{}: {limit}", fixture.name);
             }
         }
     }
@@ -58,8 +58,8 @@ async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_an_erased_session_nobody_finds_the_end() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         for _ in 0..20 {
             let user = session(&*store).await;
             append_and_find(&*store, user, "a", 5).await;
@@ -74,10 +74,10 @@ async fn of_an_erased_session_nobody_finds_the_end() {
             }
             store.erase(user).await.unwrap();
             let found = store.recent(user, 5).await;
-            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", rig.name);
+            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", fixture.name);
             tasks.join_all().await;
             let found = store.recent(user, 5).await;
-            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", rig.name);
+            assert!(matches!(found, Err(StoreError::NoSession { .. })), "{}: {found:?}", fixture.name);
         }
     }
 }

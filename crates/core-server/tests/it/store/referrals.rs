@@ -2,7 +2,7 @@
 
 use core_server::store::{ReferralBatch, ReferralCount};
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 
 fn count(month: &str, kind: &str, level: &str, language: &str, count: u64) -> ReferralCount {
     let [month, kind, level, language] = [month, kind, level, language].map(str::to_owned);
@@ -11,9 +11,9 @@ fn count(month: &str, kind: &str, level: &str, language: &str, count: u64) -> Re
 
 #[tokio::test]
 async fn each_batch_counts_once_and_years_are_apart() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
-        assert_eq!(store.referrals(2026).await.unwrap(), [], "{}", rig.name);
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
+        assert_eq!(store.referrals(2026).await.unwrap(), [], "{}", fixture.name);
         let first = ReferralBatch {
             // Also with its highest bit set, which columns take for a sign.
             source: u64::MAX,
@@ -31,36 +31,36 @@ async fn each_batch_counts_once_and_years_are_apart() {
             store.count_referrals(batch.clone()).await.unwrap();
         }
         let want = [count("2026-02", "none", "concern", "en", 2), count("2026-12", "suicide", "high", "es", 7)];
-        assert_eq!(store.referrals(2026).await.unwrap(), want, "{}", rig.name);
+        assert_eq!(store.referrals(2026).await.unwrap(), want, "{}", fixture.name);
         assert_eq!(
             store.referrals(2027).await.unwrap(),
             [count("2027-01", "abuse", "concern", "es", 10)],
             "{}",
-            rig.name
+            fixture.name
         );
         drop(store);
-        assert_eq!(rig.open().await.referrals(2026).await.unwrap(), want, "{}: after a restart", rig.name);
+        assert_eq!(fixture.open().await.referrals(2026).await.unwrap(), want, "{}: after a restart", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn processes_that_ended_long_ago_leave_counts_and_nothing_else() {
-    for rig in Rig::databases() {
-        let store = rig.open().await;
+    for fixture in Fixture::databases() {
+        let store = fixture.open().await;
         for (source, month) in [(1, "2026-01"), (2, "2026-01"), (3, "2026-02"), (3, "2026-03")] {
             let counts = vec![count(month, "suicide", "high", "es", 1)];
             let number = u64::from(month == "2026-03") + 1;
             store.count_referrals(ReferralBatch { source, number, counts }).await.unwrap();
         }
-        assert_eq!(rig.sql("SELECT count(*) FROM referral_batches"), "1", "{}", rig.name);
-        assert_eq!(store.referrals(2026).await.unwrap().iter().map(|it| it.count).sum::<u64>(), 4, "{}", rig.name);
+        assert_eq!(fixture.sql("SELECT count(*) FROM referral_batches"), "1", "{}", fixture.name);
+        assert_eq!(store.referrals(2026).await.unwrap().iter().map(|it| it.count).sum::<u64>(), 4, "{}", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn several_processes_count_at_once() {
-    for rig in Rig::databases() {
-        let store = rig.open().await;
+    for fixture in Fixture::databases() {
+        let store = fixture.open().await;
         let count_all = |source| {
             let store = &store;
             async move {
@@ -72,6 +72,6 @@ async fn several_processes_count_at_once() {
         };
         futures_util::future::join_all((1..=4).map(count_all)).await;
         let counts: Vec<_> = store.referrals(2026).await.unwrap().into_iter().map(|it| it.count).collect();
-        assert_eq!(counts, [80, 80], "{}", rig.name);
+        assert_eq!(counts, [80, 80], "{}", fixture.name);
     }
 }

@@ -4,84 +4,89 @@ use core_server::store::{Page, StoreError, Summary};
 use protocol::{ResumeToken, UserLabel};
 use sha2::{Digest as _, Sha256};
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test]
 async fn labels_rise_and_are_never_given_twice() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (first, second) = (session(&*store).await, session(&*store).await);
-        assert!(first < second, "{}", rig.name);
+        assert!(first < second, "{}", fixture.name);
         store.erase(second).await.unwrap();
         let third = session(&*store).await;
-        assert!(second < third, "{}: after an erase", rig.name);
+        assert!(second < third, "{}: after an erase", fixture.name);
         store.erase(third).await.unwrap();
         drop(store);
-        let fourth = session(&*rig.open().await).await;
-        assert!(third < fourth, "{}: after reopening", rig.name);
+        let fourth = session(&*fixture.open().await).await;
+        assert!(third < fourth, "{}: after reopening", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn a_session_that_is_created_again_is_the_same() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let new = new_session(hours(0));
         let first = store.create_session(new.clone()).await.unwrap();
         store.append(first.user, 0, message("a", "hola")).await.unwrap();
         let again = store.create_session(new).await.unwrap();
-        assert_eq!((again.user, &again.id, again.seq, again.messages), (first.user, &first.id, 1, 1), "{}", rig.name);
+        assert_eq!(
+            (again.user, &again.id, again.seq, again.messages),
+            (first.user, &first.id, 1, 1),
+            "{}",
+            fixture.name
+        );
     }
 }
 
 #[tokio::test]
 async fn a_token_finds_its_session_until_it_is_erased() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let new = NewSession { locale: "en-GB".parse().unwrap(), ..new_session(hours(3)) };
         let made = store.create_session(new.clone()).await.unwrap();
-        assert_eq!((made.locale, made.created_at, made.seq), (new.locale, hours(3), 0), "{}", rig.name);
-        assert_eq!(store.session_by_token(&new.token).await.unwrap(), Some(made.clone()), "{}", rig.name);
-        assert_eq!(store.session_by_token(&ResumeToken::random()).await.unwrap(), None, "{}", rig.name);
+        assert_eq!((made.locale, made.created_at, made.seq), (new.locale, hours(3), 0), "{}", fixture.name);
+        assert_eq!(store.session_by_token(&new.token).await.unwrap(), Some(made.clone()), "{}", fixture.name);
+        assert_eq!(store.session_by_token(&ResumeToken::random()).await.unwrap(), None, "{}", fixture.name);
         drop(store);
-        let store = rig.open().await;
+        let store = fixture.open().await;
         store.set_locale(made.user, "es-UY".parse().unwrap()).await.unwrap();
         let found = store.session_by_token(&new.token).await.unwrap().unwrap();
-        assert_eq!(found.locale, "es-UY".parse().unwrap(), "{}: reopened", rig.name);
+        assert_eq!(found.locale, "es-UY".parse().unwrap(), "{}: reopened", fixture.name);
         store.erase(made.user).await.unwrap();
-        assert_eq!(store.session_by_token(&new.token).await.unwrap(), None, "{}: erased", rig.name);
+        assert_eq!(store.session_by_token(&new.token).await.unwrap(), None, "{}: erased", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn neither_token_nor_its_plain_hash_is_stored() {
-    for rig in Rig::databases() {
-        let store = rig.open().await;
+    for fixture in Fixture::databases() {
+        let store = fixture.open().await;
         let new = new_session(hours(0));
         store.create_session(new.clone()).await.unwrap();
-        assert!(rig.holds(new.id.as_str().as_bytes()), "{}: the search finds nothing at all", rig.name);
+        assert!(fixture.holds(new.id.as_str().as_bytes()), "{}: the search finds nothing at all", fixture.name);
         let token = new.token.as_bytes();
-        assert!(!rig.holds(token), "{}: the token", rig.name);
-        assert!(!rig.holds(new.token.expose().as_bytes()), "{}: the token in base64", rig.name);
-        assert!(!rig.holds(&Sha256::digest(token)), "{}: its hash", rig.name);
-        assert!(!rig.holds(&Sha256::digest(new.token.expose())), "{}: the hash of its base64", rig.name);
+        assert!(!fixture.holds(token), "{}: the token", fixture.name);
+        assert!(!fixture.holds(new.token.expose().as_bytes()), "{}: the token in base64", fixture.name);
+        assert!(!fixture.holds(&Sha256::digest(token)), "{}: its hash", fixture.name);
+        assert!(!fixture.holds(&Sha256::digest(new.token.expose())), "{}: the hash of its base64", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn an_erased_session_is_gone_with_all_it_held() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (erased, other) = (session(&*store).await, session(&*store).await);
         for user in [erased, other] {
             store.append(user, 0, message("a", "hola")).await.unwrap();
             store.append(user, 1, answer("a", "buenas")).await.unwrap();
         }
-        assert_eq!(store.erase(erased).await.unwrap(), 2, "{}", rig.name);
-        assert_eq!(store.entries(other, Page::After { seq: 0, limit: 9 }).await.unwrap().len(), 2, "{}", rig.name);
-        no_session(&*store, erased, rig.name).await;
-        no_session(&*store, UserLabel(4_711), rig.name).await;
+        assert_eq!(store.erase(erased).await.unwrap(), 2, "{}", fixture.name);
+        assert_eq!(store.entries(other, Page::After { seq: 0, limit: 9 }).await.unwrap().len(), 2, "{}", fixture.name);
+        no_session(&*store, erased, fixture.name).await;
+        no_session(&*store, UserLabel(4_711), fixture.name).await;
         store.touch(&[erased, other], hours(9)).await.unwrap();
         store.touch(&[], hours(9)).await.unwrap();
         store.check().await.unwrap();

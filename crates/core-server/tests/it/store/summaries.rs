@@ -3,7 +3,7 @@
 use core_server::store::{Cutoffs, StoreError, Summary};
 use tokio::task::JoinSet;
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use super::*;
 
 const TEXT: &str = "nadie debe encontrar esto";
@@ -22,27 +22,32 @@ async fn talk(store: &dyn Store, count: u64) -> UserLabel {
     user
 }
 
-fn sweep_before(hour: i64) -> Cutoffs {
-    Cutoffs { empty: hours(0), kept: Some(hours(hour)), unreached: None }
+fn prune_before(hour: i64) -> Cutoffs {
+    Cutoffs { empty_before: hours(0), entries_before: Some(hours(hour)), inactive_before: None }
 }
 
 #[tokio::test]
 async fn a_summary_stands_beside_the_last_entries_also_after_reopening() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (user, other, empty) = (talk(&*store, 5).await, talk(&*store, 2).await, session(&*store).await);
         let first = store.recent(user, 2).await.unwrap();
-        assert_eq!((first.summary, seqs(&first.entries)), (None, vec![4, 5]), "{}", rig.name);
-        assert!(store.put_summary(user, summary(1, 3)).await.unwrap(), "{}", rig.name);
+        assert_eq!((first.summary, seqs(&first.entries)), (None, vec![4, 5]), "{}", fixture.name);
+        assert!(store.put_summary(user, summary(1, 3)).await.unwrap(), "{}", fixture.name);
         drop(store);
-        let store = rig.open().await;
+        let store = fixture.open().await;
         for (limit, want) in [(0, vec![]), (1, vec![5]), (3, vec![3, 4, 5]), (9, vec![1, 2, 3, 4, 5])] {
             let recent = store.recent(user, limit).await.unwrap();
-            assert_eq!((recent.summary, seqs(&recent.entries)), (Some(summary(1, 3)), want), "{}: {limit}", rig.name);
+            assert_eq!(
+                (recent.summary, seqs(&recent.entries)),
+                (Some(summary(1, 3)), want),
+                "{}: {limit}",
+                fixture.name
+            );
         }
-        assert_eq!(store.recent(other, 9).await.unwrap().summary, None, "{}", rig.name);
+        assert_eq!(store.recent(other, 9).await.unwrap().summary, None, "{}", fixture.name);
         let nothing = store.recent(empty, 9).await.unwrap();
-        assert_eq!((nothing.summary, nothing.entries), (None, vec![]), "{}", rig.name);
+        assert_eq!((nothing.summary, nothing.entries), (None, vec![]), "{}", fixture.name);
     }
 }
 
@@ -59,63 +64,68 @@ async fn only_what_goes_further_replaces_and_only_what_is_there_is_drawn_on() {
         (3, 5, false),
         (3, 6, true),
     ];
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let user = talk(&*store, 6).await;
-        assert_eq!(store.sweep(sweep_before(2), 99).await.unwrap(), 2, "{}", rig.name);
+        assert_eq!(store.prune(prune_before(2), 99).await.unwrap(), 2, "{}", fixture.name);
         let mut there = None;
         for (first, last, kept) in steps {
             let put = store.put_summary(user, summary(first, last)).await.unwrap();
-            assert_eq!(put, kept, "{}: {first} to {last}", rig.name);
+            assert_eq!(put, kept, "{}: {first} to {last}", fixture.name);
             there = Some(summary(first, last)).filter(|_| kept).or(there);
-            assert_eq!(store.recent(user, 1).await.unwrap().summary, there, "{}: {first} to {last}", rig.name);
+            assert_eq!(store.recent(user, 1).await.unwrap().summary, there, "{}: {first} to {last}", fixture.name);
         }
         let empty = session(&*store).await;
-        assert!(!store.put_summary(empty, summary(1, 1)).await.unwrap(), "{}", rig.name);
+        assert!(!store.put_summary(empty, summary(1, 1)).await.unwrap(), "{}", fixture.name);
     }
 }
 
 #[tokio::test]
 async fn a_summary_goes_with_the_first_message_it_draws_on_and_with_its_session() {
-    for rig in Rig::all() {
-        let store = rig.open().await;
+    for fixture in Fixture::all() {
+        let store = fixture.open().await;
         let (old, erased) = (talk(&*store, 6).await, talk(&*store, 2).await);
-        assert!(store.put_summary(old, summary(3, 5)).await.unwrap(), "{}", rig.name);
-        assert!(store.put_summary(erased, summary(1, 2)).await.unwrap(), "{}", rig.name);
-        assert_eq!(store.erase(erased).await.unwrap(), 2, "{}: entries alone are counted", rig.name);
+        assert!(store.put_summary(old, summary(3, 5)).await.unwrap(), "{}", fixture.name);
+        assert!(store.put_summary(erased, summary(1, 2)).await.unwrap(), "{}", fixture.name);
+        assert_eq!(store.erase(erased).await.unwrap(), 2, "{}: entries alone are counted", fixture.name);
         let late = store.put_summary(erased, summary(1, 2)).await;
-        assert!(matches!(late, Err(StoreError::NoSession { user }) if user == erased), "{}: {late:?}", rig.name);
+        assert!(matches!(late, Err(StoreError::NoSession { user }) if user == erased), "{}: {late:?}", fixture.name);
 
-        assert_eq!(store.sweep(sweep_before(2), 99).await.unwrap(), 2, "{}", rig.name);
-        assert_eq!(store.recent(old, 9).await.unwrap().summary, Some(summary(3, 5)), "{}: a moment early", rig.name);
-        assert_eq!(store.sweep(sweep_before(3), 99).await.unwrap(), 1, "{}", rig.name);
-        assert_eq!(store.recent(old, 9).await.unwrap().summary, None, "{}", rig.name);
+        assert_eq!(store.prune(prune_before(2), 99).await.unwrap(), 2, "{}", fixture.name);
+        assert_eq!(
+            store.recent(old, 9).await.unwrap().summary,
+            Some(summary(3, 5)),
+            "{}: a moment early",
+            fixture.name
+        );
+        assert_eq!(store.prune(prune_before(3), 99).await.unwrap(), 1, "{}", fixture.name);
+        assert_eq!(store.recent(old, 9).await.unwrap().summary, None, "{}", fixture.name);
         // Made before, of what has gone since.
-        assert!(!store.put_summary(old, summary(3, 6)).await.unwrap(), "{}", rig.name);
-        assert!(store.put_summary(old, summary(4, 6)).await.unwrap(), "{}", rig.name);
-        store.sweep(sweep_before(99), 99).await.unwrap();
-        if rig.name != "memory" {
-            assert_eq!(rig.sql("SELECT count(*) FROM summaries"), "0", "{}", rig.name);
-            assert_eq!(rig.sql("SELECT count(*) FROM sessions"), "0", "{}", rig.name);
+        assert!(!store.put_summary(old, summary(3, 6)).await.unwrap(), "{}", fixture.name);
+        assert!(store.put_summary(old, summary(4, 6)).await.unwrap(), "{}", fixture.name);
+        store.prune(prune_before(99), 99).await.unwrap();
+        if fixture.name != "memory" {
+            assert_eq!(fixture.sql("SELECT count(*) FROM summaries"), "0", "{}", fixture.name);
+            assert_eq!(fixture.sql("SELECT count(*) FROM sessions"), "0", "{}", fixture.name);
         }
     }
 }
 
 #[tokio::test]
 async fn a_sweep_in_small_steps_takes_the_summary_with_its_first_step() {
-    for rig in Rig::databases() {
-        let store = rig.open().await;
+    for fixture in Fixture::databases() {
+        let store = fixture.open().await;
         let user = talk(&*store, 6).await;
-        assert!(store.put_summary(user, summary(1, 5)).await.unwrap(), "{}", rig.name);
-        assert_eq!(store.sweep(sweep_before(5), 1).await.unwrap(), 1, "{}", rig.name);
-        assert_eq!(store.recent(user, 9).await.unwrap().summary, None, "{}", rig.name);
+        assert!(store.put_summary(user, summary(1, 5)).await.unwrap(), "{}", fixture.name);
+        assert_eq!(store.prune(prune_before(5), 1).await.unwrap(), 1, "{}", fixture.name);
+        assert_eq!(store.recent(user, 9).await.unwrap().summary, None, "{}", fixture.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_cores_the_one_that_goes_further_wins() {
-    for rig in Rig::databases() {
-        let stores = [rig.open().await, rig.open().await];
+    for fixture in Fixture::databases() {
+        let stores = [fixture.open().await, fixture.open().await];
         let user = talk(&*stores[0], 40).await;
         let mut tasks = JoinSet::new();
         for task in 0..8_u64 {
@@ -130,14 +140,14 @@ async fn of_two_cores_the_one_that_goes_further_wins() {
             });
         }
         tasks.join_all().await;
-        assert_eq!(stores[1].recent(user, 1).await.unwrap().summary, Some(summary(1, 40)), "{}", rig.name);
+        assert_eq!(stores[1].recent(user, 1).await.unwrap().summary, Some(summary(1, 40)), "{}", fixture.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_summary_that_comes_while_its_session_goes_stays_nowhere() {
-    for rig in Rig::databases() {
-        let stores = [rig.open().await, rig.open().await];
+    for fixture in Fixture::databases() {
+        let stores = [fixture.open().await, fixture.open().await];
         for round in 0..20 {
             let user = talk(&*stores[0], 4).await;
             let put = async {
@@ -149,13 +159,13 @@ async fn a_summary_that_comes_while_its_session_goes_stays_nowhere() {
                 if round % 2 == 0 {
                     stores[1].erase(user).await.unwrap();
                 } else {
-                    stores[1].sweep(sweep_before(99), 99).await.unwrap();
+                    stores[1].prune(prune_before(99), 99).await.unwrap();
                 }
             };
             tokio::join!(put, go);
             // A session that was locked is passed over, and swept the next time.
-            stores[1].sweep(sweep_before(99), 99).await.unwrap();
-            assert_eq!(rig.sql("SELECT count(*) FROM summaries"), "0", "{}: round {round}", rig.name);
+            stores[1].prune(prune_before(99), 99).await.unwrap();
+            assert_eq!(fixture.sql("SELECT count(*) FROM summaries"), "0", "{}: round {round}", fixture.name);
         }
     }
 }

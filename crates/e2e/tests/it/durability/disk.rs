@@ -30,7 +30,7 @@ async fn a_locked_database_loses_nothing() {
 
     speaker.say("b", "¿estás?").await;
     // It waits for its turn to write, and then for the lock: each as long as SQLite's patience.
-    core.wait_for("a group of changes was not committed").await;
+    core.wait_for("group commit failed").await;
     is_unavailable(&speaker.frame().await, "b");
     core.wait_for("the answer could not be stored yet").await;
     // Who only reads does not wait.
@@ -191,7 +191,7 @@ async fn a_row_that_does_not_open_is_missing_alone() {
             result["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
         assert_eq!((got, &result["more"]), (seqs, &json!(more)), "before {before}");
     }
-    core.wait_for("entries that do not open are left out").await;
+    core.wait_for("unreadable entries skipped").await;
 }
 
 /// What is done to the bytes of a good database.

@@ -79,8 +79,7 @@ impl Plan {
             cores.push(core);
         }
         for core in &cores {
-            core.wait_for_line(|line| line.contains("\"cores share the limits\"") && line.contains("\"cores\":2"))
-                .await;
+            core.wait_for_line(|line| line.contains("\"cluster size changed\"") && line.contains("\"cores\":2")).await;
         }
         let listed = cores.iter().map(|core| core.address().to_string()).collect::<Vec<_>>().join(",");
         let own = [("WS_PORT", "0".to_owned()), ("TCP_HOST", listed)];
@@ -102,9 +101,9 @@ impl Drop for City {
 }
 
 /// What a core logs when it shares.
-pub(crate) const LINKED: &str = "linked: limits and events are shared through Redis";
+pub(crate) const LINKED: &str = "redis connected";
 /// What a core logs when it cannot.
-pub(crate) const NOT_LINKED: &str = "not linked: this core goes on with its share of the limits";
+pub(crate) const NOT_LINKED: &str = "redis connection lost; enforcing per-core share of limits";
 
 impl City {
     /// Someone new at a core, and the `welcome`.

@@ -8,16 +8,16 @@
 use protocol::UserLabel;
 use protocol::server_frame::Role;
 
-use super::failure::Failure;
-use super::lease::Lease;
+use super::error::PostgresError;
+use super::pooled_connection::PooledConnection;
 use super::queries::get;
 use crate::store::content::{self, Content, SealedContent};
 use crate::store::keys::Keyring;
-use crate::store::rows::{SEEN_GRAIN_MS, column, number};
-use crate::store::{Appended, NewEntry, Place, StoreError};
+use crate::store::rows::{LAST_SEEN_GRANULARITY_MS, column, number};
+use crate::store::{Appended, EntryPosition, NewEntry, StoreError};
 
 /// Tries before the session is locked: others may append to it too, but seldom do.
-const TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 const APPEND: &str = "WITH known AS ( \
         SELECT seq FROM entries WHERE user_id = $1 AND message_id = $3 AND role IN ($4, $10) \
@@ -33,54 +33,59 @@ const APPEND: &str = "WITH known AS ( \
     FROM sessions WHERE user_id = $1";
 
 /// What came of one try.
-enum Tried {
+enum AttemptOutcome {
     Done(Appended),
     /// The session was or is at another `seq`: this, unless it is changed right now.
-    Elsewhere(u64),
+    Conflict(u64),
 }
 
 pub(super) async fn append(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
-    place: Place,
+    place: EntryPosition,
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
     let mut place = place;
-    for _ in 0..TRIES {
-        match attempt(lease, keys, place, entry).await? {
-            Tried::Done(appended) => return Ok(appended),
-            Tried::Elsewhere(seq) => place.seq = seq,
+    for _ in 0..MAX_ATTEMPTS {
+        match attempt(connection, keys, place, entry).await? {
+            AttemptOutcome::Done(appended) => return Ok(appended),
+            AttemptOutcome::Conflict(seq) => place.seq = seq,
         }
     }
-    append_locked(lease, keys, place.user, entry).await
+    append_locked(connection, keys, place.user, entry).await
 }
 
 /// Appends while no other can.
 async fn append_locked(
-    lease: &mut Lease,
+    connection: &mut PooledConnection,
     keys: &Keyring,
     user: UserLabel,
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
-    let mut transaction = lease.begin().await?;
+    let mut transaction = connection.begin().await?;
     let sql = "SELECT seq FROM sessions WHERE user_id = $1 FOR UPDATE";
     let locked = transaction.query(sql, &[&column(user.0)]).await?;
     let seq = match locked.first() {
         Some(row) => number(get(row, "seq")?)?,
         None => 0,
     };
-    let tried = attempt(&mut transaction, keys, Place { user, seq }, entry).await?;
+    let tried = attempt(&mut transaction, keys, EntryPosition { user, seq }, entry).await?;
     transaction.commit().await?;
     match tried {
-        Tried::Done(appended) => Ok(appended),
-        Tried::Elsewhere(_) => Err(StoreError::unavailable("a locked session was changed")),
+        AttemptOutcome::Done(appended) => Ok(appended),
+        AttemptOutcome::Conflict(_) => Err(StoreError::unavailable("a locked session was changed")),
     }
 }
 
 /// Appends after `place`, if that is the session's last.
-async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEntry) -> Result<Tried, StoreError> {
-    let Place { user, seq: after } = place;
-    let next = Place { user, seq: after.saturating_add(1) };
+async fn attempt(
+    connection: &mut PooledConnection,
+    keys: &Keyring,
+    place: EntryPosition,
+    entry: &NewEntry,
+) -> Result<AttemptOutcome, StoreError> {
+    let EntryPosition { user, seq: after } = place;
+    let next = EntryPosition { user, seq: after.saturating_add(1) };
     let SealedContent { tag, sealed } = Content::of(entry).seal(keys, next, &entry.id);
     let (user_id, at) = (column(user.0), entry.at.unix_ms());
     let counted = i64::from(entry.role == Role::User);
@@ -91,24 +96,24 @@ async fn attempt(lease: &mut Lease, keys: &Keyring, place: Place, entry: &NewEnt
         &tag,
         &counted,
         &at,
-        &(at - SEEN_GRAIN_MS),
+        &(at - LAST_SEEN_GRANULARITY_MS),
         &sealed.key.map(|id| id.0),
         &sealed.bytes,
-        &content::bare(entry.role),
+        &content::legacy_role(entry.role),
     ];
-    match lease.query(APPEND, &parameters).await {
+    match connection.query(APPEND, &parameters).await {
         Ok(rows) => {
             let row = rows.first().ok_or(StoreError::NoSession { user })?;
             if let Some(seq) = get::<Option<i64>>(row, "known")? {
-                Ok(Tried::Done(Appended::Known { seq: number(seq)? }))
+                Ok(AttemptOutcome::Done(Appended::Existing { seq: number(seq)? }))
             } else if get::<Option<i64>>(row, "stored")?.is_some() {
-                Ok(Tried::Done(Appended::New(entry.clone().numbered(next.seq))))
+                Ok(AttemptOutcome::Done(Appended::New(entry.clone().numbered(next.seq))))
             } else {
-                Ok(Tried::Elsewhere(number(get(row, "was")?)?))
+                Ok(AttemptOutcome::Conflict(number(get(row, "was")?)?))
             }
         }
         // Stored by another at this moment: the next try finds it.
-        Err(failure) if Failure::is_unique_violation(&failure) => Ok(Tried::Elsewhere(after)),
+        Err(failure) if PostgresError::is_unique_violation(&failure) => Ok(AttemptOutcome::Conflict(after)),
         Err(failure) => Err(failure.into()),
     }
 }

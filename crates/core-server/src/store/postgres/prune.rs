@@ -1,7 +1,7 @@
 //! Removing what is too old. Several cores may do it at once: each passes over what another has locked.
 
-use super::failure::Failure;
-use super::lease::Lease;
+use super::error::PostgresError;
+use super::pooled_connection::PooledConnection;
 use super::queries::get;
 use crate::store::rows::column;
 use crate::store::{Cutoffs, StoreError};
@@ -16,7 +16,7 @@ const EMPTY: &str = "DELETE FROM sessions WHERE seq = 0 AND oldest_at IS NULL AN
     (SELECT user_id FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 LIMIT $2 \
      FOR UPDATE SKIP LOCKED))";
 /// Sessions nothing of which is left; an entry that is still kept keeps its session.
-const LEFT_OVER: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
+const WITHOUT_ENTRIES: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
     (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
     ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
@@ -37,37 +37,46 @@ const ENTRIES: &str = "WITH first AS ( \
     UPDATE sessions SET swept = greatest(swept, (SELECT max(seq) FROM removed)), oldest_at = (SELECT at FROM kept) \
     WHERE user_id = $1 RETURNING (SELECT count(*) FROM removed) AS removed";
 
-pub(super) async fn sweep(lease: &mut Lease, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+pub(super) async fn prune(
+    connection: &mut PooledConnection,
+    cutoffs: Cutoffs,
+    limit: usize,
+) -> Result<usize, StoreError> {
     let mut left = limit;
-    left -= delete(lease, EMPTY, cutoffs.empty.unix_ms(), left).await?;
+    left -= delete(connection, EMPTY, cutoffs.empty_before.unix_ms(), left).await?;
     // All entries of those that nobody has reached for long, then old ones of the others.
     let sweeps = [
-        cutoffs.unreached.map(|since| (UNREACHED, since.unix_ms(), i64::MAX)),
-        cutoffs.kept.map(|kept| (WITH_OLD_ENTRIES, kept.unix_ms(), kept.unix_ms())),
+        cutoffs.inactive_before.map(|since| (UNREACHED, since.unix_ms(), i64::MAX)),
+        cutoffs.entries_before.map(|kept| (WITH_OLD_ENTRIES, kept.unix_ms(), kept.unix_ms())),
     ];
     for (sessions, before, kept) in sweeps.into_iter().flatten() {
         while 0 < left {
-            let Some(removed) = sweep_entries(lease, (sessions, before), kept, left).await? else { break };
+            let Some(removed) = prune_entries(connection, (sessions, before), kept, left).await? else { break };
             left -= removed.min(left);
         }
-        left -= delete(lease, LEFT_OVER, before, left).await?;
+        left -= delete(connection, WITHOUT_ENTRIES, before, left).await?;
     }
     Ok(limit - left)
 }
 
-async fn delete(lease: &mut Lease, sql: &str, before: i64, limit: usize) -> Result<usize, Failure> {
-    let deleted = lease.execute(sql, &[&before, &column(limit as u64)]).await?;
+async fn delete(
+    connection: &mut PooledConnection,
+    sql: &str,
+    before: i64,
+    limit: usize,
+) -> Result<usize, PostgresError> {
+    let deleted = connection.execute(sql, &[&before, &column(limit as u64)]).await?;
     Ok(usize::try_from(deleted).unwrap_or(limit).min(limit))
 }
 
 /// Removes up to `limit` entries from before `kept` of some of the sessions that a query finds; `None`: there are none.
-async fn sweep_entries(
-    lease: &mut Lease,
+async fn prune_entries(
+    connection: &mut PooledConnection,
     (sessions, before): (&str, i64),
     kept: i64,
     limit: usize,
 ) -> Result<Option<usize>, StoreError> {
-    let mut transaction = lease.begin().await?;
+    let mut transaction = connection.begin().await?;
     let sessions = transaction.query(sessions, &[&before, &column(BATCH.min(limit) as u64)]).await?;
     let mut removed = 0;
     // Locked: each statement sees everything that was appended.

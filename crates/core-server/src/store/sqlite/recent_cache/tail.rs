@@ -11,28 +11,28 @@ const ALLOCATION_BYTES: usize = 16;
 
 /// The last entries of a session, without a gap, and its summary.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct CachedTail {
     summary: Option<Summary>,
     /// At least one, at most `kept`.
     entries: VecDeque<Entry>,
     /// As many as were asked for.
-    kept: usize,
+    capacity: usize,
     /// Whether there are no more before `entries`.
-    whole: bool,
+    complete: bool,
 }
 
-impl Tail {
+impl CachedTail {
     /// What was read of a session, asked for `limit` entries. `None` without entries: it would not
     /// be known which comes next.
     pub(super) fn new(recent: &Recent, limit: usize) -> Option<Self> {
         let entries: VecDeque<Entry> = recent.entries.iter().cloned().collect();
-        let whole = entries.len() < limit;
-        (!entries.is_empty()).then(|| Self { summary: recent.summary.clone(), entries, kept: limit, whole })
+        let complete = entries.len() < limit;
+        (!entries.is_empty()).then(|| Self { summary: recent.summary.clone(), entries, capacity: limit, complete })
     }
 
     /// The last `limit` entries, if they are here, or all if there are no more.
     pub(super) fn recent(&self, limit: usize) -> Option<Recent> {
-        if self.entries.len() < limit && !self.whole {
+        if self.entries.len() < limit && !self.complete {
             return None;
         }
         let before = self.entries.len().saturating_sub(limit);
@@ -49,16 +49,16 @@ impl Tail {
         if entry.seq != last + 1 {
             return false;
         }
-        if self.entries.len() == self.kept {
+        if self.entries.len() == self.capacity {
             self.entries.pop_front();
-            self.whole = false;
+            self.complete = false;
         }
         self.entries.push_back(entry.clone());
         true
     }
 
     /// Takes `summary` in place of one that goes less far, as the table does.
-    pub(super) fn sum_up(&mut self, summary: &Summary) {
+    pub(super) fn set_summary(&mut self, summary: &Summary) {
         if self.summary.as_ref().is_none_or(|known| known.last < summary.last) {
             self.summary = Some(summary.clone());
         }

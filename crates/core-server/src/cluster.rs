@@ -6,10 +6,10 @@
 //! other is a hint that saves a look into the database; whoever missed some looks there.
 
 mod claims;
+mod connection;
 mod event;
 mod keys;
-mod link;
-mod outgoing;
+mod publisher;
 mod scripts;
 mod tokens;
 mod url;
@@ -28,31 +28,31 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use claims::{Claim, ClaimNumber, Claimed, Counted, UnderWay, WindowKind};
-pub use event::{Envelope, Event};
+pub use claims::{Claim, ClaimNumber, ClaimOutcome, CountedAttempt, InFlight, WindowKind};
+pub use event::{Envelope, SessionEvent};
 pub use url::{RedisUrl, RedisUrlError};
 
 use keys::Keys;
-use outgoing::Outgoing;
+use publisher::Command;
 
 /// What waits to be told to other cores. When it is full the link is made anew, after which
 /// every session looks into the database.
-const OUTGOING: usize = 16_384;
+const COMMAND_QUEUE: usize = 16_384;
 /// What was heard and waits to be taken up; bounded in the same way.
-const HEARD: usize = 16_384;
+const EVENT_QUEUE: usize = 16_384;
 
 /// How cores share.
 #[derive(Debug, Clone)]
-pub struct SharedSettings {
+pub struct ClusterSettings {
     /// Where Redis is.
     pub url: RedisUrl,
     /// What holds for all cores together.
-    pub limits: SharedLimits,
+    pub limits: ClusterLimits,
 }
 
 /// Limits that hold for all cores together.
 #[derive(Debug, Clone, Copy)]
-pub struct SharedLimits {
+pub struct ClusterLimits {
     /// Messages per person and time.
     pub rate: RateLimit,
     /// Messages per address and time.
@@ -91,41 +91,41 @@ impl fmt::Debug for CoreId {
 
 /// What comes from the other cores.
 #[derive(Debug, Clone)]
-pub enum Heard {
+pub enum ClusterEvent {
     /// There is a link again; claims made before it are gone.
-    Linked,
+    Connected,
     /// From now on everything told about the session of this person is heard.
-    Joined(UserLabel),
+    Subscribed(UserLabel),
     /// Something about their session, not yet read.
-    Told(UserLabel, Vec<u8>),
+    Published(UserLabel, Vec<u8>),
     /// Nobody else listened to what was told with this note.
-    Alone(UserLabel, u64),
+    NoSubscribers(UserLabel, u64),
 }
 
 /// The way to the other cores.
 #[derive(Debug)]
-pub struct Shared {
-    settings: SharedSettings,
+pub struct Cluster {
+    settings: ClusterSettings,
     keys: Keys,
     /// The name this core tells events under. What counts in the windows is named by it and the
     /// time since `epoch`: the same name each time.
     process: CoreId,
     epoch: Instant,
-    link: Mutex<Option<Link>>,
+    connection: Mutex<Option<RedisConnection>>,
     /// Sessions that are live here.
-    joined: Mutex<HashSet<UserLabel>>,
-    outgoing: mpsc::Sender<Outgoing>,
-    waiting: Mutex<Option<mpsc::Receiver<Outgoing>>>,
-    heard: mpsc::Sender<Heard>,
+    subscriptions: Mutex<HashSet<UserLabel>>,
+    commands: mpsc::Sender<Command>,
+    commands_rx: Mutex<Option<mpsc::Receiver<Command>>>,
+    events: mpsc::Sender<ClusterEvent>,
     /// Cores there are, this one included, as far as is known.
-    cores: AtomicUsize,
+    members: AtomicUsize,
     claims_made: AtomicU64,
-    lost: IntCounter,
+    disconnects: IntCounter,
 }
 
 /// A connection that works.
 #[derive(Debug, Clone)]
-struct Link {
+struct RedisConnection {
     /// The name this core claims under.
     core: CoreId,
     /// The name before: what was claimed under it is claimed anew.
@@ -135,112 +135,116 @@ struct Link {
     broken: CancellationToken,
 }
 
-impl Shared {
-    /// Not linked yet: see [`Shared::run`]. What is heard has to be taken from the receiver; `lost`
+impl Cluster {
+    /// Not linked yet: see [`Cluster::run`]. What is heard has to be taken from the receiver; `lost`
     /// counts how often there was no link.
-    pub fn new(settings: SharedSettings, lost: IntCounter) -> (Arc<Self>, mpsc::Receiver<Heard>) {
-        Self::with_queue(settings, lost, OUTGOING)
+    pub fn new(settings: ClusterSettings, disconnects: IntCounter) -> (Arc<Self>, mpsc::Receiver<ClusterEvent>) {
+        Self::with_queue(settings, disconnects, COMMAND_QUEUE)
     }
 
-    /// Like [`Shared::new`], with room for `outgoing` of what waits to be told.
-    fn with_queue(settings: SharedSettings, lost: IntCounter, outgoing: usize) -> (Arc<Self>, mpsc::Receiver<Heard>) {
-        let (outgoing, waiting) = mpsc::channel(outgoing);
-        let (heard, hearing) = mpsc::channel(HEARD);
-        let shared = Self {
+    /// Like [`Cluster::new`], with room for `outgoing` of what waits to be told.
+    fn with_queue(
+        settings: ClusterSettings,
+        disconnects: IntCounter,
+        commands: usize,
+    ) -> (Arc<Self>, mpsc::Receiver<ClusterEvent>) {
+        let (commands, commands_rx) = mpsc::channel(commands);
+        let (events, events_rx) = mpsc::channel(EVENT_QUEUE);
+        let cluster = Self {
             keys: Keys::new(settings.url.database()),
             settings,
             process: CoreId::random(),
             epoch: Instant::now(),
-            link: Mutex::default(),
-            joined: Mutex::default(),
-            outgoing,
-            waiting: Mutex::new(Some(waiting)),
-            heard,
-            cores: AtomicUsize::new(1),
+            connection: Mutex::default(),
+            subscriptions: Mutex::default(),
+            commands,
+            commands_rx: Mutex::new(Some(commands_rx)),
+            events,
+            members: AtomicUsize::new(1),
             claims_made: AtomicU64::new(0),
-            lost,
+            disconnects,
         };
-        (Arc::new(shared), hearing)
+        (Arc::new(cluster), events_rx)
     }
 
     /// Whether the other cores can be reached.
-    pub fn is_linked(&self) -> bool {
-        self.lock_link().is_some()
+    pub fn is_connected(&self) -> bool {
+        self.lock_connection().is_some()
     }
 
     /// How many cores share the limits, this one included. Where Redis is gone: how many there
     /// were; 1 if it was never there.
-    pub fn cores(&self) -> usize {
-        self.cores.load(Ordering::Relaxed)
+    pub fn members(&self) -> usize {
+        self.members.load(Ordering::Relaxed)
     }
 
     /// The part of `limit` in force here: all of it as long as the cores count together.
-    pub fn in_force(&self, limit: RateLimit) -> RateLimit {
-        if self.is_linked() { limit } else { limit.share(self.cores()) }
+    pub fn effective_limit(&self, limit: RateLimit) -> RateLimit {
+        if self.is_connected() { limit } else { limit.share(self.members()) }
     }
 
     /// Whether `core` is this one.
-    pub fn is_this(&self, core: CoreId) -> bool {
+    pub fn is_own_id(&self, core: CoreId) -> bool {
         core == self.process
     }
 
     /// From now on what is told about the session of `user` is to be heard here;
-    /// [`Heard::Joined`] says when it is.
-    pub fn join(&self, user: UserLabel) {
-        self.joined().insert(user);
-        self.send(Outgoing::Join(user));
+    /// [`ClusterEvent::Subscribed`] says when it is.
+    pub fn subscribe(&self, user: UserLabel) {
+        self.subscriptions().insert(user);
+        self.send(Command::Subscribe(user));
     }
 
     /// The session of `user` has ended here.
-    pub fn leave(&self, user: UserLabel) {
-        self.joined().remove(&user);
-        self.send(Outgoing::Leave(user));
+    pub fn unsubscribe(&self, user: UserLabel) {
+        self.subscriptions().remove(&user);
+        self.send(Command::Unsubscribe(user));
     }
 
     /// Tells the other cores about the session of `user`, in the order of the calls. If nobody
-    /// listens, [`Heard::Alone`] brings back `note`. Without a link it is lost.
-    pub fn tell(&self, user: UserLabel, event: Event, note: u64) {
-        if self.is_linked() {
-            self.send(Outgoing::Tell { user, payload: Envelope { core: self.process, event }.encode(), note });
+    /// listens, [`ClusterEvent::NoSubscribers`] brings back `note`. Without a link it is lost.
+    pub fn publish(&self, user: UserLabel, event: SessionEvent, revision: u64) {
+        if self.is_connected() {
+            self.send(Command::Publish { user, payload: Envelope { core: self.process, event }.encode(), revision });
         }
     }
 
-    fn send(&self, outgoing: Outgoing) {
-        if self.outgoing.try_send(outgoing).is_err() {
-            self.break_link();
+    fn send(&self, commands: Command) {
+        if self.commands.try_send(commands).is_err() {
+            self.drop_connection();
         }
     }
 
-    fn break_link(&self) {
-        if let Some(link) = self.link() {
-            self.give_up(&link);
+    fn drop_connection(&self) {
+        if let Some(connection) = self.connection() {
+            self.discard(&connection);
         }
     }
 
     /// Nobody is to wait for this link any more.
-    fn give_up(&self, link: &Link) {
-        link.broken.cancel();
-        self.lock_link().take_if(|current| current.core == link.core);
+    fn discard(&self, connection: &RedisConnection) {
+        connection.broken.cancel();
+        self.lock_connection().take_if(|current| current.core == connection.core);
     }
 
-    fn outgoing_receiver(&self) -> Option<mpsc::Receiver<Outgoing>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_commands(&self) -> Option<mpsc::Receiver<Command>> {
+        self.commands_rx.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn link(&self) -> Option<Link> {
-        self.lock_link().clone()
+    fn connection(&self) -> Option<RedisConnection> {
+        self.lock_connection().clone()
     }
 
-    fn set_link(&self, link: Option<Link>) {
-        *self.lock_link() = link;
+    fn set_connection(&self, connection: Option<RedisConnection>) {
+        *self.lock_connection() = connection;
     }
 
-    fn lock_link(&self) -> MutexGuard<'_, Option<Link>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_connection(&self) -> MutexGuard<'_, Option<RedisConnection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn joined(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
-        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    fn subscriptions(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

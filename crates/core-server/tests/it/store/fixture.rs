@@ -35,7 +35,7 @@ fn server() -> Arc<Postgres> {
 }
 
 /// A database, empty at first, that can be opened more than once.
-pub(super) struct Rig {
+pub(super) struct Fixture {
     /// For messages: which one it is.
     pub(super) name: &'static str,
     kind: Kind,
@@ -48,7 +48,7 @@ enum Kind {
     Postgres { server: Arc<Postgres>, database: String },
 }
 
-impl Rig {
+impl Fixture {
     pub(super) fn memory() -> Self {
         Self { name: "memory", kind: Kind::Memory(Arc::default()), keys: Keyring::default() }
     }

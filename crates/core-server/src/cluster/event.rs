@@ -11,13 +11,13 @@ pub struct Envelope {
     /// The core that tells it.
     pub core: CoreId,
     /// What it tells.
-    pub event: Event,
+    pub event: SessionEvent,
 }
 
 /// Something that concerns the other cores on which a session is live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum SessionEvent {
     /// The session is live here too, with so many connections. To be answered by `Here`, and by
     /// the answer under way so far.
     Hello {
@@ -50,7 +50,7 @@ pub enum Event {
     Erased,
 }
 
-impl Event {
+impl SessionEvent {
     /// How many connections it says there are.
     pub fn connections(&self) -> Option<usize> {
         match self {
@@ -72,15 +72,15 @@ impl Envelope {
     /// # Errors
     ///
     /// It is none: a core of another version told it, or no core at all. The error repeats no text.
-    pub fn decode(payload: &[u8]) -> Result<Self, BadEvent> {
-        serde_json::from_slice(payload).map_err(|error| BadEvent { column: error.column() })
+    pub fn decode(payload: &[u8]) -> Result<Self, MalformedEvent> {
+        serde_json::from_slice(payload).map_err(|error| MalformedEvent { column: error.column() })
     }
 }
 
 /// Bytes that are no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no event of this version, from byte {column} on")]
-pub struct BadEvent {
+pub struct MalformedEvent {
     column: usize,
 }
 
@@ -108,13 +108,13 @@ mod tests {
         let id: MessageId = "a".parse().unwrap();
         let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?"), exercise: None };
         for event in [
-            Event::Hello { connections: 2 },
-            Event::Here { connections: 0 },
-            Event::Frame(Box::new(delta)),
-            Event::Stop { id },
-            Event::Locale { locale: Locale::default() },
-            Event::Country { country: "AR".parse().unwrap() },
-            Event::Erased,
+            SessionEvent::Hello { connections: 2 },
+            SessionEvent::Here { connections: 0 },
+            SessionEvent::Frame(Box::new(delta)),
+            SessionEvent::Stop { id },
+            SessionEvent::Locale { locale: Locale::default() },
+            SessionEvent::Country { country: "AR".parse().unwrap() },
+            SessionEvent::Erased,
         ] {
             let envelope = Envelope { core: CoreId::random(), event };
             assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));

@@ -82,13 +82,13 @@ enum Note {
 struct Read<'a> {
     user: usize,
     limit: usize,
-    reading: Reading<'a>,
+    pending: PendingRead<'a>,
     entries: Option<Vec<Entry>>,
     summary: Option<Option<Summary>>,
 }
 
 struct World<'a> {
-    remembered: &'a Remembered,
+    cache: &'a RecentHistoryCache,
     /// All sessions after each commit.
     states: Vec<[State; SESSIONS]>,
     /// What is to be noted; the last is of the last of `states`.
@@ -113,7 +113,7 @@ impl Session {
         appended
     }
 
-    fn sum_up(&mut self, last: u64) -> Option<Summary> {
+    fn set_summary(&mut self, last: u64) -> Option<Summary> {
         let first = self.entries.first()?.seq;
         let further = self.summary.as_ref().is_none_or(|known| known.last < last);
         let made = (first <= last && last <= self.seq && further).then(|| Summary { first, ..summary(last) });
@@ -160,7 +160,7 @@ impl World<'_> {
             }
             Step::SumUp { user, last } => {
                 let note = |made: Option<_>| made.map_or(Note::Nothing, |summary| Note::SummedUp(user, summary));
-                self.change(user, |session| session.sum_up(last), note);
+                self.change(user, |session| session.set_summary(last), note);
             }
             Step::Erase { user } => {
                 let mut states = self.now();
@@ -190,20 +190,20 @@ impl World<'_> {
 
     fn note(&mut self) {
         match self.pending.pop_front() {
-            Some(Note::Appended(user, entry)) => self.remembered.appended(label(user), &entry),
-            Some(Note::SummedUp(user, summary)) => self.remembered.summed_up(label(user), &summary),
-            Some(Note::Erased(user)) => self.remembered.forget(label(user)),
-            Some(Note::Anything) => self.remembered.forget_all(),
+            Some(Note::Appended(user, entry)) => self.cache.appended(label(user), &entry),
+            Some(Note::SummedUp(user, summary)) => self.cache.summarized_up_to(label(user), &summary),
+            Some(Note::Erased(user)) => self.cache.evict(label(user)),
+            Some(Note::Anything) => self.cache.clear(),
             Some(Note::Nothing) | None => {}
         }
     }
 
     fn ask(&mut self, user: usize, limit: usize) -> Result<(), TestCaseError> {
-        if let Some(recent) = self.remembered.recent(label(user), limit) {
+        if let Some(recent) = self.cache.recent(label(user), limit) {
             return self.check(user, limit, recent);
         }
-        let reading = self.remembered.reading(label(user));
-        self.reads.push(Read { user, limit, reading, entries: None, summary: None });
+        let read = self.cache.begin_read(label(user));
+        self.reads.push(Read { user, limit, pending: read, entries: None, summary: None });
         Ok(())
     }
 
@@ -233,17 +233,17 @@ impl World<'_> {
     fn check_all(&self) -> Result<(), TestCaseError> {
         for user in 0..SESSIONS {
             let erased = self.window(user).all(Option::is_none);
-            prop_assert!(!erased || !holds(self.remembered, label(user)), "session {} is erased", user);
+            prop_assert!(!erased || !holds(self.cache, label(user)), "session {} is erased", user);
             for limit in 0..6 {
                 // A look does not make the session the last one used.
-                let there = self.remembered.tails().by_user.peek(&label(user)).and_then(|tail| tail.recent(limit));
+                let there = self.cache.state().by_user.peek(&label(user)).and_then(|tail| tail.recent(limit));
                 there.map_or(Ok(()), |recent| self.check(user, limit, recent))?;
             }
         }
-        let tails = self.remembered.tails();
-        prop_assert_eq!(tails.bytes, tails.by_user.iter().map(|(_, tail)| tail.bytes()).sum::<usize>());
-        prop_assert!(tails.bytes <= self.remembered.room_bytes);
-        prop_assert!(tails.reads.len() <= self.reads.len());
+        let state = self.cache.state();
+        prop_assert_eq!(state.bytes, state.by_user.iter().map(|(_, tail)| tail.bytes()).sum::<usize>());
+        prop_assert!(state.bytes <= self.cache.max_bytes);
+        prop_assert!(state.reads.len() <= self.reads.len());
         Ok(())
     }
 }
@@ -251,7 +251,7 @@ impl World<'_> {
 impl Read<'_> {
     fn end(self) {
         if let (Some(entries), Some(summary)) = (self.entries, self.summary) {
-            self.reading.remember(&Recent { summary, entries }, self.limit);
+            self.pending.store(&Recent { summary, entries }, self.limit);
         }
     }
 }
@@ -261,12 +261,12 @@ proptest! {
 
     #[test]
     fn nothing_else_is_remembered_than_is_stored(
-        room_bytes in 500..20_000_usize,
+        max_bytes in 500..20_000_usize,
         steps in prop::collection::vec(step(), 1..150),
     ) {
-        let remembered = Remembered::new(room_bytes);
+        let cache = RecentHistoryCache::new(max_bytes);
         let states = vec![std::array::from_fn(|_| Some(Session::default()))];
-        let mut world = World { remembered: &remembered, states, pending: VecDeque::new(), reads: Vec::new() };
+        let mut world = World { cache: &cache, states, pending: VecDeque::new(), reads: Vec::new() };
         for (number, step) in (1..).zip(&steps) {
             let held = world.take(step).and_then(|()| world.check_all());
             held.map_err(|error| TestCaseError::fail(format!("step {number}, {step:?}: {error}")))?;

@@ -13,14 +13,14 @@ macro_rules! script {
 /// Claims a message.
 pub(super) static CLAIM: LazyLock<Script> = script!("scripts/claim.lua");
 /// Gives back the claim to a message that the person stopped.
-pub(super) static STOPPED: LazyLock<Script> = script!("scripts/stopped.lua");
+pub(super) static RELEASE_STOPPED: LazyLock<Script> = script!("scripts/release_stopped.lua");
 /// Counts an attempt that began as a new message as a repeated one.
-pub(super) static EXCUSE: LazyLock<Script> = script!("scripts/excuse.lua");
+pub(super) static RECOUNT_AS_RETRY: LazyLock<Script> = script!("scripts/recount_as_retry.lua");
 /// What is claimed of a session.
-pub(super) static UNDER_WAY: LazyLock<Script> = script!("scripts/under_way.lua");
+pub(super) static IN_FLIGHT: LazyLock<Script> = script!("scripts/in_flight.lua");
 /// A sign of life, and a share of the model calls.
-pub(super) static BEAT: LazyLock<Script> = script!("scripts/beat.lua");
+pub(super) static HEARTBEAT: LazyLock<Script> = script!("scripts/heartbeat.lua");
 /// Tokens of the day.
-pub(super) static TOKENS: LazyLock<Script> = script!("scripts/tokens.lua");
+pub(super) static ADD_TOKENS: LazyLock<Script> = script!("scripts/add_tokens.lua");
 /// An event that a restarted Redis has forgotten.
-pub(super) static RECALL: LazyLock<Script> = script!("scripts/recall.lua");
+pub(super) static RESTORE_WINDOWS: LazyLock<Script> = script!("scripts/restore_windows.lua");

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::failure::Failure;
-use super::pool::{ANSWER_LIMIT, Session, Sessions};
+use super::error::PostgresError;
+use super::pool::{ConnectionManager, RESPONSE_TIMEOUT, ServerConnection};
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -17,10 +17,10 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// A connection. Goes back to the others when it is dropped, unless something is the matter with
 /// it, it may not write, or something is still running on it: then it is closed, which also ends its transaction.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct PooledConnection {
     /// There until it is dropped.
-    session: Option<Object<Sessions>>,
-    sound: bool,
+    connection: Option<Object<ConnectionManager>>,
+    is_reusable: bool,
     transaction: TransactionState,
 }
 
@@ -32,19 +32,19 @@ enum TransactionState {
     Failed,
 }
 
-impl Lease {
-    pub(super) fn new(session: Object<Sessions>) -> Self {
-        Self { session: Some(session), sound: true, transaction: TransactionState::None }
+impl PooledConnection {
+    pub(super) fn new(connection: Object<ConnectionManager>) -> Self {
+        Self { connection: Some(connection), is_reusable: true, transaction: TransactionState::None }
     }
 
     /// Whether the server takes writes, as far as is known. One that does not may be a standby
     /// that has not yet heard of everything: what it does not find may exist.
     pub(super) fn may_write(&self) -> bool {
-        self.session().may_write
+        self.connection().may_write
     }
 
     /// Runs a statement, prepared where this connection has not run it before.
-    pub(super) async fn query(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn query(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, PostgresError> {
         self.run(async |client| {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
@@ -53,7 +53,7 @@ impl Lease {
     }
 
     /// Runs a statement that returns nothing; says how many rows it has changed.
-    pub(super) async fn execute(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Failure> {
+    pub(super) async fn execute(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, PostgresError> {
         self.run(async |client| {
             let statement = client.prepare_cached(sql).await?;
             client.execute(&statement, parameters).await
@@ -62,7 +62,7 @@ impl Lease {
     }
 
     /// Runs statements in one go and in one transaction; says how many rows each has changed.
-    pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<u64>, Failure> {
+    pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<u64>, PostgresError> {
         use tokio_postgres::SimpleQueryMessage::CommandComplete;
         let messages = self.run(async |client| client.simple_query(sql).await).await?;
         Ok(messages
@@ -72,71 +72,71 @@ impl Lease {
     }
 
     /// Begins a transaction. Without [`Transaction::commit`] nothing of it happens.
-    pub(super) async fn begin(&mut self) -> Result<Transaction<'_>, Failure> {
+    pub(super) async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
         self.batch("BEGIN").await?;
         self.transaction = TransactionState::Open;
-        Ok(Transaction { lease: self })
+        Ok(Transaction { connection: self })
     }
 
     /// Fails if the server does not take writes now; then this connection is not used again, nor are
     /// the idle ones that lead to the same server.
-    pub(super) async fn prove_writable(&mut self) -> Result<(), Failure> {
+    pub(super) async fn prove_writable(&mut self) -> Result<(), PostgresError> {
         let sql = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
         let rows = self.query(sql, &[]).await?;
         if rows.first().is_some_and(|row| matches!(row.try_get("read_only"), Ok(false))) {
             return Ok(());
         }
-        self.note_read_only();
-        Err(Failure::new("the server only reads now: a standby, or default_transaction_read_only is on"))
+        self.mark_read_only();
+        Err(PostgresError::new("the server only reads now: a standby, or default_transaction_read_only is on"))
     }
 
     /// The connection itself. It will not go back to the others.
     pub(super) fn into_client(mut self) -> Option<ClientWrapper> {
-        self.session.take().map(|session| Object::take(session).client)
+        self.connection.take().map(|connection| Object::take(connection).client)
     }
 
     async fn run<T>(
         &mut self,
         call: impl AsyncFnOnce(&ClientWrapper) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, PostgresError> {
         // Stays that way if this future is dropped.
-        self.sound = false;
-        let answer = match timeout(ANSWER_LIMIT, call(&self.session().client)).await {
-            Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(Failure::new(format!("no answer within {} s", ANSWER_LIMIT.as_secs()))),
+        self.is_reusable = false;
+        let answer = match timeout(RESPONSE_TIMEOUT, call(&self.connection().client)).await {
+            Ok(answer) => answer.map_err(PostgresError::from),
+            Err(_) => Err(PostgresError::new(format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()))),
         };
         if answer.is_err() && self.transaction == TransactionState::Open {
             self.transaction = TransactionState::Failed;
         }
-        if answer.as_ref().is_err_and(Failure::is_read_only) {
-            self.note_read_only();
+        if answer.as_ref().is_err_and(PostgresError::is_read_only) {
+            self.mark_read_only();
         }
-        self.sound = answer.as_ref().map_or_else(Failure::is_unique_violation, |_| true);
+        self.is_reusable = answer.as_ref().map_or_else(PostgresError::is_unique_violation, |_| true);
         answer
     }
 
     /// Closes the idle connections too: each would cost a message before it is found out.
-    fn note_read_only(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.may_write = false;
-            if let Some(pool) = Object::pool(session) {
+    fn mark_read_only(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.may_write = false;
+            if let Some(pool) = Object::pool(connection) {
                 pool.retain(|_, _| false);
             }
         }
     }
 
-    fn session(&self) -> &Session {
-        self.session.as_ref().expect("a lease has its connection until it is dropped")
+    fn connection(&self) -> &ServerConnection {
+        self.connection.as_ref().expect("a lease has its connection until it is dropped")
     }
 }
 
-impl Drop for Lease {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let is_reusable = self.sound
+        let is_reusable = self.is_reusable
             && self.transaction == TransactionState::None
-            && self.session.as_ref().is_some_and(|session| session.may_write);
+            && self.connection.as_ref().is_some_and(|connection| connection.may_write);
         if !is_reusable {
-            drop(self.session.take().map(Object::take));
+            drop(self.connection.take().map(Object::take));
         }
     }
 }
@@ -145,33 +145,33 @@ impl Drop for Lease {
 /// connection with it, which rolls it back: the next user of a connection never writes into a
 /// transaction that is never committed.
 #[derive(Debug)]
-pub(super) struct Transaction<'lease> {
-    lease: &'lease mut Lease,
+pub(super) struct Transaction<'connection> {
+    connection: &'connection mut PooledConnection,
 }
 
 impl Transaction<'_> {
     /// Commits; what it did is on the disk. Fails if one of its statements has failed: the server
     /// would answer such a commit with a rollback, without an error.
-    pub(super) async fn commit(self) -> Result<(), Failure> {
-        if self.lease.transaction == TransactionState::Failed {
-            return Err(Failure::new("the transaction was rolled back"));
+    pub(super) async fn commit(self) -> Result<(), PostgresError> {
+        if self.connection.transaction == TransactionState::Failed {
+            return Err(PostgresError::new("the transaction was rolled back"));
         }
-        self.lease.batch("COMMIT").await?;
-        self.lease.transaction = TransactionState::None;
+        self.connection.batch("COMMIT").await?;
+        self.connection.transaction = TransactionState::None;
         Ok(())
     }
 }
 
 impl Deref for Transaction<'_> {
-    type Target = Lease;
+    type Target = PooledConnection;
 
-    fn deref(&self) -> &Lease {
-        self.lease
+    fn deref(&self) -> &PooledConnection {
+        self.connection
     }
 }
 
 impl DerefMut for Transaction<'_> {
-    fn deref_mut(&mut self) -> &mut Lease {
-        self.lease
+    fn deref_mut(&mut self) -> &mut PooledConnection {
+        self.connection
     }
 }

@@ -17,60 +17,60 @@ use protocol::UserLabel;
 use protocol::server_frame::Entry;
 
 use crate::store::{Recent, Summary};
-use tail::Tail;
+use tail::CachedTail;
 
 /// What all that is remembered may take: 8 MiB, about 1,200 sessions of 21 entries of 200 letters.
 /// Beside the goal of 9 KB for each of 9,000 people on one core that is a tenth, and nothing as long
 /// as they only sit there. A session more than fits costs a read a turn, as all did before.
-pub(super) const ROOM_BYTES: usize = 8 << 20;
+pub(super) const MAX_CACHE_BYTES: usize = 8 << 20;
 
 /// What is remembered: of sessions that did not come up for longest, nothing, once there is no room.
 #[derive(Debug)]
-pub(super) struct Remembered {
-    room_bytes: usize,
-    tails: Mutex<Tails>,
+pub(super) struct RecentHistoryCache {
+    max_bytes: usize,
+    state: Mutex<CacheState>,
 }
 
 #[derive(Debug)]
-struct Tails {
+struct CacheState {
     /// Least recently used first.
-    by_user: LruCache<UserLabel, Tail>,
+    by_user: LruCache<UserLabel, CachedTail>,
     /// What they take together.
     bytes: usize,
     /// Reads under way that may still be remembered: the last of each session.
-    reads: HashMap<UserLabel, ReadNumber>,
-    last_read: ReadNumber,
+    reads: HashMap<UserLabel, ReadId>,
+    last_read: ReadId,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct ReadNumber(u64);
+struct ReadId(u64);
 
 /// A read under way, from before it looks at the database.
 #[derive(Debug)]
-pub(super) struct Reading<'a> {
-    remembered: &'a Remembered,
+pub(super) struct PendingRead<'a> {
+    cache: &'a RecentHistoryCache,
     user: UserLabel,
-    number: ReadNumber,
+    number: ReadId,
 }
 
-impl Remembered {
+impl RecentHistoryCache {
     /// Nothing yet, and at most `room_bytes`.
-    pub(super) fn new(room_bytes: usize) -> Self {
-        Self { room_bytes, tails: Mutex::default() }
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, state: Mutex::default() }
     }
 
     /// The last `limit` entries of the session and its summary, if all that is remembered.
     pub(super) fn recent(&self, user: UserLabel, limit: usize) -> Option<Recent> {
-        self.tails().by_user.get(&user)?.recent(limit)
+        self.state().by_user.get(&user)?.recent(limit)
     }
 
     /// To be called before the database is read.
-    pub(super) fn reading(&self, user: UserLabel) -> Reading<'_> {
-        let mut tails = self.tails();
-        tails.last_read.0 += 1;
-        let number = tails.last_read;
-        tails.reads.insert(user, number);
-        Reading { remembered: self, user, number }
+    pub(super) fn begin_read(&self, user: UserLabel) -> PendingRead<'_> {
+        let mut state = self.state();
+        state.last_read.0 += 1;
+        let number = state.last_read;
+        state.reads.insert(user, number);
+        PendingRead { cache: self, user, number }
     }
 
     /// Notes that `entry` was appended.
@@ -79,60 +79,60 @@ impl Remembered {
     }
 
     /// Notes that the session has this summary now.
-    pub(super) fn summed_up(&self, user: UserLabel, summary: &Summary) {
+    pub(super) fn summarized_up_to(&self, user: UserLabel, summary: &Summary) {
         self.note(user, |tail| {
-            tail.sum_up(summary);
+            tail.set_summary(summary);
             true
         });
     }
 
     /// Notes that the session is gone.
-    pub(super) fn forget(&self, user: UserLabel) {
+    pub(super) fn evict(&self, user: UserLabel) {
         self.note(user, |_| false);
     }
 
     /// Notes that any session may have changed.
-    pub(super) fn forget_all(&self) {
-        let mut tails = self.tails();
-        tails.reads.clear();
-        tails.bytes = 0;
-        let gone = mem::replace(&mut tails.by_user, LruCache::new_unbounded());
-        drop(tails);
+    pub(super) fn clear(&self) {
+        let mut state = self.state();
+        state.reads.clear();
+        state.bytes = 0;
+        let gone = mem::replace(&mut state.by_user, LruCache::new_unbounded());
+        drop(state);
         // Thousands of texts: nobody waits for the lock meanwhile.
         drop(gone);
     }
 
     /// Corrects what is remembered of a session with `correct`, which says whether it is right
     /// now; what is not is forgotten.
-    fn note(&self, user: UserLabel, correct: impl FnOnce(&mut Tail) -> bool) {
-        let mut tails = self.tails();
-        tails.reads.remove(&user);
-        let Some(tail) = tails.by_user.get_mut(&user) else { return };
+    fn note(&self, user: UserLabel, correct: impl FnOnce(&mut CachedTail) -> bool) {
+        let mut state = self.state();
+        state.reads.remove(&user);
+        let Some(tail) = state.by_user.get_mut(&user) else { return };
         let before = tail.bytes();
         let right = correct(tail);
         let after = tail.bytes();
-        tails.bytes = tails.bytes - before + after;
+        state.bytes = state.bytes - before + after;
         if !right {
-            tails.remove(user);
+            state.remove(user);
         }
-        tails.make_room(self.room_bytes);
+        state.evict_to_fit(self.max_bytes);
     }
 
-    fn tails(&self) -> MutexGuard<'_, Tails> {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
         // Nothing below panics between two changes that belong together.
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Tails {
+impl Default for CacheState {
     fn default() -> Self {
         let by_user = LruCache::new_unbounded();
-        Self { by_user, bytes: 0, reads: HashMap::new(), last_read: ReadNumber::default() }
+        Self { by_user, bytes: 0, reads: HashMap::new(), last_read: ReadId::default() }
     }
 }
 
-impl Tails {
-    fn insert(&mut self, user: UserLabel, tail: Tail) {
+impl CacheState {
+    fn insert(&mut self, user: UserLabel, tail: CachedTail) {
         self.remove(user);
         self.bytes += tail.bytes();
         self.by_user.insert(user, tail);
@@ -142,33 +142,33 @@ impl Tails {
         self.bytes -= self.by_user.remove(&user).map_or(0, |tail| tail.bytes());
     }
 
-    fn make_room(&mut self, room_bytes: usize) {
-        while room_bytes < self.bytes {
+    fn evict_to_fit(&mut self, max_bytes: usize) {
+        while max_bytes < self.bytes {
             let Some((_, tail)) = self.by_user.remove_lru() else { return };
             self.bytes -= tail.bytes();
         }
     }
 }
 
-impl Reading<'_> {
+impl PendingRead<'_> {
     /// Remembers what was read, asked for `limit` entries; not if anything was noted since.
-    pub(super) fn remember(self, recent: &Recent, limit: usize) {
-        let mut tails = self.remembered.tails();
-        if tails.reads.get(&self.user) != Some(&self.number) {
+    pub(super) fn store(self, recent: &Recent, limit: usize) {
+        let mut state = self.cache.state();
+        if state.reads.get(&self.user) != Some(&self.number) {
             return;
         }
-        if let Some(tail) = Tail::new(recent, limit) {
-            tails.insert(self.user, tail);
-            tails.make_room(self.remembered.room_bytes);
+        if let Some(tail) = CachedTail::new(recent, limit) {
+            state.insert(self.user, tail);
+            state.evict_to_fit(self.cache.max_bytes);
         }
     }
 }
 
-impl Drop for Reading<'_> {
+impl Drop for PendingRead<'_> {
     fn drop(&mut self) {
-        let mut tails = self.remembered.tails();
-        if tails.reads.get(&self.user) == Some(&self.number) {
-            tails.reads.remove(&self.user);
+        let mut state = self.cache.state();
+        if state.reads.get(&self.user) == Some(&self.number) {
+            state.reads.remove(&self.user);
         }
     }
 }

@@ -11,13 +11,13 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::scripts::BEAT;
+use super::scripts::HEARTBEAT;
 use super::*;
 use crate::limits::{ConcurrencyLimiter, Priority};
 use crate::metrics::Metrics;
 
 const WINDOW: Duration = Duration::from_secs(1_000);
-const LIMITS: SharedLimits = SharedLimits {
+const LIMITS: ClusterLimits = ClusterLimits {
     rate: RateLimit { events: 3, window: WINDOW },
     address_rate: RateLimit { events: 5, window: WINDOW },
     per_user_max: 2,
@@ -27,8 +27,8 @@ const LIMITS: SharedLimits = SharedLimits {
 
 /// A core as far as Redis knows it. It dies with its value.
 struct Core {
-    shared: Arc<Shared>,
-    heard: mpsc::Receiver<Heard>,
+    cluster: Arc<Cluster>,
+    events: mpsc::Receiver<ClusterEvent>,
     slots: Arc<ConcurrencyLimiter>,
     claims: HashMap<String, ClaimNumber>,
     life: CancellationToken,
@@ -43,32 +43,32 @@ impl Drop for Core {
 
 impl Core {
     async fn start(redis: &Redis) -> Self {
-        let (shared, heard) = Shared::new(
-            SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS },
+        let (cluster, events) = Cluster::new(
+            ClusterSettings { url: redis.url().parse().unwrap(), limits: LIMITS },
             Metrics::default().redis_disconnects,
         );
         let slots = ConcurrencyLimiter::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
         let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
         let run = {
-            let (shared, slots) = (Arc::clone(&shared), Arc::clone(&slots));
-            async move { shared.run(&slots).await }
+            let (cluster, slots) = (Arc::clone(&cluster), Arc::clone(&slots));
+            async move { cluster.run(&slots).await }
         };
         tasks.spawn(life.clone().run_until_cancelled_owned(run));
-        let mut core = Self { shared, heard, slots, claims: HashMap::new(), life, _task: tasks.token() };
-        assert!(matches!(core.hear().await, Heard::Linked));
+        let mut core = Self { cluster, events, slots, claims: HashMap::new(), life, _task: tasks.token() };
+        assert!(matches!(core.next().await, ClusterEvent::Connected));
         core
     }
 
-    async fn hear(&mut self) -> Heard {
-        within(LIMIT, self.heard.recv()).await.unwrap().unwrap()
+    async fn next(&mut self) -> ClusterEvent {
+        within(LIMIT, self.events.recv()).await.unwrap().unwrap()
     }
 
     /// What is heard next of the session, as an event.
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self) -> SessionEvent {
         loop {
-            if let Heard::Told(_, payload) = self.hear().await {
+            if let ClusterEvent::Published(_, payload) = self.next().await {
                 let Envelope { core, event } = Envelope::decode(&payload).unwrap();
-                if !self.shared.is_this(core) {
+                if !self.cluster.is_own_id(core) {
                     return event;
                 }
             }
@@ -76,38 +76,39 @@ impl Core {
     }
 
     /// Claims a message as a new one.
-    async fn claim(&mut self, id: &str, from: u8) -> Claimed {
+    async fn claim(&mut self, id: &str, from: u8) -> ClaimOutcome {
         self.claim_as(id, counted(WindowKind::New, from)).await
     }
 
-    async fn claim_as(&mut self, id: &str, counted: Counted) -> Claimed {
-        let number = self.shared.next_claim();
-        let claimed = self.shared.claim(Claim { user: USER, id: &id.parse().unwrap(), number }, counted).await.unwrap();
-        if let Claimed::Ours { .. } = claimed {
+    async fn claim_as(&mut self, id: &str, counted: CountedAttempt) -> ClaimOutcome {
+        let number = self.cluster.next_claim();
+        let claimed =
+            self.cluster.claim(Claim { user: USER, id: &id.parse().unwrap(), number }, counted).await.unwrap();
+        if let ClaimOutcome::Granted { .. } = claimed {
             self.claims.insert(id.to_owned(), number);
         }
         claimed
     }
 
     async fn release(&self, id: &str) {
-        self.shared.release(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }, None).await;
+        self.cluster.release(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }, None).await;
     }
 
     async fn release_stopped(&self, id: &str) {
-        self.shared.release_stopped(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }).await;
+        self.cluster.release_stopped(Claim { user: USER, id: &id.parse().unwrap(), number: self.claims[id] }).await;
     }
 
-    async fn under_way(&self) -> UnderWay {
-        self.shared.under_way(USER).await.unwrap()
+    async fn in_flight(&self) -> InFlight {
+        self.cluster.in_flight(USER).await.unwrap()
     }
 }
 
 const USER: UserLabel = UserLabel(7);
 
-const OURS: Claimed = Claimed::Ours { before: 0, was_stopped: false };
+const GRANTED: ClaimOutcome = ClaimOutcome::Granted { before: 0, was_stopped: false };
 
-fn counted(kind: WindowKind, from: u8) -> Counted {
-    Counted { kind, from: household(from), at: Instant::now() }
+fn counted(kind: WindowKind, from: u8) -> CountedAttempt {
+    CountedAttempt { kind, from: household(from), at: Instant::now() }
 }
 
 /// Asks Redis itself.
@@ -125,25 +126,25 @@ async fn the_windows_are_one_for_all() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     for (core, id, from) in [(&mut a, "1", 1), (&mut b, "2", 1)] {
-        assert_eq!(core.claim(id, from).await, OURS, "{id}");
+        assert_eq!(core.claim(id, from).await, GRANTED, "{id}");
         core.release(id).await;
     }
-    assert_eq!(a.claim("3", 2).await, OURS);
+    assert_eq!(a.claim("3", 2).await, GRANTED);
     a.release("3").await;
     for core in [&mut a, &mut b] {
-        let Claimed::Limited { wait } = core.claim("4", 2).await else { panic!("a fourth fits") };
+        let ClaimOutcome::RateLimited { wait } = core.claim("4", 2).await else { panic!("a fourth fits") };
         assert!(WINDOW - LIMIT < wait && wait <= WINDOW, "{wait:?}");
     }
     // Another person from the first address: two of five are counted there, and one is refunded.
     let other = UserLabel(8);
     for (number, want) in [(1, true), (2, true), (3, true), (4, true), (5, false)] {
         let (id, counted) = (format!("o{number}").parse().unwrap(), counted(WindowKind::New, 1));
-        let claim = Claim { user: other, id: &id, number: b.shared.next_claim() };
-        let claimed = b.shared.claim(claim, counted).await.unwrap();
-        assert_eq!(matches!(claimed, Claimed::Ours { .. }), want, "{number}: {claimed:?}");
-        b.shared.release(claim, None).await;
+        let claim = Claim { user: other, id: &id, number: b.cluster.next_claim() };
+        let claimed = b.cluster.claim(claim, counted).await.unwrap();
+        assert_eq!(matches!(claimed, ClaimOutcome::Granted { .. }), want, "{number}: {claimed:?}");
+        b.cluster.release(claim, None).await;
         if number == 2 {
-            b.shared.refund(other, counted).await;
+            b.cluster.refund(other, counted).await;
         }
     }
 }
@@ -152,62 +153,62 @@ async fn the_windows_are_one_for_all() {
 async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
-    let second_of_two = Claimed::Ours { before: 1, was_stopped: false };
-    assert_eq!(a.claim("first", 1).await, OURS);
-    assert_eq!(b.claim("first", 1).await, Claimed::Held);
+    let second_of_two = ClaimOutcome::Granted { before: 1, was_stopped: false };
+    assert_eq!(a.claim("first", 1).await, GRANTED);
+    assert_eq!(b.claim("first", 1).await, ClaimOutcome::Held);
     assert_eq!(b.claim("second", 1).await, second_of_two);
-    assert_eq!(a.claim("third", 1).await, Claimed::Busy);
-    let ttl: u64 = command(&redis, redis::cmd("TTL").arg(a.shared.keys.claims(USER))).await;
+    assert_eq!(a.claim("third", 1).await, ClaimOutcome::Busy);
+    let ttl: u64 = command(&redis, redis::cmd("TTL").arg(a.cluster.keys.claims(USER))).await;
     assert!((7_000..=7_200).contains(&ttl), "as long as the settings say: {ttl}");
     let [first, second, third]: [MessageId; 3] = ["first", "second", "third"].map(|id| id.parse().unwrap());
-    let under_way = a.under_way().await;
-    assert!(under_way.contains(&first) && under_way.contains(&second) && !under_way.contains(&third), "{under_way:?}");
-    assert_eq!((a.under_way().await.is_others_turn(), b.under_way().await.is_others_turn()), (false, true));
+    let in_flight = a.in_flight().await;
+    assert!(in_flight.contains(&first) && in_flight.contains(&second) && !in_flight.contains(&third), "{in_flight:?}");
+    assert_eq!((a.in_flight().await.is_other_cores_turn(), b.in_flight().await.is_other_cores_turn()), (false, true));
     b.release("second").await;
-    assert!(!b.under_way().await.is_others_turn(), "it has nothing to answer");
+    assert!(!b.in_flight().await.is_other_cores_turn(), "it has nothing to answer");
     assert_eq!(b.claim("third", 1).await, second_of_two);
     drop(a);
-    until(async || !b.under_way().await.contains(&first)).await.unwrap();
-    assert!(!b.under_way().await.is_others_turn());
-    until(async || b.shared.cores() == 1).await.unwrap();
+    until(async || !b.in_flight().await.contains(&first)).await.unwrap();
+    assert!(!b.in_flight().await.is_other_cores_turn());
+    until(async || b.cluster.members() == 1).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_the_person_stopped_counts_on_every_core() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
-    let stopped = Claimed::Ours { before: 0, was_stopped: true };
-    assert_eq!(a.claim("m", 1).await, OURS);
+    let stopped = ClaimOutcome::Granted { before: 0, was_stopped: true };
+    assert_eq!(a.claim("m", 1).await, GRANTED);
     a.release_stopped("m").await;
-    assert_eq!(b.claim_as("m", counted(WindowKind::Again, 1)).await, Claimed::Stopped);
+    assert_eq!(b.claim_as("m", counted(WindowKind::Retry, 1)).await, ClaimOutcome::Stopped);
     assert_eq!(b.claim("m", 1).await, stopped);
-    b.shared.forget_stopped(USER, &"m".parse().unwrap()).await;
+    b.cluster.clear_stopped(USER, &"m".parse().unwrap()).await;
     b.release("m").await;
     // That one ended for another reason: the next is free, whatever counted so far.
-    assert_eq!(a.claim("other", 1).await, OURS);
+    assert_eq!(a.claim("other", 1).await, GRANTED);
     a.release("other").await;
-    assert!(matches!(a.claim("m", 1).await, Claimed::Limited { .. }));
+    assert!(matches!(a.claim("m", 1).await, ClaimOutcome::RateLimited { .. }));
     for _ in 0..LIMITS.rate.events {
-        assert_eq!(a.claim_as("m", counted(WindowKind::Again, 1)).await, OURS);
+        assert_eq!(a.claim_as("m", counted(WindowKind::Retry, 1)).await, GRANTED);
         a.release("m").await;
     }
-    assert!(matches!(a.claim_as("m", counted(WindowKind::Again, 1)).await, Claimed::Limited { .. }));
+    assert!(matches!(a.claim_as("m", counted(WindowKind::Retry, 1)).await, ClaimOutcome::RateLimited { .. }));
 }
 
 #[tokio::test]
 async fn a_late_release_takes_no_newer_claim() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
-    assert_eq!(a.claim("m", 1).await, OURS);
+    assert_eq!(a.claim("m", 1).await, GRANTED);
     let earlier = a.claims.clone();
-    assert_eq!(a.claim("m", 1).await, OURS, "the earlier attempt has ended here");
+    assert_eq!(a.claim("m", 1).await, GRANTED, "the earlier attempt has ended here");
     let newer = std::mem::replace(&mut a.claims, earlier);
     a.release_stopped("m").await;
     a.release("m").await;
-    assert_eq!(b.claim("m", 1).await, Claimed::Held);
+    assert_eq!(b.claim("m", 1).await, ClaimOutcome::Held);
     a.claims = newer;
     a.release("m").await;
-    assert_eq!(b.claim("m", 1).await, OURS, "and the late one has not noted that it was stopped");
+    assert_eq!(b.claim("m", 1).await, GRANTED, "and the late one has not noted that it was stopped");
 }
 
 #[tokio::test]
@@ -216,14 +217,14 @@ async fn a_repeated_message_is_counted_apart_while_there_is_room() {
     let mut a = Core::start(&redis).await;
     for number in 0..=LIMITS.rate.events {
         let (new, again_at) = (counted(WindowKind::New, 1), Instant::now());
-        assert_eq!(a.claim_as("m", new).await, OURS);
-        let is_free = a.shared.excuse(USER, new, again_at).await;
+        assert_eq!(a.claim_as("m", new).await, GRANTED);
+        let is_free = a.cluster.recount_as_retry(USER, new, again_at).await;
         assert_eq!(is_free, Some(number < LIMITS.rate.events), "{number}");
         a.release("m").await;
     }
     // The last one stayed among the new ones.
     for (id, fits) in [("1", true), ("2", true), ("3", false)] {
-        assert_eq!(a.claim(id, 1).await == OURS, fits, "{id}");
+        assert_eq!(a.claim(id, 1).await == GRANTED, fits, "{id}");
         if fits {
             a.release(id).await;
         }
@@ -265,28 +266,28 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
 async fn what_is_told_is_heard_by_the_others_in_order() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
-    a.shared.join(USER);
-    assert!(matches!(a.hear().await, Heard::Joined(USER)));
-    a.shared.tell(USER, Event::Erased, 41);
+    a.cluster.subscribe(USER);
+    assert!(matches!(a.next().await, ClusterEvent::Subscribed(USER)));
+    a.cluster.publish(USER, SessionEvent::Erased, 41);
     let alone = loop {
-        if let Heard::Alone(user, note) = a.hear().await {
+        if let ClusterEvent::NoSubscribers(user, note) = a.next().await {
             break (user, note);
         }
     };
     assert_eq!(alone, (USER, 41));
-    b.shared.join(USER);
-    assert!(matches!(b.hear().await, Heard::Joined(USER)));
+    b.cluster.subscribe(USER);
+    assert!(matches!(b.next().await, ClusterEvent::Subscribed(USER)));
     for connections in 0..1_000 {
-        a.shared.tell(USER, Event::Here { connections }, 42);
+        a.cluster.publish(USER, SessionEvent::Here { connections }, 42);
     }
     for connections in 0..1_000 {
-        assert_eq!(b.event().await, Event::Here { connections });
+        assert_eq!(b.event().await, SessionEvent::Here { connections });
     }
-    b.shared.leave(USER);
+    b.cluster.unsubscribe(USER);
     let alone = async {
         loop {
-            a.shared.tell(USER, Event::Erased, 43);
-            if let Heard::Alone(_, note) = a.hear().await {
+            a.cluster.publish(USER, SessionEvent::Erased, 43);
+            if let ClusterEvent::NoSubscribers(_, note) = a.next().await {
                 return note;
             }
         }
@@ -298,12 +299,12 @@ async fn what_is_told_is_heard_by_the_others_in_order() {
 async fn without_redis_each_has_its_share_and_heals() {
     let mut redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
-    until(async || a.shared.cores() == 2 && a.slots.load().count == 4).await.unwrap();
-    a.shared.join(USER);
+    until(async || a.cluster.members() == 2 && a.slots.load().count == 4).await.unwrap();
+    a.cluster.subscribe(USER);
     let kept = counted(WindowKind::New, 1);
     let id = "kept".parse().unwrap();
-    let claim = Claim { user: USER, id: &id, number: a.shared.next_claim() };
-    assert_eq!(a.shared.claim(claim, kept).await, Some(OURS));
+    let claim = Claim { user: USER, id: &id, number: a.cluster.next_claim() };
+    assert_eq!(a.cluster.claim(claim, kept).await, Some(GRANTED));
     for frozen in [false, true] {
         if frozen {
             redis.freeze(true).unwrap();
@@ -311,26 +312,26 @@ async fn without_redis_each_has_its_share_and_heals() {
             redis.kill().await.unwrap();
         }
         // Whoever asks first may wait, once.
-        until(async || a.shared.claim(claim, kept).await.is_none()).await.unwrap();
-        until(async || !b.shared.is_linked()).await.unwrap();
-        assert_eq!(a.shared.in_force(LIMITS.rate).events, 2);
+        until(async || a.cluster.claim(claim, kept).await.is_none()).await.unwrap();
+        until(async || !b.cluster.is_connected()).await.unwrap();
+        assert_eq!(a.cluster.effective_limit(LIMITS.rate).events, 2);
         until(async || a.slots.load().count == 4).await.unwrap();
         if frozen {
             redis.freeze(false).unwrap();
         } else {
             redis.start().await.unwrap();
         }
-        until(async || a.shared.is_linked() && b.shared.is_linked()).await.unwrap();
-        assert_eq!(a.shared.in_force(LIMITS.rate).events, 3);
-        let rejoined = async { while !matches!(a.hear().await, Heard::Joined(USER)) {} };
+        until(async || a.cluster.is_connected() && b.cluster.is_connected()).await.unwrap();
+        assert_eq!(a.cluster.effective_limit(LIMITS.rate).events, 3);
+        let rejoined = async { while !matches!(a.next().await, ClusterEvent::Subscribed(USER)) {} };
         within(LIMIT, rejoined).await.unwrap();
     }
     // What counted counts again, once: two more fit.
     for _ in 0..2 {
-        a.shared.recall(kept.kind, &[(USER, kept.at)], &[(household(1), kept.at)]).await;
+        a.cluster.restore_windows(kept.kind, &[(USER, kept.at)], &[(household(1), kept.at)]).await;
     }
     for (id, fits) in [("1", true), ("2", true), ("3", false)] {
-        assert_eq!(matches!(b.claim(id, 2).await, Claimed::Ours { .. }), fits, "{id}");
+        assert_eq!(matches!(b.claim(id, 2).await, ClaimOutcome::Granted { .. }), fits, "{id}");
         if fits {
             b.release(id).await;
         }
@@ -344,45 +345,45 @@ async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
     const QUEUE: usize = 8;
     let mut redis = Redis::start_new().await.unwrap();
     let lost = Metrics::default().redis_disconnects;
-    let settings = SharedSettings { url: redis.url().parse().unwrap(), limits: LIMITS };
-    let (shared, mut heard) = Shared::with_queue(settings, lost.clone(), QUEUE);
+    let settings = ClusterSettings { url: redis.url().parse().unwrap(), limits: LIMITS };
+    let (cluster, mut events) = Cluster::with_queue(settings, lost.clone(), QUEUE);
     for user in 1..=SESSIONS {
-        shared.join(UserLabel(user));
+        cluster.subscribe(UserLabel(user));
     }
     let joined: Arc<Mutex<HashSet<UserLabel>>> = Arc::default();
     let (life, tasks) = (CancellationToken::new(), TaskTracker::new());
     let _end = life.clone().drop_guard();
-    let hear = {
-        let (shared, joined) = (Arc::clone(&shared), Arc::clone(&joined));
+    let consume = {
+        let (cluster, joined) = (Arc::clone(&cluster), Arc::clone(&joined));
         async move {
-            while let Some(heard) = heard.recv().await {
-                match heard {
-                    Heard::Linked => joined.lock().unwrap().clear(),
-                    Heard::Joined(user) => {
-                        shared.tell(user, Event::Here { connections: 1 }, 1);
+            while let Some(events) = events.recv().await {
+                match events {
+                    ClusterEvent::Connected => joined.lock().unwrap().clear(),
+                    ClusterEvent::Subscribed(user) => {
+                        cluster.publish(user, SessionEvent::Here { connections: 1 }, 1);
                         joined.lock().unwrap().insert(user);
                     }
-                    Heard::Told(..) | Heard::Alone(..) => {}
+                    ClusterEvent::Published(..) | ClusterEvent::NoSubscribers(..) => {}
                 }
             }
         }
     };
-    tasks.spawn(life.clone().run_until_cancelled_owned(hear));
+    tasks.spawn(life.clone().run_until_cancelled_owned(consume));
     let run = {
-        let shared = Arc::clone(&shared);
+        let cluster = Arc::clone(&cluster);
         let slots = ConcurrencyLimiter::new(LIMITS.max_in_flight, 10, Duration::from_secs(30));
-        async move { shared.run(&slots).await }
+        async move { cluster.run(&slots).await }
     };
     tasks.spawn(life.clone().run_until_cancelled_owned(run));
     for times_lost in [0, 1] {
-        let all = until(async || shared.is_linked() && joined.lock().unwrap().len() as u64 == SESSIONS).await;
+        let all = until(async || cluster.is_connected() && joined.lock().unwrap().len() as u64 == SESSIONS).await;
         all.unwrap_or_else(|error| {
             panic!("{error}: {} of {SESSIONS}, lost {}", joined.lock().unwrap().len(), lost.get())
         });
         assert_eq!(lost.get(), times_lost, "the link breaks while its sessions are joined");
         if times_lost == 0 {
             redis.kill().await.unwrap();
-            until(async || !shared.is_linked()).await.unwrap();
+            until(async || !cluster.is_connected()).await.unwrap();
             redis.start().await.unwrap();
         }
     }
@@ -402,7 +403,7 @@ async fn calls_of_a_core_that_no_sign_of_life_names_are_free() {
         .unwrap();
     let core = Core::start(&redis).await;
     until(async || core.slots.load().count == all).await.unwrap();
-    assert_eq!(core.shared.cores(), 1);
+    assert_eq!(core.cluster.members(), 1);
     let rows: Vec<String> = redis::cmd("HKEYS").arg(keys.shares()).query_async(&mut client).await.unwrap();
     assert!(!rows.contains(&dead.to_string()), "{rows:?}");
 }
@@ -451,8 +452,8 @@ proptest! {
             let mut redis = client.get_multiplexed_async_connection().await.unwrap();
             let mut cores = [Simulated::default(); 3];
             let mut names = [1, 2, 3].map(CoreId);
-            let mut beat = async |core: &mut Simulated, name: CoreId, previous: CoreId| {
-                let (share, _): (usize, usize) = BEAT
+            let mut heartbeat = async |core: &mut Simulated, name: CoreId, previous: CoreId| {
+                let (share, _): (usize, usize) = HEARTBEAT
                     .key("cores").key("shares").arg(name).arg(previous).arg(core.calls).arg(core.waiting)
                     .arg(most).arg(10_000_000)
                     .invoke_async(&mut redis).await.unwrap();
@@ -462,7 +463,7 @@ proptest! {
                 core.waiting -= begun;
             };
             for (core, name) in cores.iter_mut().zip(names) {
-                beat(core, name, CoreId(0)).await;
+                heartbeat(core, name, CoreId(0)).await;
             }
             for step in steps {
                 match step {
@@ -479,11 +480,11 @@ proptest! {
                         core.calls += begun;
                         core.waiting -= begun;
                     }
-                    Step::Beat(core) => beat(&mut cores[core], names[core], CoreId(0)).await,
+                    Step::Beat(core) => heartbeat(&mut cores[core], names[core], CoreId(0)).await,
                     Step::Renew(core) => {
                         let previous = names[core];
                         names[core] = CoreId(previous.0 + 10);
-                        beat(&mut cores[core], names[core], previous).await;
+                        heartbeat(&mut cores[core], names[core], previous).await;
                     }
                 }
                 let calls: usize = cores.iter().map(|core| core.calls).sum();
@@ -491,7 +492,7 @@ proptest! {
             }
             for _ in 0..4 {
                 for (core, name) in cores.iter_mut().zip(names) {
-                    beat(core, name, CoreId(0)).await;
+                    heartbeat(core, name, CoreId(0)).await;
                 }
             }
             let (calls, waiting) =

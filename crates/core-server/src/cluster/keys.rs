@@ -9,7 +9,7 @@ impl WindowKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::New => "",
-            Self::Again => "again-",
+            Self::Retry => "again-",
         }
     }
 }

@@ -9,12 +9,12 @@ use crate::store::StoreError;
 
 /// Error of a statement, a connection or the pool. Has neither parameters nor rows in it.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct PostgresError {
     code: Option<SqlState>,
     what: String,
 }
 
-impl Failure {
+impl PostgresError {
     /// An error without a code of the server's.
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self { code: None, what: what.into() }
@@ -32,7 +32,7 @@ impl Failure {
     }
 }
 
-impl From<tokio_postgres::Error> for Failure {
+impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             // Not its detail, which may repeat what a row holds.
@@ -45,7 +45,7 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-impl Failure {
+impl PostgresError {
     /// The failure of a pool that waits for a connection as long as `limit_seconds`.
     pub(super) fn of_pool(error: PoolError<tokio_postgres::Error>, limit_seconds: u64) -> Self {
         match error {
@@ -59,8 +59,8 @@ impl Failure {
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(Failure { code, what }: Failure) -> Self {
+impl From<PostgresError> for StoreError {
+    fn from(PostgresError { code, what }: PostgresError) -> Self {
         match code {
             Some(SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED) => Self::Damaged(what),
             _ => Self::unavailable(what),
