@@ -1,7 +1,7 @@
-//! What the default store costs beside the disk it stands on: `cargo bench -p core-server --bench store`.
+//! Benchmark of the SQLite store against its disk: `cargo bench -p core-server --bench store`.
 //!
-//! The database is made in a folder below `PSICOIA_BENCH_FOLDER`, or else below `TMPDIR`. It must
-//! be on a real disk: in memory nothing is durable, and the numbers say nothing.
+//! Creates its database below `PSICOIA_BENCH_FOLDER`, else below `TMPDIR`. The folder must be on a real
+//! disk: in memory nothing is durable, and the figures are meaningless.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run stops")]
 
@@ -24,30 +24,30 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Sessions that are written to at once.
+/// Sessions written to concurrently.
 const SESSIONS: usize = 1_000;
-/// Appends of each caller in one round, which is what criterion repeats.
+/// Appends of each caller in one iteration of criterion.
 const ROUND: u64 = 8;
-/// What a page of the write-ahead log and of the database takes.
+/// Page size of the database and its write-ahead log.
 const BLOCK_BYTES: usize = 4_096;
-/// Blocks the floor is measured on, over and over, as the log is written once it has its size.
+/// Blocks overwritten in rotation for the floor, as a log is once it has its size.
 const BLOCKS: u64 = 1_000;
-/// Entries read to make the context of a message: the newest, and the message itself.
+/// Entries read for the context of a turn: the history and the message itself.
 const CONTEXT: usize = 21;
-/// Short and long sessions: one shorter than a context, one that just fills it, and a very long one.
+/// Lengths of sessions: shorter than a context, just longer, and very long.
 const HISTORIES: [usize; 3] = [10, 30, 10_000];
-/// Short sessions, so that what is appended to them leaves them short.
+/// Number of short sessions: enough that appends leave each of them short.
 const SHORT_SESSIONS: usize = 1_000;
 
-/// A database in a folder of its own, and the runtime it is used from.
-struct World {
+/// Database in a folder of its own, with its runtime.
+struct Fixture {
     runtime: Runtime,
     store: Arc<SqliteStore>,
     next_message: AtomicU64,
     _folder: TempDir,
 }
 
-impl World {
+impl Fixture {
     fn new(keys: Keyring) -> Arc<Self> {
         let folder = tempfile::tempdir_in(bench_folder()).unwrap();
         let runtime = Runtime::new().unwrap();
@@ -55,7 +55,7 @@ impl World {
         Arc::new(Self { runtime, store: Arc::new(store), next_message: AtomicU64::new(0), _folder: folder })
     }
 
-    /// New sessions, made together.
+    /// Creates sessions concurrently.
     fn sessions(self: &Arc<Self>, count: usize) -> Arc<[UserLabel]> {
         let session = || NewSession {
             id: SessionId::random(),
@@ -76,16 +76,16 @@ impl World {
         created.into()
     }
 
-    /// Appends to `sessions` in turn, `count` times by each of `callers`.
+    /// Appends to `sessions` in rotation, `count` times by each of `callers`.
     fn append(self: &Arc<Self>, sessions: &Arc<[UserLabel]>, callers: usize, count: u64) -> Duration {
         self.runtime.block_on(async {
             let start = Instant::now();
             let mut calling = JoinSet::new();
             for _ in 0..callers {
-                let (world, sessions) = (Arc::clone(self), Arc::clone(sessions));
+                let (fixture, sessions) = (Arc::clone(self), Arc::clone(sessions));
                 calling.spawn(async move {
                     for _ in 0..count {
-                        world.append_next(&sessions).await;
+                        fixture.append_next(&sessions).await;
                     }
                 });
             }
@@ -94,22 +94,22 @@ impl World {
         })
     }
 
-    /// Turns of everyone in `sessions` at once, `count` each.
+    /// Runs `count` turns in each session concurrently.
     fn turns(self: &Arc<Self>, sessions: &Arc<[UserLabel]>, count: u64) -> Duration {
         self.runtime.block_on(async {
             let start = Instant::now();
-            let mut talking = JoinSet::new();
+            let mut running = JoinSet::new();
             for &user in sessions.iter() {
-                let world = Arc::clone(self);
-                talking.spawn(async move {
+                let fixture = Arc::clone(self);
+                running.spawn(async move {
                     for _ in 0..count {
-                        world.append_next(&[user]).await;
-                        world.store.recent(user, CONTEXT).await.unwrap();
-                        world.append_next(&[user]).await;
+                        fixture.append_next(&[user]).await;
+                        fixture.store.recent(user, CONTEXT).await.unwrap();
+                        fixture.append_next(&[user]).await;
                     }
                 });
             }
-            talking.join_all().await;
+            running.join_all().await;
             start.elapsed()
         })
     }
@@ -121,7 +121,7 @@ impl World {
     }
 }
 
-/// Messages and answers in turns, of the length they usually have.
+/// Alternates messages and answers of typical length.
 fn entry(number: u64) -> NewEntry {
     let answer = number % 2 == 1;
     NewEntry {
@@ -139,7 +139,7 @@ fn bench_folder() -> PathBuf {
     std::env::var_os("PSICOIA_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
-/// The kind of file system `folder` is on, as the kernel calls it.
+/// Type of the file system of `folder`.
 fn filesystem(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
@@ -147,13 +147,13 @@ fn filesystem(folder: &Path) -> Option<String> {
         let mut fields = line.split(' ').skip(1);
         Some((fields.next()?, fields.next()?))
     });
-    // Of mounts at the same place the last one is seen.
+    // The last of several mounts on one path hides the others.
     let seen = mounts.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len())?;
     Some(seen.1.to_owned())
 }
 
-#[expect(clippy::print_stderr, reason = "numbers without the disk they were measured on are of no use")]
-fn say_where() {
+#[expect(clippy::print_stderr, reason = "figures are meaningless without their disk")]
+fn print_disk() {
     let folder = bench_folder();
     let kind = filesystem(&folder).unwrap_or_else(|| "unknown".to_owned());
     eprintln!("in {}, file system {kind}", folder.display());
@@ -169,9 +169,9 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, Wal
     group
 }
 
-/// What nothing durable can be faster than: a block, written and flushed, one after another.
+/// Lower bound of any durable append: sequential writes of one block, each followed by `fdatasync`.
 fn floor(criterion: &mut Criterion) {
-    say_where();
+    print_disk();
     let folder = tempfile::tempdir_in(bench_folder()).unwrap();
     let file = File::create(folder.path().join("floor")).unwrap();
     let block = [0x5a; BLOCK_BYTES];
@@ -198,59 +198,59 @@ fn keyrings() -> [(&'static str, Keyring); 2] {
     [("plain", Keyring::default()), ("sealed", Keyring::new(Some(key), Vec::new()))]
 }
 
-/// Durable entries by many callers at once.
+/// Durable appends by concurrent callers.
 fn append(criterion: &mut Criterion) {
     let mut group = group(criterion, "append");
     for (name, keys) in keyrings() {
-        let world = World::new(keys);
-        let sessions = world.sessions(SESSIONS);
+        let fixture = Fixture::new(keys);
+        let sessions = fixture.sessions(SESSIONS);
         for callers in [1, 64, 512] {
             group.throughput(Throughput::Elements(callers as u64 * ROUND));
             group.bench_function(BenchmarkId::new(name, callers), |bencher| {
-                bencher.iter_custom(|rounds| world.append(&sessions, callers, rounds * ROUND));
+                bencher.iter_custom(|rounds| fixture.append(&sessions, callers, rounds * ROUND));
             });
         }
     }
     group.finish();
 }
 
-/// What a turn asks of the store in a short and in a long session.
+/// Calls of a turn in short and in long sessions.
 fn history(criterion: &mut Criterion) {
-    let world = World::new(Keyring::default());
+    let fixture = Fixture::new(Keyring::default());
     let mut group = group(criterion, "history");
     group.throughput(Throughput::Elements(1));
     for entries in HISTORIES {
         let count = if entries < SHORT_SESSIONS { SHORT_SESSIONS } else { 1 };
-        let sessions = world.sessions(count);
+        let sessions = fixture.sessions(count);
         let callers = 100;
-        world.append(&sessions, callers, (entries * count / callers) as u64);
-        // The same entries from the database, as the first turn of a session gets them.
+        fixture.append(&sessions, callers, (entries * count / callers) as u64);
+        // Uncached, as in the first turn of a session.
         group.bench_function(BenchmarkId::new("context, read", entries), |bencher| {
             let page = Page::Before { seq: u64::MAX, limit: CONTEXT };
-            let read = || async { world.store.entries(sessions[0], page).await.unwrap() };
-            bencher.to_async(&world.runtime).iter(read);
+            let read = || async { fixture.store.entries(sessions[0], page).await.unwrap() };
+            bencher.to_async(&fixture.runtime).iter(read);
         });
-        group.bench_function(BenchmarkId::new("context, remembered", entries), |bencher| {
-            let recent = || async { world.store.recent(sessions[0], CONTEXT).await.unwrap() };
-            bencher.to_async(&world.runtime).iter(recent);
+        group.bench_function(BenchmarkId::new("context, cached", entries), |bencher| {
+            let recent = || async { fixture.store.recent(sessions[0], CONTEXT).await.unwrap() };
+            bencher.to_async(&fixture.runtime).iter(recent);
         });
         group.bench_function(BenchmarkId::new("append", entries), |bencher| {
-            bencher.to_async(&world.runtime).iter(|| world.append_next(&sessions));
+            bencher.to_async(&fixture.runtime).iter(|| fixture.append_next(&sessions));
         });
     }
     group.finish();
 }
 
-/// All that a turn asks of the store: its message and its answer are appended, its context gathered
-/// between them. After a commit the readers have nothing in their caches.
+/// All calls of a turn: append of the message, context, append of the answer. After a commit the page caches
+/// of the readers are stale.
 fn turn(criterion: &mut Criterion) {
-    let world = World::new(Keyring::default());
+    let fixture = Fixture::new(Keyring::default());
     let mut group = group(criterion, "turn");
     for people in [1, 64] {
-        let sessions = world.sessions(people);
+        let sessions = fixture.sessions(people);
         group.throughput(Throughput::Elements(people as u64));
         group.bench_function(BenchmarkId::new("people", people), |bencher| {
-            bencher.iter_custom(|rounds| world.turns(&sessions, rounds));
+            bencher.iter_custom(|rounds| fixture.turns(&sessions, rounds));
         });
     }
     group.finish();

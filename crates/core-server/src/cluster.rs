@@ -1,9 +1,9 @@
-//! What several cores that work on one database share through Redis: the limits, whose turn it
-//! is, and what happens in a session.
+//! Coordination through Redis of cores that serve one database: shared limits, claims to messages,
+//! and session events.
 //!
-//! Nothing that must last is in Redis, and no core waits for it: while it is gone each core goes
-//! on with its share of the limits, and finds out by itself when it is back. What cores tell each
-//! other is a hint that saves a look into the database; whoever missed some looks there.
+//! Redis holds no durable state, and no core depends on it: while it is unreachable each core enforces
+//! its share of the limits, and reconnects in the background. Published events are hints that save a
+//! database read; a core that missed some reads the database.
 
 mod claims;
 mod connection;
@@ -35,39 +35,39 @@ pub use url::{RedisUrl, RedisUrlError};
 use keys::Keys;
 use publisher::Command;
 
-/// What waits to be told to other cores. When it is full the link is made anew, after which
-/// every session looks into the database.
+/// Capacity of the queue of commands to Redis. A full queue drops the connection; after the
+/// reconnect every session catches up from the database.
 const COMMAND_QUEUE: usize = 16_384;
-/// What was heard and waits to be taken up; bounded in the same way.
+/// Capacity of the queue of received events. A full queue drops the connection, too.
 const EVENT_QUEUE: usize = 16_384;
 
-/// How cores share.
+/// Settings of a cluster member.
 #[derive(Debug, Clone)]
 pub struct ClusterSettings {
-    /// Where Redis is.
+    /// Address of Redis.
     pub url: RedisUrl,
-    /// What holds for all cores together.
+    /// Limits of all cores together.
     pub limits: ClusterLimits,
 }
 
-/// Limits that hold for all cores together.
+/// Cluster-wide limits.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterLimits {
-    /// Messages per person and time.
+    /// Messages per person.
     pub rate: RateLimit,
-    /// Messages per address and time.
+    /// Messages per client subnet.
     pub address_rate: RateLimit,
-    /// Messages of one person that may wait or be answered at once.
+    /// Maximum pending messages of one person, queued and being answered.
     pub per_user_max: usize,
-    /// Calls to the model at once.
+    /// Maximum concurrent model calls.
     pub max_in_flight: usize,
-    /// The longest time from a claim to its end: all answers that a session may have pending, one
+    /// Upper bound of a claim's lifetime: the time that all pending answers of a session take, one
     /// after another.
     pub longest_claim: Duration,
 }
 
-/// Names a core. It claims under a name that lasts as long as its link: what it claimed under an
-/// earlier one is free.
+/// Random identifier of a core. Claims carry one that is valid for one connection to Redis; claims
+/// under an earlier one are void.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(u64);
 
@@ -89,60 +89,61 @@ impl fmt::Debug for CoreId {
     }
 }
 
-/// What comes from the other cores.
+/// Event received over the connection to Redis.
 #[derive(Debug, Clone)]
 pub enum ClusterEvent {
-    /// There is a link again; claims made before it are gone.
+    /// Connected or reconnected; earlier claims of this core are void.
     Connected,
-    /// From now on everything told about the session of this person is heard.
+    /// The subscription to the session's channel is active: no later event is missed.
     Subscribed(UserLabel),
-    /// Something about their session, not yet read.
+    /// An undecoded event of the session.
     Published(UserLabel, Vec<u8>),
-    /// Nobody else listened to what was told with this note.
+    /// The event published with this revision reached no other core.
     NoSubscribers(UserLabel, u64),
 }
 
-/// The way to the other cores.
+/// This core's membership of the cluster.
 #[derive(Debug)]
 pub struct Cluster {
     settings: ClusterSettings,
     keys: Keys,
-    /// The name this core tells events under. What counts in the windows is named by it and the
-    /// time since `epoch`: the same name each time.
+    /// Sender of published events. Rate-limit events are named by it and the time since `epoch`, so
+    /// that restoring or refunding one is idempotent.
     process: CoreId,
     epoch: Instant,
+    /// `None` while disconnected. No lock here may be held across an await.
     connection: Mutex<Option<RedisConnection>>,
-    /// Sessions that are live here.
+    /// Sessions live on this core.
     subscriptions: Mutex<HashSet<UserLabel>>,
     commands: mpsc::Sender<Command>,
     commands_rx: Mutex<Option<mpsc::Receiver<Command>>>,
     events: mpsc::Sender<ClusterEvent>,
-    /// Cores there are, this one included, as far as is known.
+    /// Last known number of cores, this one included.
     members: AtomicUsize,
     claims_made: AtomicU64,
     disconnects: IntCounter,
 }
 
-/// A connection that works.
+/// Established connection to Redis.
 #[derive(Debug, Clone)]
 struct RedisConnection {
-    /// The name this core claims under.
+    /// Claims over this connection carry it.
     core: CoreId,
-    /// The name before: what was claimed under it is claimed anew.
+    /// Identifier of the previous connection, whose claims are void.
     previous: CoreId,
     redis: MultiplexedConnection,
-    /// It is lost, or something that went over it is: it has to be made anew.
+    /// Cancelled when the connection or an event on it is lost: [`Cluster::run`] then reconnects.
     broken: CancellationToken,
 }
 
 impl Cluster {
-    /// Not linked yet: see [`Cluster::run`]. What is heard has to be taken from the receiver; `lost`
-    /// counts how often there was no link.
+    /// Returns a member that is not connected yet, see [`Cluster::run`], and its events, which the
+    /// caller must consume. `disconnects` counts lost connections and failed attempts to connect.
     pub fn new(settings: ClusterSettings, disconnects: IntCounter) -> (Arc<Self>, mpsc::Receiver<ClusterEvent>) {
         Self::with_queue(settings, disconnects, COMMAND_QUEUE)
     }
 
-    /// Like [`Cluster::new`], with room for `outgoing` of what waits to be told.
+    /// Like [`Cluster::new`], with a command queue of this capacity.
     fn with_queue(
         settings: ClusterSettings,
         disconnects: IntCounter,
@@ -167,50 +168,50 @@ impl Cluster {
         (Arc::new(cluster), events_rx)
     }
 
-    /// Whether the other cores can be reached.
+    /// Returns whether Redis is connected.
     pub fn is_connected(&self) -> bool {
         self.lock_connection().is_some()
     }
 
-    /// How many cores share the limits, this one included. Where Redis is gone: how many there
-    /// were; 1 if it was never there.
+    /// Number of cores, this one included. While disconnected: the last known number, initially 1.
     pub fn members(&self) -> usize {
         self.members.load(Ordering::Relaxed)
     }
 
-    /// The part of `limit` in force here: all of it as long as the cores count together.
+    /// Returns the part of `limit` that this core enforces: all of it while Redis counts for the whole
+    /// cluster, else an equal share.
     pub fn effective_limit(&self, limit: RateLimit) -> RateLimit {
         if self.is_connected() { limit } else { limit.share(self.members()) }
     }
 
-    /// Whether `core` is this one.
+    /// Returns whether `core` is the sender identifier of this process.
     pub fn is_own_id(&self, core: CoreId) -> bool {
         core == self.process
     }
 
-    /// From now on what is told about the session of `user` is to be heard here;
-    /// [`ClusterEvent::Subscribed`] says when it is.
+    /// Subscribes to the session's events; [`ClusterEvent::Subscribed`] confirms it.
     pub fn subscribe(&self, user: UserLabel) {
         self.subscriptions().insert(user);
         self.send(Command::Subscribe(user));
     }
 
-    /// The session of `user` has ended here.
+    /// Ends the subscription to the session's events.
     pub fn unsubscribe(&self, user: UserLabel) {
         self.subscriptions().remove(&user);
         self.send(Command::Unsubscribe(user));
     }
 
-    /// Tells the other cores about the session of `user`, in the order of the calls. If nobody
-    /// listens, [`ClusterEvent::NoSubscribers`] brings back `note`. Without a link it is lost.
+    /// Publishes an event of the session to the other cores, in the order of the calls. If none is
+    /// subscribed, [`ClusterEvent::NoSubscribers`] returns `revision`. Does nothing while disconnected.
     pub fn publish(&self, user: UserLabel, event: SessionEvent, revision: u64) {
         if self.is_connected() {
             self.send(Command::Publish { user, payload: Envelope { core: self.process, event }.encode(), revision });
         }
     }
 
-    fn send(&self, commands: Command) {
-        if self.commands.try_send(commands).is_err() {
+    fn send(&self, command: Command) {
+        // Never waits: callers hold the lock of their session.
+        if self.commands.try_send(command).is_err() {
             self.drop_connection();
         }
     }
@@ -221,9 +222,10 @@ impl Cluster {
         }
     }
 
-    /// Nobody is to wait for this link any more.
+    /// Makes later requests fail at once instead of waiting for a dead connection.
     fn discard(&self, connection: &RedisConnection) {
         connection.broken.cancel();
+        // Only this one: a slow request over an earlier connection must not discard its successor.
         self.lock_connection().take_if(|current| current.core == connection.core);
     }
 
@@ -239,6 +241,7 @@ impl Cluster {
         *self.lock_connection() = connection;
     }
 
+    // Poisoning of both locks is ignored: every change under them is one step.
     fn lock_connection(&self) -> MutexGuard<'_, Option<RedisConnection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,12 +4,12 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 
 use crate::config::Config;
 
-/// Asks the core that runs with `config` whether it lives: it must answer a frame, which
-/// opens no session.
+/// Checks that the core running with `config` answers a frame. A `ping` before `hello` is refused, so
+/// the check opens no session.
 ///
 /// # Errors
 ///
-/// It cannot be reached or does not answer within seconds.
+/// The core cannot be reached, or does not answer within seconds.
 pub fn check_health(config: &Config) -> io::Result<()> {
     let mut stream = boot::connect_to_own_server(&config.host, config.port)?;
     stream.write_all(b"{\"type\":\"ping\"}\n")?;

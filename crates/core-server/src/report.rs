@@ -1,4 +1,4 @@
-//! `core-server report`: how often help was shown.
+//! `core-server report`: counts of displayed help.
 
 use std::io::{self, Write};
 
@@ -9,13 +9,13 @@ use crate::store::ReferralCount;
 #[derive(Serialize)]
 struct Report<'a> {
     year: u16,
-    /// Times that help was shown.
+    /// Number of times that help was shown.
     total: u64,
     /// By month (UTC), kind, level and language.
     referrals: &'a [ReferralCount],
 }
 
-/// Writes the `counts` of `year`: one JSON object, or lines for people.
+/// Writes the counts of a year as one JSON object or as lines of text.
 ///
 /// # Errors
 ///
@@ -38,19 +38,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_object_or_lines() {
+    fn writes_one_json_object_or_text_lines() {
         let [month, kind, level, language] = ["2026-11", "suicide", "high", "es"].map(str::to_owned);
         let counts = [ReferralCount { month, kind, level, language, count: 3 }];
-        let told = |counts, json| {
-            let mut output = Vec::new();
-            report(&mut output, 2026, counts, json).unwrap();
-            String::from_utf8(output).unwrap()
+        let output = |counts, json| {
+            let mut bytes = Vec::new();
+            report(&mut bytes, 2026, counts, json).unwrap();
+            String::from_utf8(bytes).unwrap()
         };
-        let object: serde_json::Value = serde_json::from_str(&told(&counts, true)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&output(&counts, true)).unwrap();
         let row =
             serde_json::json!({"month": "2026-11", "kind": "suicide", "level": "high", "language": "es", "count": 3});
         assert_eq!(object, serde_json::json!({"year": 2026, "total": 3, "referrals": [row]}));
-        assert_eq!(told(&[], true), "{\"year\":2026,\"total\":0,\"referrals\":[]}\n");
-        assert_eq!(told(&counts, false), "2026: help was shown 3 times\n2026-11  suicide         high     es  3\n");
+        assert_eq!(output(&[], true), "{\"year\":2026,\"total\":0,\"referrals\":[]}\n");
+        assert_eq!(output(&counts, false), "2026: help was shown 3 times\n2026-11  suicide         high     es  3\n");
     }
 }

@@ -1,9 +1,8 @@
-//! What outlives a connection: sessions and their entries.
+//! Persistence of sessions and their entries.
 //!
-//! Everything here is durable once the call returns. [`SqliteStore`] is the default,
-//! [`PostgresStore`] serves several cores, [`MemoryStore`] keeps everything in the process,
-//! which is durable as long as the process is. All pass the same contract (`tests/it/store`).
-//! The only code with SQL.
+//! A change is durable when its call returns. [`SqliteStore`] is the default, [`PostgresStore`] serves
+//! several cores, [`MemoryStore`] lives as long as its process. All pass one contract suite
+//! (`tests/it/store`). No other module may contain SQL.
 
 mod content;
 mod error;
@@ -35,22 +34,22 @@ pub use run_lock::RunLock;
 pub use sqlite::SqliteStore;
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};
 
-/// Where conversations are kept, and how.
+/// Database settings.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
-    /// The database.
+    /// Address of the database.
     pub url: DatabaseUrl,
-    /// Connections to a PostgreSQL server at most.
+    /// Maximum connections to a PostgreSQL server.
     pub max_connections: usize,
     /// Keys for texts at rest.
     pub keys: Keyring,
 }
 
-/// Opens the database of `settings` and brings its tables up to date.
+/// Opens the database of `settings` and migrates its schema.
 ///
 /// # Errors
 ///
-/// It cannot be used as it is; the message says why. Nothing was lost.
+/// The database cannot be used, for a reason that the error gives. No stored data is lost.
 pub async fn open(settings: DatabaseSettings) -> Result<Arc<dyn Store>, OpenError> {
     match settings.url {
         DatabaseUrl::Sqlite(file) => Ok(Arc::new(SqliteStore::open(&file, settings.keys).await?)),
@@ -60,64 +59,64 @@ pub async fn open(settings: DatabaseSettings) -> Result<Arc<dyn Store>, OpenErro
     }
 }
 
-/// A session as stored. `user` is its key.
+/// Stored session. `user` is its primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {
-    /// Key and label of the session.
+    /// Label of the person, and primary key.
     pub user: UserLabel,
-    /// Its public id.
+    /// Public id.
     pub id: SessionId,
-    /// When it began.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// The language to answer in.
+    /// Language of answers.
     pub locale: Locale,
-    /// Where the person is, chosen or confirmed by them.
+    /// Country of the person, chosen or confirmed by them.
     pub country: Option<Country>,
-    /// Highest `seq` of its entries; 0 when there is none.
+    /// Highest `seq` of the session's entries; 0 without entries.
     pub seq: u64,
-    /// How many of its entries the person wrote.
+    /// Number of entries that the person wrote.
     pub messages: u64,
-    /// Up to which `seq` entries were swept because their time was over; 0: none was.
+    /// Highest `seq` removed by retention; 0 if no entry was.
     pub pruned: u64,
 }
 
-/// A session to be created.
+/// Session to be created.
 #[derive(Debug, Clone)]
 pub struct NewSession {
-    /// Its public id.
+    /// Public id.
     pub id: SessionId,
-    /// The token that resumes it; only a keyed hash of it is stored.
+    /// Resume token; only a keyed hash of it is stored.
     pub token: ResumeToken,
-    /// The language to answer in.
+    /// Language of answers.
     pub locale: Locale,
-    /// Where the person is, chosen or confirmed by them.
+    /// Country of the person, chosen or confirmed by them.
     pub country: Option<Country>,
-    /// When it begins.
+    /// Time of creation.
     pub created_at: Timestamp,
 }
 
-/// An entry to be appended; the store gives it its `seq`.
+/// Entry to be appended; the store assigns its `seq`.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
-    /// The message it is or belongs to.
+    /// Id of the message, shared by its answer and its help.
     pub id: MessageId,
-    /// Who speaks.
+    /// Author.
     pub role: Role,
-    /// What was said.
+    /// Text.
     pub text: UserText,
-    /// When.
+    /// Time.
     pub at: Timestamp,
-    /// How an answer ended.
+    /// Finish reason of an answer.
     pub finish: Option<Finish>,
-    /// Where an answer came from.
+    /// Origin of an answer.
     pub source: Option<Source>,
-    /// Help that was shown. Its resources are not stored: they are chosen again whenever it is shown, so
-    /// that an old conversation has no line that does not answer any more.
+    /// Help that was shown. Its resources are not stored but selected again at each display: an old
+    /// conversation must not show a help line that is out of service.
     pub help: Option<Box<Help>>,
 }
 
 impl NewEntry {
-    /// The entry that is stored as `seq`.
+    /// Returns the entry as stored under `seq`.
     fn numbered(self, seq: u64) -> Entry {
         let Self { id, role, text, at, finish, source, help } = self;
         let help = help.map(|help| Box::new(Help { resources: Vec::new(), ..*help }));
@@ -125,231 +124,228 @@ impl NewEntry {
     }
 }
 
-/// The gist of a session's older messages and their answers, made by the model. It is not an
-/// entry: only the model gets to read it.
+/// Model-made summary of a session's older messages and answers. Not an entry: only the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// `seq` of the first message that it draws on.
+    /// `seq` of the first summarized message.
     pub first: u64,
-    /// `seq` of the last one: it draws on all between them.
+    /// `seq` of the last summarized message; everything between the two is included.
     pub last: u64,
-    /// What it says.
+    /// Text.
     pub text: UserText,
 }
 
-/// The end of a session, and what there is of its beginning.
+/// Latest entries of a session, with the summary of earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recent {
-    /// The summary of what came earlier, if there is one.
+    /// Summary of earlier messages.
     pub summary: Option<Summary>,
-    /// The last entries, oldest first.
+    /// Latest entries, oldest first.
     pub entries: Vec<Entry>,
 }
 
-/// What became of an append.
+/// Outcome of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// Stored now.
+    /// Stored by this call.
     New(Entry),
-    /// An entry with this id and role was stored before, as `seq`; nothing was changed.
+    /// Idempotent retry: an entry with this id and role exists; nothing was changed.
     Existing {
-        /// Where it is.
+        /// Its `seq`.
         seq: u64,
     },
 }
 
-/// Which entries of a session, always given oldest first.
+/// Selects a page of entries. Pages are returned oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
-    /// The first `limit` with `seq` greater than `seq`.
+    /// The first `limit` entries after `seq`.
     After {
-        /// The last one not wanted.
+        /// Exclusive lower bound.
         seq: u64,
-        /// At most so many.
+        /// Maximum number of entries.
         limit: usize,
     },
-    /// The last `limit` with `seq` less than `seq`.
+    /// The last `limit` entries before `seq`.
     Before {
-        /// The first one not wanted.
+        /// Exclusive upper bound.
         seq: u64,
-        /// At most so many.
+        /// Maximum number of entries.
         limit: usize,
     },
 }
 
-/// A page of entries that leaves out those that do not open: damaged, or under a key that is not
-/// configured. One such row must not keep a person from all the others.
+/// Page of entries without the unreadable ones, which are damaged or sealed under a key that is not
+/// configured. One such row must not make the whole conversation unreadable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadableEntries {
-    /// Those that open, oldest first.
+    /// Readable entries, oldest first.
     pub entries: Vec<Entry>,
-    /// `seq`s of those that do not, rising.
+    /// `seq`s of the unreadable ones, ascending.
     pub unreadable: Vec<u64>,
 }
 
 impl ReadableEntries {
-    /// Rows of the page, with those that do not open.
+    /// Number of rows of the page, readable or not.
     pub fn rows(&self) -> usize {
         self.entries.len() + self.unreadable.len()
     }
 
-    /// Lowest `seq` of the page.
+    /// Lowest `seq` of the page, readable or not.
     pub fn first_seq(&self) -> Option<u64> {
         let (entry, unreadable) = (self.entries.first().map(|entry| entry.seq), self.unreadable.first().copied());
         entry.into_iter().chain(unreadable).min()
     }
 
-    /// Highest `seq` of the page.
+    /// Highest `seq` of the page, readable or not.
     pub fn last_seq(&self) -> Option<u64> {
         let (entry, unreadable) = (self.entries.last().map(|entry| entry.seq), self.unreadable.last().copied());
         entry.into_iter().chain(unreadable).max()
     }
 
-    /// Older entries to read in place of those that do not open, of a page that is the last `limit`.
+    /// Returns the page of older entries that replaces the unreadable ones of the session's last `limit`.
     fn replacements(&self, limit: usize) -> Option<Page> {
         let seq = self.first_seq().filter(|_| limit <= self.rows() && !self.unreadable.is_empty())?;
         Some(Page::Before { seq, limit: self.unreadable.len() })
     }
 }
 
-/// What is old enough to be swept.
+/// Retention cutoffs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
-    /// Sessions in which nothing was ever said and that nobody used since.
+    /// Removes sessions without any entry whose last use is earlier.
     pub empty_before: Timestamp,
-    /// Entries from before, and sessions that nobody used since; `None` keeps them.
+    /// Removes earlier entries, and sessions left without entries whose last use is earlier; `None`
+    /// keeps them.
     pub entries_before: Option<Timestamp>,
-    /// Sessions that nobody used since go with all their entries; `None` keeps them.
+    /// Removes sessions whose last use is earlier, with all their entries; `None` keeps them.
     pub inactive_before: Option<Timestamp>,
 }
 
-/// How often help was shown in a month. Says nothing of anybody.
+/// Number of times that help was shown in a month. Anonymous: never linked to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReferralCount {
-    /// The month in UTC, as `2026-12`.
+    /// Month in UTC, as `2026-12`.
     pub month: String,
-    /// The most urgent kind of risk.
+    /// Most urgent kind of risk.
     pub kind: String,
-    /// The level.
+    /// Level of risk.
     pub level: String,
-    /// The language it was shown in.
+    /// Language of the help.
     pub language: String,
-    /// How often.
+    /// Number of times.
     pub count: u64,
 }
 
-/// Counts to be added, once however often they are sent.
+/// Batch of counts, added at most once however often it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferralBatch {
-    /// The process that counted.
+    /// Random id of the counting process.
     pub source: u64,
-    /// Rises with every batch of that process.
+    /// Sequence number within the process, ascending.
     pub number: u64,
-    /// What it counted.
+    /// Counts to add.
     pub counts: Vec<ReferralCount>,
 }
 
 impl ReferralBatch {
-    /// The latest of its months, by which it is known when its number may be forgotten.
+    /// Latest month of the batch: the stored number of a process expires by it.
     fn latest_month(&self) -> &str {
         self.counts.iter().map(|count| count.month.as_str()).max().unwrap_or_default()
     }
 }
 
-/// Where an entry is in the whole database.
+/// Position of an entry in the database; also the associated data of its encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryPosition {
-    /// Whose session.
+    /// Primary key of the session.
     pub user: UserLabel,
-    /// Which entry of it.
+    /// Position in the session.
     pub seq: u64,
 }
 
-/// Durable sessions and entries.
+/// Durable storage of sessions and entries.
 ///
 /// # Errors
 ///
-/// Every call may fail with [`StoreError::Unavailable`]: then it may or may not have
-/// happened. Every call may be repeated without doing anything twice.
+/// Every call may fail with [`StoreError::Unavailable`]: its effect may then be stored or not. Every
+/// call is idempotent, so a retry is safe.
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped may or may not have happened, as after a crash.
+/// The effect of a dropped call may be stored or not, as after a crash.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Creates a session and gives its person the next free label. Labels rise, and are never
-    /// given twice.
+    /// Creates a session with the next label. Labels ascend and are never reused.
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError>;
 
-    /// The session that `token` continues, if it exists.
+    /// Returns the session of a resume token.
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError>;
 
-    /// Appends an entry as the session's next, unless one with its id and role is there. `after`
-    /// is the highest `seq` the caller knows of: a hint that saves a round trip where it is right.
+    /// Appends an entry, unless one with its id and role exists. `after` is the highest `seq` known to the
+    /// caller: a hint that saves a round trip if it is right.
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError>;
 
-    /// Every entry with this message id, oldest first: the message and what answered it.
+    /// Returns the message with this id, its help and its answer, oldest first.
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError>;
 
-    /// A page of the session's entries.
+    /// Returns a page of entries; an unreadable one is an error.
     async fn entries(&self, user: UserLabel, page: Page) -> Result<Vec<Entry>, StoreError>;
 
-    /// A page of the session's entries without those that do not open, of which the log has one line.
+    /// Returns a page without its unreadable entries, and logs one line if there are any.
     async fn readable_entries(&self, user: UserLabel, page: Page) -> Result<ReadableEntries, StoreError> {
         Ok(ReadableEntries { entries: self.entries(user, page).await?, unreadable: Vec::new() })
     }
 
-    /// The last `limit` entries of the session, and its summary: one round trip. What does not open
-    /// is left out, with one line in the log, and older entries are there in its place.
+    /// Returns the last `limit` readable entries and the summary, in one round trip. Unreadable ones are
+    /// logged and replaced by older entries.
     async fn recent(&self, user: UserLabel, limit: usize) -> Result<Recent, StoreError>;
 
-    /// Keeps `summary` in place of an earlier one, and says whether it did. It does not if the one
-    /// that is there goes as far or further, if what it draws on is not there (any more), or if the
-    /// session is erased at this moment.
+    /// Stores `summary` in place of an earlier one; returns whether it did. It does not if the stored one
+    /// reaches as far or further, if a summarized message does not exist (any more), or if the session is
+    /// being erased.
     async fn put_summary(&self, user: UserLabel, summary: Summary) -> Result<bool, StoreError>;
 
-    /// Changes the language to answer in.
+    /// Sets the language of answers.
     async fn set_locale(&self, user: UserLabel, locale: Locale) -> Result<(), StoreError>;
 
-    /// Notes where the person is.
+    /// Sets the country of the person.
     async fn set_country(&self, user: UserLabel, country: Country) -> Result<(), StoreError>;
 
-    /// Notes that these sessions are in use at `now`. Those that do not exist are passed over.
+    /// Marks sessions as in use at `now`; skips those that do not exist.
     async fn touch(&self, users: &[UserLabel], now: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes the session with its token, entries and summary; says how many entries there were.
+    /// Removes a session with its token, entries and summary; returns the number of entries.
     async fn erase(&self, user: UserLabel) -> Result<u64, StoreError>;
 
-    /// Removes what is older than `cutoffs`, at most about `limit` rows, and says how many. Less
-    /// than `limit`: nothing is left to remove. A summary goes, uncounted, with the first message
-    /// that it draws on.
+    /// Removes rows older than `cutoffs`, about `limit` at most; returns their number. Fewer than `limit`
+    /// means that none is left. A summary is removed, uncounted, with its first message.
     async fn prune(&self, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError>;
 
-    /// Adds the counts of `batch`, unless it was added before.
+    /// Adds the counts of a batch, unless it was added before.
     async fn count_referrals(&self, batch: ReferralBatch) -> Result<(), StoreError>;
 
-    /// What was counted in `year`, by month, kind, level and language.
+    /// Returns the counts of a year by month, kind, level and language.
     async fn referrals(&self, year: u16) -> Result<Vec<ReferralCount>, StoreError>;
 
-    /// Writes up to `limit` entries after `after`, and the summaries of their sessions, the way new
-    /// ones are written: under the current key, or plain if there is none. Says where it came to;
-    /// `None` at the end, when everything else that is under a key has been rewritten too. What is
-    /// damaged stays as it is, with a line in the log: no key opens it.
+    /// Re-encrypts up to `limit` entries after `after`, and the summaries of their sessions, under the
+    /// current key, or decrypts them if there is none. Returns the last position; `None` at the end, once
+    /// the token key is rewritten, too. Damaged rows are logged and stay unchanged.
     async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError>;
 
-    /// Writes up to `limit` entries after `after` anew that an earlier version wrote, with their role in the
-    /// clear. Says where it came to; `None` when there are no more.
+    /// Re-encrypts up to `limit` entries after `after` that an earlier version stored with their role in
+    /// plain. Returns the last position; `None` when none is left.
     async fn reencrypt_legacy(
         &self,
         after: Option<EntryPosition>,
         limit: usize,
     ) -> Result<Option<EntryPosition>, StoreError>;
 
-    /// How the connections to a server are used, and what is counted of them; `None` without a server.
+    /// Returns the state and the metrics of the connection pool; `None` without a server.
     fn pool(&self) -> Option<(PoolUse, DatabaseMeter)> {
         None
     }
 
-    /// Whether the database does its work.
+    /// Checks that a message could be stored.
     async fn check(&self) -> Result<(), StoreError>;
 }

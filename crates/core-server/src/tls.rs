@@ -1,4 +1,4 @@
-//! TLS towards those we call.
+//! TLS client configuration, for model providers and database servers.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-/// Trusts whom the system trusts.
+/// Uses the platform's certificate verifier and root certificates.
 ///
 /// # Errors
 ///
-/// The system's certificates cannot be used.
+/// The platform's verifier cannot be set up.
 pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -1,4 +1,4 @@
-//! Who answers which message, and who may send one: decided together by all cores.
+//! Claims to messages and rate-limit windows, decided in Redis for all cores.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,106 +11,106 @@ use tokio::time::Instant;
 use super::scripts::{CLAIM, IN_FLIGHT, RECOUNT_AS_RETRY, RELEASE_STOPPED, RESTORE_WINDOWS};
 use super::{Cluster, CoreId, micros};
 
-/// Events told to Redis in one go.
+/// Events restored by one script call.
 const RESTORE_BATCH: usize = 512;
-/// Stopped messages of a person that are remembered at most.
+/// Maximum remembered stopped messages per person.
 const MAX_STOPPED: usize = 1_000;
-/// Time for which they are remembered.
+/// Lifetime of that memory: a day.
 const STOPPED_TTL: Duration = Duration::from_secs(86_400);
 
-/// Windows that attempts to answer a message count in.
+/// Rate-limit windows in which an attempt counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowKind {
-    /// Those of new messages, and of those that the person stopped and sends again.
+    /// New messages, and retries after the person stopped the last attempt.
     New,
-    /// Those of messages whose last attempt ended through no fault of the person.
+    /// Retries of messages whose last attempt failed through no fault of the person.
     Retry,
 }
 
-/// Number of a claim of this core. A claim that is given back late does not take a later one of the
-/// same message with it.
+/// Sequence number of a claim of this core: a late release must not remove a newer claim to the same
+/// message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimNumber(u64);
 
-/// A message that this core wants to answer.
+/// Claim of this core to answer a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// Whose message it is.
+    /// The session's person.
     pub user: UserLabel,
     /// The message.
     pub id: &'a MessageId,
-    /// Which claim to it.
+    /// Distinguishes repeated claims to one message.
     pub number: ClaimNumber,
 }
 
-/// An event in the windows of a person and an address.
+/// Attempt as counted in the windows of a person and of a subnet.
 #[derive(Debug, Clone, Copy)]
 pub struct CountedAttempt {
-    /// Which windows.
+    /// Windows that count it.
     pub kind: WindowKind,
-    /// Where it came from.
+    /// Subnet of the sender.
     pub from: Household,
-    /// When it happened.
+    /// Time of the attempt.
     pub at: Instant,
 }
 
-/// What became of a claim.
+/// Outcome of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimOutcome {
-    /// It is ours.
+    /// This core answers the message.
     Granted {
-        /// So many messages of the session come first, here or elsewhere.
+        /// Earlier claims of the session, on any core.
         before: usize,
-        /// The person stopped the last attempt to answer the message.
+        /// True if the person stopped the last attempt to answer the message.
         was_stopped: bool,
     },
-    /// Another core that lives has it already.
+    /// Another live core holds the claim.
     Held,
-    /// The person stopped the last attempt; only a claim that counts as a new message is granted.
+    /// The person stopped the last attempt: only a claim that counts as a new message is granted.
     Stopped,
-    /// The person has as many under way as they may.
+    /// The person has the maximum of pending messages.
     Busy,
-    /// The person or the address has sent too many.
+    /// The rate limit of the person or of the subnet is exceeded.
     RateLimited {
-        /// How long until one more fits.
+        /// Time until one more message is allowed.
         wait: Duration,
     },
 }
 
-/// Messages of a session that living cores answer or will, in the order they were claimed, and
-/// whether this core does.
+/// Claimed messages of a session in the order of the claims, each with whether this core holds it.
+/// Claims of dead cores are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight(Vec<(String, bool)>);
 
 impl InFlight {
-    /// Whether a core has this one.
+    /// Returns whether any live core holds the message.
     pub fn contains(&self, id: &MessageId) -> bool {
         self.0.iter().any(|(claimed, _)| claimed == id.as_str())
     }
 
-    /// Whether another core has this one.
+    /// Returns whether another core holds the message.
     pub fn is_held_remotely(&self, id: &MessageId) -> bool {
         self.0.iter().any(|(claimed, here)| claimed == id.as_str() && !here)
     }
 
-    /// Whether another core comes first: the one that claimed the first message answers all that it
-    /// claimed, in its own order, before another begins. So nobody waits for each other in a circle.
+    /// Returns whether this core must wait for another one: the holder of the first claim answers all that it
+    /// claimed before any other core begins. One fixed order prevents deadlock.
     pub fn is_other_cores_turn(&self) -> bool {
         self.0.iter().any(|(_, here)| *here) && self.0.first().is_some_and(|(_, here)| !here)
     }
 }
 
 impl Cluster {
-    /// A number for a claim.
+    /// Returns the next claim number.
     pub fn next_claim(&self) -> ClaimNumber {
         ClaimNumber(self.claims_made.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Claims a message, and counts the attempt; `None` where Redis is gone.
+    /// Claims a message and counts the attempt; `None` without Redis.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the message may or may not be claimed: to be given back.
+    /// If the future is dropped the message may be claimed: the caller must release it.
     pub async fn claim(&self, claim: Claim<'_>, counted: CountedAttempt) -> Option<ClaimOutcome> {
         let begins = match counted.kind {
             WindowKind::New => "new",
@@ -119,14 +119,14 @@ impl Cluster {
         self.claim_as(claim, begins, Some(counted)).await
     }
 
-    /// Claims a message for an answer that is not counted and that no limit refuses; `None` where Redis is gone.
+    /// Claims a message without counting it and without any limit; `None` without Redis.
     pub async fn claim_beyond_limits(&self, claim: Claim<'_>) -> Option<ClaimOutcome> {
         self.claim_as(claim, "beyond", None).await
     }
 
-    /// Claims a message that is pending here, under the name that this core goes by now.
+    /// Claims a message that is pending on this core again, under the identifier of the new connection.
     pub async fn reclaim(&self, claim: Claim<'_>) {
-        // Whatever the verdict: the message is being answered.
+        // The outcome is ignored: the message is being answered already.
         self.claim_as(claim, "reclaim", None).await;
     }
 
@@ -167,8 +167,7 @@ impl Cluster {
         })
     }
 
-    /// Gives back a claim whose message is answered, or gets no answer from this attempt. What was
-    /// `counted` did not happen.
+    /// Releases a claim whose attempt has ended, and refunds the attempt if it was `counted`.
     pub async fn release(&self, claim: Claim<'_>, counted: Option<CountedAttempt>) {
         self.query(async |redis, connection| {
             let mut pipe = pipe();
@@ -181,8 +180,8 @@ impl Cluster {
         .await;
     }
 
-    /// Gives back a claim whose message the person stopped before there was an answer. Every core
-    /// then counts a further attempt as a new message.
+    /// Releases a claim whose message the person stopped before it was answered. From then on every
+    /// core counts a retry of it as a new message.
     pub async fn release_stopped(&self, claim: Claim<'_>) {
         self.query(async |redis, connection| {
             RELEASE_STOPPED
@@ -198,12 +197,12 @@ impl Cluster {
         .await;
     }
 
-    /// A further attempt, which counts as a new message, has begun.
+    /// Clears the mark of a stopped message, because a retry that counts as a new message has begun.
     pub async fn clear_stopped(&self, user: UserLabel, id: &MessageId) {
         self.query(async |redis, _| pipe().zrem(self.keys.stopped(user), id.as_str()).exec_async(redis).await).await;
     }
 
-    /// Refunds an event that was counted and did not happen.
+    /// Refunds a counted attempt that did not happen.
     pub async fn refund(&self, user: UserLabel, counted: CountedAttempt) {
         self.query(async |redis, _| {
             let mut pipe = pipe();
@@ -213,8 +212,8 @@ impl Cluster {
         .await;
     }
 
-    /// Moves what was counted as a new message to the windows of repeated ones, where it counts as of
-    /// `again_at`, if it fits there; says whether it does. `None` where Redis is gone.
+    /// Moves an attempt from the windows of new messages to those of retries, as of `again_at`, if
+    /// they have capacity. Returns whether it was moved; `None` without Redis.
     pub async fn recount_as_retry(&self, user: UserLabel, counted: CountedAttempt, again_at: Instant) -> Option<bool> {
         let limits = self.settings.limits;
         self.query(async |redis, _| {
@@ -245,7 +244,7 @@ impl Cluster {
         pipe.zrem(self.keys.address_window(kind, from), &event).ignore();
     }
 
-    /// What living cores answer of the session, or will; `None` where Redis is gone.
+    /// Returns the claimed messages of the session; `None` without Redis.
     pub async fn in_flight(&self, user: UserLabel) -> Option<InFlight> {
         self.query(async |redis, connection| {
             let (cores, claims) = (self.keys.cores(), self.keys.claims(user));
@@ -255,7 +254,8 @@ impl Cluster {
         .map(InFlight)
     }
 
-    /// Makes sure that Redis knows these events of `kind`: it may have been restarted empty.
+    /// Adds events of `kind` that Redis lacks: it may have restarted empty, and the limits must hold.
+    /// Idempotent.
     pub async fn restore_windows(
         &self,
         kind: WindowKind,
@@ -280,13 +280,13 @@ impl Cluster {
         }
     }
 
-    /// What an event that happened here at `at` is called in the windows.
+    /// Name in the windows of this core's event at `at`.
     fn event_name(&self, at: Instant) -> String {
         format!("{}:{}", self.process, at.saturating_duration_since(self.epoch).as_nanos())
     }
 }
 
-/// A claim of `core` as it stands among those of its session.
+/// Member of the session's sorted set of claims.
 fn member(claim: Claim<'_>, core: CoreId) -> String {
     format!("{} {core} {}", claim.id, claim.number.0)
 }

@@ -1,4 +1,4 @@
-//! The connection to Redis: made, kept, and made anew.
+//! Connection to Redis: connect, heartbeat, reconnect.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -19,27 +19,29 @@ use super::scripts::HEARTBEAT;
 use super::{Cluster, ClusterEvent, CoreId, RedisConnection, micros};
 use crate::limits::{ConcurrencyLimiter, LimiterLoad};
 
-/// How long Redis may take to answer. Messages wait for it, once: then the link counts as lost.
+/// Timeout of a request. A message waits this long at most, and once: then the connection counts as lost.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a connection may take to be made.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest pause before the link is made anew, at first; doubles up to the last.
+/// Exponential reconnect backoff: its upper bound at first, and the last.
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// Questions on their way to Redis at once; one more waits.
+/// Requests in flight; one more waits.
 const MAX_PIPELINED: usize = 1_024;
-/// Told and joined in one go.
+/// Commands sent in one batch.
 const BATCH: usize = 256;
-/// Between two looks whether there is room to join more sessions.
+/// Poll interval for queue capacity while sessions are being subscribed.
 const SUBSCRIBE_POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// Between two signs of life.
+/// Interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
-/// Between two signs of life where someone waits for a call to the model.
+/// Interval while a turn waits for a model permit: the share may grow sooner.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a core counts as alive after a sign of life.
+/// Lifetime of a heartbeat, after which the core counts as dead: six intervals, and longer than one
+/// request timeout with a reconnect.
 const HEARTBEAT_TTL: Duration = Duration::from_secs(3);
 
-/// The first while of a link, in which as many cores as before are reckoned with.
+/// Period after a connect in which the previous cluster size is a lower bound: a restarted Redis does
+/// not know yet of cores that have not reconnected.
 #[derive(Debug, Clone, Copy)]
 struct StartupGrace {
     until: Instant,
@@ -47,8 +49,8 @@ struct StartupGrace {
 }
 
 impl Cluster {
-    /// Keeps up the link, and `slots` at this core's share of the model calls. Does not end; to be
-    /// run once.
+    /// Keeps the connection and resizes `slots` to this core's share of the model calls. Runs until it
+    /// is dropped; a second call returns at once.
     pub async fn run(&self, slots: &Arc<ConcurrencyLimiter>) {
         let Some(mut commands) = self.take_commands() else { return };
         let mut delay = MIN_RECONNECT_DELAY;
@@ -68,10 +70,10 @@ impl Cluster {
             if !std::mem::replace(&mut is_reported, true) {
                 self.report_disconnect(ended.err().as_ref());
             }
-            // Full jitter: the cores do not come back all at once.
+            // Full jitter: the cores must not reconnect all at once.
             sleep(delay.mul_f64(fastrand::f64())).await;
             delay = (delay * 2).min(MAX_RECONNECT_DELAY);
-            // Told to nobody: who is linked again looks into the database.
+            // Dropped: subscribers catch up from the store after reconnecting.
             while commands.try_recv().is_ok() {}
         }
     }
@@ -96,7 +98,7 @@ impl Cluster {
         Ok(RedisConnection { core: CoreId::random(), previous, redis, broken })
     }
 
-    /// Serves the link until it breaks.
+    /// Serves the connection until it is lost.
     async fn serve(
         &self,
         mut connection: RedisConnection,
@@ -104,9 +106,8 @@ impl Cluster {
         slots: &Arc<ConcurrencyLimiter>,
         delay: &mut Duration,
     ) -> RedisResult<()> {
-        // Redis may have started anew: it does not know yet of cores that have no link so far.
         let grace = StartupGrace { until: Instant::now() + HEARTBEAT_TTL, cores: self.members() };
-        // Before anybody here claims anything: what an unknown core claims is free.
+        // Heartbeat before the connection can be used: claims of a core without one are void.
         self.heartbeat(&mut connection, slots, grace).await?;
         self.set_connection(Some(connection.clone()));
         tracing::info!(cores = self.members(), "redis connected");
@@ -116,8 +117,8 @@ impl Cluster {
         let mut batch = Vec::with_capacity(BATCH);
         let (mut last_beat, mut due) = (Instant::now(), Instant::now() + HEARTBEAT_INTERVAL);
         loop {
-            // One batch in each round, so that neither waits for the other: what sessions tell meanwhile,
-            // their answers to `Joined` above all, is sent between the batches.
+            // One batch a round, so that subscriptions and published events do not starve each other:
+            // each `Subscribed` makes its session publish a `Hello`.
             self.subscribe_batch(&mut connection.redis, &mut unsubscribed, commands).await?;
             let (is_subscribing, has_budget) = (!unsubscribed.is_empty(), 0 < self.subscribe_budget(commands));
             tokio::select! {
@@ -131,15 +132,14 @@ impl Cluster {
                 () = slots.wait_for_demand() => due = due.min(last_beat + MIN_HEARTBEAT_INTERVAL),
                 _ = commands.recv_many(&mut batch, BATCH) => self.send_all(&mut connection.redis, &batch).await?,
                 () = ready(()), if is_subscribing && has_budget => {}
-                // Until the sessions have taken up what they heard.
+                // Polls until the sessions have consumed queued events.
                 () = sleep(SUBSCRIBE_POLL_INTERVAL), if is_subscribing => {}
             }
             batch.clear();
         }
     }
 
-    /// Subscribes to some of the sessions that were live when the link was made, as many as the queues
-    /// have room for.
+    /// Subscribes to some of the sessions that were live on connect, as many as the queues have room for.
     async fn subscribe_batch(
         &self,
         redis: &mut MultiplexedConnection,
@@ -149,7 +149,7 @@ impl Cluster {
         let beyond = unsubscribed.len().saturating_sub(self.subscribe_budget(commands));
         let batch = {
             let subscriptions = self.subscriptions();
-            // One that has ended meanwhile is not subscribed to again: its `Leave` was sent, or waits behind this.
+            // Skips sessions that have ended meanwhile: their `Unsubscribe` was sent or is queued behind this.
             unsubscribed
                 .drain(beyond..)
                 .filter(|user| subscriptions.contains(user))
@@ -159,17 +159,17 @@ impl Cluster {
         self.send_all(redis, &batch).await
     }
 
-    /// Sessions that may be joined at once. Each brings one `Joined` to hear and one `Hello` to tell, and
-    /// a full queue breaks the link. Half of each queue is left to everything else.
+    /// Returns the number of sessions that may be subscribed now. Each adds one `Subscribed` and one
+    /// `Hello` to the queues, and a full queue drops the connection: half of each is left to other uses.
     fn subscribe_budget(&self, commands: &mpsc::Receiver<Command>) -> usize {
         let queued_events = self.events.max_capacity() - self.events.capacity();
         let room = |capacity: usize, waiting: usize| capacity.div_ceil(2).saturating_sub(waiting);
-        // What is heard and not yet taken up may be `Joined`, each with a `Hello` to come.
-        let to_tell = room(commands.max_capacity(), commands.len() + queued_events);
-        to_tell.min(room(self.events.max_capacity(), queued_events)).min(BATCH)
+        // Every queued event may be a `Subscribed` whose `Hello` is yet to come.
+        let for_commands = room(commands.max_capacity(), commands.len() + queued_events);
+        for_commands.min(room(self.events.max_capacity(), queued_events)).min(BATCH)
     }
 
-    /// A sign of life, and what it brings: how many calls to the model this core may make.
+    /// Sends a heartbeat and applies the share of model calls that it returns.
     async fn heartbeat(
         &self,
         connection: &mut RedisConnection,
@@ -205,13 +205,13 @@ impl Cluster {
         tracing::warn!(%redis, error, cores, "redis connection lost; enforcing per-core share of limits");
     }
 
-    /// How many calls to the model this core may make where the cores cannot agree, and at least where all
-    /// of them need more.
+    /// Equal share of the model calls: the limit while disconnected, and the guaranteed part while every
+    /// core needs more.
     fn offline_share(&self) -> usize {
         (self.settings.limits.max_in_flight / self.members()).max(1)
     }
 
-    /// Asks Redis; `None` if there is no link, or none any more.
+    /// Sends a request; `None` if Redis is not connected or the request fails.
     pub(super) async fn query<T>(
         &self,
         request: impl AsyncFnOnce(&mut MultiplexedConnection, &RedisConnection) -> RedisResult<T>,
@@ -221,7 +221,7 @@ impl Cluster {
             Ok(answer) => Some(answer),
             Err(error) => {
                 tracing::warn!(%error, "redis request failed");
-                // Nobody else is to wait for it.
+                // Other requests must not wait for the same timeout.
                 self.discard(&connection);
                 None
             }
@@ -235,7 +235,7 @@ impl Cluster {
     }
 }
 
-/// What a message of Redis says that nobody asked for.
+/// Decodes a RESP3 push message.
 fn decode_push(push: PushInfo, keys: &Keys) -> Option<ClusterEvent> {
     match push.kind {
         PushKind::Subscribe => {

@@ -1,57 +1,58 @@
-//! What cores tell each other about a session.
+//! Session events published between cores. Cores of several versions may run at once: the encoding
+//! must stay compatible.
 
 use protocol::{Country, Locale, MessageId, ServerFrame};
 use serde::{Deserialize, Serialize};
 
 use super::CoreId;
 
-/// An event, and who tells it.
+/// Event with its sender.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// The core that tells it.
+    /// Sender.
     pub core: CoreId,
-    /// What it tells.
+    /// The event.
     pub event: SessionEvent,
 }
 
-/// Something that concerns the other cores on which a session is live.
+/// Event of a session, published to the other cores on which it is live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEvent {
-    /// The session is live here too, with so many connections. To be answered by `Here`, and by
-    /// the answer under way so far.
+    /// The session has become live on the sender. Receivers reply with `Here` and with the answer being
+    /// streamed so far.
     Hello {
         /// Connections of the session on that core.
         connections: usize,
     },
-    /// How many connections the session has here.
+    /// Number of connections of the session on the sender.
     Here {
         /// Connections of the session on that core.
         connections: usize,
     },
-    /// What connections of the session are told.
+    /// A frame for every connection of the session.
     Frame(Box<ServerFrame>),
-    /// Whoever answers this message is to stop.
+    /// Stops the answer to a message.
     Stop {
         /// The message.
         id: MessageId,
     },
-    /// The session answers in another language from now on.
+    /// The session's language has changed.
     Locale {
         /// The new one.
         locale: Locale,
     },
-    /// The person is in another country than was known.
+    /// The session's country has changed.
     Country {
         /// The new one.
         country: Country,
     },
-    /// Everything there was of the session is gone.
+    /// The session was erased.
     Erased,
 }
 
 impl SessionEvent {
-    /// How many connections it says there are.
+    /// Returns the reported number of connections.
     pub fn connections(&self) -> Option<usize> {
         match self {
             Self::Hello { connections } | Self::Here { connections } => Some(*connections),
@@ -61,23 +62,24 @@ impl SessionEvent {
 }
 
 impl Envelope {
-    /// As bytes for the channel.
+    /// Encodes as JSON.
     pub(super) fn encode(&self) -> Vec<u8> {
-        // Neither maps with other keys than strings nor types that can fail to serialize.
+        // Cannot fail: every map key is a string, and no type has a fallible `Serialize`.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads what came over the channel.
+    /// Decodes a published payload.
     ///
     /// # Errors
     ///
-    /// It is none: a core of another version told it, or no core at all. The error repeats no text.
+    /// The payload is no event: its sender has another version or is no core. The error must not repeat
+    /// text of people, so it has the position alone.
     pub fn decode(payload: &[u8]) -> Result<Self, MalformedEvent> {
         serde_json::from_slice(payload).map_err(|error| MalformedEvent { column: error.column() })
     }
 }
 
-/// Bytes that are no event.
+/// Payload that is no event of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no event of this version, from byte {column} on")]
 pub struct MalformedEvent {
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn events_round_trip_and_errors_repeat_no_text() {
         let id: MessageId = "a".parse().unwrap();
         let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?"), exercise: None };
         for event in [

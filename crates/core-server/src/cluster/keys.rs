@@ -1,4 +1,4 @@
-//! Names in Redis.
+//! Names of keys and channels in Redis. Running cores of other versions share them: they must not change.
 
 use boot::Household;
 use protocol::UserLabel;
@@ -14,7 +14,7 @@ impl WindowKind {
     }
 }
 
-/// Makes the names. Channels know no databases, so each database has names of its own.
+/// Builds the names. Channels are global to the server, so the prefix has the number of the database.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: String,
@@ -25,47 +25,47 @@ impl Keys {
         Self { prefix: format!("psicoia:{database}:") }
     }
 
-    /// Cores by the time until which they count as alive.
+    /// Sorted set of cores, scored by the expiry of their last heartbeat.
     pub(super) fn cores(&self) -> String {
         format!("{}cores", self.prefix)
     }
 
-    /// How many model calls each core wants and may make.
+    /// Hash of the model calls that each core needs and holds.
     pub(super) fn shares(&self) -> String {
         format!("{}shares", self.prefix)
     }
 
-    /// Messages of a person that are under way, by when they were claimed.
+    /// Sorted set of the session's claims, scored by time.
     pub(super) fn claims(&self, user: UserLabel) -> String {
         format!("{}claims:{}", self.prefix, user.0)
     }
 
-    /// Messages of a person that they stopped before there was an answer, by when.
+    /// Sorted set of messages that the person stopped before they were answered, scored by time.
     pub(super) fn stopped(&self, user: UserLabel) -> String {
         format!("{}stopped:{}", self.prefix, user.0)
     }
 
-    /// Events of a person, by time.
+    /// Sorted set of the person's rate-limit events, scored by time.
     pub(super) fn window(&self, kind: WindowKind, user: UserLabel) -> String {
         format!("{}{}window:{}", self.prefix, kind.prefix(), user.0)
     }
 
-    /// Events of an address, by time.
+    /// Sorted set of the subnet's rate-limit events, scored by time.
     pub(super) fn address_window(&self, kind: WindowKind, from: Household) -> String {
         format!("{}{}address-window:{from}", self.prefix, kind.prefix())
     }
 
-    /// Tokens that all cores have used on a day.
+    /// Counter of model tokens used on a day (days since 1970).
     pub(super) fn tokens(&self, day: u64) -> String {
         format!("{}tokens:{day}", self.prefix)
     }
 
-    /// The channel of a session.
+    /// Channel of the session.
     pub(super) fn channel(&self, user: UserLabel) -> String {
         format!("{}session:{}", self.prefix, user.0)
     }
 
-    /// Whose channel it is.
+    /// Session of a channel.
     pub(super) fn user_of(&self, channel: &str) -> Option<UserLabel> {
         channel.strip_prefix(&self.prefix)?.strip_prefix("session:")?.parse().ok().map(UserLabel)
     }

@@ -1,4 +1,4 @@
-//! What is told to the other cores, in order.
+//! Ordered commands to Redis: subscriptions and published events.
 
 use protocol::UserLabel;
 use redis::aio::MultiplexedConnection;
@@ -6,7 +6,7 @@ use redis::{RedisResult, pipe};
 
 use super::{Cluster, ClusterEvent};
 
-/// Something for Redis that nobody waits for.
+/// Command whose caller does not wait for its completion.
 #[derive(Debug)]
 pub(super) enum Command {
     Subscribe(UserLabel),
@@ -15,7 +15,7 @@ pub(super) enum Command {
 }
 
 impl Cluster {
-    /// Sends a batch: what belongs together goes in one round trip.
+    /// Sends `batch` in its order; adjacent commands of one kind share a round trip.
     pub(super) async fn send_all(&self, redis: &mut MultiplexedConnection, batch: &[Command]) -> RedisResult<()> {
         for alike in batch.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
             match alike {
@@ -48,7 +48,7 @@ impl Cluster {
         }
         let listeners: Vec<usize> = pipe.query_async(redis).await?;
         for ((user, _, revision), listeners) in published.into_iter().zip(listeners) {
-            // We listen ourselves.
+            // The publisher is itself a subscriber.
             if listeners <= 1 {
                 self.emit(ClusterEvent::NoSubscribers(user, revision));
             }

@@ -1,4 +1,4 @@
-//! What Redis decides at once, in Lua.
+//! Lua scripts, which Redis runs atomically.
 
 use std::sync::LazyLock;
 
@@ -10,17 +10,17 @@ macro_rules! script {
     };
 }
 
-/// Claims a message.
+/// Claims a message within the limits.
 pub(super) static CLAIM: LazyLock<Script> = script!("scripts/claim.lua");
-/// Gives back the claim to a message that the person stopped.
+/// Releases the claim to a message that the person stopped.
 pub(super) static RELEASE_STOPPED: LazyLock<Script> = script!("scripts/release_stopped.lua");
-/// Counts an attempt that began as a new message as a repeated one.
+/// Moves an attempt from the windows of new messages to those of retries.
 pub(super) static RECOUNT_AS_RETRY: LazyLock<Script> = script!("scripts/recount_as_retry.lua");
-/// What is claimed of a session.
+/// Lists the claimed messages of a session.
 pub(super) static IN_FLIGHT: LazyLock<Script> = script!("scripts/in_flight.lua");
-/// A sign of life, and a share of the model calls.
+/// Renews this core's heartbeat and allots its share of the model calls.
 pub(super) static HEARTBEAT: LazyLock<Script> = script!("scripts/heartbeat.lua");
-/// Tokens of the day.
+/// Adds to the tokens used on a day.
 pub(super) static ADD_TOKENS: LazyLock<Script> = script!("scripts/add_tokens.lua");
-/// An event that a restarted Redis has forgotten.
+/// Adds rate-limit events that a restarted Redis lacks.
 pub(super) static RESTORE_WINDOWS: LazyLock<Script> = script!("scripts/restore_windows.lua");

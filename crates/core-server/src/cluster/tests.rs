@@ -1,4 +1,4 @@
-//! Against a real Redis.
+//! Cluster behaviour against a real Redis.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,7 +25,7 @@ const LIMITS: ClusterLimits = ClusterLimits {
     longest_claim: Duration::from_secs(7_200),
 };
 
-/// A core as far as Redis knows it. It dies with its value.
+/// Cluster member that dies when dropped.
 struct Core {
     cluster: Arc<Cluster>,
     events: mpsc::Receiver<ClusterEvent>,
@@ -63,7 +63,7 @@ impl Core {
         within(LIMIT, self.events.recv()).await.unwrap().unwrap()
     }
 
-    /// What is heard next of the session, as an event.
+    /// Next event that another core published.
     async fn event(&mut self) -> SessionEvent {
         loop {
             if let ClusterEvent::Published(_, payload) = self.next().await {
@@ -75,7 +75,7 @@ impl Core {
         }
     }
 
-    /// Claims a message as a new one.
+    /// Claims a message that counts as new.
     async fn claim(&mut self, id: &str, from: u8) -> ClaimOutcome {
         self.claim_as(id, counted(WindowKind::New, from)).await
     }
@@ -111,7 +111,7 @@ fn counted(kind: WindowKind, from: u8) -> CountedAttempt {
     CountedAttempt { kind, from: household(from), at: Instant::now() }
 }
 
-/// Asks Redis itself.
+/// Runs a command over a connection of its own.
 async fn command<T: redis::FromRedisValue>(redis: &Redis, command: &redis::Cmd) -> T {
     let client = redis::Client::open(redis.url()).unwrap();
     command.query_async(&mut client.get_multiplexed_async_connection().await.unwrap()).await.unwrap()
@@ -122,7 +122,7 @@ fn household(number: u8) -> boot::Household {
 }
 
 #[tokio::test]
-async fn the_windows_are_one_for_all() {
+async fn rate_limit_windows_are_cluster_wide() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     for (core, id, from) in [(&mut a, "1", 1), (&mut b, "2", 1)] {
@@ -135,7 +135,7 @@ async fn the_windows_are_one_for_all() {
         let ClaimOutcome::RateLimited { wait } = core.claim("4", 2).await else { panic!("a fourth fits") };
         assert!(WINDOW - LIMIT < wait && wait <= WINDOW, "{wait:?}");
     }
-    // Another person from the first address: two of five are counted there, and one is refunded.
+    // Another person in the first subnet, which has counted two of five; one more is refunded.
     let other = UserLabel(8);
     for (number, want) in [(1, true), (2, true), (3, true), (4, true), (5, false)] {
         let (id, counted) = (format!("o{number}").parse().unwrap(), counted(WindowKind::New, 1));
@@ -150,7 +150,7 @@ async fn the_windows_are_one_for_all() {
 }
 
 #[tokio::test]
-async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
+async fn claim_is_exclusive_until_release_or_death() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     let second_of_two = ClaimOutcome::Granted { before: 1, was_stopped: false };
@@ -165,7 +165,7 @@ async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
     assert!(in_flight.contains(&first) && in_flight.contains(&second) && !in_flight.contains(&third), "{in_flight:?}");
     assert_eq!((a.in_flight().await.is_other_cores_turn(), b.in_flight().await.is_other_cores_turn()), (false, true));
     b.release("second").await;
-    assert!(!b.in_flight().await.is_other_cores_turn(), "it has nothing to answer");
+    assert!(!b.in_flight().await.is_other_cores_turn(), "it holds no claim");
     assert_eq!(b.claim("third", 1).await, second_of_two);
     drop(a);
     until(async || !b.in_flight().await.contains(&first)).await.unwrap();
@@ -174,7 +174,7 @@ async fn one_core_has_a_message_until_it_gives_it_back_or_dies() {
 }
 
 #[tokio::test]
-async fn what_the_person_stopped_counts_on_every_core() {
+async fn retry_of_a_stopped_message_counts_as_new_on_every_core() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     let stopped = ClaimOutcome::Granted { before: 0, was_stopped: true };
@@ -184,7 +184,7 @@ async fn what_the_person_stopped_counts_on_every_core() {
     assert_eq!(b.claim("m", 1).await, stopped);
     b.cluster.clear_stopped(USER, &"m".parse().unwrap()).await;
     b.release("m").await;
-    // That one ended for another reason: the next is free, whatever counted so far.
+    // The last attempt ended for another reason: a retry is free of the windows of new messages.
     assert_eq!(a.claim("other", 1).await, GRANTED);
     a.release("other").await;
     assert!(matches!(a.claim("m", 1).await, ClaimOutcome::RateLimited { .. }));
@@ -196,7 +196,7 @@ async fn what_the_person_stopped_counts_on_every_core() {
 }
 
 #[tokio::test]
-async fn a_late_release_takes_no_newer_claim() {
+async fn late_release_keeps_a_newer_claim() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     assert_eq!(a.claim("m", 1).await, GRANTED);
@@ -208,11 +208,11 @@ async fn a_late_release_takes_no_newer_claim() {
     assert_eq!(b.claim("m", 1).await, ClaimOutcome::Held);
     a.claims = newer;
     a.release("m").await;
-    assert_eq!(b.claim("m", 1).await, GRANTED, "and the late one has not noted that it was stopped");
+    assert_eq!(b.claim("m", 1).await, GRANTED, "the late release has not marked the message as stopped");
 }
 
 #[tokio::test]
-async fn a_repeated_message_is_counted_apart_while_there_is_room() {
+async fn retries_count_in_their_own_windows_up_to_the_limit() {
     let redis = Redis::start_new().await.unwrap();
     let mut a = Core::start(&redis).await;
     for number in 0..=LIMITS.rate.events {
@@ -222,7 +222,7 @@ async fn a_repeated_message_is_counted_apart_while_there_is_room() {
         assert_eq!(is_free, Some(number < LIMITS.rate.events), "{number}");
         a.release("m").await;
     }
-    // The last one stayed among the new ones.
+    // The last one still counts as new.
     for (id, fits) in [("1", true), ("2", true), ("3", false)] {
         assert_eq!(a.claim(id, 1).await == GRANTED, fits, "{id}");
         if fits {
@@ -232,12 +232,12 @@ async fn a_repeated_message_is_counted_apart_while_there_is_room() {
 }
 
 #[tokio::test]
-async fn calls_go_where_they_are_needed_and_are_never_too_many() {
+async fn model_calls_are_allotted_by_need_within_the_limit() {
     let redis = Redis::start_new().await.unwrap();
     let (a, b) = (Core::start(&redis).await, Core::start(&redis).await);
     let count = |core: &Core| core.slots.load().count;
     until(async || count(&a) == 4 && count(&b) == 4).await.unwrap();
-    // One has all the work: the other keeps one call, to begin with.
+    // All load is on one core: the other keeps its minimum of one call.
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(a.slots.force_reserve().acquire(Priority::Ordinary, |_| {}).await.unwrap());
@@ -249,7 +249,7 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
     };
     within(LIMIT, more).await.unwrap();
     assert_eq!((count(&a), count(&b)), (7, 1));
-    // The other needs some: it gets them as they are given back.
+    // The other needs two: it gets them as calls end.
     let _first = b.slots.force_reserve().acquire(Priority::Ordinary, |_| {}).await.unwrap();
     let second = b.slots.force_reserve().acquire(Priority::Ordinary, |_| {});
     let give_back = async {
@@ -263,7 +263,7 @@ async fn calls_go_where_they_are_needed_and_are_never_too_many() {
 }
 
 #[tokio::test]
-async fn what_is_told_is_heard_by_the_others_in_order() {
+async fn published_events_arrive_in_order_and_missing_subscribers_are_reported() {
     let redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     a.cluster.subscribe(USER);
@@ -296,7 +296,7 @@ async fn what_is_told_is_heard_by_the_others_in_order() {
 }
 
 #[tokio::test]
-async fn without_redis_each_has_its_share_and_heals() {
+async fn redis_outage_falls_back_to_shares_and_recovers() {
     let mut redis = Redis::start_new().await.unwrap();
     let (mut a, mut b) = (Core::start(&redis).await, Core::start(&redis).await);
     until(async || a.cluster.members() == 2 && a.slots.load().count == 4).await.unwrap();
@@ -311,7 +311,7 @@ async fn without_redis_each_has_its_share_and_heals() {
         } else {
             redis.kill().await.unwrap();
         }
-        // Whoever asks first may wait, once.
+        // The first request may wait for its timeout, later ones must not.
         until(async || a.cluster.claim(claim, kept).await.is_none()).await.unwrap();
         until(async || !b.cluster.is_connected()).await.unwrap();
         assert_eq!(a.cluster.effective_limit(LIMITS.rate).events, 2);
@@ -326,7 +326,7 @@ async fn without_redis_each_has_its_share_and_heals() {
         let rejoined = async { while !matches!(a.next().await, ClusterEvent::Subscribed(USER)) {} };
         within(LIMIT, rejoined).await.unwrap();
     }
-    // What counted counts again, once: two more fit.
+    // Restored twice, the event counts once: two more are admitted.
     for _ in 0..2 {
         a.cluster.restore_windows(kept.kind, &[(USER, kept.at)], &[(household(1), kept.at)]).await;
     }
@@ -338,9 +338,9 @@ async fn without_redis_each_has_its_share_and_heals() {
     }
 }
 
-/// A core with many sessions, without their connections: each answers `Joined` with a `Hello`, as they do.
+/// Many sessions, each of which publishes one event when it is subscribed, as real ones do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
+async fn more_sessions_than_the_queue_holds_subscribe_and_resubscribe() {
     const SESSIONS: u64 = 300;
     const QUEUE: usize = 8;
     let mut redis = Redis::start_new().await.unwrap();
@@ -380,7 +380,7 @@ async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
         all.unwrap_or_else(|error| {
             panic!("{error}: {} of {SESSIONS}, lost {}", joined.lock().unwrap().len(), lost.get())
         });
-        assert_eq!(lost.get(), times_lost, "the link breaks while its sessions are joined");
+        assert_eq!(lost.get(), times_lost, "the connection is lost while its sessions subscribe");
         if times_lost == 0 {
             redis.kill().await.unwrap();
             until(async || !cluster.is_connected()).await.unwrap();
@@ -390,7 +390,7 @@ async fn more_sessions_than_the_queue_holds_are_linked_and_linked_again() {
 }
 
 #[tokio::test]
-async fn calls_of_a_core_that_no_sign_of_life_names_are_free() {
+async fn shares_without_a_heartbeat_are_released() {
     let redis = Redis::start_new().await.unwrap();
     let client = redis::Client::open(redis.url()).unwrap();
     let mut client = client.get_multiplexed_async_connection().await.unwrap();
@@ -408,7 +408,7 @@ async fn calls_of_a_core_that_no_sign_of_life_names_are_free() {
     assert!(!rows.contains(&dead.to_string()), "{rows:?}");
 }
 
-/// A core in the simulation of [`BEAT`].
+/// State of a core in the simulation of the [`HEARTBEAT`] script.
 #[derive(Debug, Clone, Copy, Default)]
 struct Simulated {
     calls: usize,
@@ -418,13 +418,13 @@ struct Simulated {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// So many turns come to a core.
+    /// Turns arrive at a core.
     Come(usize, usize),
-    /// So many calls of a core end.
+    /// Calls of a core end.
     End(usize, usize),
-    /// A core gives a sign of life.
+    /// A core sends a heartbeat.
     Beat(usize),
-    /// A core goes and comes back under another name.
+    /// A core reconnects under another identifier.
     Renew(usize),
 }
 
@@ -441,11 +441,10 @@ fn steps(cores: usize) -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever comes, ends and is renewed, and whoever speaks when: no more calls are made than
-    /// there may be, and when all have spoken often enough as many as are needed, but for the one
-    /// that each core without any keeps.
+    /// In any order of arrivals, ends, heartbeats and reconnects the calls stay within the maximum. After
+    /// enough heartbeats all needed calls run, except for the one that each idle core keeps.
     #[test]
-    fn calls_are_shared_out(most in 1usize..12, steps in steps(3)) {
+    fn shares_never_exceed_the_limit_and_converge(most in 1usize..12, steps in steps(3)) {
         Runtime::new().unwrap().block_on(async {
             let redis = Redis::start_new().await.unwrap();
             let client = redis::Client::open(redis.url()).unwrap();

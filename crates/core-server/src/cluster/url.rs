@@ -1,15 +1,15 @@
-//! Where Redis is: `REDIS_URL`.
+//! Address of Redis: `REDIS_URL`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use redis::{Client, IntoConnectionInfo as _, ProtocolVersion};
 
-/// The address of a Redis server. `Display` shows neither user nor password.
+/// Address of a Redis server. `Display` shows neither user nor password.
 #[derive(Clone)]
 pub struct RedisUrl(Client);
 
-/// The text is no such address. Does not repeat it: it may hold a password.
+/// Error for text that is no address of Redis. Does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is no address of a Redis server, as in redis://user:password@host:6379/0, or rediss:// for TLS, \
@@ -18,12 +18,12 @@ pub struct RedisUrl(Client);
 pub struct RedisUrlError;
 
 impl RedisUrl {
-    /// The whole address, password included: for the one place that connects.
+    /// The whole address, password included. Only for connecting.
     pub(super) fn client(&self) -> &Client {
         &self.0
     }
 
-    /// The number of the database.
+    /// Number of the database.
     pub(super) fn database(&self) -> i64 {
         self.0.get_connection_info().redis_settings().db()
     }
@@ -34,7 +34,7 @@ impl FromStr for RedisUrl {
 
     fn from_str(url: &str) -> Result<Self, RedisUrlError> {
         let info = url.trim().into_connection_info().map_err(|_| RedisUrlError)?;
-        // What other cores tell comes over the connection that asks: RESP3.
+        // RESP3 delivers published events over the connection that sends requests.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         Client::open(info.set_redis_settings(settings)).map(Self).map_err(|_| RedisUrlError)
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn urls_parse_and_hide_credentials() {
         for (url, want) in [
             ("redis://127.0.0.1", Some("redis://127.0.0.1:6379/0")),
             (" redis://ana:secret@cache.example:7000/3 ", Some("redis://cache.example:7000/3")),

@@ -1,9 +1,8 @@
-//! What an entry says besides its place: sealed as a whole.
+//! Encoding and encryption of an entry's content.
 //!
-//! Who speaks, how an answer ended, where it came from, and that help was shown stand in a small header
-//! before the text, under the same seal. The `role` column holds a keyed hash instead, which tells the
-//! entries of one message apart and says nothing else: a stolen copy of the database does not tell who
-//! was at risk.
+//! Role, finish reason, source and help form a small header before the text, sealed together with it.
+//! The `role` column holds a keyed hash, which distinguishes the entries of one message and reveals
+//! nothing else: a stolen copy of the database must not show which people were at risk.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,11 +12,11 @@ use protocol::{MessageId, UserText};
 use super::keys::{Keyring, Sealed};
 use super::{EntryPosition, NewEntry, StoreError};
 
-/// Roles as they stood in their column before entries had a header.
+/// Values of the `role` column before entries had a header.
 pub(super) const LEGACY_ROLES: [(&str, Role); 3] =
     [("user", Role::User), ("assistant", Role::Assistant), ("support", Role::Support)];
 
-/// First byte of a header of this form.
+/// Version of the header: its first byte.
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 7;
 
@@ -37,34 +36,34 @@ const KINDS: [Kind; 8] = [
     Kind::Substance,
 ];
 
-/// What is sealed of an entry.
+/// Sealed part of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) role: Role,
     pub(super) text: UserText,
     pub(super) finish: Option<Finish>,
     pub(super) source: Option<Source>,
-    /// Without resources.
+    /// Its resources are not stored.
     pub(super) help: Option<Box<Help>>,
 }
 
-/// An entry's columns that depend on what it says.
+/// Columns of an entry that depend on its content.
 #[derive(Debug)]
 pub(super) struct SealedContent {
-    /// For the `role` column.
+    /// Value of the `role` column.
     pub(super) tag: String,
     pub(super) sealed: Sealed,
 }
 
 impl Content {
-    /// What is sealed of `entry`.
+    /// Returns the sealed part of `entry`.
     pub(super) fn of(entry: &NewEntry) -> Self {
         let NewEntry { role, text, finish, source, help, .. } = entry.clone();
         Self { role, text, finish, source, help }
     }
 
-    /// Seals it for `place`, as part of message `id`.
-    pub(super) fn seal(&self, keys: &Keyring, place: EntryPosition, id: &MessageId) -> SealedContent {
+    /// Seals the content for `position`, as part of message `id`.
+    pub(super) fn seal(&self, keys: &Keyring, position: EntryPosition, id: &MessageId) -> SealedContent {
         let help = self.help.as_deref();
         let header = [
             VERSION,
@@ -76,24 +75,24 @@ impl Content {
             code(&KINDS, help.and_then(|help| help.kind)),
         ];
         let bytes = [&header[..], self.text.expose().as_bytes()].concat();
-        SealedContent { tag: tag(keys, place, id, self.role), sealed: keys.seal_entry(place, &bytes) }
+        SealedContent { tag: tag(keys, position, id, self.role), sealed: keys.seal_entry(position, &bytes) }
     }
 
-    /// Opens what was sealed for `place` and tagged for message `id`.
+    /// Opens content that was sealed for `position` and tagged for message `id`.
     ///
     /// # Errors
     ///
-    /// Its key is not there, or it is not what was sealed for this place and message.
+    /// Its key is not configured, or it is damaged or was sealed for another position or message.
     pub(super) fn open(
         keys: &Keyring,
-        place: EntryPosition,
+        position: EntryPosition,
         id: &MessageId,
         SealedContent { tag: stored, sealed }: SealedContent,
     ) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged(format!("entry {} of {}", place.seq, place.user));
-        let bytes = keys.open_entry(place, sealed)?;
+        let damaged = || StoreError::Damaged(format!("entry {} of {}", position.seq, position.user));
+        let bytes = keys.open_entry(position, sealed)?;
         let content = Self::read(&bytes).ok_or_else(damaged)?;
-        if tag(keys, place, id, content.role) == stored { Ok(content) } else { Err(damaged()) }
+        if tag(keys, position, id, content.role) == stored { Ok(content) } else { Err(damaged()) }
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
@@ -119,24 +118,24 @@ impl Content {
     }
 }
 
-/// Tells the entries of one message apart.
+/// Keyed hash that distinguishes the entries of one message.
 pub(super) fn tag(keys: &Keyring, EntryPosition { user, .. }: EntryPosition, id: &MessageId, role: Role) -> String {
     let message = [&user.0.to_be_bytes()[..], &[code(&ROLES, Some(role))], id.as_str().as_bytes()].concat();
     URL_SAFE_NO_PAD.encode(keys.entry_tag(&message))
 }
 
-/// How the role of an entry stood in its column before entries had a header.
+/// Value of the `role` column before entries had a header.
 pub(super) fn legacy_role(role: Role) -> &'static str {
     LEGACY_ROLES.iter().find(|(_, known)| *known == role).map_or("", |(name, _)| name)
 }
 
-/// Number of `value` in its list, from 1; 0 for none.
+/// Returns the one-based index of `value`; 0 for none.
 fn code<T: PartialEq>(values: &[T], value: Option<T>) -> u8 {
     let at = value.and_then(|value| values.iter().position(|known| *known == value));
     at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
 }
 
-/// The value that `code` stands for; outer `None`: there is none such.
+/// Returns the value of `code`; outer `None` for an unknown code.
 #[expect(clippy::option_option, reason = "absent is a value here, unknown is not")]
 fn decode<T: Copy>(values: &[T], code: u8) -> Option<Option<T>> {
     match usize::from(code).checked_sub(1) {
@@ -170,19 +169,19 @@ mod tests {
     }
 
     #[test]
-    fn everything_round_trips_and_is_bound_to_its_message() {
-        let (keys, place) = (Keyring::default(), EntryPosition { user: UserLabel(7), seq: 3 });
+    fn contents_round_trip_and_are_bound_to_their_message() {
+        let (keys, position) = (Keyring::default(), EntryPosition { user: UserLabel(7), seq: 3 });
         let [id, other]: [MessageId; 2] = ["a", "b"].map(|id| id.parse().unwrap());
         for content in contents() {
-            let seal = || content.seal(&keys, place, &id);
-            assert_eq!(Content::open(&keys, place, &id, seal()).unwrap(), content);
-            assert!(Content::open(&keys, place, &other, seal()).is_err());
+            let seal = || content.seal(&keys, position, &id);
+            assert_eq!(Content::open(&keys, position, &id, seal()).unwrap(), content);
+            assert!(Content::open(&keys, position, &other, seal()).is_err());
             assert!(!ROLES.iter().any(|role| seal().tag.contains(&role.to_string())));
         }
     }
 
     #[test]
-    fn what_is_no_header_does_not_open() {
+    fn rejects_malformed_headers() {
         for bytes in [&b""[..], b"hola", &[2, 1, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0], &[1, 4, 0, 0, 0, 0, 0]] {
             assert_eq!(Content::read(bytes), None, "{bytes:?}");
         }
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_roles_are_those_of_the_wire() {
+    fn legacy_roles_match_the_wire() {
         assert_eq!(ROLES.map(legacy_role), ROLES.map(|role| role.to_string()));
     }
 }

@@ -1,7 +1,7 @@
-//! Keys of what is stored: texts at rest, and hashes of resume tokens.
+//! Encryption at rest, and keyed hashes of resume tokens.
 //!
-//! A text is sealed with XChaCha20-Poly1305, whose nonces are long enough to be random, and is
-//! bound to its place: moved to another session or position it does not open.
+//! Texts are sealed with XChaCha20-Poly1305, whose 192-bit nonces may be random. The position is
+//! associated data: a text that was moved to another session or position does not open.
 
 use std::fmt;
 
@@ -19,15 +19,15 @@ use super::{EntryPosition, StoreError, Summary};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
-/// Bytes of the hash that tells the entries of one message apart.
+/// Bytes of an entry's tag, see [`Keyring::entry_tag`].
 const TAG_BYTES: usize = 8;
 
-/// Why a data key cannot be used. Does not repeat it.
+/// Error for a malformed data key. Does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a data key is 32 random bytes in base64: openssl rand -base64 32")]
 pub struct DataKeyError;
 
-/// Names a data key without telling it.
+/// Identifier of a data key: a hash that does not reveal it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId(pub i64);
 
@@ -37,7 +37,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// A key that texts are sealed with.
+/// Data key, with which texts are sealed.
 #[derive(Clone)]
 pub struct DataKey {
     id: KeyId,
@@ -51,11 +51,11 @@ impl fmt::Debug for DataKey {
 }
 
 impl DataKey {
-    /// The key written down in `secret`.
+    /// Decodes a key of 32 bytes in base64.
     ///
     /// # Errors
     ///
-    /// It is no data key.
+    /// The secret is no data key.
     pub fn new(secret: &Secret) -> Result<Self, DataKeyError> {
         let bytes = STANDARD.decode(secret.expose()).map_err(|_| DataKeyError)?;
         let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| DataKeyError)?;
@@ -65,73 +65,73 @@ impl DataKey {
     }
 }
 
-/// What is stored of a text or a secret.
+/// Stored form of a text or a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The key it is under; `None`: it is plain.
+    /// Key that sealed it; `None` for plain bytes.
     pub key: Option<KeyId>,
-    /// A nonce and what it encrypts, or the plain bytes.
+    /// Nonce and ciphertext, or the plain bytes.
     pub bytes: Vec<u8>,
 }
 
-/// The data keys: one to write with, if any, and all to read with.
+/// Data keys: at most one for writing, and all for reading.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     current: Option<DataKey>,
     previous: Vec<DataKey>,
-    /// Tells the entries of one message apart; a database's own.
+    /// Key of the entry tags, specific to the database.
     entry_tags: [u8; KEY_BYTES],
 }
 
 impl Keyring {
-    /// Writes under `current`, or plain without it, and also reads what is under `previous`.
+    /// Writes under `current`, or plain without it; reads under `current` and `previous`.
     pub fn new(current: Option<DataKey>, previous: Vec<DataKey>) -> Self {
         Self { current, previous, entry_tags: [0; KEY_BYTES] }
     }
 
-    /// The same for the database whose key this is.
+    /// Returns the keyring for the database that has this token key.
     #[must_use]
     pub fn for_database(self, key: &TokenKey) -> Self {
         Self { entry_tags: keyed_hash(&key.0, b"psicoia entry tags"), ..self }
     }
 
-    /// The key that is written with.
+    /// Returns the key for writing.
     pub fn current_id(&self) -> Option<KeyId> {
         self.current.as_ref().map(|key| key.id)
     }
 
-    /// Seals what the entry at `place` says.
-    pub fn seal_entry(&self, place: EntryPosition, bytes: &[u8]) -> Sealed {
-        self.seal_bytes(&associated_data(place), bytes)
+    /// Seals the content of the entry at `position`.
+    pub fn seal_entry(&self, position: EntryPosition, bytes: &[u8]) -> Sealed {
+        self.seal_bytes(&associated_data(position), bytes)
     }
 
-    /// Opens what the entry at `place` says.
+    /// Opens the content of the entry at `position`.
     ///
     /// # Errors
     ///
-    /// Its key is not there, or it is not what was sealed for this place.
-    pub fn open_entry(&self, place: EntryPosition, sealed: Sealed) -> Result<Vec<u8>, StoreError> {
-        let damaged = || StoreError::Damaged(format!("entry {} of {}", place.seq, place.user));
-        self.open_bytes(&associated_data(place), sealed)?.ok_or_else(damaged)
+    /// Its key is not configured, or it is damaged or was sealed for another position.
+    pub fn open_entry(&self, position: EntryPosition, sealed: Sealed) -> Result<Vec<u8>, StoreError> {
+        let damaged = || StoreError::Damaged(format!("entry {} of {}", position.seq, position.user));
+        self.open_bytes(&associated_data(position), sealed)?.ok_or_else(damaged)
     }
 
-    /// Hash of which entry of a message `message` names.
+    /// Keyed hash of `message`, which identifies an entry among those of its message.
     pub fn entry_tag(&self, message: &[u8]) -> [u8; TAG_BYTES] {
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&keyed_hash(&self.entry_tags, message)[..TAG_BYTES]);
         tag
     }
 
-    /// Seals the text of `user`'s `summary`.
+    /// Seals the text of a summary of `user`.
     pub fn seal_summary(&self, user: UserLabel, summary: &Summary) -> Sealed {
         self.seal_bytes(&summary_associated_data(user, summary.first, summary.last), summary.text.expose().as_bytes())
     }
 
-    /// Opens the text of `user`'s summary of the messages from `first` to `last`.
+    /// Opens the summary of the messages of `user` from `first` to `last`.
     ///
     /// # Errors
     ///
-    /// Its key is not there, or it is not what was sealed for this place.
+    /// Its key is not configured, or it is damaged or was sealed for another range or session.
     pub fn open_summary(&self, user: UserLabel, first: u64, last: u64, sealed: Sealed) -> Result<Summary, StoreError> {
         let damaged = || StoreError::Damaged(format!("the summary of {user}"));
         let bytes = self.open_bytes(&summary_associated_data(user, first, last), sealed)?.ok_or_else(damaged)?;
@@ -149,7 +149,7 @@ impl Keyring {
         Sealed { key: Some(key.id), bytes: [&nonce[..], &sealed].concat() }
     }
 
-    /// `None` when it does not open under its key.
+    /// Returns `None` if authentication under its key fails.
     fn open_bytes(&self, associated_data: &[u8], sealed: Sealed) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(id) = sealed.key else { return Ok(Some(sealed.bytes)) };
         let known = self.current.iter().chain(&self.previous).find(|key| key.id == id);
@@ -159,15 +159,15 @@ impl Keyring {
     }
 }
 
-/// The associated data of an entry: a session's number is never given twice in a database.
-fn associated_data(place: EntryPosition) -> [u8; 16] {
+/// Associated data of an entry. Labels are never reused, so a position is unique for ever.
+fn associated_data(position: EntryPosition) -> [u8; 16] {
     let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&place.user.0.to_be_bytes());
-    bytes[8..].copy_from_slice(&place.seq.to_be_bytes());
+    bytes[..8].copy_from_slice(&position.user.0.to_be_bytes());
+    bytes[8..].copy_from_slice(&position.seq.to_be_bytes());
     bytes
 }
 
-/// The associated data of a summary; longer than an entry's, so that neither opens as the other.
+/// Associated data of a summary. Its length must differ from an entry's, so that neither opens as the other.
 fn summary_associated_data(user: UserLabel, first: u64, last: u64) -> [u8; 24] {
     let mut bytes = [0; 24];
     for (part, number) in bytes.chunks_exact_mut(8).zip([user.0, first, last]) {
@@ -176,8 +176,8 @@ fn summary_associated_data(user: UserLabel, first: u64, last: u64) -> [u8; 24] {
     bytes
 }
 
-/// Hashes resume tokens. Made at random for each database and kept in it, sealed like a text,
-/// so that a hash found elsewhere says nothing about this database, nor the other way round.
+/// Key of the token hashes. Random for each database and stored in it, sealed like a text: hashes of two
+/// databases cannot be correlated.
 #[derive(Clone)]
 pub struct TokenKey([u8; KEY_BYTES]);
 
@@ -190,43 +190,43 @@ impl fmt::Debug for TokenKey {
 impl TokenKey {
     const ASSOCIATED_DATA: &[u8] = b"psicoia token key";
 
-    /// A new key.
+    /// Generates a key.
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// What is stored of the key itself.
+    /// Seals the key for storage.
     pub fn seal(&self, keys: &Keyring) -> Sealed {
         keys.seal_bytes(Self::ASSOCIATED_DATA, &self.0)
     }
 
-    /// Reads a stored key.
+    /// Opens the stored key.
     ///
     /// # Errors
     ///
-    /// It is under a key that is not configured, or damaged.
+    /// Its data key is not configured, or it is damaged.
     pub fn open(keys: &Keyring, sealed: Sealed) -> Result<Self, StoreError> {
         let bytes = keys.open_bytes(Self::ASSOCIATED_DATA, sealed)?.and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self).ok_or_else(|| StoreError::Damaged("the key of the resume tokens".to_owned()))
     }
 
-    /// What is stored of `token`: finds the session and cannot be turned back.
+    /// Returns the stored hash of a token: it finds the session and cannot be inverted.
     pub fn hash(&self, token: &ResumeToken) -> TokenHash {
         TokenHash(keyed_hash(&self.0, token.as_bytes()))
     }
 }
 
-/// A keyed hash of a resume token.
+/// Keyed hash of a resume token.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The hash's bytes.
+    /// Returns the bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether `stored` is this hash, in a time that does not depend on where they differ.
+    /// Compares in constant time.
     pub fn matches(&self, stored: &[u8]) -> bool {
         self.0.as_slice().ct_eq(stored).into()
     }

@@ -1,4 +1,4 @@
-//! A store in the process's memory, for tests.
+//! In-memory store, for tests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{
     Store, StoreError, Summary,
 };
 
-/// Sessions in memory, gone with the process.
+/// Store that lives as long as its process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
@@ -20,12 +20,12 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    /// The last label given; labels are never given twice.
+    /// Last assigned label; labels are never reused.
     last_user: u64,
     tokens: HashMap<[u8; 32], UserLabel>,
     sessions: BTreeMap<UserLabel, Session>,
     referrals: BTreeMap<[String; 4], u64>,
-    /// The last batch of each process.
+    /// Number of the last batch of each process.
     batches: HashMap<u64, u64>,
 }
 
@@ -34,14 +34,14 @@ struct Session {
     record: SessionRecord,
     token: [u8; 32],
     last_seen: Timestamp,
-    /// Entry `seq` is at index `seq - 1 - record.swept`.
+    /// Entry `seq` is at index `seq - 1 - record.pruned`.
     entries: Vec<Entry>,
     summary: Option<Summary>,
 }
 
 impl MemoryStore {
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Every change below is complete before the lock is let go, also when a thread panics.
+        // Poisoning is ignored: no change below can panic half way.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +62,7 @@ impl Tables {
 impl Store for MemoryStore {
     async fn create_session(&self, session: NewSession) -> Result<SessionRecord, StoreError> {
         let mut tables = self.tables();
-        // Asked again, because the first answer did not arrive.
+        // Idempotent retry.
         if let Some(known) = tables.tokens.get(session.token.as_bytes()).and_then(|user| tables.sessions.get(user)) {
             return Ok(known.record.clone());
         }

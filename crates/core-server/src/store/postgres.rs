@@ -1,13 +1,13 @@
-//! The store that several cores share: a PostgreSQL server.
+//! Store on a PostgreSQL server, for several cores.
 //!
-//! Everything is a prepared statement on a connection out of a pool, and one round trip but for
-//! what is done in the background. A statement commits by itself: it is on the server's disk
-//! before anyone is told, unless its owner set `synchronous_commit` or `fsync` to `off`.
+//! Every call runs prepared statements on a pooled connection, in one round trip except for background
+//! work. A statement commits by itself: it is on the server's disk before its caller returns, unless the
+//! server's owner has set `synchronous_commit` or `fsync` to `off`.
 //!
-//! A call runs in a task that owns its connection. A caller that goes away, as when a client's deadline
-//! is over, ends the waiting and nothing else: the statement comes to its end and the connection
-//! goes back to the pool. Closed in mid-statement, a client with short deadlines would have the core
-//! connect again and again, each time with TLS, a password and a new process on the server.
+//! A call runs in a task that owns its connection, so that a dropped caller, as after a client's
+//! deadline, does not cancel the statement, and the connection returns to the pool. If it were closed
+//! in mid-statement, clients with short deadlines would make the core reconnect again and again, each
+//! time with TLS, authentication and a new server process.
 
 mod append;
 mod changes;
@@ -38,7 +38,7 @@ use crate::store::{DatabaseMeter, PoolUse};
 use pool::ConnectionPool;
 use pooled_connection::PooledConnection;
 
-/// Sessions in a PostgreSQL database.
+/// Store in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: ConnectionPool,
@@ -48,13 +48,13 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects to the database at `url`, with at most `max_connections` at once, and brings its
-    /// tables up to date. Other cores may do the same at the same time.
+    /// Opens the database at `url` with a pool of at most `max_connections`, and migrates its schema. Safe
+    /// while other cores do the same.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached or does not let us in, or the database is from a later
-    /// version of this program; or its contents are under a key that is not in `keys`.
+    /// The server is unreachable or denies access, or the database has a later schema or is sealed under
+    /// a key that is not in `keys`.
     pub async fn open(url: &PostgresUrl, max_connections: usize, keys: Keyring) -> Result<Self, OpenError> {
         let database = url.to_string();
         let connections = ConnectionPool::new(url, max_connections)
@@ -66,8 +66,12 @@ impl PostgresStore {
         Ok(Self { connections, keys, token_key, calls: TaskTracker::new() })
     }
 
-    /// Makes `call` on a connection, to its end even if the caller goes away meanwhile; not at all
-    /// if it goes away while it waits for the connection.
+    /// Runs `call` on a pooled connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// A running call completes even if the caller is dropped; a call that still waits for its connection
+    /// does not start.
     async fn run<T, F>(&self, call: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -75,6 +79,7 @@ impl PostgresStore {
     {
         let connections = self.connections.clone();
         let gone = CancellationToken::new();
+        // Cancelled when this future is dropped.
         let _caller = gone.clone().drop_guard();
         let task = self.calls.spawn(async move {
             let connection = connections.acquire().await;
@@ -83,7 +88,7 @@ impl PostgresStore {
             }
             let mut connection = connection?;
             match call(&mut connection).await {
-                // A standby that is behind does not know what exists: a live session would end as erased.
+                // A lagging standby must not prove absence: a live session would end as erased.
                 Err(StoreError::NoSession { .. }) if !connection.may_write() => Err(behind()),
                 outcome => outcome,
             }
@@ -114,8 +119,8 @@ impl Store for PostgresStore {
     }
 
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
-        let (keys, place) = (Arc::clone(&self.keys), EntryPosition { user, seq: after });
-        self.run(move |connection| Box::pin(async move { append::append(connection, &keys, place, &entry).await }))
+        let (keys, position) = (Arc::clone(&self.keys), EntryPosition { user, seq: after });
+        self.run(move |connection| Box::pin(async move { append::append(connection, &keys, position, &entry).await }))
             .await
     }
 

@@ -1,4 +1,4 @@
-//! Changing the key of everything that is stored.
+//! Re-encryption of all stored data.
 
 use std::time::Duration;
 
@@ -6,37 +6,45 @@ use tokio::time::sleep;
 
 use super::{EntryPosition, Store, StoreError};
 
-/// Entries written anew at once.
+/// Entries re-encrypted per call.
 const BATCH: usize = 200;
 
-/// Writes every text that is not under the current key anew: under it, or plain where there
-/// is none. Others may use the database meanwhile. Can be broken off and run again.
+/// Re-encrypts everything under the current key, or decrypts it if there is none. Cores may use the
+/// database meanwhile.
 ///
 /// # Errors
 ///
-/// The database is not available, or holds a text under a key that is not configured; what
-/// came before it is under the current key.
+/// The database is not available, or a text is sealed under a key that is not configured; everything
+/// before it is done.
+///
+/// # Cancel safety
+///
+/// May be interrupted and run again.
 pub async fn rekey(store: &dyn Store) -> Result<(), StoreError> {
     let mut done: Option<EntryPosition> = None;
     let mut batches = 0_usize;
-    while let Some(place) = store.reencrypt(done, BATCH).await? {
-        done = Some(place);
+    while let Some(position) = store.reencrypt(done, BATCH).await? {
+        done = Some(position);
         batches += 1;
-        tracing::info!(batches, user = %place.user, "batch re-encrypted");
+        tracing::info!(batches, user = %position.user, "batch re-encrypted");
     }
     Ok(())
 }
 
-/// Writes anew what an earlier version wrote with the roles of entries in the clear. Others may use the
-/// database meanwhile. Can be broken off and run again; does nothing where nothing is left.
+/// Re-encrypts entries that an earlier version stored with their role in plain, with a `pause` after each
+/// batch, so that cores are not slowed down. Does nothing once none is left.
 ///
 /// # Errors
 ///
-/// The database is not available, or holds a text under a key that is not configured.
+/// The database is not available, or a text is sealed under a key that is not configured.
+///
+/// # Cancel safety
+///
+/// May be interrupted and run again.
 pub async fn upgrade_legacy_entries(store: &dyn Store, pause: Duration) -> Result<(), StoreError> {
     let mut done: Option<EntryPosition> = None;
-    while let Some(place) = store.reencrypt_legacy(done, BATCH).await? {
-        if done.replace(place).is_none() {
+    while let Some(position) = store.reencrypt_legacy(done, BATCH).await? {
+        if done.replace(position).is_none() {
             tracing::info!("re-encrypting entries of an earlier version");
         }
         sleep(pause).await;

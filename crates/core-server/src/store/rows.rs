@@ -1,4 +1,4 @@
-//! How sessions and entries look in tables: what both databases share.
+//! Rows of the tables and their conversion, common to both databases.
 
 use std::fmt::Display;
 
@@ -12,10 +12,10 @@ use super::content::{Content, LEGACY_ROLES, SealedContent};
 use super::keys::{KeyId, Keyring, Sealed};
 use super::{EntryPosition, ReadableEntries, SessionRecord, StoreError, Summary};
 
-/// How far `last_seen` may lag behind: it is written only when it is older, because it has an index.
+/// Granularity of `last_seen`: one hour. The column is indexed, so it must not be written with every entry.
 pub(super) const LAST_SEEN_GRANULARITY_MS: i64 = 3_600_000;
 
-/// A row of `sessions`.
+/// Row of `sessions`.
 #[derive(Debug)]
 pub(super) struct SessionRow {
     pub(super) user_id: i64,
@@ -28,7 +28,7 @@ pub(super) struct SessionRow {
     pub(super) pruned: i64,
 }
 
-/// A row of `entries`.
+/// Row of `entries`.
 #[derive(Debug)]
 pub(super) struct EntryRow {
     pub(super) seq: i64,
@@ -41,10 +41,10 @@ pub(super) struct EntryRow {
     pub(super) source: Option<String>,
 }
 
-/// A row of `entries`, or why it cannot be read, with its `seq`.
+/// `seq` of a row of `entries`, with the row or the error that makes it unreadable.
 pub(super) type SeqAndRow = (u64, Result<EntryRow, StoreError>);
 
-/// A row of `summaries`.
+/// Row of `summaries`.
 #[derive(Debug)]
 pub(super) struct SummaryRow {
     pub(super) first_seq: i64,
@@ -54,7 +54,7 @@ pub(super) struct SummaryRow {
 }
 
 impl SummaryRow {
-    /// The summary of `user`, its text opened with `keys`.
+    /// Decrypts the summary of `user`.
     pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Summary, StoreError> {
         let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
         keys.open_summary(user, number(self.first_seq)?, number(self.last_seq)?, sealed)
@@ -69,7 +69,7 @@ impl SessionRow {
             id: SessionId::from(self.session_id.as_str()),
             created_at: Timestamp::from_unix_ms(self.created_at),
             locale: locale.map_err(|_| damaged("locale", self.user_id))?,
-            // A guess is better than no conversation.
+            // A damaged country falls back to the guessed one: the conversation must stay usable.
             country: self.country.and_then(|code| code.parse().ok()),
             seq: number(self.seq)?,
             messages: number(self.messages)?,
@@ -79,7 +79,7 @@ impl SessionRow {
 }
 
 impl EntryRow {
-    /// The entry of `user`, opened with `keys`.
+    /// Decrypts the entry of `user`.
     pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Entry, StoreError> {
         let seq = number(self.seq)?;
         let id = self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?;
@@ -88,12 +88,13 @@ impl EntryRow {
         Ok(Entry { seq, id, role, text, at, finish, source, help })
     }
 
-    fn content(self, place: EntryPosition, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
+    fn content(self, position: EntryPosition, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
         let sealed = Sealed { key: self.key_id.map(KeyId), bytes: self.text };
         let Some((_, role)) = LEGACY_ROLES.into_iter().find(|(name, _)| *name == self.role) else {
-            return Content::open(keys, place, id, SealedContent { tag: self.role, sealed });
+            return Content::open(keys, position, id, SealedContent { tag: self.role, sealed });
         };
-        let text = String::from_utf8(keys.open_entry(place, sealed)?).map_err(|_| damaged("an entry", place.seq))?;
+        let text =
+            String::from_utf8(keys.open_entry(position, sealed)?).map_err(|_| damaged("an entry", position.seq))?;
         Ok(Content {
             role,
             text: UserText::new(text),
@@ -103,22 +104,22 @@ impl EntryRow {
         })
     }
 
-    /// Whether an earlier version wrote it.
+    /// Returns whether the row was written by an earlier version, without a header.
     pub(super) fn is_legacy(&self) -> bool {
         LEGACY_ROLES.iter().any(|(name, _)| *name == self.role)
     }
 
-    /// What is written in its place, under the current key.
+    /// Seals the row's content under the current key.
     pub(super) fn reencrypt(self, user: UserLabel, keys: &Keyring) -> Result<SealedContent, StoreError> {
         let seq = number(self.seq)?;
-        let (place, id) =
+        let (position, id) =
             (EntryPosition { user, seq }, self.message_id.parse().map_err(|_| damaged("message_id", seq))?);
-        Ok(self.content(place, &id, keys)?.seal(keys, place, &id))
+        Ok(self.content(position, &id, keys)?.seal(keys, position, &id))
     }
 }
 
-/// Opens the entries of `user` in `rows`, and leaves out those that do not open, with one line in the log. No
-/// text gets there: without them the conversation goes on.
+/// Decrypts the readable entries of `user` and logs one line if any is not. The conversation must continue
+/// without the unreadable ones.
 pub(super) fn decrypt_readable(
     rows: impl IntoIterator<Item = SeqAndRow>,
     user: UserLabel,
@@ -142,7 +143,7 @@ pub(super) fn decrypt_readable(
     readable
 }
 
-/// The summary of `user`, if it opens; else the log has one line.
+/// Returns the summary of `user`; logs an unreadable one and returns `None`.
 pub(super) fn readable_summary(
     summary: Result<Option<Summary>, StoreError>,
     user: UserLabel,
@@ -156,7 +157,7 @@ pub(super) fn readable_summary(
     }
 }
 
-/// A value as its column's text: the same as on the wire.
+/// Column text of a value, equal to its text on the wire.
 pub(super) fn name<T: Display>(value: T) -> String {
     value.to_string()
 }
@@ -165,16 +166,16 @@ fn from_name<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, StoreError> {
     T::deserialize(name.into_deserializer()).map_err(|error: Error| StoreError::Damaged(error.to_string()))
 }
 
-/// A number of ours as a column; none comes near the limit.
+/// Converts to `BIGINT`; saturates, which no real number reaches.
 pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A column as a number of ours.
+/// Converts from `BIGINT`; negative numbers are damage.
 pub(super) fn number(column: i64) -> Result<u64, StoreError> {
     u64::try_from(column).map_err(|_| damaged("a number", column))
 }
 
-fn damaged(what: &str, place: impl Display) -> StoreError {
-    StoreError::Damaged(format!("{what} at {place}"))
+fn damaged(field: &str, position: impl Display) -> StoreError {
+    StoreError::Damaged(format!("{field} at {position}"))
 }

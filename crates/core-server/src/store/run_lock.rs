@@ -1,7 +1,7 @@
-//! One core for each SQLite file.
+//! Exclusive use of an SQLite file by one core.
 //!
-//! Two cores on one file would each grant the whole of every limit, and remember ends of sessions that
-//! the other has changed. `core-server rekey` and tools of SQLite take no such lock: they may run meanwhile.
+//! Two cores on one file would each grant the whole of every limit, and serve stale cached history.
+//! `core-server rekey` and the tools of SQLite do not take the lock: they may run beside a core.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -11,8 +11,8 @@ use std::path::Path;
 use super::sqlite::{create_folder, display_name, unreachable};
 use super::{DatabaseUrl, OpenError};
 
-/// Advisory lock beside a database file. Open until it is dropped or the process ends, however it
-/// ends: a core that was killed leaves none.
+/// Advisory lock beside a database file, released when it is dropped or the process ends: a killed core
+/// leaves no stale lock.
 #[derive(Debug)]
 #[must_use = "the lock ends with it"]
 pub struct RunLock {
@@ -20,11 +20,11 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Takes the lock of the database at `url`. `None` for a server, which several cores may use.
+    /// Acquires the lock of the database at `url`; `None` for a server, which several cores may use.
     ///
     /// # Errors
     ///
-    /// Another core has it, or the folder cannot be written.
+    /// Another core holds it, or the folder cannot be written.
     pub fn take(url: &DatabaseUrl) -> Result<Option<Self>, OpenError> {
         match url {
             DatabaseUrl::Sqlite(file) => Self::of_file(file).map(Some),
@@ -39,7 +39,7 @@ impl RunLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // For the message alone.
+                // Best effort: the process id only improves the error message.
                 let _ = file.read_to_string(&mut holder);
                 return Err(OpenError::InUse { database: display_name(database), holder: holder.trim().parse().ok() });
             }
@@ -50,15 +50,15 @@ impl RunLock {
     }
 }
 
-/// The lock's file, beside the database itself and not beside a link to it: that is the same database.
+/// Opens the lock file beside the database, with symbolic links resolved: they name the same database.
 ///
-/// Not the database's own file: closing it here would end SQLite's own locks. Stays when the lock
-/// ends, since another core may have opened it by then.
+/// It must not be the database itself, since closing that would release SQLite's POSIX locks. It is never
+/// deleted: another core may have opened it already.
 fn open(database: &Path) -> io::Result<File> {
     let folder = create_folder(database)?;
     let database = match fs::canonicalize(database) {
         Ok(database) => database,
-        // Not made yet.
+        // The database does not exist yet.
         Err(_) => folder.canonicalize()?.join(database.file_name().unwrap_or_default()),
     };
     let mut name = database.into_os_string();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_one_core_until_that_ends() {
+    fn lock_is_exclusive_per_file_until_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let url = |name: &str| DatabaseUrl::Sqlite(folder.path().join("data").join(name));
         let first = RunLock::take(&url("a.db")).unwrap().unwrap();

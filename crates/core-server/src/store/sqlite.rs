@@ -1,10 +1,9 @@
-//! The default store: one file, nothing to install.
+//! Store in an SQLite file, the default.
 //!
-//! One thread writes and commits in groups: whatever comes while a commit is under way is
-//! committed with the next. Readers have connections of their own and never wait for it (WAL).
-//! `synchronous=FULL`: a commit is on the disk before anyone is told. The ends of the sessions in
-//! use are remembered as they are written (`remembered.rs`); of what another process changes in the
-//! same file, [`Store::recent`] may tell only once this one has made its next change.
+//! One thread writes, with group commit: changes that arrive during a commit share the next one. Readers
+//! have connections of their own and never wait for the writer (WAL). With `synchronous=FULL` a commit
+//! is on disk before its callers return. Recent history is cached as it is written (`recent_cache.rs`):
+//! [`Store::recent`] may miss changes of another process until this one makes its next change.
 
 mod changes;
 mod checkpointer;
@@ -40,7 +39,7 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct SqliteStore {
     file: Arc<DatabaseFile>,
-    // Before the writer: the last connection to be closed empties the write-ahead log.
+    // Dropped before the writer: the connection that is closed last checkpoints the write-ahead log.
     readers: Readers,
     writer: Writer,
     cache: Arc<RecentHistoryCache>,
@@ -49,12 +48,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database in `file`, or makes it, with its folder; brings its tables up to date.
+    /// Opens or creates the database in `file`, with its folder, and migrates its schema.
     ///
     /// # Errors
     ///
-    /// The file cannot be read and written, is no database, or is from a later version of this
-    /// program; or its contents are under a key that is not in `keys`.
+    /// The file cannot be read and written, is no database, has a later schema, or is sealed under a key
+    /// that is not in `keys`.
     pub async fn open(file: &Path, keys: Keyring) -> Result<Self, OpenError> {
         let file = file.to_owned();
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(file, keys)).await;
@@ -133,7 +132,7 @@ impl Store for SqliteStore {
         let pending = self.cache.begin_read(user);
         let keys = Arc::clone(&self.keys);
         let (recent, is_whole) = self.readers.read(move |db| summaries::recent(db, &keys, user, limit)).await?;
-        // With a gap it is not remembered: it would not be known which entry comes next.
+        // History with a gap must not be cached: the next append could not be recognized as adjacent.
         if is_whole {
             pending.store(&recent, limit);
         }
@@ -189,7 +188,7 @@ impl Store for SqliteStore {
 
     async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
-        // The texts stay what they are.
+        // The cache holds plain texts, which re-encryption does not change.
         self.writer.removal(move |db| changes::reencrypt(db, &keys, &token_key, after, limit), cache_unaffected).await
     }
 
@@ -199,18 +198,18 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Option<EntryPosition>, StoreError> {
         let keys = Arc::clone(&self.keys);
-        // The texts stay what they are.
+        // The cache holds plain texts, which re-encryption does not change.
         self.writer.removal(move |db| changes::reencrypt_legacy(db, &keys, after, limit), cache_unaffected).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        // By way of the writer: a message goes that way too.
+        // Through the writer, as a message would be stored.
         let file = Arc::clone(&self.file);
         self.writer.change(move |db| changes::prove_writable(db, &file), cache_unaffected).await
     }
 }
 
-/// The note of a change that is nothing to what is remembered.
+/// Cache update of a change that does not concern the cache.
 fn cache_unaffected<T>(_made: &T, _remembered: &RecentHistoryCache) {}
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the conversations are kept: `DATABASE_URL`.
+//! Address of the database: `DATABASE_URL`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,39 +7,39 @@ use std::str::FromStr;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-/// Where a PostgreSQL server listens unless the address says otherwise.
+/// Default port of PostgreSQL.
 const POSTGRES_PORT: u16 = 5432;
 
-/// The address of a database. `Display` shows neither user nor password.
+/// Address of a database. `Display` shows neither user nor password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A file.
+    /// File of an SQLite database.
     Sqlite(PathBuf),
-    /// A server.
+    /// PostgreSQL server.
     Postgres(PostgresUrl),
 }
 
-/// The address of a PostgreSQL server. `Display` shows neither user nor password.
+/// Address of a PostgreSQL server. `Display` shows neither user nor password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl(Box<Config>);
 
 impl PostgresUrl {
-    /// The whole address, password included: for the one place that connects.
+    /// The whole address, password included. Only for connecting.
     pub(super) fn config(&self) -> &Config {
         &self.0
     }
 }
 
-/// Why an address of a database cannot be used. Does not repeat it: it may hold a password.
+/// Error for an unusable database address. Does not repeat the address, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseUrlError {
-    /// No known kind of database.
+    /// Unknown scheme.
     #[error("it begins with neither sqlite:// nor postgres://")]
     Scheme,
     /// `sqlite://` without a path.
     #[error("after sqlite:// comes the path of a file, as in sqlite://data/psicoia.db")]
     Path,
-    /// `postgres://` with something that is no address.
+    /// Malformed `postgres://` address.
     #[error(
         "it is no address of a PostgreSQL server, as in postgres://user:password@host:5432/database?sslmode=require, \
          with other characters than letters and digits of the password as %XX"
@@ -64,13 +64,13 @@ impl FromStr for PostgresUrl {
     type Err = DatabaseUrlError;
 
     fn from_str(url: &str) -> Result<Self, DatabaseUrlError> {
-        // Certificates are always checked, host name included.
+        // Certificates and host names are always verified, so the two modes are one here.
         let url = url.replace("sslmode=verify-full", "sslmode=require");
         let mut config: Config = url.parse().map_err(|_| DatabaseUrlError::Server)?;
         if config.get_hosts().is_empty() {
             return Err(DatabaseUrlError::Server);
         }
-        // Not `prefer`: many servers have a certificate that nobody signed, which is refused here.
+        // Not the usual default `prefer`: it would fail on the self-signed certificates of many servers.
         if !url.split_once('?').is_some_and(|(_, options)| options.contains("sslmode=")) {
             config.ssl_mode(SslMode::Disable);
         }
@@ -93,7 +93,7 @@ impl fmt::Display for PostgresUrl {
         let ports = self.0.get_ports();
         for (index, host) in self.0.get_hosts().iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            // One port is for all hosts.
+            // A single port applies to all hosts.
             let port = ports.get(index).or(ports.first()).copied().unwrap_or(POSTGRES_PORT);
             match host {
                 Host::Tcp(host) if host.contains(':') => write!(f, "{comma}[{host}]:{port}")?,
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_has_no_password() {
+    fn display_and_debug_hide_the_password() {
         let cases = [
             ("sqlite://data/psicoia.db", "sqlite://data/psicoia.db"),
             ("postgres://ana:s3cret@db.example/psicoia", "postgres://db.example:5432/psicoia"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_being_repeated() {
+    fn rejects_malformed_addresses_without_repeating_them() {
         let cases = [
             ("mysql://a/b", DatabaseUrlError::Scheme),
             ("data/psicoia.db", DatabaseUrlError::Scheme),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_used_where_the_address_says_so() {
+    fn tls_follows_sslmode_and_is_off_by_default() {
         for (options, want) in [
             ("", SslMode::Disable),
             ("?sslmode=disable", SslMode::Disable),

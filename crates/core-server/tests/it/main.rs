@@ -1,5 +1,5 @@
-//! `core-server` from the outside, through its public types.
+//! Tests of `core-server` through its public interface.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an unexpected result fails the test")]
 
 mod store;

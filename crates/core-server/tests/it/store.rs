@@ -1,4 +1,4 @@
-//! The contract of [`core_server::store::Store`]: one suite that every implementation passes.
+//! Contract suite of [`core_server::store::Store`], run on every implementation.
 
 mod concurrency;
 mod entries;
@@ -16,12 +16,12 @@ use core_server::store::{Appended, NewEntry, NewSession, Store};
 use protocol::server_frame::{Entry, Finish, Help, Kind, Level, Role, Source, Subject};
 use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 
-/// Longer than `last_seen` may lag behind.
+/// Granularity of `last_seen`.
 const HOUR_MS: i64 = 3_600_000;
-/// When the tests begin.
+/// Start of every test's timeline.
 const START_MS: i64 = 1_700_000_000_000;
 
-/// So many hours after the tests began; whole ones, because `last_seen` is kept to the hour.
+/// Time after the start, in steps of two hours: longer than the granularity of `last_seen`.
 fn hours(count: i64) -> Timestamp {
     Timestamp::from_unix_ms(START_MS + 2 * count * HOUR_MS)
 }
@@ -47,7 +47,7 @@ fn message_at(name: &str, text: &str, at: Timestamp) -> NewEntry {
     NewEntry { id: id(name), role: Role::User, text: UserText::new(text), at, finish: None, source: None, help: None }
 }
 
-/// Help that was shown for the message `name`.
+/// Displayed help for the message `name`.
 fn support(name: &str, text: &str) -> NewEntry {
     let (level, subject, kind) = (Level::High, Subject::Other, Some(Kind::SelfHarm));
     let help = Help { level, subject, kind, resources: Vec::new() };
@@ -58,7 +58,7 @@ fn answer(name: &str, text: &str) -> NewEntry {
     NewEntry { role: Role::Assistant, finish: Some(Finish::Stop), source: Some(Source::Llm), ..message(name, text) }
 }
 
-/// The entry that was stored now.
+/// Returns the newly stored entry.
 fn new(appended: Appended) -> Entry {
     match appended {
         Appended::New(entry) => entry,

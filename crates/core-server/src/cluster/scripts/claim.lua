@@ -1,10 +1,10 @@
 -- Claims the answer to a message for a core, if the limits allow it.
 --
 -- KEYS: cores, claims of the session, its messages stopped by the person, then the windows of the
---       person and of the address in which the attempt counts; without windows it is not counted
--- ARGV: core, its previous name, message id, number of the claim, how the attempt begins ("new",
---       "again", "reclaim" or "beyond" the limits), most claims, seconds after which the claims are forgotten, window in
---       µs, most events of the person, of the address, name of the event in the windows
+--       person and of the subnet in which the attempt counts; without windows it is not counted
+-- ARGV: core, its previous identifier, message id, number of the claim, kind of attempt ("new",
+--       "again", "reclaim" or "beyond" the limits), maximum claims, TTL of the claims in s, window in
+--       µs, maximum events of the person, of the subnet, name of the event in the windows
 -- Returns {"claimed", claims before it, 1 if the person stopped the last attempt} |
 --         {"held", 0, 0}, by another core unless it is a reclaim | {"stopped", 0, 0} | {"busy", 0, 0} |
 --         {"limited", wait in µs, 0}
@@ -14,7 +14,7 @@ local ids, holders, members = held(KEYS[1], KEYS[2], ARGV[2])
 local before = #ids
 if holders[id] then
   if holders[id] ~= core or begins == 'reclaim' then return {'held', 0, 0} end
-  -- The asking core has ended that attempt; it has not given the claim back yet.
+  -- The calling core has ended that attempt, but its release has not arrived yet.
   redis.call('ZREM', KEYS[2], members[id])
   before = before - 1
 end
@@ -33,6 +33,6 @@ if KEYS[4] then
   count(KEYS[5], window, event)
 end
 redis.call('ZADD', KEYS[2], text(now), id .. ' ' .. core .. ' ' .. ARGV[4])
--- Longer than all answers of a session take: what a dead core left goes with its name before that.
+-- The TTL exceeds the time of all answers of a session; claims of a dead core are void before that.
 redis.call('EXPIRE', KEYS[2], ARGV[7])
 return {'claimed', before, stopped and 1 or 0}

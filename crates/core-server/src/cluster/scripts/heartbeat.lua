@@ -1,13 +1,13 @@
--- A core's sign of life. Divides the model calls between the living cores by what each needs.
+-- Renews a core's heartbeat, and divides the model calls between the live cores by their need.
 --
 -- KEYS: cores, shares
--- ARGV: core, its previous name, calls it makes, turns that wait there, calls of all cores at
---       most, how long this sign of life counts in µs
--- Returns {calls it may make, living cores}
+-- ARGV: core, its previous identifier, its running calls, its waiting turns, maximum calls of all
+--       cores, TTL of the heartbeat in µs
+-- Returns {share of calls, live cores}
 --
--- A core's row in shares is "needs holds": what it makes and wants to make, and what it may make
--- or still makes. A share grows only by what no other core holds, so that together they never
--- hold more than there are.
+-- A core's row in shares is "needs holds": its running and waiting calls, and the calls that it may
+-- make or still makes. A share must grow only by calls that no other core holds: the sum of all
+-- never exceeds the maximum.
 
 local core, calls, most = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 
@@ -22,8 +22,8 @@ local needs = {[core] = calls + tonumber(ARGV[4])}
 local held_elsewhere = 0
 local rows = redis.call('HGETALL', KEYS[2])
 for i = 1, #rows, 2 do
-  -- A row whose core has no sign of life, because the other key was evicted or deleted, would count for
-  -- ever. If that core lives, its next sign of life brings the row back.
+  -- A row without a heartbeat, after the other key was evicted or deleted, would count for ever. If its
+  -- core is alive, the next heartbeat restores the row.
   if rows[i] ~= core and not redis.call('ZSCORE', KEYS[1], rows[i]) then
     redis.call('HDEL', KEYS[2], rows[i])
   elseif rows[i] ~= core then
@@ -35,14 +35,14 @@ end
 
 local names = {}
 for name in pairs(needs) do names[#names + 1] = name end
--- Every core that asks sees the same order, so that their parts fit together.
+-- All cores must see the same order, or their parts would overlap.
 table.sort(names)
 
 local part = 0
 if #names <= most then
-  -- One each, so that nobody starts from nothing. Then what each needs beyond it, if there is
-  -- enough, and equal parts of what is left; if there is not enough, parts by need. Parts are
-  -- rounded so that they add up.
+  -- One each, so that a first call never waits for a heartbeat. Then the need of each beyond it and
+  -- equal parts of the rest, or, if the calls do not suffice, parts in proportion to need. Cumulative
+  -- rounding makes the parts add up.
   local rest, beyond = most - #names, 0
   for _, need in pairs(needs) do beyond = beyond + math.max(need - 1, 0) end
   local sum, given = 0, 0
@@ -58,7 +58,7 @@ if #names <= most then
     given = upto
   end
 else
-  -- Fewer calls than cores: those who need one take turns of a second each.
+  -- Fewer calls than cores: those in need rotate every second.
   local needy = {}
   for _, name in ipairs(names) do
     if needs[name] > 0 then needy[#needy + 1] = name end

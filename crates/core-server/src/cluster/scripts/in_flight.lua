@@ -1,4 +1,4 @@
--- The messages of a session that living cores answer or will, in the order they were claimed.
+-- Lists the claimed messages of a session in the order of the claims.
 --
 -- KEYS: cores, claims of the session
 -- ARGV: core

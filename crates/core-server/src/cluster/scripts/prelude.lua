@@ -1,15 +1,15 @@
--- What every script here begins with.
+-- Common beginning of every script.
 
--- Redis would write a large number with an exponent, and lose its end.
+-- Without it Redis formats large numbers with an exponent and loses digits.
 local function text(number) return string.format('%.0f', number) end
 
--- µs since 1970, by the clock of Redis: the only one that all cores have.
+-- µs since 1970 by the clock of Redis, the only clock that all cores share.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- Ids of the messages of a session that living cores hold, in the order they were claimed, which
--- core holds each, and by which member of the set. What others claimed is forgotten. `previous` is
--- a name that the asking core no longer goes by.
+-- Returns the claimed message ids of a session in the order of the claims, the holder of each, and
+-- its member of the set. Deletes claims of dead cores and those of `previous`, the calling core's
+-- identifier on its last connection.
 local function held(cores, claims, previous)
   local ids, holders, members = {}, {}, {}
   for _, claim in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
@@ -26,7 +26,7 @@ local function held(cores, claims, previous)
   return ids, holders, members
 end
 
--- How long until one more event fits into a window of so many µs, of `most` events; 0: one does.
+-- Returns the µs until a window of `window` µs and `most` events admits one more; 0: now.
 local function wait(key, window, most)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now - window))
   local over = redis.call('ZCARD', key) - most
@@ -34,7 +34,7 @@ local function wait(key, window, most)
   return redis.call('ZRANGE', key, over, over, 'WITHSCORES')[2] + window - now
 end
 
--- Counts an event in a window.
+-- Adds an event to a window.
 local function count(key, window, event)
   redis.call('ZADD', key, text(now), event)
   redis.call('PEXPIRE', key, text(math.ceil(window / 1000)))

@@ -1,8 +1,8 @@
--- Moves an event from the windows of new messages to those of repeated ones, if it fits there.
+-- Moves an event from the windows of new messages to those of retries, if they admit it.
 --
--- KEYS: windows of the person and of the address for new messages, the same for repeated ones
--- ARGV: window in µs, most events of the person, of the address, name of the event among the
---       new messages, among the repeated ones
+-- KEYS: windows of the person and of the subnet for new messages, the same for retries
+-- ARGV: window in µs, maximum events of the person, of the subnet, name of the event among the new
+--       messages, among the retries
 -- Returns 1 if it was moved
 
 local window = tonumber(ARGV[1])

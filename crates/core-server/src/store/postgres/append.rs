@@ -1,9 +1,9 @@
-//! Appending an entry: one statement, one round trip.
+//! Append of an entry: one statement, one round trip, optimistic concurrency.
 //!
-//! A text is sealed for its place before it is sent, so the statement only stores it if the
-//! session's `seq` is what the caller took it for. All its parts see the database as it was when
-//! it began, but a session that another transaction changes meanwhile is waited for and looked
-//! at again: of two appends with the same `seq`, the second changes nothing and is repeated.
+//! A text is sealed for its position before it is sent, so the statement stores it only if the session's
+//! `seq` is the expected one. All parts of the statement see one snapshot, except that a row locked by
+//! another transaction is waited for and re-evaluated: of two appends with the same `seq`, the second
+//! changes nothing and is retried.
 
 use protocol::UserLabel;
 use protocol::server_frame::Role;
@@ -16,7 +16,7 @@ use crate::store::keys::Keyring;
 use crate::store::rows::{LAST_SEEN_GRANULARITY_MS, column, number};
 use crate::store::{Appended, EntryPosition, NewEntry, StoreError};
 
-/// Tries before the session is locked: others may append to it too, but seldom do.
+/// Optimistic attempts before the session is locked. Concurrent appends to one session are rare.
 const MAX_ATTEMPTS: usize = 3;
 
 const APPEND: &str = "WITH known AS ( \
@@ -32,30 +32,30 @@ const APPEND: &str = "WITH known AS ( \
     SELECT (SELECT seq FROM known) AS known, (SELECT seq FROM stored) AS stored, seq AS was \
     FROM sessions WHERE user_id = $1";
 
-/// What came of one try.
+/// Outcome of one attempt.
 enum AttemptOutcome {
     Done(Appended),
-    /// The session was or is at another `seq`: this, unless it is changed right now.
+    /// The session's `seq` is not the expected one but probably this.
     Conflict(u64),
 }
 
 pub(super) async fn append(
     connection: &mut PooledConnection,
     keys: &Keyring,
-    place: EntryPosition,
+    position: EntryPosition,
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
-    let mut place = place;
+    let mut position = position;
     for _ in 0..MAX_ATTEMPTS {
-        match attempt(connection, keys, place, entry).await? {
+        match attempt(connection, keys, position, entry).await? {
             AttemptOutcome::Done(appended) => return Ok(appended),
-            AttemptOutcome::Conflict(seq) => place.seq = seq,
+            AttemptOutcome::Conflict(seq) => position.seq = seq,
         }
     }
-    append_locked(connection, keys, place.user, entry).await
+    append_locked(connection, keys, position.user, entry).await
 }
 
-/// Appends while no other can.
+/// Appends under a lock of the session's row.
 async fn append_locked(
     connection: &mut PooledConnection,
     keys: &Keyring,
@@ -77,14 +77,14 @@ async fn append_locked(
     }
 }
 
-/// Appends after `place`, if that is the session's last.
+/// Appends after `position`, if that is the session's last entry.
 async fn attempt(
     connection: &mut PooledConnection,
     keys: &Keyring,
-    place: EntryPosition,
+    position: EntryPosition,
     entry: &NewEntry,
 ) -> Result<AttemptOutcome, StoreError> {
-    let EntryPosition { user, seq: after } = place;
+    let EntryPosition { user, seq: after } = position;
     let next = EntryPosition { user, seq: after.saturating_add(1) };
     let SealedContent { tag, sealed } = Content::of(entry).seal(keys, next, &entry.id);
     let (user_id, at) = (column(user.0), entry.at.unix_ms());
@@ -112,7 +112,7 @@ async fn attempt(
                 Ok(AttemptOutcome::Conflict(number(get(row, "was")?)?))
             }
         }
-        // Stored by another at this moment: the next try finds it.
+        // A concurrent retry has stored the entry: the next attempt finds it.
         Err(failure) if PostgresError::is_unique_violation(&failure) => Ok(AttemptOutcome::Conflict(after)),
         Err(failure) => Err(failure.into()),
     }

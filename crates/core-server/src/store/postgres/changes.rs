@@ -1,4 +1,4 @@
-//! What is written, but for appending.
+//! Changes other than appends.
 
 use protocol::{Country, Locale, Timestamp, UserLabel};
 use tokio_postgres::Row;
@@ -16,7 +16,7 @@ pub(super) async fn create_session(
     session: &NewSession,
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
-    // Repeated, it changes nothing and finds the session all the same.
+    // The no-op update makes a retry return the existing row.
     let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
                VALUES ($1, $2, $3, $4, $4, $5) ON CONFLICT (token_hash) DO UPDATE SET seq = sessions.seq \
                RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
@@ -53,7 +53,7 @@ pub(super) async fn touch(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let users: Vec<i64> = users.iter().map(|user| column(user.0)).collect();
-    // Locked in order, so that two cores with sessions in common do not wait for each other.
+    // Rows are locked in a fixed order: two cores with common sessions must not deadlock.
     let sql = "UPDATE sessions SET last_seen = $2 WHERE last_seen < $3 AND user_id = ANY(ARRAY \
                (SELECT user_id FROM sessions WHERE user_id = ANY($1) AND last_seen < $3 \
                 ORDER BY user_id FOR NO KEY UPDATE))";
@@ -62,8 +62,8 @@ pub(super) async fn touch(
 }
 
 pub(super) async fn erase(connection: &mut PooledConnection, user: UserLabel) -> Result<u64, StoreError> {
-    // One transaction, one round trip. A statement each, because the later ones must also see what was
-    // written while the first waited for the session; a number cannot be anything else than that.
+    // One transaction, one round trip. Separate statements, because the later ones must see rows that were
+    // written while the first waited for the lock of the session. Formatting an integer is injection-safe.
     let user_id = column(user.0);
     let delete = |table| format!("DELETE FROM {table} WHERE user_id = {user_id}");
     let sql = ["sessions", "summaries", "entries"].map(delete).join("; ");
@@ -73,7 +73,7 @@ pub(super) async fn erase(connection: &mut PooledConnection, user: UserLabel) ->
     }
 }
 
-/// Columns of an entry, in a reseal.
+/// Selects the columns of entries to re-encrypt.
 const ENTRIES: &str = "SELECT user_id, seq, message_id, role, key_id, text, at, finish, source FROM entries";
 
 pub(super) async fn reencrypt(
@@ -82,11 +82,11 @@ pub(super) async fn reencrypt(
     after: Option<EntryPosition>,
     limit: usize,
 ) -> Result<Option<EntryPosition>, StoreError> {
-    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    let from = after.map_or((0, 0), |position| (column(position.user.0), column(position.seq)));
     let sql = format!("{ENTRIES} WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3");
     let rows = connection.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;
     let last = reencrypt_entries(connection, keys, &rows).await?;
-    // A summary's session has entries: what it draws on.
+    // Sessions with a summary have entries, so this reaches every summary.
     let mut sessions = rows.iter().map(|row| get(row, "user_id")).collect::<Result<Vec<i64>, _>>()?;
     sessions.dedup();
     summaries::reencrypt(connection, keys, &sessions).await?;
@@ -104,8 +104,8 @@ pub(super) async fn reencrypt_legacy(
     after: Option<EntryPosition>,
     limit: usize,
 ) -> Result<Option<EntryPosition>, StoreError> {
-    let from = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
-    // The condition of the index that finds them.
+    let from = after.map_or((0, 0), |position| (column(position.user.0), column(position.seq)));
+    // Must equal the condition of the partial index `entries_to_convert`, or every call scans the table.
     let sql = format!(
         "{ENTRIES} WHERE role IN ('user', 'assistant', 'support') AND ($1::bigint, $2::bigint) < (user_id, seq) \
          ORDER BY user_id, seq LIMIT $3"
@@ -114,7 +114,8 @@ pub(super) async fn reencrypt_legacy(
     reencrypt_entries(connection, keys, &rows).await
 }
 
-/// Writes those of `rows` anew that are not as new ones are written. Returns the place of the last one.
+/// Re-encrypts those of `rows` that are not under the current key or have no header. Returns the position
+/// of the last row.
 async fn reencrypt_entries(
     connection: &mut PooledConnection,
     keys: &Keyring,

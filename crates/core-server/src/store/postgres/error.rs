@@ -1,4 +1,4 @@
-//! Errors of the server and of the way to it.
+//! Errors of the server and of connections to it.
 
 use std::error::Error;
 
@@ -7,26 +7,26 @@ use tokio_postgres::error::SqlState;
 
 use crate::store::StoreError;
 
-/// Error of a statement, a connection or the pool. Has neither parameters nor rows in it.
+/// Error of a statement, a connection or the pool. Must not contain parameters or rows.
 #[derive(Debug)]
 pub(super) struct PostgresError {
     code: Option<SqlState>,
-    what: String,
+    message: String,
 }
 
 impl PostgresError {
-    /// An error without a code of the server's.
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self { code: None, what: what.into() }
+    /// Creates an error without an SQLSTATE.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { code: None, message: message.into() }
     }
 
-    /// An entry with that key is there.
+    /// Returns whether a row with the same unique key exists.
     pub(super) fn is_unique_violation(&self) -> bool {
         self.code == Some(SqlState::UNIQUE_VIOLATION)
     }
 
-    /// Whether the server refuses every write on this connection: a standby, or a database whose
-    /// owner says so. Another connection may lead to another server.
+    /// Returns whether the server refuses every write on this connection: it is a standby, or the database is set
+    /// to read-only. Another connection may lead to another server.
     pub(super) fn is_read_only(&self) -> bool {
         self.code == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
     }
@@ -35,10 +35,10 @@ impl PostgresError {
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            // Not its detail, which may repeat what a row holds.
-            Some(said) => Self {
-                code: Some(said.code().clone()),
-                what: format!("{} (SQLSTATE {})", said.message(), said.code().code()),
+            // Without the detail, which may repeat values of a row.
+            Some(db_error) => Self {
+                code: Some(db_error.code().clone()),
+                message: format!("{} (SQLSTATE {})", db_error.message(), db_error.code().code()),
             },
             None => Self::new(with_causes(&error)),
         }
@@ -46,7 +46,7 @@ impl From<tokio_postgres::Error> for PostgresError {
 }
 
 impl PostgresError {
-    /// The failure of a pool that waits for a connection as long as `limit_seconds`.
+    /// Converts an error of the pool, whose timeout is `limit_seconds`.
     pub(super) fn of_pool(error: PoolError<tokio_postgres::Error>, limit_seconds: u64) -> Self {
         match error {
             PoolError::Backend(error) => error.into(),
@@ -60,10 +60,10 @@ impl PostgresError {
 }
 
 impl From<PostgresError> for StoreError {
-    fn from(PostgresError { code, what }: PostgresError) -> Self {
+    fn from(PostgresError { code, message }: PostgresError) -> Self {
         match code {
-            Some(SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED) => Self::Damaged(what),
-            _ => Self::unavailable(what),
+            Some(SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED) => Self::Damaged(message),
+            _ => Self::unavailable(message),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Making the database ready.
+//! Migration and token key of a database being opened.
 
 use std::time::Duration;
 
@@ -13,14 +13,13 @@ use crate::store::{OpenError, StoreError, migration};
 
 embed_migrations!("migrations/postgres");
 
-/// How long the tables may take to be brought up to date, by this core or by another one that
-/// starts at the same time.
+/// Timeout of the migrations, by this core or by another one that starts at the same time.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
-/// Held by the one core that changes the tables; ends with its connection.
+/// Acquires the advisory lock of migrations, which the end of the connection releases.
 const MIGRATION_LOCK: &str =
     "SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock(8097879449890646369)";
 
-/// Brings the tables of `database` up to date.
+/// Migrates the schema of `database`.
 pub(super) async fn migrate(connections: &ConnectionPool, database: &str) -> Result<(), OpenError> {
     let connection = connections.acquire().await.map_err(|failure| unusable(database, failure.into()))?;
     match timeout(MIGRATION_TIMEOUT, migrate_on(connection, database)).await {
@@ -33,7 +32,7 @@ pub(super) async fn migrate(connections: &ConnectionPool, database: &str) -> Res
 }
 
 async fn migrate_on(connection: PooledConnection, database: &str) -> Result<(), OpenError> {
-    // Closed at the end, and with it the lock is open.
+    // Taken out of the pool: dropping it closes the connection and releases the advisory lock.
     let mut client = connection.into_client().expect("a new one has a connection");
     client
         .batch_execute(MIGRATION_LOCK)
@@ -44,13 +43,13 @@ async fn migrate_on(connection: PooledConnection, database: &str) -> Result<(), 
     migration::outcome(&runner, database.to_owned(), ran)
 }
 
-/// The key of this database's resume tokens; a new database gets one.
+/// Returns the token key of the database, and generates one for a new database.
 pub(super) async fn token_key(connections: &ConnectionPool, keys: &Keyring) -> Result<TokenKey, StoreError> {
     let mut connection = connections.acquire().await?;
     let read = "SELECT key_id, value FROM keys WHERE name = 'resume_tokens'";
     let mut rows = connection.query(read, &[]).await?;
     if rows.is_empty() {
-        // Another core may be faster: then its key counts.
+        // Another core may insert first: its key wins, and is read below.
         let Sealed { key, bytes } = TokenKey::random().seal(keys);
         let sql = "INSERT INTO keys (name, key_id, value) VALUES ('resume_tokens', $1, $2) ON CONFLICT DO NOTHING";
         connection.execute(sql, &[&key.map(|id| id.0), &bytes]).await?;
@@ -63,7 +62,7 @@ pub(super) async fn token_key(connections: &ConnectionPool, keys: &Keyring) -> R
     TokenKey::open(keys, Sealed { key: key.map(KeyId), bytes })
 }
 
-/// Why a program cannot start with `database`.
+/// Converts the error of a database that cannot be opened.
 pub(super) fn unusable(database: &str, error: StoreError) -> OpenError {
     let database = database.to_owned();
     match error {

@@ -1,4 +1,4 @@
-//! Pool of connections to the server.
+//! Connection pool.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,21 +16,20 @@ use super::pooled_connection::PooledConnection;
 use crate::store::{DatabaseMeter, PoolUse, PostgresUrl};
 use crate::tls;
 
-/// How long a connection may take, and how long is waited for one that is in use.
+/// Timeout of a connection attempt, and of waiting for a free connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long is waited for an answer: longer than the server works on it (`SESSION`), so that
-/// only one that is out of reach is given up.
+/// Timeout of a statement. Longer than the server's own `statement_timeout` (`SESSION`), so that it expires
+/// only if the server is unreachable.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(6);
-/// Between two signs of life on an idle connection, and how many may be missing. Balancers and
-/// NAT forget a flow that is silent for some minutes, and do not say so.
+/// TCP keepalive of idle connections. Balancers and NAT silently drop flows that are idle for minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// First statements of every connection. Those that follow are written for this isolation level.
+/// Set-up of every connection. All other statements assume this isolation level.
 const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \
     SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
 
-/// Connections to a server, opened as they are needed. Clones are the same.
+/// Connection pool, filled on demand. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionPool {
     pool: Pool<ConnectionManager>,
@@ -38,7 +37,7 @@ pub(super) struct ConnectionPool {
 }
 
 impl ConnectionPool {
-    /// At most `most` connections to the server at `url`. None is opened yet.
+    /// Creates a pool of at most `max_connections` to the server at `url`, without connecting.
     pub(super) fn new(url: &PostgresUrl, max_connections: usize) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let config = connection_config(url);
         let mut writable = config.clone();
@@ -52,7 +51,7 @@ impl ConnectionPool {
         Ok(Self { pool: pool.build()?, meter: DatabaseMeter::default() })
     }
 
-    /// A connection of the caller's own until it is dropped.
+    /// Acquires a connection; waits for a free one if there are enough.
     pub(super) async fn acquire(&self) -> Result<PooledConnection, PostgresError> {
         let begin = Instant::now();
         let client = self.pool.get().await;
@@ -64,7 +63,7 @@ impl ConnectionPool {
         client.map(PooledConnection::new).map_err(|error| PostgresError::of_pool(error, CONNECT_TIMEOUT.as_secs()))
     }
 
-    /// How they are used at the moment, and what was counted.
+    /// Returns the state and the metrics of the pool.
     pub(super) fn usage(&self) -> (PoolUse, DatabaseMeter) {
         let Status { max_size, size, available, waiting } = self.pool.status();
         (PoolUse { max: max_size, open: size, idle: available, pending: waiting }, self.meter.clone())
@@ -79,7 +78,7 @@ fn manager(config: Config) -> Result<Manager, Box<dyn Error + Send + Sync>> {
     })
 }
 
-/// Settings of every connection to `url`.
+/// Connection settings for `url`.
 fn connection_config(url: &PostgresUrl) -> Config {
     let mut config = url.config().clone();
     if config.get_application_name().is_none() {
@@ -94,21 +93,21 @@ fn connection_config(url: &PostgresUrl) -> Config {
     config
 }
 
-/// A connection, set up.
+/// Established connection after its set-up.
 #[derive(Debug)]
 pub(super) struct ServerConnection {
     pub(super) client: ClientWrapper,
-    /// Whether it led to a server that takes writes when it was made.
+    /// False once the server has refused a write.
     pub(super) may_write: bool,
 }
 
-/// Makes connections and looks at those that come back.
+/// Creates connections, and checks returned ones.
 #[derive(Debug)]
 pub(super) struct ConnectionManager {
-    /// To the first server at the address that takes writes: of several hosts or addresses a standby
-    /// may come first, and would be found again each time.
+    /// Connects to the first host that accepts writes: a standby that comes first in the address must not be
+    /// chosen again each time.
     writable: Manager,
-    /// To the first that answers. Where none takes writes, what is stored can still be read.
+    /// Connects to the first host that answers: if none accepts writes, stored entries are still readable.
     any: Manager,
 }
 
@@ -118,7 +117,7 @@ impl managed::Manager for ConnectionManager {
 
     async fn create(&self) -> Result<ServerConnection, tokio_postgres::Error> {
         let client = match managed::Manager::create(&self.writable).await {
-            // A server that has refused this user or database is not asked twice.
+            // No second attempt where the server itself has refused, as for a wrong password.
             Err(error) if error.as_db_error().is_none() => managed::Manager::create(&self.any).await?,
             made => made?,
         };
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_connections_are_kept_known_on_the_way() {
+    fn tcp_keepalive_is_always_on() {
         for url in ["postgres://ana@host/db", "postgres://ana@host/db?keepalives=0&keepalives_idle=7200"] {
             let config = connection_config(&url.parse().unwrap());
             assert!(config.get_keepalives(), "{url}");

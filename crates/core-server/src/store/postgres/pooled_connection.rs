@@ -1,4 +1,4 @@
-//! A connection in use, and a transaction on it.
+//! Pooled connections and their transactions.
 
 use std::ops::{Deref, DerefMut};
 
@@ -14,11 +14,11 @@ use super::pool::{ConnectionManager, RESPONSE_TIMEOUT, ServerConnection};
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// A connection. Goes back to the others when it is dropped, unless something is the matter with
-/// it, it may not write, or something is still running on it: then it is closed, which also ends its transaction.
+/// Connection of the pool. Returned to the pool on drop, unless it is broken or read-only, or a statement or
+/// transaction is open: it is then closed, which also rolls back.
 #[derive(Debug)]
 pub(super) struct PooledConnection {
-    /// There until it is dropped.
+    /// `None` only while being dropped.
     connection: Option<Object<ConnectionManager>>,
     is_reusable: bool,
     transaction: TransactionState,
@@ -28,7 +28,7 @@ pub(super) struct PooledConnection {
 enum TransactionState {
     None,
     Open,
-    /// A statement of it failed: the server only takes a rollback.
+    /// A statement failed: the server accepts only a rollback.
     Failed,
 }
 
@@ -37,13 +37,13 @@ impl PooledConnection {
         Self { connection: Some(connection), is_reusable: true, transaction: TransactionState::None }
     }
 
-    /// Whether the server takes writes, as far as is known. One that does not may be a standby
-    /// that has not yet heard of everything: what it does not find may exist.
+    /// Returns whether the server accepted writes when last seen. If not, it may be a lagging standby: a
+    /// missing row proves nothing.
     pub(super) fn may_write(&self) -> bool {
         self.connection().may_write
     }
 
-    /// Runs a statement, prepared where this connection has not run it before.
+    /// Runs a statement, which is prepared once per connection.
     pub(super) async fn query(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, PostgresError> {
         self.run(async |client| {
             let statement = client.prepare_cached(sql).await?;
@@ -52,7 +52,7 @@ impl PooledConnection {
         .await
     }
 
-    /// Runs a statement that returns nothing; says how many rows it has changed.
+    /// Runs a statement without result rows; returns the number of affected rows.
     pub(super) async fn execute(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, PostgresError> {
         self.run(async |client| {
             let statement = client.prepare_cached(sql).await?;
@@ -61,7 +61,7 @@ impl PooledConnection {
         .await
     }
 
-    /// Runs statements in one go and in one transaction; says how many rows each has changed.
+    /// Runs statements in one round trip and one transaction; returns the affected rows of each.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<Vec<u64>, PostgresError> {
         use tokio_postgres::SimpleQueryMessage::CommandComplete;
         let messages = self.run(async |client| client.simple_query(sql).await).await?;
@@ -71,15 +71,14 @@ impl PooledConnection {
             .collect())
     }
 
-    /// Begins a transaction. Without [`Transaction::commit`] nothing of it happens.
+    /// Begins a transaction, which is rolled back without [`Transaction::commit`].
     pub(super) async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
         self.batch("BEGIN").await?;
         self.transaction = TransactionState::Open;
         Ok(Transaction { connection: self })
     }
 
-    /// Fails if the server does not take writes now; then this connection is not used again, nor are
-    /// the idle ones that lead to the same server.
+    /// Fails if the server does not accept writes; then closes this connection and the idle ones.
     pub(super) async fn prove_writable(&mut self) -> Result<(), PostgresError> {
         let sql = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
         let rows = self.query(sql, &[]).await?;
@@ -90,7 +89,7 @@ impl PooledConnection {
         Err(PostgresError::new("the server only reads now: a standby, or default_transaction_read_only is on"))
     }
 
-    /// The connection itself. It will not go back to the others.
+    /// Takes the connection out of the pool.
     pub(super) fn into_client(mut self) -> Option<ClientWrapper> {
         self.connection.take().map(|connection| Object::take(connection).client)
     }
@@ -99,7 +98,7 @@ impl PooledConnection {
         &mut self,
         call: impl AsyncFnOnce(&ClientWrapper) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, PostgresError> {
-        // Stays that way if this future is dropped.
+        // Set before the await: a dropped future leaves an open statement.
         self.is_reusable = false;
         let answer = match timeout(RESPONSE_TIMEOUT, call(&self.connection().client)).await {
             Ok(answer) => answer.map_err(PostgresError::from),
@@ -115,7 +114,7 @@ impl PooledConnection {
         answer
     }
 
-    /// Closes the idle connections too: each would cost a message before it is found out.
+    /// Also closes the idle connections: each of them would fail one message before being noticed.
     fn mark_read_only(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.may_write = false;
@@ -141,17 +140,16 @@ impl Drop for PooledConnection {
     }
 }
 
-/// An open transaction. Dropped without [`Transaction::commit`], on whatever way out, it takes its
-/// connection with it, which rolls it back: the next user of a connection never writes into a
-/// transaction that is never committed.
+/// Open transaction. If it is dropped without [`Transaction::commit`] its connection is closed, which rolls
+/// back: the next user of the connection must not write into a transaction that is never committed.
 #[derive(Debug)]
 pub(super) struct Transaction<'connection> {
     connection: &'connection mut PooledConnection,
 }
 
 impl Transaction<'_> {
-    /// Commits; what it did is on the disk. Fails if one of its statements has failed: the server
-    /// would answer such a commit with a rollback, without an error.
+    /// Commits durably. Fails if a statement has failed: the server would turn the commit into a rollback
+    /// without an error.
     pub(super) async fn commit(self) -> Result<(), PostgresError> {
         if self.connection.transaction == TransactionState::Failed {
             return Err(PostgresError::new("the transaction was rolled back"));

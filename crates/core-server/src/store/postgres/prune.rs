@@ -1,4 +1,4 @@
-//! Removing what is too old. Several cores may do it at once: each passes over what another has locked.
+//! Retention. Several cores may prune at once: each skips rows that another has locked.
 
 use super::error::PostgresError;
 use super::pooled_connection::PooledConnection;
@@ -6,23 +6,24 @@ use super::queries::get;
 use crate::store::rows::column;
 use crate::store::{Cutoffs, StoreError};
 
-/// Sessions whose entries are looked at in one transaction.
+/// Sessions pruned in one transaction.
 const BATCH: usize = 32;
 
-/// Sessions without entries. The condition is there twice: for what is found, and for what it has
-/// become when its lock was free. An array, because a joined subquery may be run more than once, and
-/// then its limit is none.
+/// Deletes sessions that never had an entry. The condition is repeated outside of the subquery, which sees
+/// the row as it was before its lock. An array, because a joined subquery may run more than once, and
+/// then its limit would not hold.
 const EMPTY: &str = "DELETE FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
     (SELECT user_id FROM sessions WHERE seq = 0 AND oldest_at IS NULL AND last_seen < $1 LIMIT $2 \
      FOR UPDATE SKIP LOCKED))";
-/// Sessions nothing of which is left; an entry that is still kept keeps its session.
+/// Deletes sessions without any entry left: a retained entry keeps its session.
 const WITHOUT_ENTRIES: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 AND user_id = ANY(ARRAY \
     (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
     ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
 const UNREACHED: &str = "SELECT user_id FROM sessions WHERE oldest_at IS NOT NULL AND last_seen < $1 \
     ORDER BY last_seen LIMIT $2 FOR UPDATE SKIP LOCKED";
-/// The first entries of a session up to the first that is kept.
+/// Deletes the oldest entries of a session before the first retained one, with a summary that has lost its
+/// first message.
 const ENTRIES: &str = "WITH first AS ( \
         SELECT seq, at FROM entries WHERE user_id = $1 ORDER BY seq LIMIT $3::bigint + 1 \
     ), kept AS ( \
@@ -44,7 +45,7 @@ pub(super) async fn prune(
 ) -> Result<usize, StoreError> {
     let mut left = limit;
     left -= delete(connection, EMPTY, cutoffs.empty_before.unix_ms(), left).await?;
-    // All entries of those that nobody has reached for long, then old ones of the others.
+    // All entries of inactive sessions, then expired ones of the others.
     let sweeps = [
         cutoffs.inactive_before.map(|since| (UNREACHED, since.unix_ms(), i64::MAX)),
         cutoffs.entries_before.map(|kept| (WITH_OLD_ENTRIES, kept.unix_ms(), kept.unix_ms())),
@@ -69,7 +70,8 @@ async fn delete(
     Ok(usize::try_from(deleted).unwrap_or(limit).min(limit))
 }
 
-/// Removes up to `limit` entries from before `kept` of some of the sessions that a query finds; `None`: there are none.
+/// Removes up to `limit` entries older than `kept` of a batch of selected sessions; `None` if no session was
+/// selected.
 async fn prune_entries(
     connection: &mut PooledConnection,
     (sessions, before): (&str, i64),
@@ -79,7 +81,7 @@ async fn prune_entries(
     let mut transaction = connection.begin().await?;
     let sessions = transaction.query(sessions, &[&before, &column(BATCH.min(limit) as u64)]).await?;
     let mut removed = 0;
-    // Locked: each statement sees everything that was appended.
+    // The sessions are locked, so each statement sees every appended entry.
     for session in &sessions {
         let user_id: i64 = get(session, "user_id")?;
         let limit = column(limit.saturating_sub(removed) as u64);

@@ -1,4 +1,4 @@
-//! What is read, and how rows are.
+//! Queries and their rows.
 
 use protocol::server_frame::Entry;
 use protocol::{MessageId, UserLabel};
@@ -10,12 +10,12 @@ use crate::store::keys::{Keyring, TokenHash};
 use crate::store::rows::{self, EntryRow, SessionRow, column, number};
 use crate::store::{Page, ReadableEntries, SessionRecord, StoreError};
 
-/// The session of a token, and the hash that is stored of it.
+/// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
 const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, \
     token_hash FROM sessions WHERE token_hash = $1";
 
-/// Entries, beside their session so that a session without entries is known from none: then one
-/// row comes that has no `seq`.
+/// Selects the entries of a message. Joined with the session, so that a session without entries (one row
+/// without a `seq`) differs from a missing session (no row).
 const ENTRIES_OF: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
     (SELECT seq, message_id, role, key_id, text, at, finish, source FROM entries \
      WHERE user_id = s.user_id AND message_id = $2) e ON true \
@@ -29,7 +29,8 @@ const ENTRIES_BEFORE: &str = "SELECT e.* FROM sessions s LEFT JOIN LATERAL \
      WHERE user_id = s.user_id AND seq < $2 ORDER BY seq DESC LIMIT $3) e ON true \
     WHERE s.user_id = $1 ORDER BY e.seq";
 
-/// The session of a token. `None`: there is none, and the server knows of all there are.
+/// Returns the session of a token. `None` only on a server that accepts writes: a lagging standby must not
+/// prove absence.
 pub(super) async fn session_by_token(
     connection: &mut PooledConnection,
     token: TokenHash,
@@ -42,7 +43,7 @@ pub(super) async fn session_by_token(
     if token.matches(stored) { session(row)?.read().map(Some) } else { Ok(None) }
 }
 
-/// Every entry with this message id.
+/// Returns the entries of a message.
 pub(super) async fn entries_of(
     connection: &mut PooledConnection,
     keys: &Keyring,
@@ -53,7 +54,7 @@ pub(super) async fn entries_of(
     read_entries(&rows, user, keys)
 }
 
-/// A page of entries.
+/// Returns a page of entries.
 pub(super) async fn entries(
     connection: &mut PooledConnection,
     keys: &Keyring,
@@ -63,7 +64,7 @@ pub(super) async fn entries(
     read_entries(&page_rows(connection, user, page).await?, user, keys)
 }
 
-/// A page of entries without what does not open.
+/// Returns a page without its unreadable entries.
 pub(super) async fn readable_entries(
     connection: &mut PooledConnection,
     keys: &Keyring,
@@ -81,7 +82,7 @@ async fn page_rows(connection: &mut PooledConnection, user: UserLabel, page: Pag
     Ok(connection.query(sql, &[&column(user.0), &column(seq), &column(limit as u64)]).await?)
 }
 
-/// The entries that a statement above has found.
+/// Decrypts the rows of a statement above.
 pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<Vec<Entry>, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });
@@ -90,7 +91,7 @@ pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Res
     found.map(|row| entry(row)?.read(user, keys)).collect()
 }
 
-/// Like [`read_entries`], without what does not open.
+/// Like [`read_entries`], without unreadable entries.
 pub(super) fn decrypt_readable(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<ReadableEntries, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });

@@ -1,11 +1,12 @@
-//! Counts of help that was shown.
+//! Counts of displayed help.
 
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
 use crate::store::rows::{column, number};
 use crate::store::{ReferralBatch, ReferralCount, StoreError};
 
-/// One statement, so one round trip and all or nothing. `forgotten`: of processes that have ended long ago.
+/// Adds a batch atomically in one round trip. `forgotten` deletes the numbers of processes that ended in
+/// earlier months.
 const COUNT: &str = "WITH fresh AS ( \
         INSERT INTO referral_batches AS known (source, number, month) VALUES ($1, $2, $3) \
         ON CONFLICT (source) DO UPDATE SET number = excluded.number, month = excluded.month \

@@ -1,4 +1,4 @@
-//! The summary of a session: read beside its last entries, in one round trip.
+//! Summaries: read with the latest entries in one round trip.
 
 use protocol::UserLabel;
 use tokio_postgres::Row;
@@ -9,8 +9,7 @@ use crate::store::keys::Keyring;
 use crate::store::rows::{SummaryRow, column, number, readable_summary};
 use crate::store::{Recent, StoreError, Summary};
 
-/// The last entries, and the summary in the row of the newest one alone: in all of them it would
-/// be sent as often as there are entries.
+/// Selects the latest entries, with the summary in the newest row only, so that it is sent once.
 const RECENT: &str = "SELECT e.*, y.first_seq, y.last_seq, y.key_id AS summary_key_id, y.text AS summary_text \
     FROM sessions s LEFT JOIN LATERAL \
     (SELECT seq, message_id, role, key_id, text, at, finish, source, row_number() OVER (ORDER BY seq DESC) AS place \
@@ -18,9 +17,9 @@ const RECENT: &str = "SELECT e.*, y.first_seq, y.last_seq, y.key_id AS summary_k
     LEFT JOIN summaries y ON y.user_id = s.user_id AND coalesce(e.place, 1) = 1 \
     WHERE s.user_id = $1 ORDER BY e.seq";
 
-/// Whoever appends, sweeps or erases changes the session's row, so that they come before or after:
-/// what they have done by then is looked at once its lock is there. Only what goes further replaces
-/// what is there, and only while all it draws on is there.
+/// Stores a summary. Appends, retention and erasure also update the session's row, so its lock orders them:
+/// the conditions are evaluated once it is held. Replaces only a summary that reaches less far, and
+/// only while every summarized message exists.
 const PUT: &str = "WITH place AS ( \
         SELECT user_id FROM sessions WHERE user_id = $1 AND swept < $2 AND $3 <= seq FOR NO KEY UPDATE \
     ), stored AS ( \
@@ -78,7 +77,7 @@ pub(super) async fn put(
     get(rows.first().ok_or(StoreError::NoSession { user })?, "stored")
 }
 
-/// Writes the summaries of `users` anew that are not under the current key.
+/// Re-encrypts the summaries of `users` that are not under the current key.
 pub(super) async fn reencrypt(
     connection: &mut PooledConnection,
     keys: &Keyring,
@@ -100,7 +99,7 @@ pub(super) async fn reencrypt(
             read => read?,
         };
         let sealed = keys.seal_summary(user, &summary);
-        // Another core may have put a later one in its place meanwhile: that one is as it should be.
+        // Another core may have replaced it by a later one, which is sealed under its current key.
         let sql = "UPDATE summaries SET key_id = $1, text = $2 \
                    WHERE user_id = $3 AND last_seq = $4 AND key_id IS NOT DISTINCT FROM $5";
         connection.execute(sql, &[&key, &sealed.bytes, &user_id, &last, &under]).await?;

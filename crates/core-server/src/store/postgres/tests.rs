@@ -1,4 +1,4 @@
-//! Connections of a real server: which go back to the pool, and which do not.
+//! Pooled connections against a real server.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn new_session() -> NewSession {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
+async fn dropped_call_completes_and_returns_its_connection() {
     const CONNECTIONS: usize = 2;
     let server = Postgres::start_new().unwrap();
     let store = open(&server, CONNECTIONS).await;
@@ -37,7 +37,7 @@ async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
     let before = server.sql("it", PIDS).unwrap();
     for _ in 0..3 {
         std::thread::scope(|scope| {
-            // Everything waits for this lock, until no caller waits for an answer any more.
+            // Every call blocks on this lock until all callers are dropped.
             let hold = "BEGIN; LOCK sessions; SELECT pg_sleep(60); COMMIT";
             let holder = scope.spawn(|| server.sql("it", hold));
             tokio::task::block_in_place(|| {
@@ -64,8 +64,8 @@ async fn a_dropped_call_comes_to_its_end_and_its_connection_goes_back() {
 }
 
 #[tokio::test]
-async fn a_connection_with_an_open_transaction_is_never_used_again() {
-    /// Leaves a transaction as a function does that returns early.
+async fn connection_with_an_open_transaction_is_closed() {
+    /// Abandons a transaction by an early return.
     async fn leave(connection: &mut PooledConnection, statement: &str) -> Result<(), StoreError> {
         let mut transaction = connection.begin().await?;
         transaction.batch(statement).await?;
@@ -82,7 +82,7 @@ async fn a_connection_with_an_open_transaction_is_never_used_again() {
         let first = pid(&mut connection).await;
         leave(&mut connection, statement).await.unwrap_err();
         if statement != "SELECT broken" {
-            // Also if its user goes on with it: a statement that succeeds does not make it sound.
+            // A later successful statement must not make it reusable.
             assert_eq!(pid(&mut connection).await, first);
         }
         drop(connection);
@@ -91,7 +91,7 @@ async fn a_connection_with_an_open_transaction_is_never_used_again() {
         let rows = connection.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap();
         assert!(rows.is_empty(), "{statement}");
     }
-    // What is committed is there, on the same connection.
+    // After a commit the connection is reused and the row is stored.
     let mut connection = store.connections.acquire().await.unwrap();
     let first = pid(&mut connection).await;
     let mut transaction = connection.begin().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_connection_with_an_open_transaction_is_never_used_again() {
     let mut connection = store.connections.acquire().await.unwrap();
     assert_eq!(pid(&mut connection).await, first);
     assert_eq!(connection.query("SELECT FROM keys WHERE name = 'left'", &[]).await.unwrap().len(), 1);
-    // A unique violation is of the statement, but not within a transaction: its commit would be a rollback.
+    // A unique violation does not break a connection, except within a transaction: its commit would roll back.
     let mut transaction = connection.begin().await.unwrap();
     assert!(transaction.batch(insert).await.unwrap_err().is_unique_violation());
     assert!(transaction.commit().await.is_err());
@@ -111,7 +111,7 @@ async fn a_connection_with_an_open_transaction_is_never_used_again() {
 }
 
 #[tokio::test]
-async fn of_several_servers_the_one_that_takes_writes_is_used() {
+async fn connects_to_the_server_that_accepts_writes() {
     let (standby, primary) = (Postgres::start_new().unwrap(), Postgres::start_new().unwrap());
     for server in [&standby, &primary] {
         server.create_database("it").unwrap();
@@ -126,14 +126,14 @@ async fn of_several_servers_the_one_that_takes_writes_is_used() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_reads_is_not_asked_twice_on_one_connection_and_proves_no_absence() {
+async fn read_only_connections_are_closed_and_prove_no_absence() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server, 3).await;
     let user = store.create_session(new_session()).await.unwrap().user;
     let [one, two, three] =
         [store.connections.acquire().await, store.connections.acquire().await, store.connections.acquire().await];
     drop((one.unwrap(), two.unwrap(), three.unwrap()));
-    // As a reload of a server's configuration does: connections that are open only read from now on.
+    // A configuration reload makes open connections read-only.
     let only_reads = |on| {
         server.sql("postgres", &format!("ALTER SYSTEM SET default_transaction_read_only = {on}")).unwrap();
         server.sql("postgres", "SELECT pg_reload_conf()").unwrap();

@@ -1,6 +1,7 @@
-//! What is written, within the writer's transaction.
+//! Changes, run within the writer's transaction.
 //!
-//! A change that answers [`StoreError::NoSession`] finds that out before it changes anything.
+//! A change that fails with [`StoreError::NoSession`] must not have written anything by then: it is not
+//! rolled back.
 
 use protocol::server_frame::Role;
 use protocol::{Country, Locale, Timestamp, UserLabel};
@@ -13,7 +14,7 @@ use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
 use crate::store::rows::{EntryRow, LAST_SEEN_GRANULARITY_MS, column, name, number};
 use crate::store::{Appended, Cutoffs, EntryPosition, NewEntry, NewSession, SessionRecord, StoreError};
 
-/// The key of this database's resume tokens; a new database gets one.
+/// Returns the token key of the database, and generates one for a new database.
 pub(super) fn token_key(db: &mut Connection, keys: &Keyring) -> Result<TokenKey, StoreError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "SELECT key_id, value FROM keys WHERE name = 'resume_tokens'";
@@ -44,7 +45,7 @@ pub(super) fn create_session(
     session: &NewSession,
     token: TokenHash,
 ) -> Result<SessionRecord, StoreError> {
-    // Repeated, it changes nothing and finds the session all the same.
+    // The no-op update makes a retry return the existing row.
     let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
                VALUES (?1, ?2, ?3, ?4, ?4, ?5) \
                ON CONFLICT (token_hash) DO UPDATE SET seq = seq \
@@ -88,13 +89,13 @@ pub(super) fn append(
     Ok(Appended::New(entry.clone().numbered(seq)))
 }
 
-fn insert(db: &Connection, keys: &Keyring, place: EntryPosition, entry: &NewEntry) -> rusqlite::Result<()> {
-    let SealedContent { tag, sealed } = Content::of(entry).seal(keys, place, &entry.id);
+fn insert(db: &Connection, keys: &Keyring, position: EntryPosition, entry: &NewEntry) -> rusqlite::Result<()> {
+    let SealedContent { tag, sealed } = Content::of(entry).seal(keys, position, &entry.id);
     let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
                VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at)";
     let columns = named_params! {
-        ":user_id": column(place.user.0),
-        ":seq": column(place.seq),
+        ":user_id": column(position.user.0),
+        ":seq": column(position.seq),
         ":message_id": entry.id.as_str(),
         ":role": tag,
         ":key_id": sealed.key.map(|id| id.0),
@@ -148,16 +149,15 @@ pub(super) fn prune(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<u
         let Some((user_id, from)) = found else { break };
         removed += prune_entries(db, (user_id, from), kept, limit - removed)?;
     }
-    // Nothing of theirs is left; an entry that is still kept keeps its session.
+    // Sessions without any entry left: a retained entry keeps its session.
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
     removed += db.prepare_cached(sql)?.execute([kept, column(limit.saturating_sub(removed) as u64)])?;
     Ok(removed)
 }
 
-/// Removes the first entries of a session, up to `limit`, as long as they are older than `kept`.
-/// Removes sessions that nobody used `since` with all their entries, which go first, so that a long
-/// conversation takes several sweeps.
+/// Removes sessions last used before `since`. Entries go first, so that a long conversation may take
+/// several calls.
 fn prune_inactive(db: &Connection, since: i64, limit: usize) -> Result<usize, StoreError> {
     let mut removed = 0;
     while removed < limit {
@@ -173,6 +173,7 @@ fn prune_inactive(db: &Connection, since: i64, limit: usize) -> Result<usize, St
     Ok(removed)
 }
 
+/// Removes the oldest entries of a session, up to `limit`, that are older than `kept`.
 fn prune_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
     let sql = "SELECT seq, at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT ?2";
     let first = db
@@ -199,13 +200,13 @@ pub(super) fn reencrypt(
 ) -> Result<Option<EntryPosition>, StoreError> {
     let sql = "SELECT * FROM entries WHERE (?1, ?2) < (user_id, seq) ORDER BY user_id, seq LIMIT ?3";
     let mut last = None;
-    for (place, row) in entries_after(db, sql, after, limit)? {
-        let user = place.user;
-        // A summary's session has entries: what it draws on.
+    for (position, row) in entries_after(db, sql, after, limit)? {
+        let user = position.user;
+        // Sessions with a summary have entries, so this reaches every summary.
         if last.is_none_or(|last: EntryPosition| last.user != user) {
             summaries::reencrypt(db, keys, user)?;
         }
-        last = Some(place);
+        last = Some(position);
         if row.key_id.map(KeyId) != keys.current_id() || row.is_legacy() {
             reencrypt_entry(db, keys, user, row)?;
         }
@@ -238,25 +239,25 @@ pub(super) fn reencrypt_legacy(
     after: Option<EntryPosition>,
     limit: usize,
 ) -> Result<Option<EntryPosition>, StoreError> {
-    // The condition of the index that finds them.
+    // Must equal the condition of the partial index `entries_to_convert`, or every call scans the table.
     let sql = "SELECT * FROM entries WHERE role IN ('user', 'assistant', 'support') AND (?1, ?2) < (user_id, seq) \
                ORDER BY user_id, seq LIMIT ?3";
     let mut last = None;
-    for (place, row) in entries_after(db, sql, after, limit)? {
-        last = Some(place);
-        reencrypt_entry(db, keys, place.user, row)?;
+    for (position, row) in entries_after(db, sql, after, limit)? {
+        last = Some(position);
+        reencrypt_entry(db, keys, position.user, row)?;
     }
     Ok(last)
 }
 
-/// Reads the rows that `sql` selects behind a place, up to a limit, each with its place.
+/// Reads up to `limit` rows that `sql` selects after a position, each with its own.
 fn entries_after(
     db: &Connection,
     sql: &str,
     after: Option<EntryPosition>,
     limit: usize,
 ) -> Result<Vec<(EntryPosition, EntryRow)>, StoreError> {
-    let (user, seq) = after.map_or((0, 0), |place| (column(place.user.0), column(place.seq)));
+    let (user, seq) = after.map_or((0, 0), |position| (column(position.user.0), column(position.seq)));
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([user, seq, column(limit as u64)], |row| {
         Ok((row.get::<_, i64>("user_id")?, queries::entry(row)?))
@@ -268,10 +269,10 @@ fn entries_after(
     .collect()
 }
 
-/// Proves that a message could be stored: takes as much room as the longest may need, gives it back,
-/// and leaves one page to be written and synced with the commit.
+/// Proves that a message could be stored: allocates the space of the longest one, rolls it back, and
+/// leaves one dirty page for the commit to write and sync.
 pub(super) fn prove_writable(db: &Connection, file: &DatabaseFile) -> Result<(), StoreError> {
-    // A short commit may find room in the write-ahead log that is there, on a disk that is full.
+    // On a full disk a short commit may still fit into the allocated write-ahead log.
     file.check_free_space()?;
     db.execute_batch(
         "SAVEPOINT room; \
@@ -279,7 +280,7 @@ pub(super) fn prove_writable(db: &Connection, file: &DatabaseFile) -> Result<(),
          ROLLBACK TO room; \
          RELEASE room",
     )?;
-    // The same number again is a page to write all the same.
+    // Setting the same number dirties a page, too.
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(db.pragma_update(None, "user_version", version)?)
 }

@@ -1,6 +1,6 @@
-//! Moves committed pages from the write-ahead log to the database, beside the thread that writes.
+//! Checkpoints of the write-ahead log on a thread of their own.
 //!
-//! Within a commit, as SQLite does it by itself, everyone in the group would wait for it.
+//! SQLite's automatic checkpoint runs within a commit, where every caller of the group would wait for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -12,25 +12,26 @@ use rusqlite::Connection;
 
 use super::connection::{self, DatabaseFile};
 
-/// Between checkpoints: pages that change all the time are moved once for many commits.
+/// Interval of checkpoints: hot pages are written once for many commits.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
-/// Pages of the log from which on the writer itself moves what is left, so that the log begins
-/// anew: 64 MB. While it commits, the thread alone never gets to the end.
+/// Size of the log, in pages of 4 KiB (64 MB), beyond which the writer checkpoints itself, so that the log
+/// restarts. The thread alone never reaches the end of the log while the writer commits.
 const MAX_WAL_PAGES: u64 = 16_000;
 
-/// The way to the thread. Dropping it waits for the thread.
+/// Handle of the checkpoint thread. Dropping it joins the thread.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     committed: Option<SyncSender<()>>,
-    /// Pages in the log, as of the last checkpoint.
+    /// Size of the log at the last checkpoint, in pages.
     wal_pages: Arc<AtomicU64>,
-    /// Held while the thread is at it: SQLite would not let another checkpoint wait for that.
+    /// Held during a checkpoint: a second one would fail with `SQLITE_BUSY` instead of waiting.
     busy: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
+        // Closes the channel, which ends the thread's loop.
         self.committed = None;
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -38,7 +39,7 @@ impl Drop for Checkpointer {
 
 impl Checkpointer {
     pub(super) fn start(file: Arc<DatabaseFile>) -> Self {
-        // Room for one: that there is something to do need not be said twice.
+        // Capacity 1: one pending wake-up is enough.
         let (committed, commits) = mpsc::sync_channel(1);
         let wal_pages = Arc::new(AtomicU64::new(0));
         let busy = Arc::default();
@@ -50,19 +51,20 @@ impl Checkpointer {
         Self { committed: Some(committed), wal_pages, busy, thread: Some(thread) }
     }
 
-    /// To be called by the writer after each commit, on its connection.
+    /// Wakes the thread. The writer must call it after each commit, with its own connection.
     pub(super) fn after_commit(&self, db: &Connection) {
         if MAX_WAL_PAGES < self.wal_pages.load(Ordering::Relaxed) {
             self.wal_pages.store(0, Ordering::Relaxed);
             checkpoint(db);
         }
         if let Some(committed) = &self.committed {
+            // A full channel has a pending wake-up already.
             let _ = committed.try_send(());
         }
     }
 
-    /// Moves everything from the write-ahead log to the database and cuts the log off. Waits for
-    /// readers of older states; where one takes too long, the next removal does it.
+    /// Checkpoints and truncates the log. Waits for readers of older snapshots; after a timeout the log
+    /// stays until the next removal.
     pub(super) fn truncate_wal(&self, db: &Connection) {
         let _busy = self.busy.lock();
         let truncated = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"));
@@ -93,7 +95,7 @@ fn checkpoint_until_closed(file: &DatabaseFile, commits: &Receiver<()>, wal_page
     }
 }
 
-/// Moves what no reader needs in the log any more; waits for nobody. Says how many pages the log has.
+/// Runs a passive checkpoint, which never waits for readers. Returns the size of the log in pages.
 fn checkpoint(db: &Connection) -> Option<u64> {
     let moved = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>("log"));
     moved.inspect_err(|error| tracing::warn!(%error, "WAL checkpoint failed")).ok()?.try_into().ok()

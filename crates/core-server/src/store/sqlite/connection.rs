@@ -1,4 +1,4 @@
-//! Opening the file.
+//! The database file and its connections.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -13,14 +13,13 @@ use crate::store::{OpenError, StoreError, migration};
 
 embed_migrations!("migrations/sqlite");
 
-/// How long a lock of another process is waited for, such as that of a core that is about to end.
+/// Timeout for a lock of another process, such as a core that is shutting down.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Prepared statements a connection keeps: all there are.
+/// Prepared statements cached per connection: all that exist.
 const STATEMENT_CACHE_CAPACITY: usize = 32;
-/// Room on a disk below which it counts as full: some of the longest messages with all that is written for
-/// them.
+/// Free bytes below which the disk counts as full: space for some of the longest messages.
 const MIN_FREE_BYTES: u64 = 1 << 20;
-/// Pages the writer keeps, in KiB, which SQLite takes as a negative number: the indexes of the sessions in use.
+/// Page cache of the writer, for the indexes of the sessions in use. SQLite reads a negative number as KiB.
 const WRITER_CACHE_KIB: i64 = -16_384;
 
 impl From<rusqlite::Error> for StoreError {
@@ -35,21 +34,21 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Whether a column holds another kind of value than it must: now and later.
+/// Returns whether a column has a value of the wrong type, which is permanent damage.
 fn is_column_error(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
-/// The file of the database, known again by its number on the disk. It may be moved or deleted
-/// while it is open: what is then written goes to where it is lost with the process.
+/// Database file, identified by its inode. If it is moved or deleted while it is open, commits succeed
+/// into a file that is lost with the process: they must be refused.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     path: PathBuf,
     identity: FileIdentity,
 }
 
-/// Device and inode.
+/// Device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity(u64, u64);
 
@@ -60,7 +59,7 @@ impl FileIdentity {
 }
 
 impl DatabaseFile {
-    /// The file at `path` as it is now.
+    /// Identifies the file at `path`.
     pub(super) fn find(path: PathBuf) -> io::Result<Self> {
         let identity = FileIdentity::of(&path)?;
         Ok(Self { path, identity })
@@ -70,10 +69,10 @@ impl DatabaseFile {
         &self.path
     }
 
-    /// Fails if another file, or none, has its name now. That one is never opened in its stead: its
-    /// sessions are others, and the write-ahead log beside it may belong to this one.
+    /// Fails if its path leads to another file or none. Another file must never be opened instead: it has
+    /// other sessions, and the write-ahead log beside it may belong to this one.
     pub(super) fn check_in_place(&self) -> Result<(), StoreError> {
-        let what = match FileIdentity::of(&self.path) {
+        let cause = match FileIdentity::of(&self.path) {
             Ok(identity) if identity == self.identity => return Ok(()),
             Ok(_) => "another file has its place",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it is not there",
@@ -81,24 +80,24 @@ impl DatabaseFile {
         };
         let file = display_name(&self.path);
         Err(StoreError::unavailable(format!(
-            "{file} was moved or deleted while the core runs: {what}; put it back, or stop the core first"
+            "{file} was moved or deleted while the core runs: {cause}; put it back, or stop the core first"
         )))
     }
 
-    /// Fails if there is hardly any room on its disk for what is to be stored.
+    /// Fails if the free space of the disk is below `MIN_FREE_BYTES`.
     pub(super) fn check_free_space(&self) -> Result<(), StoreError> {
         let folder = folder(&self.path);
         let disk = rustix::fs::statvfs(folder).map_err(StoreError::unavailable)?;
-        // What is kept back is for the superuser alone.
+        // Reserved blocks are available to the superuser only.
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
         if blocks.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES {
-            let what = format!("the disk of {} is full", display_name(&self.path));
-            return Err(StoreError::unavailable(what));
+            let cause = format!("the disk of {} is full", display_name(&self.path));
+            return Err(StoreError::unavailable(cause));
         }
         Ok(())
     }
 
-    /// Identity of the write-ahead log, which stays the same as long as a connection is open.
+    /// Identity of the write-ahead log, constant while a connection is open.
     pub(super) fn wal_identity(&self) -> Option<FileIdentity> {
         let mut name = self.path.clone().into_os_string();
         name.push("-wal");
@@ -106,16 +105,16 @@ impl DatabaseFile {
     }
 }
 
-/// How the database in `file` is called in messages.
+/// Address of the database, for messages.
 pub(in crate::store) fn display_name(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 
-/// Opens the database for writing, makes it where there is none, and migrates it.
+/// Opens or creates the database for writing, and migrates its schema.
 pub(super) fn create(file: &Path) -> Result<Connection, OpenError> {
     let database = || display_name(file);
     let folder = create_file(file).map_err(|source| unreachable(file, source))?;
-    // Two cores may start at once. Not a lock on the file itself: closing it would end SQLite's own.
+    // Two cores may start at once. Locks the folder: closing the file itself would release SQLite's locks.
     folder.lock().map_err(|source| unreachable(file, source))?;
     let mut db = writer(file).map_err(|source| unreachable(file, source))?;
     let runner = migration::strict(migrations::runner());
@@ -131,19 +130,19 @@ pub(in crate::store) fn unreachable(
     OpenError::Unreachable { database: display_name(file), source: source.into() }
 }
 
-/// The folder of `file`.
+/// Folder of `file`.
 pub(super) fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes the folder of `file`, with mode 0700, if it is not there.
+/// Creates the folder of `file`, with mode 0700, if it does not exist.
 pub(in crate::store) fn create_folder(file: &Path) -> io::Result<&Path> {
     let folder = folder(file);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     Ok(folder)
 }
 
-/// Makes the file, readable for nobody else, if it is not there. Returns its folder.
+/// Creates the file, with mode 0600, if it does not exist. Returns its folder.
 fn create_file(file: &Path) -> io::Result<File> {
     let folder = create_folder(file)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
@@ -153,20 +152,20 @@ fn create_file(file: &Path) -> io::Result<File> {
     File::open(folder)
 }
 
-/// A connection that writes.
+/// Opens a connection for writing.
 pub(super) fn writer(file: &Path) -> rusqlite::Result<Connection> {
     let db = open(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
-    // What is deleted is overwritten.
+    // Overwrites deleted content: erased texts must not stay in free pages.
     db.pragma_update(None, "secure_delete", "ON")?;
-    // The checkpointer does it, outside of commits.
+    // The checkpointer does it outside of commits.
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
     Ok(db)
 }
 
-/// A connection that reads.
+/// Opens a connection for reading.
 pub(super) fn reader(file: &Path) -> rusqlite::Result<Connection> {
     open(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }

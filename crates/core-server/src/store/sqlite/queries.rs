@@ -1,4 +1,4 @@
-//! What is read.
+//! Queries.
 
 use protocol::server_frame::Entry;
 use protocol::{MessageId, UserLabel};
@@ -8,7 +8,7 @@ use crate::store::keys::{Keyring, TokenHash};
 use crate::store::rows::{EntryRow, SeqAndRow, SessionRow, SummaryRow, column, decrypt_readable, number};
 use crate::store::{Page, ReadableEntries, StoreError};
 
-/// The session of a token, and the hash that is stored of it.
+/// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
     let sql = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, token_hash \
                FROM sessions WHERE token_hash = ?1";
@@ -44,8 +44,8 @@ pub(super) fn entries(db: &Connection, user: UserLabel, page: Page) -> rusqlite:
     })
 }
 
-/// A page without what does not open. A damaged page of the file or a column of another kind ends a
-/// query: then the entries are read one by one, by their numbers in the index.
+/// Reads a page without its unreadable entries. A damaged page of the file or a column of the wrong type
+/// ends a query: the entries are then read individually, by their `seq` in the index.
 pub(super) fn readable_entries(
     db: &Connection,
     keys: &Keyring,
@@ -89,7 +89,7 @@ fn entries_individually(db: &Connection, user: UserLabel, page: Page) -> Result<
     Ok(rows)
 }
 
-/// The entries in `rows`. No rows may mean that there is no session.
+/// Decrypts `rows`. Without rows it checks that the session exists.
 pub(super) fn decrypt_entries(
     db: &Connection,
     keys: &Keyring,

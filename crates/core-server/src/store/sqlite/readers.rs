@@ -1,4 +1,4 @@
-//! Connections that read, beside the one that writes.
+//! Pool of read connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,14 +9,14 @@ use tokio::task::spawn_blocking;
 use super::connection::{self, DatabaseFile};
 use crate::store::StoreError;
 
-/// Reads at once. More would wait for the processor or the disk all the same.
+/// Maximum concurrent reads. More would only wait for the processor or the disk.
 const READERS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Readers {
     file: Arc<DatabaseFile>,
-    /// Reads that may begin; the rest waits in order. Each is held until its connection is back, so
-    /// that there are never more connections than permits.
+    /// Limits the running reads; later ones wait in order. A permit is held until its connection is
+    /// returned, so that connections never outnumber permits.
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
@@ -26,8 +26,11 @@ impl Readers {
         Self { file, permits: Arc::new(Semaphore::new(READERS)), idle: Arc::default() }
     }
 
-    /// Runs `query` on a thread where it may take its time. If the caller goes away, what has begun
-    /// comes to its end all the same, and counts until then.
+    /// Runs `query` on a blocking thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call does not stop a running query, which keeps its permit until it ends.
     pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -36,7 +39,7 @@ impl Readers {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let (idle, file) = (Arc::clone(&self.idle), Arc::clone(&self.file));
         let reading = spawn_blocking(move || {
-            // Of the thread, not of the future: a dropped future does not stop the thread.
+            // Owned by the thread, not by the future: a dropped future does not stop the thread.
             let _permit = permit;
             let known = lock(&idle).pop();
             let db = match known {
@@ -47,7 +50,7 @@ impl Readers {
                 }
             };
             let found = query(&db);
-            // After an error the next read begins with a connection of its own.
+            // A connection that failed is closed, not reused.
             if found.is_ok() {
                 lock(&idle).push(db);
             }
@@ -57,6 +60,7 @@ impl Readers {
     }
 }
 
+/// Locks the idle connections. Poisoning is ignored: a push or a pop cannot be half done.
 fn lock(idle: &Mutex<Vec<Connection>>) -> std::sync::MutexGuard<'_, Vec<Connection>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -72,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn abandoned_reads_count_until_they_end() {
+    async fn dropped_reads_hold_their_permit_until_they_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.db");
         drop(connection::create(&path).unwrap());
@@ -89,7 +93,7 @@ mod tests {
             });
             assert!(timeout(Duration::from_millis(1), held).await.is_err());
         }
-        // The disk stands still: no more than these have begun, and nothing else begins.
+        // The disk hangs: exactly as many as there are permits have started.
         for _ in 0..READERS {
             begun.recv().unwrap();
         }

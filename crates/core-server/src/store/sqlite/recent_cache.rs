@@ -1,10 +1,10 @@
-//! The ends of the sessions in use, so that a turn need not read what was just written.
+//! LRU cache of recent history, so that a turn does not read back entries just written.
 //!
-//! The thread that writes notes every change here: in the order of the commits, after the commit
-//! and before whoever asked is told. So whoever was told finds it here, and nothing is here that
-//! was not committed. A read that goes on meanwhile may be older than a note: it is remembered only
-//! if nothing was noted of its session since it began ([`Reading`]). Where a note says what is
-//! there already, because the read came after the commit and before the note, nothing changes.
+//! The writer thread applies every change to the cache in commit order, after the commit and before its
+//! caller returns: a caller finds its own write, and nothing uncommitted is cached. A concurrent read may
+//! be older than a change: its result is stored only if the session has not changed since the read began
+//! ([`PendingRead`]). A read that ran between a commit and its cache update already has the change;
+//! applying it again has no effect.
 
 mod tail;
 
@@ -19,12 +19,11 @@ use protocol::server_frame::Entry;
 use crate::store::{Recent, Summary};
 use tail::CachedTail;
 
-/// What all that is remembered may take: 8 MiB, about 1,200 sessions of 21 entries of 200 letters.
-/// Beside the goal of 9 KB for each of 9,000 people on one core that is a tenth, and nothing as long
-/// as they only sit there. A session more than fits costs a read a turn, as all did before.
+/// Capacity of 8 MiB: about 1,200 sessions of 21 entries of 200 letters. That is a tenth of the memory goal
+/// of 9 KB for each of 9,000 people on one core. A session beyond it costs one read per turn.
 pub(super) const MAX_CACHE_BYTES: usize = 8 << 20;
 
-/// What is remembered: of sessions that did not come up for longest, nothing, once there is no room.
+/// LRU cache of recent history, bounded by [`MAX_CACHE_BYTES`].
 #[derive(Debug)]
 pub(super) struct RecentHistoryCache {
     max_bytes: usize,
@@ -35,9 +34,9 @@ pub(super) struct RecentHistoryCache {
 struct CacheState {
     /// Least recently used first.
     by_user: LruCache<UserLabel, CachedTail>,
-    /// What they take together.
+    /// Sum of [`CachedTail::bytes`].
     bytes: usize,
-    /// Reads under way that may still be remembered: the last of each session.
+    /// Pending reads whose result may be stored: the latest of each session.
     reads: HashMap<UserLabel, ReadId>,
     last_read: ReadId,
 }
@@ -45,7 +44,7 @@ struct CacheState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ReadId(u64);
 
-/// A read under way, from before it looks at the database.
+/// Registration of a read, begun before its query runs.
 #[derive(Debug)]
 pub(super) struct PendingRead<'a> {
     cache: &'a RecentHistoryCache,
@@ -54,17 +53,17 @@ pub(super) struct PendingRead<'a> {
 }
 
 impl RecentHistoryCache {
-    /// Nothing yet, and at most `room_bytes`.
+    /// Creates an empty cache of at most `max_bytes`.
     pub(super) fn new(max_bytes: usize) -> Self {
         Self { max_bytes, state: Mutex::default() }
     }
 
-    /// The last `limit` entries of the session and its summary, if all that is remembered.
+    /// Returns the last `limit` entries and the summary, if all of them are cached.
     pub(super) fn recent(&self, user: UserLabel, limit: usize) -> Option<Recent> {
         self.state().by_user.get(&user)?.recent(limit)
     }
 
-    /// To be called before the database is read.
+    /// Registers a read. Must be called before its query: a change in between then invalidates the result.
     pub(super) fn begin_read(&self, user: UserLabel) -> PendingRead<'_> {
         let mut state = self.state();
         state.last_read.0 += 1;
@@ -73,12 +72,12 @@ impl RecentHistoryCache {
         PendingRead { cache: self, user, number }
     }
 
-    /// Notes that `entry` was appended.
+    /// Applies an append.
     pub(super) fn appended(&self, user: UserLabel, entry: &Entry) {
         self.note(user, |tail| tail.append(entry));
     }
 
-    /// Notes that the session has this summary now.
+    /// Applies a new summary.
     pub(super) fn summarized_up_to(&self, user: UserLabel, summary: &Summary) {
         self.note(user, |tail| {
             tail.set_summary(summary);
@@ -86,24 +85,23 @@ impl RecentHistoryCache {
         });
     }
 
-    /// Notes that the session is gone.
+    /// Evicts a session, because it was erased.
     pub(super) fn evict(&self, user: UserLabel) {
         self.note(user, |_| false);
     }
 
-    /// Notes that any session may have changed.
+    /// Evicts everything, because any session may have changed.
     pub(super) fn clear(&self) {
         let mut state = self.state();
         state.reads.clear();
         state.bytes = 0;
         let gone = mem::replace(&mut state.by_user, LruCache::new_unbounded());
         drop(state);
-        // Thousands of texts: nobody waits for the lock meanwhile.
+        // Freed outside of the lock: thousands of texts take time.
         drop(gone);
     }
 
-    /// Corrects what is remembered of a session with `correct`, which says whether it is right
-    /// now; what is not is forgotten.
+    /// Applies `correct` to a cached session, which is evicted unless it returns true.
     fn note(&self, user: UserLabel, correct: impl FnOnce(&mut CachedTail) -> bool) {
         let mut state = self.state();
         state.reads.remove(&user);
@@ -119,7 +117,7 @@ impl RecentHistoryCache {
     }
 
     fn state(&self) -> MutexGuard<'_, CacheState> {
-        // Nothing below panics between two changes that belong together.
+        // Poisoning is ignored: nothing below panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,7 +149,7 @@ impl CacheState {
 }
 
 impl PendingRead<'_> {
-    /// Remembers what was read, asked for `limit` entries; not if anything was noted since.
+    /// Stores the result of a query for `limit` entries, unless the session has changed since it began.
     pub(super) fn store(self, recent: &Recent, limit: usize) {
         let mut state = self.cache.state();
         if state.reads.get(&self.user) != Some(&self.number) {

@@ -1,4 +1,4 @@
-//! Counts of help that was shown.
+//! Counts of displayed help.
 
 use rusqlite::{Connection, params};
 
@@ -14,7 +14,7 @@ pub(super) fn count(db: &Connection, batch: &ReferralBatch) -> Result<(), StoreE
     if db.prepare_cached(sql)?.execute(params![source.cast_signed(), column(*number), month])? == 0 {
         return Ok(());
     }
-    // Of processes that have ended long ago.
+    // Processes of earlier months have ended and retry nothing.
     db.prepare_cached("DELETE FROM referral_batches WHERE month < ?1 AND source <> ?2")?
         .execute(params![month, source.cast_signed()])?;
     let sql = "INSERT INTO referrals (month, kind, level, language, count) VALUES (?1, ?2, ?3, ?4, ?5) \

@@ -1,4 +1,4 @@
-//! The summary of a session: read beside its last entries, written within the writer's transaction.
+//! Summaries: read with the latest entries, written within the writer's transaction.
 
 use protocol::UserLabel;
 use rusqlite::{Connection, params};
@@ -8,7 +8,7 @@ use crate::store::keys::{KeyId, Keyring};
 use crate::store::rows::{column, readable_summary};
 use crate::store::{Page, Recent, StoreError, Summary};
 
-/// The last `limit` entries that open, and the summary if it does; and whether that is all there is.
+/// Reads the last `limit` readable entries and the summary; returns whether everything was readable.
 pub(super) fn recent(
     db: &Connection,
     keys: &Keyring,
@@ -30,7 +30,7 @@ fn stored(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<Option<Sum
     queries::summary(db, user)?.map(|row| row.read(user, keys)).transpose()
 }
 
-/// Only what goes further replaces what is there, and only while all it draws on is there.
+/// Replaces a stored summary only by one that reaches further, and only while every summarized message exists.
 pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Summary) -> Result<bool, StoreError> {
     if !queries::exists(db, user)? {
         return Err(StoreError::NoSession { user });
@@ -46,13 +46,13 @@ pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Su
     Ok(0 < db.prepare_cached(sql)?.execute(columns)?)
 }
 
-/// Removes the summary of a session if it draws on messages up to `swept`.
+/// Deletes the summary of a session if its first message is not after `swept`.
 pub(super) fn delete(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM summaries WHERE user_id = ?1 AND first_seq <= ?2";
     db.prepare_cached(sql)?.execute([user_id, swept]).map(drop)
 }
 
-/// Writes the summary of `user` anew if it is not under the current key.
+/// Re-encrypts the summary of `user` unless it is under the current key.
 pub(super) fn reencrypt(db: &Connection, keys: &Keyring, user: UserLabel) -> Result<(), StoreError> {
     let stale = queries::summary(db, user)?.filter(|row| row.key_id.map(KeyId) != keys.current_id());
     let Some(row) = stale else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What the contract in `tests/it/store` cannot show: files, disks and locks.
+//! Files, disks and locks, beyond the contract suite in `tests/it/store`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl TestDatabase {
         SqliteStore::open(&self.file(), Keyring::default()).await.unwrap()
     }
 
-    /// Every byte the database has on the disk.
+    /// Content of all files of the database.
     fn bytes(&self) -> Vec<u8> {
         let files = fs::read_dir(self.file().parent().unwrap()).unwrap();
         files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
@@ -63,7 +63,7 @@ fn message(id: &str, text: &str) -> NewEntry {
     }
 }
 
-async fn someone(store: &SqliteStore) -> UserLabel {
+async fn new_user(store: &SqliteStore) -> UserLabel {
     store.create_session(new_session()).await.unwrap().user
 }
 
@@ -76,7 +76,7 @@ fn text_of(recent: &Recent) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_removed_is_nowhere_in_the_files() {
+async fn removed_texts_are_in_no_file() {
     let prune_all = Cutoffs {
         empty_before: Timestamp::from_unix_ms(0),
         entries_before: Some(Timestamp::from_unix_ms(10)),
@@ -85,7 +85,7 @@ async fn what_is_removed_is_nowhere_in_the_files() {
     for sweep in [false, true] {
         let database = TestDatabase::new();
         let store = database.open().await;
-        let user = someone(&store).await;
+        let user = new_user(&store).await;
         for number in 0..50 {
             let text = format!("{SECRET} {}", "y más ".repeat(number * 20));
             store.append(user, 0, message(&format!("m{number}"), &text)).await.unwrap();
@@ -96,14 +96,14 @@ async fn what_is_removed_is_nowhere_in_the_files() {
         } else {
             assert_eq!(store.erase(user).await.unwrap(), 50);
         }
-        // The log is emptied after whoever asked was told; the next change comes after that.
-        someone(&store).await;
+        // The log is truncated after the caller's future resolves, but before the next change.
+        new_user(&store).await;
         assert!(!database.holds(SECRET), "sweep: {sweep}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_removed_is_not_remembered_either() {
+async fn removed_sessions_are_not_cached() {
     let prune_all = Cutoffs {
         empty_before: Timestamp::from_unix_ms(0),
         entries_before: Some(Timestamp::from_unix_ms(10)),
@@ -112,9 +112,9 @@ async fn what_is_removed_is_not_remembered_either() {
     let database = TestDatabase::new();
     let store = Arc::new(database.open().await);
     for round in 0..40 {
-        let user = someone(&store).await;
+        let user = new_user(&store).await;
         store.append(user, 0, message("a", SECRET)).await.unwrap();
-        // Some find it remembered, some read it while it goes, some come too late.
+        // Cache hits, reads concurrent to the removal, and reads after it.
         let mut readers = JoinSet::new();
         for _ in 0..4 {
             let store = Arc::clone(&store);
@@ -136,18 +136,18 @@ async fn what_is_removed_is_not_remembered_either() {
 }
 
 #[tokio::test]
-async fn what_another_process_changes_is_told_after_the_next_change_here() {
+async fn commit_of_another_process_clears_the_cache_at_the_next_change() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let (user, other) = (someone(&store).await, someone(&store).await);
+    let (user, other) = (new_user(&store).await, new_user(&store).await);
     store.append(user, 0, message("a", "hola")).await.unwrap();
     store.recent(user, 9).await.unwrap();
-    let elsewhere = rusqlite::Connection::open(database.file()).unwrap();
+    let other_process = rusqlite::Connection::open(database.file()).unwrap();
     for text in ["chau", "hasta luego"] {
         let before = text_of(&store.recent(user, 9).await.unwrap()).to_owned();
         let header = [1, 1, 0, 0, 0, 0, 0];
-        elsewhere.execute("UPDATE entries SET text = ?1", [[&header[..], text.as_bytes()].concat()]).unwrap();
-        // It was not read, or it would be the new one.
+        other_process.execute("UPDATE entries SET text = ?1", [[&header[..], text.as_bytes()].concat()]).unwrap();
+        // A cache hit, or it would be the new text.
         assert_eq!(text_of(&store.recent(user, 9).await.unwrap()), before);
         store.set_locale(other, Locale::default()).await.unwrap();
         assert_eq!(text_of(&store.recent(user, 9).await.unwrap()), text);
@@ -155,10 +155,10 @@ async fn what_another_process_changes_is_told_after_the_next_change_here() {
 }
 
 #[tokio::test]
-async fn a_full_disk_costs_nothing_that_was_stored() {
+async fn full_disk_rejects_appends_and_loses_nothing() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
     store.recent(user, 9).await.unwrap();
     let limit_pages = |pages: u32| {
@@ -172,10 +172,10 @@ async fn a_full_disk_costs_nothing_that_was_stored() {
     let long = "x".repeat(30_000);
     let full = store.append(user, 1, message("b", &long)).await.unwrap_err();
     assert!(matches!(&full, StoreError::Unavailable(error) if error.to_string().contains("full")), "{full}");
-    // Whoever is told so does not know what is stored, and neither does what is remembered.
+    // The outcome is unknown, so the cache was cleared.
     assert_eq!(store.cache.recent(user, 9), None);
     assert_eq!(ids(&store.recent(user, 9).await.unwrap().entries), ["a"]);
-    // The connection that failed is gone, and its limit with it: there is room again.
+    // The failed connection was closed, and its page limit with it.
     let appended = store.append(user, 1, message("b", &long)).await.unwrap();
     assert!(matches!(appended, Appended::New(entry) if entry.seq == 2));
     let entries = store.entries(user, Page::After { seq: 0, limit: 10 }).await.unwrap();
@@ -184,10 +184,10 @@ async fn a_full_disk_costs_nothing_that_was_stored() {
 }
 
 #[tokio::test]
-async fn a_database_that_may_not_be_written_still_reads() {
+async fn read_only_database_is_readable() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
     store.writer.change(|db| Ok(db.pragma_update(None, "query_only", true)?), cache_unaffected).await.unwrap();
     let error = store.append(user, 1, message("b", "chau")).await.unwrap_err();
@@ -196,10 +196,10 @@ async fn a_database_that_may_not_be_written_still_reads() {
 }
 
 #[tokio::test]
-async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
+async fn lock_of_another_process_is_a_temporary_error() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     store.writer.change(|db| Ok(db.busy_timeout(Duration::from_millis(1))?), cache_unaffected).await.unwrap();
     let other = rusqlite::Connection::open(database.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -210,21 +210,21 @@ async fn a_lock_of_another_process_is_an_error_while_it_lasts() {
 }
 
 #[tokio::test]
-async fn only_the_change_of_an_erased_session_fails_in_its_group() {
+async fn change_of_an_erased_session_fails_alone_in_its_group() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
-    let nobody = UserLabel(99);
+    let user = new_user(&store).await;
+    let missing = UserLabel(99);
     let (one, two, three) = tokio::join!(
         store.append(user, 0, message("a", "hola")),
-        store.append(nobody, 0, message("b", "hola")),
+        store.append(missing, 0, message("b", "hola")),
         store.append(user, 0, message("c", "hola")),
     );
     assert!(matches!(one, Ok(Appended::New(_))) && matches!(three, Ok(Appended::New(_))));
-    assert!(matches!(two, Err(StoreError::NoSession { user }) if user == nobody));
+    assert!(matches!(two, Err(StoreError::NoSession { user }) if user == missing));
 }
 
-/// Holds the thread that writes, so that what is asked meanwhile comes into one group; until it is dropped.
+/// Blocks the writer thread until the sender is dropped, so that changes queued meanwhile form one group.
 async fn hold_writer(store: &Arc<SqliteStore>) -> (std::sync::mpsc::Sender<()>, JoinSet<Result<(), StoreError>>) {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (began, mut begun) = tokio::sync::mpsc::channel(1);
@@ -243,12 +243,12 @@ async fn hold_writer(store: &Arc<SqliteStore>) -> (std::sync::mpsc::Sender<()>, 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
+async fn damaged_session_does_not_fail_changes_of_others() {
     let database = TestDatabase::new();
     let store = Arc::new(database.open().await);
-    let (user, damaged, other) = (someone(&store).await, someone(&store).await, someone(&store).await);
+    let (user, damaged, other) = (new_user(&store).await, new_user(&store).await, new_user(&store).await);
     store.append(damaged, 0, message("a", "hola")).await.unwrap();
-    // Its next entry collides with this one, each time.
+    // Every later append to it violates the unique index.
     let damage =
         move |db: &Connection| Ok(db.execute("UPDATE sessions SET seq = 0 WHERE user_id = ?1", [column(damaged.0)])?);
     store.writer.change(damage, cache_unaffected).await.unwrap();
@@ -274,7 +274,7 @@ async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
         assert!(matches!(&two, Err(StoreError::Unavailable(error)) if error.to_string().contains("UNIQUE")), "{two:?}");
         assert!(matches!(&panicked, Err(StoreError::Unavailable(error)) if error.to_string().contains("panicked")));
         checked.unwrap();
-        // Undone whole: neither the entry nor the number it would have had.
+        // Rolled back completely: neither the entry nor its `seq` exists.
         let left = store.entries(damaged, Page::After { seq: 0, limit: 9 }).await.unwrap();
         assert_eq!(ids(&left), ["a"]);
         assert_eq!(store.recent(user, 9).await.unwrap().entries.len(), round + 1);
@@ -282,10 +282,10 @@ async fn a_damaged_session_does_not_refuse_the_messages_of_others() {
 }
 
 #[tokio::test]
-async fn a_writer_that_panicked_writes_again() {
+async fn writer_restarts_after_a_panic() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     let lost = store.writer.change(|_| Ok(()), |(), _| panic!("a note that panics")).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
     store.check().await.unwrap();
@@ -293,7 +293,7 @@ async fn a_writer_that_panicked_writes_again() {
 }
 
 #[tokio::test]
-async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
+async fn check_fails_exactly_while_messages_cannot_be_stored() {
     let database = TestDatabase::new();
     let store = database.open().await;
     store.check().await.unwrap();
@@ -321,19 +321,19 @@ async fn a_check_sees_what_would_refuse_a_message_and_that_it_is_over() {
     assert!(error.to_string().contains("locked"), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
     store.check().await.unwrap();
-    // It has left nothing behind.
+    // The check has left no row.
     let rows: i64 = other.query_row("SELECT count(*) FROM keys", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1);
 }
 
 #[tokio::test]
-async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
+async fn rejects_changes_while_the_file_is_moved_or_replaced() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     store.append(user, 0, message("a", "hola")).await.unwrap();
     let aside = database.folder.path().join("aside.db");
-    let refused = async |what: &str| {
+    let refused = async |case: &str| {
         for error in [
             store.append(user, 1, message("b", "chau")).await.unwrap_err(),
             store.create_session(new_session()).await.unwrap_err(),
@@ -341,7 +341,7 @@ async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
         ] {
             let fits =
                 matches!(&error, StoreError::Unavailable(error) if error.to_string().contains("moved or deleted"));
-            assert!(fits, "{what}: {error}");
+            assert!(fits, "{case}: {error}");
         }
     };
     fs::rename(database.file(), &aside).unwrap();
@@ -358,7 +358,7 @@ async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
     fs::remove_file(log).unwrap();
     refused("without its log").await;
     drop(store);
-    // The log that had no name any more was moved into the database when it was closed.
+    // The unlinked log was checkpointed into the database on close.
     let store = database.open().await;
     assert_eq!(ids(&store.entries(user, Page::After { seq: 0, limit: 9 }).await.unwrap()), ["a", "b"]);
     fs::remove_file(database.file()).unwrap();
@@ -367,18 +367,18 @@ async fn nothing_is_accepted_into_a_file_that_is_not_in_its_place() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_database_are_refused_and_left_alone() {
+async fn rejects_files_that_are_no_database_without_changing_them() {
     let garbage: &[u8] = &[b'x'; 8_192];
-    for (what, contents) in [("garbage", garbage), ("half a header", b"SQLite for")] {
+    for (case, contents) in [("garbage", garbage), ("half a header", b"SQLite for")] {
         let database = TestDatabase::new();
         fs::create_dir_all(database.file().parent().unwrap()).unwrap();
         fs::write(database.file(), contents).unwrap();
         let error = SqliteStore::open(&database.file(), Keyring::default()).await.unwrap_err().to_string();
         assert!(
             error.contains("cannot open the database sqlite://") && error.contains("not a database"),
-            "{what}: {error}"
+            "{case}: {error}"
         );
-        assert_eq!(fs::read(database.file()).unwrap(), contents, "{what}");
+        assert_eq!(fs::read(database.file()).unwrap(), contents, "{case}");
     }
     let database = TestDatabase::new();
     fs::create_dir_all(database.file()).unwrap();
@@ -387,17 +387,17 @@ async fn files_that_are_no_database_are_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
+async fn damaged_page_is_an_error() {
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     for number in 0..200 {
         store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
     }
     drop(store);
     let mut bytes = fs::read(database.file()).unwrap();
     let pages = bytes.len() / 4_096;
-    // All but the first pages, which hold the schema.
+    // Spares the first pages, which hold the schema.
     bytes[12 * 4_096..(pages - 1) * 4_096].fill(0xaa);
     fs::write(database.file(), bytes).unwrap();
     let store = database.open().await;
@@ -406,13 +406,13 @@ async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
 }
 
 #[tokio::test]
-async fn around_a_damaged_page_entries_are_read_one_by_one() {
-    /// Type of a page with rows of a table.
+async fn readable_entries_skip_a_damaged_page() {
+    /// Page type of table rows in SQLite's file format.
     const TABLE_LEAF: u8 = 0x0d;
     const DAMAGED: u64 = 101;
     let database = TestDatabase::new();
     let store = database.open().await;
-    let user = someone(&store).await;
+    let user = new_user(&store).await;
     for number in 1..=200 {
         store.append(user, 0, message(&format!("m{number}"), &"hola ".repeat(100))).await.unwrap();
     }
@@ -429,7 +429,7 @@ async fn around_a_damaged_page_entries_are_read_one_by_one() {
     let mut seqs: Vec<_> = found.entries.iter().map(|entry| entry.seq).chain(found.unreadable).collect();
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
-    // As many as are asked for, with older ones in place of those that are damaged.
+    // Damaged entries are replaced by older ones up to the limit.
     let recent = store.recent(user, 150).await.unwrap().entries;
     assert_eq!((recent.len(), recent.last().map(|entry| entry.seq)), (150, Some(200)));
     store.append(user, 200, message("next", "sigo acá")).await.unwrap();
@@ -437,7 +437,7 @@ async fn around_a_damaged_page_entries_are_read_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_later_schema_is_refused_by_its_version() {
+async fn rejects_a_later_schema() {
     let database = TestDatabase::new();
     drop(database.open().await);
     let sql = "INSERT INTO refinery_schema_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')";
@@ -447,10 +447,10 @@ async fn a_later_schema_is_refused_by_its_version() {
 }
 
 #[tokio::test]
-async fn two_cores_may_start_at_once_and_share_a_file() {
+async fn concurrent_opens_and_appends_on_one_file_are_safe() {
     let database = TestDatabase::new();
     let (one, two) = tokio::join!(database.open(), database.open());
-    let user = someone(&one).await;
+    let user = new_user(&one).await;
     for number in 0..20 {
         let id = format!("m{number}");
         let (first, second) =
@@ -462,11 +462,11 @@ async fn two_cores_may_start_at_once_and_share_a_file() {
 }
 
 #[tokio::test]
-async fn the_files_are_for_their_owner_alone_and_closed_when_dropped() {
+async fn files_are_private_and_closed_on_drop() {
     use std::os::unix::fs::PermissionsExt as _;
     let database = TestDatabase::new();
     let store = database.open().await;
-    someone(&store).await;
+    new_user(&store).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&database.file()), mode(database.file().parent().unwrap())), (0o600, 0o700));
     drop(store);

@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! Writer thread, with group commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::connection::{self, DatabaseFile, FileIdentity};
 use super::recent_cache::RecentHistoryCache;
 use crate::store::StoreError;
 
-/// Changes that may wait for the next commit; whoever comes then waits for room.
+/// Maximum queued changes; callers beyond it wait.
 const QUEUE_CAPACITY: usize = 1_024;
-/// Changes of one commit.
+/// Maximum changes of one commit.
 const MAX_GROUP: usize = 512;
 
-/// The way to the thread that writes. Dropping it waits for the thread, which does what was
-/// asked of it and closes the database.
+/// Handle of the writer thread. Dropping it joins the thread, which first makes all queued changes and
+/// closes the database.
 #[derive(Debug)]
 pub(super) struct Writer {
     changes: Option<mpsc::Sender<Box<dyn Change>>>,
@@ -29,22 +29,23 @@ pub(super) struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.changes = None;
-        // A thread that panicked has said so itself.
+        // A panic was logged by the thread.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// A change that waits for its commit.
+/// Queued change.
 trait Change: Send {
-    /// Makes it, within a transaction. After an error it may have been made in part.
+    /// Makes the change within a transaction. After an error it may be made in part.
     fn make(&mut self, db: &Connection) -> Result<(), ChangeError>;
-    /// Whether it removes what must not be found in the file again.
+    /// Returns whether the change removes texts, which must then not stay in the files.
     fn removes(&self) -> bool;
-    /// Notes what it did and tells whoever asked, once the transaction is over.
+    /// Updates the cache, then resolves the caller's future. Must be called after the transaction, and in
+    /// this order: a caller must find its own write.
     fn complete(self: Box<Self>, committed: Result<(), &StoreError>, cache: &RecentHistoryCache);
 }
 
-/// It has to be undone. Its caller hears why.
+/// Marker of a change that must be undone; the cause is in the change itself.
 struct ChangeError;
 
 struct QueuedWrite<F, N, T> {
@@ -62,7 +63,7 @@ where
     T: Send,
 {
     fn make(&mut self, db: &Connection) -> Result<(), ChangeError> {
-        // A change that panics fails alone, as one that meets a damaged row does.
+        // A panicking change must fail alone, like one that meets a damaged row.
         let made = catch_unwind(AssertUnwindSafe(|| (self.change)(db)));
         let made = made.unwrap_or_else(|_| Err(StoreError::unavailable("the change panicked")));
         match self.made.insert(made) {
@@ -87,13 +88,13 @@ where
         if let Ok(made) = &outcome {
             (self.update_cache)(made, cache);
         }
-        // Whoever went away in the meantime finds out from the database.
+        // The caller may be gone; a retry finds the change in the database.
         let _ = self.reply.send(outcome);
     }
 }
 
 impl Writer {
-    /// Starts the thread on `db`, a connection to `file`. It notes in `remembered` what it commits.
+    /// Starts the thread with `db`, a connection to `file`. It applies commits to `cache`.
     pub(super) fn start(file: Arc<DatabaseFile>, db: Connection, cache: Arc<RecentHistoryCache>) -> Self {
         let (changes, queue) = mpsc::channel(QUEUE_CAPACITY);
         let cache_of_writer = Arc::clone(&cache);
@@ -105,11 +106,16 @@ impl Writer {
         Self { changes: Some(changes), thread: Some(thread), cache }
     }
 
-    /// Makes a change and returns once it is committed. A change that fails with
-    /// [`StoreError::NoSession`] has changed nothing. After any other error it is made once more, apart
-    /// from those it shares a transaction with, so that it fails alone if it is the cause. `note` says what the change means for what is remembered: it is called on the thread that
-    /// writes, after the commit and before this returns, for one change after another as they
-    /// were made; also if the caller has gone away.
+    /// Makes a change and returns once it is committed.
+    ///
+    /// A change that fails with [`StoreError::NoSession`] must have changed nothing. After any other error
+    /// it runs once more in a savepoint of its own, so that it fails alone if it is the cause.
+    /// `update_cache` runs on the writer thread after the commit and before this returns, in the order of
+    /// the changes.
+    ///
+    /// # Cancel safety
+    ///
+    /// A queued change and its cache update run even if the caller is dropped.
     pub(super) async fn change<T, F, N>(&self, change: F, update_cache: N) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -119,7 +125,8 @@ impl Writer {
         self.enqueue(change, update_cache, false).await
     }
 
-    /// Like [`Writer::change`]; what it removes is not in the write-ahead log either soon after.
+    /// Like [`Writer::change`], and truncates the write-ahead log after the commit, so that removed texts
+    /// do not stay there.
     pub(super) async fn removal<T, F, N>(&self, change: F, update_cache: N) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -138,7 +145,7 @@ impl Writer {
         let (reply, result) = oneshot::channel();
         let queue = QueuedWrite { change, made: None, update_cache, removes, reply };
         let gone = || {
-            // Perhaps between a commit and its note.
+            // The thread may have ended between a commit and its cache update.
             self.cache.clear();
             StoreError::unavailable("the writer thread has ended")
         };
@@ -148,30 +155,30 @@ impl Writer {
     }
 }
 
-/// What the thread that writes has in its hands.
+/// State owned by the writer thread.
 struct WriterState {
     file: Arc<DatabaseFile>,
-    /// `None` after a failure: the next group begins with one of its own, whatever is wrong with this one.
+    /// `None` after a failure: the next group opens another one.
     connection: Option<Connection>,
-    /// SQLite's number of what other connections have committed, as of the last group.
+    /// `PRAGMA data_version` at the last group: it changes when another process commits.
     version: Option<i64>,
-    /// The write-ahead log that the connection writes to, once it has.
+    /// Identity of the write-ahead log, known after the first commit.
     wal: Option<FileIdentity>,
     cache: Arc<RecentHistoryCache>,
 }
 
-/// How the changes of a group share their transaction.
+/// Isolation of the changes of a group from each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Isolation {
-    /// One that fails undoes all.
+    /// A failed change rolls back the group.
     SharedTransaction,
-    /// Each is made in a savepoint of its own, and undone alone. Dearer, so only where one has failed.
+    /// A failed change rolls back to its own savepoint. Slower, so used only after a failure.
     Savepoints,
 }
 
-/// Why a group was not committed.
+/// Error of a group commit.
 enum GroupError {
-    /// One of its changes failed, and may have undone the others.
+    /// A change failed, and may have rolled back the others.
     ByChange,
     ByDatabase(StoreError),
 }
@@ -182,8 +189,8 @@ impl From<rusqlite::Error> for GroupError {
     }
 }
 
-/// Writes as long as there is a store, also after a panic: without this thread every message would
-/// be refused until the core is started again. The callers of the group in hand hear that it is gone.
+/// Runs the writer until its queue is closed, and restarts it after a panic: without it every message would
+/// be rejected until the core restarts. Callers of the current group get an error.
 fn write_until_closed(mut database: WriterState, mut queue: mpsc::Receiver<Box<dyn Change>>) {
     let checkpointer = Checkpointer::start(Arc::clone(&database.file));
     while catch_unwind(AssertUnwindSafe(|| write_all(&mut database, &mut queue, &checkpointer))).is_err() {
@@ -210,17 +217,19 @@ fn write_all(database: &mut WriterState, queue: &mut mpsc::Receiver<Box<dyn Chan
 }
 
 impl WriterState {
-    /// Makes the changes of `group` and commits them together. If one of them fails, they are made
-    /// once more, each apart: one session's damaged row does not refuse the messages of others.
+    /// Makes the changes of `group` and commits them together. If one fails, all run once more in
+    /// savepoints: a damaged row of one session must not reject the messages of others.
     fn commit(&mut self, group: &mut [Box<dyn Change>]) -> Result<(), StoreError> {
-        // The connection stays: put back, the file is the same again, and closed last, it moves the log.
+        // The connection stays open: the file may be moved back, and closing the last one checkpoints the log.
         self.check_in_place().inspect_err(|_| self.cache.clear())?;
+        // Savepoints from the start would cost every group two more statements per change.
         let mut made = self.make(group, Isolation::SharedTransaction);
         if matches!(made, Err(GroupError::ByChange)) && 1 < group.len() {
             self.reset_connection();
             made = self.make(group, Isolation::Savepoints);
         }
         match made {
+            // Again after the commit: a file moved meanwhile must not have its changes reported as stored.
             Ok(()) => self.check_in_place().inspect_err(|_| self.cache.clear()),
             Err(failed) => {
                 self.reset_connection();
@@ -240,23 +249,23 @@ impl WriterState {
         let mut transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version = transaction.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if self.version.replace(version) != Some(version) {
-            // Another process has changed something, such as a core that is about to end.
+            // Another process has committed, such as a core that is shutting down.
             self.cache.clear();
         }
         for change in group {
             if isolation == Isolation::SharedTransaction {
-                // Dropped, the transaction is rolled back.
+                // Dropping the transaction rolls it back.
                 change.make(&transaction).map_err(|ChangeError| GroupError::ByChange)?;
                 continue;
             }
             let savepoint = transaction.savepoint()?;
             match change.make(&savepoint) {
                 Ok(()) => savepoint.commit()?,
-                // Undone.
+                // Dropping a savepoint rolls back to it.
                 Err(ChangeError) => drop(savepoint),
             }
             if transaction.is_autocommit() {
-                // SQLite has rolled back more than the change, as it may on a full disk.
+                // SQLite has rolled back the whole transaction, as it may on a full disk.
                 return Err(GroupError::ByChange);
             }
         }
@@ -267,19 +276,19 @@ impl WriterState {
         Ok(())
     }
 
-    /// Fails if what is committed would not be found by the next start.
+    /// Fails if commits would be lost at the next start, because the database or its log was replaced.
     fn check_in_place(&self) -> Result<(), StoreError> {
         self.file.check_in_place()?;
         if self.wal.is_some() && self.wal != self.file.wal_identity() {
-            let what =
+            let cause =
                 "the write-ahead log of the database was moved or deleted while the core runs: start the core again";
-            return Err(StoreError::unavailable(what));
+            return Err(StoreError::unavailable(cause));
         }
         Ok(())
     }
 
-    /// Closes the connection, after which it is decided what became of the last group, though not
-    /// known here.
+    /// Closes the connection, which settles whether the last group was committed. The outcome is unknown
+    /// here, so the cache is cleared.
     fn reset_connection(&mut self) {
         self.connection = None;
         self.version = None;

@@ -1,4 +1,4 @@
-//! Many at once.
+//! Concurrent calls.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tasks_append_to_few_sessions() {
+async fn concurrent_appends_are_numbered_without_gaps() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let mut users = Vec::new();
@@ -35,7 +35,7 @@ async fn many_tasks_append_to_few_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_cores_append_to_one_session_without_a_gap() {
+async fn two_cores_append_to_one_session_without_gaps() {
     let fixture = Fixture::postgres("postgres, sealed", super::fixture::keyring(Some(1), &[]));
     let stores = [fixture.open().await, fixture.open().await];
     let user = session(&*stores[0]).await;
@@ -60,7 +60,7 @@ async fn two_cores_append_to_one_session_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_entry_sent_by_many_is_stored_once_and_one_erase_wins() {
+async fn concurrent_retries_store_one_entry_and_one_erase_wins() {
     for fixture in Fixture::databases() {
         let stores = [fixture.open().await, fixture.open().await];
         let user = session(&*stores[0]).await;

@@ -1,4 +1,4 @@
-//! Appending and reading.
+//! Appends and pages.
 
 use core_server::store::Page;
 use protocol::server_frame::Resource;
@@ -7,7 +7,7 @@ use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test]
-async fn entries_are_numbered_whatever_the_hint() {
+async fn appends_are_numbered_with_any_hint() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let new_session = new_session(hours(0));
@@ -31,7 +31,7 @@ async fn entries_are_numbered_whatever_the_hint() {
 }
 
 #[tokio::test]
-async fn a_repeated_entry_is_known_by_id_and_role() {
+async fn retry_with_same_id_and_role_is_idempotent() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (user, other) = (session(&*store).await, session(&*store).await);
@@ -55,14 +55,14 @@ async fn a_repeated_entry_is_known_by_id_and_role() {
         assert_eq!(seqs(&found), [1, 2, 3], "{}", fixture.name);
         assert_eq!(found[1].text.expose(), "buenas", "{}", fixture.name);
         assert_eq!((found[1].finish, found[1].source), (Some(Finish::Stop), Some(Source::Llm)), "{}", fixture.name);
-        // Lines are not stored: they are chosen again when they are shown.
+        // Resources are not stored.
         assert_eq!((found[2].role, &found[2].help), (Role::Support, &support("a", "").help), "{}", fixture.name);
         assert!(store.entries_of(user, &id("z")).await.unwrap().is_empty(), "{}", fixture.name);
     }
 }
 
 #[tokio::test]
-async fn pages_come_oldest_first() {
+async fn pages_are_bounded_and_oldest_first() {
     let after = |seq, limit| Page::After { seq, limit };
     let before = |seq, limit| Page::Before { seq, limit };
     let cases: &[(Page, &[u64])] = &[
@@ -95,7 +95,7 @@ async fn pages_come_oldest_first() {
 }
 
 #[tokio::test]
-async fn any_text_comes_back_as_it_was_also_after_reopening() {
+async fn texts_round_trip_across_a_reopen() {
     let long: String = "\u{10ffff}".repeat(8_000);
     let texts = ["", "\0", "ñandú 👩‍👩‍👧 \u{202e}", "'; DROP TABLE entries; --", "\r\n\t\u{feff}", &long];
     for fixture in Fixture::all() {

@@ -1,4 +1,4 @@
-//! Databases to run the contract on.
+//! Databases for the contract suite.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use core_server::store::{DatabaseSettings, DatabaseUrl, MemoryStore, OpenError, 
 use tempfile::TempDir;
 use testkit::postgres::Postgres;
 
-/// A data key.
+/// Returns a fixed data key for each number.
 pub(super) fn key(name: u8) -> DataKey {
     let key = STANDARD.encode([name; 32]);
     DataKey::new(&Secret::read(Some(&key), None).unwrap().unwrap()).unwrap()
@@ -23,7 +23,7 @@ pub(super) fn keyring(current: Option<u8>, previous: &[u8]) -> Keyring {
     Keyring::new(current.map(key), previous.iter().copied().map(key).collect())
 }
 
-/// The server of the tests that run now in this process.
+/// Returns the PostgreSQL server that concurrent tests of this process share.
 fn server() -> Arc<Postgres> {
     static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,9 +34,9 @@ fn server() -> Arc<Postgres> {
     })
 }
 
-/// A database, empty at first, that can be opened more than once.
+/// Empty database that can be opened several times.
 pub(super) struct Fixture {
-    /// For messages: which one it is.
+    /// Name for assertion messages.
     pub(super) name: &'static str,
     kind: Kind,
     keys: Keyring,
@@ -65,7 +65,7 @@ impl Fixture {
         Self { name, kind: Kind::Postgres { server, database }, keys }
     }
 
-    /// Every database, plain and with a data key.
+    /// Every database, plain and sealed.
     pub(super) fn databases() -> Vec<Self> {
         vec![
             Self::sqlite("sqlite", Keyring::default()),
@@ -98,7 +98,7 @@ impl Fixture {
         folder.path().join("psicoia.db")
     }
 
-    /// Runs SQL that both databases understand; gives the first column of the first row as text.
+    /// Runs SQL common to both databases; returns the first column of the first row as text.
     pub(super) fn sql(&self, sql: &str) -> String {
         match &self.kind {
             Kind::Memory(_) => panic!("no SQL in memory"),
@@ -112,7 +112,7 @@ impl Fixture {
         }
     }
 
-    /// Whether `bytes` are somewhere in what the database keeps.
+    /// Returns whether the stored data contains `bytes`.
     pub(super) fn holds(&self, bytes: &[u8]) -> bool {
         match &self.kind {
             Kind::Memory(_) => false,

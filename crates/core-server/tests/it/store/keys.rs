@@ -1,4 +1,4 @@
-//! Texts at rest.
+//! Encryption at rest.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn plain_databases() -> [Fixture; 2] {
 }
 
 #[tokio::test]
-async fn texts_are_written_anew_under_another_key_and_back() {
+async fn reencrypt_changes_adds_and_removes_keys() {
     for fixture in plain_databases() {
         let made = new_session(hours(0));
         let store = fixture.open().await;
@@ -29,7 +29,7 @@ async fn texts_are_written_anew_under_another_key_and_back() {
         }
         assert!(store.put_summary(user, summary(5)).await.unwrap(), "{}", fixture.name);
         drop(store);
-        // (new key, earlier ones)
+        // (current key, previous ones)
         for (current, previous) in [(Some(1), vec![]), (Some(2), vec![1]), (None, vec![2]), (Some(3), vec![])] {
             let name = format!("{}: from {previous:?} to {current:?}", fixture.name);
             let store = fixture.open_with(keyring(current, &previous)).await.unwrap();
@@ -41,7 +41,7 @@ async fn texts_are_written_anew_under_another_key_and_back() {
             }
             assert_eq!(pages, 3, "{name}");
             drop(store);
-            // Under the new key alone everything is there.
+            // Everything is readable with the new key alone.
             let store = fixture.open_with(keyring(current, &[])).await.unwrap();
             let entries = store.entries(user, FROM_START).await.unwrap();
             assert_eq!(seqs(&entries), (1..=7).collect::<Vec<_>>(), "{name}");
@@ -68,7 +68,7 @@ async fn texts_are_written_anew_under_another_key_and_back() {
 }
 
 #[tokio::test]
-async fn a_missing_key_is_said_at_the_start() {
+async fn open_rejects_a_missing_key() {
     for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
         drop(fixture.open().await);
         for keys in [keyring(None, &[]), keyring(Some(9), &[8])] {
@@ -83,7 +83,7 @@ async fn a_missing_key_is_said_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_text_that_was_moved_or_changed_does_not_open() {
+async fn rejects_moved_or_changed_texts() {
     let moves = [
         "UPDATE entries SET text = (SELECT text FROM entries WHERE user_id = 1 AND seq = 1) WHERE user_id = 1 AND seq = 2",
         "UPDATE entries SET text = (SELECT text FROM entries WHERE user_id = 2 AND seq = 2) WHERE user_id = 1 AND seq = 2",
@@ -107,7 +107,7 @@ async fn a_text_that_was_moved_or_changed_does_not_open() {
 }
 
 #[tokio::test]
-async fn a_summary_that_was_moved_or_changed_does_not_open() {
+async fn skips_moved_or_changed_summaries() {
     let moves = [
         "UPDATE summaries SET text = (SELECT text FROM summaries WHERE user_id = 2) WHERE user_id = 1",
         "UPDATE summaries SET first_seq = 2 WHERE user_id = 1",
@@ -126,7 +126,7 @@ async fn a_summary_that_was_moved_or_changed_does_not_open() {
             }
             assert!(!fixture.holds(TEXT.as_bytes()), "{}: readable", fixture.name);
             fixture.sql(change);
-            // It is not told, and the entries are.
+            // The summary is skipped, the entries are returned.
             let read = store.recent(UserLabel(1), 9).await.unwrap();
             assert_eq!((read.summary, seqs(&read.entries)), (None, vec![1, 2, 3]), "{}: {change}", fixture.name);
             assert_eq!(store.recent(UserLabel(2), 9).await.unwrap().summary, Some(summary(2)), "{}", fixture.name);
@@ -134,7 +134,7 @@ async fn a_summary_that_was_moved_or_changed_does_not_open() {
     }
 }
 
-/// Changes to the second entry of the first session after which it does not open.
+/// Changes that make the second entry of the first session unreadable.
 const DAMAGES: [&str; 4] = [
     "UPDATE entries SET key_id = 1 WHERE user_id = 1 AND seq = 2",
     "UPDATE entries SET text = (SELECT value FROM keys) WHERE user_id = 1 AND seq = 2",
@@ -143,7 +143,7 @@ const DAMAGES: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
+async fn unreadable_rows_are_skipped_and_others_returned() {
     for damage in DAMAGES {
         for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
             let name = format!("{}: {damage}", fixture.name);
@@ -167,7 +167,7 @@ async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
                 let found = store.readable_entries(user, page).await.unwrap();
                 assert_eq!((seqs(&found.entries), found.unreadable), (readable, unreadable), "{name}: {page:?}");
             }
-            // Who asks for all of it hears that it is not all there.
+            // A strict read must fail instead of hiding the gap.
             assert!(store.entries(user, FROM_START).await.is_err(), "{name}");
             let absent = store.readable_entries(UserLabel(99), FROM_START).await;
             assert!(matches!(absent, Err(StoreError::NoSession { .. })), "{name}: {absent:?}");
@@ -178,7 +178,7 @@ async fn a_row_that_does_not_open_is_left_out_and_the_others_are_read() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_does_not_keep_the_others_under_the_old_key() {
+async fn rekey_continues_past_damaged_rows() {
     for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
         let store = fixture.open().await;
         let user = session(&*store).await;
@@ -196,9 +196,9 @@ async fn a_damaged_row_does_not_keep_the_others_under_the_old_key() {
     }
 }
 
-/// What README says of a change of keys on several cores: at each step all of them read all there is.
+/// The key rotation described in README: at each step every core reads everything.
 #[tokio::test]
-async fn a_key_is_changed_on_two_cores_without_a_gap() {
+async fn key_rotation_on_two_cores_keeps_all_readable() {
     for (from, to) in [(Some(1), Some(2)), (None, Some(1)), (Some(1), None)] {
         for fixture in plain_databases() {
             let name = format!("{}: from {from:?} to {to:?}", fixture.name);
@@ -247,9 +247,9 @@ async fn a_key_is_changed_on_two_cores_without_a_gap() {
     }
 }
 
-/// Three of each: who speaks, how it ended and where it came from stand nowhere in the clear.
+/// Role, finish reason and source must not be stored in plain, nor be recognizable by equal values.
 #[tokio::test]
-async fn a_copy_of_the_database_does_not_tell_who_was_at_risk() {
+async fn stored_columns_do_not_reveal_roles() {
     for fixture in Fixture::databases().into_iter().filter(|fixture| fixture.name.ends_with("sealed")) {
         let store = fixture.open().await;
         let user = session(&*store).await;
@@ -261,17 +261,17 @@ async fn a_copy_of_the_database_does_not_tell_who_was_at_risk() {
                 new(store.append(user, number * 3 + after as u64, entry).await.unwrap());
             }
         }
-        let distinct = |what: &str| fixture.sql(&format!("SELECT count(DISTINCT {what}) FROM entries"));
-        assert_eq!(distinct("role"), "9", "{}: no two entries have something in common", fixture.name);
+        let distinct = |column: &str| fixture.sql(&format!("SELECT count(DISTINCT {column}) FROM entries"));
+        assert_eq!(distinct("role"), "9", "{}: no two entries share a value", fixture.name);
         assert_eq!((distinct("finish"), distinct("source")), ("0".to_owned(), "0".to_owned()), "{}", fixture.name);
-        assert_eq!(distinct("length(text)"), "1", "{}: as long as each other", fixture.name);
+        assert_eq!(distinct("length(text)"), "1", "{}: equal lengths", fixture.name);
         let roles: Vec<_> = store.entries(user, FROM_START).await.unwrap().iter().map(|entry| entry.role).collect();
         assert_eq!(roles, [Role::User, Role::Support, Role::Assistant].repeat(3), "{}", fixture.name);
     }
 }
 
-/// Makes the entries what an earlier version wrote: the role in the clear, and no header.
-const BARE: [&str; 3] = [
+/// Rewrites entries as an earlier version stored them: role in plain, no header.
+const LEGACY: [&str; 3] = [
     "UPDATE entries SET role = 'user', text = substr(text, 8) WHERE seq % 2 = 1",
     "UPDATE entries SET role = 'assistant', text = substr(text, 8), finish = 'length', source = 'companion' \
      WHERE seq % 2 = 0",
@@ -279,7 +279,7 @@ const BARE: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn what_an_earlier_version_wrote_is_read_known_and_written_anew() {
+async fn legacy_entries_are_readable_deduplicated_and_upgraded() {
     for fixture in plain_databases() {
         for current in [None, Some(1)] {
             let name = format!("{} to {current:?}", fixture.name);
@@ -290,14 +290,14 @@ async fn what_an_earlier_version_wrote_is_read_known_and_written_anew() {
                 new(store.append(user, number * 2, message(&id, TEXT)).await.unwrap());
                 new(store.append(user, number * 2 + 1, answer(&id, TEXT)).await.unwrap());
             }
-            BARE.iter().for_each(|sql| drop(fixture.sql(&format!("{sql} "))));
+            LEGACY.iter().for_each(|sql| drop(fixture.sql(&format!("{sql} "))));
             drop(store);
             let store = fixture.open_with(keyring(current, &[])).await.unwrap();
             let before = store.entries(user, FROM_START).await.unwrap();
-            let told = |entry: &Entry| (entry.role, entry.finish, entry.source, entry.text.expose() == TEXT);
-            assert_eq!(told(&before[0]), (Role::User, None, None, true), "{name}");
+            let content = |entry: &Entry| (entry.role, entry.finish, entry.source, entry.text.expose() == TEXT);
+            assert_eq!(content(&before[0]), (Role::User, None, None, true), "{name}");
             let end = (Role::Assistant, Some(Finish::Length), Some(Source::Companion), true);
-            assert_eq!(told(&before[1]), end, "{name}");
+            assert_eq!(content(&before[1]), end, "{name}");
             for seq in [1, 2] {
                 let again = if seq == 1 { message("m0", "otra") } else { answer("m0", "otra") };
                 assert_eq!(store.append(user, 8, again).await.unwrap(), Appended::Existing { seq }, "{name}");

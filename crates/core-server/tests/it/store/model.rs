@@ -1,4 +1,4 @@
-//! Random sequences of calls: every database answers as the store in memory does.
+//! Property test: random calls return the same from every database and from the in-memory store.
 
 use core_server::store::{Cutoffs, MemoryStore, Page, Recent, StoreError, Summary};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ enum Call {
     SetLocale { user: u64, english: bool },
     Touch { users: Vec<u64> },
     Erase { user: u64 },
-    Sweep { empty: i64, kept: Option<i64> },
+    Prune { empty: i64, kept: Option<i64> },
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -38,11 +38,11 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (user(), any::<bool>()).prop_map(|(user, english)| Call::SetLocale { user, english }),
         1 => prop::collection::vec(user(), 0..3).prop_map(|users| Call::Touch { users }),
         1 => user().prop_map(|user| Call::Erase { user }),
-        1 => (1..9_i64, prop::option::of(1..9_i64)).prop_map(|(empty, kept)| Call::Sweep { empty, kept }),
+        1 => (1..9_i64, prop::option::of(1..9_i64)).prop_map(|(empty, kept)| Call::Prune { empty, kept }),
     ]
 }
 
-/// What a call says, labels counted from the first of this run.
+/// Result of a call as text, with labels relative to `base`.
 async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i64) -> String {
     let label = |user: &u64| UserLabel(base + user);
     let said = |error: StoreError| match error {
@@ -86,7 +86,7 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
             store.touch(&users, at).await.map_or_else(said, |()| String::new())
         }
         Call::Erase { user } => store.erase(label(user)).await.map_or_else(said, |count| count.to_string()),
-        Call::Sweep { empty, kept } => {
+        Call::Prune { empty, kept } => {
             let cutoffs = Cutoffs {
                 empty_before: hours(now - empty),
                 entries_before: kept.map(|kept| hours(now - kept)),
@@ -125,7 +125,7 @@ async fn agree(store: &dyn Store, calls: &[Call]) -> Result<(), TestCaseError> {
             found.map(|s| (s.user.0 - base, s.id, s.created_at, s.locale, s.seq, s.messages, s.pruned))
         };
         prop_assert_eq!(plain(got.clone(), base), plain(want, 0));
-        // The next run begins with an empty database.
+        // The next run needs an empty database.
         if let Some(session) = got {
             store.erase(session.user).await.unwrap();
         }
@@ -134,7 +134,7 @@ async fn agree(store: &dyn Store, calls: &[Call]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn databases_answer_as_memory_does() {
+fn databases_match_model() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sealed = || keyring(Some(1), &[]);
     for fixture in [Fixture::sqlite("sqlite, sealed", sealed()), Fixture::postgres("postgres, sealed", sealed())] {

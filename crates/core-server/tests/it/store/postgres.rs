@@ -1,4 +1,4 @@
-//! What only a server can do: be away, be full, be of another version.
+//! Failures of a database server: restarts, hangs, read-only mode, later schemas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,24 +22,24 @@ fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable(_)))
 }
 
-/// Waits until `question` is answered with yes.
+/// Waits until a query returns true.
 async fn until_true(server: &Postgres, question: &str) {
     let answer = until(async || server.sql("it", question).unwrap() == "t").await;
     answer.unwrap_or_else(|expired| panic!("{question}: {expired}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost() {
+async fn server_restarts_lose_no_accepted_entry() {
     let mut server = Postgres::start_new().unwrap();
     let store = Arc::new(open(&server.create_database("it").unwrap(), 4).await.unwrap());
     let user = session(&*store).await;
     store.append(user, 0, message("before", "hola")).await.unwrap();
 
-    // Between calls: idle connections break unseen.
+    // Restart between calls: idle connections break unnoticed.
     server.restart(Stop::Immediate).unwrap();
     until(async || !is_unavailable(&store.check().await)).await.unwrap();
 
-    // While it is away, calls say so soon.
+    // Calls fail fast while it is down.
     server.stop(Stop::Fast);
     let asked = Instant::now();
     assert!(is_unavailable(&store.append(user, 1, message("away", "hola")).await));
@@ -47,7 +47,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
     assert!(asked.elapsed() < Duration::from_secs(4));
     server.start().unwrap();
 
-    // During calls.
+    // Restart during calls.
     let writer = {
         let store = Arc::clone(&store);
         async move {
@@ -83,7 +83,7 @@ async fn a_server_that_starts_again_is_used_again_and_nothing_accepted_is_lost()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_silent_hangs_nobody() {
+async fn calls_to_a_frozen_server_time_out() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server.create_database("it").unwrap(), 1).await.unwrap();
     store.check().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_server_that_is_silent_hangs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_cores_that_start_at_once_make_the_tables_once() {
+async fn concurrent_opens_migrate_once() {
     let server = Postgres::start_new().unwrap();
     for round in 0..3 {
         let url = server.create_database(&format!("it{round}")).unwrap();
@@ -107,13 +107,13 @@ async fn two_cores_that_start_at_once_make_the_tables_once() {
         let (one, other) = (one.unwrap(), other.unwrap());
         let made = new_session(hours(0));
         let user = one.create_session(made.clone()).await.unwrap().user;
-        // They hash tokens with the same key.
+        // Both use the same token key.
         assert_eq!(other.session_by_token(&made.token).await.unwrap().map(|found| found.user), Some(user));
     }
 }
 
 #[tokio::test]
-async fn a_database_of_a_later_version_is_refused() {
+async fn rejects_a_later_schema() {
     let server = Postgres::start_new().unwrap();
     let url = server.create_database("it").unwrap();
     drop(open(&url, 1).await.unwrap());
@@ -122,12 +122,12 @@ async fn a_database_of_a_later_version_is_refused() {
     server.sql("it", later).unwrap();
     let error = open(&url, 1).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
-    // The server takes a moment to see that the connection is closed.
+    // The server notices the closed connection with a delay.
     until_true(&server, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").await;
 }
 
 #[tokio::test]
-async fn a_database_that_only_reads_is_unavailable_until_it_writes() {
+async fn read_only_database_is_unavailable_for_writes_and_recovers() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server.create_database("it").unwrap(), 2).await.unwrap();
     let user = session(&store).await;
@@ -135,7 +135,7 @@ async fn a_database_that_only_reads_is_unavailable_until_it_writes() {
     server.sql("it", &read_only("on")).unwrap();
     let close = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'psicoia'";
     server.sql("it", close).unwrap();
-    // The connection that was closed may be noticed by a call.
+    // This call may fail on the terminated connection.
     let _ = store.check().await;
     let refused = store.append(user, 0, message("a", "hola")).await;
     assert!(is_unavailable(&refused), "{refused:?}");
@@ -143,12 +143,12 @@ async fn a_database_that_only_reads_is_unavailable_until_it_writes() {
     let down = store.check().await;
     assert!(down.as_ref().is_err_and(|error| error.to_string().contains("only reads")), "{down:?}");
     server.sql("postgres", &read_only("off")).unwrap();
-    // Without any help from outside: a connection that only reads is not used again.
+    // Recovers by itself, since a read-only connection is not reused.
     new(store.append(user, 0, message("a", "hola")).await.unwrap());
 }
 
 #[tokio::test]
-async fn who_cannot_be_reached_is_named_without_the_password() {
+async fn open_errors_name_the_server_without_the_password() {
     let server = Postgres::start_new().unwrap();
     server.sql("postgres", "CREATE ROLE locked LOGIN PASSWORD 's3cret'").unwrap();
     let port = server.port();
@@ -170,11 +170,11 @@ async fn who_cannot_be_reached_is_named_without_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_too_long_for_a_connection_is_told() {
+async fn pool_exhaustion_is_reported() {
     let server = Postgres::start_new().unwrap();
     let store = open(&server.create_database("it").unwrap(), 1).await.unwrap();
     let user = session(&store).await;
-    // Someone else holds the session, so that the only connection is in use.
+    // Another session locks the row, which keeps the only pooled connection in use.
     let hold = "BEGIN; SELECT FROM sessions FOR UPDATE; SELECT pg_sleep(60); COMMIT";
     let give_back = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let server = Arc::new(server);

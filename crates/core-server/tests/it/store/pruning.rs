@@ -1,4 +1,4 @@
-//! What is too old, and what counts as in use.
+//! Retention.
 
 use core_server::store::{Cutoffs, Page, StoreError, Summary};
 
@@ -12,7 +12,7 @@ fn cutoffs(empty: i64, kept: Option<i64>) -> Cutoffs {
 }
 
 #[tokio::test]
-async fn sessions_without_entries_go_unless_they_are_in_use() {
+async fn prunes_empty_sessions_unless_in_use() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (unused, used, talking) = (session(&*store).await, session(&*store).await, session(&*store).await);
@@ -29,7 +29,7 @@ async fn sessions_without_entries_go_unless_they_are_in_use() {
 }
 
 #[tokio::test]
-async fn old_entries_go_from_the_front_and_numbers_go_on() {
+async fn prunes_oldest_entries_and_keeps_numbering() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let made = new_session(hours(0));
@@ -41,7 +41,7 @@ async fn old_entries_go_from_the_front_and_numbers_go_on() {
         assert_eq!(seqs(&store.entries(user, FROM_START).await.unwrap()), [5, 6], "{}", fixture.name);
         let record = store.session_by_token(&made.token).await.unwrap().unwrap();
         assert_eq!((record.seq, record.pruned, record.messages), (6, 4, 6), "{}", fixture.name);
-        // Someone is there, though everything they said is old.
+        // The session is in use, though all its entries are old.
         store.touch(&[user], hours(20)).await.unwrap();
         assert_eq!(store.prune(cutoffs(0, Some(20)), 99).await.unwrap(), 2, "{}", fixture.name);
         let record = store.session_by_token(&made.token).await.unwrap().unwrap();
@@ -55,8 +55,8 @@ async fn old_entries_go_from_the_front_and_numbers_go_on() {
 }
 
 #[tokio::test]
-async fn a_sweep_does_at_most_about_what_it_may_and_says_when_it_is_done() {
-    // Memory knows no limits below a session: it is for tests.
+async fn prune_respects_its_limit_and_reports_completion() {
+    // The in-memory store ignores limits within a session.
     for fixture in Fixture::databases() {
         let store = fixture.open().await;
         for _ in 0..3 {
@@ -68,11 +68,11 @@ async fn a_sweep_does_at_most_about_what_it_may_and_says_when_it_is_done() {
         session(&*store).await;
         let mut all = 0;
         for round in 0.. {
-            let swept = store.prune(cutoffs(9, Some(9)), 4).await.unwrap();
-            all += swept;
-            assert!(swept <= 5, "{}: {swept} in round {round}", fixture.name);
+            let removed = store.prune(cutoffs(9, Some(9)), 4).await.unwrap();
+            all += removed;
+            assert!(removed <= 5, "{}: {removed} in round {round}", fixture.name);
             assert!(round < 20, "{}: no end", fixture.name);
-            if swept < 4 {
+            if removed < 4 {
                 break;
             }
         }
@@ -83,7 +83,7 @@ async fn a_sweep_does_at_most_about_what_it_may_and_says_when_it_is_done() {
 }
 
 #[tokio::test]
-async fn conversations_that_nobody_reaches_go_whole_and_in_parts_if_they_are_long() {
+async fn prunes_inactive_sessions_in_bounded_steps() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let unreached =
@@ -100,19 +100,19 @@ async fn conversations_that_nobody_reaches_go_whole_and_in_parts_if_they_are_lon
         let reading = store.session_by_token(&read.token).await.unwrap().unwrap().user;
         store.touch(&[reading], hours(5)).await.unwrap();
         assert_eq!(store.prune(unreached(0), 99).await.unwrap(), 0, "{}", fixture.name);
-        let mut swept = 0;
+        let mut removed = 0;
         for round in 0.. {
             let batch = store.prune(unreached(5), 4).await.unwrap();
-            // Memory knows no limits below a session: it is for tests.
+            // The in-memory store ignores limits within a session.
             assert!(batch <= 5 || fixture.name == "memory", "{}: {batch} at once", fixture.name);
             assert!(round < 9, "{}: no end", fixture.name);
-            swept += batch;
+            removed += batch;
             if batch < 4 {
                 break;
             }
         }
-        swept += store.prune(unreached(5), 99).await.unwrap();
-        assert_eq!(swept, 10, "{}: nine entries and their session", fixture.name);
+        removed += store.prune(unreached(5), 99).await.unwrap();
+        assert_eq!(removed, 10, "{}: nine entries and their session", fixture.name);
         assert_eq!(store.session_by_token(&lost.token).await.unwrap(), None, "{}", fixture.name);
         assert_eq!(store.entries(reading, FROM_START).await.unwrap().len(), 9, "{}", fixture.name);
         assert!(store.recent(reading, 9).await.unwrap().summary.is_some(), "{}", fixture.name);

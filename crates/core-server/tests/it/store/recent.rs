@@ -1,4 +1,4 @@
-//! The end of a session, asked for while many write to it.
+//! Recent history under concurrent writes.
 
 use core_server::store::{Page, StoreError, Summary};
 use tokio::task::JoinSet;
@@ -9,7 +9,7 @@ use super::*;
 const TASKS: u64 = 8;
 const ROUNDS: u64 = 25;
 
-/// Appends, and looks for what was appended at the end of the session.
+/// Appends an entry and asserts that recent history contains it.
 async fn append_and_find(store: &dyn Store, user: UserLabel, name: &str, limit: u64) -> u64 {
     let entry = new(store.append(user, 0, message(name, name)).await.unwrap());
     let found = store.recent(user, usize::try_from(limit).unwrap()).await.unwrap().entries;
@@ -29,7 +29,7 @@ async fn summarize_and_find(store: &dyn Store, user: UserLabel, last: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
+async fn writers_read_their_own_writes() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let users = [session(&*store).await, session(&*store).await];
@@ -57,7 +57,7 @@ async fn whoever_was_told_of_an_entry_or_a_summary_finds_it_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_an_erased_session_nobody_finds_the_end() {
+async fn erased_sessions_have_no_recent_history() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         for _ in 0..20 {

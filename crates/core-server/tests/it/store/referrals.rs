@@ -1,4 +1,4 @@
-//! Counts of help that was shown.
+//! Counts of displayed help.
 
 use core_server::store::{ReferralBatch, ReferralCount};
 
@@ -10,12 +10,12 @@ fn count(month: &str, kind: &str, level: &str, language: &str, count: u64) -> Re
 }
 
 #[tokio::test]
-async fn each_batch_counts_once_and_years_are_apart() {
+async fn batches_are_idempotent_and_grouped_by_year() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         assert_eq!(store.referrals(2026).await.unwrap(), [], "{}", fixture.name);
         let first = ReferralBatch {
-            // Also with its highest bit set, which columns take for a sign.
+            // The highest bit is the sign of the column.
             source: u64::MAX,
             number: 1,
             counts: vec![
@@ -44,7 +44,7 @@ async fn each_batch_counts_once_and_years_are_apart() {
 }
 
 #[tokio::test]
-async fn processes_that_ended_long_ago_leave_counts_and_nothing_else() {
+async fn numbers_of_earlier_months_are_deleted_and_counts_kept() {
     for fixture in Fixture::databases() {
         let store = fixture.open().await;
         for (source, month) in [(1, "2026-01"), (2, "2026-01"), (3, "2026-02"), (3, "2026-03")] {
@@ -58,7 +58,7 @@ async fn processes_that_ended_long_ago_leave_counts_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn several_processes_count_at_once() {
+async fn concurrent_batches_add_up() {
     for fixture in Fixture::databases() {
         let store = fixture.open().await;
         let count_all = |source| {

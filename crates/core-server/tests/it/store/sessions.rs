@@ -8,7 +8,7 @@ use super::fixture::Fixture;
 use super::*;
 
 #[tokio::test]
-async fn labels_rise_and_are_never_given_twice() {
+async fn labels_ascend_and_are_never_reused() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (first, second) = (session(&*store).await, session(&*store).await);
@@ -24,7 +24,7 @@ async fn labels_rise_and_are_never_given_twice() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_created_again_is_the_same() {
+async fn create_session_is_idempotent() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let new = new_session(hours(0));
@@ -41,7 +41,7 @@ async fn a_session_that_is_created_again_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_token_finds_its_session_until_it_is_erased() {
+async fn token_resolves_until_erasure() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let new = NewSession { locale: "en-GB".parse().unwrap(), ..new_session(hours(3)) };
@@ -75,7 +75,7 @@ async fn neither_token_nor_its_plain_hash_is_stored() {
 }
 
 #[tokio::test]
-async fn an_erased_session_is_gone_with_all_it_held() {
+async fn erase_removes_session_and_entries() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (erased, other) = (session(&*store).await, session(&*store).await);
@@ -93,7 +93,7 @@ async fn an_erased_session_is_gone_with_all_it_held() {
     }
 }
 
-/// Every call says so.
+/// Asserts that every call fails with [`StoreError::NoSession`].
 async fn no_session(store: &dyn Store, user: UserLabel, name: &str) {
     let page = Page::Before { seq: 9, limit: 9 };
     let errors = [

@@ -1,4 +1,4 @@
-//! The summary of a session: what replaces it, and what it goes with.
+//! Replacement and removal of summaries.
 
 use core_server::store::{Cutoffs, StoreError, Summary};
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ fn summary(first: u64, last: u64) -> Summary {
     Summary { first, last, text: UserText::new(format!("{TEXT} {first}-{last}")) }
 }
 
-/// A session with entries 1 to `count`, an hour between them.
+/// Creates a session with entries 1 to `count`, one step of [`hours`] apart.
 async fn talk(store: &dyn Store, count: u64) -> UserLabel {
     let user = session(store).await;
     for seq in 0..count {
@@ -27,7 +27,7 @@ fn prune_before(hour: i64) -> Cutoffs {
 }
 
 #[tokio::test]
-async fn a_summary_stands_beside_the_last_entries_also_after_reopening() {
+async fn recent_returns_the_summary_across_a_reopen() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (user, other, empty) = (talk(&*store, 5).await, talk(&*store, 2).await, session(&*store).await);
@@ -52,11 +52,11 @@ async fn a_summary_stands_beside_the_last_entries_also_after_reopening() {
 }
 
 #[tokio::test]
-async fn only_what_goes_further_replaces_and_only_what_is_there_is_drawn_on() {
-    // (first, last, whether it is kept), on entries 3 to 6: two were swept.
+async fn put_summary_replaces_only_forward_over_existing_messages() {
+    // (first, last, whether it is stored), on entries 3 to 6: two were pruned.
     let steps = [
-        (2, 4, false), // Draws on what is gone.
-        (3, 7, false), // Draws on what is yet to come.
+        (2, 4, false), // Includes a pruned message.
+        (3, 7, false), // Includes a future message.
         (3, 4, true),
         (3, 4, false),
         (3, 3, false),
@@ -81,7 +81,7 @@ async fn only_what_goes_further_replaces_and_only_what_is_there_is_drawn_on() {
 }
 
 #[tokio::test]
-async fn a_summary_goes_with_the_first_message_it_draws_on_and_with_its_session() {
+async fn summary_is_removed_with_its_first_message_and_session() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
         let (old, erased) = (talk(&*store, 6).await, talk(&*store, 2).await);
@@ -100,7 +100,7 @@ async fn a_summary_goes_with_the_first_message_it_draws_on_and_with_its_session(
         );
         assert_eq!(store.prune(prune_before(3), 99).await.unwrap(), 1, "{}", fixture.name);
         assert_eq!(store.recent(old, 9).await.unwrap().summary, None, "{}", fixture.name);
-        // Made before, of what has gone since.
+        // Made before its first message was pruned.
         assert!(!store.put_summary(old, summary(3, 6)).await.unwrap(), "{}", fixture.name);
         assert!(store.put_summary(old, summary(4, 6)).await.unwrap(), "{}", fixture.name);
         store.prune(prune_before(99), 99).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_summary_goes_with_the_first_message_it_draws_on_and_with_its_session(
 }
 
 #[tokio::test]
-async fn a_sweep_in_small_steps_takes_the_summary_with_its_first_step() {
+async fn first_prune_step_removes_the_summary() {
     for fixture in Fixture::databases() {
         let store = fixture.open().await;
         let user = talk(&*store, 6).await;
@@ -123,7 +123,7 @@ async fn a_sweep_in_small_steps_takes_the_summary_with_its_first_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_cores_the_one_that_goes_further_wins() {
+async fn furthest_summary_of_two_cores_wins() {
     for fixture in Fixture::databases() {
         let stores = [fixture.open().await, fixture.open().await];
         let user = talk(&*stores[0], 40).await;
@@ -145,7 +145,7 @@ async fn of_two_cores_the_one_that_goes_further_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_summary_that_comes_while_its_session_goes_stays_nowhere() {
+async fn no_summary_outlives_a_concurrently_removed_session() {
     for fixture in Fixture::databases() {
         let stores = [fixture.open().await, fixture.open().await];
         for round in 0..20 {
@@ -163,7 +163,7 @@ async fn a_summary_that_comes_while_its_session_goes_stays_nowhere() {
                 }
             };
             tokio::join!(put, go);
-            // A session that was locked is passed over, and swept the next time.
+            // The first call skips a locked session.
             stores[1].prune(prune_before(99), 99).await.unwrap();
             assert_eq!(fixture.sql("SELECT count(*) FROM summaries"), "0", "{}: round {round}", fixture.name);
         }

@@ -1,4 +1,4 @@
-//! The end of one session.
+//! Cached history of one session.
 
 use std::collections::VecDeque;
 
@@ -6,31 +6,30 @@ use protocol::server_frame::{Entry, Help};
 
 use crate::store::{Recent, Summary};
 
-/// What a text takes besides its bytes, about: what the allocator keeps and rounds up.
+/// Approximate allocator overhead of a text.
 const ALLOCATION_BYTES: usize = 16;
 
-/// The last entries of a session, without a gap, and its summary.
+/// Latest entries of a session, without a gap, and its summary.
 #[derive(Debug)]
 pub(super) struct CachedTail {
     summary: Option<Summary>,
-    /// At least one, at most `kept`.
+    /// At least one, at most `capacity`.
     entries: VecDeque<Entry>,
-    /// As many as were asked for.
+    /// Number of entries requested by the read that filled it.
     capacity: usize,
-    /// Whether there are no more before `entries`.
+    /// True if `entries` begins with the session's first entry.
     complete: bool,
 }
 
 impl CachedTail {
-    /// What was read of a session, asked for `limit` entries. `None` without entries: it would not
-    /// be known which comes next.
+    /// Caches the result of a query for `limit` entries. `None` without entries: the next `seq` is unknown.
     pub(super) fn new(recent: &Recent, limit: usize) -> Option<Self> {
         let entries: VecDeque<Entry> = recent.entries.iter().cloned().collect();
         let complete = entries.len() < limit;
         (!entries.is_empty()).then(|| Self { summary: recent.summary.clone(), entries, capacity: limit, complete })
     }
 
-    /// The last `limit` entries, if they are here, or all if there are no more.
+    /// Returns the last `limit` entries, or all if the session has no more; `None` if some are not cached.
     pub(super) fn recent(&self, limit: usize) -> Option<Recent> {
         if self.entries.len() < limit && !self.complete {
             return None;
@@ -39,8 +38,7 @@ impl CachedTail {
         Some(Recent { summary: self.summary.clone(), entries: self.entries.range(before..).cloned().collect() })
     }
 
-    /// Adds `entry`, which may be here already. Says whether this is the session's end now: it is
-    /// not if one between is missing.
+    /// Adds `entry`, unless it is cached already. Returns false if an entry before it is missing.
     pub(super) fn append(&mut self, entry: &Entry) -> bool {
         let last = self.entries.back().map_or(0, |last| last.seq);
         if entry.seq <= last {
@@ -57,14 +55,14 @@ impl CachedTail {
         true
     }
 
-    /// Takes `summary` in place of one that goes less far, as the table does.
+    /// Replaces a summary that reaches less far, as the table does.
     pub(super) fn set_summary(&mut self, summary: &Summary) {
         if self.summary.as_ref().is_none_or(|known| known.last < summary.last) {
             self.summary = Some(summary.clone());
         }
     }
 
-    /// What it takes, in bytes, about.
+    /// Approximate memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let help = |entry: &Entry| entry.help.as_ref().map_or(0, |_| ALLOCATION_BYTES + size_of::<Help>());
         let texts = |entry: &Entry| text_bytes(entry.id.as_str()) + text_bytes(entry.text.expose());

@@ -1,4 +1,4 @@
-//! What is remembered is what is stored, in whatever order commits, notes and reads come.
+//! The cache equals the database in any order of commits, cache updates and reads.
 
 mod model;
 
@@ -34,7 +34,7 @@ fn recent(seqs: std::ops::RangeInclusive<u64>) -> Recent {
     Recent { summary: None, entries: seqs.map(entry).collect() }
 }
 
-/// Remembers `seqs`, as if they had been asked for with this `limit`.
+/// Caches `seqs` as the result of a query for `limit` entries.
 fn fill(cache: &RecentHistoryCache, user: UserLabel, seqs: std::ops::RangeInclusive<u64>, limit: usize) {
     cache.begin_read(user).store(&recent(seqs), limit);
 }
@@ -44,20 +44,20 @@ fn holds(cache: &RecentHistoryCache, user: UserLabel) -> bool {
 }
 
 #[test]
-fn what_was_read_and_what_came_after_is_found() {
+fn returns_read_and_later_appended_entries() {
     let cache = RecentHistoryCache::new(CAPACITY);
     assert_eq!(cache.recent(ONE, 3), None);
     fill(&cache, ONE, 1..=2, 3);
-    // There are no more: any limit is met.
+    // The session has no more entries: any limit is a hit.
     assert_eq!(cache.recent(ONE, 99), Some(recent(1..=2)));
     assert_eq!(cache.recent(ONE, 1), Some(recent(2..=2)));
     cache.appended(ONE, &entry(3));
     assert_eq!(cache.recent(ONE, 99), Some(recent(1..=3)));
-    // No more than were ever asked for are kept, and so these are not all.
+    // The capacity is 3, so the first entry was dropped.
     cache.appended(ONE, &entry(4));
     assert_eq!(cache.recent(ONE, 3), Some(recent(2..=4)));
     assert_eq!(cache.recent(ONE, 4), None);
-    // As many as were asked for: there may be more before them.
+    // A full page: the session may have earlier entries.
     fill(&cache, TWO, 5..=6, 2);
     assert_eq!(cache.recent(TWO, 3), None);
     cache.summarized_up_to(TWO, &summary(4));
@@ -69,7 +69,7 @@ fn what_was_read_and_what_came_after_is_found() {
 }
 
 #[test]
-fn a_gap_is_forgotten() {
+fn append_after_a_gap_evicts_the_session() {
     let cache = RecentHistoryCache::new(CAPACITY);
     fill(&cache, ONE, 1..=2, 9);
     cache.appended(ONE, &entry(4));
@@ -78,23 +78,23 @@ fn a_gap_is_forgotten() {
 }
 
 #[test]
-fn a_read_that_is_older_than_a_note_is_not_remembered() {
-    let notes: [fn(&RecentHistoryCache); 5] = [
+fn change_during_a_read_discards_its_result() {
+    let changes: [fn(&RecentHistoryCache); 5] = [
         |cache| cache.appended(ONE, &entry(3)),
         |cache| cache.summarized_up_to(ONE, &summary(1)),
         |cache| cache.evict(ONE),
         RecentHistoryCache::clear,
         |cache| cache.begin_read(ONE).store(&Recent { entries: Vec::new(), summary: None }, 9),
     ];
-    for (number, note) in (1..).zip(notes) {
+    for (number, change) in (1..).zip(changes) {
         let cache = RecentHistoryCache::new(CAPACITY);
         let pending = cache.begin_read(ONE);
-        note(&cache);
+        change(&cache);
         pending.store(&recent(1..=2), 9);
-        assert!(!holds(&cache, ONE), "note {number}");
-        assert!(cache.state().reads.is_empty(), "note {number}");
+        assert!(!holds(&cache, ONE), "change {number}");
+        assert!(cache.state().reads.is_empty(), "change {number}");
     }
-    // What is noted of another session is nothing to it.
+    // Changes of other sessions do not matter.
     let cache = RecentHistoryCache::new(CAPACITY);
     let pending = cache.begin_read(ONE);
     cache.appended(TWO, &entry(3));
@@ -103,18 +103,18 @@ fn a_read_that_is_older_than_a_note_is_not_remembered() {
 }
 
 #[test]
-fn a_read_that_came_to_nothing_leaves_nothing() {
+fn dropped_read_leaves_no_registration() {
     let cache = RecentHistoryCache::new(CAPACITY);
     let (first, second) = (cache.begin_read(ONE), cache.begin_read(ONE));
     drop(first);
     second.store(&recent(1..=2), 9);
-    assert!(holds(&cache, ONE), "the first does not end the second");
+    assert!(holds(&cache, ONE), "the first must not end the registration of the second");
     drop(cache.begin_read(TWO));
     assert!(cache.state().reads.is_empty());
 }
 
 #[test]
-fn who_did_not_come_up_for_longest_goes_first() {
+fn evicts_the_least_recently_used_session() {
     let one = CachedTail::new(&recent(1..=2), 9).unwrap().bytes();
     let cache = RecentHistoryCache::new(3 * one);
     for user in 1..=3 {
@@ -124,7 +124,7 @@ fn who_did_not_come_up_for_longest_goes_first() {
     fill(&cache, UserLabel(4), 1..=2, 9);
     let held: Vec<_> = (1..=4).filter(|user| holds(&cache, UserLabel(*user))).collect();
     assert_eq!(held, [1, 3, 4]);
-    // One that is too large by itself does not stay, and takes the others along.
+    // A session larger than the capacity evicts all, itself included.
     let text = UserText::new("x".repeat(3 * one));
     cache.appended(ONE, &Entry { text, ..entry(3) });
     assert_eq!(cache.state().by_user.len(), 0);
@@ -132,7 +132,7 @@ fn who_did_not_come_up_for_longest_goes_first() {
 }
 
 #[test]
-fn all_that_is_kept_is_counted() {
+fn bytes_count_texts_and_summary() {
     let texts = |tail: &CachedTail| tail.bytes();
     let mut tail = CachedTail::new(&recent(1..=1), 1).unwrap();
     let bare = texts(&tail);

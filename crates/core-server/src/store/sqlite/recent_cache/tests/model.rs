@@ -1,4 +1,4 @@
-//! Random interleavings of a writer that commits and notes, and of reads that look in between.
+//! Random interleavings of commits, cache updates and reads, checked against a model.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Sessions in a run, from the beginning.
+/// Sessions of a run.
 const SESSIONS: usize = 2;
 
 #[derive(Debug, Clone)]
@@ -15,32 +15,32 @@ enum Step {
         user: usize,
         letters: usize,
     },
-    SumUp {
+    Summarize {
         user: usize,
         last: u64,
     },
     Erase {
         user: usize,
     },
-    Sweep {
+    Prune {
         count: usize,
     },
-    /// An append whose group failed, or one of another process: nobody here knows of it.
+    /// An append with an unknown outcome, or by another process.
     Unknown {
         user: usize,
         happened: bool,
     },
-    /// The writer notes what it has committed first of all that it has not noted.
-    Note,
-    Ask {
+    /// The writer updates the cache for the oldest pending commit.
+    UpdateCache,
+    Request {
         user: usize,
         limit: usize,
     },
-    /// A read looks at the database: at the entries first, then at the summary.
-    Look {
+    /// A read runs its next query: the entries first, then the summary.
+    Query {
         read: usize,
     },
-    End {
+    Finish {
         read: usize,
     },
 }
@@ -49,18 +49,18 @@ fn step() -> impl Strategy<Value = Step> {
     let user = || 0..SESSIONS;
     prop_oneof![
         4 => (user(), 0..80_usize).prop_map(|(user, letters)| Step::Append { user, letters }),
-        2 => (user(), 0..9_u64).prop_map(|(user, last)| Step::SumUp { user, last }),
+        2 => (user(), 0..9_u64).prop_map(|(user, last)| Step::Summarize { user, last }),
         1 => user().prop_map(|user| Step::Erase { user }),
-        1 => (0..3_usize).prop_map(|count| Step::Sweep { count }),
+        1 => (0..3_usize).prop_map(|count| Step::Prune { count }),
         1 => (user(), any::<bool>()).prop_map(|(user, happened)| Step::Unknown { user, happened }),
-        7 => Just(Step::Note),
-        4 => (user(), 0..6_usize).prop_map(|(user, limit)| Step::Ask { user, limit }),
-        14 => (0..4_usize).prop_map(|read| Step::Look { read }),
-        5 => (0..4_usize).prop_map(|read| Step::End { read }),
+        7 => Just(Step::UpdateCache),
+        4 => (user(), 0..6_usize).prop_map(|(user, limit)| Step::Request { user, limit }),
+        14 => (0..4_usize).prop_map(|read| Step::Query { read }),
+        5 => (0..4_usize).prop_map(|read| Step::Finish { read }),
     ]
 }
 
-/// A session as it is in the database; `None` once it is erased.
+/// Session in the database; `None` once it is erased.
 type State = Option<Session>;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,13 +70,13 @@ struct Session {
     summary: Option<Summary>,
 }
 
-enum Note {
+enum CacheUpdate {
     Appended(usize, Entry),
-    SummedUp(usize, Summary),
+    Summarized(usize, Summary),
     Erased(usize),
-    /// A sweep, or that nobody knows what happened.
-    Anything,
-    Nothing,
+    /// A removal by retention, or an unknown outcome.
+    Clear,
+    None,
 }
 
 struct Read<'a> {
@@ -87,12 +87,12 @@ struct Read<'a> {
     summary: Option<Option<Summary>>,
 }
 
-struct World<'a> {
+struct Model<'a> {
     cache: &'a RecentHistoryCache,
-    /// All sessions after each commit.
+    /// Snapshot of the sessions after each commit.
     states: Vec<[State; SESSIONS]>,
-    /// What is to be noted; the last is of the last of `states`.
-    pending: VecDeque<Note>,
+    /// Pending cache updates; the last belongs to the last of `states`.
+    pending: VecDeque<CacheUpdate>,
     reads: Vec<Read<'a>>,
 }
 
@@ -121,84 +121,90 @@ impl Session {
         made
     }
 
-    fn sweep(&mut self, count: usize) {
+    fn prune(&mut self, count: usize) {
         self.entries.drain(..count.min(self.entries.len()));
         let first = self.entries.first().map_or(self.seq + 1, |first| first.seq);
         self.summary.take_if(|summary| summary.first < first);
     }
 }
 
-impl World<'_> {
+impl Model<'_> {
     fn now(&self) -> [State; SESSIONS] {
         self.states.last().unwrap().clone()
     }
 
-    /// What a session looked like after the last commit that was noted, and since then.
+    /// Snapshots of a session since the last commit that the cache has applied.
     fn window(&self, user: usize) -> impl Iterator<Item = &State> {
         let noted = self.states.len() - 1 - self.pending.len();
         self.states[noted..].iter().map(move |states| &states[user])
     }
 
-    fn commit(&mut self, states: [State; SESSIONS], note: Note) {
+    fn commit(&mut self, states: [State; SESSIONS], update: CacheUpdate) {
         self.states.push(states);
-        self.pending.push_back(note);
+        self.pending.push_back(update);
     }
 
-    /// Changes a session that exists.
-    fn change<T>(&mut self, user: usize, change: impl FnOnce(&mut Session) -> T, note: impl FnOnce(T) -> Note) {
+    /// Commits a change of a session, if it exists.
+    fn change<T>(
+        &mut self,
+        user: usize,
+        change: impl FnOnce(&mut Session) -> T,
+        update: impl FnOnce(T) -> CacheUpdate,
+    ) {
         let mut states = self.now();
         if let Some(session) = &mut states[user] {
             let made = change(session);
-            self.commit(states, note(made));
+            self.commit(states, update(made));
         }
     }
 
-    fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
+    fn apply(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match *step {
             Step::Append { user, letters } => {
-                self.change(user, |session| session.append(letters), |entry| Note::Appended(user, entry));
+                self.change(user, |session| session.append(letters), |entry| CacheUpdate::Appended(user, entry));
             }
-            Step::SumUp { user, last } => {
-                let note = |made: Option<_>| made.map_or(Note::Nothing, |summary| Note::SummedUp(user, summary));
-                self.change(user, |session| session.set_summary(last), note);
+            Step::Summarize { user, last } => {
+                let update =
+                    |made: Option<_>| made.map_or(CacheUpdate::None, |summary| CacheUpdate::Summarized(user, summary));
+                self.change(user, |session| session.set_summary(last), update);
             }
             Step::Erase { user } => {
                 let mut states = self.now();
                 states[user] = None;
-                self.commit(states, Note::Erased(user));
+                self.commit(states, CacheUpdate::Erased(user));
             }
-            Step::Sweep { count } => {
+            Step::Prune { count } => {
                 let mut states = self.now();
-                states.iter_mut().flatten().for_each(|session| session.sweep(count));
-                self.commit(states, Note::Anything);
+                states.iter_mut().flatten().for_each(|session| session.prune(count));
+                self.commit(states, CacheUpdate::Clear);
             }
             Step::Unknown { user, happened } => {
                 let append = |session: &mut Session| happened.then(|| session.append(9));
-                self.change(user, append, |_| Note::Anything);
+                self.change(user, append, |_| CacheUpdate::Clear);
             }
-            Step::Note => self.note(),
-            Step::Ask { user, limit } => self.ask(user, limit)?,
-            Step::Look { read } => self.look(read),
-            Step::End { read } => {
+            Step::UpdateCache => self.update_cache(),
+            Step::Request { user, limit } => self.request(user, limit)?,
+            Step::Query { read } => self.query(read),
+            Step::Finish { read } => {
                 if let Some(read) = read.checked_rem(self.reads.len()) {
-                    self.reads.remove(read).end();
+                    self.reads.remove(read).finish();
                 }
             }
         }
         Ok(())
     }
 
-    fn note(&mut self) {
+    fn update_cache(&mut self) {
         match self.pending.pop_front() {
-            Some(Note::Appended(user, entry)) => self.cache.appended(label(user), &entry),
-            Some(Note::SummedUp(user, summary)) => self.cache.summarized_up_to(label(user), &summary),
-            Some(Note::Erased(user)) => self.cache.evict(label(user)),
-            Some(Note::Anything) => self.cache.clear(),
-            Some(Note::Nothing) | None => {}
+            Some(CacheUpdate::Appended(user, entry)) => self.cache.appended(label(user), &entry),
+            Some(CacheUpdate::Summarized(user, summary)) => self.cache.summarized_up_to(label(user), &summary),
+            Some(CacheUpdate::Erased(user)) => self.cache.evict(label(user)),
+            Some(CacheUpdate::Clear) => self.cache.clear(),
+            Some(CacheUpdate::None) | None => {}
         }
     }
 
-    fn ask(&mut self, user: usize, limit: usize) -> Result<(), TestCaseError> {
+    fn request(&mut self, user: usize, limit: usize) -> Result<(), TestCaseError> {
         if let Some(recent) = self.cache.recent(label(user), limit) {
             return self.check(user, limit, recent);
         }
@@ -207,8 +213,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Two looks, because two statements read the database, and a commit may come between them.
-    fn look(&mut self, read: usize) {
+    /// Two queries read the database, and a commit may happen between them.
+    fn query(&mut self, read: usize) {
         let Some(read) = read.checked_rem(self.reads.len()) else { return };
         let states = self.now();
         let read = &mut self.reads[read];
@@ -218,7 +224,7 @@ impl World<'_> {
         }
     }
 
-    /// What is remembered of a session is what it was at some time since the last note.
+    /// Cached history equals a snapshot since the last applied commit.
     fn check(&self, user: usize, limit: usize, recent: Recent) -> Result<(), TestCaseError> {
         let mut sessions = self.window(user).flatten();
         let entries = sessions.any(|session| last_of(&session.entries, limit) == recent.entries);
@@ -229,13 +235,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What must hold at any time: counts are right, and nothing of an erased session is there.
+    /// Invariants: the byte count is exact, and no erased session is cached.
     fn check_all(&self) -> Result<(), TestCaseError> {
         for user in 0..SESSIONS {
             let erased = self.window(user).all(Option::is_none);
             prop_assert!(!erased || !holds(self.cache, label(user)), "session {} is erased", user);
             for limit in 0..6 {
-                // A look does not make the session the last one used.
+                // `peek` does not change the LRU order.
                 let there = self.cache.state().by_user.peek(&label(user)).and_then(|tail| tail.recent(limit));
                 there.map_or(Ok(()), |recent| self.check(user, limit, recent))?;
             }
@@ -249,7 +255,7 @@ impl World<'_> {
 }
 
 impl Read<'_> {
-    fn end(self) {
+    fn finish(self) {
         if let (Some(entries), Some(summary)) = (self.entries, self.summary) {
             self.pending.store(&Recent { summary, entries }, self.limit);
         }
@@ -260,15 +266,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_else_is_remembered_than_is_stored(
+    fn cache_matches_model(
         max_bytes in 500..20_000_usize,
         steps in prop::collection::vec(step(), 1..150),
     ) {
         let cache = RecentHistoryCache::new(max_bytes);
         let states = vec![std::array::from_fn(|_| Some(Session::default()))];
-        let mut world = World { cache: &cache, states, pending: VecDeque::new(), reads: Vec::new() };
+        let mut model = Model { cache: &cache, states, pending: VecDeque::new(), reads: Vec::new() };
         for (number, step) in (1..).zip(&steps) {
-            let held = world.take(step).and_then(|()| world.check_all());
+            let held = model.apply(step).and_then(|()| model.check_all());
             held.map_err(|error| TestCaseError::fail(format!("step {number}, {step:?}: {error}")))?;
         }
     }
