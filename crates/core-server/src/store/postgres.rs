@@ -35,6 +35,7 @@ use super::{
     ReferralBatch, ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use crate::store::{DatabaseMeter, PoolUse};
+use changes::DatabaseKeys;
 use pool::ConnectionPool;
 use pooled_connection::PooledConnection;
 
@@ -187,7 +188,9 @@ impl Store for PostgresStore {
     async fn reencrypt(&self, after: Option<EntryPosition>, limit: usize) -> Result<Option<EntryPosition>, StoreError> {
         let (keys, token_key) = (Arc::clone(&self.keys), self.token_key.clone());
         self.run(move |connection| {
-            Box::pin(async move { changes::reencrypt(connection, (&keys, &token_key), after, limit).await })
+            Box::pin(async move {
+                changes::reencrypt(connection, DatabaseKeys { keys: &keys, token_key: &token_key }, after, limit).await
+            })
         })
         .await
     }

@@ -76,12 +76,19 @@ pub(super) async fn erase(connection: &mut PooledConnection, user: UserLabel) ->
 /// Selects the columns of entries to re-encrypt.
 const ENTRIES: &str = "SELECT user_id, seq, message_id, role, key_id, text, at, finish, source FROM entries";
 
+/// Keys of the database being re-encrypted.
+pub(super) struct DatabaseKeys<'a> {
+    pub(super) keys: &'a Keyring,
+    pub(super) token_key: &'a TokenKey,
+}
+
 pub(super) async fn reencrypt(
     connection: &mut PooledConnection,
-    (keys, token_key): (&Keyring, &TokenKey),
+    database_keys: DatabaseKeys<'_>,
     after: Option<EntryPosition>,
     limit: usize,
 ) -> Result<Option<EntryPosition>, StoreError> {
+    let DatabaseKeys { keys, token_key } = database_keys;
     let from = after.map_or((0, 0), |position| (column(position.user.0), column(position.seq)));
     let sql = format!("{ENTRIES} WHERE ($1::bigint, $2::bigint) < (user_id, seq) ORDER BY user_id, seq LIMIT $3");
     let rows = connection.query(&sql, &[&from.0, &from.1, &column(limit as u64)]).await?;

@@ -20,7 +20,7 @@ const WITHOUT_ENTRIES: &str = "DELETE FROM sessions WHERE oldest_at IS NULL AND 
     (SELECT user_id FROM sessions WHERE oldest_at IS NULL AND last_seen < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
 const WITH_OLD_ENTRIES: &str = "SELECT user_id FROM sessions WHERE oldest_at < $1 \
     ORDER BY oldest_at LIMIT $2 FOR UPDATE SKIP LOCKED";
-const UNREACHED: &str = "SELECT user_id FROM sessions WHERE oldest_at IS NOT NULL AND last_seen < $1 \
+const INACTIVE: &str = "SELECT user_id FROM sessions WHERE oldest_at IS NOT NULL AND last_seen < $1 \
     ORDER BY last_seen LIMIT $2 FOR UPDATE SKIP LOCKED";
 /// Deletes the oldest entries of a session before the first retained one, with a summary that has lost its
 /// first message.
@@ -38,6 +38,16 @@ const ENTRIES: &str = "WITH first AS ( \
     UPDATE sessions SET swept = greatest(swept, (SELECT max(seq) FROM removed)), oldest_at = (SELECT at FROM kept) \
     WHERE user_id = $1 RETURNING (SELECT count(*) FROM removed) AS removed";
 
+/// Sessions whose entries are pruned, in milliseconds since 1970.
+#[derive(Clone, Copy)]
+struct Selection<'a> {
+    sql: &'a str,
+    /// Parameter of `sql`.
+    before: i64,
+    /// Retains entries from this time on.
+    kept: i64,
+}
+
 pub(super) async fn prune(
     connection: &mut PooledConnection,
     cutoffs: Cutoffs,
@@ -46,16 +56,20 @@ pub(super) async fn prune(
     let mut left = limit;
     left -= delete(connection, EMPTY, cutoffs.empty_before.unix_ms(), left).await?;
     // All entries of inactive sessions, then expired ones of the others.
-    let sweeps = [
-        cutoffs.inactive_before.map(|since| (UNREACHED, since.unix_ms(), i64::MAX)),
-        cutoffs.entries_before.map(|kept| (WITH_OLD_ENTRIES, kept.unix_ms(), kept.unix_ms())),
+    let selections = [
+        cutoffs.inactive_before.map(|since| Selection { sql: INACTIVE, before: since.unix_ms(), kept: i64::MAX }),
+        cutoffs.entries_before.map(|kept| Selection {
+            sql: WITH_OLD_ENTRIES,
+            before: kept.unix_ms(),
+            kept: kept.unix_ms(),
+        }),
     ];
-    for (sessions, before, kept) in sweeps.into_iter().flatten() {
+    for selection in selections.into_iter().flatten() {
         while 0 < left {
-            let Some(removed) = prune_entries(connection, (sessions, before), kept, left).await? else { break };
+            let Some(removed) = prune_entries(connection, selection, left).await? else { break };
             left -= removed.min(left);
         }
-        left -= delete(connection, WITHOUT_ENTRIES, before, left).await?;
+        left -= delete(connection, WITHOUT_ENTRIES, selection.before, left).await?;
     }
     Ok(limit - left)
 }
@@ -74,12 +88,12 @@ async fn delete(
 /// selected.
 async fn prune_entries(
     connection: &mut PooledConnection,
-    (sessions, before): (&str, i64),
-    kept: i64,
+    selection: Selection<'_>,
     limit: usize,
 ) -> Result<Option<usize>, StoreError> {
+    let Selection { sql, before, kept } = selection;
     let mut transaction = connection.begin().await?;
-    let sessions = transaction.query(sessions, &[&before, &column(BATCH.min(limit) as u64)]).await?;
+    let sessions = transaction.query(sql, &[&before, &column(BATCH.min(limit) as u64)]).await?;
     let mut removed = 0;
     // The sessions are locked, so each statement sees every appended entry.
     for session in &sessions {

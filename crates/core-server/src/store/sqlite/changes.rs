@@ -145,9 +145,9 @@ pub(super) fn prune(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<u
     let Some(kept) = cutoffs.entries_before.map(Timestamp::unix_ms) else { return Ok(removed) };
     while removed < limit {
         let sql = "SELECT user_id, swept FROM sessions WHERE oldest_at < ?1 ORDER BY oldest_at LIMIT 1";
-        let found = db.prepare_cached(sql)?.query_row([kept], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((user_id, from)) = found else { break };
-        removed += prune_entries(db, (user_id, from), kept, limit - removed)?;
+        let found = db.prepare_cached(sql)?.query_row([kept], PruneTarget::read).optional()?;
+        let Some(target) = found else { break };
+        removed += prune_entries(db, target, kept, limit - removed)?;
     }
     // Sessions without any entry left: a retained entry keeps its session.
     let sql = "DELETE FROM sessions WHERE user_id IN \
@@ -163,9 +163,9 @@ fn prune_inactive(db: &Connection, since: i64, limit: usize) -> Result<usize, St
     while removed < limit {
         let sql = "SELECT user_id, swept FROM sessions WHERE last_seen < ?1 AND oldest_at IS NOT NULL \
                    ORDER BY last_seen LIMIT 1";
-        let found = db.prepare_cached(sql)?.query_row([since], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((user_id, from)) = found else { break };
-        removed += prune_entries(db, (user_id, from), i64::MAX, limit - removed)?;
+        let found = db.prepare_cached(sql)?.query_row([since], PruneTarget::read).optional()?;
+        let Some(target) = found else { break };
+        removed += prune_entries(db, target, i64::MAX, limit - removed)?;
     }
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE last_seen < ?1 AND oldest_at IS NULL LIMIT ?2)";
@@ -173,15 +173,29 @@ fn prune_inactive(db: &Connection, since: i64, limit: usize) -> Result<usize, St
     Ok(removed)
 }
 
+/// Session whose oldest entries are to be removed.
+struct PruneTarget {
+    user_id: i64,
+    /// Highest `seq` already removed.
+    pruned: i64,
+}
+
+impl PruneTarget {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { user_id: row.get("user_id")?, pruned: row.get("swept")? })
+    }
+}
+
 /// Removes the oldest entries of a session, up to `limit`, that are older than `kept`.
-fn prune_entries(db: &Connection, (user_id, from): (i64, i64), kept: i64, limit: usize) -> Result<usize, StoreError> {
+fn prune_entries(db: &Connection, target: PruneTarget, kept: i64, limit: usize) -> Result<usize, StoreError> {
+    let PruneTarget { user_id, pruned } = target;
     let sql = "SELECT seq, at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT ?2";
     let first = db
         .prepare_cached(sql)?
         .query_map([user_id, column(limit as u64 + 1)], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<Vec<(i64, i64)>, _>>()?;
     let old = first.iter().take_while(|(_, at)| *at < kept).count().min(limit);
-    let last = old.checked_sub(1).and_then(|at| first.get(at)).map_or(from, |(seq, _)| *seq);
+    let last = old.checked_sub(1).and_then(|at| first.get(at)).map_or(pruned, |(seq, _)| *seq);
     let removed =
         db.prepare_cached("DELETE FROM entries WHERE user_id = ?1 AND seq <= ?2")?.execute([user_id, last])?;
     let oldest = first.get(old).map(|(_, at)| *at);
