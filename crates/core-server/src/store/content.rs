@@ -9,8 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::server_frame::{Finish, Help, Kind, Level, Role, Source, Subject};
 use protocol::{MessageId, UserText};
 
+use super::error::StoreError;
 use super::keys::{Keyring, Sealed};
-use super::{EntryPosition, NewEntry, StoreError};
+use super::model::{EntryPosition, NewEntry};
 
 /// Values of the `role` column before entries had a header.
 pub(super) const LEGACY_ROLES: [(&str, Role); 3] =

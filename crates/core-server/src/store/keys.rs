@@ -15,7 +15,8 @@ use protocol::{ResumeToken, UserLabel, UserText};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{EntryPosition, StoreError, Summary};
+use super::error::StoreError;
+use super::model::{EntryPosition, Summary};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;

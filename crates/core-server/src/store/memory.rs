@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use protocol::server_frame::{Entry, Role};
 use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 
-use super::{
+use super::api::Store;
+use super::error::StoreError;
+use super::model::{
     Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, Recent, ReferralBatch, ReferralCount, SessionRecord,
-    Store, StoreError, Summary,
+    Summary,
 };
 
 /// Store that lives as long as its process.

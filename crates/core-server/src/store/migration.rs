@@ -6,7 +6,7 @@
 use refinery::error::{Error, Kind};
 use refinery::{Report, Runner};
 
-use super::OpenError;
+use super::error::OpenError;
 
 /// Makes `runner` refuse a database whose applied migrations are unknown or differ.
 pub(super) fn strict(runner: Runner) -> Runner {

@@ -29,11 +29,14 @@ use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::api::Store;
+use super::error::{OpenError, StoreError};
 use super::keys::{Keyring, TokenKey};
-use super::{
-    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, OpenError, Page, PostgresUrl, ReadableEntries, Recent,
-    ReferralBatch, ReferralCount, SessionRecord, Store, StoreError, Summary,
+use super::model::{
+    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, ReadableEntries, Recent, ReferralBatch,
+    ReferralCount, SessionRecord, Summary,
 };
+use super::url::PostgresUrl;
 use crate::store::{DatabaseMeter, PoolUse};
 use changes::DatabaseKeys;
 use pool::ConnectionPool;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{EntryPosition, Store, StoreError};
+use super::api::Store;
+use super::error::StoreError;
+use super::model::EntryPosition;
 
 /// Entries re-encrypted per call.
 const BATCH: usize = 200;

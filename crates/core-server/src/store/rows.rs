@@ -9,8 +9,9 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
 use super::content::{Content, LEGACY_ROLES, SealedContent};
+use super::error::StoreError;
 use super::keys::{KeyId, Keyring, Sealed};
-use super::{EntryPosition, ReadableEntries, SessionRecord, StoreError, Summary};
+use super::model::{EntryPosition, ReadableEntries, SessionRecord, Summary};
 
 /// Granularity of `last_seen`: one hour. The column is indexed, so it must not be written with every entry.
 pub(super) const LAST_SEEN_GRANULARITY_MS: i64 = 3_600_000;

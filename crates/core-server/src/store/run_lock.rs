@@ -8,8 +8,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use super::error::OpenError;
 use super::sqlite::{create_folder, display_name, unreachable};
-use super::{DatabaseUrl, OpenError};
+use super::url::DatabaseUrl;
 
 /// Advisory lock beside a database file, released when it is dropped or the process ends: a killed core
 /// leaves no stale lock.

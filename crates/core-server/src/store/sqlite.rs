@@ -23,12 +23,14 @@ use protocol::server_frame::Entry;
 use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::api::Store;
+use super::error::{OpenError, StoreError};
 use super::keys::{Keyring, TokenKey};
-use super::rows::column;
-use super::{
-    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, OpenError, Page, ReadableEntries, Recent, ReferralBatch,
-    ReferralCount, SessionRecord, Store, StoreError, Summary,
+use super::model::{
+    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, ReadableEntries, Recent, ReferralBatch,
+    ReferralCount, SessionRecord, Summary,
 };
+use super::rows::column;
 use connection::DatabaseFile;
 pub(super) use connection::{create_folder, display_name, unreachable};
 use readers::Readers;

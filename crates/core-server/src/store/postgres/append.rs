@@ -12,9 +12,10 @@ use super::error::PostgresError;
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
 use crate::store::content::{self, Content, SealedContent};
+use crate::store::error::StoreError;
 use crate::store::keys::Keyring;
+use crate::store::model::{Appended, EntryPosition, NewEntry};
 use crate::store::rows::{LAST_SEEN_GRANULARITY_MS, column, number};
-use crate::store::{Appended, EntryPosition, NewEntry, StoreError};
 
 /// Optimistic attempts before the session is locked. Concurrent appends to one session are rare.
 const MAX_ATTEMPTS: usize = 3;

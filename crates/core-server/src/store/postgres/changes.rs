@@ -7,9 +7,10 @@ use super::pooled_connection::PooledConnection;
 use super::queries::{self, get};
 use super::summaries;
 use crate::store::content::SealedContent;
+use crate::store::error::StoreError;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
+use crate::store::model::{EntryPosition, NewSession, SessionRecord};
 use crate::store::rows::{LAST_SEEN_GRANULARITY_MS, column, name, number};
-use crate::store::{EntryPosition, NewSession, SessionRecord, StoreError};
 
 pub(super) async fn create_session(
     connection: &mut PooledConnection,

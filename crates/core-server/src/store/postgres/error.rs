@@ -5,7 +5,7 @@ use std::error::Error;
 use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Error of a statement, a connection or the pool. Must not contain parameters or rows.
 #[derive(Debug)]

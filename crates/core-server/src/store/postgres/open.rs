@@ -8,8 +8,9 @@ use tokio::time::timeout;
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
 use super::pooled_connection::PooledConnection;
+use crate::store::error::{OpenError, StoreError};
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenKey};
-use crate::store::{OpenError, StoreError, migration};
+use crate::store::migration;
 
 embed_migrations!("migrations/postgres");
 

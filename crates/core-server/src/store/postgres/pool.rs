@@ -13,7 +13,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
 use super::pooled_connection::PooledConnection;
-use crate::store::{DatabaseMeter, PoolUse, PostgresUrl};
+use crate::store::metrics::{DatabaseMeter, PoolUse};
+use crate::store::url::PostgresUrl;
 use crate::tls;
 
 /// Timeout of a connection attempt, and of waiting for a free connection.

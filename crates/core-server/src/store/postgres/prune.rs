@@ -3,8 +3,9 @@
 use super::error::PostgresError;
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
+use crate::store::error::StoreError;
+use crate::store::model::Cutoffs;
 use crate::store::rows::column;
-use crate::store::{Cutoffs, StoreError};
 
 /// Sessions pruned in one transaction.
 const BATCH: usize = 32;

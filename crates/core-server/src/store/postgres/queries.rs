@@ -6,9 +6,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::pooled_connection::PooledConnection;
+use crate::store::error::StoreError;
 use crate::store::keys::{Keyring, TokenHash};
+use crate::store::model::{Page, ReadableEntries, SessionRecord};
 use crate::store::rows::{self, EntryRow, SessionRow, column, number};
-use crate::store::{Page, ReadableEntries, SessionRecord, StoreError};
 
 /// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
 const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, \

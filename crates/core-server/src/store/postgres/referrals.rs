@@ -2,8 +2,9 @@
 
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
+use crate::store::error::StoreError;
+use crate::store::model::{ReferralBatch, ReferralCount};
 use crate::store::rows::{column, number};
-use crate::store::{ReferralBatch, ReferralCount, StoreError};
 
 /// Adds a batch atomically in one round trip. `forgotten` deletes the numbers of processes that ended in
 /// earlier months.

@@ -5,9 +5,10 @@ use tokio_postgres::Row;
 
 use super::pooled_connection::PooledConnection;
 use super::queries::{self, get};
+use crate::store::error::StoreError;
 use crate::store::keys::Keyring;
+use crate::store::model::{Recent, Summary};
 use crate::store::rows::{SummaryRow, column, number, readable_summary};
-use crate::store::{Recent, StoreError, Summary};
 
 /// Selects the latest entries, with the summary in the newest row only, so that it is sent once.
 const RECENT: &str = "SELECT e.*, y.first_seq, y.last_seq, y.key_id AS summary_key_id, y.text AS summary_text \

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_pa
 use super::connection::DatabaseFile;
 use super::{queries, summaries};
 use crate::store::content::{self, Content, SealedContent};
+use crate::store::error::StoreError;
 use crate::store::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
+use crate::store::model::{Appended, Cutoffs, EntryPosition, NewEntry, NewSession, SessionRecord};
 use crate::store::rows::{EntryRow, LAST_SEEN_GRANULARITY_MS, column, name, number};
-use crate::store::{Appended, Cutoffs, EntryPosition, NewEntry, NewSession, SessionRecord, StoreError};
 
 /// Returns the token key of the database, and generates one for a new database.
 pub(super) fn token_key(db: &mut Connection, keys: &Keyring) -> Result<TokenKey, StoreError> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use refinery::embed_migrations;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::store::{OpenError, StoreError, migration};
+use crate::store::error::{OpenError, StoreError};
+use crate::store::migration;
 
 embed_migrations!("migrations/sqlite");
 

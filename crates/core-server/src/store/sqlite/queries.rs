@@ -4,9 +4,10 @@ use protocol::server_frame::Entry;
 use protocol::{MessageId, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use crate::store::error::StoreError;
 use crate::store::keys::{Keyring, TokenHash};
+use crate::store::model::{Page, ReadableEntries};
 use crate::store::rows::{EntryRow, SeqAndRow, SessionRow, SummaryRow, column, decrypt_readable, number};
-use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::connection::{self, DatabaseFile};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Maximum concurrent reads. More would only wait for the processor or the disk.
 const READERS: usize = 4;

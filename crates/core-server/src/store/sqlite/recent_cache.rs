@@ -16,7 +16,7 @@ use hashlink::LruCache;
 use protocol::UserLabel;
 use protocol::server_frame::Entry;
 
-use crate::store::{Recent, Summary};
+use crate::store::model::{Recent, Summary};
 use tail::CachedTail;
 
 /// Capacity of 8 MiB: about 1,200 sessions of 21 entries of 200 letters. That is a tenth of the memory goal

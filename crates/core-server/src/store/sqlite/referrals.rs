@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, params};
 
+use crate::store::error::StoreError;
+use crate::store::model::{ReferralBatch, ReferralCount};
 use crate::store::rows::{column, number};
-use crate::store::{ReferralBatch, ReferralCount, StoreError};
 
 pub(super) fn count(db: &Connection, batch: &ReferralBatch) -> Result<(), StoreError> {
     let ReferralBatch { source, number, counts } = batch;

@@ -4,9 +4,10 @@ use protocol::UserLabel;
 use rusqlite::{Connection, params};
 
 use super::queries;
+use crate::store::error::StoreError;
 use crate::store::keys::{KeyId, Keyring};
+use crate::store::model::{Page, Recent, Summary};
 use crate::store::rows::{column, readable_summary};
-use crate::store::{Page, Recent, StoreError, Summary};
 
 /// Reads the last `limit` readable entries and the summary; returns whether everything was readable.
 pub(super) fn recent(

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpointer::Checkpointer;
 use super::connection::{self, DatabaseFile, FileIdentity};
 use super::recent_cache::RecentHistoryCache;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Maximum queued changes; callers beyond it wait.
 const QUEUE_CAPACITY: usize = 1_024;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use protocol::server_frame::{Entry, Help};
 
-use crate::store::{Recent, Summary};
+use crate::store::model::{Recent, Summary};
 
 /// Approximate allocator overhead of a text.
 const ALLOCATION_BYTES: usize = 16;
