@@ -26,9 +26,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 pub use address::{AdminAddress, AdminArgs};
-pub use probe::{Cached, Check, Draining, Probe, State};
+pub use probe::{CachedProbe, DrainingProbe, Probe, ProbeResult, ProbeState};
 
-use crate::accept_pauses::AcceptPauses;
+use crate::accept_backoff::AcceptBackoff;
 use crate::metrics::{Process, Registry};
 
 /// Most requests at once. One more is closed without an answer.
@@ -60,7 +60,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type HttpResponse = Response<Full<Bytes>>;
 
 impl Admin {
     /// Tells `registry`, and what the process uses. `refresh` is called before each scrape, for what is
@@ -79,18 +79,18 @@ impl Admin {
 
     /// Answers at `listener` for as long as it is polled.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
-        let (tasks, mut pauses) = (TaskTracker::new(), AcceptPauses::default());
+        let (tasks, mut backoff) = (TaskTracker::new(), AcceptBackoff::default());
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    pauses.reset();
+                    backoff.reset();
                     if tasks.len() < MAX_CONNECTIONS {
                         tasks.spawn(Arc::clone(&self).connection(stream));
                     }
                 }
                 Err(error) => {
-                    if let Some(pause) = pauses.after(&error) {
-                        tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections for health");
+                    if let Some(pause) = backoff.next_delay(&error) {
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed on admin port; backing off");
                         sleep(pause).await;
                     }
                 }
@@ -113,17 +113,17 @@ impl Admin {
         let _ = timeout(LIFE_LIMIT, connection).await;
     }
 
-    async fn answer(self: Arc<Self>, method: &Method, path: &str) -> Answer {
+    async fn answer(self: Arc<Self>, method: &Method, path: &str) -> HttpResponse {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, JSON, json!({"status": "only GET and HEAD"}));
+            let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, JSON, json!({"status": "only GET and HEAD"}));
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         match path {
             "/metrics" => self.metrics().await,
-            "/healthz" => answer(StatusCode::OK, JSON, json!({"status": "ok"})),
+            "/healthz" => response(StatusCode::OK, JSON, json!({"status": "ok"})),
             "/readyz" => self.ready().await,
-            _ => answer(
+            _ => response(
                 StatusCode::NOT_FOUND,
                 JSON,
                 json!({"status": "not found", "paths": ["/metrics", "/healthz", "/readyz"]}),
@@ -131,7 +131,7 @@ impl Admin {
         }
     }
 
-    async fn metrics(self: Arc<Self>) -> Answer {
+    async fn metrics(self: Arc<Self>) -> HttpResponse {
         // Counting the open files of a busy process takes milliseconds.
         let scraped = tokio::task::spawn_blocking(move || {
             let _one_at_a_time = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,24 +140,24 @@ impl Admin {
             self.registry.text()
         });
         match scraped.await {
-            Ok(text) => answer(StatusCode::OK, TEXT, text),
-            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, JSON, json!({"status": "the scrape failed"})),
+            Ok(text) => response(StatusCode::OK, TEXT, text),
+            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, JSON, json!({"status": "the scrape failed"})),
         }
     }
 
-    async fn ready(&self) -> Answer {
+    async fn ready(&self) -> HttpResponse {
         let checks = join_all(self.probes.iter().map(|probe| probe::check(&**probe))).await;
         let (status, word) = match probe::worst(&checks) {
-            State::Ok => (StatusCode::OK, "ready"),
-            State::Degraded(_) => (StatusCode::OK, "degraded"),
-            State::Down(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ProbeState::Ok => (StatusCode::OK, "ready"),
+            ProbeState::Degraded(_) => (StatusCode::OK, "degraded"),
+            ProbeState::Down(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
-        let checks: Vec<_> = checks.iter().map(Check::to_json).collect();
-        answer(status, JSON, json!({"status": word, "checks": checks}))
+        let checks: Vec<_> = checks.iter().map(ProbeResult::to_json).collect();
+        response(status, JSON, json!({"status": word, "checks": checks}))
     }
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl fmt::Display) -> Answer {
+fn response(status: StatusCode, content_type: &'static str, body: impl fmt::Display) -> HttpResponse {
     let mut answer = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::household::{Household, Site};
+use crate::client_subnet::{ClientSubnet, EndSite};
+use crate::connection_limiter::{ConnectionLimiter, ConnectionPermit, END_SITE_FACTOR, SubnetCounts};
 use crate::rate_limit::{RateLimit, RateLimiter};
-use crate::seats::{AddressCounts, SITE_FACTOR, Seat, Seats};
 use crate::trusted_proxies::TrustedProxies;
 
 #[cfg(test)]
@@ -26,9 +26,9 @@ pub const SPARE_SOCKETS: usize = 128;
 /// Handshakes of one address are at most a fourth of the sockets that are free, and those of an IPv6 /48 network half
 /// of them: however few are left, they leave some to others.
 const HANDSHAKE_SHARE: usize = 4;
-const SITE_SHARE: usize = 2;
+const END_SITE_SHARE: usize = 2;
 /// Handshakes that one address may always have: a browser loads a page over six connections.
-const LEAST_HANDSHAKES: usize = 16;
+const MIN_HANDSHAKES: usize = 16;
 /// Part of all sockets that trusted peers may have in their PROXY header.
 const PREAMBLE_SHARE: usize = 2;
 
@@ -47,14 +47,14 @@ pub struct AdmissionLimits {
 
 /// Why a socket is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketRefusal {
+pub enum SocketRejection {
     /// There are as many sockets as there may be.
     Full,
     /// Its address has too many in a handshake.
     Address,
 }
 
-impl fmt::Display for SocketRefusal {
+impl fmt::Display for SocketRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "no sockets left",
@@ -67,9 +67,9 @@ impl fmt::Display for SocketRefusal {
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
-    connections: Arc<Seats>,
-    connects: RateLimiter<Household>,
-    connects_of_site: RateLimiter<Site>,
+    connections: Arc<ConnectionLimiter>,
+    connects: RateLimiter<ClientSubnet>,
+    connects_per_site: RateLimiter<EndSite>,
     sockets: Mutex<Sockets>,
     preambles: Mutex<Preambles>,
 }
@@ -78,7 +78,7 @@ pub struct Admission {
 struct Sockets {
     all: usize,
     /// Handshakes of peers that are not trusted.
-    handshakes: AddressCounts,
+    handshakes: SubnetCounts,
 }
 
 /// Sockets of trusted peers in their PROXY header, oldest first.
@@ -93,7 +93,7 @@ struct Preambles {
 pub struct SocketPermit {
     admission: Arc<Admission>,
     /// Only while it is in its handshake, and its peer not trusted.
-    handshake: Option<Household>,
+    handshake: Option<ClientSubnet>,
 }
 
 /// A trusted peer's right to take its time over a PROXY header; ends when dropped.
@@ -109,9 +109,9 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         let RateLimit { events, window } = limits.connects;
         Arc::new(Self {
-            connections: Seats::new(limits.max_connections, limits.max_connections_per_address),
+            connections: ConnectionLimiter::new(limits.max_connections, limits.max_connections_per_address),
             connects: RateLimiter::new(limits.connects),
-            connects_of_site: RateLimiter::new(RateLimit { events: events.saturating_mul(SITE_FACTOR), window }),
+            connects_per_site: RateLimiter::new(RateLimit { events: events.saturating_mul(END_SITE_FACTOR), window }),
             sockets: Mutex::default(),
             preambles: Mutex::default(),
             limits,
@@ -128,21 +128,21 @@ impl Admission {
     /// # Errors
     ///
     /// There are too many, in all or in a handshake from this address.
-    pub fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<SocketPermit, SocketRefusal> {
-        let handshake = (!self.trusts(peer)).then(|| Household::of(peer));
+    pub fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<SocketPermit, SocketRejection> {
+        let handshake = (!self.trusts(peer)).then(|| ClientSubnet::of(peer));
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.max_sockets().saturating_sub(sockets.all);
         if free == 0 {
-            return Err(SocketRefusal::Full);
+            return Err(SocketRejection::Full);
         }
-        if let Some(household) = handshake {
-            let max = self.limits.max_connections_per_address.max(LEAST_HANDSHAKES);
-            let (share, share_of_site) = (free.div_ceil(HANDSHAKE_SHARE), free.div_ceil(SITE_SHARE));
-            let max_of_site = max.saturating_mul(SITE_FACTOR).min(share_of_site);
-            if !sockets.handshakes.has_room(household, max.min(share), max_of_site) {
-                return Err(SocketRefusal::Address);
+        if let Some(subnet) = handshake {
+            let max = self.limits.max_connections_per_address.max(MIN_HANDSHAKES);
+            let (share, share_per_site) = (free.div_ceil(HANDSHAKE_SHARE), free.div_ceil(END_SITE_SHARE));
+            let max_per_site = max.saturating_mul(END_SITE_FACTOR).min(share_per_site);
+            if !sockets.handshakes.has_capacity(subnet, max.min(share), max_per_site) {
+                return Err(SocketRejection::Address);
             }
-            sockets.handshakes.add(household);
+            sockets.handshakes.add(subnet);
         }
         sockets.all += 1;
         Ok(SocketPermit { admission: Arc::clone(self), handshake })
@@ -158,15 +158,15 @@ impl Admission {
     ///
     /// Time until there may be one more; what is refused is not counted.
     pub fn connect(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let household = Household::of(address);
-        self.connects.take(household, now)?;
-        let Some(site) = household.site() else { return Ok(()) };
-        self.connects_of_site.take(site, now).inspect_err(|_| self.connects.refund(&household, now))
+        let subnet = ClientSubnet::of(address);
+        self.connects.take(subnet, now)?;
+        let Some(site) = subnet.end_site() else { return Ok(()) };
+        self.connects_per_site.take(site, now).inspect_err(|_| self.connects.refund(&subnet, now))
     }
 
     /// A connection of a person at `address`, unless they or all together have as many as they may.
-    pub fn seat(&self, address: IpAddr) -> Option<Seat> {
-        self.connections.take(address)
+    pub fn acquire_connection(&self, address: IpAddr) -> Option<ConnectionPermit> {
+        self.connections.try_acquire(address)
     }
 
     /// Admits a trusted peer to its PROXY header. There are a bounded number at once: where there are more, the one
@@ -187,9 +187,9 @@ impl Admission {
 
 impl SocketPermit {
     /// The handshake is over: the socket is a connection, which is counted as such.
-    pub fn settle(&mut self) {
-        if let Some(household) = self.handshake.take() {
-            self.admission.sockets.lock().unwrap_or_else(PoisonError::into_inner).handshakes.remove(household);
+    pub fn finish_handshake(&mut self) {
+        if let Some(subnet) = self.handshake.take() {
+            self.admission.sockets.lock().unwrap_or_else(PoisonError::into_inner).handshakes.remove(subnet);
         }
     }
 }
@@ -198,8 +198,8 @@ impl Drop for SocketPermit {
     fn drop(&mut self) {
         let mut sockets = self.admission.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         sockets.all -= 1;
-        if let Some(household) = self.handshake {
-            sockets.handshakes.remove(household);
+        if let Some(subnet) = self.handshake {
+            sockets.handshakes.remove(subnet);
         }
     }
 }

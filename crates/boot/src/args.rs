@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_outside_their_range_are_named() {
+    fn rejects_numbers_out_of_range() {
         let mut problems = ConfigError::default();
         assert_eq!(problems.number("APP_PORT", "5001", 0..=65_535u16), 5001);
         assert_eq!(problems.seconds("LLM_BACKOFF_INITIAL", "0.5", 0.0..=60.0), Duration::from_millis(500));

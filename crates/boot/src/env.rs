@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_arrive_unchanged() {
+    fn values_round_trip() {
         for value in
             ["", "a b", "gsk$abc", "${HOME}", "it's", "\"q\"", "a\\", "\\$x\\n", "a\nb", "a # b", "ñ\t=", "a\rb"]
         {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_have_their_lines() {
+    fn reports_line_numbers() {
         let own = BTreeSet::from(["OWN_SETTING_OF_A_TEST".to_owned()]);
         let file = b"OWN_SETTING_OF_A_TEST=1\nAPP_PROT=2\nx\nOWN_SETTING_OF_A_TEST=3\nNOT_ONE=4\nHTTP_PORT=80\n";
         let dotenv = Dotenv::of(file, &own);

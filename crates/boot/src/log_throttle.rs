@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_lines_a_window_and_with_the_next_one_what_came_between() {
+    fn limits_lines_per_window_and_reports_suppressed_ones() {
         let (start, throttle) = (Instant::now(), LogThrottle::default());
         for _ in 0..LINES {
             assert_eq!(throttle.admit(start), Some(0));

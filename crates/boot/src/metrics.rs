@@ -13,12 +13,14 @@ pub use process::{Process, ProcessMetric};
 pub use prometheus::{Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Upper bounds of the buckets for what takes as long as a disk or a network, in seconds.
-pub const SHORT: &[f64] = &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
+pub const IO_SECONDS_BUCKETS: &[f64] =
+    &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
 /// Upper bounds of the buckets for what takes as long as a language model, in seconds.
-pub const LONG: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
+pub const MODEL_SECONDS_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 /// A count as a gauge's value: the largest there is if it is larger still.
-pub fn integer(count: impl TryInto<i64>) -> i64 {
+pub fn to_gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
@@ -26,7 +28,7 @@ const VALID: &str = "names of a metric table are valid, and each is made once";
 
 /// How a metric changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only rises.
     Counter,
     /// Rises and falls.
@@ -37,11 +39,11 @@ pub enum Kind {
 
 /// What there is to know of a metric. Its name is an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Description {
+pub struct MetricDescription {
     /// Its name, unit last.
     pub name: &'static str,
     /// How it changes.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What its series differ in.
     pub labels: &'static [&'static str],
     /// What it means.
@@ -49,9 +51,9 @@ pub struct Description {
 }
 
 /// A metric out of a [`metric_table!`](crate::metric_table).
-pub trait Described: Copy {
+pub trait MetricDescriptor: Copy {
     /// What there is to know of it.
-    fn description(self) -> Description;
+    fn description(self) -> MetricDescription;
 }
 
 /// Lists the metrics of a service as an enum, one a line: its variant, kind, name behind the
@@ -75,13 +77,13 @@ macro_rules! metric_table {
             $visibility const ALL: &[Self] = &[$(Self::$metric,)+];
         }
 
-        impl $crate::metrics::Described for $table {
-            fn description(self) -> $crate::metrics::Description {
-                use $crate::metrics::{Description, Kind};
+        impl $crate::metrics::MetricDescriptor for $table {
+            fn description(self) -> $crate::metrics::MetricDescription {
+                use $crate::metrics::{MetricDescription, MetricKind};
                 match self {
-                    $(Self::$metric => Description {
+                    $(Self::$metric => MetricDescription {
                         name: concat!($prefix, $name),
-                        kind: Kind::$kind,
+                        kind: MetricKind::$kind,
                         labels: &[$($label),*],
                         help: $help,
                     },)+
@@ -97,37 +99,37 @@ pub struct Registry(prometheus::Registry);
 
 impl Registry {
     /// A number that only rises.
-    pub fn counter(&self, metric: impl Described) -> IntCounter {
+    pub fn counter(&self, metric: impl MetricDescriptor) -> IntCounter {
         self.register(IntCounter::with_opts(opts(metric)))
     }
 
     /// Numbers that only rise, one for each label. To be resolved when the service starts.
-    pub fn counters(&self, metric: impl Described) -> IntCounterVec {
+    pub fn counters(&self, metric: impl MetricDescriptor) -> IntCounterVec {
         self.register(IntCounterVec::new(opts(metric), metric.description().labels))
     }
 
     /// A number that only rises, with fractions.
-    pub fn fractional_counter(&self, metric: impl Described) -> Counter {
+    pub fn fractional_counter(&self, metric: impl MetricDescriptor) -> Counter {
         self.register(Counter::with_opts(opts(metric)))
     }
 
     /// A number that rises and falls.
-    pub fn gauge(&self, metric: impl Described) -> IntGauge {
+    pub fn gauge(&self, metric: impl MetricDescriptor) -> IntGauge {
         self.register(IntGauge::with_opts(opts(metric)))
     }
 
     /// Numbers that rise and fall, one for each label. To be resolved when the service starts.
-    pub fn gauges(&self, metric: impl Described) -> IntGaugeVec {
+    pub fn gauges(&self, metric: impl MetricDescriptor) -> IntGaugeVec {
         self.register(IntGaugeVec::new(opts(metric), metric.description().labels))
     }
 
     /// How many of the values are no larger than each of `bounds`.
-    pub fn histogram(&self, metric: impl Described, bounds: &[f64]) -> Histogram {
+    pub fn histogram(&self, metric: impl MetricDescriptor, bounds: &[f64]) -> Histogram {
         self.register(Ok(histogram(metric, bounds)))
     }
 
     /// The same for each label. To be resolved when the service starts.
-    pub fn histograms(&self, metric: impl Described, bounds: &[f64]) -> HistogramVec {
+    pub fn histograms(&self, metric: impl MetricDescriptor, bounds: &[f64]) -> HistogramVec {
         let options = HistogramOpts::from(opts(metric)).buckets(bounds.to_vec());
         self.register(HistogramVec::new(options, metric.description().labels))
     }
@@ -154,18 +156,18 @@ impl Registry {
 }
 
 /// A histogram for [`Registry::adopt`].
-pub fn histogram(metric: impl Described, bounds: &[f64]) -> Histogram {
+pub fn histogram(metric: impl MetricDescriptor, bounds: &[f64]) -> Histogram {
     let options = HistogramOpts::from(opts(metric)).buckets(bounds.to_vec());
     Histogram::with_opts(options).expect(VALID)
 }
 
 /// A counter for [`Registry::adopt`].
-pub fn counter(metric: impl Described) -> IntCounter {
+pub fn counter(metric: impl MetricDescriptor) -> IntCounter {
     IntCounter::with_opts(opts(metric)).expect(VALID)
 }
 
-fn opts(metric: impl Described) -> Opts {
-    let Description { name, help, .. } = metric.description();
+fn opts(metric: impl MetricDescriptor) -> Opts {
+    let MetricDescription { name, help, .. } = metric.description();
     Opts::new(name, help)
 }
 
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_prometheus_reads() {
+    fn renders_prometheus_text_format() {
         let registry = Registry::default();
         let things = registry.counters(Metric::Things);
         things.with_label_values(&["good"]).inc_by(3);
@@ -197,6 +199,6 @@ mod tests {
             test_wait_seconds_sum 0.7\n\
             test_wait_seconds_count 1\n";
         assert_eq!(registry.text(), want);
-        assert_eq!((Metric::ALL.len(), Metric::Things.description().kind), (2, Kind::Counter));
+        assert_eq!((Metric::ALL.len(), Metric::Things.description().kind), (2, MetricKind::Counter));
     }
 }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refunded_event_leaves_its_place_to_another() {
+    fn refund_frees_capacity() {
         let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
         let later = start + Duration::from_secs(1);
         assert_eq!((limiter.take(1, start), limiter.take(1, later)), (Ok(()), Ok(())));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_limit_and_what_counts() {
+    fn enforces_a_share_of_the_limit() {
         let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));
         assert_eq!(limiter.take_within(LIMIT.share(2), 1, start), Ok(()));
         assert_eq!(limiter.wait(&1, start), None);

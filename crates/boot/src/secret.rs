@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn read_and_hide() {
+    fn reads_trimmed_and_redacts() {
         let secret = Secret::read(Some(" k3y \n"), None).unwrap().unwrap();
         assert_eq!((secret.expose(), format!("{secret:?}").as_str()), ("k3y", "Secret(..)"));
         assert_eq!(Secret::read(Some(""), None).unwrap(), None);

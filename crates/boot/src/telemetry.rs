@@ -50,13 +50,13 @@ pub struct TelemetryArgs {
 /// Keeps telemetry alive; dropping it sends and writes what is still to be sent and written.
 #[derive(Debug)]
 #[must_use = "telemetry ends when this is dropped"]
-pub struct Guard {
+pub struct TelemetryGuard {
     traces: Option<otel::Traces>,
     /// Dropped last: ending the traces may be logged.
-    _lines: log_writer::Flush,
+    _lines: log_writer::FlushGuard,
 }
 
-impl Drop for Guard {
+impl Drop for TelemetryGuard {
     fn drop(&mut self) {
         if let Some(traces) = self.traces.take() {
             traces.shut_down();
@@ -105,7 +105,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
 /// # Errors
 ///
 /// The filter or the collector's address cannot be used, or telemetry runs already.
-pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, ConfigError> {
+pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<TelemetryGuard, ConfigError> {
     let mut problems = ConfigError::default();
     let filter = problems.check("LOG_LEVEL", filter(&args.log_level));
     let terminal = std::io::stdout().is_terminal();
@@ -129,7 +129,7 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<Guard, Config
         .with(filter)
         .try_init();
     problems.check("LOG_FORMAT", started);
-    if problems.is_empty() { Ok(Guard { traces, _lines: flush }) } else { Err(problems) }
+    if problems.is_empty() { Ok(TelemetryGuard { traces, _lines: flush }) } else { Err(problems) }
 }
 
 #[cfg(test)]

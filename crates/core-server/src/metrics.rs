@@ -5,7 +5,9 @@
 
 mod names;
 
-use boot::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, LONG, Registry, SHORT, integer};
+use boot::metrics::{
+    Histogram, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, MODEL_SECONDS_BUCKETS, Registry, to_gauge,
+};
 use protocol::server_frame::{Finish, Source};
 use protocol::{CloseReason, ErrorCode};
 use safety::Level;
@@ -104,10 +106,10 @@ impl Metrics {
             help_shown: LEVELS.map(|level| labelled(&help, &[level.name()])),
             answers_beyond_limits: r.counter(Metric::AnswersBeyondLimits),
             turns: SOURCES.map(|source| FINISHES.map(|finish| turn(source, finish))),
-            turn_queue_wait: r.histogram(Metric::TurnQueueWait, LONG),
-            time_to_first_token: r.histogram(Metric::TimeToFirstToken, LONG),
-            turn_duration: r.histogram(Metric::TurnDuration, LONG),
-            commit_duration: r.histogram(Metric::CommitDuration, SHORT),
+            turn_queue_wait: r.histogram(Metric::TurnQueueWait, MODEL_SECONDS_BUCKETS),
+            time_to_first_token: r.histogram(Metric::TimeToFirstToken, MODEL_SECONDS_BUCKETS),
+            turn_duration: r.histogram(Metric::TurnDuration, MODEL_SECONDS_BUCKETS),
+            commit_duration: r.histogram(Metric::CommitDuration, IO_SECONDS_BUCKETS),
             commit_failures: r.counter(Metric::CommitFailures),
             concurrency_limit: r.gauge(Metric::ModelConcurrencyLimit),
             permits_in_use: r.gauge(Metric::ModelPermitsInUse),
@@ -146,9 +148,9 @@ impl Metrics {
 
     /// Sets the limit on concurrent answers, the permits in use and the queue length.
     pub fn set_concurrency(&self, LimiterLoad { count, in_use, waiting }: LimiterLoad) {
-        self.concurrency_limit.set(integer(count));
-        self.permits_in_use.set(integer(in_use));
-        self.queue_length.set(integer(waiting));
+        self.concurrency_limit.set(to_gauge(count));
+        self.permits_in_use.set(to_gauge(in_use));
+        self.queue_length.set(to_gauge(waiting));
     }
 
     /// Counts an answer, complete or not.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use boot::{AcceptPauses, Admission, AdmissionLimits, LogThrottle, Seat, SocketPermit};
+use boot::{AcceptBackoff, Admission, AdmissionLimits, ConnectionPermit, LogThrottle, SocketPermit};
 use bytes::BytesMut;
 use protocol::CloseReason;
 use protocol::trace::TraceId;
@@ -173,7 +173,7 @@ impl Server {
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener) {
-        let mut pauses = AcceptPauses::default();
+        let mut pauses = AcceptBackoff::default();
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
@@ -181,7 +181,7 @@ impl Server {
                     self.accept(stream, address);
                 }
                 Err(error) => {
-                    if let Some(pause) = pauses.after(&error) {
+                    if let Some(pause) = pauses.next_delay(&error) {
                         tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
                         self.metrics.accept_backoffs.inc();
                         sleep(pause).await;
@@ -297,11 +297,11 @@ impl Server {
     }
 
     /// A seat for a person at `address`. One who comes too often is treated as if there were none left.
-    fn admit(&self, address: IpAddr, client: &mut Client<'_>) -> Option<Seat> {
+    fn admit(&self, address: IpAddr, client: &mut Client<'_>) -> Option<ConnectionPermit> {
         self.admission.connect(address, Instant::now()).ok()?;
-        let seat = self.admission.seat(address)?;
+        let seat = self.admission.acquire_connection(address)?;
         if let Some(permit) = &mut client.permit {
-            permit.settle();
+            permit.finish_handshake();
         }
         Some(seat)
     }

@@ -21,7 +21,7 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::server_frame::{ErrorFrame, Exercise, Finish, Source, Timing, Usage};
 use protocol::trace::Traceparent;
 use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
@@ -80,7 +80,7 @@ pub struct Message {
     /// Where it stands in its trace.
     pub trace: Traceparent,
     /// Where it came from.
-    pub from: Household,
+    pub from: ClientSubnet,
     /// Risk in force with it.
     pub risk: Risk,
 }

@@ -14,7 +14,7 @@ use futures_util::future::{OptionFuture, join, join_all};
 use protocol::Face;
 use testkit::footprint::Footprint;
 use testkit::llm::{Answer, Fallback};
-use testkit::stolen::stolen_time;
+use testkit::steal_time::steal_time;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chat::tally::Tally;
@@ -144,12 +144,12 @@ async fn direct(options: &Options, [town, elsewhere]: [&Town; 2], stage: &Stage<
     for (phase, kind) in (0..stage.phases()).zip(Kind::CYCLE.into_iter().cycle()) {
         let begin = Instant::now();
         let end = begin + options.phase;
-        let (before, stolen) = (footprints(pids)?, stolen_time()?);
+        let (before, stolen) = (footprints(pids)?, steal_time()?);
         stage.now.set(phase);
         let measure = async {
             let peaks = peaks(pids, end).await?;
             stage.now.set(stage.phases());
-            Ok::<_, LoadError>((peaks, footprints(pids)?, stolen_time()?.saturating_sub(stolen), begin.elapsed()))
+            Ok::<_, LoadError>((peaks, footprints(pids)?, steal_time()?.saturating_sub(stolen), begin.elapsed()))
         };
         let besieged = match kind {
             Kind::Quiet => None,

@@ -3,7 +3,7 @@
 //! Tokio moves a paused clock forward as soon as its runtime is idle. That is right for
 //! a program that lives in the runtime alone; with sockets or threads, "idle" also means
 //! that bytes or a commit are on their way, and time-outs fire that nobody waited for.
-//! [`Frozen`] stops that, [`settle`] waits for what is on its way, and [`advance`] moves
+//! [`FrozenClock`] stops that, [`settle`] waits for what is on its way, and [`advance`] moves
 //! the clock by hand. All of it needs a current-thread runtime.
 
 use std::sync::mpsc;
@@ -15,14 +15,14 @@ use tokio::task::{spawn_blocking, yield_now};
 
 /// Keeps a paused clock where it is until dropped.
 #[derive(Debug)]
-pub struct Frozen {
+pub struct FrozenClock {
     /// Its drop ends the blocking task whose presence tells tokio not to move the clock.
     _hold: mpsc::SyncSender<()>,
 }
 
-impl Frozen {
+impl FrozenClock {
     /// Freezes the clock of the current runtime.
-    pub fn clock() -> Self {
+    pub fn freeze() -> Self {
         let (hold, held) = mpsc::sync_channel(0);
         // An error says that the guard is gone, which is what it waits for.
         spawn_blocking(move || held.recv());
@@ -46,7 +46,7 @@ pub async fn settle() {
 /// Like [`settle`], for runtimes whose work goes through other threads: `quiet` has to be
 /// longer than what they may take before they wake this one.
 pub async fn settle_for(quiet: Duration) {
-    let _frozen = Frozen::clock();
+    let _frozen = FrozenClock::freeze();
     let metrics = Handle::current().metrics();
     let quiet_slices = quiet.as_nanos().div_ceil(SLICE.as_nanos()).max(1);
     let mut quiet = 0;
@@ -71,7 +71,7 @@ const HOPS_PER_STEP: u32 = 24;
 /// Moves a paused clock by `by`, in steps, so that timers set by what other timers start
 /// are set at the right time. Settles before the first step and after the last.
 pub async fn advance(by: Duration) {
-    let _frozen = Frozen::clock();
+    let _frozen = FrozenClock::freeze();
     settle().await;
     let step = STEP.max(by / MOST_STEPS);
     let mut left = by;
@@ -103,7 +103,7 @@ mod tests {
         };
         let mut timer = std::pin::pin!(timer);
         {
-            let _frozen = Frozen::clock();
+            let _frozen = FrozenClock::freeze();
             let work = spawn_blocking(|| thread::sleep(Duration::from_millis(20)));
             tokio::select! {
                 _ = &mut timer => panic!("the clock moved"),

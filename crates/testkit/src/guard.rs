@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 const DIMENSIONS: usize = 128;
 
 /// Tells the level of a text: `none`, `concern`, `high`.
-pub type Judge = fn(&str) -> &'static str;
+pub type LevelClassifier = fn(&str) -> &'static str;
 
 /// Trouble that it makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct GuardStandin {
 
 #[derive(Debug)]
 struct Shared {
-    judge: Judge,
+    judge: LevelClassifier,
     fault: Mutex<Option<Fault>>,
     calls: Mutex<Vec<Call>>,
 }
@@ -77,7 +77,7 @@ impl GuardStandin {
     /// # Errors
     ///
     /// No port can be listened on.
-    pub async fn start(judge: Judge) -> io::Result<Self> {
+    pub async fn start(judge: LevelClassifier) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { judge, fault: Mutex::default(), calls: Mutex::default() });

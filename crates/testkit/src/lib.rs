@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod delay_proxy;
 pub mod footprint;
 pub mod guard;
 pub mod line_peer;
@@ -16,8 +17,7 @@ pub mod peer;
 pub mod postgres;
 pub mod process;
 pub mod redis;
-pub mod relay;
-pub mod stolen;
+pub mod steal_time;
 pub mod transcript;
 pub mod watchdog;
 pub mod ws_peer;

@@ -13,7 +13,7 @@ use protocol::{CloseReason, Face};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::peer::{Ending, Peer, PeerError};
+use crate::peer::{ConnectionEnd, Peer, PeerError};
 
 /// A client that sends and receives lines over `S`.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct LinePeer<S> {
     trace: Option<Traceparent>,
     /// What the closing line said.
     reason: Option<CloseReason>,
-    ending: Option<Ending>,
+    ending: Option<ConnectionEnd>,
 }
 
 impl LinePeer<TcpStream> {
@@ -107,8 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
     }
 
     /// Notes how the stream ended.
-    fn end(&mut self, ending: Ending) {
-        self.ending = Some(self.reason.map_or(ending, Ending::Reason));
+    fn end(&mut self, ending: ConnectionEnd) {
+        self.ending = Some(self.reason.map_or(ending, ConnectionEnd::Reason));
     }
 }
 
@@ -144,9 +144,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer for LinePeer<S> {
             }
             let stream = self.stream.as_mut().ok_or(PeerError::Cut)?;
             match stream.read_buf(&mut self.received).await {
-                Ok(0) => self.end(Ending::Unexplained),
+                Ok(0) => self.end(ConnectionEnd::Unexplained),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.end(Ending::Broken),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.end(ConnectionEnd::Broken),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer for LinePeer<S> {
         self.stream = None;
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<ConnectionEnd> {
         self.ending
     }
 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(peer.ending(), None);
         assert_eq!(peer.next_line().await.unwrap().as_deref(), Some("dós"));
         assert_eq!(peer.next_line().await.unwrap(), None);
-        assert_eq!(peer.ending(), Some(Ending::Reason(CloseReason::Idle)));
+        assert_eq!(peer.ending(), Some(ConnectionEnd::Reason(CloseReason::Idle)));
         assert_eq!(peer.next_line().await.unwrap(), None);
     }
 

@@ -3,7 +3,7 @@
 
 mod answer;
 mod body;
-mod ledger;
+mod call_log;
 mod service;
 mod wire;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use answer::{Answer, Hang, RetryAfter};
-pub use ledger::{Outcome, Request};
+pub use call_log::{Outcome, Request};
 use service::{Scripted, Shared};
 
 use crate::watchdog::{self, Expired};
@@ -105,22 +105,22 @@ impl LlmStandin {
 
     /// The calls so far, oldest first (see [`Options::keep`]).
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.ledger.requests()
+        self.shared.call_log.requests()
     }
 
     /// How many calls there were.
     pub fn total(&self) -> u64 {
-        self.shared.ledger.counts().0
+        self.shared.call_log.counts().0
     }
 
     /// How many calls are running.
     pub fn in_flight(&self) -> usize {
-        self.shared.ledger.counts().1
+        self.shared.call_log.counts().1
     }
 
     /// The most calls that ever ran at once.
     pub fn most_in_flight(&self) -> usize {
-        self.shared.ledger.counts().2
+        self.shared.call_log.counts().2
     }
 
     /// How many connections there were.
@@ -134,7 +134,7 @@ impl LlmStandin {
     ///
     /// They did not within [`watchdog::LIMIT`] of real time.
     pub async fn wait_for(&self, mut condition: impl FnMut(&[Request]) -> bool) -> Result<Vec<Request>, Expired> {
-        let mut changed = self.shared.ledger.watch();
+        let mut changed = self.shared.call_log.watch();
         let satisfied = async {
             loop {
                 changed.borrow_and_update();

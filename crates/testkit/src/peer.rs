@@ -24,12 +24,12 @@ pub trait Peer {
     fn cut(&mut self);
 
     /// How the connection ended, as far as this client was told; `None` while it is open.
-    fn ending(&self) -> Option<Ending>;
+    fn ending(&self) -> Option<ConnectionEnd>;
 }
 
 /// What a client knows of why its connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ConnectionEnd {
     /// The server's reason, from a closing line or from the server itself.
     Reason(CloseReason),
     /// A WebSocket close code.
@@ -40,11 +40,11 @@ pub enum Ending {
     Broken,
 }
 
-impl Ending {
+impl ConnectionEnd {
     /// Whether a connection that ended for `reason` may look like this.
     pub fn fits(self, reason: CloseReason) -> bool {
         match self {
-            Self::Reason(told) => told == reason,
+            Self::Reason(seen) => seen == reason,
             Self::WebSocket(code) => close_code(reason) == Some(code),
             Self::Unexplained => true,
             Self::Broken => false,
@@ -52,7 +52,7 @@ impl Ending {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ConnectionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reason(reason) => write!(f, "closed {reason}"),

@@ -35,12 +35,12 @@ pub enum PostgresError {
     )]
     NotInstalled,
     /// A program of it failed. What it said follows.
-    #[error("{program}: {said}")]
+    #[error("{program}: {output}")]
     Failed {
         /// Which one.
         program: String,
         /// Its last words.
-        said: String,
+        output: String,
     },
     /// A file or a process cannot be had.
     #[error("{what}: {source}")]
@@ -185,8 +185,8 @@ impl Postgres {
             thread::sleep(POLL);
         }
         server.end(Signal::KILL);
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        Err(PostgresError::Failed { program: "postgres".to_owned(), said })
+        let output = fs::read_to_string(&log).unwrap_or_default();
+        Err(PostgresError::Failed { program: "postgres".to_owned(), output })
     }
 
     /// Stops it and waits until it has. Does nothing if it does not run.
@@ -278,12 +278,12 @@ fn spawn(mut command: Command, output: File) -> io::Result<Server> {
     let errors = output.try_clone()?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let (started, pid) = mpsc::sync_channel::<io::Result<u32>>(1);
-    let (tell, ended) = mpsc::sync_channel(1);
+    let (exit_sender, ended) = mpsc::sync_channel(1);
     thread::spawn(move || match command.spawn() {
         Err(error) => drop(started.send(Err(error))),
         Ok(mut child) => {
             let _ = started.send(Ok(Child::id(&child)));
-            let _ = tell.send(child.wait());
+            let _ = exit_sender.send(child.wait());
         }
     });
     let pid = pid.recv().map_err(io::Error::other)??;
@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_what_was_committed_over_a_crash_and_leaves_nothing_behind() {
+    fn survives_crash_and_cleans_up() {
         let mut postgres = Postgres::start_new().unwrap();
         let url = postgres.create_database("kept").unwrap();
         assert_eq!(url, format!("postgres://postgres@127.0.0.1:{}/kept", postgres.port()));

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_ends_early_says_its_last_words() {
+    async fn early_exit_returns_log() {
         let error = shell("echo 'MODEL_NAME is empty' >&2; exit 78").start().await.unwrap_err();
         assert!(matches!(&error, ProcessError::Ended { log, .. } if log == "MODEL_NAME is empty"), "{error}");
         let error = Launch::new("/nonexistent").start().await.unwrap_err();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn kill_needs_no_consent() {
+    async fn kill_ignores_signal_handlers() {
         let mut service = shell("trap '' TERM; echo up; while :; do sleep 0.01; done").spawn().unwrap();
         assert!(service.wait_for_log(|line| line == "up").await.unwrap().is_some());
         let status = service.kill().await.unwrap();

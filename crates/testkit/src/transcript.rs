@@ -16,7 +16,7 @@ pub use bindings::{Bindings, UnboundName};
 pub use load::{LoadError, folder, load_all};
 pub use parse::ParseError;
 pub use pattern::Pattern;
-pub use runner::{Failure, World, run};
+pub use runner::{Failure, ServerUnderTest, run};
 
 use crate::llm::Answer;
 

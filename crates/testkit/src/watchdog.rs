@@ -11,7 +11,7 @@ use tokio::time::sleep;
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Time between two looks at something that has no event.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Nothing happened for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub struct Expired {
 pub struct Watchdog {
     limit: Duration,
     watches: SyncSender<Option<u64>>,
-    barked: watch::Receiver<u64>,
+    expired: watch::Receiver<u64>,
     count: u64,
 }
 
@@ -34,9 +34,9 @@ impl Watchdog {
     /// A watchdog with `limit` of patience for each wait. Its thread ends when it is dropped.
     pub fn new(limit: Duration) -> Self {
         let (watches, orders) = mpsc::sync_channel(2);
-        let (bark, barked) = watch::channel(0);
-        thread::spawn(move || keep_watch(&orders, limit, &bark));
-        Self { limit, watches, barked, count: 0 }
+        let (expire, expired) = watch::channel(0);
+        thread::spawn(move || watch(&orders, limit, &expire));
+        Self { limit, watches, expired, count: 0 }
     }
 
     /// Waits for `future`, at most for the limit.
@@ -52,7 +52,7 @@ impl Watchdog {
         let output = tokio::select! {
             biased;
             output = future => Ok(output),
-            _ = self.barked.wait_for(|barked| *barked == count) => Err(Expired { limit }),
+            _ = self.expired.wait_for(|expired| *expired == count) => Err(Expired { limit }),
         };
         let _ = self.watches.send(None);
         output
@@ -60,7 +60,7 @@ impl Watchdog {
 }
 
 /// Watches from `Some` to the next order; says so when that takes longer than `limit`.
-fn keep_watch(orders: &Receiver<Option<u64>>, limit: Duration, bark: &watch::Sender<u64>) {
+fn watch(orders: &Receiver<Option<u64>>, limit: Duration, expire: &watch::Sender<u64>) {
     let mut watching = None;
     loop {
         let order = match watching {
@@ -70,7 +70,7 @@ fn keep_watch(orders: &Receiver<Option<u64>>, limit: Duration, bark: &watch::Sen
         match order {
             Ok(next) => watching = next,
             Err(RecvTimeoutError::Timeout) => {
-                bark.send_replace(watching.take().unwrap_or_default());
+                expire.send_replace(watching.take().unwrap_or_default());
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -94,7 +94,7 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, 
 pub async fn until(mut condition: impl AsyncFnMut() -> bool) -> Result<(), Expired> {
     let holds = async {
         while !condition().await {
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     within(LIMIT, holds).await
@@ -105,11 +105,11 @@ mod tests {
     use std::future;
 
     use super::*;
-    use crate::clock::Frozen;
+    use crate::clock::FrozenClock;
 
     #[tokio::test(start_paused = true)]
-    async fn barks_once_for_each_wait_that_is_too_long() {
-        let _frozen = Frozen::clock();
+    async fn expires_once_per_wait() {
+        let _frozen = FrozenClock::freeze();
         let limit = Duration::from_millis(20);
         let mut watchdog = Watchdog::new(limit);
         assert_eq!(watchdog.guard(future::ready(1)).await, Ok(1));

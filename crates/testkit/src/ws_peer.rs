@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::peer::{Ending, Peer, PeerError};
+use crate::peer::{ConnectionEnd, Peer, PeerError};
 
 /// Name of the subprotocol whose messages are frames.
 pub const FRAMES_SUBPROTOCOL: &str = "psicoia.v1";
@@ -26,7 +26,7 @@ pub struct WsPeer {
     /// `None` once cut.
     socket: Option<WebSocketStream<TcpStream>>,
     trace_id: Option<String>,
-    ending: Option<Ending>,
+    ending: Option<ConnectionEnd>,
 }
 
 impl WsPeer {
@@ -97,13 +97,13 @@ impl Peer for WsPeer {
                 Some(Ok(Message::Binary(_))) => return Err(PeerError::NotText("a binary message")),
                 Some(Ok(Message::Close(frame))) => {
                     // 1005 says that the close frame had no code.
-                    self.ending = Some(Ending::WebSocket(frame.map_or(1005, |frame| frame.code.into())));
+                    self.ending = Some(ConnectionEnd::WebSocket(frame.map_or(1005, |frame| frame.code.into())));
                     // The answer is only polite: the server may be gone already.
                     let _ = socket.flush().await;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 None | Some(Err(Error::Protocol(_) | Error::ConnectionClosed | Error::Io(_))) => {
-                    self.ending = Some(Ending::Broken);
+                    self.ending = Some(ConnectionEnd::Broken);
                 }
                 Some(Err(error)) => return Err(error.into()),
             }
@@ -118,7 +118,7 @@ impl Peer for WsPeer {
         self.socket = None;
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<ConnectionEnd> {
         self.ending
     }
 }
@@ -140,19 +140,19 @@ mod tests {
         let address = listener.local_addr().unwrap();
         TaskTracker::new().spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut asked = String::new();
+            let mut offered = String::new();
             #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
             let accept = |request: &Request, mut response: Response| {
                 assert_eq!(request.uri(), "/ws");
                 if let Some(name) = request.headers().get(SEC_WEBSOCKET_PROTOCOL) {
-                    name.to_str().unwrap().clone_into(&mut asked);
+                    name.to_str().unwrap().clone_into(&mut offered);
                     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name.clone());
                 }
                 response.headers_mut().insert("x-trace-id", HeaderValue::from_static("t1"));
                 Ok(response)
             };
             let mut socket = tokio_tungstenite::accept_hdr_async(stream, accept).await.unwrap();
-            socket.send(Message::text(asked)).await.unwrap();
+            socket.send(Message::text(offered)).await.unwrap();
             socket.send(Message::Ping("x".into())).await.unwrap();
             let line = loop {
                 match socket.next().await.unwrap().unwrap() {
@@ -173,8 +173,8 @@ mod tests {
     #[tokio::test]
     async fn faces_lines_and_close_codes() {
         for (face, subprotocol, code, ending) in [
-            (Face::Frames, FRAMES_SUBPROTOCOL, Some(4009), Ending::WebSocket(4009)),
-            (Face::Plain, "", None, Ending::Broken),
+            (Face::Frames, FRAMES_SUBPROTOCOL, Some(4009), ConnectionEnd::WebSocket(4009)),
+            (Face::Plain, "", None, ConnectionEnd::Broken),
         ] {
             let mut peer = WsPeer::connect(gateway(code).await, face).await.unwrap();
             assert_eq!(peer.trace_id(), Some("t1"));

@@ -5,12 +5,12 @@
 //! piled up. Bytes are read into the stack and leave in one write per batch; an
 //! idle connection holds no buffer.
 
-mod boundary;
 mod client;
+mod close_handshake;
 mod core;
-mod farewell;
 mod heartbeat;
-mod lines;
+mod line_splitter;
+mod message_boundary;
 mod pipe;
 #[cfg(test)]
 mod tests;
@@ -28,25 +28,25 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::client::Client;
+pub(crate) use self::close_handshake::{close_handshake, shutdown_write};
 pub(crate) use self::core::Core;
-pub(crate) use self::farewell::{hang_up, say_farewell};
-pub use self::heartbeat::Patience;
+pub use self::heartbeat::KeepaliveSettings;
 use self::heartbeat::{Heartbeat, HeartbeatEvent};
-use self::pipe::Written;
-use crate::close::Ending;
-use crate::upstream::Lease;
+use self::pipe::WriteProgress;
+use crate::close::CloseCause;
+use crate::upstream::EndpointGuard;
 
 /// Most bytes read from a client at once. Small, because empty messages grow tenfold by their tags.
 const CLIENT_READ_BYTES: usize = 8 * 1_024;
 /// Most bytes read from the core at once, which also bounds a frame.
 const CORE_READ_BYTES: usize = 16 * 1_024;
 /// A client that has waited this long for its core's first byte and leaves has left because of the core.
-const LEAVES_BECAUSE_OF_CORE: Duration = Duration::from_secs(1);
+const CORE_BLAME_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a bridge lasts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms<'a> {
-    pub(crate) patience: Patience,
+pub(crate) struct BridgeSettings<'a> {
+    pub(crate) keepalive: KeepaliveSettings,
     /// Cancelled when the connection is to end because the gateway does.
     pub(crate) drain: &'a CancellationToken,
 }
@@ -62,32 +62,32 @@ pub(crate) trait CoreObserver {
     fn lost(&mut self);
 }
 
-impl CoreObserver for Lease {
+impl CoreObserver for EndpointGuard {
     fn answered(&mut self) {
-        self.proved();
+        self.mark_healthy();
     }
 
     fn silent(&mut self) -> bool {
         self.suspect();
-        self.has_better()
+        self.has_better_core()
     }
 
     fn lost(&mut self) {
-        self.failed(&"connection lost before the first byte");
+        self.mark_failed(&"connection lost before the first byte");
     }
 }
 
-/// Carries messages between `client` and `core` until one of them ends or `terms.drain` fires.
+/// Carries messages between `client` and `core` until one of them ends or `settings.drain` fires.
 ///
 /// `leftover` is what came from the client behind its upgrade request. The closing frame is not
-/// sent here: see [`say_farewell`].
+/// sent here: see [`close_handshake`].
 pub(crate) async fn run<C, U>(
     client: &mut Client<C>,
     core: &mut Core<U>,
     leftover: Bytes,
-    terms: Terms<'_>,
+    settings: BridgeSettings<'_>,
     observer: &mut impl CoreObserver,
-) -> Ending
+) -> CloseCause
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -95,24 +95,24 @@ where
     let received = client.receive(&leftover, core);
     // It shares the memory of the whole upgrade request.
     drop(leftover);
-    if let Err(ending) = received {
-        return ending;
+    if let Err(cause) = received {
+        return cause;
     }
     let now = Instant::now();
-    let mut heartbeat = Heartbeat::new(now, terms.patience);
-    if client.is_greeted() || core.is_asked() {
-        heartbeat.asked(now);
+    let mut heartbeat = Heartbeat::new(now, settings.keepalive);
+    if client.is_greeted() || core.expects_reply() {
+        heartbeat.on_request(now);
     }
     let timer = pin!(sleep_until(heartbeat.next()));
     let mut bridge = Bridge { client, core, observer, heartbeat, timer };
-    let mut draining = pin!(terms.drain.cancelled());
-    let ending = poll_fn(|cx| match draining.as_mut().poll(cx) {
+    let mut draining = pin!(settings.drain.cancelled());
+    let cause = poll_fn(|cx| match draining.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(CloseReason::Draining.into()),
         Poll::Pending => bridge.poll(cx),
     })
     .await;
-    bridge.conclude(ending);
-    ending
+    bridge.conclude(cause);
+    cause
 }
 
 struct Bridge<'a, C, U, O> {
@@ -130,20 +130,20 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
     O: CoreObserver,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
         loop {
             let moved = match (self.poll_up(cx), self.poll_down(cx)) {
-                (Poll::Ready(Err(ending)), _) | (_, Poll::Ready(Err(ending))) => return Poll::Ready(ending),
+                (Poll::Ready(Err(cause)), _) | (_, Poll::Ready(Err(cause))) => return Poll::Ready(cause),
                 (up, down) => up.is_ready() || down.is_ready(),
             };
-            if !moved && let Err(ending) = ready!(self.poll_heartbeat(cx)) {
-                return Poll::Ready(ending);
+            if !moved && let Err(cause) = ready!(self.poll_heartbeat(cx)) {
+                return Poll::Ready(cause);
             }
         }
     }
 
     /// One batch from the client to the core; pending while either cannot go on.
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         let reading = self.core_takes(cx) && !self.client.is_backlogged();
         self.heartbeat.set_reading(reading);
         if !reading {
@@ -155,10 +155,10 @@ where
         if read.is_err() || bytes.filled().is_empty() {
             return Poll::Ready(Err(CloseReason::ClientGone.into()));
         }
-        self.heartbeat.heard();
+        self.heartbeat.on_client_bytes();
         let received = self.client.receive(bytes.filled(), self.core);
-        if self.core.is_asked() && self.heartbeat.is_unasked() {
-            self.heartbeat.asked(Instant::now());
+        if self.core.expects_reply() && self.heartbeat.awaits_request() {
+            self.heartbeat.on_request(Instant::now());
         }
         Poll::Ready(received)
     }
@@ -166,29 +166,31 @@ where
     /// Whether nothing holds up the client on the core's side.
     fn core_takes(&mut self, cx: &mut Context<'_>) -> bool {
         let bytes = match self.core.pipe.write(cx) {
-            Ok(Written::All) => 0,
-            Ok(Written::Part { bytes }) => bytes,
+            Ok(WriteProgress::All) => 0,
+            Ok(WriteProgress::Part { bytes }) => bytes,
             Err(_) => {
-                self.core.set_deaf();
+                self.core.set_write_failed();
                 0
             }
         };
-        let waits = !self.core.pipe.out.is_empty() || self.core.is_deaf() || self.client.awaits_line_end();
+        let waits = !self.core.pipe.out.is_empty() || self.core.has_write_failed() || self.client.awaits_line_end();
         if waits {
-            self.heartbeat.core_took(Instant::now(), bytes);
+            self.heartbeat.on_core_write(Instant::now(), bytes);
         } else {
-            self.heartbeat.core_flushed();
+            self.heartbeat.on_core_flushed();
         }
         !waits
     }
 
     /// One batch from the core to the client; pending while either cannot go on.
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         match self.client.pipe.write(cx) {
-            Ok(Written::All) if self.heartbeat.awaits_client() => self.heartbeat.flushed(Instant::now()),
-            Ok(Written::All) => {}
-            Ok(Written::Part { bytes }) => {
-                self.heartbeat.wrote(Instant::now(), bytes);
+            Ok(WriteProgress::All) if self.heartbeat.awaits_client() => {
+                self.heartbeat.on_client_flushed(Instant::now());
+            }
+            Ok(WriteProgress::All) => {}
+            Ok(WriteProgress::Part { bytes }) => {
+                self.heartbeat.on_client_write(Instant::now(), bytes);
                 return Poll::Pending;
             }
             Err(_) => return Poll::Ready(Err(CloseReason::ClientGone.into())),
@@ -197,27 +199,27 @@ where
         let mut bytes = ReadBuf::uninit(&mut bytes);
         let read = ready!(self.core.pipe.poll_read(cx, &mut bytes));
         if read.is_err() || bytes.filled().is_empty() {
-            return Poll::Ready(Err(self.core_ended()));
+            return Poll::Ready(Err(self.core_closed()));
         }
-        if self.heartbeat.awaits_core() && self.heartbeat.core_spoke(Instant::now()) {
+        if self.heartbeat.awaits_core() && self.heartbeat.on_core_bytes(Instant::now()) {
             self.observer.answered();
         }
         let client = &mut *self.client;
-        self.core.lines.feed(bytes.filled(), |piece| client.send(piece));
+        self.core.lines.feed(bytes.filled(), |fragment| client.send(fragment));
         Poll::Ready(Ok(()))
     }
 
     /// Why the connection ends, now that the core has ended it.
-    fn core_ended(&mut self) -> Ending {
-        let ending = self.core.ending();
-        if ending == Ending::CoreLost && !self.heartbeat.has_answered() {
+    fn core_closed(&mut self) -> CloseCause {
+        let cause = self.core.close_cause();
+        if cause == CloseCause::CoreLost && !self.heartbeat.has_answered() {
             self.observer.lost();
         }
-        ending
+        cause
     }
 
     /// Ready when a deadline has passed: with `Ok` when the bridge goes on.
-    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         loop {
             // A deadline that moves back is noticed when the timer fires: no message touches it.
             let next = self.heartbeat.next();
@@ -233,26 +235,26 @@ where
         }
     }
 
-    fn on_heartbeat(&mut self, event: HeartbeatEvent, now: Instant) -> Result<(), Ending> {
+    fn on_heartbeat(&mut self, event: HeartbeatEvent, now: Instant) -> Result<(), CloseCause> {
         match event {
             HeartbeatEvent::Ping => {
                 self.client.ping();
-                self.heartbeat.pinged(now);
+                self.heartbeat.on_ping_sent(now);
                 Ok(())
             }
             // Not `ClientGone`: it may only have been unreachable, and the code must let it come back.
             HeartbeatEvent::ClientSilent => Err(CloseReason::Idle.into()),
             HeartbeatEvent::ClientStalled => Err(CloseReason::SlowConsumer.into()),
-            HeartbeatEvent::CoreSilent if self.observer.silent() => Err(Ending::CoreLost),
+            HeartbeatEvent::CoreSilent if self.observer.silent() => Err(CloseCause::CoreLost),
             HeartbeatEvent::CoreSilent => Ok(()),
-            HeartbeatEvent::CoreStalled => Err(Ending::CoreLost),
+            HeartbeatEvent::CoreStalled => Err(CloseCause::CoreLost),
         }
     }
 
     /// Draws from the end what it says of the core.
-    fn conclude(&mut self, ending: Ending) {
+    fn conclude(&mut self, cause: CloseCause) {
         let waited = self.heartbeat.unanswered(Instant::now());
-        if ending == CloseReason::ClientGone.into() && waited >= Some(LEAVES_BECAUSE_OF_CORE) {
+        if cause == CloseReason::ClientGone.into() && waited >= Some(CORE_BLAME_AFTER) {
             // Too late to help this client.
             let _has_better = self.observer.silent();
         }

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 /// Why one WebSocket ended; each ends with exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseCause {
     /// A reason both services know, the core's own included.
     Known(CloseReason),
     /// A message longer than a line may be.
@@ -27,7 +27,7 @@ pub enum Ending {
     CoreUnreachable,
 }
 
-impl Ending {
+impl CloseCause {
     /// Every one.
     pub const ALL: [Self; CloseReason::ALL.len() + 6] = {
         let others = [
@@ -97,20 +97,20 @@ fn known_code(reason: CloseReason) -> u16 {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for CloseCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl From<CloseReason> for Ending {
+impl From<CloseReason> for CloseCause {
     fn from(reason: CloseReason) -> Self {
         Self::Known(reason)
     }
 }
 
 /// What an error of the client's WebSocket means for its connection.
-impl From<Error> for Ending {
+impl From<Error> for CloseCause {
     fn from(error: Error) -> Self {
         match error {
             Error::Capacity(_) => Self::TooBig,
@@ -139,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn names_and_codes_are_those_of_the_contract() {
-        let mut sent: Vec<_> = Ending::ALL.iter().map(|ending| (ending.name().to_owned(), ending.code())).collect();
+    fn names_and_codes_match_the_contract() {
+        let mut sent: Vec<_> = CloseCause::ALL.iter().map(|cause| (cause.name().to_owned(), cause.code())).collect();
         let mut contract = contract();
         sent.sort();
         contract.sort();
@@ -148,10 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn every_code_may_be_sent() {
-        for ending in Ending::ALL {
-            assert!(ending.frame().code.is_allowed(), "{ending}");
-            assert!(ending.name().len() <= 123, "{ending} does not fit a close frame");
+    fn every_code_is_sendable() {
+        for cause in CloseCause::ALL {
+            assert!(cause.frame().code.is_allowed(), "{cause}");
+            assert!(cause.name().len() <= 123, "{cause} does not fit a close frame");
         }
     }
 }

@@ -11,7 +11,7 @@ use boot::{AdmissionLimits, ConfigError, Operator, RateLimit, SPARE_SOCKETS, Ser
 use safety::guide::Facts;
 
 pub use self::args::Args;
-use crate::bridge::Patience;
+use crate::bridge::KeepaliveSettings;
 use crate::http::OriginPolicy;
 use crate::upstream::{CoreAddresses, looks_like_host};
 
@@ -19,10 +19,10 @@ use crate::upstream::{CoreAddresses, looks_like_host};
 const ADMIN_PORT: u16 = 9102;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Files the process needs besides those of connections and workers: listeners, log output, look-ups, health checks.
-const OWN_FILES: u64 = 40;
+const RESERVED_FDS: u64 = 40;
 /// Files of a worker's runtime, and those that are set aside for workers at least.
-const FILES_OF_WORKER: u64 = 3;
-const LEAST_FILES_OF_WORKERS: u64 = 24;
+const FDS_PER_WORKER: u64 = 3;
+const MIN_WORKER_FDS: u64 = 24;
 
 /// Checked settings. Everything the gateway does depends on nothing else.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub struct Config {
     /// Time to connect to a core, all tries together.
     pub connect_limit: Duration,
     /// How long a silent client is waited for.
-    pub patience: Patience,
+    pub keepalive: KeepaliveSettings,
     /// Threads that carry connections.
     pub workers: usize,
     /// What the pages about the service tell of it.
@@ -95,9 +95,9 @@ impl Config {
             handshake_limit: problems.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
             drain_limit: problems.seconds("DRAIN_SECONDS", &args.drain_seconds, 0.0..=3_600.0),
             connect_limit: problems.seconds("CONNECT_TIMEOUT_SECONDS", &args.connect_timeout_seconds, 0.1..=60.0),
-            patience: Patience {
-                ping: problems.seconds("PING_SECONDS", &args.ping_seconds, 1.0..=3_600.0),
-                pong: problems.seconds("PONG_SECONDS", &args.pong_seconds, 1.0..=3_600.0),
+            keepalive: KeepaliveSettings {
+                ping_interval: problems.seconds("PING_SECONDS", &args.ping_seconds, 1.0..=3_600.0),
+                pong_timeout: problems.seconds("PONG_SECONDS", &args.pong_seconds, 1.0..=3_600.0),
             },
             workers: workers(&mut problems, args.workers.as_deref()),
             facts: facts(&mut problems, args),
@@ -118,8 +118,8 @@ impl Config {
 
     /// Lowers `max_connections` to what a limit of `files` open files allows; true if that was needed.
     pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
-        let of_workers = (self.workers as u64 * FILES_OF_WORKER).max(LEAST_FILES_OF_WORKERS);
-        let spare = SPARE_SOCKETS as u64 + OWN_FILES + of_workers;
+        let of_workers = (self.workers as u64 * FDS_PER_WORKER).max(MIN_WORKER_FDS);
+        let spare = SPARE_SOCKETS as u64 + RESERVED_FDS + of_workers;
         let fits = usize::try_from(files.saturating_sub(spare) / 2).unwrap_or(usize::MAX).max(1);
         let lower = fits < self.max_connections;
         self.max_connections = self.max_connections.min(fits);

@@ -10,43 +10,44 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{self, Client, Core, Terms};
-use crate::close::Ending;
+use crate::bridge::{self, BridgeSettings, Client, Core};
+use crate::close::CloseCause;
 use crate::config::Config;
-use crate::http::{Granted, Site, Upgraded};
+use crate::http::{AcceptedUpgrade, HttpService, Upgraded};
 use crate::metrics::Metrics;
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::{EndpointGuard, Upstream};
 
 /// The gateway: what all connections share.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: Arc<Config>,
-    pub(crate) site: Arc<Site>,
+    pub(crate) http_service: Arc<HttpService>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) upstream: Arc<Upstream>,
     /// Cancelled when the gateway is to end: nothing new is taken.
-    pub(crate) leaving: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
     /// Cancelled when connections are to end.
-    pub(crate) draining: CancellationToken,
+    pub(crate) close_connections: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
     /// Of sockets for which there was no room.
     pub(crate) dropped: LogThrottle,
 }
 
 impl Gateway {
-    /// One with the settings of `config`, until `leaving` is cancelled.
-    pub fn new(config: Config, leaving: CancellationToken) -> Arc<Self> {
+    /// One with the settings of `config`, until `shutdown` is cancelled.
+    pub fn new(config: Config, shutdown: CancellationToken) -> Arc<Self> {
         let config = Arc::new(config);
         let admission = Admission::new(config.admission());
         let upstream = Upstream::new(&config.cores);
         let metrics = Arc::new(Metrics::new());
-        let site = Site::new(
+        let http_service = HttpService::new(
             (Arc::clone(&config), Arc::clone(&admission)),
             (Arc::clone(&upstream), Arc::clone(&metrics)),
-            leaving.clone(),
+            shutdown.clone(),
         );
-        let (site, draining, dropped) = (Arc::new(site), CancellationToken::new(), LogThrottle::default());
-        Arc::new(Self { config, site, admission, upstream, leaving, draining, metrics, dropped })
+        let (http_service, close_connections, dropped) =
+            (Arc::new(http_service), CancellationToken::new(), LogThrottle::default());
+        Arc::new(Self { config, http_service, admission, upstream, shutdown, close_connections, metrics, dropped })
     }
 
     /// Serves one accepted connection to its end.
@@ -59,46 +60,50 @@ impl Gateway {
         // Each phase has a box of its own: what it needs is gone when the next begins, and
         // the task that stays for hours is no larger than the bridge.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
-        if let Some(upgraded) = Box::pin(Arc::clone(&self.site).serve(stream, peer)).await {
-            permit.settle();
+        if let Some(upgraded) = Box::pin(Arc::clone(&self.http_service).serve(stream, peer)).await {
+            permit.finish_handshake();
             self.websocket(upgraded).await;
         }
     }
 
     async fn websocket(&self, upgraded: Upgraded) {
-        let Upgraded { stream, leftover, granted } = upgraded;
+        let Upgraded { stream, leftover, accepted } = upgraded;
         let opened = Instant::now();
         let destination = stream.local_addr();
-        log_open(&granted);
+        log_open(&accepted);
         let mut counted = self.metrics.open_connection();
-        let mut client = Client::new(stream, granted.face);
-        let ending = match (self.admission.seat(granted.person.ip()), destination) {
+        let mut client = Client::new(stream, accepted.face);
+        let cause = match (self.admission.acquire_connection(accepted.client.ip()), destination) {
             (None, _) => CloseReason::TooManyConnections.into(),
             (_, Err(_)) => CloseReason::ClientGone.into(),
-            (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&granted, destination)).await {
-                Err(ending) => ending,
-                Ok((mut core, lease)) => {
-                    let ending = self.carry(&mut client, &mut core, leftover, lease).await;
-                    Box::pin(bridge::hang_up(&mut core.pipe)).await;
-                    ending
+            (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&accepted, destination)).await {
+                Err(cause) => cause,
+                Ok((mut core, endpoint)) => {
+                    let cause = self.carry(&mut client, &mut core, leftover, endpoint).await;
+                    Box::pin(bridge::shutdown_write(&mut core.pipe)).await;
+                    cause
                 }
             },
         };
-        Box::pin(bridge::say_farewell(&mut client, ending)).await;
-        counted.closing(ending);
-        log_close(&granted, ending, opened);
+        Box::pin(bridge::close_handshake(&mut client, cause)).await;
+        counted.closing(cause);
+        log_close(&accepted, cause, opened);
     }
 
     /// A core, with the header that says for whom.
-    async fn dial(&self, granted: &Granted, destination: SocketAddr) -> Result<(Core<TcpStream>, Lease), Ending> {
+    async fn dial(
+        &self,
+        accepted: &AcceptedUpgrade,
+        destination: SocketAddr,
+    ) -> Result<(Core<TcpStream>, EndpointGuard), CloseCause> {
         let begin = Instant::now();
-        let (stream, lease) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
-            tracing::warn!(trace_id = %granted.trace.trace_id, error = %error, "core unreachable");
-            Ending::CoreUnreachable
+        let (stream, endpoint) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
+            tracing::warn!(trace_id = %accepted.trace.trace_id, error = %error, "core unreachable");
+            CloseCause::CoreUnreachable
         })?;
         self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
-        let header = hop::encode(granted.person, destination, granted.trace, granted.face);
-        Ok((Core::new(stream, &header, granted.trace), lease))
+        let header = hop::encode(accepted.client, destination, accepted.trace, accepted.face);
+        Ok((Core::new(stream, &header, accepted.trace), endpoint))
     }
 
     /// Carries messages until the connection ends, and learns from that how the core is.
@@ -107,33 +112,33 @@ impl Gateway {
         client: &mut Client<TcpStream>,
         core: &mut Core<TcpStream>,
         leftover: Bytes,
-        mut lease: Lease,
-    ) -> Ending {
+        mut endpoint: EndpointGuard,
+    ) -> CloseCause {
         let connected = Instant::now();
-        let terms = Terms { patience: self.config.patience, drain: &self.draining };
-        let ending = bridge::run(client, core, leftover, terms, &mut lease).await;
-        if ending == Ending::CoreLost && connected.elapsed() < Lease::PROBATION {
-            lease.failed(&ending);
+        let settings = BridgeSettings { keepalive: self.config.keepalive, drain: &self.close_connections };
+        let cause = bridge::run(client, core, leftover, settings, &mut endpoint).await;
+        if cause == CloseCause::CoreLost && connected.elapsed() < EndpointGuard::PROBATION {
+            endpoint.mark_failed(&cause);
         }
-        ending
+        cause
     }
 }
 
-fn log_open(granted: &Granted) {
+fn log_open(accepted: &AcceptedUpgrade) {
     tracing::info!(
-        trace_id = %granted.trace.trace_id,
-        client.address = %granted.person.ip(),
-        client.face = %granted.face,
+        trace_id = %accepted.trace.trace_id,
+        client.address = %accepted.client.ip(),
+        client.face = %accepted.face,
         "connection opened"
     );
 }
 
-fn log_close(granted: &Granted, ending: Ending, opened: Instant) {
+fn log_close(accepted: &AcceptedUpgrade, cause: CloseCause, opened: Instant) {
     let duration_ms = opened.elapsed().as_millis();
     tracing::info!(
-        trace_id = %granted.trace.trace_id,
-        close.reason = ending.name(),
-        close.code = ending.code(),
+        trace_id = %accepted.trace.trace_id,
+        close.reason = cause.name(),
+        close.code = cause.code(),
         duration_ms,
         "connection closed"
     );

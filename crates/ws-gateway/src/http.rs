@@ -2,8 +2,8 @@
 //!
 //! Lives only until the upgrade: nothing of it stays with a connection.
 
-mod address;
 mod assets;
+mod forwarded;
 mod guides;
 mod health;
 mod origin;
@@ -33,32 +33,32 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::Readiness;
 pub use self::origin::{Origin, OriginPolicy};
-use self::response::{Answer, plain};
-pub(crate) use self::upgrade::Granted;
+use self::response::{HttpResponse, plain};
+pub(crate) use self::upgrade::AcceptedUpgrade;
 use crate::config::Config;
-use crate::metrics::{Metrics, UpgradeRefusal};
+use crate::metrics::{Metrics, UpgradeRejection};
 use crate::upstream::Upstream;
 
 /// Longest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
 /// Time after which a connection that is not upgraded gets no further request.
-const LAST_REQUEST: Duration = Duration::from_secs(110);
+const MAX_HTTP_LIFETIME: Duration = Duration::from_secs(110);
 /// Time for a response in progress after that: a page load over a slow line.
-const LAST_RESPONSE: Duration = Duration::from_secs(10);
+const FINAL_RESPONSE_GRACE: Duration = Duration::from_secs(10);
 
 /// Time for a health check for which there is no room otherwise.
-const CHECK_LIMIT: Duration = Duration::from_secs(3);
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the HTTP side serves, shared by all connections.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct HttpService {
     config: Arc<Config>,
     readiness: Readiness,
     /// Pages are not counted as connects.
     admission: Arc<Admission>,
-    leaving: CancellationToken,
+    shutdown: CancellationToken,
     metrics: Arc<Metrics>,
-    refusals: LogThrottle,
+    rejections: LogThrottle,
 }
 
 /// A connection that has become a WebSocket.
@@ -67,19 +67,19 @@ pub(crate) struct Upgraded {
     pub(crate) stream: TcpStream,
     /// Bytes that came right behind the request.
     pub(crate) leftover: Bytes,
-    pub(crate) granted: Granted,
+    pub(crate) accepted: AcceptedUpgrade,
 }
 
-type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>> + Send>>;
 
-impl Site {
+impl HttpService {
     pub(crate) fn new(
         (config, admission): (Arc<Config>, Arc<Admission>),
         (upstream, metrics): (Arc<Upstream>, Arc<Metrics>),
-        leaving: CancellationToken,
+        shutdown: CancellationToken,
     ) -> Self {
-        let readiness = Readiness::new(upstream, leaving.clone());
-        Self { config, readiness, admission, leaving, metrics, refusals: LogThrottle::default() }
+        let readiness = Readiness::new(upstream, shutdown.clone());
+        Self { config, readiness, admission, shutdown, metrics, rejections: LogThrottle::default() }
     }
 
     /// Whether any core can be reached.
@@ -89,23 +89,25 @@ impl Site {
 
     /// Serves requests on `stream` until one is granted an upgrade; `None` when the connection is done without.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Upgraded> {
-        let granted = Arc::new(OnceLock::new());
-        let (site, slot) = (Arc::clone(&self), Arc::clone(&granted));
-        let service = service_fn(move |request: Request<Incoming>| -> AnswerFuture {
-            let (site, slot) = (Arc::clone(&site), Arc::clone(&slot));
-            Box::pin(async move { Ok(site.last_if_draining(site.answer(&request, peer, &slot).await)) })
+        let accepted = Arc::new(OnceLock::new());
+        let (http_service, slot) = (Arc::clone(&self), Arc::clone(&accepted));
+        let service = service_fn(move |request: Request<Incoming>| -> ResponseFuture {
+            let (http_service, slot) = (Arc::clone(&http_service), Arc::clone(&slot));
+            Box::pin(
+                async move { Ok(http_service.close_if_draining(http_service.answer(&request, peer, &slot).await)) },
+            )
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.handshake_limit)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        let mut leaving = pin!(self.leaving.cancelled());
+        let mut shutdown = pin!(self.shutdown.cancelled());
         // One that comes while the gateway leaves may still ask: it is told to close by its answer.
-        let mut last = self.leaving.is_cancelled();
-        let mut limit = pin!(sleep(LAST_REQUEST));
+        let mut last = self.shutdown.is_cancelled();
+        let mut limit = pin!(sleep(MAX_HTTP_LIFETIME));
         let served = poll_fn(|cx| {
-            if !last && (leaving.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {
+            if !last && (shutdown.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {
                 // What is being answered is answered to its end.
                 Pin::new(&mut connection).graceful_shutdown();
                 last = true;
@@ -113,40 +115,45 @@ impl Site {
             connection.poll_without_shutdown(cx)
         });
         // An error here is the client's: a broken request or a lost connection.
-        timeout(LAST_REQUEST + LAST_RESPONSE, served).await.ok()?.ok()?;
+        timeout(MAX_HTTP_LIFETIME + FINAL_RESPONSE_GRACE, served).await.ok()?.ok()?;
         let parts = connection.into_parts();
-        let granted = *granted.get()?;
-        Some(Upgraded { stream: parts.io.into_inner(), leftover: parts.read_buf, granted })
+        let accepted = *accepted.get()?;
+        Some(Upgraded { stream: parts.io.into_inner(), leftover: parts.read_buf, accepted })
     }
 
-    fn last_if_draining(&self, mut answer: Answer) -> Answer {
-        if self.leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    fn close_if_draining(&self, mut answer: HttpResponse) -> HttpResponse {
+        if self.shutdown.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
 
-    async fn answer<B>(&self, request: &Request<B>, peer: SocketAddr, granted: &OnceLock<Granted>) -> Answer {
+    async fn answer<B>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+        accepted: &OnceLock<AcceptedUpgrade>,
+    ) -> HttpResponse {
         let path = request.uri().path();
-        let asks_upgrade = upgrade::is_asked(request.headers());
-        let believed = self.config.trusted_proxies.contains(peer.ip());
+        let asks_upgrade = upgrade::is_requested(request.headers());
+        let peer_trusted = self.config.trusted_proxies.contains(peer.ip());
         if path == resume_cookie::PATH {
-            return resume_cookie::answer(request, self.config.origins.admits(request.headers(), believed));
+            return resume_cookie::answer(request, self.config.origins.admits(request.headers(), peer_trusted));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return not_allowed();
+            return method_not_allowed();
         }
         match path {
-            "/" | "/ws" if asks_upgrade && self.leaving.is_cancelled() => {
-                self.refused(UpgradeRefusal::Draining);
+            "/" | "/ws" if asks_upgrade && self.shutdown.is_cancelled() => {
+                self.reject(UpgradeRejection::Draining);
                 upgrade::draining()
             }
-            "/" | "/ws" if asks_upgrade => self.upgrade(request, peer, granted),
+            "/" | "/ws" if asks_upgrade => self.upgrade(request, peer, accepted),
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
             "/readyz" => self.readiness.answer().await,
             path => {
-                let hosts = origin::hosts(request.headers(), believed);
+                let hosts = origin::hosts(request.headers(), peer_trusted);
                 let guide = guides::serve(request.uri(), request.headers(), &self.config.facts);
                 match guide {
                     Some(guide) => assets::with_page_headers(guide, &hosts),
@@ -156,57 +163,57 @@ impl Site {
         }
     }
 
-    fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, granted: &OnceLock<Granted>) -> Answer {
-        let (grant, answer) = upgrade::answer(request, peer, &self.config);
-        let grant = match grant {
-            Ok(grant) => grant,
+    fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, accepted: &OnceLock<AcceptedUpgrade>) -> HttpResponse {
+        let (upgrade, answer) = upgrade::answer(request, peer, &self.config);
+        let upgrade = match upgrade {
+            Ok(upgrade) => upgrade,
             Err(reason) => {
-                self.refused(reason);
+                self.reject(reason);
                 return answer;
             }
         };
-        if let Err(wait) = self.admission.connect(grant.person.ip(), Instant::now()) {
-            self.refused(UpgradeRefusal::TooOften);
-            return upgrade::too_often(wait);
+        if let Err(wait) = self.admission.connect(upgrade.client.ip(), Instant::now()) {
+            self.reject(UpgradeRejection::RateLimited);
+            return upgrade::rate_limited(wait);
         }
-        granted.get_or_init(|| grant);
+        accepted.get_or_init(|| upgrade);
         answer
     }
 
     /// Counts and logs a refusal. Requests are cheap for those who send them, so lines are few.
-    fn refused(&self, reason: UpgradeRefusal) {
-        self.metrics.upgrade_refused(reason);
-        if let Some(suppressed) = self.refusals.admit(Instant::now()) {
-            tracing::info!(reason = reason.name(), suppressed, "refused an upgrade");
+    fn reject(&self, reason: UpgradeRejection) {
+        self.metrics.upgrade_rejected(reason);
+        if let Some(suppressed) = self.rejections.admit(Instant::now()) {
+            tracing::info!(reason = reason.name(), suppressed, "upgrade rejected");
         }
     }
 
     /// Answers one health check on a socket for which there is no room otherwise; all else is dropped.
     pub(crate) async fn check(self: Arc<Self>, stream: TcpStream) {
         let service = service_fn(move |request: Request<Incoming>| {
-            let site = Arc::clone(&self);
+            let http_service = Arc::clone(&self);
             async move {
                 let ends = request.version() == Version::HTTP_10
                     || request.headers().get(CONNECTION).is_some_and(|value| value == "close");
                 match request.uri().path() {
                     "/healthz" if ends => Ok(health::alive()),
-                    "/readyz" if ends => Ok(site.readiness.answer().await),
-                    _ => Err(NoRoom),
+                    "/readyz" if ends => Ok(http_service.readiness.answer().await),
+                    _ => Err(AtCapacity),
                 }
             }
         });
         let serve = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         // An error here is the peer's, or there was no room for it.
-        let _dropped = timeout(CHECK_LIMIT, serve).await;
+        let _dropped = timeout(HEALTH_CHECK_TIMEOUT, serve).await;
     }
 }
 
 /// There is no room for anything but a health check.
 #[derive(Debug, thiserror::Error)]
 #[error("no room")]
-struct NoRoom;
+struct AtCapacity;
 
-fn not_allowed() -> Answer {
+fn method_not_allowed() -> HttpResponse {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     answer

@@ -17,12 +17,12 @@ mod server;
 mod upstream;
 mod workers;
 
-pub use self::bridge::Patience;
+pub use self::bridge::KeepaliveSettings;
 pub use self::config::{Args, Config};
 pub use self::connection::Gateway;
 pub use self::health_check::check_health;
 pub use self::http::{Origin, OriginPolicy};
 pub use self::metrics::Metric;
-pub use self::server::{BindError, Drained, bind};
+pub use self::server::{BindError, DrainReport, bind};
 pub use self::upstream::{CoreAddress, CoreAddresses};
 pub use self::workers::Workers;

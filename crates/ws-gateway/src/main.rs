@@ -44,6 +44,6 @@ async fn serve(config: Config, workers: &Workers) -> Result<(), Box<dyn Error>> 
         served = served => served,
     };
     stopped?;
-    tracing::info!(connections.left = drained.left, "stopped");
+    tracing::info!(connections.left = drained.remaining, "stopped");
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::admin::{Admin, Draining};
-use boot::{AcceptPauses, SocketPermit, SocketRefusal};
+use boot::admin::{Admin, DrainingProbe};
+use boot::{AcceptBackoff, SocketPermit, SocketRejection};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -20,15 +20,15 @@ use crate::workers::Workers;
 
 /// Time between the moment from which nothing new is taken and the one at which connections end: balancers have to
 /// notice first, or they send here all who lose their connection.
-const NOTICE: Duration = Duration::from_secs(2);
+const DRAIN_NOTICE: Duration = Duration::from_secs(2);
 /// Part of the drain time that the notice takes at most.
-const NOTICE_SHARE: u32 = 4;
+const DRAIN_NOTICE_SHARE: u32 = 4;
 /// Bytes the kernel takes for a client, of which it asks for more when a third is free. What lies there cannot be told
 /// from what a client does not read: the more there is, the later a slow one shows progress or gets a ping.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
 /// Health checks in progress where there is no room for anything else; the oldest gives way to the next, since one that
 /// is real asks at once.
-const SPARE_CHECKS: usize = 8;
+const MAX_OVERFLOW_CHECKS: usize = 8;
 
 /// The gateway's port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +41,9 @@ pub struct BindError {
 
 /// How a gateway ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainReport {
     /// Connections that had not ended within the drain time.
-    pub left: usize,
+    pub remaining: usize,
 }
 
 /// Takes the port of `config`.
@@ -61,39 +61,40 @@ impl Gateway {
     ///
     /// When it is to end it first says so for a moment (`/readyz`, refused upgrades), then ends connections. Until the
     /// last one has ended it still answers HTTP.
-    pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> Drained {
+    pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> DrainReport {
         let tasks = TaskTracker::new();
         let accept = accept_all(&listener, self, workers, &tasks);
         let drain = async {
-            self.leaving.cancelled().await;
+            self.shutdown.cancelled().await;
             tracing::info!(connections = tasks.len(), "draining");
             tasks.close();
             timeout(self.config.drain_limit, async {
-                let _all_gone = timeout(NOTICE.min(self.config.drain_limit / NOTICE_SHARE), tasks.wait()).await;
-                self.draining.cancel();
+                let _all_gone =
+                    timeout(DRAIN_NOTICE.min(self.config.drain_limit / DRAIN_NOTICE_SHARE), tasks.wait()).await;
+                self.close_connections.cancel();
                 tasks.wait().await;
             })
             .await
         };
         let in_time = tokio::select! {
             never = accept => match never {},
-            never = self.upstream.keep_known() => match never {},
-            never = self.upstream.keep_probing() => match never {},
+            never = self.upstream.refresh_dns_loop() => match never {},
+            never = self.upstream.probe_loop() => match never {},
             in_time = drain => in_time.is_ok(),
         };
         let left = if in_time { 0 } else { tasks.len() };
         if 0 < left {
             tracing::warn!(connections = left, "drain timed out");
         }
-        Drained { left }
+        DrainReport { remaining: left }
     }
 
     /// What the admin port tells. To be called once: each has metrics of the process.
     pub fn admin(&self) -> Admin {
         let (metrics, upstream) = (Arc::clone(&self.metrics), Arc::clone(&self.upstream));
         Admin::new(self.metrics.registry().clone(), move || metrics.set_cores(&upstream.usage()))
-            .with(Arc::new(Draining(self.leaving.clone())))
-            .with(self.site.cores())
+            .with(Arc::new(DrainingProbe(self.shutdown.clone())))
+            .with(self.http_service.cores())
     }
 }
 
@@ -103,28 +104,28 @@ async fn accept_all(
     workers: &Workers,
     tasks: &TaskTracker,
 ) -> std::convert::Infallible {
-    let mut pauses = AcceptPauses::default();
-    let mut checks = Checks::default();
+    let mut backoff = AcceptBackoff::default();
+    let mut checks = OverflowChecks::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match gateway.admission.accept(peer.ip()) {
-                Ok(permit) => admit((stream, peer), permit, gateway, workers, tasks),
-                Err(refusal) => gateway.refuse((stream, peer), refusal, &mut checks),
+                Ok(permit) => spawn_connection((stream, peer), permit, gateway, workers, tasks),
+                Err(refusal) => gateway.reject((stream, peer), refusal, &mut checks),
             },
             Err(error) => {
-                if let Some(pause) = pauses.after(&error) {
-                    tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
-                    gateway.metrics.accept_pauses.inc();
+                if let Some(pause) = backoff.next_delay(&error) {
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed; backing off");
+                    gateway.metrics.accept_backoffs.inc();
                     sleep(pause).await;
                 }
                 continue;
             }
         }
-        pauses.reset();
+        backoff.reset();
     }
 }
 
-fn admit(
+fn spawn_connection(
     (stream, peer): (TcpStream, SocketAddr),
     permit: SocketPermit,
     gateway: &Arc<Gateway>,
@@ -143,7 +144,7 @@ fn admit(
 
 /// Health checks for which there is no room otherwise.
 #[derive(Debug, Default)]
-struct Checks {
+struct OverflowChecks {
     tasks: TaskTracker,
     /// The last of them, oldest first; some may have ended.
     started: VecDeque<AbortHandle>,
@@ -152,15 +153,15 @@ struct Checks {
 impl Gateway {
     /// Drops a socket for which there is no room. A health check from this machine or from a balancer is answered all
     /// the same: a gateway that is full is not to be ended as one that hangs.
-    fn refuse(&self, (stream, peer): (TcpStream, SocketAddr), refusal: SocketRefusal, checks: &mut Checks) {
+    fn reject(&self, (stream, peer): (TcpStream, SocketAddr), refusal: SocketRejection, checks: &mut OverflowChecks) {
         if let Some(suppressed) = self.dropped.admit(Instant::now()) {
             tracing::warn!(reason = %refusal, suppressed, "connection dropped");
         }
         let is_own = stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
         if is_own || self.admission.trusts(peer.ip()) {
-            let check = checks.tasks.spawn(Arc::clone(&self.site).check(stream));
+            let check = checks.tasks.spawn(Arc::clone(&self.http_service).check(stream));
             checks.started.push_back(check.abort_handle());
-            if SPARE_CHECKS < checks.started.len()
+            if MAX_OVERFLOW_CHECKS < checks.started.len()
                 && let Some(oldest) = checks.started.pop_front()
             {
                 oldest.abort();

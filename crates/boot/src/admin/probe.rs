@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How a part is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum ProbeState {
     /// It works.
     Ok,
     /// The service goes on with less, because of this.
@@ -21,11 +21,11 @@ pub enum State {
 
 /// What is known of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct ProbeResult {
     /// Which part.
     pub name: &'static str,
     /// How it is.
-    pub state: State,
+    pub state: ProbeState,
     /// More about it, whatever its state.
     pub detail: Option<String>,
 }
@@ -36,8 +36,8 @@ pub trait Probe: Send + Sync {
     /// What it is called.
     fn name(&self) -> &'static str;
 
-    /// How it is. May take long, and be asked often: see [`Cached`].
-    async fn state(&self) -> State;
+    /// How it is. May take long, and be asked often: see [`CachedProbe`].
+    async fn state(&self) -> ProbeState;
 
     /// More about it, whatever its state: a name or a number that an operator wants to see.
     fn detail(&self) -> Option<String> {
@@ -48,14 +48,14 @@ pub trait Probe: Send + Sync {
 /// A probe that is asked now and then, however many want to know, and not waited for too long: so that
 /// nobody can load what it asks.
 #[derive(Debug)]
-pub struct Cached<P> {
+pub struct CachedProbe<P> {
     probe: P,
     lasts: Duration,
     limit: Duration,
-    last: Mutex<Option<(Instant, State)>>,
+    last: Mutex<Option<(Instant, ProbeState)>>,
 }
 
-impl<P> Cached<P> {
+impl<P> CachedProbe<P> {
     /// What `probe` answers counts for as long as `lasts`. It is down if it takes longer than `limit`.
     pub fn new(probe: P, lasts: Duration, limit: Duration) -> Self {
         Self { probe, lasts, limit, last: Mutex::new(None) }
@@ -63,7 +63,7 @@ impl<P> Cached<P> {
 }
 
 #[async_trait]
-impl<P: Probe> Probe for Cached<P> {
+impl<P: Probe> Probe for CachedProbe<P> {
     fn name(&self) -> &'static str {
         self.probe.name()
     }
@@ -72,7 +72,7 @@ impl<P: Probe> Probe for Cached<P> {
         self.probe.detail()
     }
 
-    async fn state(&self) -> State {
+    async fn state(&self) -> ProbeState {
         let mut last = self.last.lock().await;
         if let Some((at, state)) = &*last
             && at.elapsed() < self.lasts
@@ -80,7 +80,8 @@ impl<P: Probe> Probe for Cached<P> {
             return state.clone();
         }
         let state = timeout(self.limit, self.probe.state()).await;
-        let state = state.unwrap_or_else(|_| State::Down(format!("no answer within {} s", self.limit.as_secs_f64())));
+        let state =
+            state.unwrap_or_else(|_| ProbeState::Down(format!("no answer within {} s", self.limit.as_secs_f64())));
         *last = Some((Instant::now(), state.clone()));
         state
     }
@@ -88,25 +89,25 @@ impl<P: Probe> Probe for Cached<P> {
 
 /// Down once the service is going away.
 #[derive(Debug)]
-pub struct Draining(pub CancellationToken);
+pub struct DrainingProbe(pub CancellationToken);
 
 #[async_trait]
-impl Probe for Draining {
+impl Probe for DrainingProbe {
     fn name(&self) -> &'static str {
         "draining"
     }
 
-    async fn state(&self) -> State {
-        if self.0.is_cancelled() { State::Down("the service is going away".to_owned()) } else { State::Ok }
+    async fn state(&self) -> ProbeState {
+        if self.0.is_cancelled() { ProbeState::Down("the service is going away".to_owned()) } else { ProbeState::Ok }
     }
 }
 
-impl Check {
+impl ProbeResult {
     pub(super) fn to_json(&self) -> Value {
         let mut check = match &self.state {
-            State::Ok => json!({"name": self.name, "state": "ok"}),
-            State::Degraded(reason) => json!({"name": self.name, "state": "degraded", "reason": reason}),
-            State::Down(reason) => json!({"name": self.name, "state": "down", "reason": reason}),
+            ProbeState::Ok => json!({"name": self.name, "state": "ok"}),
+            ProbeState::Degraded(reason) => json!({"name": self.name, "state": "degraded", "reason": reason}),
+            ProbeState::Down(reason) => json!({"name": self.name, "state": "down", "reason": reason}),
         };
         if let Some(detail) = &self.detail {
             check["detail"] = detail.as_str().into();
@@ -115,20 +116,20 @@ impl Check {
     }
 }
 
-pub(super) async fn check(probe: &dyn Probe) -> Check {
+pub(super) async fn check(probe: &dyn Probe) -> ProbeResult {
     let state = probe.state().await;
     // After the state: a detail that goes with it is there by then.
-    Check { name: probe.name(), state, detail: probe.detail() }
+    ProbeResult { name: probe.name(), state, detail: probe.detail() }
 }
 
 /// The state of the part that is worst off.
-pub(super) fn worst(checks: &[Check]) -> &State {
-    let rank = |state: &State| match state {
-        State::Ok => 0,
-        State::Degraded(_) => 1,
-        State::Down(_) => 2,
+pub(super) fn worst(checks: &[ProbeResult]) -> &ProbeState {
+    let rank = |state: &ProbeState| match state {
+        ProbeState::Ok => 0,
+        ProbeState::Degraded(_) => 1,
+        ProbeState::Down(_) => 2,
     };
-    checks.iter().map(|check| &check.state).max_by_key(|state| rank(state)).unwrap_or(&State::Ok)
+    checks.iter().map(|check| &check.state).max_by_key(|state| rank(state)).unwrap_or(&ProbeState::Ok)
 }
 
 #[cfg(test)]
@@ -146,37 +147,39 @@ mod tests {
             "slow"
         }
 
-        async fn state(&self) -> State {
+        async fn state(&self) -> ProbeState {
             self.1.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.0).await;
-            State::Ok
+            ProbeState::Ok
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asked_once_in_a_while_and_not_waited_for() {
+    async fn caches_results_and_times_out() {
         let second = Duration::from_secs(1);
-        for (takes_ms, want, asked) in [(10, State::Ok, 2), (60_000, State::Down("no answer within 1 s".to_owned()), 2)]
+        for (takes_ms, want, calls) in
+            [(10, ProbeState::Ok, 2), (60_000, ProbeState::Down("no answer within 1 s".to_owned()), 2)]
         {
-            let probe = Cached::new(Slow(Duration::from_millis(takes_ms), AtomicUsize::new(0)), second, second);
+            let probe = CachedProbe::new(Slow(Duration::from_millis(takes_ms), AtomicUsize::new(0)), second, second);
             for _ in 0..100 {
                 assert_eq!(probe.state().await, want, "{takes_ms} ms");
             }
             tokio::time::advance(second).await;
             assert_eq!(probe.state().await, want, "{takes_ms} ms");
-            assert_eq!(probe.probe.1.load(Ordering::Relaxed), asked, "{takes_ms} ms");
+            assert_eq!(probe.probe.1.load(Ordering::Relaxed), calls, "{takes_ms} ms");
         }
     }
 
     #[test]
-    fn the_worst_counts() {
-        let (less, gone) = (State::Degraded("a".to_owned()), State::Down("b".to_owned()));
+    fn worst_state_wins() {
+        let (less, gone) = (ProbeState::Degraded("a".to_owned()), ProbeState::Down("b".to_owned()));
         for (states, want) in [
-            (vec![], State::Ok),
-            (vec![State::Ok, less.clone()], less.clone()),
-            (vec![less.clone(), gone.clone(), State::Ok], gone),
+            (vec![], ProbeState::Ok),
+            (vec![ProbeState::Ok, less.clone()], less.clone()),
+            (vec![less.clone(), gone.clone(), ProbeState::Ok], gone),
         ] {
-            let checks: Vec<_> = states.into_iter().map(|state| Check { name: "part", state, detail: None }).collect();
+            let checks: Vec<_> =
+                states.into_iter().map(|state| ProbeResult { name: "part", state, detail: None }).collect();
             assert_eq!(*worst(&checks), want);
         }
     }
@@ -184,16 +187,16 @@ mod tests {
     #[test]
     fn json() {
         for (state, detail, want) in [
-            (State::Ok, None, json!({"name": "part", "state": "ok"})),
-            (State::Ok, Some("m"), json!({"name": "part", "state": "ok", "detail": "m"})),
+            (ProbeState::Ok, None, json!({"name": "part", "state": "ok"})),
+            (ProbeState::Ok, Some("m"), json!({"name": "part", "state": "ok", "detail": "m"})),
             (
-                State::Degraded("a".to_owned()),
+                ProbeState::Degraded("a".to_owned()),
                 Some("m"),
                 json!({"name": "part", "state": "degraded", "reason": "a", "detail": "m"}),
             ),
-            (State::Down("b".to_owned()), None, json!({"name": "part", "state": "down", "reason": "b"})),
+            (ProbeState::Down("b".to_owned()), None, json!({"name": "part", "state": "down", "reason": "b"})),
         ] {
-            assert_eq!(Check { name: "part", state, detail: detail.map(str::to_owned) }.to_json(), want);
+            assert_eq!(ProbeResult { name: "part", state, detail: detail.map(str::to_owned) }.to_json(), want);
         }
     }
 }

@@ -15,7 +15,7 @@ async fn start() -> (SocketAddr, TaskTracker) {
 }
 
 #[test]
-fn an_ipv6_address_may_stand_in_brackets() {
+fn accepts_ipv6_in_brackets() {
     for (text, want) in [("[::1]", "::1"), (" ::1 ", "::1"), ("localhost", "localhost"), ("[::1", "[::1")] {
         let args = AdminArgs { admin_host: text.to_owned(), admin_port: None };
         let mut problems = crate::ConfigError::default();
@@ -38,7 +38,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn what_is_answered_and_that_each_answer_closes() {
+async fn routes_requests_and_closes_each_connection() {
     let (address, _tasks) = start().await;
     for (request, status, kind) in [
         ("GET /metrics HTTP/1.1", "200 OK", "text/plain; version=0.0.4; charset=utf-8"),
@@ -57,7 +57,7 @@ async fn what_is_answered_and_that_each_answer_closes() {
 }
 
 #[tokio::test]
-async fn one_too_many_goes_without_and_the_silent_are_let_go() {
+async fn drops_excess_connections_and_times_out_silent_ones() {
     let (address, _tasks) = start().await;
     let mut silent = Vec::new();
     for _ in 0..MAX_CONNECTIONS {

@@ -31,14 +31,14 @@ fn flood(admission: &Arc<Admission>, addresses: &[IpAddr]) -> Vec<SocketPermit> 
 }
 
 #[test]
-fn one_address_holds_a_share_of_the_sockets() {
+fn limits_handshakes_per_address() {
     let admission = admission();
     let mut held = flood(&admission, &[ip("203.0.113.9")]);
     assert_eq!(held.len(), PER_ADDRESS);
-    assert_eq!(admission.accept(ip("203.0.113.9")).unwrap_err(), SocketRefusal::Address);
+    assert_eq!(admission.accept(ip("203.0.113.9")).unwrap_err(), SocketRejection::Address);
     assert!(admission.accept(ip("203.0.113.8")).is_ok(), "others are served");
     // One that has become a connection makes room for the next.
-    held[0].settle();
+    held[0].finish_handshake();
     held.push(admission.accept(ip("203.0.113.9")).unwrap());
     assert!(admission.accept(ip("203.0.113.9")).is_err());
     drop(held);
@@ -47,18 +47,18 @@ fn one_address_holds_a_share_of_the_sockets() {
 }
 
 #[test]
-fn networks_of_one_site_hold_four_times_as_much() {
+fn limits_an_end_site_to_four_times_a_subnet() {
     let admission = admission();
     let networks: Vec<IpAddr> = (0..99).map(|network| ip(&format!("2001:db8:7:{network:x}::1"))).collect();
-    assert_eq!(flood(&admission, &networks).len(), SITE_FACTOR * PER_ADDRESS);
+    assert_eq!(flood(&admission, &networks).len(), END_SITE_FACTOR * PER_ADDRESS);
     let now = Instant::now();
-    let let_in = |_: &usize| networks.iter().any(|network| admission.connect(*network, now).is_ok());
-    assert_eq!((0..1_000).filter(let_in).count(), SITE_FACTOR * 30);
+    let admitted = |_: &usize| networks.iter().any(|network| admission.connect(*network, now).is_ok());
+    assert_eq!((0..1_000).filter(admitted).count(), END_SITE_FACTOR * 30);
     assert!(admission.connect(ip("2001:db8:8::1"), now).is_ok());
 }
 
 #[test]
-fn when_sockets_run_short_nobody_takes_the_last() {
+fn leaves_sockets_to_others_near_the_limit() {
     let admission = admission();
     // All but the spare ones are connections of others.
     let mut proxied: Vec<_> = (0..CONNECTIONS).map(|_| admission.accept(ip("10.0.0.1")).unwrap()).collect();
@@ -72,11 +72,11 @@ fn when_sockets_run_short_nobody_takes_the_last() {
     assert!(0 < free, "the last address has taken the last socket");
     // A trusted proxy's are part of the total alone.
     proxied.extend((0..free).map(|_| admission.accept(ip("10.0.0.1")).unwrap()));
-    assert_eq!(admission.accept(ip("10.0.0.1")).unwrap_err(), SocketRefusal::Full);
+    assert_eq!(admission.accept(ip("10.0.0.1")).unwrap_err(), SocketRejection::Full);
 }
 
 #[tokio::test]
-async fn the_oldest_preamble_gives_way() {
+async fn evicts_the_oldest_preamble() {
     let admission = admission();
     let room = (CONNECTIONS + SPARE_SOCKETS) / PREAMBLE_SHARE;
     let held: Vec<_> = (0..room).map(|_| admission.preamble()).collect();
@@ -92,7 +92,7 @@ async fn the_oldest_preamble_gives_way() {
 proptest! {
     /// Whatever one address does, it never holds more than its share, and another one is always let in.
     #[test]
-    fn no_address_shuts_out_another(steps in proptest::collection::vec((0usize..4, any::<usize>()), 1..400)) {
+    fn one_address_never_starves_another(steps in proptest::collection::vec((0usize..4, any::<usize>()), 1..400)) {
         let (admission, attacker, person) = (admission(), ip("203.0.113.9"), ip("198.51.100.7"));
         let (mut sockets, mut seats) = (Vec::new(), Vec::new());
         for (step, which) in steps {
@@ -101,8 +101,8 @@ proptest! {
                 2 if !sockets.is_empty() => {
                     // As a service does: a connection, or the end.
                     let mut socket = sockets.swap_remove(which % sockets.len());
-                    if let Some(seat) = admission.seat(attacker) {
-                        socket.settle();
+                    if let Some(seat) = admission.acquire_connection(attacker) {
+                        socket.finish_handshake();
                         seats.push((socket, seat));
                     }
                 }
@@ -110,7 +110,7 @@ proptest! {
                 _ => {}
             }
             prop_assert!(sockets.len() <= PER_ADDRESS && seats.len() <= PER_ADDRESS);
-            prop_assert!(admission.accept(person).is_ok() && admission.seat(person).is_some());
+            prop_assert!(admission.accept(person).is_ok() && admission.acquire_connection(person).is_some());
         }
     }
 }

@@ -4,7 +4,7 @@ use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;
 use prometheus::{Counter, IntCounter, IntGauge};
 
-use super::{Registry, integer};
+use super::{Registry, to_gauge};
 use crate::telemetry;
 
 crate::metric_table! {
@@ -55,14 +55,14 @@ impl Process {
             #[expect(clippy::cast_precision_loss, reason = "centuries of processor time have no hundredths")]
             let cpu = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
             self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
-            self.resident.set(integer(stat.rss_bytes().get()));
+            self.resident.set(to_gauge(stat.rss_bytes().get()));
             self.threads.set(stat.num_threads);
         }
         if let Ok(count) = process.fd_count() {
-            self.open_files.set(integer(count as u64));
+            self.open_files.set(to_gauge(count as u64));
         }
         if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-            self.max_files.set(integer(most));
+            self.max_files.set(to_gauge(most));
         }
     }
 }
@@ -70,7 +70,7 @@ impl Process {
 #[expect(clippy::disallowed_methods, reason = "the edge: a start is told in calendar time")]
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| integer(since.as_secs()))
+    since.map_or(0, |since| to_gauge(since.as_secs()))
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_uses_something() {
+    fn samples_own_process() {
         let registry = Registry::default();
         let process = Process::new(&registry);
         process.refresh();

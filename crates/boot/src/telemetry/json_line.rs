@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_object_in_the_promised_order() {
+    fn formats_one_json_object_in_field_order() {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()

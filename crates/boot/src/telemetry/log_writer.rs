@@ -42,15 +42,15 @@ pub(super) struct LogWriter {
 
 /// Writes what is queued when it is dropped, within a limit.
 #[derive(Debug)]
-pub(super) struct Flush {
+pub(super) struct FlushGuard {
     lines: SyncSender<Vec<u8>>,
-    end: Arc<End>,
+    end: Arc<Shutdown>,
 }
 
 #[derive(Debug, Default)]
-struct End {
+struct Shutdown {
     /// The process ends: the queue is to be emptied, and nothing awaited after that.
-    asked: AtomicBool,
+    requested: AtomicBool,
     reached: Mutex<bool>,
     changed: Condvar,
 }
@@ -65,16 +65,16 @@ impl LogWriter {
     pub(super) fn start(
         sink: impl Write + Send + 'static,
         report: impl Fn(u64) + Send + 'static,
-    ) -> io::Result<(Self, Flush)> {
+    ) -> io::Result<(Self, FlushGuard)> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
-        let end = Arc::new(End::default());
+        let end = Arc::new(Shutdown::default());
         let ending = Arc::clone(&end);
         let before = dropped_lines();
         thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_all(&queue, sink, (before, report), &ending.asked);
+            write_all(&queue, sink, (before, report), &ending.requested);
             ending.reach();
         })?;
-        Ok((Self { lines: lines.clone() }, Flush { lines, end }))
+        Ok((Self { lines: lines.clone() }, FlushGuard { lines, end }))
     }
 }
 
@@ -140,7 +140,7 @@ fn next_line(queue: &Receiver<Vec<u8>>, ending: &AtomicBool) -> Option<Vec<u8>> 
     }
 }
 
-impl End {
+impl Shutdown {
     fn reach(&self) {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
@@ -153,9 +153,9 @@ impl End {
     }
 }
 
-impl Drop for Flush {
+impl Drop for FlushGuard {
     fn drop(&mut self) {
-        self.end.asked.store(true, Ordering::Release);
+        self.end.requested.store(true, Ordering::Release);
         // Wakes the thread. Where the queue is full it is awake, and looks when it has emptied it.
         let _ = self.lines.try_send(Vec::new());
         self.end.wait();
@@ -188,7 +188,7 @@ mod tests {
 
     /// One test, because the number of dropped lines is one for the process.
     #[test]
-    fn nothing_waits_for_the_reader_and_the_gap_is_reported() {
+    fn never_blocks_on_the_reader_and_reports_dropped_lines() {
         let (pipe, reader) = sync_channel(0);
         let (reports, reported) = mpsc::channel();
         let (writer, flush) = LogWriter::start(Pipe(pipe), move |dropped| reports.send(dropped).unwrap()).unwrap();

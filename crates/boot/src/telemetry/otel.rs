@@ -40,7 +40,7 @@ impl Traces {
 
     pub(super) fn shut_down(&self) {
         if let Err(error) = self.provider.shutdown() {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(%error, "trace export did not flush on shutdown");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::{MessageId, UserLabel};
 use redis::pipe;
 use tokio::time::Instant;
@@ -49,7 +49,7 @@ pub struct CountedAttempt {
     /// Windows that count it.
     pub kind: WindowKind,
     /// Subnet of the sender.
-    pub from: Household,
+    pub from: ClientSubnet,
     /// Time of the attempt.
     pub at: Instant,
 }
@@ -260,7 +260,7 @@ impl Cluster {
         &self,
         kind: WindowKind,
         of_people: &[(UserLabel, Instant)],
-        of_addresses: &[(Household, Instant)],
+        of_addresses: &[(ClientSubnet, Instant)],
     ) {
         let length = self.settings.limits.rate.window;
         let people = of_people.iter().map(|(user, at)| (self.keys.window(kind, *user), *at));

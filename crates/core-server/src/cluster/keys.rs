@@ -1,6 +1,6 @@
 //! Names of keys and channels in Redis. Running cores of other versions share them: they must not change.
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::UserLabel;
 
 use super::WindowKind;
@@ -51,7 +51,7 @@ impl Keys {
     }
 
     /// Sorted set of the subnet's rate-limit events, scored by time.
-    pub(super) fn address_window(&self, kind: WindowKind, from: Household) -> String {
+    pub(super) fn address_window(&self, kind: WindowKind, from: ClientSubnet) -> String {
         format!("{}{}address-window:{from}", self.prefix, kind.prefix())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use boot::Household;
+use boot::ClientSubnet;
 use bytes::BytesMut;
 use protocol::client_frame::{Hello, Meant, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
@@ -180,7 +180,7 @@ impl Connection {
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
         let (session, connection) = (Arc::clone(session), *connection);
         let risk = session.risk();
-        let message = Message { id, text, trace, from: Household::of(self.peer.address), risk };
+        let message = Message { id, text, trace, from: ClientSubnet::of(self.peer.address), risk };
         self.later(async move {
             session.submit(connection, message).await;
             |_: &mut Self| {}
@@ -210,7 +210,7 @@ impl Connection {
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
         let turns = Arc::clone(&self.request_turns);
-        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         let (id, erases) = (request.id.clone(), request.method == "erase");
         let deadline = Instant::now() + request.timeout;
         if erases {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, Country, ErrorCode, Language, MessageId, ResumeToken, UserText};
@@ -105,7 +105,7 @@ impl Connection {
     }
 
     fn tell_history(&mut self, session: Arc<Session>, language: Language) {
-        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         self.later(async move {
             let _turn = context.request_limiter.acquire(address).await;
             let entries = session.last_entries_told(HISTORY_ENTRIES).await;
@@ -117,7 +117,7 @@ impl Connection {
     }
 
     fn tell_plan(&mut self, session: Arc<Session>, language: Language) {
-        let (context, address) = (Arc::clone(&self.context), Household::of(self.peer.address));
+        let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         self.later(async move {
             let _turn = context.request_limiter.acquire(address).await;
             let plan = session.safety_plan().await;

@@ -1,6 +1,6 @@
 //! Calls for second opinions. Counts outcomes of calls, never levels: a level says something of a person.
 
-use boot::metrics::{Histogram, IntCounter, Registry, SHORT};
+use boot::metrics::{Histogram, IO_SECONDS_BUCKETS, IntCounter, Registry};
 
 boot::metric_table! {
     /// Metrics of the guard.
@@ -52,7 +52,7 @@ impl GuardMetrics {
         let calls = registry.counters(GuardMetric::Calls);
         Self {
             calls: GuardOutcome::ALL.map(|outcome| calls.with_label_values(&[outcome.name()])),
-            time: registry.histogram(GuardMetric::CallDuration, SHORT),
+            time: registry.histogram(GuardMetric::CallDuration, IO_SECONDS_BUCKETS),
         }
     }
 

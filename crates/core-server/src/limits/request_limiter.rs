@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use boot::Household;
+use boot::ClientSubnet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Concurrent requests per address. Leaves half of the default connection pool (`DATABASE_MAX_CONNECTIONS`, 16) to
@@ -14,7 +14,7 @@ const MAX_RUNNING_PER_ADDRESS: usize = 8;
 #[derive(Debug, Default)]
 pub struct RequestLimiter {
     /// Semaphores by address. A dead entry stays until the map has to grow.
-    addresses: Mutex<HashMap<Household, Weak<Semaphore>>>,
+    addresses: Mutex<HashMap<ClientSubnet, Weak<Semaphore>>>,
 }
 
 /// RAII permit for one request; released on drop.
@@ -29,12 +29,12 @@ impl RequestLimiter {
     /// # Cancel safety
     ///
     /// Dropping the future gives up the place in the queue.
-    pub async fn acquire(&self, address: Household) -> RequestPermit {
+    pub async fn acquire(&self, address: ClientSubnet) -> RequestPermit {
         // Fails only on a closed semaphore; none is ever closed.
         RequestPermit { _permit: self.of(address).acquire_owned().await.ok() }
     }
 
-    fn of(&self, address: Household) -> Arc<Semaphore> {
+    fn of(&self, address: ClientSubnet) -> Arc<Semaphore> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(semaphore) = addresses.get(&address).and_then(Weak::upgrade) {
             return semaphore;
@@ -57,8 +57,8 @@ mod tests {
 
     use super::*;
 
-    fn address(number: u32) -> Household {
-        Household::of(Ipv4Addr::from_bits(number).into())
+    fn address(number: u32) -> ClientSubnet {
+        ClientSubnet::of(Ipv4Addr::from_bits(number).into())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Metrics of the model: calls, tokens, connections and circuit breakers of its providers.
 
 use boot::metrics::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, SHORT, integer,
+    Histogram, HistogramVec, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, to_gauge,
 };
 
 use super::breaker::BreakerState;
@@ -158,10 +158,10 @@ impl ModelMetrics {
             connections_in_use: registry.gauges(ModelMetric::ConnectionsInUse),
             connections_open: registry.gauges(ModelMetric::ConnectionsOpen),
             connections_idle: registry.gauges(ModelMetric::ConnectionsIdle),
-            connection_wait: registry.histograms(ModelMetric::ConnectionWait, SHORT),
+            connection_wait: registry.histograms(ModelMetric::ConnectionWait, IO_SECONDS_BUCKETS),
             exhausted: registry.counters(ModelMetric::ConnectionsExhausted),
             connects: registry.counters(ModelMetric::Connects),
-            connect: registry.histograms(ModelMetric::ConnectDuration, SHORT),
+            connect: registry.histograms(ModelMetric::ConnectDuration, IO_SECONDS_BUCKETS),
             breaker_state: registry.gauges(ModelMetric::BreakerState),
             breaker_transitions: registry.counters(ModelMetric::BreakerTransitions),
         }
@@ -202,7 +202,7 @@ impl ProviderMetrics {
 
     /// Sets the limit on concurrent calls.
     pub fn set_connections_max(&self, most: usize) {
-        self.connections_max.set(integer(most));
+        self.connections_max.set(to_gauge(most));
     }
 
     /// Counts a transition of the breaker to `state`.
@@ -212,7 +212,7 @@ impl ProviderMetrics {
 
     /// Sets the state of the breaker.
     pub fn set_breaker(&self, state: BreakerState) {
-        self.breaker_state.set(integer(state as usize));
+        self.breaker_state.set(to_gauge(state as usize));
     }
 }
 

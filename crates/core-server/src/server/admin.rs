@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boot::admin::{Admin, Cached, Draining, Probe, State};
-use boot::metrics::integer;
+use boot::admin::{Admin, CachedProbe, DrainingProbe, Probe, ProbeState};
+use boot::metrics::to_gauge;
 
 use super::Server;
 use crate::cluster::Cluster;
@@ -23,8 +23,8 @@ impl Server {
         let context = Arc::clone(&self.context);
         let store = Arc::clone(&context.sessions.engine().store);
         let admin = Admin::new(self.metrics.registry().clone(), move || refresh(&context))
-            .with(Arc::new(Draining(self.context.draining.clone())))
-            .with(Arc::new(Cached::new(StoreProbe(store), STORE_LASTS, STORE_LIMIT)));
+            .with(Arc::new(DrainingProbe(self.context.draining.clone())))
+            .with(Arc::new(CachedProbe::new(StoreProbe(store), STORE_LASTS, STORE_LIMIT)));
         let engine = self.context.sessions.engine();
         let admin = match &engine.model {
             Some(model) => {
@@ -61,7 +61,7 @@ impl Server {
 fn refresh(context: &connection::Context) {
     let engine = context.sessions.engine();
     let metrics = &engine.metrics;
-    metrics.sessions_live.set(integer(context.sessions.live_count()));
+    metrics.sessions_live.set(to_gauge(context.sessions.live_count()));
     metrics.set_concurrency(engine.slots.load());
     if let Some(model) = &engine.model {
         model.refresh_metrics(&metrics.model);
@@ -69,7 +69,7 @@ fn refresh(context: &connection::Context) {
     let linked = engine.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
     let (is_linked, cores) = linked.unwrap_or((false, 1));
     metrics.redis_up.set(is_linked.into());
-    metrics.cluster_members.set(integer(cores));
+    metrics.cluster_members.set(to_gauge(cores));
     if let Some((usage, _)) = engine.store.pool() {
         metrics.database.set(usage);
     }
@@ -84,10 +84,10 @@ impl Probe for StoreProbe {
         "store"
     }
 
-    async fn state(&self) -> State {
+    async fn state(&self) -> ProbeState {
         match self.0.check().await {
-            Ok(()) => State::Ok,
-            Err(error) => State::Down(error.to_string()),
+            Ok(()) => ProbeState::Ok,
+            Err(error) => ProbeState::Down(error.to_string()),
         }
     }
 }
@@ -107,8 +107,8 @@ impl Probe for ModelProbe {
         "model"
     }
 
-    async fn state(&self) -> State {
-        self.readiness().and_then(|readiness| readiness.problem).map_or(State::Ok, State::Degraded)
+    async fn state(&self) -> ProbeState {
+        self.readiness().and_then(|readiness| readiness.problem).map_or(ProbeState::Ok, ProbeState::Degraded)
     }
 
     fn detail(&self) -> Option<String> {
@@ -125,12 +125,12 @@ impl Probe for TokensProbe {
         "tokens"
     }
 
-    async fn state(&self) -> State {
+    async fn state(&self) -> ProbeState {
         match &self.0.sessions.engine().model {
-            Some(model) if model.tokens().is_used_up() => {
-                State::Degraded("LLM_TOKENS_PER_DAY is used up: the companion answers until midnight UTC".to_owned())
-            }
-            Some(_) | None => State::Ok,
+            Some(model) if model.tokens().is_used_up() => ProbeState::Degraded(
+                "LLM_TOKENS_PER_DAY is used up: the companion answers until midnight UTC".to_owned(),
+            ),
+            Some(_) | None => ProbeState::Ok,
         }
     }
 
@@ -149,11 +149,11 @@ impl Probe for RedisProbe {
         "redis"
     }
 
-    async fn state(&self) -> State {
+    async fn state(&self) -> ProbeState {
         if self.0.is_connected() {
-            return State::Ok;
+            return ProbeState::Ok;
         }
         let cores = self.0.members();
-        State::Degraded(format!("it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"))
+        ProbeState::Degraded(format!("it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"))
     }
 }

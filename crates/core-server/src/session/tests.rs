@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
@@ -68,7 +68,7 @@ fn core(name: &str) -> CoreId {
 }
 
 fn message(id: &str) -> Message {
-    let from = Household::of([127, 0, 0, 1].into());
+    let from = ClientSubnet::of([127, 0, 0, 1].into());
     Message {
         id: id.parse().unwrap(),
         text: UserText::new("hola"),

@@ -1,6 +1,6 @@
 //! Connection pool of the database server.
 
-use boot::metrics::{self, Histogram, IntCounter, IntGauge, Registry, SHORT, integer};
+use boot::metrics::{self, Histogram, IO_SECONDS_BUCKETS, IntCounter, IntGauge, Registry, to_gauge};
 
 boot::metric_table! {
     /// Metrics of the connection pool.
@@ -32,7 +32,7 @@ pub struct DatabaseMeter {
 impl Default for DatabaseMeter {
     fn default() -> Self {
         Self {
-            wait: metrics::histogram(DatabaseMetric::ConnectionWait, SHORT),
+            wait: metrics::histogram(DatabaseMetric::ConnectionWait, IO_SECONDS_BUCKETS),
             exhausted: metrics::counter(DatabaseMetric::ConnectionsExhausted),
         }
     }
@@ -76,10 +76,10 @@ impl DatabaseGauges {
 
     /// Sets the gauges.
     pub fn set(&self, PoolUse { max, open, idle, pending }: PoolUse) {
-        self.max.set(integer(max));
-        self.open.set(integer(open));
-        self.in_use.set(integer(open.saturating_sub(idle)));
-        self.idle.set(integer(idle));
-        self.pending.set(integer(pending));
+        self.max.set(to_gauge(max));
+        self.open.set(to_gauge(open));
+        self.in_use.set(to_gauge(open.saturating_sub(idle)));
+        self.idle.set(to_gauge(idle));
+        self.pending.set(to_gauge(pending));
     }
 }

@@ -14,7 +14,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::{MessageId, UserLabel};
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ pub struct Attempt<'a> {
     /// The message.
     pub id: &'a MessageId,
     /// Where it came from.
-    pub from: Household,
+    pub from: ClientSubnet,
     /// The person has as many messages pending here as they may.
     pub is_busy: bool,
     /// Its answer needs a slot; the companion's does not, and there is no queue for it.

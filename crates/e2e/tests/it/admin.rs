@@ -236,7 +236,7 @@ async fn who_drains_is_not_ready() {
     let core = format!("{{core=\"{}\"}}", town.core.address());
     let metrics = Metrics::of(town.gateway()).await;
     metrics.assert(&[(&format!("psicoia_gateway_core_ejected{core}"), 1.0)]);
-    assert!(0.0 < metrics.get(&format!("psicoia_gateway_core_connects_failed_total{core}")));
+    assert!(0.0 < metrics.get(&format!("psicoia_gateway_core_connect_failures_total{core}")));
 }
 
 #[tokio::test]

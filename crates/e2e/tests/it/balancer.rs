@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::Value;
 use testkit::llm::{Answer, Fallback};
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 
 use crate::http;
 use crate::town::{Plan, Town};
@@ -127,7 +127,7 @@ async fn the_core_dies(town: &mut Town, haproxy: &Haproxy, people: &mut [Travell
     let alive = [0, 2].map(|number: usize| town.gateways[number].address());
     town.core.kill().await;
     let endings = join_all(people.iter_mut().map(Traveller::ending)).await;
-    assert!(endings.iter().all(|ending| *ending == Ending::WebSocket(1012)), "{endings:?}");
+    assert!(endings.iter().all(|ending| *ending == ConnectionEnd::WebSocket(1012)), "{endings:?}");
     for gateway in alive {
         http::until_status(gateway, "/readyz", 503).await;
         assert_eq!(http::status(gateway, "/healthz", "").await.unwrap(), 200);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use testkit::clock::{self, Frozen};
+use testkit::clock::{self, FrozenClock};
 use testkit::line_peer::LinePeer;
 use testkit::llm::{Answer, Fallback, Hang, LlmStandin, Options, Request};
 use testkit::peer::Peer as _;
@@ -77,12 +77,12 @@ struct Scene {
     clients: Vec<Client>,
     sessions: usize,
     accepted: usize,
-    _frozen: Frozen,
+    _frozen: FrozenClock,
 }
 
 impl Scene {
     async fn open(settings: &[(&str, &str)], fallback: Fallback) -> Self {
-        let frozen = Frozen::clock();
+        let frozen = FrozenClock::freeze();
         let standin = LlmStandin::start(Options { fallback, ..Options::default() }).await.unwrap();
         let (url, address) = (standin.url(), (ADDRESS / PERSON).to_string());
         let (person, window) = (PERSON.to_string(), WINDOW.as_secs().to_string());

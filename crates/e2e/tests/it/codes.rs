@@ -3,7 +3,7 @@
 use protocol::Face;
 use protocol::limits::MAX_LINE_BYTES;
 use serde_json::json;
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 use testkit::ws_peer::WsPeer;
 use tokio::net::TcpSocket;
 
@@ -23,11 +23,11 @@ async fn good_bye_in_both_faces() {
     let town = Plan::with_gateway().start().await;
     let mut program = welcomed(&town).await;
     program.send(json!({"type": "bye"})).await;
-    assert_eq!(program.ending().await, Ending::WebSocket(1000));
+    assert_eq!(program.ending().await, ConnectionEnd::WebSocket(1000));
     let mut person = town.at_gateway(Face::Plain).await;
     person.write("salir").await;
     assert_eq!(person.lines(4).await.pop().unwrap(), "Gracias por hablar conmigo. Cuidate mucho.");
-    assert_eq!(person.ending().await, Ending::WebSocket(1000));
+    assert_eq!(person.ending().await, ConnectionEnd::WebSocket(1000));
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn erased_from_another_connection() {
         .send(json!({"type": "request", "id": "r", "method": "erase", "params": {"confirm": welcome["session"]}}))
         .await;
     assert_eq!(second.frame_of("response").await["result"], json!({"erased": 0}));
-    assert_eq!(first.ending().await, Ending::WebSocket(1000));
+    assert_eq!(first.ending().await, ConnectionEnd::WebSocket(1000));
     // The one that asked stays, and may begin anew.
     assert_ne!(second.hello().await["session"], welcome["session"]);
 }
@@ -52,14 +52,14 @@ async fn idle() {
     let town = Plan::with_gateway().core("IDLE_SECONDS", 1).start().await;
     let mut program = welcomed(&town).await;
     let mut person = town.at_gateway(Face::Plain).await;
-    assert_eq!(program.ending().await, Ending::WebSocket(4009));
-    assert_eq!(person.ending().await, Ending::WebSocket(4009));
+    assert_eq!(program.ending().await, ConnectionEnd::WebSocket(4009));
+    assert_eq!(person.ending().await, ConnectionEnd::WebSocket(4009));
 }
 
 #[tokio::test]
 async fn silence_instead_of_hello() {
     let town = Plan::with_gateway().core("HANDSHAKE_SECONDS", "0.2").start().await;
-    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(4010));
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, ConnectionEnd::WebSocket(4010));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_version_of_the_future() {
     let mut program = town.at_gateway(Face::Frames).await;
     program.send(json!({"type": "hello", "v": 2})).await;
     assert_eq!(program.frame().await["code"], "version_unsupported");
-    assert_eq!(program.ending().await, Ending::WebSocket(1008));
+    assert_eq!(program.ending().await, ConnectionEnd::WebSocket(1008));
 }
 
 #[tokio::test]
@@ -76,17 +76,17 @@ async fn a_message_too_big() {
     let town = Plan::with_gateway().start().await;
     let mut program = welcomed(&town).await;
     program.write(&"x".repeat(MAX_LINE_BYTES + 1)).await;
-    assert_eq!(program.ending().await, Ending::WebSocket(1009));
+    assert_eq!(program.ending().await, ConnectionEnd::WebSocket(1009));
 }
 
 #[tokio::test]
 async fn too_many_connections() {
     let town = Plan::with_gateway().core("MAX_CONNECTIONS", 1).start().await;
     let _first = welcomed(&town).await;
-    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(1013));
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, ConnectionEnd::WebSocket(1013));
     let town = Plan::with_gateway().gateway("MAX_CONNECTIONS", 1).start().await;
     let _first = welcomed(&town).await;
-    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, Ending::WebSocket(1013));
+    assert_eq!(town.at_gateway(Face::Frames).await.ending().await, ConnectionEnd::WebSocket(1013));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn no_core() {
     let settings = [("WS_PORT", "0".to_owned()), ("TCP_PORT", port)];
     let gateway = Program::start(Kind::Gateway, folder.path(), &settings).await;
     let mut person = Person::new(WsPeer::connect(gateway.address(), Face::Frames).await.unwrap());
-    assert_eq!(person.ending().await, Ending::WebSocket(1013));
+    assert_eq!(person.ending().await, ConnectionEnd::WebSocket(1013));
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_core_that_dies() {
     let mut town = Plan::with_gateway().start().await;
     let mut program = welcomed(&town).await;
     town.core.kill().await;
-    assert_eq!(program.ending().await, Ending::WebSocket(1012));
+    assert_eq!(program.ending().await, ConnectionEnd::WebSocket(1012));
 }
 
 #[tokio::test]

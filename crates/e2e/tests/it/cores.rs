@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use protocol::Face;
 use tempfile::TempDir;
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 use testkit::watchdog::{LIMIT, within};
 use testkit::ws_peer::WsPeer;
 
@@ -84,8 +84,8 @@ async fn people_are_spread_and_go_on_when_a_core_dies() {
     let lost = carried[0];
     // Those who are not its people notice nothing.
     let endings: FuturesUnordered<_> = people.iter_mut().map(Person::ending).collect();
-    let endings: Vec<Ending> = endings.take(lost).collect().await;
-    assert!(endings.iter().all(|ending| *ending == Ending::WebSocket(1012)), "{endings:?}");
+    let endings: Vec<ConnectionEnd> = endings.take(lost).collect().await;
+    assert!(endings.iter().all(|ending| *ending == ConnectionEnd::WebSocket(1012)), "{endings:?}");
 
     let again = cluster.arrive_together(lost).await;
     let carried = cluster.carried(PEOPLE + lost).await;
@@ -98,7 +98,7 @@ async fn people_are_spread_and_go_on_when_a_core_dies() {
 
     cluster.cores[0].restart().await;
     let newcomers = the_first_back(&cluster).await;
-    cluster.gateway.wait_for("core is back").await;
+    cluster.gateway.wait_for("core restored").await;
     let fresh = cluster.arrive_together(PEOPLE / CORES).await;
     let all = cluster.carried(PEOPLE + newcomers.len() + fresh.len()).await;
     assert_eq!(all[0], 1 + fresh.len(), "everyone goes where there is most room: {all:?}");

@@ -3,7 +3,7 @@
 use protocol::Face;
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};
-use testkit::peer::{Ending, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::watchdog::LIMIT;
 use tokio::join;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ async fn listening<P: Peer>(mut person: Person<P>) -> Person<P> {
 }
 
 /// Frames up to the end, and how that came.
-async fn rest<P: Peer>(person: &mut Person<P>) -> (Vec<Value>, Ending) {
+async fn rest<P: Peer>(person: &mut Person<P>) -> (Vec<Value>, ConnectionEnd) {
     let mut frames = Vec::new();
     while let Some(line) = person.read().await {
         frames.push(serde_json::from_str(&line).unwrap());
@@ -80,11 +80,11 @@ async fn the_core_lets_answers_end() {
     let ((), native, browser, idle, terminal) =
         join!(terminate(&mut town.core), rest(&mut native), rest(&mut browser), rest(&mut idle), terminal.ending(),);
     went_on(&native.0);
-    assert_eq!(native.1, Ending::Unexplained);
+    assert_eq!(native.1, ConnectionEnd::Unexplained);
     went_on(&browser.0);
-    assert_eq!(browser.1, Ending::WebSocket(1001));
-    assert_eq!((idle.0.len(), &idle.0[0]["code"], idle.1), (1, &json!("draining"), Ending::WebSocket(1001)));
-    assert_eq!(terminal, Ending::Unexplained);
+    assert_eq!(browser.1, ConnectionEnd::WebSocket(1001));
+    assert_eq!((idle.0.len(), &idle.0[0]["code"], idle.1), (1, &json!("draining"), ConnectionEnd::WebSocket(1001)));
+    assert_eq!(terminal, ConnectionEnd::Unexplained);
 }
 
 /// Who is still there when the time is over is told why, like everyone else (`proto-line/SPEC.md` §8).
@@ -98,7 +98,7 @@ async fn the_core_does_not_wait_for_ever() {
     assert_eq!(status.code(), Some(0), "{logs}");
     assert!(logs.contains("drain timed out"), "{logs}");
     assert_eq!((&frames[0]["type"], &frames[0]["code"]), (&json!("notice"), &json!("draining")), "{frames:?}");
-    assert_eq!(ending, Ending::WebSocket(1001));
+    assert_eq!(ending, ConnectionEnd::WebSocket(1001));
     assert!(logs.contains("connection closed"), "{logs}");
 }
 
@@ -109,8 +109,8 @@ async fn the_gateway_says_good_bye() {
     let mut person = town.at_gateway(Face::Plain).await;
     person.lines(3).await;
     let ((), program, person) = join!(terminate(town.gateway()), rest(&mut program), person.ending());
-    assert_eq!(program.1, Ending::WebSocket(1001));
-    assert_eq!(person, Ending::WebSocket(1001));
+    assert_eq!(program.1, ConnectionEnd::WebSocket(1001));
+    assert_eq!(person, ConnectionEnd::WebSocket(1001));
     // The answer belongs to the session, not to the connection: it goes on.
     town.core.wait_for("turn ended").await;
 }

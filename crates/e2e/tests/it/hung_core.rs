@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use protocol::Face;
 use tempfile::TempDir;
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 use testkit::ws_peer::WsPeer;
 
 use crate::person::Person;
@@ -50,7 +50,7 @@ async fn it_gets_nobody_once_it_is_found_out() {
     let people = welcomed.await;
     assert_eq!(pair.gateway.said("core ejected"), 1, "{:?}", pair.gateway.logs());
     pair.cores[0].resume();
-    pair.gateway.wait_for("core is back").await;
+    pair.gateway.wait_for("core restored").await;
     drop(people);
 }
 
@@ -67,7 +67,7 @@ async fn who_was_sent_there_is_told_to_come_back() {
     for person in &mut people {
         match person.read().await {
             Some(line) if line.contains("welcome") => welcomed += 1,
-            None if person.ending().await == Ending::WebSocket(1012) => sent_away += 1,
+            None if person.ending().await == ConnectionEnd::WebSocket(1012) => sent_away += 1,
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use boot::metrics::{Described, Description, Kind, ProcessMetric};
+use boot::metrics::{MetricDescription, MetricDescriptor, MetricKind, ProcessMetric};
 use prometheus_parse::{Scrape, Value};
 use protocol::Face;
 use serde_json::json;
@@ -54,12 +54,12 @@ impl Metrics {
     }
 }
 
-fn descriptions<M: Described>(metrics: &[M]) -> Vec<Description> {
+fn descriptions<M: MetricDescriptor>(metrics: &[M]) -> Vec<MetricDescription> {
     metrics.iter().map(|metric| metric.description()).collect()
 }
 
 /// Metrics of the core, by the module that owns them, and of its process.
-fn core_metrics() -> Vec<Description> {
+fn core_metrics() -> Vec<MetricDescription> {
     [
         descriptions(core_server::metrics::Metric::ALL),
         descriptions(core_server::llm::ModelMetric::ALL),
@@ -70,20 +70,20 @@ fn core_metrics() -> Vec<Description> {
     .concat()
 }
 
-fn gateway_metrics() -> Vec<Description> {
+fn gateway_metrics() -> Vec<MetricDescription> {
     [descriptions(ws_gateway::Metric::ALL), descriptions(ProcessMetric::ALL)].concat()
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: MetricKind) -> &'static str {
     match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
     }
 }
 
 /// Every metric of the table is told with its kind and meaning, has a series with just its labels, and nothing else is.
-fn told_as_listed(text: &str, listed: &[Description]) {
+fn told_as_listed(text: &str, listed: &[MetricDescription]) {
     let lines = |word: &str| -> BTreeMap<String, String> {
         let rest = text.lines().filter_map(|line| line.strip_prefix(word)?.trim_start().split_once(' '));
         rest.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
@@ -94,7 +94,7 @@ fn told_as_listed(text: &str, listed: &[Description]) {
     let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
     for metric in listed {
         let mut series = scrape.samples.iter().filter(|sample| sample.metric == metric.name).peekable();
-        let histogram = metric.kind == Kind::Histogram && text.contains(&format!("{}_bucket{{", metric.name));
+        let histogram = metric.kind == MetricKind::Histogram && text.contains(&format!("{}_bucket{{", metric.name));
         assert!(histogram || series.peek().is_some(), "{} has no series", metric.name);
         let labels: BTreeSet<_> = metric.labels.iter().copied().collect();
         for sample in series {
@@ -106,10 +106,10 @@ fn told_as_listed(text: &str, listed: &[Description]) {
 
 #[test]
 fn names_follow_the_conventions() {
-    for Description { name, kind, help, .. } in core_metrics().into_iter().chain(gateway_metrics()) {
+    for MetricDescription { name, kind, help, .. } in core_metrics().into_iter().chain(gateway_metrics()) {
         assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
-        assert_eq!(kind == Kind::Counter, name.ends_with("_total"), "{name}");
-        assert!(kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+        assert_eq!(kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
+        assert!(kind != MetricKind::Histogram || name.ends_with("_seconds"), "{name}");
         assert!(!name.ends_with("_ms") && !name.contains("milli"), "{name}");
         assert!(help.ends_with('.') && (!name.contains("seconds") || help.contains("in seconds")), "{name}: {help}");
     }
@@ -127,8 +127,8 @@ async fn everything_listed_is_told_and_nothing_else() {
 }
 
 /// The table of one service in `deploy/METRICS.md`.
-fn table(metrics: &[Description]) -> String {
-    let row = |it: &Description| {
+fn table(metrics: &[MetricDescription]) -> String {
+    let row = |it: &MetricDescription| {
         let labels: Vec<_> = it.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {} | {} | {} |\n", it.name, kind_name(it.kind), labels.join(" "), it.help)
     };
@@ -140,7 +140,7 @@ fn the_list_in_the_docs_is_the_one_of_the_programs() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/METRICS.md");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let rows: String = text.lines().filter(|line| line.starts_with("| `")).map(|line| format!("{line}\n")).collect();
-    let own = |metrics: Vec<Description>| -> Vec<Description> {
+    let own = |metrics: Vec<MetricDescription>| -> Vec<MetricDescription> {
         metrics.into_iter().filter(|it| !it.name.starts_with("process_")).collect()
     };
     let process = descriptions(ProcessMetric::ALL);
@@ -235,8 +235,8 @@ async fn refused_upgrades_count() {
     assert_eq!(http::status(address, "/ws", &stranger).await.unwrap(), 403);
     assert_eq!(http::status(address, "/ws", upgrade).await.unwrap(), 426);
     Metrics::of(town.gateway()).await.assert(&[
-        ("psicoia_gateway_upgrades_refused_total{reason=\"origin\"}", 1.0),
-        ("psicoia_gateway_upgrades_refused_total{reason=\"malformed\"}", 1.0),
+        ("psicoia_gateway_upgrades_rejected_total{reason=\"origin\"}", 1.0),
+        ("psicoia_gateway_upgrades_rejected_total{reason=\"malformed\"}", 1.0),
         ("psicoia_gateway_connections_opened_total", 0.0),
     ]);
 }

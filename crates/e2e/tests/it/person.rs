@@ -1,7 +1,7 @@
 //! A client that talks, and does not wait for ever.
 
 use serde_json::{Value, json};
-use testkit::peer::{Ending, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::watchdog::{LIMIT, Watchdog};
 
 /// Someone at the other end of a connection.
@@ -55,7 +55,7 @@ impl<P: Peer> Person<P> {
     }
 
     /// Reads up to the end, and says how that came.
-    pub(crate) async fn ending(&mut self) -> Ending {
+    pub(crate) async fn ending(&mut self) -> ConnectionEnd {
         while self.read().await.is_some() {}
         self.peer.ending().unwrap()
     }

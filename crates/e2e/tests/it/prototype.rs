@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use protocol::Face;
 use serde_json::json;
 use testkit::llm::{Answer, LlmStandin, Options};
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 use testkit::process::Launch;
 use testkit::watchdog::{LIMIT, within};
 use testkit::ws_peer::WsPeer;
@@ -36,7 +36,7 @@ async fn a_terminal() {
     assert_eq!(person.lines(3).await, ["eco: uno", "eco: dos", "eco: tres"]);
     person.write("Salir").await;
     assert_eq!(person.lines(1).await, [GOODBYE]);
-    assert_eq!(person.ending().await, Ending::Unexplained);
+    assert_eq!(person.ending().await, ConnectionEnd::Unexplained);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Every conversation of `proto-line/transcripts`, in process, over TCP and through the gateway.
 
-use testkit::clock::Frozen;
+use testkit::clock::FrozenClock;
 use testkit::transcript::{self, Transport};
 
 use crate::world::Whole;
@@ -15,7 +15,7 @@ fn replay_all(transport: Transport) {
     for transcript in transcripts.iter().filter(|transcript| transcript.runs_over(transport)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let played = runtime.block_on(async {
-            let _frozen = Frozen::clock();
+            let _frozen = FrozenClock::freeze();
             let mut whole = Whole::start(transcript, transport).await;
             transcript::run(transcript, &mut whole).await
         });

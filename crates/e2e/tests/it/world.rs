@@ -9,8 +9,8 @@ use core_server::{Server, server};
 use protocol::Face;
 use testkit::line_peer::LinePeer;
 use testkit::llm::{Answer, Fallback, LlmStandin, Options};
-use testkit::peer::{Ending, Peer, PeerError};
-use testkit::transcript::{Transcript, Transport, World};
+use testkit::peer::{ConnectionEnd, Peer, PeerError};
+use testkit::transcript::{ServerUnderTest, Transcript, Transport};
 use testkit::ws_peer::WsPeer;
 use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
@@ -109,7 +109,7 @@ fn broken_down() -> Answer {
     Answer { status: 500, ..Answer::default() }
 }
 
-impl World for Whole {
+impl ServerUnderTest for Whole {
     type Peer = Client;
 
     async fn connect(&mut self, face: Face) -> Result<Client, PeerError> {
@@ -161,7 +161,7 @@ impl Peer for Client {
         any!(self, peer => peer.cut());
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<ConnectionEnd> {
         any!(self, peer => peer.ending())
     }
 }

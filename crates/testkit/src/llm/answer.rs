@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typing_error_is_not_ignored() {
+    fn rejects_unknown_fields() {
         for json in [r#"{"peices":["a"]}"#, r#"{"hang":"never"}"#, "[1]", "3"] {
             assert!(serde_json::from_str::<Answer>(json).is_err(), "{json}");
         }

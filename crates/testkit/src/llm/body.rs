@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::llm::answer::{Answer, Hang};
-use crate::llm::ledger::Ticket;
+use crate::llm::call_log::OpenCall;
 
 /// The script says that the connection breaks here.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +41,12 @@ pub(super) struct AnswerBody {
     /// From the last group to the end.
     end_gap: Duration,
     end: End,
-    ticket: Ticket,
+    open_call: OpenCall,
 }
 
 impl AnswerBody {
     /// Starts the clock of `answer`, whose bytes are `segments`.
-    pub(super) fn new(answer: &Answer, segments: Vec<Bytes>, ticket: Ticket) -> Self {
+    pub(super) fn new(answer: &Answer, segments: Vec<Bytes>, open_call: OpenCall) -> Self {
         let first = Duration::from_millis(answer.first_ms);
         let pause = (!first.is_zero()).then(|| Box::pin(sleep_until(Instant::now() + first)));
         let end = match (answer.cut, answer.hang) {
@@ -55,7 +55,7 @@ impl AnswerBody {
             (false, _) => End::Whole,
         };
         let (gap, end_gap) = (Duration::from_millis(answer.gap_ms), Duration::from_millis(answer.end_ms));
-        Self { segments: segments.into(), pause, gap, held: None, end_gap, end, ticket }
+        Self { segments: segments.into(), pause, gap, held: None, end_gap, end, open_call }
     }
 
     /// The same with its last group held back until `released`.
@@ -97,7 +97,7 @@ impl Body for AnswerBody {
         }
         match self.end {
             End::Whole => {
-                self.ticket.finish();
+                self.open_call.finish();
                 Poll::Ready(None)
             }
             End::Silence => Poll::Pending,
@@ -107,7 +107,7 @@ impl Body for AnswerBody {
                 Poll::Pending
             }
             End::Cut => {
-                self.ticket.finish();
+                self.open_call.finish();
                 Poll::Ready(Some(Err(Cut)))
             }
         }

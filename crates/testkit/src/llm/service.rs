@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::llm::Fallback;
 use crate::llm::answer::{Answer, Hang};
 use crate::llm::body::AnswerBody;
-use crate::llm::ledger::{Ledger, Ticket};
+use crate::llm::call_log::{CallLog, OpenCall};
 use crate::llm::wire::{self, Call};
 
 type StandinBody = Either<Full<Bytes>, AnswerBody>;
@@ -31,7 +31,7 @@ type StandinBody = Either<Full<Bytes>, AnswerBody>;
 /// What every connection shares.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) call_log: Arc<CallLog>,
     /// Connections so far.
     connections: AtomicU64,
     queue: Mutex<VecDeque<Scripted>>,
@@ -50,7 +50,7 @@ pub(super) struct Scripted {
 
 /// The part of a request that shows in its answer.
 #[derive(Deserialize)]
-struct Asked {
+struct CompletionRequest {
     #[serde(default)]
     model: String,
     #[serde(default)]
@@ -68,7 +68,7 @@ struct StreamOptions {
 impl Shared {
     pub(super) fn new(fallback: Fallback, keep: usize) -> Arc<Self> {
         let (queue, rendered) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { ledger: Ledger::new(keep), connections: AtomicU64::new(0), queue, fallback, rendered })
+        Arc::new(Self { call_log: CallLog::new(keep), connections: AtomicU64::new(0), queue, fallback, rendered })
     }
 
     /// Connections so far.
@@ -95,34 +95,36 @@ impl Shared {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return error(StatusCode::BAD_REQUEST) };
         let body = body.to_bytes();
-        let Ok(asked) = serde_json::from_slice::<Asked>(&body) else { return error(StatusCode::BAD_REQUEST) };
-        if !asked.stream {
+        let Ok(request) = serde_json::from_slice::<CompletionRequest>(&body) else {
+            return error(StatusCode::BAD_REQUEST);
+        };
+        if !request.stream {
             return error(StatusCode::BAD_REQUEST);
         }
-        let ticket = self.ledger.open(head.headers, body.clone());
+        let open_call = self.call_log.open(head.headers, body.clone());
         let call = Call {
-            number: ticket.number,
-            model: asked.model,
-            include_usage: asked.stream_options.include_usage,
+            number: open_call.number,
+            model: request.model,
+            include_usage: request.stream_options.include_usage,
             prompt_bytes: body.len(),
         };
-        self.respond(call, &body, ticket).await
+        self.respond(call, &body, open_call).await
     }
 
-    async fn respond(&self, call: Call, body: &[u8], ticket: Ticket) -> Response<StandinBody> {
+    async fn respond(&self, call: Call, body: &[u8], open_call: OpenCall) -> Response<StandinBody> {
         let scripted = lock(&self.queue).pop_front();
         let answer = match (scripted, &self.fallback) {
             (Some(Scripted { answer, held: Some((shown, released)) }), _) => {
-                return carry_out(&answer, wire::render_in_two(&answer, shown, &call), Some(released), ticket).await;
+                return carry_out(&answer, wire::render_in_two(&answer, shown, &call), Some(released), open_call).await;
             }
             (None, Fallback::Answer(answer)) => {
-                return carry_out(answer, self.rendered(answer, call), None, ticket).await;
+                return carry_out(answer, self.rendered(answer, call), None, open_call).await;
             }
             (Some(Scripted { answer, held: None }), _) => answer,
             (None, Fallback::Echo) => Answer::text(format!("eco: {}", last_user_message(body))),
             (None, Fallback::Reply(reply)) => reply(call.number, &last_user_message(body)),
         };
-        carry_out(&answer, wire::render(&answer, &call), None, ticket).await
+        carry_out(&answer, wire::render(&answer, &call), None, open_call).await
     }
 
     /// The bytes of the fallback. Under load they are the same from call to call, so they
@@ -183,7 +185,7 @@ async fn carry_out(
     answer: &Answer,
     segments: Vec<Bytes>,
     released: Option<CancellationToken>,
-    mut ticket: Ticket,
+    mut open_call: OpenCall,
 ) -> Response<StandinBody> {
     if answer.hang == Some(Hang::Headers) {
         // Until the client goes away and this future, with the ticket, is dropped.
@@ -191,7 +193,7 @@ async fn carry_out(
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = if status == StatusCode::OK {
-        let body = AnswerBody::new(answer, segments, ticket);
+        let body = AnswerBody::new(answer, segments, open_call);
         let body = match released {
             Some(released) => body.held(released.cancelled_owned()),
             None => body,
@@ -203,10 +205,10 @@ async fn carry_out(
     } else {
         tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
         if 0 < answer.end_ms || answer.hang == Some(Hang::End) {
-            let body = AnswerBody::new(&Answer { first_ms: 0, ..answer.clone() }, vec![error_body(answer)], ticket);
+            let body = AnswerBody::new(&Answer { first_ms: 0, ..answer.clone() }, vec![error_body(answer)], open_call);
             error_with(status, Either::Right(body))
         } else {
-            ticket.finish();
+            open_call.finish();
             error_with(status, Either::Left(Full::new(error_body(answer))))
         }
     };

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::*;
-use crate::clock::Frozen;
+use crate::clock::FrozenClock;
 
 /// A keep-alive connection to a stand-in.
 struct Client {
@@ -93,7 +93,7 @@ async fn keeps_its_pace_on_the_paused_clock() {
 }
 
 #[tokio::test]
-async fn an_answer_waits_until_it_is_let_go() {
+async fn holds_answer_until_released() {
     for shown in 0..=3 {
         let (standin, mut client) = start().await;
         let held = standin.push_held(Answer::pieces(["ho", "la"]), shown);
@@ -138,7 +138,7 @@ async fn a_cut_delivers_the_pieces_and_breaks() {
 
 #[tokio::test(start_paused = true)]
 async fn hangs_until_the_client_goes() {
-    let _frozen = Frozen::clock();
+    let _frozen = FrozenClock::freeze();
     for hang in [Hang::Headers, Hang::Stream, Hang::End] {
         let (standin, mut client) = start().await;
         standin.push(Answer::pieces(["a"]).hanging(hang));
@@ -166,7 +166,7 @@ async fn hangs_until_the_client_goes() {
 }
 
 #[tokio::test]
-async fn waiting_for_what_does_not_happen_ends() {
+async fn wait_times_out() {
     let (standin, _client) = start().await;
     let expired = watchdog::within(Duration::from_millis(10), standin.wait_for(|calls| !calls.is_empty())).await;
     assert!(expired.is_err());
@@ -174,8 +174,8 @@ async fn waiting_for_what_does_not_happen_ends() {
 
 /// Of a whole answer and of an error: the last byte is there, the end is not.
 #[tokio::test(start_paused = true)]
-async fn the_end_comes_by_itself() {
-    let _frozen = Frozen::clock();
+async fn delays_end_of_response() {
+    let _frozen = FrozenClock::freeze();
     for (answer, last) in [(Answer::text("hola"), "data: [DONE]\n\n"), (Answer::status(500), "}")] {
         let (standin, mut client) = start().await;
         standin.push(answer.clone().ending_after(70));

@@ -68,8 +68,8 @@ impl Owner {
             let mut fields = line.split(':').skip(2);
             Some(Self::User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
         });
-        let said = "root needs a user postgres or nobody to run it as".to_owned();
-        user.ok_or_else(|| PostgresError::Failed { program: "postgres".to_owned(), said })
+        let output = "root needs a user postgres or nobody to run it as".to_owned();
+        user.ok_or_else(|| PostgresError::Failed { program: "postgres".to_owned(), output })
     }
 
     /// `program` as this user, sent `signal` when the thread that starts it ends.
@@ -99,8 +99,8 @@ pub(super) fn new_folder(programs: &Programs, owner: &Owner) -> Result<(PathBuf,
     let base = env::temp_dir().join(format!("psicoia-postgres-{}", geteuid().as_raw()));
     make(&base)?;
     if !is_ours(&base).map_err(PostgresError::io(base.to_string_lossy()))? {
-        let said = format!("{} is not a folder of ours alone", base.display());
-        return Err(PostgresError::Failed { program: "testkit".to_owned(), said });
+        let output = format!("{} is not a folder of ours alone", base.display());
+        return Err(PostgresError::Failed { program: "testkit".to_owned(), output });
     }
     // One process at a time makes the template and tidies up; the others wait.
     let turn = lock(&base.join("lock"))?;
@@ -171,6 +171,6 @@ pub(super) fn run(command: &mut Command) -> Result<String, PostgresError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(PostgresError::Failed { program, said })
+    let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(PostgresError::Failed { program, output })
 }

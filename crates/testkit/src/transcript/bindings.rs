@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn filling() {
+    fn substitutes_names() {
         let cases = [
             ("hola", "hola"),
             ("/reanudar $token", "/reanudar t\"1"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn unifying() {
+    fn binds_and_compares() {
         let mut bindings = bindings();
         assert!(bindings.unify("seq", &json!(7)));
         assert!(!bindings.unify("seq", &json!("7")));

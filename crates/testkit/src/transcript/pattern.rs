@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_it_wants() {
+    fn display_round_trips() {
         for text in ["Esperá $_ s, $who: $5", r#"{"a":"$b"}"#] {
             assert_eq!(Pattern::parse(text).to_string(), text);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use protocol::{CloseReason, Face};
 
-use crate::clock::{self, Frozen};
+use crate::clock::{self, FrozenClock};
 use crate::llm::Answer;
 use crate::peer::{Peer, PeerError};
 use crate::transcript::{Action, Bindings, Pattern, Step, Transcript};
@@ -16,7 +16,7 @@ use crate::watchdog::{self, Watchdog};
 use listener::Listener;
 
 /// A server to play against, and how its clients reach it.
-pub trait World {
+pub trait ServerUnderTest {
     /// A client of it.
     type Peer: Peer;
 
@@ -60,13 +60,13 @@ impl fmt::Display for Failure {
 /// Plays `transcript` from its first line to its last, and checks that nothing follows.
 ///
 /// Needs a current-thread runtime with a paused clock. Build the world under a
-/// [`Frozen`] clock, or time may pass before the first step.
+/// [`FrozenClock`] clock, or time may pass before the first step.
 ///
 /// # Errors
 ///
 /// The first difference.
-pub async fn run<W: World>(transcript: &Transcript, world: &mut W) -> Result<(), Failure> {
-    let _frozen = Frozen::clock();
+pub async fn run<W: ServerUnderTest>(transcript: &Transcript, world: &mut W) -> Result<(), Failure> {
+    let _frozen = FrozenClock::freeze();
     let mut run = Run {
         transcript,
         world,
@@ -86,7 +86,7 @@ pub async fn run<W: World>(transcript: &Transcript, world: &mut W) -> Result<(),
     run.expect_silence().await
 }
 
-struct Run<'a, W: World> {
+struct Run<'a, W: ServerUnderTest> {
     transcript: &'a Transcript,
     world: &'a mut W,
     listeners: HashMap<String, Listener<W::Peer>>,
@@ -94,7 +94,7 @@ struct Run<'a, W: World> {
     watchdog: Watchdog,
 }
 
-impl<W: World> Run<'_, W> {
+impl<W: ServerUnderTest> Run<'_, W> {
     async fn connect(&mut self, name: &str) -> Result<(), String> {
         let connecting = self.watchdog.guard(self.world.connect(self.transcript.face));
         let peer = connecting.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -175,7 +175,7 @@ impl<W: World> Run<'_, W> {
     async fn expect_silence(mut self) -> Result<(), Failure> {
         self.world.settle().await;
         for (name, listener) in &mut self.listeners {
-            if let Some(got) = listener.heard().await {
+            if let Some(got) = listener.try_received().await {
                 let (file, connection) = (self.transcript.file.clone(), name.clone());
                 return Err(Failure { file, line: 0, connection, wanted: "nothing more".to_owned(), got });
             }

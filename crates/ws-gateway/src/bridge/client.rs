@@ -11,11 +11,11 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
-use super::boundary::Boundary;
 use super::core::Core;
-use super::lines::Piece;
+use super::line_splitter::LineFragment;
+use super::message_boundary::MessageBoundary;
 use super::pipe::Pipe;
-use crate::close::Ending;
+use crate::close::CloseCause;
 
 /// What tungstenite holds for a message's beginning; grows to the longest message.
 const FRAME_BUFFER_BYTES: usize = 256;
@@ -27,13 +27,13 @@ const MAX_BACKLOG_BYTES: usize = 48 * 1_024;
 /// The connection to a client.
 ///
 /// The WebSocket protocol is tungstenite's; bytes reach and leave it through memory
-/// ([`Exchange`]), so that the connection has one place that waits on sockets. Lines from the core
+/// ([`MemoryStream`]), so that the connection has one place that waits on sockets. Lines from the core
 /// become frames here, because tungstenite would keep a buffer as large as the largest of them.
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) pipe: Pipe<S>,
     websocket: WebSocketContext,
-    boundary: Boundary,
+    boundary: MessageBoundary,
     face: Face,
     /// A line has been sent in part: no other message may come between.
     mid_message: bool,
@@ -44,12 +44,12 @@ pub(crate) struct Client<S> {
 }
 
 /// One turn of the WebSocket: what came in, and where what goes out is put.
-struct Exchange<'i, 'o> {
+struct MemoryStream<'i, 'o> {
     input: &'i [u8],
     output: &'o mut BytesMut,
 }
 
-impl Read for Exchange<'_, '_> {
+impl Read for MemoryStream<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.input.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -58,7 +58,7 @@ impl Read for Exchange<'_, '_> {
     }
 }
 
-impl Write for Exchange<'_, '_> {
+impl Write for MemoryStream<'_, '_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.output.extend_from_slice(buf);
         Ok(buf.len())
@@ -80,7 +80,7 @@ fn websocket() -> WebSocketContext {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn new(socket: S, face: Face) -> Self {
-        let (pipe, boundary) = (Pipe::new(socket), Boundary::default());
+        let (pipe, boundary) = (Pipe::new(socket), MessageBoundary::default());
         Self { pipe, websocket: websocket(), boundary, face, mid_message: false, closed: false, errors_owed: 0 }
     }
 
@@ -89,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// # Errors
     ///
     /// The client closed or broke a rule; what came before that has been forwarded.
-    pub(crate) fn receive<U>(&mut self, input: &[u8], core: &mut Core<U>) -> Result<(), Ending>
+    pub(crate) fn receive<U>(&mut self, input: &[u8], core: &mut Core<U>) -> Result<(), CloseCause>
     where
         U: AsyncRead + AsyncWrite + Unpin,
     {
@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         while let Some(message) = self.next_message(&mut input)? {
             match message {
                 Message::Text(text) => self.deliver(&text, core),
-                Message::Binary(_) => return Err(Ending::BinaryRefused),
+                Message::Binary(_) => return Err(CloseCause::BinaryRefused),
                 Message::Close(_) => return Err(CloseReason::ClientGone.into()),
                 // Pings are answered by tungstenite.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -117,9 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     ///
     /// The client broke a rule of the WebSocket protocol.
     pub(crate) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
-        let mut exchange = Exchange { input, output: &mut self.pipe.out };
-        let read = self.websocket.read(&mut exchange);
-        *input = exchange.input;
+        let mut stream = MemoryStream { input, output: &mut self.pipe.out };
+        let read = self.websocket.read(&mut stream);
+        *input = stream.input;
         match read {
             Ok(message) => {
                 self.closed = self.closed || message.is_close();
@@ -148,19 +148,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let error = ErrorFrame::new(ErrorCode::BadFrame, Language::Spanish);
             ServerFrame::Error(error).encode_line(&mut line);
             line.truncate(line.len() - 1);
-            self.send(Piece { bytes: &line, first: true, last: true });
+            self.send(LineFragment { bytes: &line, first: true, last: true });
         }
     }
 
     /// Appends a line of the core, or a piece of one, as one frame.
-    pub(crate) fn send(&mut self, piece: Piece<'_>) {
-        let opcode = OpCode::Data(if piece.first { Data::Text } else { Data::Continue });
-        let header = FrameHeader { is_final: piece.last, opcode, ..FrameHeader::default() };
-        self.pipe.out.reserve(MAX_FRAME_HEADER_BYTES + piece.bytes.len());
-        let mut exchange = Exchange { input: &[], output: &mut self.pipe.out };
-        header.format(piece.bytes.len() as u64, &mut exchange).expect("memory takes every byte");
-        self.pipe.out.extend_from_slice(piece.bytes);
-        self.mid_message = !piece.last;
+    pub(crate) fn send(&mut self, fragment: LineFragment<'_>) {
+        let opcode = OpCode::Data(if fragment.first { Data::Text } else { Data::Continue });
+        let header = FrameHeader { is_final: fragment.last, opcode, ..FrameHeader::default() };
+        self.pipe.out.reserve(MAX_FRAME_HEADER_BYTES + fragment.bytes.len());
+        let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
+        header.format(fragment.bytes.len() as u64, &mut stream).expect("memory takes every byte");
+        self.pipe.out.extend_from_slice(fragment.bytes);
+        self.mid_message = !fragment.last;
         while !self.mid_message && 0 < self.errors_owed {
             self.errors_owed -= 1;
             self.refuse_message();
@@ -189,15 +189,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Appends a ping.
     pub(crate) fn ping(&mut self) {
-        let mut exchange = Exchange { input: &[], output: &mut self.pipe.out };
+        let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
         // It fails only after a close frame, and then no ping is wanted.
-        let _closing = self.websocket.write(&mut exchange, Message::Ping(bytes::Bytes::new()));
+        let _closing = self.websocket.write(&mut stream, Message::Ping(bytes::Bytes::new()));
     }
 
-    /// Appends the close frame: the answer to the client's own, or ours with `ending`.
-    pub(crate) fn close(&mut self, ending: Ending) {
-        let mut exchange = Exchange { input: &[], output: &mut self.pipe.out };
+    /// Appends the close frame: the answer to the client's own, or ours with `cause`.
+    pub(crate) fn close(&mut self, cause: CloseCause) {
+        let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
         // It ends in `ConnectionClosed` when the client's own close frame has been answered.
-        let _closed = self.websocket.close(&mut exchange, Some(ending.frame()));
+        let _closed = self.websocket.close(&mut stream, Some(cause.frame()));
     }
 }

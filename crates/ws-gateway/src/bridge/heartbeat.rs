@@ -13,20 +13,20 @@ mod tests;
 
 /// Time for the core's first byte after a line that has to be answered. A database that is away may hold up an answer
 /// for longer: what comes of the silence is decided by a check that needs no database.
-const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(5);
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between two reports of the same silence: the check of the core may have been decided meanwhile.
-const SILENCE_EVERY: Duration = Duration::from_secs(1);
+const SILENCE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for the core to go on: to take bytes that wait for it, or to send its first byte where no other core is
 /// better. Longer than a model takes for an answer, during which the plain face reads no further line.
-const CORE_LIMIT: Duration = Duration::from_secs(120);
+const CORE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time limits for a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct KeepaliveSettings {
     /// Between two pings.
-    pub ping: Duration,
+    pub ping_interval: Duration,
     /// For a pong after a ping, and for the client to take some of what is written to it.
-    pub pong: Duration,
+    pub pong_timeout: Duration,
 }
 
 /// A deadline that has passed.
@@ -60,14 +60,14 @@ enum FirstByte {
 
 impl FirstByte {
     fn due_since(since: Instant) -> Self {
-        Self::Due { since, report_at: since + FIRST_BYTE_LIMIT }
+        Self::Due { since, report_at: since + FIRST_BYTE_TIMEOUT }
     }
 }
 
 /// Deadlines of one connection.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    patience: Patience,
+    keepalive: KeepaliveSettings,
     ping_at: Instant,
     /// Only while a ping that was sent is unanswered.
     pong_by: Option<Instant>,
@@ -82,10 +82,10 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// Deadlines of a connection that begins at `now`.
-    pub(crate) fn new(now: Instant, patience: Patience) -> Self {
+    pub(crate) fn new(now: Instant, keepalive: KeepaliveSettings) -> Self {
         Self {
-            patience,
-            ping_at: now + patience.ping,
+            keepalive,
+            ping_at: now + keepalive.ping_interval,
             pong_by: None,
             client_by: None,
             core_by: None,
@@ -95,7 +95,7 @@ impl Heartbeat {
     }
 
     /// Bytes came from the client.
-    pub(crate) fn heard(&mut self) {
+    pub(crate) fn on_client_bytes(&mut self) {
         self.pong_by = None;
     }
 
@@ -105,14 +105,14 @@ impl Heartbeat {
     }
 
     /// A ping was added to what is written to the client.
-    pub(crate) fn pinged(&mut self, now: Instant) {
+    pub(crate) fn on_ping_sent(&mut self, now: Instant) {
         // Of several pings without an answer the first one counts.
-        self.pong_by.get_or_insert(now + self.patience.pong);
+        self.pong_by.get_or_insert(now + self.keepalive.pong_timeout);
     }
 
     /// The client's socket took `bytes` and more wait for it.
-    pub(crate) fn wrote(&mut self, now: Instant, bytes: usize) {
-        let by = now + self.patience.pong;
+    pub(crate) fn on_client_write(&mut self, now: Instant, bytes: usize) {
+        let by = now + self.keepalive.pong_timeout;
         if 0 < bytes {
             self.client_by = Some(by);
             self.renew_pong(by);
@@ -122,11 +122,11 @@ impl Heartbeat {
     }
 
     /// Nothing waits for the client any more.
-    pub(crate) fn flushed(&mut self, now: Instant) {
+    pub(crate) fn on_client_flushed(&mut self, now: Instant) {
         if self.client_by.take().is_none() {
             return;
         }
-        self.renew_pong(now + self.patience.pong);
+        self.renew_pong(now + self.keepalive.pong_timeout);
         // The core is read again only from here on: what it sent meanwhile may lie unread.
         if matches!(self.first_byte, FirstByte::Due { .. }) {
             self.first_byte = FirstByte::due_since(now);
@@ -144,37 +144,37 @@ impl Heartbeat {
     }
 
     /// The core has got a line that has to be answered.
-    pub(crate) fn asked(&mut self, now: Instant) {
+    pub(crate) fn on_request(&mut self, now: Instant) {
         if matches!(self.first_byte, FirstByte::NotDue) {
             self.first_byte = FirstByte::due_since(now);
         }
     }
 
-    /// Whether [`Heartbeat::asked`] is still to come.
-    pub(crate) fn is_unasked(&self) -> bool {
+    /// Whether [`Heartbeat::on_request`] is still to come.
+    pub(crate) fn awaits_request(&self) -> bool {
         matches!(self.first_byte, FirstByte::NotDue)
     }
 
     /// The core took `bytes` and holds up the client still.
-    pub(crate) fn core_took(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn on_core_write(&mut self, now: Instant, bytes: usize) {
         if 0 < bytes || self.core_by.is_none() {
-            self.core_by = Some(now + CORE_LIMIT);
+            self.core_by = Some(now + CORE_TIMEOUT);
         }
     }
 
     /// The core no longer holds up the client.
-    pub(crate) fn core_flushed(&mut self) {
+    pub(crate) fn on_core_flushed(&mut self) {
         self.core_by = None;
     }
 
     /// The core sent bytes. Returns whether they are its first.
-    pub(crate) fn core_spoke(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_core_bytes(&mut self, now: Instant) -> bool {
         // A core that is busy sending may be slow to read.
-        self.core_by = self.core_by.map(|_| now + CORE_LIMIT);
+        self.core_by = self.core_by.map(|_| now + CORE_TIMEOUT);
         !matches!(std::mem::replace(&mut self.first_byte, FirstByte::Seen), FirstByte::Seen)
     }
 
-    /// Whether [`Heartbeat::core_spoke`] changes anything.
+    /// Whether [`Heartbeat::on_core_bytes`] changes anything.
     pub(crate) fn awaits_core(&self) -> bool {
         self.core_by.is_some() || !self.has_answered()
     }
@@ -204,7 +204,7 @@ impl Heartbeat {
             return None;
         }
         match self.first_byte {
-            FirstByte::Due { since, report_at } => Some(report_at.min(since + CORE_LIMIT)),
+            FirstByte::Due { since, report_at } => Some(report_at.min(since + CORE_TIMEOUT)),
             FirstByte::NotDue | FirstByte::Seen => None,
         }
     }
@@ -226,15 +226,15 @@ impl Heartbeat {
                 return Some(HeartbeatEvent::ClientSilent);
             }
             // Its pong may be in a buffer that is not read: the time starts over.
-            self.pong_by = Some(now + self.patience.pong);
+            self.pong_by = Some(now + self.keepalive.pong_timeout);
         }
         (self.ping_at <= now).then(|| self.ping(now)).flatten()
     }
 
     fn first_byte_missed(&mut self, now: Instant) -> HeartbeatEvent {
         match &mut self.first_byte {
-            FirstByte::Due { since, report_at } if now < *since + CORE_LIMIT => {
-                *report_at = now + SILENCE_EVERY;
+            FirstByte::Due { since, report_at } if now < *since + CORE_TIMEOUT => {
+                *report_at = now + SILENCE_REPORT_INTERVAL;
                 HeartbeatEvent::CoreSilent
             }
             _ => HeartbeatEvent::CoreStalled,
@@ -245,10 +245,10 @@ impl Heartbeat {
         if self.client_by.is_some() {
             // Behind bytes that wait it would not be answered sooner than they are taken: until then these show
             // whether the client lives.
-            self.ping_at = now + self.patience.pong.min(self.patience.ping);
+            self.ping_at = now + self.keepalive.pong_timeout.min(self.keepalive.ping_interval);
             return None;
         }
-        self.ping_at = now + self.patience.ping;
+        self.ping_at = now + self.keepalive.ping_interval;
         Some(HeartbeatEvent::Ping)
     }
 }

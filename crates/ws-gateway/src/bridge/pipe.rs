@@ -19,7 +19,7 @@ pub(crate) struct Pipe<S> {
 
 /// Outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum WriteProgress {
     /// Nothing waits any more.
     All,
     /// The socket takes no more for now.
@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
 
     /// Writes as much of what waits as the socket takes. Where something still waits, the task is woken when the
     /// socket takes more.
-    pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Written> {
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> io::Result<WriteProgress> {
         let mut bytes = 0;
         while !self.out.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, &self.out)? {
@@ -45,19 +45,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
                     self.out.advance(written);
                     bytes += written;
                 }
-                Poll::Pending => return Ok(Written::Part { bytes }),
+                Poll::Pending => return Ok(WriteProgress::Part { bytes }),
             }
         }
         // Also frees the memory: an idle connection keeps none.
         self.out = BytesMut::new();
-        Ok(Written::All)
+        Ok(WriteProgress::All)
     }
 
     /// Writes what waits; `Ready(Ok)` when nothing does any more.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.write(cx) {
-            Ok(Written::All) => Poll::Ready(Ok(())),
-            Ok(Written::Part { .. }) => Poll::Pending,
+            Ok(WriteProgress::All) => Poll::Ready(Ok(())),
+            Ok(WriteProgress::Part { .. }) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
     }

@@ -23,18 +23,20 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
-use super::{CORE_READ_BYTES, Client, Core, CoreObserver, Patience, Terms, run};
-use crate::close::Ending;
+use super::{BridgeSettings, CORE_READ_BYTES, Client, Core, CoreObserver, KeepaliveSettings, run};
+use crate::close::CloseCause;
 
 const HEADER: &[u8] = b"header\n";
-const PATIENCE: Patience = Patience { ping: Duration::from_secs(25), pong: Duration::from_secs(10) };
+const KEEPALIVE: KeepaliveSettings =
+    KeepaliveSettings { ping_interval: Duration::from_secs(25), pong_timeout: Duration::from_secs(10) };
 /// For tests without a paused clock: nothing is ever late.
-const ENDLESS: Patience = Patience { ping: Duration::from_secs(3_600), pong: Duration::from_secs(3_600) };
+const ENDLESS: KeepaliveSettings =
+    KeepaliveSettings { ping_interval: Duration::from_secs(3_600), pong_timeout: Duration::from_secs(3_600) };
 
 struct Bridge {
     client: DuplexStream,
     core: DuplexStream,
-    ending: JoinHandle<Ending>,
+    cause: JoinHandle<CloseCause>,
     health: Arc<Mutex<Vec<Health>>>,
 }
 
@@ -48,7 +50,7 @@ enum Health {
 /// Notes what is said of the core.
 struct Observer {
     health: Arc<Mutex<Vec<Health>>>,
-    has_better: bool,
+    has_better_core: bool,
 }
 
 impl CoreObserver for Observer {
@@ -58,7 +60,7 @@ impl CoreObserver for Observer {
 
     fn silent(&mut self) -> bool {
         self.health.lock().unwrap().push(Health::Silent);
-        self.has_better
+        self.has_better_core
     }
 
     fn lost(&mut self) {
@@ -67,27 +69,33 @@ impl CoreObserver for Observer {
 }
 
 /// A bridge whose two sockets hold `buffer` bytes each way.
-fn bridge(face: Face, patience: Patience, buffer: usize) -> Bridge {
-    bridge_after(Bytes::new(), face, patience, buffer)
+fn bridge(face: Face, keepalive: KeepaliveSettings, buffer: usize) -> Bridge {
+    bridge_after(Bytes::new(), face, keepalive, buffer)
 }
 
-fn bridge_after(leftover: Bytes, face: Face, patience: Patience, buffer: usize) -> Bridge {
-    bridge_beside(false, leftover, face, patience, buffer)
+fn bridge_after(leftover: Bytes, face: Face, keepalive: KeepaliveSettings, buffer: usize) -> Bridge {
+    bridge_beside(false, leftover, face, keepalive, buffer)
 }
 
 /// A bridge to a core beside which there is another one, or not.
-fn bridge_beside(has_better: bool, leftover: Bytes, face: Face, patience: Patience, buffer: usize) -> Bridge {
+fn bridge_beside(
+    has_better_core: bool,
+    leftover: Bytes,
+    face: Face,
+    keepalive: KeepaliveSettings,
+    buffer: usize,
+) -> Bridge {
     let (client, client_end) = duplex(buffer);
     let (core, core_end) = duplex(buffer);
     let health = Arc::<Mutex<Vec<Health>>>::default();
-    let mut observer = Observer { health: Arc::clone(&health), has_better };
-    let ending = Handle::current().spawn(async move {
+    let mut observer = Observer { health: Arc::clone(&health), has_better_core };
+    let cause = Handle::current().spawn(async move {
         let mut client = Client::new(client_end, face);
         let mut core = Core::new(core_end, HEADER, Traceparent::random());
         let drain = CancellationToken::new();
-        run(&mut client, &mut core, leftover, Terms { patience, drain: &drain }, &mut observer).await
+        run(&mut client, &mut core, leftover, BridgeSettings { keepalive, drain: &drain }, &mut observer).await
     });
-    Bridge { client, core, ending, health }
+    Bridge { client, core, cause, health }
 }
 
 async fn websocket(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
@@ -139,7 +147,7 @@ async fn read_lines(core: DuplexStream, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_header_leaves_with_the_first_line_or_alone_at_once() {
+async fn coalesces_header_with_first_line() {
     let mut with_line = bridge_after(frame("hola").into(), Face::Plain, ENDLESS, 1_024);
     let mut bytes = [0; 1_024];
     let len = with_line.core.read(&mut bytes).await.unwrap();
@@ -150,7 +158,7 @@ async fn the_header_leaves_with_the_first_line_or_alone_at_once() {
 }
 
 #[tokio::test]
-async fn messages_that_come_together_leave_together() {
+async fn coalesces_batches_into_one_write() {
     let mut bridge = bridge(Face::Plain, ENDLESS, 1_024);
     let mut bytes = [0; 1_024];
     bridge.core.read_exact(&mut bytes[..HEADER.len()]).await.unwrap();
@@ -162,7 +170,7 @@ async fn messages_that_come_together_leave_together() {
 }
 
 #[tokio::test]
-async fn a_long_line_is_sent_in_bounded_fragments() {
+async fn fragments_long_lines() {
     let mut bridge = bridge(Face::Plain, ENDLESS, 1 << 20);
     let line = "x".repeat(100_000);
     bridge.core.write_all(format!("{line}\n").as_bytes()).await.unwrap();
@@ -183,7 +191,7 @@ async fn a_long_line_is_sent_in_bounded_fragments() {
 }
 
 #[tokio::test]
-async fn a_bad_frame_is_answered_only_after_the_line_that_is_being_sent() {
+async fn defers_bad_frame_errors_past_fragmented_line() {
     let mut bridge = bridge(Face::Frames, ENDLESS, 4_096);
     bridge.core.write_all(b"first ").await.unwrap();
     let mut bytes = [0; 8];
@@ -204,7 +212,7 @@ async fn a_bad_frame_is_answered_only_after_the_line_that_is_being_sent() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stops_the_core_and_loses_nothing() {
+async fn slow_client_applies_backpressure_without_loss() {
     let mut bridge = bridge(Face::Plain, ENDLESS, 4_096);
     let taken = fill(&mut bridge.core, b"a line of the core\n").await;
     assert!(4_096 < taken && taken < 2 * 4_096 + 3 * CORE_READ_BYTES, "{taken} bytes piled up");
@@ -220,7 +228,7 @@ async fn a_client_that_does_not_read_stops_the_core_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_core_that_does_not_read_stops_the_client_and_loses_nothing() {
+async fn slow_core_applies_backpressure_without_loss() {
     let mut bridge = bridge(Face::Plain, ENDLESS, 4_096);
     let frame = frame("a message of the client");
     let taken = fill(&mut bridge.client, &frame).await;
@@ -235,8 +243,8 @@ async fn a_core_that_does_not_read_stops_the_client_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_answers_pings_stays() {
-    let bridge = bridge(Face::Frames, PATIENCE, 4_096);
+async fn keeps_client_that_answers_pings() {
+    let bridge = bridge(Face::Frames, KEEPALIVE, 4_096);
     let client = websocket(bridge.client).await;
     let (mut sink, mut stream) = client.split();
     let reader = Handle::current().spawn(async move {
@@ -249,41 +257,41 @@ async fn a_client_that_answers_pings_stays() {
     sleep(Duration::from_secs(25 * 10 + 1)).await;
     sink.send("still here".into()).await.unwrap();
     assert_eq!(read_lines(bridge.core, 1).await, ["still here"]);
-    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost, "ends only because the test let go of the core");
+    assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost, "ends only because the test let go of the core");
     assert_eq!(reader.await.unwrap(), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_given_up() {
-    let (start, bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 4_096));
+async fn times_out_silent_client() {
+    let (start, bridge) = (Instant::now(), bridge(Face::Plain, KEEPALIVE, 4_096));
     // Not with 1000, after which nobody comes back: the client may only have been unreachable.
-    assert_eq!(bridge.ending.await.unwrap(), CloseReason::Idle.into());
+    assert_eq!(bridge.cause.await.unwrap(), CloseReason::Idle.into());
     assert_eq!(start.elapsed().as_secs(), 35);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_a_client_sends_shows_that_it_lives() {
-    let mut bridge = bridge(Face::Plain, PATIENCE, 64 * 1_024);
+async fn any_client_bytes_count_as_pong() {
+    let mut bridge = bridge(Face::Plain, KEEPALIVE, 64 * 1_024);
     bridge.core.write_all(b"hola\n").await.unwrap();
     for _ in 0..100 {
         sleep(Duration::from_secs(9)).await;
         bridge.client.write_all(&frame("no pong")).await.unwrap();
     }
-    assert!(!bridge.ending.is_finished());
+    assert!(!bridge.cause.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_a_slow_consumer() {
-    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 256));
+async fn disconnects_slow_consumer() {
+    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, KEEPALIVE, 256));
     sleep(Duration::from_secs(3)).await;
     bridge.core.write_all(&[b'x'; 500]).await.unwrap();
-    assert_eq!(bridge.ending.await.unwrap(), CloseReason::SlowConsumer.into());
+    assert_eq!(bridge.cause.await.unwrap(), CloseReason::SlowConsumer.into());
     assert_eq!(start.elapsed().as_secs(), 13);
 }
 
 /// Writes `bytes` of the core in pieces, pausing after each.
-async fn trickle(mut core: DuplexStream, pieces: usize, piece: usize, pause: Duration) -> DuplexStream {
-    let line = [vec![b'x'; piece - 1], vec![b'\n']].concat();
+async fn trickle(mut core: DuplexStream, pieces: usize, fragment: usize, pause: Duration) -> DuplexStream {
+    let line = [vec![b'x'; fragment - 1], vec![b'\n']].concat();
     for _ in 0..pieces {
         core.write_all(&line).await.unwrap();
         sleep(pause).await;
@@ -292,23 +300,23 @@ async fn trickle(mut core: DuplexStream, pieces: usize, piece: usize, pause: Dur
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_slowly_and_steadily_stays() {
-    let bridge = bridge(Face::Plain, PATIENCE, 256);
-    let Bridge { mut client, core, ending, .. } = bridge;
+async fn keeps_slow_client_that_makes_progress() {
+    let bridge = bridge(Face::Plain, KEEPALIVE, 256);
+    let Bridge { mut client, core, cause, .. } = bridge;
     // Five times as much as the client takes: for 100 s something waits at all times.
     let writing = Handle::current().spawn(trickle(core, 200, 1_000, Duration::from_millis(100)));
     let mut read = 0;
     for _ in 0..1_000 {
         sleep(Duration::from_millis(100)).await;
         read += client.read(&mut [0; 200]).await.unwrap();
-        assert!(!ending.is_finished(), "given up after {read} bytes: {:?}", ending.await);
+        assert!(!cause.is_finished(), "given up after {read} bytes: {:?}", cause.await);
     }
     assert!(!writing.is_finished(), "back-pressure all the time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_pong_is_awaited_for_a_ping_that_was_not_sent() {
-    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+async fn defers_ping_behind_blocked_write() {
+    let mut bridge = bridge(Face::Plain, KEEPALIVE, 256);
     sleep(Duration::from_secs(24)).await;
     bridge.core.write_all(&[&[b'x'; 499][..], b"\n"].concat()).await.unwrap();
     sleep(Duration::from_secs(3)).await;
@@ -320,48 +328,48 @@ async fn no_pong_is_awaited_for_a_ping_that_was_not_sent() {
     assert_eq!(free.elapsed().as_secs(), 8, "as soon as one is due again");
     client.flush().await.unwrap();
     sleep(Duration::from_secs(20)).await;
-    assert!(!bridge.ending.is_finished());
+    assert!(!bridge.cause.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_that_does_not_answer_is_left_for_a_better_one() {
+async fn leaves_silent_core_for_a_healthier_one() {
     for (face, leftover) in [(Face::Plain, Vec::new()), (Face::Frames, frame("{}"))] {
         let start = Instant::now();
-        let bridge = bridge_beside(true, leftover.into(), face, PATIENCE, 1_024);
-        assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+        let bridge = bridge_beside(true, leftover.into(), face, KEEPALIVE, 1_024);
+        assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost);
         assert_eq!(start.elapsed().as_secs(), 5, "{face}");
         assert_eq!(*bridge.health.lock().unwrap(), [Health::Silent]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_owes_nothing_before_a_line_and_after_a_blank_one() {
-    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, PATIENCE, 1_024);
+async fn expects_no_reply_to_blank_lines() {
+    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, KEEPALIVE, 1_024);
     for _ in 0..9 {
         sleep(Duration::from_secs(9)).await;
         bridge.client.write_all(&frame(" \u{a0}\t")).await.unwrap();
     }
-    assert!(!bridge.ending.is_finished());
+    assert!(!bridge.cause.is_finished());
     assert_eq!(*bridge.health.lock().unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_byte_shows_that_a_core_works() {
-    let mut bridge = bridge_beside(true, frame("{}").into(), Face::Frames, PATIENCE, 1_024);
+async fn first_byte_marks_core_healthy() {
+    let mut bridge = bridge_beside(true, frame("{}").into(), Face::Frames, KEEPALIVE, 1_024);
     sleep(Duration::from_secs(4)).await;
     bridge.core.write_all(b"{").await.unwrap();
     sleep(Duration::from_secs(20)).await;
-    assert!(!bridge.ending.is_finished());
+    assert!(!bridge.cause.is_finished());
     assert_eq!(*bridge.health.lock().unwrap(), [Health::Answered]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_because_of_the_core_says_so() {
+async fn reports_silent_core_when_waiting_client_leaves() {
     for (waits_ms, want) in [(900, None), (1_100, Some(Health::Silent))] {
-        let bridge = bridge_after(frame("{}").into(), Face::Frames, PATIENCE, 1_024);
+        let bridge = bridge_after(frame("{}").into(), Face::Frames, KEEPALIVE, 1_024);
         sleep(Duration::from_millis(waits_ms)).await;
         drop(bridge.client);
-        assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+        assert_eq!(bridge.cause.await.unwrap(), CloseReason::ClientGone.into());
         assert_eq!(bridge.health.lock().unwrap().first().copied(), want, "{waits_ms} ms");
     }
 }
@@ -369,7 +377,7 @@ async fn who_leaves_because_of_the_core_says_so() {
 /// A bridge to a core that has answered at once, which the gateway does not read: its client takes none of the pongs
 /// that wait for it.
 async fn unread_core() -> Bridge {
-    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, PATIENCE, 1_024);
+    let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, KEEPALIVE, 1_024);
     let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0], &[b'p'; 125][..]].concat();
     for _ in 0..20 {
         bridge.client.write_all(&ping).await.unwrap();
@@ -381,66 +389,66 @@ async fn unread_core() -> Bridge {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_tells_nothing_of_the_core() {
+async fn slow_consumer_is_no_evidence_against_core() {
     let (start, bridge) = (Instant::now(), unread_core().await);
-    assert_eq!(bridge.ending.await.unwrap(), CloseReason::SlowConsumer.into());
+    assert_eq!(bridge.cause.await.unwrap(), CloseReason::SlowConsumer.into());
     assert_eq!(start.elapsed().as_secs(), 10);
     assert_eq!(*bridge.health.lock().unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_and_leaves_tells_nothing_of_the_core() {
+async fn departing_slow_consumer_is_no_evidence_against_core() {
     let bridge = unread_core().await;
     sleep(Duration::from_secs(4)).await;
     drop(bridge.client);
-    assert_eq!(bridge.ending.await.unwrap(), CloseReason::ClientGone.into());
+    assert_eq!(bridge.cause.await.unwrap(), CloseReason::ClientGone.into());
     assert_eq!(*bridge.health.lock().unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_that_ends_the_connection_unasked_is_lost() {
+async fn reports_core_lost_before_first_byte() {
     for (last_words, want) in [(&b""[..], &[Health::Lost][..]), (b"hola\n", &[Health::Answered])] {
-        let mut bridge = bridge(Face::Plain, PATIENCE, 1_024);
+        let mut bridge = bridge(Face::Plain, KEEPALIVE, 1_024);
         bridge.core.write_all(last_words).await.unwrap();
         drop(bridge.core);
-        assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+        assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost);
         assert_eq!(*bridge.health.lock().unwrap(), want, "{last_words:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_core_is_waited_for_but_not_for_ever() {
-    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, PATIENCE, 1_024));
-    while !bridge.ending.is_finished() {
+async fn times_out_the_only_core() {
+    let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, KEEPALIVE, 1_024));
+    while !bridge.cause.is_finished() {
         sleep(Duration::from_secs(5)).await;
         // Which may find it gone.
         let _ended = bridge.client.write_all(&frame("hola")).await;
     }
-    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+    assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost);
     assert!((120..=125).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_that_reads_no_more_is_given_up() {
-    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+async fn times_out_core_that_stops_reading() {
+    let mut bridge = bridge(Face::Plain, KEEPALIVE, 256);
     bridge.core.write_all(b"hola\n").await.unwrap();
     let frame = frame("a message of the client");
     while tokio::time::timeout(Duration::from_secs(1), bridge.client.write_all(&frame)).await.is_ok() {}
     let start = Instant::now();
-    assert_eq!(bridge.ending.await.unwrap(), Ending::CoreLost);
+    assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost);
     assert!((110..=120).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_that_is_busy_for_long_does_not_cost_the_client_its_connection() {
-    let mut bridge = bridge(Face::Plain, PATIENCE, 256);
+async fn keeps_client_while_core_is_busy() {
+    let mut bridge = bridge(Face::Plain, KEEPALIVE, 256);
     let (frame, mut sent) = (frame("a message of the client"), 0);
     while tokio::time::timeout(Duration::from_secs(1), bridge.client.write_all(&frame)).await.is_ok() {
         sent += 1;
     }
     // It may not even be heard to answer pings, because it is not read.
     sleep(Duration::from_secs(100)).await;
-    assert!(!bridge.ending.is_finished());
+    assert!(!bridge.cause.is_finished());
     assert_eq!(read_lines(bridge.core, sent).await.len(), sent);
 }
 
@@ -449,7 +457,7 @@ proptest! {
 
     /// A buffer of one byte splits at every byte, a larger one wherever it is full.
     #[test]
-    fn the_same_lines_come_out_however_they_are_cut(
+    fn lines_survive_any_split(
         up in proptest::collection::vec("[^\n]{0,30}", 0..20),
         down in proptest::collection::vec("[^\n\u{4}]{0,30}", 0..20),
         buffer in 1usize..100,
@@ -486,7 +494,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_safe(
+    fn arbitrary_bytes_never_panic(
         up in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x81), Just(0x80), Just(0x00), Just(b'\n')], 0..300),
         down in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x04), Just(b'\n')], 0..300),
         buffer in 1usize..400,
@@ -507,7 +515,7 @@ proptest! {
                 read.unwrap();
             };
             tokio::join!(flood(client, up), flood(core, down));
-            bridge.ending.await.expect("no panic");
+            bridge.cause.await.expect("no panic");
         });
     }
 }

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::response::{Answer, plain, with_type};
+use super::response::{HttpResponse, plain, with_type};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/../../web"]
@@ -57,7 +57,7 @@ fn is_source(host: &str) -> bool {
 }
 
 /// The file at `path`, or 304 when the browser has it already; `hosts`: the names that were asked for it.
-pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> Answer {
+pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> HttpResponse {
     let name = match path.trim_start_matches('/') {
         "" => "index.html",
         name => name,
@@ -76,7 +76,7 @@ pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> Answer {
 }
 
 /// Adds what every page is sent with.
-pub(super) fn with_page_headers(mut answer: Answer, hosts: &[&str]) -> Answer {
+pub(super) fn with_page_headers(mut answer: HttpResponse, hosts: &[&str]) -> HttpResponse {
     let headers = answer.headers_mut();
     for (name, value) in PAGE_HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_of_the_own_host_are_allowed_by_name() {
+    fn policy_lists_sockets_of_own_hosts() {
         for (hosts, want) in [
             (&["x"][..], "connect-src 'self' ws://x wss://x;"),
             (&["localhost:8765"], "connect-src 'self' ws://localhost:8765 wss://localhost:8765;"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_embedded() {
+    fn embeds_only_the_web_client() {
         let names: Vec<_> = Web::iter().collect();
         assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
         for name in &names {

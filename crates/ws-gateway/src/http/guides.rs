@@ -6,12 +6,12 @@ use hyper::{StatusCode, Uri};
 use protocol::Language;
 use safety::guide::{self, Facts, Guide, Item, Line, Section, Topic};
 
-use super::response::{Answer, with_type};
+use super::response::{HttpResponse, with_type};
 
 /// Returns the page at `uri`, if it is one of these.
 ///
 /// Its language is that of `?lang=`, else the one that the browser prefers, else that of the path.
-pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<Answer> {
+pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<HttpResponse> {
     let (topic, of_path) = match uri.path() {
         "/acerca" => (Topic::About, Language::Spanish),
         "/about" => (Topic::About, Language::English),
@@ -19,7 +19,7 @@ pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<Ans
         "/protection" => (Topic::Protection, Language::English),
         _ => return None,
     };
-    let language = asked(uri).or_else(|| preferred(headers)).unwrap_or(of_path);
+    let language = query_language(uri).or_else(|| preferred(headers)).unwrap_or(of_path);
     let page = page(&guide::guide(topic, facts, language), topic, facts.contact.as_deref(), language);
     let mut answer = with_type(StatusCode::OK, Some("text/html; charset=utf-8"), Bytes::from(page));
     answer.headers_mut().insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.code()));
@@ -28,7 +28,7 @@ pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<Ans
 }
 
 /// The language of `?lang=`.
-fn asked(uri: &Uri) -> Option<Language> {
+fn query_language(uri: &Uri) -> Option<Language> {
     uri.query()?.split('&').find_map(|field| known(field.strip_prefix("lang=")?))
 }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_text_in_a_page() {
+    fn escapes_settings_in_pages() {
         let facts = Facts {
             operator: Some("<script>alert(1)</script> & \"Co\"".to_owned()),
             contact: Some("https://casa.example/?a=1&b=2".to_owned()),

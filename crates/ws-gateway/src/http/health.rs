@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boot::admin::{Cached, Probe, State};
+use boot::admin::{CachedProbe, Probe, ProbeState};
 use hyper::StatusCode;
 use tokio_util::sync::CancellationToken;
 
-use super::response::{Answer, plain};
-use crate::upstream::{CoreUse, Upstream};
+use super::response::{HttpResponse, plain};
+use crate::upstream::{CoreStatus, Upstream};
 
 /// How long the cores have to answer, and how long their answer counts.
 const PROBE: Duration = Duration::from_secs(1);
@@ -26,18 +26,22 @@ impl Probe for CoresProbe {
         "cores"
     }
 
-    async fn state(&self) -> State {
-        if let Err(error) = self.0.reach(PROBE).await {
-            return State::Down(format!("no core answers: {error}"));
+    async fn state(&self) -> ProbeState {
+        if let Err(error) = self.0.check_reachable(PROBE).await {
+            return ProbeState::Down(format!("no core answers: {error}"));
         }
         let usage = self.0.usage();
-        let away = |core: &&CoreUse| core.listed && core.ejected && !core.absent;
+        let away = |core: &&CoreStatus| core.listed && core.ejected && !core.absent;
         let ejected: Vec<_> = usage.iter().filter(away).map(address).collect();
-        if ejected.is_empty() { State::Ok } else { State::Degraded(format!("ejected: {}", ejected.join(", "))) }
+        if ejected.is_empty() {
+            ProbeState::Ok
+        } else {
+            ProbeState::Degraded(format!("ejected: {}", ejected.join(", ")))
+        }
     }
 }
 
-fn address(core: &CoreUse) -> String {
+fn address(core: &CoreStatus) -> String {
     core.address.to_string()
 }
 
@@ -45,32 +49,32 @@ fn address(core: &CoreUse) -> String {
 /// asked itself, so that `/readyz` cannot be used to flood the cores.
 #[derive(Debug)]
 pub(crate) struct Readiness {
-    cores: Arc<Cached<CoresProbe>>,
+    cores: Arc<CachedProbe<CoresProbe>>,
     draining: CancellationToken,
 }
 
 impl Readiness {
     pub(crate) fn new(upstream: Arc<Upstream>, draining: CancellationToken) -> Self {
-        Self { cores: Arc::new(Cached::new(CoresProbe(upstream), PROBE, LIMIT)), draining }
+        Self { cores: Arc::new(CachedProbe::new(CoresProbe(upstream), PROBE, LIMIT)), draining }
     }
 
     /// The same for whoever runs the gateway, in detail.
     pub(crate) fn cores(&self) -> Arc<dyn Probe> {
-        Arc::<Cached<CoresProbe>>::clone(&self.cores)
+        Arc::<CachedProbe<CoresProbe>>::clone(&self.cores)
     }
 
-    pub(super) async fn answer(&self) -> Answer {
+    pub(super) async fn answer(&self) -> HttpResponse {
         if self.draining.is_cancelled() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
         match self.cores.state().await {
-            State::Ok | State::Degraded(_) => plain(StatusCode::OK, "ready\n"),
-            State::Down(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "no core answers\n"),
+            ProbeState::Ok | ProbeState::Degraded(_) => plain(StatusCode::OK, "ready\n"),
+            ProbeState::Down(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "no core answers\n"),
         }
     }
 }
 
 /// The process answers: it lives.
-pub(super) fn alive() -> Answer {
+pub(super) fn alive() -> HttpResponse {
     plain(StatusCode::OK, "ok\n")
 }

@@ -25,9 +25,9 @@ pub struct Origin {
     authority: String,
 }
 
-/// The names a request was sent to; `believed`: its peer is a trusted proxy.
-pub(super) fn hosts(headers: &HeaderMap, believed: bool) -> Vec<&str> {
-    let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| believed).and_then(|value| value.to_str().ok());
+/// The names a request was sent to; `peer_trusted`: its peer is a trusted proxy.
+pub(super) fn hosts(headers: &HeaderMap, peer_trusted: bool) -> Vec<&str> {
+    let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| peer_trusted).and_then(|value| value.to_str().ok());
     // A chain of proxies appends: the last entry is the nearest one's.
     let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
     let host = headers.get(HOST).and_then(|value| value.to_str().ok());
@@ -36,12 +36,12 @@ pub(super) fn hosts(headers: &HeaderMap, believed: bool) -> Vec<&str> {
 
 impl OriginPolicy {
     /// Whether the page that sends a request may connect here. No `Origin`: it is no page.
-    pub(super) fn admits(&self, headers: &HeaderMap, believed: bool) -> bool {
+    pub(super) fn admits(&self, headers: &HeaderMap, peer_trusted: bool) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (origin, more) = (origins.next(), origins.next());
         let Some(origin) = origin else { return true };
         let Ok(origin) = origin.to_str() else { return false };
-        more.is_none() && self.allows(origin, &hosts(headers, believed))
+        more.is_none() && self.allows(origin, &hosts(headers, peer_trusted))
     }
 
     /// Reads a list such as `https://example.org,http://localhost:3000`, or `*`; nothing in it is the same host.
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_connect() {
+    fn checks_origins() {
         let cases: &[(&str, &str, &[&str], bool)] = &[
             ("", "https://example.org", &["example.org"], true),
             ("", "https://Example.org", &["example.ORG:443"], true),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_lists() {
+    fn rejects_invalid_lists() {
         for text in ["example.org", "https://", "https://a.org/chat", "https://a.org,,b", "https://*.a.org"] {
             assert!(OriginPolicy::parse(text).is_err(), "{text}");
         }

@@ -6,15 +6,15 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// An answer whose whole body is at hand.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type HttpResponse = Response<Full<Bytes>>;
 
 /// One sentence for people.
-pub(super) fn plain(status: StatusCode, sentence: &'static str) -> Answer {
+pub(super) fn plain(status: StatusCode, sentence: &'static str) -> HttpResponse {
     with_type(status, Some("text/plain; charset=utf-8"), Bytes::from_static(sentence.as_bytes()))
 }
 
 /// `body` as `content_type`; none for an answer that has no body.
-pub(super) fn with_type(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Answer {
+pub(super) fn with_type(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> HttpResponse {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     if let Some(content_type) = content_type {

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::response::{Answer, plain, with_type};
+use super::response::{HttpResponse, plain, with_type};
 
 /// Where the page keeps its tokens, reads them and removes them.
 pub(super) const PATH: &str = "/resume-token";
@@ -29,7 +29,7 @@ const MAX_TOKEN_CHARS: usize = 128;
 const MAX_AGE_SECONDS: u32 = 34_560_000;
 
 /// Answers a request for [`PATH`]; `allowed`: its origin may connect here.
-pub(super) fn answer<B>(request: &Request<B>, allowed: bool) -> Answer {
+pub(super) fn answer<B>(request: &Request<B>, allowed: bool) -> HttpResponse {
     let headers = request.headers();
     if !allowed || is_foreign(headers) {
         return plain(StatusCode::FORBIDDEN, "pages of this origin may not ask for this\n");
@@ -52,7 +52,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin")
 }
 
-fn read(headers: &HeaderMap) -> Answer {
+fn read(headers: &HeaderMap) -> HttpResponse {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let value = pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
@@ -60,7 +60,7 @@ fn read(headers: &HeaderMap) -> Answer {
     with_type(StatusCode::OK, Some("text/plain"), value.to_owned().into())
 }
 
-fn keep(headers: &HeaderMap) -> Answer {
+fn keep(headers: &HeaderMap) -> HttpResponse {
     let value = headers.get(X_RESUME).and_then(|value| value.to_str().ok());
     match value.filter(|value| tokens(value).is_some()) {
         Some(value) => set_cookie(value, MAX_AGE_SECONDS, headers),
@@ -78,7 +78,7 @@ fn tokens(value: &str) -> Option<Vec<&str>> {
     (tokens.len() <= MAX_TOKENS && tokens.iter().all(is_token)).then_some(tokens)
 }
 
-fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> Answer {
+fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> HttpResponse {
     // A browser names the page's origin with every request that changes something; over plain HTTP it would not keep
     // a cookie that is `Secure`.
     let encrypted = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
@@ -92,7 +92,7 @@ fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> Answer {
     answer
 }
 
-fn not_allowed() -> Answer {
+fn not_allowed() -> HttpResponse {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET, PUT and DELETE are served here\n");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, DELETE"));
     answer
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_tokens_is_kept() {
+    fn accepts_only_token_lists() {
         let long = "a".repeat(129);
         let cases = [
             ("rt_6Jm0x-1QdPq", StatusCode::NO_CONTENT),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_goes_nowhere_else() {
+    fn scopes_the_cookie_to_its_path() {
         let plain = "psicoia_resume=one.two; Path=/resume-token; Max-Age=34560000; HttpOnly; SameSite=Strict";
         for (origin, want) in [("http://x:8765", plain.to_owned()), ("https://x", format!("{plain}; Secure"))] {
             let (_, cookie) = ask(Method::PUT, &[("x-resume", "one.two"), ("origin", origin)]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sites_hear_nothing() {
+    fn rejects_other_sites() {
         for (site, status) in [
             ("same-origin", StatusCode::OK),
             ("same-site", StatusCode::FORBIDDEN),

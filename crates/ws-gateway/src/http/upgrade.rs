@@ -14,10 +14,10 @@ use tungstenite::Error;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::server::create_response_with_body;
 
-use super::address::person_address;
-use super::response::{Answer, plain};
+use super::forwarded::client_address;
+use super::response::{HttpResponse, plain};
 use crate::config::Config;
-use crate::metrics::UpgradeRefusal;
+use crate::metrics::UpgradeRejection;
 
 /// The subprotocol of programs.
 const FRAMES_PROTOCOL: &str = "psicoia.v1";
@@ -26,9 +26,9 @@ const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// What is known of a connection once its upgrade has been granted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Granted {
+pub(crate) struct AcceptedUpgrade {
     /// Where the person is.
-    pub(crate) person: SocketAddr,
+    pub(crate) client: SocketAddr,
     /// Who is at the other end.
     pub(crate) face: Face,
     /// The connection's trace.
@@ -36,7 +36,7 @@ pub(crate) struct Granted {
 }
 
 /// Whether the request asks for a WebSocket.
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+pub(super) fn is_requested(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
@@ -45,19 +45,19 @@ pub(super) fn answer<B>(
     request: &Request<B>,
     peer: SocketAddr,
     config: &Config,
-) -> (Result<Granted, UpgradeRefusal>, Answer) {
+) -> (Result<AcceptedUpgrade, UpgradeRejection>, HttpResponse) {
     let headers = request.headers();
-    let believed = config.trusted_proxies.contains(peer.ip());
-    let person = person_address(peer, headers, &config.trusted_proxies);
-    if !config.origins.admits(headers, believed) {
+    let peer_trusted = config.trusted_proxies.contains(peer.ip());
+    let client = client_address(peer, headers, &config.trusted_proxies);
+    if !config.origins.admits(headers, peer_trusted) {
         let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
-        return (Err(UpgradeRefusal::Origin), answer);
+        return (Err(UpgradeRejection::Origin), answer);
     }
     let mut answer = match create_response_with_body(request, || Full::new(Bytes::new())) {
         Ok(answer) => answer,
-        Err(error) => return (Err(UpgradeRefusal::Malformed), refusal(&error)),
+        Err(error) => return (Err(UpgradeRejection::Malformed), rejection(&error)),
     };
-    let parent = headers.get(TRACEPARENT).filter(|_| believed);
+    let parent = headers.get(TRACEPARENT).filter(|_| peer_trusted);
     let parent = parent.and_then(|value| Traceparent::parse(value.as_bytes()).ok());
     let trace = parent.map_or_else(Traceparent::random, Traceparent::child);
     let face = face(headers);
@@ -66,18 +66,18 @@ pub(super) fn answer<B>(
     if face == Face::Frames {
         answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(FRAMES_PROTOCOL));
     }
-    (Ok(Granted { person, face, trace }), answer)
+    (Ok(AcceptedUpgrade { client, face, trace }), answer)
 }
 
 /// While the gateway drains, a client is sent to another one.
-pub(super) fn draining() -> Answer {
+pub(super) fn draining() -> HttpResponse {
     let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }
 
 /// Someone at this address connects too often; the next time they may is after `wait`.
-pub(super) fn too_often(wait: Duration) -> Answer {
+pub(super) fn rate_limited(wait: Duration) -> HttpResponse {
     let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many new connections from this address\n");
     // In whole seconds: after them there is room.
     let seconds = wait.as_secs() + u64::from(0 < wait.subsec_nanos());
@@ -86,14 +86,14 @@ pub(super) fn too_often(wait: Duration) -> Answer {
 }
 
 /// A request without an upgrade where there is nothing else.
-pub(super) fn required() -> Answer {
+pub(super) fn required() -> HttpResponse {
     let mut answer = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n");
     answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     answer
 }
 
-fn refusal(error: &Error) -> Answer {
+fn rejection(error: &Error) -> HttpResponse {
     match error {
         Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
             let mut answer = required();

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn rejects_invalid_entries() {
         let neither = |entry: &str| format!("{entry:?} is neither an address nor a host name");
         let port = |entry: &str| format!("the port of {entry:?} is not a number from 1 to 65535");
         let cases = [

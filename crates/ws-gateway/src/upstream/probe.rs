@@ -18,37 +18,37 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::cores::Pick;
-use super::{ConnectError, Lease, Upstream, open};
+use super::core_selector::Pick;
+use super::{ConnectError, EndpointGuard, Upstream, open};
 
 /// Time between two checks of the cores that are healthy.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Time for a core to answer a check. Together with the time between two checks it is less than 10 s, after which no
 /// person is sent to a core that hangs.
-const CHECK_LIMIT: Duration = Duration::from_secs(4);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 /// No frame: the core refuses it with an error, which needs neither a session nor a database.
-const QUESTION: &[u8] = b"{}\n";
+const PROBE_LINE: &[u8] = b"{}\n";
 
 impl Upstream {
     /// Probes ejected cores when their time is over, checks a healthy one that a connection suspects, and all of
     /// them regularly where there are several: with one core alone nothing would be done differently.
-    pub(crate) async fn keep_probing(self: &Arc<Self>) -> Infallible {
+    pub(crate) async fn probe_loop(self: &Arc<Self>) -> Infallible {
         let mut probes = FuturesUnordered::new();
-        let mut check_at = Instant::now() + CHECK_EVERY;
+        let mut check_at = Instant::now() + CHECK_INTERVAL;
         loop {
-            let suspects = self.cores().suspects(Instant::now());
+            let suspects = self.selector().suspects(Instant::now());
             probes.extend(suspects.into_iter().map(|pick| self.probe(pick).boxed()));
-            let next_probe = self.cores().next_probe();
+            let next_probe = self.selector().next_probe();
             tokio::select! {
                 Some(()) = probes.next() => {}
-                () = self.ejected.notified() => {}
+                () = self.probe_wakeup.notified() => {}
                 () = until(next_probe) => {
-                    let due = self.cores().probe(Instant::now());
+                    let due = self.selector().probe(Instant::now());
                     probes.extend(due.map(|pick| self.probe(pick).boxed()));
                 }
                 () = sleep_until(check_at) => {
-                    check_at = Instant::now() + CHECK_EVERY;
-                    let healthy = self.cores().check(Instant::now());
+                    check_at = Instant::now() + CHECK_INTERVAL;
+                    let healthy = self.selector().check(Instant::now());
                     probes.extend(healthy.into_iter().map(|pick| self.probe(pick).boxed()));
                 }
             }
@@ -56,13 +56,13 @@ impl Upstream {
     }
 
     async fn probe(self: &Arc<Self>, pick: Pick) {
-        let mut lease = Lease::new(Arc::clone(self), pick);
-        let answered = timeout(CHECK_LIMIT, async { ask(&mut open(pick.address).await?).await }).await;
+        let mut endpoint = EndpointGuard::new(Arc::clone(self), pick);
+        let answered = timeout(CHECK_TIMEOUT, async { exchange_probe(&mut open(pick.address).await?).await }).await;
         match answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(()) => lease.proved(),
+            Ok(()) => endpoint.mark_healthy(),
             // What this machine lacks leaves a healthy core healthy; an ejected one waits for the next probe.
-            Err(error) if super::lack(&error).is_some() && !lease.is_on_probation() => {}
-            Err(source) => lease.failed(&ConnectError::Silent { address: pick.address, source }),
+            Err(error) if super::exhausted(&error).is_some() && !endpoint.is_on_probation() => {}
+            Err(source) => endpoint.mark_failed(&ConnectError::Silent { address: pick.address, source }),
         }
     }
 
@@ -71,22 +71,22 @@ impl Upstream {
     /// # Errors
     ///
     /// None can be; the error is the last one's.
-    pub(crate) async fn reach(self: &Arc<Self>, limit: Duration) -> Result<(), ConnectError> {
+    pub(crate) async fn check_reachable(self: &Arc<Self>, limit: Duration) -> Result<(), ConnectError> {
         let deadline = Instant::now() + limit;
-        let (mut stream, mut lease) = self.connect(limit).await?;
-        if !lease.is_on_probation() {
+        let (mut stream, mut endpoint) = self.connect(limit).await?;
+        if !endpoint.is_on_probation() {
             return Ok(());
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let answered = timeout(left, ask(&mut stream)).await;
+        let answered = timeout(left, exchange_probe(&mut stream)).await;
         match answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
-                lease.proved();
+                endpoint.mark_healthy();
                 Ok(())
             }
             Err(source) => {
-                let error = ConnectError::Silent { address: lease.address(), source };
-                lease.failed(&error);
+                let error = ConnectError::Silent { address: endpoint.address(), source };
+                endpoint.mark_failed(&error);
                 Err(error)
             }
         }
@@ -101,9 +101,9 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Waits for the first byte of an answer.
-async fn ask(stream: &mut TcpStream) -> io::Result<()> {
+async fn exchange_probe(stream: &mut TcpStream) -> io::Result<()> {
     let trace = Traceparent::random();
-    let question = [&hop::encode_check(trace)[..], &encode_tag(trace.child()), QUESTION].concat();
-    stream.write_all(&question).await?;
+    let request = [&hop::encode_check(trace)[..], &encode_tag(trace.child()), PROBE_LINE].concat();
+    stream.write_all(&request).await?;
     stream.read_u8().await.map(drop)
 }

@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 struct FakeResolver {
     known: Mutex<HashMap<&'static str, Vec<SocketAddr>>>,
-    asked: watch::Sender<usize>,
+    lookups: watch::Sender<usize>,
 }
 
 impl FakeResolver {
@@ -19,14 +19,14 @@ impl FakeResolver {
         self.known.lock().unwrap().insert(host, addresses.to_vec());
     }
 
-    fn asked(&self) -> usize {
-        *self.asked.borrow()
+    fn lookups(&self) -> usize {
+        *self.lookups.borrow()
     }
 }
 
 impl Resolve for FakeResolver {
     async fn addresses(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-        self.asked.send_modify(|count| *count += 1);
+        self.lookups.send_modify(|count| *count += 1);
         self.known.lock().unwrap().get(host).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -44,34 +44,34 @@ async fn core() -> (TcpListener, SocketAddr) {
 /// Runs `test` while names are looked up.
 async fn knowing<T>(upstream: &Upstream, resolver: &FakeResolver, test: impl Future<Output = T>) -> T {
     tokio::select! {
-        never = upstream.keep_known_by(resolver) => match never {},
+        never = upstream.refresh_dns_loop_with(resolver) => match never {},
         result = test => result,
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_is_not_looked_up_for_every_connection() {
+async fn resolves_once_for_many_connections() {
     let ((_one, one), (_two, two)) = (core().await, core().await);
     let (upstream, resolver) = (upstream("cores"), FakeResolver::default());
     resolver.set("cores", &[one, two]);
     knowing(&upstream, &resolver, async {
-        let mut leases = Vec::new();
+        let mut endpoints = Vec::new();
         // The first waits for the look-up that is under way, nobody for another.
         for _ in 0..20 {
-            leases.push(upstream.connect(LIMIT).await.unwrap());
+            endpoints.push(upstream.connect(LIMIT).await.unwrap());
         }
-        let at = |core| leases.iter().filter(|(stream, _)| stream.peer_addr().unwrap() == core).count();
-        assert_eq!((at(one), at(two), resolver.asked()), (10, 10, 1));
-        drop(leases);
+        let at = |core| endpoints.iter().filter(|(stream, _)| stream.peer_addr().unwrap() == core).count();
+        assert_eq!((at(one), at(two), resolver.lookups()), (10, 10, 1));
+        drop(endpoints);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn addresses_come_and_go() {
+async fn follows_dns_changes() {
     let ((_one, one), (_two, two)) = (core().await, core().await);
     let (upstream, resolver) = (upstream(&format!("cores,{one}")), FakeResolver::default());
-    let mut rounds = upstream.looked_up.subscribe();
+    let mut rounds = upstream.lookups.subscribe();
     knowing(&upstream, &resolver, async {
         // Known at once, and not lost when a name beside it is not found.
         rounds.changed().await.unwrap();
@@ -79,52 +79,52 @@ async fn addresses_come_and_go() {
         assert_eq!(held.0.peer_addr().unwrap(), one);
         resolver.set("cores", &[one, two]);
         rounds.changed().await.unwrap();
-        assert_eq!(upstream.cores().listed(), 2, "the same address twice is one core");
+        assert_eq!(upstream.selector().listed_count(), 2, "the same address twice is one core");
         assert_eq!(upstream.connect(LIMIT).await.unwrap().0.peer_addr().unwrap(), two);
         // DNS that knows nothing any more takes nothing away.
         resolver.known.lock().unwrap().clear();
         rounds.changed().await.unwrap();
-        assert_eq!(upstream.cores().listed(), 2);
+        assert_eq!(upstream.selector().listed_count(), 2);
         resolver.set("cores", &[]);
         rounds.changed().await.unwrap();
-        assert_eq!(upstream.cores().listed(), 2);
+        assert_eq!(upstream.selector().listed_count(), 2);
         let before = Instant::now();
         rounds.changed().await.unwrap();
-        assert_eq!(before.elapsed(), LOOK_UP_EVERY);
+        assert_eq!(before.elapsed(), DNS_REFRESH_INTERVAL);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_nobody_knows() {
+async fn reports_unresolvable_names() {
     let (upstream, resolver) = (upstream("nowhere"), FakeResolver::default());
-    let mut rounds = upstream.looked_up.subscribe();
+    let mut rounds = upstream.lookups.subscribe();
     knowing(&upstream, &resolver, async {
         rounds.changed().await.unwrap();
         let before = Instant::now();
         let error = upstream.connect(LIMIT).await.unwrap_err();
         assert_eq!(error.to_string(), "no address is known for nowhere:5001");
-        assert_eq!(before.elapsed(), LOOK_UP_PAUSE, "one more look-up, asked for by whoever connects");
+        assert_eq!(before.elapsed(), DNS_MIN_INTERVAL, "one more look-up, lookups for by whoever connects");
     })
     .await;
 }
 
 #[tokio::test]
-async fn cores_that_are_gone_are_tried_once() {
+async fn ejects_unreachable_cores_after_one_attempt() {
     let ((_one, one), (two, gone), (three, gone_too)) = (core().await, core().await, core().await);
     drop((two, three));
     let upstream = upstream(&format!("{one},{gone},{gone_too}"));
     let mut held = Vec::new();
     for _ in 0..50 {
-        let (stream, lease) = upstream.connect(LIMIT).await.unwrap();
+        let (stream, endpoint) = upstream.connect(LIMIT).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), one);
-        held.push(lease);
+        held.push(endpoint);
     }
-    assert!(!held.iter().any(Lease::is_on_probation));
+    assert!(!held.iter().any(EndpointGuard::is_on_probation));
 }
 
 #[tokio::test]
-async fn without_any_core_each_is_tried_and_the_last_error_told() {
+async fn tries_every_core_and_returns_the_last_error() {
     let ((one, first), (two, second)) = (core().await, core().await);
     drop((one, two));
     let upstream = upstream(&format!("{first},{second}"));
@@ -137,11 +137,11 @@ async fn without_any_core_each_is_tried_and_the_last_error_told() {
     }
     // Both are ejected; the first connection that gets through is let through at once.
     let back = TcpListener::bind(first).await.unwrap();
-    let (stream, mut lease) = upstream.connect(LIMIT).await.unwrap();
+    let (stream, mut endpoint) = upstream.connect(LIMIT).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), first);
-    assert!(lease.is_on_probation());
-    lease.proved();
-    assert!(!lease.is_on_probation());
+    assert!(endpoint.is_on_probation());
+    endpoint.mark_healthy();
+    assert!(!endpoint.is_on_probation());
     assert!(!upstream.connect(LIMIT).await.unwrap().1.is_on_probation());
     drop(back);
 }
@@ -160,15 +160,15 @@ async fn answer(core: &TcpListener) {
 }
 
 #[tokio::test]
-async fn an_ejected_core_is_probed_without_anyone() {
+async fn probes_ejected_cores_without_clients() {
     let (core, address) = core().await;
     let upstream = upstream(&address.to_string());
-    let mut lease = upstream.connect(LIMIT).await.unwrap().1;
-    lease.failed(&"a test");
+    let mut endpoint = upstream.connect(LIMIT).await.unwrap().1;
+    endpoint.mark_failed(&"a test");
     assert!(upstream.usage()[0].ejected);
     let (_held, _) = core.accept().await.unwrap();
     tokio::select! {
-        never = upstream.keep_probing() => match never {},
+        never = upstream.probe_loop() => match never {},
         () = async {
             answer(&core).await;
             while upstream.usage()[0].ejected {
@@ -179,12 +179,12 @@ async fn an_ejected_core_is_probed_without_anyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_core_that_accepts_and_does_not_answer_is_found_out_within_10_s() {
+async fn ejects_hanging_core_within_10_s() {
     let ((_hangs, one), (works, two)) = (core().await, core().await);
     let upstream = upstream(&format!("{one},{two}"));
     let start = Instant::now();
     tokio::select! {
-        never = upstream.keep_probing() => match never {},
+        never = upstream.probe_loop() => match never {},
         () = async { loop { answer(&works).await } } => {}
         () = async {
             while !is_ejected(&upstream, one) {
@@ -200,20 +200,20 @@ async fn a_core_that_accepts_and_does_not_answer_is_found_out_within_10_s() {
 }
 
 #[tokio::test]
-async fn a_suspected_core_that_answers_its_check_stays() {
+async fn keeps_suspected_core_that_passes_its_check() {
     let ((slow, one), (_other, two)) = (core().await, core().await);
     let upstream = upstream(&format!("{one},{two}"));
-    let mut leases = Vec::new();
+    let mut endpoints = Vec::new();
     for _ in 0..2 {
-        leases.push(upstream.connect(LIMIT).await.unwrap().1);
+        endpoints.push(upstream.connect(LIMIT).await.unwrap().1);
     }
     let (_held, _) = slow.accept().await.unwrap();
-    let lease = leases.iter_mut().find(|lease| lease.address() == one).unwrap();
+    let endpoint = endpoints.iter_mut().find(|endpoint| endpoint.address() == one).unwrap();
     for _ in 0..5 {
-        lease.suspect();
+        endpoint.suspect();
     }
     tokio::select! {
-        never = upstream.keep_probing() => match never {},
+        never = upstream.probe_loop() => match never {},
         () = async {
             answer(&slow).await;
             while upstream.usage().iter().any(|core| core.open != 1) {
@@ -221,19 +221,19 @@ async fn a_suspected_core_that_answers_its_check_stays() {
             }
         } => {}
     }
-    assert!(!is_ejected(&upstream, one) && !lease.has_better());
+    assert!(!is_ejected(&upstream, one) && !endpoint.has_better_core());
     assert!(upstream.usage().iter().all(|core| core.failed == 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspected_core_that_hangs_is_ejected_even_alone() {
+async fn ejects_the_only_core_when_it_hangs() {
     let (_hangs, address) = core().await;
     let upstream = upstream(&address.to_string());
-    let mut lease = upstream.connect(LIMIT).await.unwrap().1;
-    lease.suspect();
+    let mut endpoint = upstream.connect(LIMIT).await.unwrap().1;
+    endpoint.suspect();
     let start = Instant::now();
     tokio::select! {
-        never = upstream.keep_probing() => match never {},
+        never = upstream.probe_loop() => match never {},
         () = async {
             while !is_ejected(&upstream, address) {
                 sleep(Duration::from_millis(100)).await;
@@ -241,41 +241,41 @@ async fn a_suspected_core_that_hangs_is_ejected_even_alone() {
         } => {}
     }
     assert_eq!(start.elapsed().as_secs(), 4, "the time for a check");
-    assert!(!lease.has_better(), "it is the only one");
+    assert!(!endpoint.has_better_core(), "it is the only one");
 }
 
 #[tokio::test]
-async fn an_ejected_core_is_reached_when_it_answers() {
+async fn reachability_of_an_ejected_core_requires_a_reply() {
     let (core, address) = core().await;
     let upstream = upstream(&address.to_string());
-    upstream.reach(LIMIT).await.unwrap();
-    upstream.connect(LIMIT).await.unwrap().1.failed(&"a test");
-    let error = upstream.reach(Duration::from_millis(100)).await.unwrap_err();
+    upstream.check_reachable(LIMIT).await.unwrap();
+    upstream.connect(LIMIT).await.unwrap().1.mark_failed(&"a test");
+    let error = upstream.check_reachable(Duration::from_millis(100)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Silent { .. }), "{error}");
     for _ in 0..3 {
         drop(core.accept().await.unwrap());
     }
-    let (reached, ()) = tokio::join!(upstream.reach(LIMIT), answer(&core));
+    let (reached, ()) = tokio::join!(upstream.check_reachable(LIMIT), answer(&core));
     reached.unwrap();
     assert!(!upstream.usage()[0].ejected);
 }
 
 #[test]
-fn what_this_machine_lacks_is_not_the_cores_fault() {
+fn local_exhaustion_is_no_core_failure() {
     for (errno, want) in [
-        (Errno::MFILE, Some(Lack::Everywhere)),
-        (Errno::NFILE, Some(Lack::Everywhere)),
-        (Errno::NOMEM, Some(Lack::Everywhere)),
-        (Errno::ADDRNOTAVAIL, Some(Lack::TowardsOne)),
+        (Errno::MFILE, Some(Exhausted::AllDestinations)),
+        (Errno::NFILE, Some(Exhausted::AllDestinations)),
+        (Errno::NOMEM, Some(Exhausted::AllDestinations)),
+        (Errno::ADDRNOTAVAIL, Some(Exhausted::OneDestination)),
         (Errno::CONNREFUSED, None),
     ] {
-        assert_eq!(lack(&errno.into()), want, "{errno}");
+        assert_eq!(exhausted(&errno.into()), want, "{errno}");
     }
-    assert_eq!(lack(&io::ErrorKind::TimedOut.into()), None);
+    assert_eq!(exhausted(&io::ErrorKind::TimedOut.into()), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_a_host_does_not_serve_is_no_core_that_is_away() {
+async fn unserved_address_family_counts_as_absent() {
     let (_works, one) = core().await;
     let (upstream, resolver) = (upstream("localhost"), FakeResolver::default());
     // Nothing listens there, and nothing ever did.
@@ -283,9 +283,9 @@ async fn an_address_that_a_host_does_not_serve_is_no_core_that_is_away() {
     resolver.set("localhost", &[one, other]);
     knowing(&upstream, &resolver, async {
         for _ in 0..9 {
-            let (stream, mut lease) = upstream.connect(LIMIT).await.unwrap();
+            let (stream, mut endpoint) = upstream.connect(LIMIT).await.unwrap();
             assert_eq!(stream.peer_addr().unwrap(), one);
-            lease.proved();
+            endpoint.mark_healthy();
         }
     })
     .await;
@@ -294,18 +294,18 @@ async fn an_address_that_a_host_does_not_serve_is_no_core_that_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shares_of_the_time() {
+async fn attempt_deadlines() {
     let now = Instant::now();
     for (left, passed_ms, want_ms) in [
-        (Left::Healthy, 0, 500),
-        (Left::Healthy, 2_800, 200),
-        (Left::Ejected, 0, 1_500),
-        (Left::Ejected, 2_000, 500),
-        (Left::Nothing, 0, 3_000),
-        (Left::Nothing, 1_000, 2_000),
+        (Remaining::Healthy, 0, 500),
+        (Remaining::Healthy, 2_800, 200),
+        (Remaining::Ejected, 0, 1_500),
+        (Remaining::Ejected, 2_000, 500),
+        (Remaining::None, 0, 3_000),
+        (Remaining::None, 1_000, 2_000),
     ] {
         let deadline = now + LIMIT - Duration::from_millis(passed_ms);
-        let got = try_until(left, deadline, LIMIT) - now;
+        let got = try_deadline(left, deadline, LIMIT) - now;
         assert_eq!(got.as_millis(), want_ms, "{left:?} after {passed_ms} ms");
     }
 }

@@ -50,7 +50,7 @@ async fn origins() {
 }
 
 #[tokio::test]
-async fn the_persons_address_and_trace_reach_the_core() {
+async fn forwards_client_address_and_trace() {
     let headers = [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("traceparent", TRACEPARENT)];
     let rig = Rig::start().await;
     let (_client, response) = rig.request("/ws", &headers).await.unwrap();
@@ -69,7 +69,7 @@ async fn the_persons_address_and_trace_reach_the_core() {
 }
 
 #[tokio::test]
-async fn no_more_than_allowed() {
+async fn limits_connections() {
     let rig = Rig::start_with(|config| {
         config.max_connections = 3;
         config.max_connections_per_address = 2;
@@ -100,7 +100,7 @@ async fn no_more_than_allowed() {
 }
 
 #[tokio::test]
-async fn no_more_often_than_allowed() {
+async fn rate_limits_connects() {
     let rig = Rig::start_with(|config| config.connects.events = 2).await;
     let from = |address| [("x-forwarded-for", address)];
     for (address, want) in [
@@ -130,7 +130,7 @@ async fn no_more_often_than_allowed() {
 }
 
 #[tokio::test]
-async fn beyond_the_hard_cap_connections_are_dropped() {
+async fn drops_connections_beyond_hard_cap() {
     let rig = Rig::start_with(|config| config.max_connections = 1).await;
     let mut held = Vec::new();
     let dropped = loop {
@@ -146,7 +146,7 @@ async fn beyond_the_hard_cap_connections_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_slow_handshake_is_cut_off() {
+async fn times_out_slow_handshake() {
     let rig = Rig::start_with(|config| config.handshake_limit = Duration::from_millis(200)).await;
     for beginning in ["", "GET /ws HTTP/1.1\r\nhost: x\r\nupgr"] {
         let mut stream = rig.tcp().await;
@@ -162,7 +162,7 @@ async fn a_slow_handshake_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_silent_peer_does_not_delay_the_next() {
+async fn silent_peer_does_not_block_accept() {
     let rig = Rig::start().await;
     let _silent = [rig.tcp().await, rig.tcp().await, rig.tcp().await];
     let (mut client, mut core) = rig.pair(None).await;
@@ -171,7 +171,7 @@ async fn a_silent_peer_does_not_delay_the_next() {
 }
 
 #[tokio::test]
-async fn a_request_head_has_a_limit() {
+async fn limits_request_head() {
     let rig = Rig::start().await;
     let mut stream = rig.tcp().await;
     let head = format!("GET /ws HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(64 * 1_024));
@@ -183,7 +183,7 @@ async fn a_request_head_has_a_limit() {
 }
 
 #[tokio::test]
-async fn what_is_no_upgrade_is_refused() {
+async fn rejects_invalid_upgrades() {
     let rig = Rig::start().await;
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let cases = [

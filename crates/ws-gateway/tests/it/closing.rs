@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::rig::{Rig, upgrade, within};
 
 #[tokio::test]
-async fn the_closing_line_decides() {
+async fn maps_closing_line_to_close_code() {
     let rig = Rig::start().await;
     for (reason, code) in
         CloseReason::ALL.into_iter().zip([1000, 1000, 1001, 4009, 4008, 4010, 1008, 1008, 1013, 1000, 1011])
@@ -25,7 +25,7 @@ async fn the_closing_line_decides() {
 
 /// A newer core may know reasons that this gateway does not.
 #[tokio::test]
-async fn an_unknown_reason_is_a_fault_in_the_server() {
+async fn unknown_reason_counts_as_internal() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     core.say("hola\n\u{4}a_reason_of_tomorrow\n").await;
@@ -36,7 +36,7 @@ async fn an_unknown_reason_is_a_fault_in_the_server() {
 
 /// As RFC 6455 §7.1.1 asks of a server, which does not wait for anything after the client's close frame.
 #[tokio::test]
-async fn a_close_that_the_client_begins_ends_at_once() {
+async fn client_initiated_close_ends_at_once() {
     let rig = Rig::start().await;
     let (client, _core) = rig.pair(None).await;
     let mut socket = client.websocket.into_inner();
@@ -51,21 +51,21 @@ async fn a_close_that_the_client_begins_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_lost_core_is_told() {
+async fn reports_lost_core() {
     let rig = Rig::start().await;
-    for (last_words, heard) in [("", None), ("hola\n", Some("hola")), ("half a li", None), ("\u{4}by", None)] {
+    for (last_words, received) in [("", None), ("hola\n", Some("hola")), ("half a li", None), ("\u{4}by", None)] {
         let (mut client, mut core) = rig.pair(None).await;
         core.say(last_words).await;
         drop(core);
-        if let Some(heard) = heard {
-            assert_eq!(client.text().await, heard);
+        if let Some(received) = received {
+            assert_eq!(client.text().await, received);
         }
         assert_eq!(client.closed().await, (1012, "core_lost".to_owned()), "{last_words:?}");
     }
 }
 
 #[tokio::test]
-async fn the_closing_line_is_read_though_the_core_takes_no_more() {
+async fn reads_closing_line_after_write_failure() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     core.say("\u{4}idle\n").await;
@@ -89,7 +89,7 @@ async fn no_core() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_a_rule_is_told_which() {
+async fn reports_protocol_violations() {
     let rig = Rig::start().await;
     let raw = |bytes: &'static [u8], opcode| Message::Frame(Frame::message(bytes, opcode, true));
     let too_big = "x".repeat(protocol::limits::MAX_LINE_BYTES + 1);
@@ -111,7 +111,7 @@ async fn a_client_that_breaks_a_rule_is_told_which() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_on_after_breaking_a_rule_still_reads_the_reason() {
+async fn delivers_close_frame_to_client_that_keeps_sending() {
     let rig = Rig::start().await;
     let (mut client, _core) = rig.pair(None).await;
     let huge = Message::Frame(Frame::message(vec![b'x'; 1_000_000], OpCode::Data(Data::Text), true));
@@ -120,7 +120,7 @@ async fn a_client_that_sends_on_after_breaking_a_rule_still_reads_the_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_the_cores_connection() {
+async fn closes_core_connection_when_client_leaves() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     client.send("chau").await;

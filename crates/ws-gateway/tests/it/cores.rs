@@ -66,7 +66,7 @@ async fn in_front_of(ports: &[u16]) -> Rig {
 }
 
 #[tokio::test]
-async fn one_that_crashes_at_every_start_is_not_the_one_with_the_most_room() {
+async fn crashing_core_attracts_only_probes() {
     let (works, crashes) = (run(Core::Works).await, run(Core::Crashes).await);
     let rig = in_front_of(&[works.0, crashes.0]).await;
     let (mut held, mut lost) = (Vec::new(), 0);
@@ -84,7 +84,7 @@ async fn one_that_crashes_at_every_start_is_not_the_one_with_the_most_room() {
 }
 
 #[tokio::test]
-async fn one_that_is_not_there_costs_nobody_anything() {
+async fn unreachable_core_costs_no_client() {
     let works = run(Core::Works).await;
     let rig = in_front_of(&[1, works.0, 2]).await;
     for _ in 0..20 {
@@ -95,7 +95,7 @@ async fn one_that_is_not_there_costs_nobody_anything() {
 }
 
 #[tokio::test]
-async fn all_of_them_back_after_all_were_gone() {
+async fn recovers_when_all_cores_were_down() {
     let (one, two) = (run(Core::Works).await, run(Core::Works).await);
     let ports = [one.0, two.0];
     drop((one, two));
@@ -116,7 +116,7 @@ async fn all_of_them_back_after_all_were_gone() {
 /// The second check begins later than a connection becomes suspicious, and only because one is: each client waits for
 /// longer than a core may be silent.
 #[tokio::test]
-async fn cores_that_wait_for_a_database_keep_their_clients() {
+async fn keeps_clients_of_cores_with_slow_database() {
     let slow = Core::Slow { checks: 2 };
     let (one, other) = (run(slow).await, run(slow).await);
     let rig = in_front_of(&[one.0, other.0]).await;

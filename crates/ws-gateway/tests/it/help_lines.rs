@@ -13,7 +13,7 @@ const WRITE: &str = "PSICOIA_WRITE_HELP_LINES";
 const DIRECTORY: &str = "https://findahelpline.com/countries/";
 
 #[test]
-fn the_pages_help_lines_are_those_of_the_data() {
+fn page_help_lines_match_data() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/help-lines.json");
     let wanted = help_lines();
     assert!(serde_json::from_str::<Value>(&wanted).is_ok());

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use testkit::process::Launch;
-use ws_gateway::Drained;
+use ws_gateway::DrainReport;
 
 use crate::rig::{Rig, config, within};
 
@@ -15,7 +15,7 @@ fn program() -> Command {
 }
 
 #[tokio::test]
-async fn drain_closes_everything_and_ends() {
+async fn drain_closes_connections() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     core.say("a line before\n").await;
@@ -24,12 +24,12 @@ async fn drain_closes_everything_and_ends() {
     assert_eq!(client.closed().await, (1001, "draining".to_owned()));
     core.ended().await;
     drop((client, core));
-    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 0 });
+    assert_eq!(within(rig.served).await.unwrap(), DrainReport { remaining: 0 });
 }
 
 /// A balancer has to hear of it before people lose their connections, or it sends them back here.
 #[tokio::test]
-async fn nothing_new_is_taken_while_connections_go_on_for_a_moment() {
+async fn drain_rejects_new_connections_before_closing_open_ones() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     rig.shutdown.cancel();
@@ -41,22 +41,22 @@ async fn nothing_new_is_taken_while_connections_go_on_for_a_moment() {
 }
 
 #[tokio::test]
-async fn drain_does_not_wait_for_ever() {
+async fn drain_times_out() {
     let rig = Rig::start_with(|config| config.drain_limit = Duration::from_millis(50)).await;
     let (_client, _core) = rig.pair(None).await;
     rig.shutdown.cancel();
-    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 1 });
+    assert_eq!(within(rig.served).await.unwrap(), DrainReport { remaining: 1 });
 }
 
 #[tokio::test]
-async fn an_idle_gateway_stops_at_once() {
+async fn idle_gateway_stops_at_once() {
     let rig = Rig::start().await;
     rig.shutdown.cancel();
-    assert_eq!(within(rig.served).await.unwrap(), Drained { left: 0 });
+    assert_eq!(within(rig.served).await.unwrap(), DrainReport { remaining: 0 });
 }
 
 #[tokio::test]
-async fn a_port_in_use() {
+async fn reports_port_in_use() {
     let taken = ws_gateway::bind(&config()).await.unwrap();
     let mut config = config();
     config.port = taken.local_addr().unwrap().port();
@@ -69,7 +69,7 @@ async fn a_port_in_use() {
 }
 
 #[tokio::test]
-async fn a_full_gateway_is_healthy() {
+async fn health_check_passes_at_capacity() {
     let launch = Launch::new(env!("CARGO_BIN_EXE_ws-gateway")).env("WS_PORT", "0").env("MAX_CONNECTIONS", "1");
     let mut gateway = launch.start().await.unwrap();
     let address = gateway.listen().unwrap();
@@ -83,7 +83,7 @@ async fn a_full_gateway_is_healthy() {
 }
 
 #[tokio::test]
-async fn a_signal_stops_the_program_and_health_can_be_asked() {
+async fn sigterm_stops_the_program_and_fails_health_check() {
     let launch = Launch::new(env!("CARGO_BIN_EXE_ws-gateway")).env("WS_PORT", "0").env("WORKERS", "2");
     let mut gateway = launch.start().await.unwrap();
     let port = gateway.listen().unwrap().port().to_string();

@@ -14,7 +14,7 @@ use crate::rig::Rig;
 const FRAMES: Option<&str> = Some("psicoia.v1");
 
 #[tokio::test]
-async fn the_face_is_announced_before_any_line() {
+async fn announces_face_before_first_line() {
     let rig = Rig::start().await;
     let offers: &[(Option<&'static str>, Option<&str>, Face)] = &[
         (None, None, Face::Plain),
@@ -37,7 +37,7 @@ async fn the_face_is_announced_before_any_line() {
 }
 
 #[tokio::test]
-async fn an_unknown_subprotocol_is_not_selected() {
+async fn ignores_unknown_subprotocol() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let rig = Rig::start().await;
     let mut stream = rig.tcp().await;
@@ -52,7 +52,7 @@ async fn an_unknown_subprotocol_is_not_selected() {
 }
 
 #[tokio::test]
-async fn each_line_has_a_tag_of_its_own_in_the_connections_trace() {
+async fn tags_each_line_with_own_span() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(FRAMES).await;
     let mut spans = HashSet::new();
@@ -66,7 +66,7 @@ async fn each_line_has_a_tag_of_its_own_in_the_connections_trace() {
 }
 
 #[tokio::test]
-async fn a_message_is_one_line_in_the_plain_face() {
+async fn plain_message_becomes_one_line() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     for (message, line) in [("dos\nlíneas", "dos líneas"), ("a\r\nb\n\nc\n", "a b  c "), ("x\r", "x\r")] {
@@ -76,7 +76,7 @@ async fn a_message_is_one_line_in_the_plain_face() {
 }
 
 #[tokio::test]
-async fn a_message_with_a_line_feed_is_a_bad_frame() {
+async fn rejects_line_feed_in_frame() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(FRAMES).await;
     client.send("{\n}").await;
@@ -89,7 +89,7 @@ async fn a_message_with_a_line_feed_is_a_bad_frame() {
 
 /// After a long message the gateway begins with a new buffer; what comes behind it, whole or in part, is not lost.
 #[tokio::test]
-async fn messages_behind_a_long_one() {
+async fn keeps_messages_behind_a_long_one() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     let long = "x".repeat(60_000);
@@ -107,7 +107,7 @@ async fn messages_behind_a_long_one() {
 }
 
 #[tokio::test]
-async fn fragments_of_a_message_are_joined() {
+async fn joins_fragments() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     let text = "cortada en el medio de la ñ".as_bytes();
@@ -119,7 +119,7 @@ async fn fragments_of_a_message_are_joined() {
 }
 
 #[tokio::test]
-async fn the_longest_lines_arrive_whole() {
+async fn forwards_lines_of_maximum_length() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(FRAMES).await;
     let longest = "é".repeat(protocol::limits::MAX_LINE_BYTES / 2);
@@ -147,7 +147,7 @@ async fn output_split_at_every_byte() {
 }
 
 #[tokio::test]
-async fn many_messages_both_ways_at_once() {
+async fn forwards_many_messages_both_ways() {
     const MESSAGES: usize = 20_000;
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(FRAMES).await;
@@ -173,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_lines_in_any_chunks_come_out_the_same(
+    fn lines_round_trip_in_any_chunks(
         lines in proptest::collection::vec("[^\n\u{4}]{0,40}", 1..20),
         cuts in proptest::collection::vec(0usize..800, 0..8),
     ) {

@@ -34,7 +34,7 @@ async fn get(rig: &Rig, path: &str) -> Page {
 }
 
 #[tokio::test]
-async fn the_web_client() {
+async fn serves_web_client() {
     let rig = Rig::start().await;
     let page = get(&rig, "/").await;
     assert_eq!(page.status, 200);
@@ -64,7 +64,7 @@ async fn the_web_client() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_known_is_not_sent_again() {
+async fn revalidates_by_etag() {
     let rig = Rig::start().await;
     let page = get(&rig, "/").await;
     let tag = &page.headers["etag"];
@@ -80,7 +80,7 @@ async fn a_page_that_is_known_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_served() {
+async fn serves_nothing_else() {
     let rig = Rig::start().await;
     for (method, path, status) in [
         ("GET", "/nothing", 404),
@@ -100,7 +100,7 @@ async fn nothing_else_is_served() {
 }
 
 #[tokio::test]
-async fn the_resume_cookie() {
+async fn resume_cookie_round_trips() {
     let rig = Rig::start().await;
     let path = "/resume-token";
     let empty = get(&rig, path).await;
@@ -152,7 +152,7 @@ async fn not_ready_without_a_core() {
 }
 
 #[tokio::test]
-async fn draining_is_told_while_connections_end() {
+async fn reports_draining_until_connections_close() {
     let rig = Rig::start().await;
     // A client that does not answer the close frame keeps the gateway waiting.
     let (_client, _core) = rig.pair(None).await;

@@ -20,14 +20,14 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
-use ws_gateway::{Args, Config, CoreAddresses, Drained, Gateway, Workers};
+use ws_gateway::{Args, Config, CoreAddresses, DrainReport, Gateway, Workers};
 
 /// Longer than anything here takes: reached only by a test that fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `future`, or a failed test when it hangs.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("it should not take this long")
+    timeout(TEST_TIMEOUT, future).await.expect("it should not take this long")
 }
 
 /// The default configuration on free ports of this machine.
@@ -43,7 +43,7 @@ pub(crate) fn core_at(port: u16) -> CoreAddresses {
 pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) served: JoinHandle<Drained>,
+    pub(crate) served: JoinHandle<DrainReport>,
     cores: TcpListener,
 }
 

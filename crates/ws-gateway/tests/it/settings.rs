@@ -20,12 +20,12 @@ fn defaults() {
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 8765));
     assert_eq!(config.cores.to_string(), "127.0.0.1:5001");
     assert_eq!((config.max_connections, config.max_connections_per_address), (10_000, 256));
-    assert_eq!((config.drain_limit.as_secs(), config.patience.ping.as_secs()), (20, 25));
+    assert_eq!((config.drain_limit.as_secs(), config.keepalive.ping_interval.as_secs()), (20, 25));
     assert!(0 < config.workers);
 }
 
 #[test]
-fn every_problem_is_named() {
+fn reports_every_problem() {
     let cases: &[(&[&str], &[&str])] = &[
         (&[], &[]),
         (&["--ws-host", "::1", "--tcp-host", "core-server.internal"], &[]),
@@ -56,7 +56,7 @@ fn every_problem_is_named() {
 }
 
 #[test]
-fn every_setting_has_its_variable() {
+fn every_setting_has_a_variable() {
     let command = Args::command();
     for arg in command.get_arguments() {
         let (id, env) = (arg.get_id().as_str(), arg.get_env().map(|env| env.to_string_lossy().into_owned()));

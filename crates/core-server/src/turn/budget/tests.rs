@@ -22,8 +22,8 @@ fn id(name: &str) -> MessageId {
     name.parse().unwrap()
 }
 
-fn household(number: u8) -> Household {
-    Household::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
+fn household(number: u8) -> ClientSubnet {
+    ClientSubnet::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
 
 async fn begin(budget: &Budget, user: UserLabel, name: &str, start: Start) -> Result<Permit, ErrorCode> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::Household;
+use boot::ClientSubnet;
 use protocol::UserLabel;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Windows {
     pub(super) person: RateLimiter<UserLabel>,
-    pub(super) address: RateLimiter<Household>,
+    pub(super) address: RateLimiter<ClientSubnet>,
 }
 
 /// A place in both windows of an attempt. Dropping it refunds it.
@@ -29,7 +29,7 @@ pub(super) struct Windows {
 pub(super) struct Reservation {
     windows: Arc<Windows>,
     user: UserLabel,
-    pub(super) from: Household,
+    pub(super) from: ClientSubnet,
     pub(super) at: Instant,
     kept: bool,
 }
@@ -49,7 +49,7 @@ impl Windows {
         self: &Arc<Self>,
         limits: Limits,
         user: UserLabel,
-        from: Household,
+        from: ClientSubnet,
     ) -> Result<Reservation, Duration> {
         let at = Instant::now();
         // The person's first: its attempts are decided on one after another, so that no other one is

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use protocol::Face;
 use serde_json::{Value, json};
-use testkit::peer::{Ending, PeerError};
+use testkit::peer::{ConnectionEnd, PeerError};
 use testkit::watchdog::{LIMIT, within};
 use testkit::ws_peer::WsPeer;
 use tokio::net::TcpSocket;
@@ -154,7 +154,7 @@ impl Traveller {
     }
 
     /// Waits for the end of the connection.
-    pub(super) async fn ending(&mut self) -> Ending {
+    pub(super) async fn ending(&mut self) -> ConnectionEnd {
         self.person.ending().await
     }
 

@@ -4,7 +4,7 @@
 use protocol::Face;
 use serde_json::json;
 use testkit::line_peer::LinePeer;
-use testkit::peer::Ending;
+use testkit::peer::ConnectionEnd;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -40,7 +40,7 @@ async fn frames_behind_the_greeting() {
     town.core.wait_for_line(shows_home).await;
     assert_eq!(town.standin.total(), 1);
     person.send(json!({"type": "bye"})).await;
-    assert!(matches!(person.ending().await, Ending::Reason(protocol::CloseReason::Bye)));
+    assert!(matches!(person.ending().await, ConnectionEnd::Reason(protocol::CloseReason::Bye)));
 }
 
 #[tokio::test]

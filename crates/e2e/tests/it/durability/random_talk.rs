@@ -15,7 +15,7 @@ use core_server::store::{self, MemoryStore, Store};
 use core_server::{Args, Config, Server, server};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use testkit::clock::{Frozen, advance, settle};
+use testkit::clock::{FrozenClock, advance, settle};
 use testkit::llm::{Fallback, LlmStandin, Options};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ proptest! {
 fn check(steps: &[Step], kept: Kept) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let _frozen = Frozen::clock();
+        let _frozen = FrozenClock::freeze();
         let mut talk = Talk::begin(kept).await;
         for step in steps {
             talk.take(step).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::clock::{self, Frozen};
+use testkit::clock::{self, FrozenClock};
 use testkit::line_peer::LinePeer;
 use testkit::llm::Outcome;
 use tokio::io::DuplexStream;
@@ -35,13 +35,13 @@ pub(super) struct Scene {
     pub(super) providers: Vec<Provider>,
     messages: u64,
     _folder: TempDir,
-    _frozen: Frozen,
+    _frozen: FrozenClock,
 }
 
 impl Scene {
     /// Someone who has said `hello` to a core with these settings, and providers in this order.
     pub(super) async fn open(scripts: Vec<Script>, settings: &[(&str, &str)]) -> Self {
-        let frozen = Frozen::clock();
+        let frozen = FrozenClock::freeze();
         let mut providers = Vec::new();
         for script in scripts {
             providers.push(Provider::start(script).await);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use testkit::relay::Relay;
+use testkit::delay_proxy::DelayProxy;
 
 use super::net::{Net, run, say};
 
@@ -29,7 +29,7 @@ pub(super) struct Road<'a> {
     with_netem: bool,
     /// Relays take this long.
     hold: Option<Duration>,
-    relays: Vec<Relay>,
+    relays: Vec<DelayProxy>,
 }
 
 impl Trouble {
@@ -94,7 +94,7 @@ impl Road<'_> {
     /// Where people connect who want to go to `service`.
     pub(super) async fn to(&mut self, service: SocketAddr) -> SocketAddr {
         let Some(hold) = self.hold else { return service };
-        let relay = Relay::start(service.ip(), service, hold).await.unwrap();
+        let relay = DelayProxy::start(service.ip(), service, hold).await.unwrap();
         let address = relay.address();
         self.relays.push(relay);
         address

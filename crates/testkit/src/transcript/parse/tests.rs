@@ -83,7 +83,7 @@ fn refused() {
 }
 
 #[test]
-fn the_title_names_the_file() {
+fn title_matches_file_name() {
     for text in ["", "@face plain\n", "# 002: x\n", "# 1: x\n", "# 001 x\n"] {
         assert!(Transcript::parse("001-x.txt", text).is_err(), "{text}");
     }

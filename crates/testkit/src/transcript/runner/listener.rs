@@ -106,7 +106,7 @@ impl<P: Peer> Listener<P> {
     }
 
     /// What has come and nobody expected, if anything. Does not wait.
-    pub(super) async fn heard(&mut self) -> Option<String> {
+    pub(super) async fn try_received(&mut self) -> Option<String> {
         tokio::select! {
             biased;
             line = self.line() => Some(line.unwrap_or_else(|end| end)),

@@ -42,7 +42,7 @@ struct InProcess {
     answers: Arc<AtomicUsize>,
 }
 
-impl World for InProcess {
+impl ServerUnderTest for InProcess {
     type Peer = LinePeer<DuplexStream>;
 
     async fn connect(&mut self, _face: Face) -> Result<Self::Peer, PeerError> {
@@ -62,7 +62,7 @@ struct OverTcp {
     listener: TcpListener,
 }
 
-impl World for OverTcp {
+impl ServerUnderTest for OverTcp {
     type Peer = LinePeer<TcpStream>;
 
     async fn connect(&mut self, _face: Face) -> Result<Self::Peer, PeerError> {
@@ -103,15 +103,15 @@ b! cut
 ";
 
 #[tokio::test(start_paused = true)]
-async fn a_good_conversation_in_process() {
+async fn replays_in_process() {
     let mut world = InProcess::default();
     assert_eq!(run(&parse(GOOD), &mut world).await, Ok(()));
     assert_eq!(world.answers.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_conversation_over_tcp() {
-    let _frozen = Frozen::clock();
+async fn replays_over_tcp() {
+    let _frozen = FrozenClock::freeze();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = OverTcp { tasks: TaskTracker::new(), listener };
     assert_eq!(run(&parse(GOOD), &mut world).await, Ok(()));
@@ -154,7 +154,7 @@ async fn deltas_are_compared_joined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_say_where_and_what() {
+async fn failures_name_line_and_difference() {
     let check = async |body: &str, line: usize, wanted: &str, got: &str| {
         let failure = play(body).await.unwrap_err();
         assert_eq!((failure.line, failure.wanted.as_str(), failure.got.as_str()), (line, wanted, got), "{body}");

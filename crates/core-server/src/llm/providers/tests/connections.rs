@@ -61,7 +61,7 @@ async fn reuses_one_connection_for_sequential_calls() {
 /// The answer completes before its response, whose connection is closed after the drain timeout and not reused.
 #[tokio::test(start_paused = true)]
 async fn closes_a_response_that_does_not_end() {
-    let _frozen = clock::Frozen::clock();
+    let _frozen = clock::FrozenClock::freeze();
     for answer in [works(), Scripted::status(500)] {
         let (standin, model) = one(answer.hanging(Hang::End), 10).await;
         let asked = Instant::now();
@@ -81,7 +81,7 @@ async fn closes_a_response_that_does_not_end() {
 /// Data after the end of an answer closes the connection.
 #[tokio::test(start_paused = true)]
 async fn closes_a_response_that_goes_on() {
-    let _frozen = clock::Frozen::clock();
+    let _frozen = clock::FrozenClock::freeze();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let talking = async {

@@ -12,23 +12,23 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 ///
 /// Of a chain of proxies the rightmost address that is not itself trusted counts: what stands left
 /// of it was written by that address. IPv4 in IPv6 becomes IPv4. A port that is not known is 0.
-pub(crate) fn person_address(peer: SocketAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> SocketAddr {
+pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> SocketAddr {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if !trusted.contains(peer.ip()) {
         return peer;
     }
     let values: Vec<&str> =
         headers.get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?")).collect();
-    let mut person = peer;
+    let mut client = peer;
     for entry in values.iter().rev().flat_map(|value| value.rsplit(',')) {
         // What cannot be read ends the chain: nothing left of it can be believed.
         let Some(address) = forwarded(entry.trim()) else { break };
-        person = address;
-        if !trusted.contains(person.ip()) {
+        client = address;
+        if !trusted.contains(client.ip()) {
             break;
         }
     }
-    person
+    client
 }
 
 /// `203.0.113.9`, `2001:db8::1`, either with a port, IPv6 in brackets or not.
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_address_counts() {
+    fn takes_rightmost_untrusted_address() {
         let trusted = TrustedProxies::parse("127.0.0.0/8, ::1,10.0.0.0/8").unwrap();
         let cases: &[(&str, &[&str], &str)] = &[
             ("203.0.113.9:4711", &[], "203.0.113.9:4711"),
@@ -69,7 +69,7 @@ mod tests {
             for value in *forwarded {
                 headers.append(X_FORWARDED_FOR, value.parse().unwrap());
             }
-            let got = person_address(peer.parse().unwrap(), &headers, &trusted);
+            let got = client_address(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(got, want.parse().unwrap(), "{peer} with {forwarded:?}");
         }
     }

@@ -23,12 +23,12 @@ const CHUNKS: usize = 256;
 ///
 /// It delays what is said on a connection, not the connection's beginning.
 #[derive(Debug)]
-pub struct Relay {
+pub struct DelayProxy {
     address: SocketAddr,
     _stop: DropGuard,
 }
 
-impl Relay {
+impl DelayProxy {
     /// Listens at `listen`, on a port of its own, and carries everything to `target` and back,
     /// `hold` later.
     ///
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_arrives_later_and_as_it_was() {
-        let relay = Relay::start(Ipv4Addr::LOCALHOST.into(), echo().await, HOLD).await.unwrap();
+    async fn delays_without_change() {
+        let relay = DelayProxy::start(Ipv4Addr::LOCALHOST.into(), echo().await, HOLD).await.unwrap();
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
         let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3 * CHUNK_BYTES).collect();
         let begin = Instant::now();
@@ -134,8 +134,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_connections_end_with_it() {
-        let relay = Relay::start(Ipv4Addr::LOCALHOST.into(), echo().await, Duration::ZERO).await.unwrap();
+    async fn closes_connections_on_drop() {
+        let relay = DelayProxy::start(Ipv4Addr::LOCALHOST.into(), echo().await, Duration::ZERO).await.unwrap();
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
         stream.write_all(b"x").await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'x');

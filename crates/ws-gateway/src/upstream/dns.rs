@@ -9,10 +9,10 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::address::{CoreAddress, CoreAddresses};
-use super::cores::Listed;
+use super::core_selector::Listed;
 
 /// How long one look-up is waited for.
-const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
+const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Knows the addresses of a host.
 pub(super) trait Resolve {
@@ -36,7 +36,7 @@ impl Resolve for SystemResolver {
 
 /// The names, each with its addresses as they were last known.
 #[derive(Debug)]
-pub(super) struct Names(Vec<Name>);
+pub(super) struct CoreNames(Vec<Name>);
 
 #[derive(Debug)]
 struct Name {
@@ -46,7 +46,7 @@ struct Name {
     failing: bool,
 }
 
-impl Names {
+impl CoreNames {
     pub(super) fn new(cores: &CoreAddresses) -> Self {
         let name = |core: &CoreAddress| {
             let addresses = core.literal().into_iter().collect();
@@ -84,12 +84,12 @@ impl Name {
     }
 
     async fn look_up(&mut self, resolver: &impl Resolve) {
-        let found = timeout(LOOK_UP_LIMIT, resolver.addresses(&self.core.host, self.core.port)).await;
+        let found = timeout(DNS_TIMEOUT, resolver.addresses(&self.core.host, self.core.port)).await;
         let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match found.and_then(|found| if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }) {
             Ok(found) => {
                 if self.failing {
-                    tracing::info!(core.name = %self.core, "name of a core is found again");
+                    tracing::info!(core.name = %self.core, "DNS look-up of core succeeded after failures");
                 }
                 self.addresses = found;
                 self.failing = false;
@@ -97,7 +97,7 @@ impl Name {
             Err(error) => {
                 // Once, not every few seconds.
                 if !self.failing {
-                    tracing::warn!(core.name = %self.core, %error, "name of a core cannot be looked up");
+                    tracing::warn!(core.name = %self.core, %error, "DNS look-up of core failed");
                 }
                 self.failing = true;
             }

@@ -11,7 +11,7 @@ use procfs::{CurrentSI as _, KernelStats};
 /// # Errors
 ///
 /// `/proc/stat` cannot be read.
-pub fn stolen_time() -> io::Result<Duration> {
+pub fn steal_time() -> io::Result<Duration> {
     let stats = KernelStats::current().map_err(io::Error::other)?;
     Ok(stats.total.steal_duration().unwrap_or_default())
 }
@@ -21,8 +21,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_falls() {
-        let before = stolen_time().unwrap();
-        assert!(before <= stolen_time().unwrap());
+    fn is_monotonic() {
+        let before = steal_time().unwrap();
+        assert!(before <= steal_time().unwrap());
     }
 }

@@ -24,10 +24,10 @@ const SUSPICION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The cores that are known, and how they are.
 #[derive(Debug)]
-pub(super) struct Cores {
+pub(super) struct CoreSelector {
     /// Listed ones, and ones that are not listed any more but still have connections.
     known: Vec<Core>,
-    chance: fastrand::Rng,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug)]
@@ -89,22 +89,22 @@ pub(super) struct Pick {
     pub(super) address: SocketAddr,
     pub(super) role: Role,
     /// What is left if this one fails.
-    pub(super) left: Left,
+    pub(super) remaining: Remaining,
 }
 
 /// The cores that have not been tried yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum Remaining {
     /// At least one of them is healthy.
     Healthy,
     /// Only such as are ejected.
     Ejected,
-    Nothing,
+    None,
 }
 
 /// How a core is used at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CoreUse {
+pub(crate) struct CoreStatus {
     pub(crate) address: SocketAddr,
     /// Connections, those that are being made included.
     pub(crate) open: usize,
@@ -127,15 +127,15 @@ pub(super) struct Ejection {
     pub(super) retry_in: Duration,
 }
 
-impl Cores {
+impl CoreSelector {
     /// None are known yet.
-    pub(super) fn new(chance: fastrand::Rng) -> Self {
-        Self { known: Vec::new(), chance }
+    pub(super) fn new(rng: fastrand::Rng) -> Self {
+        Self { known: Vec::new(), rng }
     }
 
     /// From now on these are the cores; says whether that is new. One that is gone keeps the connections
     /// it has, and its health if it comes back before they have ended.
-    pub(super) fn list(&mut self, cores: &[Listed]) -> bool {
+    pub(super) fn set_listed(&mut self, cores: &[Listed]) -> bool {
         let mut changed = false;
         for core in &mut self.known {
             let listed = cores.iter().find(|listed| listed.address == core.address);
@@ -149,13 +149,13 @@ impl Cores {
                 changed = true;
             }
         }
-        self.forget();
+        self.remove_unlisted();
         changed
     }
 
     /// How each core is used.
-    pub(super) fn usage(&self) -> Vec<CoreUse> {
-        let usage = |core: &Core| CoreUse {
+    pub(super) fn usage(&self) -> Vec<CoreStatus> {
+        let usage = |core: &Core| CoreStatus {
             address: core.address,
             open: core.open,
             failed: core.failed,
@@ -167,7 +167,7 @@ impl Cores {
     }
 
     /// How many cores new connections may go to.
-    pub(super) fn listed(&self) -> usize {
+    pub(super) fn listed_count(&self) -> usize {
         self.known.iter().filter(|core| core.listed).count()
     }
 
@@ -175,36 +175,36 @@ impl Cores {
     pub(super) fn pick(&mut self, tried: &[SocketAddr]) -> Option<Pick> {
         let healthy = |core: &Core| core.health == Health::Healthy;
         let index = self.best(tried, healthy).or_else(|| self.best(tried, |_| true))?;
-        Some(self.take(index, tried))
+        Some(self.assign(index, tried))
     }
 
     /// A core whose ejection is over at `now`, for a connection that shows whether it is back.
     pub(super) fn probe(&mut self, now: Instant) -> Option<Pick> {
         let due = |core: &Core| matches!(core.health, Health::Ejected { until, .. } if until <= now);
         let index = self.best(&[], due)?;
-        Some(self.take(index, &[]))
+        Some(self.assign(index, &[]))
     }
 
     /// Every healthy core, each for a connection that shows whether it still is; none where there is only one core.
     pub(super) fn check(&mut self, now: Instant) -> Vec<Pick> {
-        if self.listed() < 2 {
+        if self.listed_count() < 2 {
             return Vec::new();
         }
-        self.check_those(now, |core| core.listed)
+        self.check_where(now, |core| core.listed)
     }
 
     /// Every healthy core that is suspected, each for a connection that shows whether it still works: also one that is
     /// alone, or not listed any more and has connections still.
     pub(super) fn suspects(&mut self, now: Instant) -> Vec<Pick> {
-        self.check_those(now, |core| core.suspected)
+        self.check_where(now, |core| core.suspected)
     }
 
-    fn check_those(&mut self, now: Instant, which: impl Fn(&Core) -> bool) -> Vec<Pick> {
+    fn check_where(&mut self, now: Instant, which: impl Fn(&Core) -> bool) -> Vec<Pick> {
         let is_due = |core: &Core| core.health == Health::Healthy && which(core);
         let indices: Vec<usize> = (0..self.known.len()).filter(|&index| is_due(&self.known[index])).collect();
         let check = |index: usize| {
             (self.known[index].suspected, self.known[index].checked) = (false, Some(now));
-            self.take(index, &[])
+            self.assign(index, &[])
         };
         indices.into_iter().map(check).collect()
     }
@@ -244,18 +244,18 @@ impl Cores {
         is_ejected && self.known.iter().any(|core| core.listed && healthy(core))
     }
 
-    fn take(&mut self, index: usize, tried: &[SocketAddr]) -> Pick {
+    fn assign(&mut self, index: usize, tried: &[SocketAddr]) -> Pick {
         let core = &mut self.known[index];
         core.open += 1;
         let (address, role) = (core.address, core.health.role());
         if let Health::Ejected { failures, .. } = core.health {
             core.health = Health::Probed { failures };
         }
-        Pick { address, role, left: self.left(tried, address) }
+        Pick { address, role, remaining: self.remaining(tried, address) }
     }
 
     /// The connection could not be made, or was lost at once. Says so if that ejects the core.
-    pub(super) fn failed(&mut self, address: SocketAddr, role: Role, now: Instant) -> Option<Ejection> {
+    pub(super) fn mark_failed(&mut self, address: SocketAddr, role: Role, now: Instant) -> Option<Ejection> {
         let index = self.known.iter().position(|core| core.address == address)?;
         self.known[index].failed += 1;
         let failures = match (role, self.known[index].health) {
@@ -264,14 +264,14 @@ impl Cores {
             // Others have said so already, or are about to.
             (Role::Regular | Role::Probe | Role::Extra, _) => return None,
         };
-        let retry_in = longest_ejection(failures).mul_f64(0.5 + self.chance.f64() / 2.0);
+        let retry_in = longest_ejection(failures).mul_f64(0.5 + self.rng.f64() / 2.0);
         self.known[index].health = Health::Ejected { until: now + retry_in, failures };
         Some(Ejection { failures, retry_in })
     }
 
     /// The connection has shown that its core works. Returns whether that brings the core back: not that of a
     /// regular connection, which may have been made before the core failed.
-    pub(super) fn proved(&mut self, address: SocketAddr, role: Role) -> bool {
+    pub(super) fn mark_healthy(&mut self, address: SocketAddr, role: Role) -> bool {
         let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return false };
         core.has_worked = true;
         let back = core.health != Health::Healthy && role != Role::Regular;
@@ -289,15 +289,15 @@ impl Cores {
             core.health = Health::Ejected { until: now, failures };
         }
         if !core.listed {
-            self.forget();
+            self.remove_unlisted();
         }
     }
 
     /// The best of those that `may` be taken: the one due soonest, then the one with the fewest
     /// connections, then any.
     fn best(&mut self, tried: &[SocketAddr], may: impl Fn(&Core) -> bool) -> Option<usize> {
-        let candidates = self.known.iter().enumerate().filter(|(_, core)| core.is_left(tried) && may(core));
-        let (chance, mut equals) = (&mut self.chance, 0_usize);
+        let candidates = self.known.iter().enumerate().filter(|(_, core)| core.is_candidate(tried) && may(core));
+        let (rng, mut equals) = (&mut self.rng, 0_usize);
         let mut best: Option<(usize, &Core)> = None;
         for (index, core) in candidates {
             match best.map(|(_, best)| core.rank().cmp(&best.rank())) {
@@ -306,25 +306,25 @@ impl Cores {
                 Some(Ordering::Less) | None => equals = 1,
             }
             // Each of n equals is taken with a chance of 1/n.
-            if chance.usize(..equals) == 0 {
+            if rng.usize(..equals) == 0 {
                 best = Some((index, core));
             }
         }
         best.map(|(index, _)| index)
     }
 
-    fn left(&self, tried: &[SocketAddr], taken: SocketAddr) -> Left {
-        let mut left = Left::Nothing;
-        for core in self.known.iter().filter(|core| core.is_left(tried) && core.address != taken) {
+    fn remaining(&self, tried: &[SocketAddr], taken: SocketAddr) -> Remaining {
+        let mut left = Remaining::None;
+        for core in self.known.iter().filter(|core| core.is_candidate(tried) && core.address != taken) {
             if core.health == Health::Healthy {
-                return Left::Healthy;
+                return Remaining::Healthy;
             }
-            left = Left::Ejected;
+            left = Remaining::Ejected;
         }
         left
     }
 
-    fn forget(&mut self) {
+    fn remove_unlisted(&mut self) {
         self.known.retain(|core| core.listed || 0 < core.open);
     }
 }
@@ -344,7 +344,7 @@ impl Core {
         }
     }
 
-    fn is_left(&self, tried: &[SocketAddr]) -> bool {
+    fn is_candidate(&self, tried: &[SocketAddr]) -> bool {
         self.listed && !tried.contains(&self.address)
     }
 

@@ -16,20 +16,20 @@ fn listed(numbers: impl IntoIterator<Item = u16>) -> Vec<Listed> {
     numbers.into_iter().map(|number| Listed { address: address(number), dual: false }).collect()
 }
 
-fn cores(count: u16) -> Cores {
-    let mut cores = Cores::new(fastrand::Rng::with_seed(7));
-    assert!(cores.list(&listed(0..count)));
+fn cores(count: u16) -> CoreSelector {
+    let mut cores = CoreSelector::new(fastrand::Rng::with_seed(7));
+    assert!(cores.set_listed(&listed(0..count)));
     cores
 }
 
 /// Number, role and what is left.
-fn pick(cores: &mut Cores, tried: &[u16]) -> Option<(u16, Role, Left)> {
+fn pick(cores: &mut CoreSelector, tried: &[u16]) -> Option<(u16, Role, Remaining)> {
     let pick = cores.pick(&addresses(tried.iter().copied()))?;
-    Some((pick.address.port(), pick.role, pick.left))
+    Some((pick.address.port(), pick.role, pick.remaining))
 }
 
 /// Number of the core that is probed, if one is due.
-fn probe(cores: &mut Cores, now: Instant) -> Option<u16> {
+fn probe(cores: &mut CoreSelector, now: Instant) -> Option<u16> {
     let pick = cores.probe(now)?;
     assert_eq!(pick.role, Role::Probe);
     Some(pick.address.port())
@@ -41,11 +41,11 @@ fn checked(picks: &[Pick]) -> Vec<(u16, Role)> {
 }
 
 #[test]
-fn sixty_connections_are_spread_evenly_from_any_start() {
+fn balances_connections_evenly() {
     let mut first = [0; 3];
     for seed in 0..60 {
-        let mut cores = Cores::new(fastrand::Rng::with_seed(seed));
-        cores.list(&listed(0..3));
+        let mut cores = CoreSelector::new(fastrand::Rng::with_seed(seed));
+        cores.set_listed(&listed(0..3));
         first[usize::from(pick(&mut cores, &[]).unwrap().0)] += 1;
         for _ in 1..60 {
             pick(&mut cores, &[]).unwrap();
@@ -56,32 +56,32 @@ fn sixty_connections_are_spread_evenly_from_any_start() {
 }
 
 #[test]
-fn the_fewest_connections_win() {
+fn selects_the_core_with_the_fewest_connections() {
     let (now, mut cores) = (Instant::now(), cores(2));
     let (one, _, left) = pick(&mut cores, &[]).unwrap();
     let (other, ..) = pick(&mut cores, &[]).unwrap();
-    assert_eq!((one + other, left), (1, Left::Healthy));
+    assert_eq!((one + other, left), (1, Remaining::Healthy));
     cores.release(address(one), Role::Regular, now);
-    assert_eq!(pick(&mut cores, &[]), Some((one, Role::Regular, Left::Healthy)));
-    assert_eq!(pick(&mut cores, &[one]), Some((other, Role::Regular, Left::Nothing)));
+    assert_eq!(pick(&mut cores, &[]), Some((one, Role::Regular, Remaining::Healthy)));
+    assert_eq!(pick(&mut cores, &[one]), Some((other, Role::Regular, Remaining::None)));
     assert_eq!(pick(&mut cores, &[one, other]), None);
 }
 
 /// Each row is one thing that happens.
 #[test]
-fn a_core_fails_and_comes_back() {
+fn ejects_with_exponential_backoff_and_restores() {
     let start = Instant::now();
     let (mut cores, core) = (cores(2), address(0));
     // The other one is busier, so that this one is the first choice whenever it may be.
     for _ in 0..9 {
         cores.pick(&[core]).unwrap();
     }
-    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
-    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
-    let first = cores.failed(core, Role::Regular, start).unwrap();
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Remaining::Healthy)));
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Remaining::Healthy)));
+    let first = cores.mark_failed(core, Role::Regular, start).unwrap();
     assert_eq!(first.failures, 1);
-    assert_eq!(cores.failed(core, Role::Regular, start), None, "it is ejected already");
-    assert!(!cores.proved(core, Role::Regular), "it was made before the core failed");
+    assert_eq!(cores.mark_failed(core, Role::Regular, start), None, "it is ejected already");
+    assert!(!cores.mark_healthy(core, Role::Regular), "it was made before the core failed");
     assert_eq!((pick(&mut cores, &[]).unwrap().0, probe(&mut cores, start)), (1, None), "not due");
 
     let mut now = start + first.retry_in;
@@ -92,8 +92,8 @@ fn a_core_fails_and_comes_back() {
         assert_eq!((probe(&mut cores, now), cores.next_probe()), (None, None), "one probe at a time");
         cores.release(core, Role::Probe, now);
         assert_eq!(probe(&mut cores, now), Some(0), "undecided: due at once");
-        assert_eq!(cores.failed(core, Role::Extra, now), None, "only the probe decides");
-        let again = cores.failed(core, Role::Probe, now).unwrap();
+        assert_eq!(cores.mark_failed(core, Role::Extra, now), None, "only the probe decides");
+        let again = cores.mark_failed(core, Role::Probe, now).unwrap();
         cores.release(core, Role::Extra, now);
         let longest = Duration::from_secs(30).min(Duration::from_secs(1) * 2_u32.pow((failures - 1).min(9)));
         assert_eq!(again.failures, failures);
@@ -101,27 +101,27 @@ fn a_core_fails_and_comes_back() {
         now += again.retry_in;
     }
     assert_eq!(probe(&mut cores, now), Some(0));
-    assert!(cores.proved(core, Role::Probe));
-    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Left::Healthy)));
-    assert_eq!(cores.failed(core, Role::Regular, now).unwrap().failures, 1, "success has reset the count");
+    assert!(cores.mark_healthy(core, Role::Probe));
+    assert_eq!(pick(&mut cores, &[]), Some((0, Role::Regular, Remaining::Healthy)));
+    assert_eq!(cores.mark_failed(core, Role::Regular, now).unwrap().failures, 1, "success has reset the count");
 }
 
 #[test]
-fn healthy_cores_are_checked_where_there_are_several() {
+fn checks_healthy_cores_unless_alone() {
     let now = Instant::now();
     assert!(cores(1).check(now).is_empty(), "nothing would come of it");
     let mut cores = cores(3);
-    cores.failed(address(1), Role::Regular, now);
+    cores.mark_failed(address(1), Role::Regular, now);
     assert_eq!(checked(&cores.check(now)), [(0, Role::Regular), (2, Role::Regular)]);
     assert!(!cores.has_better_than(address(0)), "it is healthy");
     assert!(cores.has_better_than(address(1)));
-    cores.failed(address(2), Role::Regular, now);
-    cores.failed(address(0), Role::Regular, now);
+    cores.mark_failed(address(2), Role::Regular, now);
+    cores.mark_failed(address(0), Role::Regular, now);
     assert!(!cores.has_better_than(address(1)), "none is better");
 }
 
 #[test]
-fn a_suspected_core_is_checked_and_not_ejected() {
+fn checks_suspected_cores_at_most_once_a_second() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut cores = cores(1);
@@ -136,50 +136,50 @@ fn a_suspected_core_is_checked_and_not_ejected() {
     assert!(cores.suspect(address(0), Role::Extra, at(1_000)));
     assert!(!cores.usage()[0].ejected);
     // One that is not listed any more has connections still.
-    cores.list(&listed([1, 2]));
+    cores.set_listed(&listed([1, 2]));
     assert_eq!(checked(&cores.suspects(at(1_000))), [(0, Role::Regular)]);
     // A regular check counts as well; one that is ejected is probed when its time has come.
     assert_eq!(cores.check(at(2_000)).len(), 2);
     assert!(!cores.suspect(address(1), Role::Regular, at(2_500)));
-    cores.failed(address(1), Role::Regular, at(2_500)).unwrap();
+    cores.mark_failed(address(1), Role::Regular, at(2_500)).unwrap();
     assert!(!cores.suspect(address(1), Role::Regular, at(9_000)));
     assert!(cores.suspects(at(9_000)).is_empty());
     assert!(!cores.suspect(address(7), Role::Regular, at(9_000)), "unknown");
 }
 
 #[test]
-fn a_silent_connection_leaves_the_probe_to_the_gateway() {
+fn releases_the_probe_of_a_silent_client() {
     let (now, mut cores, core) = (Instant::now(), cores(1), address(0));
-    cores.failed(core, Role::Regular, now).unwrap();
+    cores.mark_failed(core, Role::Regular, now).unwrap();
     assert_eq!(pick(&mut cores, &[]).unwrap().1, Role::Probe);
     assert_eq!(cores.next_probe(), None);
     assert!(!cores.suspect(core, Role::Extra, now), "it does not decide");
     assert!(cores.suspect(core, Role::Probe, now));
     assert_eq!((cores.next_probe(), probe(&mut cores, now)), (Some(now), Some(0)));
     cores.release(core, Role::Extra, now);
-    assert_eq!(cores.failed(core, Role::Probe, now).unwrap().failures, 2, "counted once");
+    assert_eq!(cores.mark_failed(core, Role::Probe, now).unwrap().failures, 2, "counted once");
 }
 
 #[test]
-fn half_of_a_pair_that_never_worked_is_absent() {
+fn reports_unserved_address_family_as_absent() {
     let (now, one, other) = (Instant::now(), address(0), address(1));
-    let mut cores = Cores::new(fastrand::Rng::with_seed(7));
-    cores.list(&[Listed { address: one, dual: true }, Listed { address: other, dual: true }]);
-    cores.proved(one, Role::Regular);
-    cores.failed(other, Role::Regular, now);
-    let absent = |cores: &Cores| cores.usage().iter().map(|core| core.absent).collect::<Vec<_>>();
+    let mut cores = CoreSelector::new(fastrand::Rng::with_seed(7));
+    cores.set_listed(&[Listed { address: one, dual: true }, Listed { address: other, dual: true }]);
+    cores.mark_healthy(one, Role::Regular);
+    cores.mark_failed(other, Role::Regular, now);
+    let absent = |cores: &CoreSelector| cores.usage().iter().map(|core| core.absent).collect::<Vec<_>>();
     assert_eq!(absent(&cores), [false, true]);
     probe(&mut cores, now + LONGEST_EJECTION).unwrap();
-    cores.proved(other, Role::Probe);
-    cores.failed(other, Role::Regular, now);
+    cores.mark_healthy(other, Role::Probe);
+    cores.mark_failed(other, Role::Regular, now);
     assert_eq!(absent(&cores), [false, false], "it has worked: now it is away");
 }
 
 #[test]
-fn nobody_is_refused_without_a_try() {
+fn falls_back_to_ejected_cores() {
     let (now, mut cores) = (Instant::now(), cores(3));
     for number in 0..3 {
-        cores.failed(address(number), Role::Regular, now).unwrap();
+        cores.mark_failed(address(number), Role::Regular, now).unwrap();
     }
     let until = |core: &Core| match core.health {
         Health::Ejected { until, .. } => until,
@@ -190,34 +190,34 @@ fn nobody_is_refused_without_a_try() {
     // Those due soonest first, though none is due; then the ones that are being probed.
     for (_, number) in &due {
         let (picked, role, left) = pick(&mut cores, &[]).unwrap();
-        assert_eq!((picked, role, left), (*number, Role::Probe, Left::Ejected));
+        assert_eq!((picked, role, left), (*number, Role::Probe, Remaining::Ejected));
     }
     for _ in 0..6 {
         assert_eq!(pick(&mut cores, &[]).unwrap().1, Role::Extra);
     }
     assert!(cores.known.iter().all(|core| core.open == 3), "{cores:?}");
-    assert!(!cores.proved(address(1), Role::Regular), "it may have been made before");
-    assert!(cores.proved(address(1), Role::Extra), "it has answered after all");
-    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Left::Ejected)));
+    assert!(!cores.mark_healthy(address(1), Role::Regular), "it may have been made before");
+    assert!(cores.mark_healthy(address(1), Role::Extra), "it has answered after all");
+    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Remaining::Ejected)));
 }
 
 #[test]
-fn an_address_that_is_gone_drains() {
+fn unlisted_cores_keep_their_connections() {
     let (now, mut cores) = (Instant::now(), cores(1));
     pick(&mut cores, &[]).unwrap();
-    assert!(cores.list(&listed([1])));
-    assert!(!cores.list(&listed([1])), "nothing new");
-    assert_eq!((cores.listed(), cores.known.len()), (1, 2));
-    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Left::Nothing)));
+    assert!(cores.set_listed(&listed([1])));
+    assert!(!cores.set_listed(&listed([1])), "nothing new");
+    assert_eq!((cores.listed_count(), cores.known.len()), (1, 2));
+    assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Remaining::None)));
     // One that comes back meanwhile has its connections still.
-    assert!(cores.list(&listed([0, 1])));
+    assert!(cores.set_listed(&listed([0, 1])));
     assert!(cores.known.iter().all(|core| core.open == 1), "{cores:?}");
-    assert!(cores.list(&listed([1])));
+    assert!(cores.set_listed(&listed([1])));
     cores.release(address(0), Role::Regular, now);
     assert_eq!(cores.known.len(), 1);
-    cores.failed(address(0), Role::Regular, now);
+    cores.mark_failed(address(0), Role::Regular, now);
     cores.release(address(0), Role::Regular, now);
-    assert!(!cores.proved(address(0), Role::Extra));
+    assert!(!cores.mark_healthy(address(0), Role::Extra));
 }
 
 #[derive(Debug, Clone)]
@@ -252,7 +252,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     listed: Vec<u16>,
     /// Connections that have not ended.
-    leases: Vec<(u16, Role)>,
+    endpoints: Vec<(u16, Role)>,
     /// Ejected cores: failures, and when they are due.
     ejected: HashMap<u16, (u32, Instant)>,
     /// Those of them for which a probe is out.
@@ -261,7 +261,7 @@ struct Model {
 
 impl Model {
     fn open(&self, number: u16) -> usize {
-        self.leases.iter().filter(|lease| lease.0 == number).count()
+        self.endpoints.iter().filter(|endpoint| endpoint.0 == number).count()
     }
 
     fn is_probed(&self, number: u16) -> bool {
@@ -269,7 +269,7 @@ impl Model {
     }
 
     fn picked(&mut self, number: u16, role: Role) {
-        self.leases.push((number, role));
+        self.endpoints.push((number, role));
         if role == Role::Probe {
             self.probed.push(number);
         }
@@ -282,7 +282,7 @@ impl Model {
         self.probed.len() < before
     }
 
-    fn check_pick(&self, tried: &[u16], got: Option<(u16, Role, Left)>) {
+    fn check_pick(&self, tried: &[u16], got: Option<(u16, Role, Remaining)>) {
         let left: Vec<u16> = self.listed.iter().copied().filter(|number| !tried.contains(number)).collect();
         let Some((picked, role, _)) = got else { return assert!(left.is_empty(), "refused, though {left:?} are left") };
         assert!(left.contains(&picked), "{picked} of {left:?}");
@@ -328,11 +328,11 @@ fn bits(set: u8) -> Vec<u16> {
     (0..8).filter(|bit| set & (1 << bit) != 0).collect()
 }
 
-fn end(cores: &mut Cores, model: &mut Model, (number, role): (u16, Role), how: How, now: Instant) {
+fn end(cores: &mut CoreSelector, model: &mut Model, (number, role): (u16, Role), how: How, now: Instant) {
     let mut role_left = role;
     match how {
         How::Failed => {
-            let (want, got) = (model.failures(number, role), cores.failed(address(number), role, now));
+            let (want, got) = (model.failures(number, role), cores.mark_failed(address(number), role, now));
             assert_eq!(got.map(|ejection| ejection.failures), want);
             if let Some(Ejection { failures, retry_in }) = got {
                 assert!(retry_in.as_secs_f64() <= f64::from(failures - 1).exp2().min(30.0));
@@ -341,7 +341,7 @@ fn end(cores: &mut Cores, model: &mut Model, (number, role): (u16, Role), how: H
             }
         }
         How::Proved => {
-            let back = cores.proved(address(number), role);
+            let back = cores.mark_healthy(address(number), role);
             assert_eq!(back, role != Role::Regular && model.ejected.remove(&number).is_some());
             if back {
                 model.decide(number);
@@ -362,16 +362,16 @@ fn end(cores: &mut Cores, model: &mut Model, (number, role): (u16, Role), how: H
 
 proptest! {
     #[test]
-    fn as_the_rules_say(steps in proptest::collection::vec(step(), 1..200), seed: u64) {
+    fn selection_matches_model(steps in proptest::collection::vec(step(), 1..200), seed: u64) {
         let mut now = Instant::now();
-        let mut cores = Cores::new(fastrand::Rng::with_seed(seed));
+        let mut cores = CoreSelector::new(fastrand::Rng::with_seed(seed));
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Wait(ms) => now += Duration::from_millis(ms),
                 Step::List(set) => {
                     model.listed = bits(set);
-                    cores.list(&listed(bits(set)));
+                    cores.set_listed(&listed(bits(set)));
                 }
                 Step::Pick { tried } => {
                     let got = pick(&mut cores, &bits(tried));
@@ -387,9 +387,9 @@ proptest! {
                         model.picked(number, Role::Probe);
                     }
                 }
-                Step::End { which, how } if !model.leases.is_empty() => {
-                    let lease = model.leases.swap_remove(which % model.leases.len());
-                    end(&mut cores, &mut model, lease, how, now);
+                Step::End { which, how } if !model.endpoints.is_empty() => {
+                    let endpoint = model.endpoints.swap_remove(which % model.endpoints.len());
+                    end(&mut cores, &mut model, endpoint, how, now);
                 }
                 Step::End { .. } => {}
             }
@@ -398,7 +398,7 @@ proptest! {
                 prop_assert_eq!(core.open, model.open(core.address.port()));
             }
             let open: usize = cores.known.iter().map(|core| core.open).sum();
-            prop_assert_eq!(open, model.leases.len(), "no connection is forgotten");
+            prop_assert_eq!(open, model.endpoints.len(), "no connection is forgotten");
         }
     }
 }

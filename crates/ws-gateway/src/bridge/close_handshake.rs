@@ -11,34 +11,34 @@ use tungstenite::Message;
 
 use super::client::Client;
 use super::pipe::Pipe;
-use crate::close::Ending;
+use crate::close::CloseCause;
 
 /// How long a peer may take to answer the close frame, and again to close its side.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 4 * 1_024;
 
 /// Sends the close frame, waits for the client's, then closes so that neither is lost: a socket closed
 /// with unread bytes would be reset, and the reset could overtake the frame.
-pub(crate) async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, ending: Ending) {
-    client.close(ending);
-    let answered = timeout(PATIENCE, async {
+pub(crate) async fn close_handshake<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, cause: CloseCause) {
+    client.close(cause);
+    let answered = timeout(CLOSE_TIMEOUT, async {
         poll_fn(|cx| client.pipe.poll_flush(cx)).await?;
         // Where the client's own has come, it is answered: the server ends the connection first (RFC 6455 §7.1.1).
-        if !ending.breaks_framing() && !client.has_closed() {
+        if !cause.breaks_framing() && !client.has_closed() {
             poll_fn(|cx| poll_close_frame(client, cx)).await;
         }
         Ok::<(), std::io::Error>(())
     });
     // A client that takes nothing or is gone cannot be waited for any longer.
     if let Ok(Ok(())) = answered.await {
-        hang_up(&mut client.pipe).await;
-        let _gave_up = timeout(PATIENCE, poll_fn(|cx| poll_end(&mut client.pipe, cx))).await;
+        shutdown_write(&mut client.pipe).await;
+        let _timed_out = timeout(CLOSE_TIMEOUT, poll_fn(|cx| poll_end(&mut client.pipe, cx))).await;
     }
 }
 
 /// Writes what waits and ends our direction, within bounds.
-pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>) {
-    let _gave_up = timeout(PATIENCE, async {
+pub(crate) async fn shutdown_write<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>) {
+    let _timed_out = timeout(CLOSE_TIMEOUT, async {
         poll_fn(|cx| pipe.poll_flush(cx)).await?;
         poll_fn(|cx| pipe.poll_shutdown(cx)).await
     })

@@ -64,53 +64,53 @@ impl Request {
 
 /// Every call so far: counts of all of them, details of the newest.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct CallLog {
     keep: usize,
-    pages: Mutex<Pages>,
+    calls: Mutex<Calls>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct Calls {
     total: u64,
     in_flight: usize,
     peak: usize,
     kept: VecDeque<Request>,
 }
 
-impl Ledger {
+impl CallLog {
     /// Keeps the details of the newest `keep` calls.
     pub(super) fn new(keep: usize) -> Arc<Self> {
-        Arc::new(Self { keep, pages: Mutex::default(), changed: watch::Sender::new(()) })
+        Arc::new(Self { keep, calls: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
     /// Notes a call; it runs until the ticket is finished or dropped.
-    pub(super) fn open(self: &Arc<Self>, headers: HeaderMap, body: Bytes) -> Ticket {
+    pub(super) fn open(self: &Arc<Self>, headers: HeaderMap, body: Bytes) -> OpenCall {
         let number = {
-            let mut pages = self.pages();
-            pages.total += 1;
-            pages.in_flight += 1;
-            pages.peak = pages.peak.max(pages.in_flight);
-            let number = pages.total;
-            if self.keep <= pages.kept.len() {
-                pages.kept.pop_front();
+            let mut calls = self.calls();
+            calls.total += 1;
+            calls.in_flight += 1;
+            calls.peak = calls.peak.max(calls.in_flight);
+            let number = calls.total;
+            if self.keep <= calls.kept.len() {
+                calls.kept.pop_front();
             }
             if 0 < self.keep {
                 let (arrived, outcome) = (Instant::now(), Outcome::Running);
-                pages.kept.push_back(Request { number, arrived, ended: None, outcome, headers, body });
+                calls.kept.push_back(Request { number, arrived, ended: None, outcome, headers, body });
             }
             number
         };
         self.changed.send_replace(());
-        Ticket { ledger: Arc::clone(self), number, closed: false }
+        OpenCall { call_log: Arc::clone(self), number, closed: false }
     }
 
     fn close(&self, number: u64, outcome: Outcome) {
         {
-            let mut pages = self.pages();
-            pages.in_flight -= 1;
-            let at = pages.kept.partition_point(|request| request.number < number);
-            if let Some(request) = pages.kept.get_mut(at).filter(|request| request.number == number) {
+            let mut calls = self.calls();
+            calls.in_flight -= 1;
+            let at = calls.kept.partition_point(|request| request.number < number);
+            if let Some(request) = calls.kept.get_mut(at).filter(|request| request.number == number) {
                 request.outcome = outcome;
                 request.ended = Some(Instant::now());
             }
@@ -119,13 +119,13 @@ impl Ledger {
     }
 
     pub(super) fn requests(&self) -> Vec<Request> {
-        self.pages().kept.iter().cloned().collect()
+        self.calls().kept.iter().cloned().collect()
     }
 
     /// Calls so far, calls now, and the most at once.
     pub(super) fn counts(&self) -> (u64, usize, usize) {
-        let pages = self.pages();
-        (pages.total, pages.in_flight, pages.peak)
+        let calls = self.calls();
+        (calls.total, calls.in_flight, calls.peak)
     }
 
     /// Wakes when anything changes after the call.
@@ -133,31 +133,31 @@ impl Ledger {
         self.changed.subscribe()
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An open call. Dropped before [`Ticket::finish`], the call counts as cancelled.
+/// An open call. Dropped before [`OpenCall::finish`], the call counts as cancelled.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    ledger: Arc<Ledger>,
+pub(super) struct OpenCall {
+    call_log: Arc<CallLog>,
     pub(super) number: u64,
     closed: bool,
 }
 
-impl Ticket {
+impl OpenCall {
     pub(super) fn finish(&mut self) {
         if !std::mem::replace(&mut self.closed, true) {
-            self.ledger.close(self.number, Outcome::Finished);
+            self.call_log.close(self.number, Outcome::Finished);
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         if !self.closed {
-            self.ledger.close(self.number, Outcome::Cancelled);
+            self.call_log.close(self.number, Outcome::Cancelled);
         }
     }
 }
@@ -168,15 +168,15 @@ mod tests {
 
     #[tokio::test]
     async fn counts_all_and_keeps_the_newest() {
-        let ledger = Ledger::new(2);
-        let open = || ledger.open(HeaderMap::new(), Bytes::new());
+        let call_log = CallLog::new(2);
+        let open = || call_log.open(HeaderMap::new(), Bytes::new());
         let (mut first, mut second, third) = (open(), open(), open());
-        assert_eq!(ledger.counts(), (3, 3, 3));
+        assert_eq!(call_log.counts(), (3, 3, 3));
         first.finish();
         second.finish();
         drop((first, second, third));
-        assert_eq!(ledger.counts(), (3, 0, 3));
-        let outcomes: Vec<_> = ledger.requests().iter().map(|request| (request.number, request.outcome)).collect();
+        assert_eq!(call_log.counts(), (3, 0, 3));
+        let outcomes: Vec<_> = call_log.requests().iter().map(|request| (request.number, request.outcome)).collect();
         assert_eq!(outcomes, [(2, Outcome::Finished), (3, Outcome::Cancelled)]);
     }
 }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv4 address or an IPv6 /64 network: an IPv6 line has such a network to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Household(IpAddr);
+pub struct ClientSubnet(IpAddr);
 
-impl Household {
+impl ClientSubnet {
     /// The one that `address` belongs to. IPv4 in IPv6 is IPv4.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
@@ -17,21 +17,21 @@ impl Household {
     }
 }
 
-/// An IPv6 /48 network: what a site has at most, 65,536 networks of a [`Household`] each.
+/// An IPv6 /48 network: what a site has at most, 65,536 networks of a [`ClientSubnet`] each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Site(Ipv6Addr);
+pub struct EndSite(Ipv6Addr);
 
-impl Household {
+impl ClientSubnet {
     /// The site it belongs to; none for IPv4.
-    pub fn site(self) -> Option<Site> {
+    pub fn end_site(self) -> Option<EndSite> {
         match self.0 {
             IpAddr::V4(_) => None,
-            IpAddr::V6(ip) => Some(Site(Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 48)))),
+            IpAddr::V6(ip) => Some(EndSite(Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 48)))),
         }
     }
 }
 
-impl fmt::Display for Household {
+impl fmt::Display for ClientSubnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -43,14 +43,14 @@ mod tests {
 
     #[test]
     fn sites() {
-        let site = |text: &str| Household::of(text.parse().unwrap()).site();
+        let site = |text: &str| ClientSubnet::of(text.parse().unwrap()).end_site();
         assert_eq!(site("2001:db8:1:2::3"), site("2001:db8:1:ffff::1"));
         assert_ne!(site("2001:db8:1:2::3"), site("2001:db8:2:2::3"));
         assert_eq!((site("203.0.113.9"), site("::ffff:203.0.113.9")), (None, None));
     }
 
     #[test]
-    fn who_lives_together() {
+    fn ipv6_keyed_by_64() {
         let cases = [
             ("203.0.113.9", "203.0.113.9", true),
             ("203.0.113.9", "203.0.113.8", false),
@@ -60,7 +60,7 @@ mod tests {
             ("2001:db8::1", "2001:db8:0:1::1", false),
         ];
         for (one, other, want) in cases {
-            let of = |text: &str| Household::of(text.parse().unwrap());
+            let of = |text: &str| ClientSubnet::of(text.parse().unwrap());
             assert_eq!(of(one) == of(other), want, "{one} and {other}");
         }
     }

@@ -8,7 +8,7 @@ const SHORT_FRAME_BYTES: u64 = 4 * 1_024;
 /// Follows the frames in a client's bytes without looking into them. tungstenite keeps a buffer as long as the
 /// longest frame it has read; only between two messages it can be replaced by a new one without loss.
 #[derive(Debug, Default)]
-pub(super) struct Boundary {
+pub(super) struct MessageBoundary {
     header: [u8; MAX_HEADER_BYTES],
     /// How much of a header has come.
     header_len: usize,
@@ -20,7 +20,7 @@ pub(super) struct Boundary {
     grown: bool,
 }
 
-impl Boundary {
+impl MessageBoundary {
     /// Takes note of `input`, the next bytes of the stream.
     pub(super) fn advance(&mut self, mut input: &[u8]) {
         while let Some((&first, rest)) = input.split_first() {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_between_messages_and_after_a_long_frame() {
+    fn renews_at_boundary_after_long_frame() {
         const TEXT: u8 = 0x81;
         let (begin, go_on, end, ping) = (0x01, 0x00, 0x80, 0x89);
         let rows: &[(&str, Vec<Vec<u8>>, bool)] = &[
@@ -103,7 +103,7 @@ mod tests {
         for (name, frames, want) in rows {
             let bytes = frames.concat();
             for step in [1, 7, bytes.len()] {
-                let mut boundary = Boundary::default();
+                let mut boundary = MessageBoundary::default();
                 let (mut renewed, mut last) = (0, false);
                 for part in bytes.chunks(step) {
                     boundary.advance(part);
@@ -113,7 +113,7 @@ mod tests {
                 assert_eq!((0 < renewed, renewed < 2), (*want, true), "{name}, {step} bytes at a time");
                 assert!(step == 1 || !want || last || name.contains("then"), "{name}");
             }
-            let mut cut = Boundary::default();
+            let mut cut = MessageBoundary::default();
             cut.advance(&bytes[..bytes.len() - 1]);
             assert!(name.contains("short") || !cut.take_renewal(), "{name}: the last byte is missing");
         }

@@ -9,19 +9,19 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Pauses after accepts that fail because something is used up, such as open files: without them a
 /// server would ask again and again, since the client still waits. They double while that lasts.
 #[derive(Debug)]
-pub struct AcceptPauses {
+pub struct AcceptBackoff {
     next: Duration,
 }
 
-impl Default for AcceptPauses {
+impl Default for AcceptBackoff {
     fn default() -> Self {
         Self { next: FIRST }
     }
 }
 
-impl AcceptPauses {
+impl AcceptBackoff {
     /// How long to wait after `error`; `None` if it is about one client, who is gone again.
-    pub fn after(&mut self, error: &io::Error) -> Option<Duration> {
+    pub fn next_delay(&mut self, error: &io::Error) -> Option<Duration> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
             return None;
@@ -42,14 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_until_something_is_accepted() {
-        let mut pauses = AcceptPauses::default();
+    fn doubles_until_reset() {
+        let mut backoff = AcceptBackoff::default();
         let used_up = io::Error::from(io::ErrorKind::OutOfMemory);
-        let mut next = || pauses.after(&used_up).map(|pause| pause.as_millis());
+        let mut next = || backoff.next_delay(&used_up).map(|pause| pause.as_millis());
         let got: Vec<_> = (0..7).map_while(|_| next()).collect();
         assert_eq!(got, [50, 100, 200, 400, 800, 1_000, 1_000]);
-        assert_eq!(pauses.after(&io::ErrorKind::ConnectionAborted.into()), None);
-        pauses.reset();
-        assert_eq!(pauses.after(&used_up), Some(FIRST));
+        assert_eq!(backoff.next_delay(&io::ErrorKind::ConnectionAborted.into()), None);
+        backoff.reset();
+        assert_eq!(backoff.next_delay(&used_up), Some(FIRST));
     }
 }

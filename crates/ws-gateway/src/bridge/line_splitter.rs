@@ -10,13 +10,13 @@ const MAX_CLOSING_BYTES: usize = 64;
 /// Finds the lines in a byte stream without holding any of them: a line that has not
 /// arrived whole is passed on in pieces. Only the closing line is kept, to be understood.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
-    at: At,
+pub(crate) struct LineSplitter {
+    position: Position,
     reason: Option<CloseReason>,
 }
 
 #[derive(Debug, Default)]
-enum At {
+enum Position {
     #[default]
     Start,
     /// Part of the line has been passed on.
@@ -27,7 +27,7 @@ enum At {
 
 /// A line of the core, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece<'a> {
+pub(crate) struct LineFragment<'a> {
     pub(crate) bytes: &'a [u8],
     /// Whether a line begins with it.
     pub(crate) first: bool,
@@ -35,9 +35,9 @@ pub(crate) struct Piece<'a> {
     pub(crate) last: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// Passes the lines in `input` to `sink`, their ends removed.
-    pub(crate) fn feed(&mut self, mut input: &[u8], mut sink: impl FnMut(Piece<'_>)) {
+    pub(crate) fn feed(&mut self, mut input: &[u8], mut sink: impl FnMut(LineFragment<'_>)) {
         while !input.is_empty() {
             let end = memchr(b'\n', input);
             let (bytes, rest) = match end {
@@ -45,26 +45,26 @@ impl Lines {
                 None => (input, &[][..]),
             };
             input = rest;
-            self.piece(bytes, end.is_some(), &mut sink);
+            self.fragment(bytes, end.is_some(), &mut sink);
         }
     }
 
-    fn piece(&mut self, bytes: &[u8], last: bool, sink: &mut impl FnMut(Piece<'_>)) {
-        if matches!(self.at, At::Start) && bytes.first() == Some(&CLOSING_LINE_MARK) {
-            self.at = At::Closing(Vec::new());
+    fn fragment(&mut self, bytes: &[u8], last: bool, sink: &mut impl FnMut(LineFragment<'_>)) {
+        if matches!(self.position, Position::Start) && bytes.first() == Some(&CLOSING_LINE_MARK) {
+            self.position = Position::Closing(Vec::new());
         }
-        if let At::Closing(line) = &mut self.at {
+        if let Position::Closing(line) = &mut self.position {
             line.extend(bytes.iter().take(MAX_CLOSING_BYTES - line.len()));
             if last {
                 self.reason = self.reason.or_else(|| Some(closing_reason(line)));
             }
         } else {
-            let first = matches!(self.at, At::Start);
-            sink(Piece { bytes, first, last });
-            self.at = At::Middle;
+            let first = matches!(self.position, Position::Start);
+            sink(LineFragment { bytes, first, last });
+            self.position = Position::Middle;
         }
         if last {
-            self.at = At::Start;
+            self.position = Position::Start;
         }
     }
 
@@ -86,13 +86,13 @@ mod tests {
 
     /// What comes out of `input` in chunks that end at `cuts`: whole lines, then the reason.
     fn check(input: &[u8], cuts: &[usize]) -> (Vec<String>, Option<CloseReason>) {
-        let (mut lines, mut whole, mut part) = (Lines::default(), Vec::new(), String::new());
+        let (mut lines, mut whole, mut part) = (LineSplitter::default(), Vec::new(), String::new());
         let mut from = 0;
         for to in cuts.iter().copied().chain([input.len()]) {
-            lines.feed(&input[from..to], |piece| {
-                assert_eq!(piece.first, part.is_empty(), "a line begins once");
-                part.push_str(&format!("+{}", piece.bytes.escape_ascii()));
-                if piece.last {
+            lines.feed(&input[from..to], |fragment| {
+                assert_eq!(fragment.first, part.is_empty(), "a line begins once");
+                part.push_str(&format!("+{}", fragment.bytes.escape_ascii()));
+                if fragment.last {
                     whole.push(std::mem::take(&mut part).replace('+', ""));
                 }
             });
@@ -136,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_closing_line_is_not_kept() {
-        let mut lines = Lines::default();
+    fn bounds_closing_line() {
+        let mut lines = LineSplitter::default();
         lines.feed(&[CLOSING_LINE_MARK; 10_000], |_| unreachable!("not passed on"));
-        assert!(matches!(&lines.at, At::Closing(line) if line.len() == MAX_CLOSING_BYTES));
+        assert!(matches!(&lines.position, Position::Closing(line) if line.len() == MAX_CLOSING_BYTES));
     }
 }
