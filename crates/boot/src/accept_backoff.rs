@@ -1,4 +1,4 @@
-//! What to do when a connection cannot be accepted.
+//! Exponential backoff for a failing accept loop.
 
 use std::io;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Pauses after accepts that fail because something is used up, such as open files: without them a
-/// server would ask again and again, since the client still waits. They double while that lasts.
+/// Backoff after accept errors caused by exhausted resources, such as file descriptors. Without it the loop would spin:
+/// the pending client makes the listener readable at once. Delays double up to one second.
 #[derive(Debug)]
 pub struct AcceptBackoff {
     next: Duration,
@@ -20,7 +20,7 @@ impl Default for AcceptBackoff {
 }
 
 impl AcceptBackoff {
-    /// How long to wait after `error`; `None` if it is about one client, who is gone again.
+    /// Returns the delay after `error`; `None` if it concerns only one client, which is already gone.
     pub fn next_delay(&mut self, error: &io::Error) -> Option<Duration> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
@@ -31,7 +31,7 @@ impl AcceptBackoff {
         Some(pause)
     }
 
-    /// A connection has been accepted.
+    /// Resets the delay after a successful accept.
     pub fn reset(&mut self) {
         self.next = FIRST;
     }

@@ -1,7 +1,7 @@
-//! The port for those who run a service: its metrics, whether it lives, whether it is ready.
+//! Admin port of a service: metrics, liveness, readiness.
 //!
-//! Not for the public: it tells addresses of databases and providers. Every request has a connection of
-//! its own, which is bounded in number, size and time.
+//! Must not be public: it exposes addresses of databases and providers. Each request uses its own connection, bounded
+//! in number, size and time.
 
 mod address;
 mod probe;
@@ -31,25 +31,25 @@ pub use probe::{CachedProbe, DrainingProbe, Probe, ProbeResult, ProbeState};
 use crate::accept_backoff::AcceptBackoff;
 use crate::metrics::{Process, Registry};
 
-/// Most requests at once. One more is closed without an answer.
+/// Maximum number of concurrent requests; further connections are closed at once.
 const MAX_CONNECTIONS: usize = 32;
-/// Longest request head.
+/// Maximum size of a request head.
 const MAX_HEAD_BYTES: usize = 8 * 1_024;
-/// Time for a request's head.
+/// Timeout for a request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// Time for a request and its answer.
+/// Timeout for a request and its response.
 const LIFE_LIMIT: Duration = Duration::from_secs(15);
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What the admin port tells.
+/// Admin service: metrics and readiness probes.
 pub struct Admin {
     registry: Registry,
     process: Process,
     refresh: Box<dyn Fn() + Send + Sync>,
     probes: Vec<Arc<dyn Probe>>,
-    /// One scrape after another, so that none sees what another is refreshing.
+    /// Serialises scrapes: one must not read what another is refreshing.
     scraping: Mutex<()>,
 }
 
@@ -63,21 +63,21 @@ impl fmt::Debug for Admin {
 type HttpResponse = Response<Full<Bytes>>;
 
 impl Admin {
-    /// Tells `registry`, and what the process uses. `refresh` is called before each scrape, for what is
-    /// not counted as it happens; it may read files, but must not wait for anybody.
+    /// Creates the service with `registry` and the metrics of the process. `refresh` is called before each scrape, for
+    /// values that are sampled; it may read files but must not block on anything else.
     pub fn new(registry: Registry, refresh: impl Fn() + Send + Sync + 'static) -> Self {
         let process = Process::new(&registry);
         Self { registry, process, refresh: Box::new(refresh), probes: Vec::new(), scraping: Mutex::new(()) }
     }
 
-    /// Also asks `probe` whether the service is ready.
+    /// Adds a readiness probe.
     #[must_use]
     pub fn with(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probes.push(probe);
         self
     }
 
-    /// Answers at `listener` for as long as it is polled.
+    /// Serves `listener` for as long as it is polled.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
         let (tasks, mut backoff) = (TaskTracker::new(), AcceptBackoff::default());
         loop {
@@ -109,7 +109,7 @@ impl Admin {
             .max_buf_size(MAX_HEAD_BYTES)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        // Whoever asks badly, or takes no answer, goes without.
+        // Malformed requests and clients that do not read are dropped.
         let _ = timeout(LIFE_LIMIT, connection).await;
     }
 
@@ -132,7 +132,7 @@ impl Admin {
     }
 
     async fn metrics(self: Arc<Self>) -> HttpResponse {
-        // Counting the open files of a busy process takes milliseconds.
+        // On the blocking pool: counting the open files of a busy process takes milliseconds.
         let scraped = tokio::task::spawn_blocking(move || {
             let _one_at_a_time = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
             self.process.refresh();

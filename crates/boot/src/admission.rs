@@ -1,8 +1,9 @@
-//! Admission control: how much of a service one address may hold, from the first packet on.
+//! Admission control: limits per client address, from the first packet on.
 //!
-//! Three things are counted, each where the address is first known. *Sockets* that have not become a connection yet
-//! (a request head, a PROXY header) at accept, by the peer's own address: a trusted proxy speaks for many and is only
-//! part of the total. *Connects* and *connections* by the person's address, once a header has named it.
+//! Counts three things, each at the point where the client's address is first known. *Sockets* in a handshake (request
+//! head, PROXY header) are counted at accept by the peer's address; a trusted proxy carries many clients and counts
+//! only towards the total. *Connects* and *connections* are counted by the client's address, once a header has named
+//! it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,36 +22,36 @@ use crate::trusted_proxies::TrustedProxies;
 #[cfg(test)]
 mod tests;
 
-/// Sockets beyond the connections: pages, health checks, and clients that are sent away with a word.
+/// Sockets beyond the connection limit: pages, health checks, and clients that get an error before the close.
 pub const SPARE_SOCKETS: usize = 128;
-/// Handshakes of one address are at most a fourth of the sockets that are free, and those of an IPv6 /48 network half
-/// of them: however few are left, they leave some to others.
+/// One address may hold a fourth of the free sockets in handshakes, an IPv6 /48 network half of them. A share of the
+/// *free* ones: however few remain, some are left to other addresses.
 const HANDSHAKE_SHARE: usize = 4;
 const END_SITE_SHARE: usize = 2;
-/// Handshakes that one address may always have: a browser loads a page over six connections.
+/// Handshakes always allowed per address: a browser opens six connections to load a page.
 const MIN_HANDSHAKES: usize = 16;
-/// Part of all sockets that trusted peers may have in their PROXY header.
+/// Fraction of all sockets that trusted peers may hold in their PROXY header.
 const PREAMBLE_SHARE: usize = 2;
 
 /// Limits of a service.
 #[derive(Debug, Clone)]
 pub struct AdmissionLimits {
-    /// Most connections.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// Most connections of one IPv4 address or IPv6 /64 network, and most of its sockets in a handshake.
+    /// Maximum number of connections per IPv4 address or IPv6 /64 network; also limits its sockets in a handshake.
     pub max_connections_per_address: usize,
-    /// New connections of one IPv4 address or IPv6 /64 network.
+    /// Rate limit for connects per IPv4 address or IPv6 /64 network.
     pub connects: RateLimit,
-    /// Peers that speak for others.
+    /// Proxies whose forwarded client address is trusted.
     pub trusted: TrustedProxies,
 }
 
-/// Why a socket is not accepted.
+/// Reason for rejecting a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketRejection {
-    /// There are as many sockets as there may be.
+    /// The total is reached.
     Full,
-    /// Its address has too many in a handshake.
+    /// Too many handshakes from this address.
     Address,
 }
 
@@ -77,26 +78,26 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct Sockets {
     all: usize,
-    /// Handshakes of peers that are not trusted.
+    /// Handshakes of untrusted peers.
     handshakes: SubnetCounts,
 }
 
-/// Sockets of trusted peers in their PROXY header, oldest first.
+/// Sockets of trusted peers that have not sent their PROXY header, oldest first.
 #[derive(Debug, Default)]
 struct Preambles {
     next: u64,
     waiting: BTreeMap<u64, CancellationToken>,
 }
 
-/// The right to one socket, at first in its handshake; gives it back when dropped.
+/// Permit for one socket, initially in its handshake; released on drop.
 #[derive(Debug)]
 pub struct SocketPermit {
     admission: Arc<Admission>,
-    /// Only while it is in its handshake, and its peer not trusted.
+    /// Set during the handshake of an untrusted peer.
     handshake: Option<ClientSubnet>,
 }
 
-/// A trusted peer's right to take its time over a PROXY header; ends when dropped.
+/// Permit of a trusted peer whose PROXY header is incomplete; released on drop.
 #[derive(Debug)]
 pub struct PreamblePermit {
     admission: Arc<Admission>,
@@ -105,7 +106,7 @@ pub struct PreamblePermit {
 }
 
 impl Admission {
-    /// Admission control within `limits`.
+    /// Creates admission control with `limits`.
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         let RateLimit { events, window } = limits.connects;
         Arc::new(Self {
@@ -118,18 +119,19 @@ impl Admission {
         })
     }
 
-    /// Whether the word of `peer` about the person behind it is believed.
+    /// Returns true if `peer` is a trusted proxy.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.limits.trusted.contains(peer)
     }
 
-    /// Admits a socket of `peer` that has just been accepted.
+    /// Admits a socket that was just accepted from `peer`.
     ///
     /// # Errors
     ///
-    /// There are too many, in all or in a handshake from this address.
+    /// Too many sockets in all, or too many handshakes from this address.
     pub fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<SocketPermit, SocketRejection> {
         let handshake = (!self.trusts(peer)).then(|| ClientSubnet::of(peer));
+        // Checked and counted under one lock: concurrent accepts must not exceed the shares.
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.max_sockets().saturating_sub(sockets.all);
         if free == 0 {
@@ -152,25 +154,26 @@ impl Admission {
         self.limits.max_connections.saturating_add(SPARE_SOCKETS)
     }
 
-    /// Counts a new connection of a person at `address`.
+    /// Counts a connect of the client at `address`.
     ///
     /// # Errors
     ///
-    /// Time until there may be one more; what is refused is not counted.
+    /// Time until the next connect is allowed; a rejected one is not counted.
     pub fn connect(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let subnet = ClientSubnet::of(address);
         self.connects.take(subnet, now)?;
         let Some(site) = subnet.end_site() else { return Ok(()) };
+        // The subnet's event is refunded: a connect rejected for its site must not count against the subnet.
         self.connects_per_site.take(site, now).inspect_err(|_| self.connects.refund(&subnet, now))
     }
 
-    /// A connection of a person at `address`, unless they or all together have as many as they may.
+    /// Acquires a connection for the client at `address`; `None` at its limit or the total's.
     pub fn acquire_connection(&self, address: IpAddr) -> Option<ConnectionPermit> {
         self.connections.try_acquire(address)
     }
 
-    /// Admits a trusted peer to its PROXY header. There are a bounded number at once: where there are more, the one
-    /// that has taken longest gives way, since a header that is whole comes in one packet.
+    /// Admits a trusted peer to its PROXY header. The number is bounded; beyond it the oldest is evicted, since a
+    /// complete header arrives in one packet.
     pub fn preamble(self: &Arc<Self>) -> PreamblePermit {
         let mut preambles = self.preambles.lock().unwrap_or_else(PoisonError::into_inner);
         if (self.max_sockets() / PREAMBLE_SHARE).max(1) <= preambles.waiting.len()
@@ -186,7 +189,7 @@ impl Admission {
 }
 
 impl SocketPermit {
-    /// The handshake is over: the socket is a connection, which is counted as such.
+    /// Ends the handshake: from here on the socket counts as a connection only.
     pub fn finish_handshake(&mut self) {
         if let Some(subnet) = self.handshake.take() {
             self.admission.sockets.lock().unwrap_or_else(PoisonError::into_inner).handshakes.remove(subnet);
@@ -205,7 +208,7 @@ impl Drop for SocketPermit {
 }
 
 impl PreamblePermit {
-    /// Ready when another peer needs its place.
+    /// Ready when a newer peer has evicted this one.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! The command line and the environment, before anything is checked.
+//! Command line and environment, unchecked.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -11,26 +11,26 @@ use clap::{Command, Parser};
 use crate::config_error::ConfigError;
 use crate::env::Dotenv;
 
-/// The variables that `A` reads.
+/// Returns the environment variables that `A` reads.
 pub(crate) fn variables<A: Parser>() -> BTreeSet<String> {
     let command = A::command();
     let names = command.get_arguments().filter_map(|arg| arg.get_env());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// The command line and the environment.
+/// Parsed command line and environment.
 #[derive(Debug)]
 pub(crate) struct Parsed<A> {
-    /// `None` if not even a part of them can be read.
+    /// `None` if nothing could be parsed.
     pub(crate) args: Option<A>,
-    /// An unknown flag, or `--help` and `--version`, which clap has as errors of their own kind. Then the
-    /// arguments are those that can be read, so that other mistakes are told as well.
+    /// An unknown flag, or `--help` and `--version`, which clap reports as errors. The arguments are then parsed
+    /// leniently, so that other problems are reported as well.
     pub(crate) usage: Option<clap::Error>,
 }
 
 impl<A: Parser> Parsed<A> {
-    /// Reads the command line, then the environment. A variable that is set to nothing counts
-    /// as not set, so that `NAME=` in `.env` or a compose file means the default.
+    /// Parses the command line, then the environment. An empty variable counts as unset, so that `NAME=` in `.env` or a
+    /// compose file means the default.
     pub(crate) fn read(dotenv: &mut Dotenv) -> Self {
         let mut command = with_usable_variables(A::command(), &mut dotenv.problems);
         let (matches, usage) = match command.try_get_matches_from_mut(std::env::args_os()) {
@@ -42,7 +42,7 @@ impl<A: Parser> Parsed<A> {
         };
         let Some(matches) = matches else { return Self { args: None, usage } };
         for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
-            // What a flag says is not the fault of a line in `.env`.
+            // A flag overrides `.env`: its problems must not be attributed to a line there.
             if matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine) {
                 dotenv.lines.retain(|name, _| arg.get_env() != Some(name.as_ref()));
             }
@@ -54,8 +54,7 @@ impl<A: Parser> Parsed<A> {
     }
 }
 
-/// Takes away variables that are set to nothing, and those that are no text, which clap would refuse one
-/// at a time. Paths need not be text.
+/// Drops empty variables, and those that are not UTF-8, which clap would report one at a time. Paths need not be UTF-8.
 fn with_usable_variables(command: Command, problems: &mut ConfigError) -> Command {
     command.mut_args(|arg| {
         let Some(name) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { return arg };
@@ -69,8 +68,8 @@ fn with_usable_variables(command: Command, problems: &mut ConfigError) -> Comman
 }
 
 impl ConfigError {
-    /// The number `text` if it lies in `range`; otherwise the problem is noted and the
-    /// range's start stands in, for a configuration that will not be used.
+    /// Parses `text` as a number in `range`. On failure notes the problem and returns the range's start, for a
+    /// configuration that is then discarded.
     pub fn number<T>(&mut self, variable: &str, text: &str, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Copy + std::fmt::Display,
@@ -85,7 +84,7 @@ impl ConfigError {
         }
     }
 
-    /// Like [`ConfigError::number`], in seconds, fractions allowed.
+    /// Like [`ConfigError::number`], in seconds; fractions are allowed.
     pub fn seconds(&mut self, variable: &str, text: &str, range: RangeInclusive<f64>) -> Duration {
         Duration::from_secs_f64(self.number(variable, text, range))
     }

@@ -1,14 +1,15 @@
-//! What counts as one address.
+//! Rate-limit keys of client addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address or an IPv6 /64 network: an IPv6 line has such a network to itself.
+/// An IPv4 address or an IPv6 /64 network. ISPs assign at least a /64 per subscriber, so single IPv6 addresses would
+/// evade any limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientSubnet(IpAddr);
 
 impl ClientSubnet {
-    /// The one that `address` belongs to. IPv4 in IPv6 is IPv4.
+    /// Returns the subnet of `address`. IPv4-mapped IPv6 counts as IPv4.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(ip) => ip.into(),
@@ -17,12 +18,12 @@ impl ClientSubnet {
     }
 }
 
-/// An IPv6 /48 network: what a site has at most, 65,536 networks of a [`ClientSubnet`] each.
+/// An IPv6 /48 network, the usual assignment of an end site (RFC 6177): 65,536 [`ClientSubnet`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EndSite(Ipv6Addr);
 
 impl ClientSubnet {
-    /// The site it belongs to; none for IPv4.
+    /// Returns the end site of the subnet; `None` for IPv4.
     pub fn end_site(self) -> Option<EndSite> {
         match self.0 {
             IpAddr::V4(_) => None,

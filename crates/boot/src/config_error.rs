@@ -1,27 +1,27 @@
-//! Every problem of a configuration at once.
+//! Configuration problems, collected.
 
 use std::fmt;
 
-/// What is wrong with a configuration: one sentence per problem, each beginning with
-/// the variable's name, so that one start shows all there is to mend.
+/// Problems of a configuration, one sentence each, beginning with the variable's name. Collected, so that one start
+/// reports all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The problems, in the order of the configuration.
+    /// Problems in the order of the configuration.
     pub problems: Vec<String>,
 }
 
 impl ConfigError {
-    /// Notes that `variable` is wrong because `why`.
+    /// Adds the problem `why` of `variable`.
     pub fn add(&mut self, variable: &str, why: impl fmt::Display) {
         self.problems.push(format!("{variable}: {why}"));
     }
 
-    /// `value`, or the noted problem that `variable` is wrong.
+    /// Returns the value, or `None` after adding the problem of `variable`.
     pub fn check<T, E: fmt::Display>(&mut self, variable: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|why| self.add(variable, why)).ok()
     }
 
-    /// Whether nothing is wrong.
+    /// Returns true without problems.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! Connection limits, in all and per client subnet.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::client_subnet::{ClientSubnet, EndSite};
 
-/// An IPv6 /48 network may have this many times what one of its /64 networks may: a site can use any number of
-/// them, and is not to have their limits added up.
+/// Limit of an IPv6 /48 network as a multiple of that of a /64: a site can use any number of /64 networks, and their
+/// limits must not add up.
 pub(crate) const END_SITE_FACTOR: usize = 4;
 
-/// Counts open connections in all and per address.
+/// Limits the number of open connections in all and per client subnet.
 #[derive(Debug)]
 pub struct ConnectionLimiter {
     max: usize,
@@ -25,7 +25,7 @@ struct Open {
     by_address: SubnetCounts,
 }
 
-/// Numbers of something per subnet and per site. Holds only those that have any.
+/// Counters per subnet and per end site. Zero entries are removed, which bounds the memory by the open connections.
 #[derive(Debug, Default)]
 pub(crate) struct SubnetCounts {
     subnets: HashMap<ClientSubnet, usize>,
@@ -33,7 +33,7 @@ pub(crate) struct SubnetCounts {
 }
 
 impl SubnetCounts {
-    /// Whether `subnet` may have one more where each may have `max`, and each site `max_per_site`.
+    /// Returns true if `subnet` is below `max` and its site below `max_per_site`.
     pub(crate) fn has_capacity(&self, subnet: ClientSubnet, max: usize, max_per_site: usize) -> bool {
         let theirs = self.subnets.get(&subnet).copied().unwrap_or_default();
         let per_site = subnet.end_site().and_then(|site| self.sites.get(&site).copied()).unwrap_or_default();
@@ -69,7 +69,7 @@ fn decrement<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-/// The right to one open connection; gives it back when dropped.
+/// Permit for one open connection; released on drop.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
@@ -83,9 +83,10 @@ impl ConnectionLimiter {
         Arc::new(Self { max, max_per_address, open: Mutex::default() })
     }
 
-    /// A seat for a person at `address`, unless they or all together have as many as they may.
+    /// Acquires a permit for the client at `address`; `None` at its limit or the total's.
     pub fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let address = ClientSubnet::of(address);
+        // Checked and counted under one lock: concurrent callers must not exceed the limit.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let max_per_site = self.max_per_address.saturating_mul(END_SITE_FACTOR);
         if self.max <= open.all || !open.by_address.has_capacity(address, self.max_per_address, max_per_site) {

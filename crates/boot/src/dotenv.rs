@@ -1,26 +1,26 @@
-//! The syntax of a `.env` file: a subset that docker compose reads the same way.
+//! Parser for `.env` files: the subset that docker compose reads identically.
 //!
-//! A reader of our own, because the crates for it replace `$NAME` in values (a key with a dollar in it is
-//! cut without a word), name no line, and take the first of two equal names where compose takes the last.
+//! Not a crate, because those available expand `$NAME` in values (a key with a dollar sign is cut silently), report no
+//! line numbers, and keep the first of two equal names where compose keeps the last.
 //!
-//! Each line is empty, a comment, or `NAME=value`, perhaps after `export`. A value ends with its line.
-//! `'…'` is taken as it stands; `"…"` knows `\n`, `\r`, `\t`, `\\`, `\"` and `\$`; without quotes a `#` after
-//! white space begins a comment, and white space around the value is not part of it. Nothing is replaced;
-//! `${…}` outside single quotes is refused, because compose and a shell would replace it.
+//! A line is empty, a comment, or `NAME=value`, optionally after `export`. A value ends with its line. `'…'` is
+//! literal; `"…"` knows `\n`, `\r`, `\t`, `\\`, `\"` and `\$`; unquoted, a `#` after white space begins a comment, and
+//! surrounding white space is trimmed. Nothing is expanded; `${…}` outside single quotes is rejected, because compose
+//! and shells would expand it.
 
-/// A setting.
+/// A parsed setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// From 1.
+    /// Line number, from 1.
     pub(crate) line: usize,
     pub(crate) name: String,
     pub(crate) value: String,
 }
 
-/// A line that is none. Says nothing of its content, which may be a secret.
+/// An invalid line. Never quotes its content, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// From 1.
+    /// Line number, from 1.
     pub(crate) line: usize,
     pub(crate) why: &'static str,
 }
@@ -34,9 +34,9 @@ const ESCAPE: &str = "an unknown escape in double quotes: single quotes take eve
 const REPLACED: &str =
     "${…} is not replaced here: write the value itself, in single quotes if it is meant as it stands";
 
-/// The settings of the file and what is wrong with it, both in the order of its lines.
+/// Parses the file into settings and problems, both in the order of its lines.
 pub(crate) fn parse(file: &[u8]) -> (Vec<Setting>, Vec<Problem>) {
-    // Editors put a byte order mark there, which is not part of the first name.
+    // Editors may write a byte order mark, which is not part of the first name.
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
     if file.starts_with(b"\xff\xfe") || file.starts_with(b"\xfe\xff") {
         return (Vec::new(), vec![Problem { line: 1, why: NOT_UTF8 }]);
@@ -54,7 +54,7 @@ pub(crate) fn parse(file: &[u8]) -> (Vec<Setting>, Vec<Problem>) {
 
 fn setting(line: &[u8]) -> Result<Option<(String, String)>, &'static str> {
     let line = line.trim_ascii();
-    // A comment may be in any encoding.
+    // Comments may be in any encoding.
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
     }
@@ -83,7 +83,7 @@ fn value(text: &str) -> Result<String, &'static str> {
         let (value, rest) = double_quoted(quoted)?;
         return nothing_but_a_comment(rest).map(|()| value);
     }
-    // From the white space before the value on: `NAME= # comment` is nothing.
+    // Scans from the white space before the value: `NAME= # comment` is empty.
     let mut before = 'x';
     let starts_comment = |(_, letter): &(usize, char)| {
         let starts = *letter == '#' && before.is_whitespace();
@@ -99,7 +99,7 @@ fn value(text: &str) -> Result<String, &'static str> {
     if value.contains("${") { Err(REPLACED) } else { Ok(value.to_owned()) }
 }
 
-/// The value up to the closing quote, and what is behind it.
+/// Returns the value up to the closing quote, and the rest behind it.
 fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
     let (mut value, mut letters) = (String::new(), text.chars());
     while let Some(letter) = letters.next() {
@@ -183,7 +183,7 @@ mod tests {
         for text in ["A=1\n\nB=2", "A=1\r\n\r\nB=2\r\n", "\u{feff}A=1\n#\nB=2\n"] {
             assert_eq!(parse(text.as_bytes()), (two.clone(), vec![]), "{text:?}");
         }
-        // Latin-1: harmless in a comment.
+        // Latin-1 is allowed in comments only.
         let latin1 = b"# contrase\xf1a\nA=contrase\xf1a\nB=2\nx";
         let problems = vec![Problem { line: 2, why: NOT_UTF8 }, Problem { line: 4, why: NOT_A_SETTING }];
         assert_eq!(parse(latin1), (vec![setting(3, "B", "2")], problems));

@@ -1,4 +1,4 @@
-//! The `.env` file of the working directory, as in the prototype.
+//! Loads `.env` from the working directory into the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,21 +9,21 @@ use crate::known_variables::{is_known_variable, nearest};
 
 const FILE: &str = ".env";
 
-/// Settings that `.env` has brought into the environment.
+/// Settings that came from `.env`.
 #[derive(Debug, Default)]
 pub(crate) struct Dotenv {
-    /// Where each variable stands whose value the environment has from there.
+    /// Line number of each variable whose value came from the file.
     pub(crate) lines: BTreeMap<String, usize>,
-    /// Mistakes in the file.
+    /// Problems of the file.
     pub(crate) problems: ConfigError,
 }
 
 impl Dotenv {
-    /// Adds what `.env` in the working directory says to the environment; a variable that is set
-    /// already wins, also one that is set to nothing. Of two equal names the last one counts, as for
-    /// docker compose. To be called first in `main`, before any thread exists.
+    /// Adds the settings of `.env` in the working directory to the environment; variables that are already set, even to
+    /// nothing, take precedence. Of two equal names the last one counts, as in docker compose. Must be called first in
+    /// `main`, before any thread exists: changing the environment is not thread-safe.
     ///
-    /// `own` are the program's own variables. That there is no `.env` is no problem.
+    /// `own` are the program's own variables. A missing `.env` is no problem.
     pub(crate) fn load(own: &BTreeSet<String>) -> Self {
         match std::fs::read(FILE) {
             Ok(file) => Self::of(&file, own),
@@ -49,12 +49,13 @@ impl Dotenv {
         let unset = settings.into_iter().filter(|setting| std::env::var_os(&setting.name).is_none());
         let values: BTreeMap<_, _> = unset.map(|Setting { line, name, value }| (name, (line, value))).collect();
         let text: String = values.iter().map(|(name, (_, value))| format!("{name}={}\n", quoted(value))).collect();
-        // To set a variable is unsafe, but for a process without threads; the crate vouches for that.
+        // Setting a variable is unsafe while other threads exist; dotenvy wraps it, and the caller guarantees that none
+        // do.
         self.problems.check(FILE, dotenvy::from_read(text.as_bytes()));
         self.lines = values.into_iter().map(|(name, (line, _))| (name, line)).collect();
     }
 
-    /// Says where a problem's variable stands, if its value comes from the file.
+    /// Appends the line number to a problem whose variable came from the file.
     pub(crate) fn located(&self, problem: String) -> String {
         match problem.split_once(": ").and_then(|(variable, _)| self.lines.get(variable)) {
             Some(line) => format!("{problem} ({FILE}, line {line})"),
@@ -71,7 +72,7 @@ fn unknown(name: &str, own: &BTreeSet<String>) -> Option<String> {
     Some(format!("{name} is no setting{}", meant.unwrap_or_default()))
 }
 
-/// The value as dotenvy reads it back without a change.
+/// Quotes the value so that dotenvy reads it back unchanged.
 fn quoted(value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('\n', "\\n");
     format!("\"{escaped}\"")

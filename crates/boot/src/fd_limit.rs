@@ -1,8 +1,8 @@
-//! How many sockets the process may hold.
+//! Limit on open files.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard one and returns what is in force.
+/// Raises the soft limit on open files to the hard one; returns the effective limit.
 pub fn raise_fd_limit() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;

@@ -1,7 +1,7 @@
-//! Names that may stand in a `.env` beside a program's own settings.
+//! Variables that a `.env` may contain beside a program's own.
 
-/// Settings of either service, and of docker-compose.yml. A program knows its own by its arguments; of the
-/// other one's it must not depend on more than the names. A test of crates/e2e holds this against both.
+/// Variables of both services and of docker-compose.yml. A program knows its own from its arguments; of the other one's
+/// it must know only the names. A test in crates/e2e compares this list with both.
 const SETTINGS: &[&str] = &[
     "ADMIN_HOST",
     "ADMIN_PORT",
@@ -89,20 +89,20 @@ const SETTINGS: &[&str] = &[
     "WS_PORT",
 ];
 
-/// Read by libraries and tools: OpenTelemetry, Docker, Cargo, TLS, the C library.
+/// Variables of libraries and tools: OpenTelemetry, Docker, Cargo, TLS, the C library.
 const PREFIXES: &[&str] = &["OTEL_", "COMPOSE_", "DOCKER_", "BUILDKIT_", "CARGO_", "RUST", "SSL_CERT_", "LC_"];
 const OTHERS: &[&str] = &["PATH", "HOME", "TZ", "LANG", "LANGUAGE", "NO_COLOR", "TMPDIR", "TERM", "UID", "GID"];
 
-/// Whether a variable of that name means something to one of the programs, or to what they are run with.
+/// Returns true if one of the programs, or a tool they are run with, reads a variable of that name.
 pub fn is_known_variable(name: &str) -> bool {
     SETTINGS.contains(&name)
         || OTHERS.contains(&name)
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        // Both spellings of HTTPS_PROXY, NO_PROXY and the like are in use.
+        // HTTPS_PROXY, NO_PROXY and the like are used in both cases.
         || name.to_ascii_uppercase().ends_with("_PROXY")
 }
 
-/// The setting that `name` is a misspelling of, if it looks like one.
+/// Returns the setting of which `name` is probably a misspelling.
 pub(crate) fn nearest<'a>(name: &str, own: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let known = own.chain(SETTINGS.iter().copied());
     let (distance, nearest) = known.map(|known| (strsim::osa_distance(name, known), known)).min()?;

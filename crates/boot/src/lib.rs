@@ -1,6 +1,5 @@
-//! What both services do around their real work: logs and traces, signals, secrets,
-//! `.env`, the checked start of a process, who is trusted, how many may connect and how often, and the
-//! port for health and metrics. It knows nothing of conversations.
+//! Service runtime shared by both services: start and configuration of a process, `.env`, secrets, signals, logs and
+//! traces, admission control and rate limits, metrics and the admin port. Knows nothing of conversations.
 
 mod accept_backoff;
 pub mod admin;

@@ -1,4 +1,4 @@
-//! Log lines that strangers cause.
+//! Rate limit for log lines that outsiders can cause.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 /// Length of a window.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Lines in one window: enough to see who it is, too few to fill a disk.
+/// Lines per window: enough to identify the cause, too few to fill a disk.
 const LINES: u32 = 32;
 
-/// Bounds how often one line is logged. Events beyond that are counted and told with the next line.
+/// Limits the rate of one log line. Suppressed events are counted and reported with the next line.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     state: Mutex<State>,
@@ -24,7 +24,8 @@ struct State {
 }
 
 impl LogThrottle {
-    /// Counts an event at `now`. Returns the number of events without a line if this one is to have one.
+    /// Counts an event at `now`. Returns the number of events suppressed before it, or `None` if this one must not be
+    /// logged.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.window_ends.is_none_or(|end| end <= now) {

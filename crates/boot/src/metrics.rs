@@ -1,8 +1,8 @@
-//! What a service counts, under which name, and the text that Prometheus reads.
+//! Metric tables and the Prometheus text format.
 //!
-//! A service lists its metrics in one [`metric_table!`](crate::metric_table), makes a handle of each
-//! when it starts, labels resolved, and then counts with an atomic addition. Labels are few and known
-//! beforehand: nothing of a person, an address of one, or a session.
+//! A service lists its metrics in one [`metric_table!`](crate::metric_table), resolves the handles and labels at
+//! startup, and then counts with one atomic addition. Labels have few, fixed values: never a person, a client address,
+//! or a session.
 
 mod process;
 
@@ -12,52 +12,52 @@ use prometheus::{HistogramOpts, Opts, TextEncoder};
 pub use process::{Process, ProcessMetric};
 pub use prometheus::{Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-/// Upper bounds of the buckets for what takes as long as a disk or a network, in seconds.
+/// Histogram buckets for disk and network latencies: upper bounds in seconds.
 pub const IO_SECONDS_BUCKETS: &[f64] =
     &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
-/// Upper bounds of the buckets for what takes as long as a language model, in seconds.
+/// Histogram buckets for latencies of a language model: upper bounds in seconds.
 pub const MODEL_SECONDS_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 
-/// A count as a gauge's value: the largest there is if it is larger still.
+/// Converts a count to a gauge value; saturates at `i64::MAX`.
 pub fn to_gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
 const VALID: &str = "names of a metric table are valid, and each is made once";
 
-/// How a metric changes.
+/// Prometheus metric type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only rises.
+    /// Monotonic.
     Counter,
-    /// Rises and falls.
+    /// Can decrease.
     Gauge,
-    /// Counts values by size.
+    /// Counts observations in buckets.
     Histogram,
 }
 
-/// What there is to know of a metric. Its name is an interface.
+/// Static description of a metric. The name is an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetricDescription {
-    /// Its name, unit last.
+    /// Full name, unit last.
     pub name: &'static str,
-    /// How it changes.
+    /// Type of the metric.
     pub kind: MetricKind,
-    /// What its series differ in.
+    /// Label names.
     pub labels: &'static [&'static str],
-    /// What it means.
+    /// Help text.
     pub help: &'static str,
 }
 
-/// A metric out of a [`metric_table!`](crate::metric_table).
+/// A metric of a [`metric_table!`](crate::metric_table).
 pub trait MetricDescriptor: Copy {
-    /// What there is to know of it.
+    /// Returns the description of the metric.
     fn description(self) -> MetricDescription;
 }
 
-/// Lists the metrics of a service as an enum, one a line: its variant, kind, name behind the
-/// prefix, labels and meaning.
+/// Declares the metrics of a service as an enum, one per line: variant, type, name after the prefix, labels and help
+/// text.
 #[macro_export]
 macro_rules! metric_table {
     (
@@ -73,7 +73,7 @@ macro_rules! metric_table {
         }
 
         impl $table {
-            /// Every one, in the order of the table.
+            /// All metrics, in the order of the table.
             $visibility const ALL: &[Self] = &[$(Self::$metric,)+];
         }
 
@@ -93,53 +93,53 @@ macro_rules! metric_table {
     };
 }
 
-/// The metrics of a process. Clones are the same.
+/// Metric registry of a process. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Registry(prometheus::Registry);
 
 impl Registry {
-    /// A number that only rises.
+    /// Registers a counter.
     pub fn counter(&self, metric: impl MetricDescriptor) -> IntCounter {
         self.register(IntCounter::with_opts(opts(metric)))
     }
 
-    /// Numbers that only rise, one for each label. To be resolved when the service starts.
+    /// Registers a family of counters. Labels must be resolved at startup, so that counting needs no look-up.
     pub fn counters(&self, metric: impl MetricDescriptor) -> IntCounterVec {
         self.register(IntCounterVec::new(opts(metric), metric.description().labels))
     }
 
-    /// A number that only rises, with fractions.
+    /// Registers a counter of fractional values.
     pub fn fractional_counter(&self, metric: impl MetricDescriptor) -> Counter {
         self.register(Counter::with_opts(opts(metric)))
     }
 
-    /// A number that rises and falls.
+    /// Registers a gauge.
     pub fn gauge(&self, metric: impl MetricDescriptor) -> IntGauge {
         self.register(IntGauge::with_opts(opts(metric)))
     }
 
-    /// Numbers that rise and fall, one for each label. To be resolved when the service starts.
+    /// Registers a family of gauges. Labels must be resolved at startup.
     pub fn gauges(&self, metric: impl MetricDescriptor) -> IntGaugeVec {
         self.register(IntGaugeVec::new(opts(metric), metric.description().labels))
     }
 
-    /// How many of the values are no larger than each of `bounds`.
+    /// Registers a histogram with the upper `bounds`.
     pub fn histogram(&self, metric: impl MetricDescriptor, bounds: &[f64]) -> Histogram {
         self.register(Ok(histogram(metric, bounds)))
     }
 
-    /// The same for each label. To be resolved when the service starts.
+    /// Registers a family of histograms. Labels must be resolved at startup.
     pub fn histograms(&self, metric: impl MetricDescriptor, bounds: &[f64]) -> HistogramVec {
         let options = HistogramOpts::from(opts(metric)).buckets(bounds.to_vec());
         self.register(HistogramVec::new(options, metric.description().labels))
     }
 
-    /// Takes in what was made before there was a registry.
+    /// Registers a metric created before the registry.
     pub fn adopt<C: Collector + Clone + 'static>(&self, collector: &C) {
         self.register(Ok(collector.clone()));
     }
 
-    /// Everything, in Prometheus' text format.
+    /// Renders all metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         TextEncoder::new().encode_utf8(&self.0.gather(), &mut text).expect("a string takes all that is written to it");
@@ -155,13 +155,13 @@ impl Registry {
     }
 }
 
-/// A histogram for [`Registry::adopt`].
+/// Creates a histogram for [`Registry::adopt`].
 pub fn histogram(metric: impl MetricDescriptor, bounds: &[f64]) -> Histogram {
     let options = HistogramOpts::from(opts(metric)).buckets(bounds.to_vec());
     Histogram::with_opts(options).expect(VALID)
 }
 
-/// A counter for [`Registry::adopt`].
+/// Creates a counter for [`Registry::adopt`].
 pub fn counter(metric: impl MetricDescriptor) -> IntCounter {
     IntCounter::with_opts(opts(metric)).expect(VALID)
 }

@@ -1,21 +1,21 @@
-//! Who runs the service, as people are told.
+//! Operator of the service, as shown to its users.
 
 use crate::config_error::ConfigError;
 
-/// Longest name and longest contact, in characters.
+/// Maximum length of name and contact, in characters.
 const MAX_CHARS: usize = 200;
 
-/// Who runs the service.
+/// Operator of the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Operator {
-    /// Their name (`OPERATOR_NAME`).
+    /// Name (`OPERATOR_NAME`).
     pub name: Option<String>,
-    /// How to reach them (`OPERATOR_CONTACT`).
+    /// Contact address (`OPERATOR_CONTACT`).
     pub contact: Option<String>,
 }
 
 impl Operator {
-    /// Checks both: one line of text each.
+    /// Validates both: one line of text each.
     pub fn check(problems: &mut ConfigError, name: Option<&str>, contact: Option<&str>) -> Self {
         let mut line = |variable: &str, text: Option<&str>| {
             let text = text.map(str::trim).filter(|text| !text.is_empty())?;

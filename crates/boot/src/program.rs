@@ -1,4 +1,4 @@
-//! A program from its command line to its exit code.
+//! Start of a service: from the command line to the exit code.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -10,20 +10,20 @@ use crate::args::{Parsed, variables};
 use crate::config_error::ConfigError;
 use crate::env::Dotenv;
 
-/// Exit code of a command line that cannot be read, as clap has it.
+/// Exit code for command-line errors, as in clap.
 const USAGE: u8 = 2;
-/// Exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
+/// Exit code for configuration errors (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
 
-/// Exit code of a failure that passes by itself (`EX_TEMPFAIL`): starting again later may succeed.
+/// Exit code for temporary failures (`EX_TEMPFAIL`): a restart may succeed.
 const EX_TEMPFAIL: u8 = 75;
 
-/// An error after which the same program, started again later with the same settings, may succeed.
+/// A temporary failure: a restart with the same settings may succeed.
 #[derive(Debug)]
 pub struct TemporaryFailure(Box<dyn Error>);
 
 impl TemporaryFailure {
-    /// Marks `error`.
+    /// Wraps `error`.
     pub fn new(error: impl Into<Box<dyn Error>>) -> Self {
         Self(error.into())
     }
@@ -41,33 +41,31 @@ impl Error for TemporaryFailure {
     }
 }
 
-/// The arguments of a service.
+/// Arguments of a service.
 pub trait ServiceArgs: Parser {
-    /// Its checked settings; shown, they say in a few lines what the service would do.
+    /// The checked configuration; `Display` summarises it in a few lines.
     type Config: fmt::Display;
 
-    /// Checks every setting.
+    /// Validates every setting.
     ///
     /// # Errors
     ///
-    /// Names all that is wrong, by variable.
+    /// Lists all problems, each by its variable.
     fn check(&self) -> Result<Self::Config, ConfigError>;
 
-    /// Whether nothing else is to be done (`--check-config`).
+    /// Returns true for `--check-config`.
     fn only_checks(&self) -> bool;
 
-    /// Does what needs no settings, if that is what the arguments are for, and returns the exit code: a
-    /// mistake in `.env` must not stand in its way.
+    /// Runs a subcommand that needs no configuration and returns its exit code: a problem in `.env` must not block it.
     fn run_without_settings(&self) -> Option<ExitCode> {
         None
     }
 }
 
-/// Reads `.env`, the command line and the environment, and runs the program `name` with them.
+/// Reads `.env`, the command line and the environment, and runs the program `name`.
 ///
-/// What goes wrong is one message on standard error; all that is wrong with the configuration is one
-/// message. The exit code is 2 for a command line that cannot be read, 78 for a bad configuration, 75 for a
-/// [`TemporaryFailure`], 1 for anything else that went wrong.
+/// Prints one message to standard error on failure; one message lists all configuration problems. Exit codes: 2 for
+/// command-line errors, 78 for configuration errors, 75 for a [`TemporaryFailure`], 1 for any other failure.
 #[expect(clippy::print_stderr, clippy::print_stdout, reason = "there may be no log yet, and people start it by hand")]
 pub fn run_program<A: ServiceArgs>(
     name: &str,
@@ -75,7 +73,7 @@ pub fn run_program<A: ServiceArgs>(
 ) -> ExitCode {
     let mut dotenv = Dotenv::load(&variables::<A>());
     let Parsed { args, usage } = Parsed::<A>::read(&mut dotenv);
-    // `--help` is an error to clap, and a reader that went away is none to us.
+    // clap reports `--help` as an error; a closed pipe is not one.
     if let Some(help) = usage.as_ref().filter(|error| !error.use_stderr()) {
         let _broken_pipe = help.print();
         return ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! An exact sliding window per person or address.
+//! Sliding-window log rate limiter.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -7,38 +7,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many events in so much time.
+/// Rate limit: a number of events per window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Events a person may cause within any `window`.
+    /// Events allowed per key in any window.
     pub events: usize,
     /// Length of the window.
     pub window: Duration,
 }
 
 impl RateLimit {
-    /// The part of it that one of `sharers` has to itself; never none.
+    /// Returns an equal share of the limit for one of `sharers`; at least one event.
     #[must_use]
     pub fn share(self, sharers: usize) -> Self {
         Self { events: self.events.div_ceil(sharers.max(1)), ..self }
     }
 }
 
-/// The recent events of one person, oldest first.
+/// Recent events of one key, oldest first.
 #[derive(Debug, Default)]
 struct Window {
     events: VecDeque<Instant>,
 }
 
 impl Window {
-    /// Forgets events that `limit` no longer counts at `now`.
+    /// Drops events that have left the window at `now`.
     fn expire(&mut self, limit: RateLimit, now: Instant) {
         while self.events.front().is_some_and(|&at| limit.window <= now.saturating_duration_since(at)) {
             self.events.pop_front();
         }
     }
 
-    /// How long until one more event fits; `None` if it does now.
+    /// Returns the time until the next event is allowed; `None` if it is now.
     fn wait(&mut self, limit: RateLimit, now: Instant) -> Option<Duration> {
         self.expire(limit, now);
         // The event that must leave first, counted from the newest.
@@ -48,7 +48,7 @@ impl Window {
     }
 }
 
-/// Windows of many people. Holds someone's events only while they count.
+/// Rate limiter for many keys. Keeps only events inside the window.
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     limit: RateLimit,
@@ -58,47 +58,48 @@ pub struct RateLimiter<K> {
 #[derive(Debug)]
 struct Windows<K> {
     by_key: HashMap<K, Window>,
-    /// When windows that have become empty are next looked for.
+    /// Time of the next sweep for empty windows.
     sweep_at: Option<Instant>,
 }
 
 impl<K: Hash + Eq> RateLimiter<K> {
-    /// Nobody has done anything yet.
+    /// Creates a limiter without events.
     pub fn new(limit: RateLimit) -> Self {
         Self { limit, windows: Mutex::new(Windows { by_key: HashMap::new(), sweep_at: None }) }
     }
 
-    /// The limit in force.
+    /// Returns the limit.
     pub fn limit(&self) -> RateLimit {
         self.limit
     }
 
-    /// How long `key` must wait for its next event at `now`; `None` when it need not.
+    /// Returns the time until the next event of `key` is allowed at `now`; `None` if it is now.
     pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
         self.wait_within(self.limit, key, now)
     }
 
-    /// As [`RateLimiter::wait`], where a part of the limit is in force: one with the same window.
+    /// As [`RateLimiter::wait`], under a smaller limit with the same window.
     pub fn wait_within(&self, limit: RateLimit, key: &K, now: Instant) -> Option<Duration> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.by_key.get_mut(key)?.wait(limit, now)
     }
 
-    /// Counts an event of `key` at `now` if it may happen.
+    /// Counts an event of `key` at `now` if it is allowed.
     ///
     /// # Errors
     ///
-    /// How long `key` must wait; what is refused is not counted.
+    /// Time until the next event is allowed; a rejected one is not counted.
     pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
         self.take_within(self.limit, key, now)
     }
 
-    /// As [`RateLimiter::take`], where a part of the limit is in force: one with the same window.
+    /// As [`RateLimiter::take`], under a smaller limit with the same window.
     ///
     /// # Errors
     ///
-    /// How long `key` must wait; what is refused is not counted.
+    /// Time until the next event is allowed; a rejected one is not counted.
     pub fn take_within(&self, limit: RateLimit, key: K, now: Instant) -> Result<(), Duration> {
+        // Checked and counted under one lock: concurrent callers must not exceed the limit.
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.sweep(self.limit, now);
         let window = windows.by_key.entry(key).or_default();
@@ -111,7 +112,7 @@ impl<K: Hash + Eq> RateLimiter<K> {
         }
     }
 
-    /// Removes an event of `key` that was counted at `at` and did not happen.
+    /// Removes the event of `key` counted at `at`, if it did not happen after all.
     pub fn refund(&self, key: &K, at: Instant) {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(window) = windows.by_key.get_mut(key) else { return };
@@ -122,7 +123,7 @@ impl<K: Hash + Eq> RateLimiter<K> {
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Every event that counts at `now`.
+    /// Returns every event inside the window at `now`.
     pub fn events(&self, now: Instant) -> Vec<(K, Instant)> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = Vec::new();
@@ -135,8 +136,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 }
 
 impl<K: Hash + Eq> Windows<K> {
-    /// Lets go of people whose events no longer count, once per window: each event is
-    /// looked at once more at most.
+    /// Removes empty windows, once per window length: amortised, each event is visited once more.
     fn sweep(&mut self, limit: RateLimit, now: Instant) {
         if self.sweep_at.is_some_and(|at| now < at) {
             return;
@@ -157,7 +157,7 @@ mod tests {
 
     const LIMIT: RateLimit = RateLimit { events: 2, window: Duration::from_secs(10) };
 
-    /// Takes an event if it fits, else says how long to wait in ms. Asking first changes nothing.
+    /// Takes an event, or returns the wait in ms. Checks that `wait` agrees and has no effect.
     fn take(limiter: &RateLimiter<u8>, key: u8, now: Instant) -> Result<(), u128> {
         let wait = limiter.wait(&key, now);
         let taken = limiter.take(key, now);
@@ -216,8 +216,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain definition: an event fits if fewer than `events` lie in the
-        /// window before it, and the wait told is exact.
+        /// Reference model: an event is allowed if fewer than `events` lie in the window before it; the returned wait
+        /// is exact.
         #[test]
         fn as_defined(gaps in proptest::collection::vec(0u64..6_000, 1..60)) {
             let (start, limiter) = (Instant::now(), RateLimiter::new(LIMIT));

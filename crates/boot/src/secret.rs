@@ -1,13 +1,13 @@
-//! Keys and tokens of the configuration.
+//! Secrets of the configuration.
 
 use std::fmt;
 use std::path::Path;
 
-/// A key: shown by neither `Debug` nor `Display`, never serialized.
+/// A secret. `Debug` redacts it; there is no `Display`, and it is never serialized.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// Why a secret could not be read. Names the file, never its contents.
+/// Failure to read a secret. Names the file, never its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// `NAME` and `NAME_FILE` are both set.
@@ -16,26 +16,25 @@ pub enum SecretError {
     /// The file of `NAME_FILE` cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// The file of `NAME_FILE` holds nothing.
+    /// The file of `NAME_FILE` is empty.
     #[error("{path} is empty")]
     Empty {
-        /// The file.
+        /// Path of the file.
         path: String,
     },
 }
 
 impl Secret {
-    /// The secret given as `NAME` or in the file `NAME_FILE`; white space around it and
-    /// an empty `NAME` count as nothing.
+    /// Reads a secret from `NAME` or the file `NAME_FILE`, trimmed; an empty `NAME` counts as unset.
     ///
     /// # Errors
     ///
-    /// Both are given, or the file cannot be read or is empty.
+    /// Both are set, or the file is unreadable or empty.
     pub fn read(value: Option<&str>, file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         let value = value.map(str::trim).filter(|value| !value.is_empty());
         match (value, file) {
@@ -54,12 +53,12 @@ impl Secret {
         }
     }
 
-    /// The secrets of a list that is separated by commas.
+    /// Splits a comma-separated list of secrets.
     pub fn split(&self) -> impl Iterator<Item = Self> {
         self.0.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(|secret| Self(secret.to_owned()))
     }
 
-    /// The secret itself: for the one place that sends it.
+    /// Returns the secret in clear, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The signals that ask a service to stop.
+//! Termination signals.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// # Cancel safety
 ///
-/// Safe: dropping it loses at most a signal nobody waits for any more.
+/// Safe: dropping it loses at most a signal.
 pub async fn terminated() -> io::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {

@@ -1,9 +1,8 @@
 //! Logs and traces of a service.
 //!
-//! Every log line is one JSON object that begins with `timestamp service level trace_id
-//! message`, with the event's other fields after them. Traces go to an OpenTelemetry
-//! collector when `OTEL_EXPORTER_OTLP_ENDPOINT` names one. Nothing here blocks the program: lines
-//! that standard output does not take are dropped and counted.
+//! Each log line is one JSON object that begins with `timestamp service level trace_id message`, followed by the
+//! event's other fields. Traces are exported to the OpenTelemetry collector named by `OTEL_EXPORTER_OTLP_ENDPOINT`.
+//! Never blocks the program: lines that standard output does not accept are dropped and counted.
 
 mod json_line;
 mod log_writer;
@@ -24,35 +23,35 @@ pub use otel::{current_traceparent, set_parent};
 use crate::config_error::ConfigError;
 use log_writer::LogWriter;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object per line, for machines.
+    /// One JSON object per line.
     Json,
-    /// Coloured text, for a person at a terminal.
+    /// Coloured text for a terminal.
     Pretty,
 }
 
-/// Settings of logs and traces, for both services.
+/// Settings of logs and traces, common to both services.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryArgs {
     /// Log format, json or pretty [default: pretty on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT")]
     pub log_format: Option<String>,
-    /// Least level logged, or a filter such as `info,core_server=debug`
+    /// Minimum level logged, or a filter such as `info,core_server=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// OpenTelemetry collector (OTLP over HTTP) that gets the traces [default: none]
+    /// OpenTelemetry collector (OTLP over HTTP) for traces [default: none]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 }
 
-/// Keeps telemetry alive; dropping it sends and writes what is still to be sent and written.
+/// Guard of the telemetry; flushes traces and log lines on drop.
 #[derive(Debug)]
 #[must_use = "telemetry ends when this is dropped"]
 pub struct TelemetryGuard {
     traces: Option<otel::Traces>,
-    /// Dropped last: ending the traces may be logged.
+    /// Declared last, so dropped last: the end of the trace export may be logged.
     _lines: log_writer::FlushGuard,
 }
 
@@ -65,7 +64,7 @@ impl Drop for TelemetryGuard {
 }
 
 impl TelemetryArgs {
-    /// Notes what is wrong with these settings.
+    /// Adds the problems of these settings.
     pub fn check(&self, problems: &mut ConfigError) {
         problems.check("LOG_LEVEL", filter(&self.log_level));
         problems.check("LOG_FORMAT", self.format(false));
@@ -86,9 +85,9 @@ impl TelemetryArgs {
     }
 }
 
-/// The filter that `text` describes.
+/// Parses a log filter.
 fn filter(text: &str) -> Result<EnvFilter, String> {
-    // `loud` is a filter to the library: everything of a target of that name, and nothing else at all.
+    // The library takes `loud` for a target: that one at every level, and nothing else at all.
     let lone_word =
         |part: &&str| part.is_empty() || (!part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err());
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
@@ -100,11 +99,11 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(parts.join(",")).map_err(|error| error.to_string())
 }
 
-/// Starts the telemetry of `service` for the whole process.
+/// Initialises the telemetry of `service` for the whole process.
 ///
 /// # Errors
 ///
-/// The filter or the collector's address cannot be used, or telemetry runs already.
+/// An invalid filter or collector address, or telemetry is already initialised.
 pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<TelemetryGuard, ConfigError> {
     let mut problems = ConfigError::default();
     let filter = problems.check("LOG_LEVEL", filter(&args.log_level));

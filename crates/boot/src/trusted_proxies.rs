@@ -1,4 +1,4 @@
-//! Whose word is believed about the person behind them.
+//! Proxies whose forwarded client address is trusted.
 
 use std::net::IpAddr;
 
@@ -9,17 +9,17 @@ use ipnet::IpNet;
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Reads a list such as `127.0.0.0/8,::1`; nothing in it trusts nobody.
+    /// Parses a list such as `127.0.0.0/8,::1`; an empty list trusts no proxy.
     ///
     /// # Errors
     ///
-    /// Says which entry is no network.
+    /// Names the entry that is no network.
     pub fn parse(text: &str) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         entries.map(network).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether `address` belongs to one of them.
+    /// Returns true if `address` is in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))

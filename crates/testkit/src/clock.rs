@@ -1,10 +1,8 @@
-//! A paused clock that real sockets and threads can live with.
+//! Paused clock for tests with real sockets and threads.
 //!
-//! Tokio moves a paused clock forward as soon as its runtime is idle. That is right for
-//! a program that lives in the runtime alone; with sockets or threads, "idle" also means
-//! that bytes or a commit are on their way, and time-outs fire that nobody waited for.
-//! [`FrozenClock`] stops that, [`settle`] waits for what is on its way, and [`advance`] moves
-//! the clock by hand. All of it needs a current-thread runtime.
+//! Tokio advances a paused clock as soon as its runtime is idle. With sockets or threads, "idle" also means that bytes
+//! or a commit are in transit, so timeouts would fire spuriously. [`FrozenClock`] prevents that, [`settle`] waits for
+//! work in transit, and [`advance`] moves the clock by hand. All of it requires a current-thread runtime.
 
 use std::sync::mpsc;
 use std::thread;
@@ -13,10 +11,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{spawn_blocking, yield_now};
 
-/// Keeps a paused clock where it is until dropped.
+/// Stops a paused clock until dropped.
 #[derive(Debug)]
 pub struct FrozenClock {
-    /// Its drop ends the blocking task whose presence tells tokio not to move the clock.
+    /// Its drop ends the blocking task whose presence keeps tokio from advancing the clock.
     _hold: mpsc::SyncSender<()>,
 }
 
@@ -24,27 +22,26 @@ impl FrozenClock {
     /// Freezes the clock of the current runtime.
     pub fn freeze() -> Self {
         let (hold, held) = mpsc::sync_channel(0);
-        // An error says that the guard is gone, which is what it waits for.
+        // An error means that the guard was dropped.
         spawn_blocking(move || held.recv());
         Self { _hold: hold }
     }
 }
 
-/// How often [`settle`] looks whether the runtime has had nothing to do.
+/// Interval at which [`settle`] samples the runtime.
 const SLICE: Duration = Duration::from_micros(300);
-/// How long it has to have had nothing to do.
+/// Idle time after which the runtime counts as settled.
 const QUIET: Duration = Duration::from_micros(1_200);
-/// Where to stop waiting for a runtime that is never quiet.
+/// Bound for a runtime that is never idle: about a second.
 const MOST_SLICES: u32 = 3_000;
 
-/// Waits, in real time and with the clock standing still, until nothing has run in this
-/// runtime for about a millisecond. Sees work that other threads do only by what they wake.
+/// Waits, in real time and with the clock stopped, until the runtime has been idle for about a millisecond. Work of
+/// other threads is seen only when it wakes this runtime.
 pub async fn settle() {
     settle_for(QUIET).await;
 }
 
-/// Like [`settle`], for runtimes whose work goes through other threads: `quiet` has to be
-/// longer than what they may take before they wake this one.
+/// Like [`settle`], for runtimes whose work passes through other threads: `quiet` must exceed their longest step.
 pub async fn settle_for(quiet: Duration) {
     let _frozen = FrozenClock::freeze();
     let metrics = Handle::current().metrics();
@@ -52,9 +49,9 @@ pub async fn settle_for(quiet: Duration) {
     let mut quiet = 0;
     for _ in 0..MOST_SLICES {
         let parks = metrics.worker_park_count(0);
-        // An error says that the runtime is shutting down.
+        // An error means that the runtime is shutting down.
         let _ = spawn_blocking(|| thread::sleep(SLICE)).await;
-        // Waiting for the slice is one; every task that was woken from outside makes one more.
+        // Waiting for the slice parks once; every wake-up from outside parks once more.
         quiet = if metrics.worker_park_count(0) - parks <= 1 { quiet + 1 } else { 0 };
         if quiet == quiet_slices {
             return;
@@ -62,14 +59,14 @@ pub async fn settle_for(quiet: Duration) {
     }
 }
 
-/// Finest step of [`advance`], and the most steps it takes.
+/// Smallest step of [`advance`], and the maximum number of steps.
 const STEP: Duration = Duration::from_millis(5);
 const MOST_STEPS: u32 = 2_000;
-/// How many hops from task to task, over sockets too, what a timer starts may take in one step.
+/// Task switches, over sockets too, that one timer may cause within a step.
 const HOPS_PER_STEP: u32 = 24;
 
-/// Moves a paused clock by `by`, in steps, so that timers set by what other timers start
-/// are set at the right time. Settles before the first step and after the last.
+/// Advances a paused clock by `by`, in steps, so that timers armed by other timers start at the right time. Settles
+/// before the first step and after the last.
 pub async fn advance(by: Duration) {
     let _frozen = FrozenClock::freeze();
     settle().await;

@@ -1,4 +1,4 @@
-//! A longer way to a server: everything that goes over it arrives later, in both directions.
+//! TCP proxy that delays traffic in both directions.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,16 +12,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Most bytes of a chunk.
+/// Maximum size of a chunk.
 const CHUNK_BYTES: usize = 16 * 1_024;
-/// Chunks on their way in one direction of a connection, at most. While there are so many nothing
-/// more is read, and the sender's own TCP connection fills up.
+/// Maximum number of chunks in transit per direction. Beyond it reading pauses, and TCP flow control slows the sender.
 const CHUNKS: usize = 256;
 
-/// A TCP relay that holds every chunk for a set time, each way. Its connections break when it is
-/// dropped.
+/// TCP proxy that delays every chunk by a fixed time in each direction. Its connections break on drop.
 ///
-/// It delays what is said on a connection, not the connection's beginning.
+/// Delays data, not the connect.
 #[derive(Debug)]
 pub struct DelayProxy {
     address: SocketAddr,
@@ -29,12 +27,11 @@ pub struct DelayProxy {
 }
 
 impl DelayProxy {
-    /// Listens at `listen`, on a port of its own, and carries everything to `target` and back,
-    /// `hold` later.
+    /// Listens at `listen` on a free port and forwards to `target` and back, with a delay of `hold` each way.
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     pub async fn start(listen: IpAddr, target: SocketAddr, hold: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind((listen, 0)).await?;
         let address = listener.local_addr()?;
@@ -44,7 +41,7 @@ impl DelayProxy {
         Ok(Self { address, _stop: stop.drop_guard() })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -53,12 +50,12 @@ impl DelayProxy {
 async fn accept_all(listener: TcpListener, target: SocketAddr, hold: Duration, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     loop {
-        // Out of file descriptors or a client already gone: neither ends the relay.
+        // Accept errors (no descriptors left, client gone) must not end the proxy.
         let Ok((client, _)) = listener.accept().await else { continue };
         let carrying = async move {
-            // A target that cannot be reached is for the client to notice: its connection ends.
+            // An unreachable target closes the client's connection.
             if let Ok(server) = TcpStream::connect(target).await {
-                // Only costs time if it fails.
+                // A failure only costs latency.
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
                 tokio::join!(carry(from_client, to_server, hold), carry(from_server, to_client, hold));
@@ -68,7 +65,7 @@ async fn accept_all(listener: TcpListener, target: SocketAddr, hold: Duration, s
     }
 }
 
-/// One direction. How it ends is for both ends to see: the sending side is closed.
+/// Forwards one direction, then shuts down its write half.
 async fn carry(from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin, hold: Duration) {
     let (chunks, held) = channel(CHUNKS);
     tokio::join!(take(from, chunks, hold), deliver(held, to));
@@ -77,7 +74,7 @@ async fn carry(from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin, hold: 
 async fn take(mut from: impl AsyncRead + Unpin, chunks: Sender<(Instant, Bytes)>, hold: Duration) {
     loop {
         let mut bytes = BytesMut::with_capacity(CHUNK_BYTES);
-        // A connection that broke has ended too.
+        // A reset counts as the end.
         if from.read_buf(&mut bytes).await.unwrap_or_default() == 0 {
             return;
         }
@@ -94,7 +91,7 @@ async fn deliver(mut held: Receiver<(Instant, Bytes)>, mut to: impl AsyncWrite +
             return;
         }
     }
-    // Whoever is gone needs no end.
+    // Fails only if the peer is gone.
     let _ = to.shutdown().await;
 }
 
@@ -106,7 +103,7 @@ mod tests {
 
     const HOLD: Duration = Duration::from_millis(100);
 
-    /// A server that sends back what it gets, up to its end.
+    /// Starts an echo server.
     async fn echo() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,45 +1,45 @@
-//! What a process costs: processor time and resident memory, from `/proc`.
+//! Resource use of a process, from `/proc`: processor time and resident memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use procfs::process::Process;
 
-/// The process is gone, or may not be looked at.
+/// The process does not exist, or its `/proc` entry is not readable.
 #[derive(Debug, thiserror::Error)]
 #[error("process {pid}: {source}")]
 pub struct FootprintError {
-    /// The process.
+    /// Process id.
     pub pid: u32,
-    /// What `/proc` says.
+    /// Error of `/proc`.
     pub source: procfs::ProcError,
 }
 
-/// A process at one moment.
+/// Resource use of a process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Footprint {
-    /// Processor time of each thread there is now, exact.
+    /// Exact processor time of each live thread.
     threads: BTreeMap<i32, Duration>,
-    /// Processor time of the process with its ended threads, in ticks of (mostly) 10 ms.
+    /// Processor time of the process with its ended threads, in ticks of usually 10 ms.
     coarse: Duration,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
-    /// The part of it that no file backs: heap and stacks.
+    /// Anonymous part of it: heap and stacks.
     pub anonymous_bytes: u64,
 }
 
 impl Footprint {
-    /// Looks at process `pid`.
+    /// Samples process `pid`.
     ///
     /// # Errors
     ///
-    /// There is no such process, or it belongs to somebody else.
+    /// The process does not exist, or belongs to another user.
     pub fn of(pid: u32) -> Result<Self, FootprintError> {
         let look = || {
             let process = Process::new(i32::try_from(pid).unwrap_or(i32::MAX))?;
             let (stat, status) = (process.stat()?, process.status()?);
             let mut threads = BTreeMap::new();
-            // A thread may end while we look.
+            // A thread may end in between.
             for task in process.tasks()?.flatten() {
                 if let Ok(time) = task.schedstat() {
                     threads.insert(task.tid, Duration::from_nanos(time.sum_exec_runtime));
@@ -54,10 +54,9 @@ impl Footprint {
         look().map_err(|source| FootprintError { pid, source })
     }
 
-    /// Processor time used since `earlier`, by all threads together.
+    /// Returns the processor time used since `earlier` by all threads.
     ///
-    /// Exact while no thread has ended in between (a runtime's workers stay); otherwise
-    /// as exact as ticks are.
+    /// Exact while no thread has ended in between (a runtime's workers stay); otherwise with the resolution of ticks.
     pub fn processor_time_since(&self, earlier: &Self) -> Duration {
         if earlier.threads.keys().any(|thread| !self.threads.contains_key(thread)) {
             return self.coarse.saturating_sub(earlier.coarse);
@@ -66,7 +65,7 @@ impl Footprint {
         sum(self).saturating_sub(sum(earlier))
     }
 
-    /// Growth of resident memory since `earlier`, in bytes; 0 if it shrank.
+    /// Returns the growth of resident memory since `earlier`, in bytes; 0 if it shrank.
     pub fn growth_since(&self, earlier: &Self) -> u64 {
         self.resident_bytes.saturating_sub(earlier.resident_bytes)
     }

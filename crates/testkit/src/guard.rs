@@ -1,5 +1,5 @@
-//! Stand-in for a second opinion: an HTTP server that speaks the OpenAI API's moderations, embeddings and chat
-//! completions without a stream, faults included.
+//! Stand-in for the second opinion: an HTTP server with the OpenAI API's moderations, embeddings and non-streamed chat
+//! completions, with fault injection.
 
 use std::convert::Infallible;
 use std::future;
@@ -22,41 +22,41 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// Length of its embeddings.
+/// Length of the embeddings.
 const DIMENSIONS: usize = 128;
 
-/// Tells the level of a text: `none`, `concern`, `high`.
+/// Returns the level of a text: `none`, `concern`, `high`.
 pub type LevelClassifier = fn(&str) -> &'static str;
 
-/// Trouble that it makes.
+/// Injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// An error status.
+    /// Responds with an error status.
     Status(u16),
-    /// Never an answer.
+    /// Never responds.
     Hang,
-    /// The answer comes so much later.
+    /// Delays the response.
     Slow(Duration),
-    /// JSON of something else.
+    /// Responds with JSON of another schema.
     Foreign,
-    /// No JSON.
+    /// Responds with invalid JSON.
     Garbage,
-    /// An endless answer.
+    /// Responds with 32 MiB.
     Huge,
 }
 
-/// A call that it got.
+/// A received call.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Path of its address.
+    /// Path of the request.
     pub path: String,
     /// Value of its `Authorization` header.
     pub authorization: Option<String>,
-    /// What it asked.
+    /// Body of the request.
     pub body: Value,
 }
 
-/// A running stand-in. It stops when dropped.
+/// A running stand-in, stopped on drop.
 #[derive(Debug)]
 pub struct GuardStandin {
     address: SocketAddr,
@@ -72,11 +72,12 @@ struct Shared {
 }
 
 impl GuardStandin {
-    /// Starts one on the current runtime. Embeddings come of the words of a text, other opinions of `judge`.
+    /// Starts a stand-in on the current runtime. Embeddings are computed from the words of a text, other opinions by
+    /// `judge`.
     ///
     /// # Errors
     ///
-    /// No port can be listened on.
+    /// No port can be bound.
     pub async fn start(judge: LevelClassifier) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -87,17 +88,17 @@ impl GuardStandin {
         Ok(Self { address, shared, _stop: stop.drop_guard() })
     }
 
-    /// The address of its API `endpoint`, such as `moderations`.
+    /// Returns the URL of `endpoint`, such as `moderations`.
     pub fn url(&self, endpoint: &str) -> String {
         format!("http://{}/v1/{endpoint}", self.address)
     }
 
-    /// Makes trouble from now on, or no more.
+    /// Injects a fault, or stops doing so.
     pub fn set_fault(&self, fault: Option<Fault>) {
         *lock(&self.shared.fault) = fault;
     }
 
-    /// The calls so far.
+    /// Returns the calls so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()
     }
@@ -147,7 +148,7 @@ impl Shared {
     }
 }
 
-/// How often each word stands in `text`, by a hash of it: texts with words in common are alike.
+/// Bag-of-words embedding: hashed word counts, so that texts with common words are similar.
 fn embedding(text: &str) -> Vec<f32> {
     let mut counts = vec![0.0; DIMENSIONS];
     for word in text.to_lowercase().split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
@@ -173,7 +174,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
     });
-    // How it ended is the client's to say.
+    // The client sees the outcome.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -1,9 +1,7 @@
-//! What tests and benchmarks of both services share: stand-ins for the model and for the second opinion, the
-//! transcript runner, peers, a paused clock that works with real sockets, and
-//! processes with their logs and footprint.
+//! Test support for both services: stand-ins for the model and the second opinion, transcript runner, protocol clients,
+//! a paused clock that works with real sockets, real databases, and processes with their logs and resource use.
 //!
-//! For tests and benchmarks only: no service may depend on it outside its
-//! dev-dependencies.
+//! For tests and benchmarks: services may depend on it only in their dev-dependencies.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A client of the line protocol over any byte stream.
+//! Client of the line protocol over any byte stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,38 +15,38 @@ use tokio::net::TcpStream;
 
 use crate::peer::{ConnectionEnd, Peer, PeerError};
 
-/// A client that sends and receives lines over `S`.
+/// Client that sends and receives lines over `S`.
 #[derive(Debug)]
 pub struct LinePeer<S> {
-    /// `None` once cut.
+    /// `None` after a cut.
     stream: Option<S>,
     received: BytesMut,
     sending: Vec<u8>,
-    /// Set on a connection that announced tags: the trace its lines belong to.
+    /// Trace of a connection that announced tags; its lines belong to it.
     trace: Option<Traceparent>,
-    /// What the closing line said.
+    /// Reason of the closing line.
     reason: Option<CloseReason>,
     ending: Option<ConnectionEnd>,
 }
 
 impl LinePeer<TcpStream> {
-    /// Connects to `address` like a terminal does.
+    /// Connects to `address` like a terminal.
     ///
     /// # Errors
     ///
-    /// Nobody accepts the connection.
+    /// The connection is refused.
     pub async fn connect(address: SocketAddr) -> Result<Self, PeerError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self::new(stream))
     }
 
-    /// Connects to `address` like a gateway does for the person at `source`: with a hop
-    /// header first, tagged lines, and a closing line at the end.
+    /// Connects to `address` like a gateway for a client at `source`: sends the PROXY header, tags lines, expects a
+    /// closing line.
     ///
     /// # Errors
     ///
-    /// Nobody accepts the connection, or it ends at once.
+    /// The connection is refused or lost.
     pub async fn connect_as_gateway(address: SocketAddr, source: SocketAddr, face: Face) -> Result<Self, PeerError> {
         let mut peer = Self::connect(address).await?;
         peer.send_hop_header(source, address, face).await?;
@@ -55,17 +55,17 @@ impl LinePeer<TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
-    /// A client on a connected stream.
+    /// Creates a client on a connected stream.
     pub fn new(stream: S) -> Self {
         let (received, sending) = (BytesMut::new(), Vec::new());
         Self { stream: Some(stream), received, sending, trace: None, reason: None, ending: None }
     }
 
-    /// Sends a gateway's header; from now on lines are tagged. Only right as the first thing sent.
+    /// Sends a gateway's PROXY header; later lines are tagged. Must come before any other data.
     ///
     /// # Errors
     ///
-    /// The connection is broken.
+    /// The connection is lost.
     pub async fn send_hop_header(
         &mut self,
         source: SocketAddr,
@@ -77,16 +77,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
         self.send_bytes(&hop::encode(source, destination, trace, face)).await
     }
 
-    /// The connection's trace, where a hop header announced one.
+    /// Returns the connection's trace, if a header announced one.
     pub fn trace(&self) -> Option<Traceparent> {
         self.trace
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     ///
     /// # Errors
     ///
-    /// The connection is broken.
+    /// The connection is lost.
     pub async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), PeerError> {
         let stream = self.stream.as_mut().ok_or(PeerError::Cut)?;
         stream.write_all(bytes).await?;
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
         Ok(())
     }
 
-    /// Takes a complete line out of what was received.
+    /// Removes a complete line from the read buffer.
     fn take_line(&mut self) -> Result<Option<String>, PeerError> {
         let Some(end) = memchr(b'\n', &self.received) else {
             let max = MAX_SERVER_LINE_BYTES;
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
         std::str::from_utf8(line).map(|line| Some(line.to_owned())).map_err(|_| PeerError::NotText("not UTF-8"))
     }
 
-    /// Notes how the stream ended.
+    /// Records the end of the stream.
     fn end(&mut self, ending: ConnectionEnd) {
         self.ending = Some(self.reason.map_or(ending, ConnectionEnd::Reason));
     }
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer for LinePeer<S> {
         loop {
             if let Some(line) = self.take_line()? {
                 match line.strip_prefix(char::from(CLOSING_LINE_MARK)) {
-                    // A name this version does not know counts as internal.
+                    // An unknown reason counts as `internal`.
                     Some(name) => {
                         let reason = CloseReason::from_name(name.as_bytes());
                         self.reason = Some(reason.unwrap_or(CloseReason::Internal));

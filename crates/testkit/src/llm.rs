@@ -1,5 +1,5 @@
-//! Stand-in for the model: an HTTP server that speaks the OpenAI API's streamed chat
-//! completions and says what a script tells it to, faults included.
+//! Stand-in for the model: an HTTP server with the OpenAI API's streamed chat completions, scripted, with fault
+//! injection.
 
 mod answer;
 mod body;
@@ -21,26 +21,26 @@ use service::{Scripted, Shared};
 
 use crate::watchdog::{self, Expired};
 
-/// What a call gets when the script is used up.
+/// Response to a call beyond the script.
 #[derive(Debug, Clone, Default)]
 pub enum Fallback {
-    /// `eco: ` and what the person said last.
+    /// `eco: ` and the last user message.
     #[default]
     Echo,
-    /// The same answer every time.
+    /// A fixed answer.
     Answer(Answer),
-    /// What this function makes of the number of the call, from 1, and what the person said last.
+    /// Computed from the number of the call, from 1, and the last user message.
     Reply(fn(u64, &str) -> Answer),
 }
 
-/// How a stand-in is set up.
+/// Options of a stand-in.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What a call gets when the script is used up.
+    /// Response to a call beyond the script.
     pub fallback: Fallback,
-    /// How many calls [`LlmStandin::requests`] remembers, the newest.
+    /// Number of newest calls kept for [`LlmStandin::requests`].
     pub keep: usize,
 }
 
@@ -50,9 +50,9 @@ impl Default for Options {
     }
 }
 
-/// A running stand-in. It stops when dropped.
+/// A running stand-in, stopped on drop.
 ///
-/// Its delays are on the runtime's clock, so a paused clock rules them too.
+/// Its delays use the runtime's clock, so a paused clock controls them.
 #[derive(Debug)]
 pub struct LlmStandin {
     address: SocketAddr,
@@ -62,11 +62,11 @@ pub struct LlmStandin {
 }
 
 impl LlmStandin {
-    /// Starts one on the current runtime.
+    /// Starts a stand-in on the current runtime.
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
@@ -76,54 +76,54 @@ impl LlmStandin {
         Ok(Self { address, shared, stop, tasks })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address to configure: `http://…/v1/chat/completions`.
+    /// Returns the URL to configure: `http://…/v1/chat/completions`.
     pub fn url(&self) -> String {
         format!("http://{}/v1/chat/completions", self.address)
     }
 
-    /// Adds an answer at the end of the script; each call uses one up.
+    /// Appends an answer to the script; each call consumes one.
     pub fn push(&self, answer: Answer) {
         self.shared.push(Scripted { answer, held: None });
     }
 
-    /// The same for an answer that waits after its first `shown` pieces, until what is returned is dropped.
+    /// Appends an answer that pauses after its first `shown` pieces until the returned guard is dropped.
     pub fn push_held(&self, answer: Answer, shown: usize) -> DropGuard {
         let released = CancellationToken::new();
         self.shared.push(Scripted { answer, held: Some((shown, released.clone())) });
         released.drop_guard()
     }
 
-    /// Scripted answers that no call has used yet.
+    /// Returns the number of unused scripted answers.
     pub fn queued(&self) -> usize {
         self.shared.queued()
     }
 
-    /// The calls so far, oldest first (see [`Options::keep`]).
+    /// Returns the recorded calls, oldest first (see [`Options::keep`]).
     pub fn requests(&self) -> Vec<Request> {
         self.shared.call_log.requests()
     }
 
-    /// How many calls there were.
+    /// Returns the total number of calls.
     pub fn total(&self) -> u64 {
         self.shared.call_log.counts().0
     }
 
-    /// How many calls are running.
+    /// Returns the number of running calls.
     pub fn in_flight(&self) -> usize {
         self.shared.call_log.counts().1
     }
 
-    /// The most calls that ever ran at once.
+    /// Returns the maximum number of concurrent calls so far.
     pub fn most_in_flight(&self) -> usize {
         self.shared.call_log.counts().2
     }
 
-    /// How many connections there were.
+    /// Returns the total number of connections.
     pub fn connections(&self) -> u64 {
         self.shared.connections()
     }
@@ -132,7 +132,7 @@ impl LlmStandin {
     ///
     /// # Errors
     ///
-    /// They did not within [`watchdog::LIMIT`] of real time.
+    /// Not satisfied within [`watchdog::LIMIT`] of real time.
     pub async fn wait_for(&self, mut condition: impl FnMut(&[Request]) -> bool) -> Result<Vec<Request>, Expired> {
         let mut changed = self.shared.call_log.watch();
         let satisfied = async {
@@ -142,14 +142,14 @@ impl LlmStandin {
                 if condition(&requests) {
                     return requests;
                 }
-                // Cannot fail: the ledger, which holds the sender, outlives `self`.
+                // Cannot fail: the call log, which owns the sender, outlives `self`.
                 let _ = changed.changed().await;
             }
         };
         watchdog::within(watchdog::LIMIT, satisfied).await
     }
 
-    /// Breaks every connection and waits until nothing of it is left.
+    /// Closes every connection and waits for its tasks.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

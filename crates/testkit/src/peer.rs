@@ -1,47 +1,47 @@
-//! What the two kinds of client, line and WebSocket, have in common.
+//! Common interface of the line and WebSocket clients.
 
 use std::fmt;
 use std::io;
 
 use protocol::CloseReason;
 
-/// The client's end of a connection, as a program at the terminal would use it.
+/// Client side of a connection.
 pub trait Peer {
-    /// Sends one line; `line` has no line ending.
+    /// Sends one line, given without its line ending.
     fn send_line(&mut self, line: &str) -> impl Future<Output = Result<(), PeerError>>;
 
-    /// The next line, without its ending; `None` once the server has closed.
+    /// Returns the next line without its ending; `None` once the server has closed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Safe: dropping the future loses nothing.
     fn next_line(&mut self) -> impl Future<Output = Result<Option<String>, PeerError>>;
 
-    /// Closes the sending side only.
+    /// Shuts down the write half.
     fn half_close(&mut self) -> impl Future<Output = Result<(), PeerError>>;
 
-    /// Drops the connection without a good-bye.
+    /// Drops the connection without a closing handshake.
     fn cut(&mut self);
 
-    /// How the connection ended, as far as this client was told; `None` while it is open.
+    /// Returns the end of the connection as seen by this client; `None` while it is open.
     fn ending(&self) -> Option<ConnectionEnd>;
 }
 
-/// What a client knows of why its connection ended.
+/// End of a connection as seen by a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// The server's reason, from a closing line or from the server itself.
+    /// Reason of a closing line, or of the server itself.
     Reason(CloseReason),
     /// A WebSocket close code.
     WebSocket(u16),
-    /// An ordinary end of the stream, without a reason.
+    /// End of the stream without a reason.
     Unexplained,
-    /// A reset, or a WebSocket's end without a close frame.
+    /// A reset, or the end of a WebSocket without a close frame.
     Broken,
 }
 
 impl ConnectionEnd {
-    /// Whether a connection that ended for `reason` may look like this.
+    /// Returns true if a connection closed for `reason` may look like this.
     pub fn fits(self, reason: CloseReason) -> bool {
         match self {
             Self::Reason(seen) => seen == reason,
@@ -63,8 +63,8 @@ impl fmt::Display for ConnectionEnd {
     }
 }
 
-/// The WebSocket code of a reason (`proto-line/SPEC.md` §6), written down here again so
-/// that the gateway's own table is checked against something.
+/// WebSocket code of a reason (`proto-line/SPEC.md` §6). Deliberately duplicated, as a check of the gateway's own
+/// table.
 fn close_code(reason: CloseReason) -> Option<u16> {
     match reason {
         CloseReason::Bye | CloseReason::Erased => Some(1000),
@@ -79,28 +79,28 @@ fn close_code(reason: CloseReason) -> Option<u16> {
     }
 }
 
-/// Why a client cannot go on.
+/// Failure of a client.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// The connection failed.
     #[error("connection: {0}")]
     Io(#[from] io::Error),
-    /// The WebSocket failed. Boxed: it is many times the size of the others.
+    /// The WebSocket failed. Boxed, because it is many times the size of the other variants.
     #[error("WebSocket: {0}")]
     WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
-    /// The server sent a line that is longer than any may be.
+    /// The server's line exceeds the limit.
     #[error("a line of more than {max} bytes")]
     LineTooLong {
-        /// The most a line may have.
+        /// Maximum length of a line, in bytes.
         max: usize,
     },
-    /// The server sent something that is not text.
+    /// The server sent something other than text.
     #[error("not text: {0}")]
     NotText(&'static str),
-    /// This kind of connection cannot do that.
+    /// The transport does not support the operation.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The client itself has ended the connection.
+    /// The client has cut the connection.
     #[error("the connection was cut")]
     Cut,
 }

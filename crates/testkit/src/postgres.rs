@@ -1,5 +1,6 @@
-//! A real PostgreSQL server for tests: its own folder, its own port on the loopback, gone with
-//! the test. The calls block; a server takes about a fifth of a second to start.
+//! Real PostgreSQL server for tests, with a temporary data directory and a free loopback port.
+//!
+//! Calls block; a server takes about a fifth of a second to start.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,14 +19,14 @@ mod install;
 use install::{Owner, Programs};
 
 const POLL: Duration = Duration::from_millis(5);
-/// Polls until a server that does not start is given up: 20 s.
+/// Polls until a server that does not start counts as failed: 20 s.
 const POLLS: usize = 4_000;
-/// How long one may take to stop before it is killed.
+/// Timeout of a shutdown, after which the server is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Servers that may find the port taken that was free a moment ago.
+/// Attempts to bind a port: a free port may be taken before the server binds it.
 const PORTS: usize = 5;
 
-/// Why there is no server.
+/// Failure of a PostgreSQL server.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// PostgreSQL is not installed.
@@ -34,45 +35,45 @@ pub enum PostgresError {
          install PostgreSQL 13 or later (Debian package postgresql), or run scripts/test as root"
     )]
     NotInstalled,
-    /// A program of it failed. What it said follows.
+    /// One of its programs failed; its output follows.
     #[error("{program}: {output}")]
     Failed {
-        /// Which one.
+        /// Name of the program.
         program: String,
-        /// Its last words.
+        /// Its output.
         output: String,
     },
-    /// A file or a process cannot be had.
-    #[error("{what}: {source}")]
+    /// A file or process operation failed.
+    #[error("{operation}: {source}")]
     Io {
-        /// What was to be done.
-        what: String,
-        /// Why not.
+        /// The operation.
+        operation: String,
+        /// Its error.
         source: io::Error,
     },
 }
 
 impl PostgresError {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what: what.into(), source }
+    fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation: operation.into(), source }
     }
 }
 
-/// How a server is stopped.
+/// Shutdown mode of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Connections are closed, everything is written.
+    /// Closes connections and writes a checkpoint.
     Fast,
-    /// As in a crash: the next start recovers.
+    /// Simulates a crash: the next start recovers.
     Immediate,
 }
 
-/// A running server. Stopped and removed when dropped; ends by itself if this process is killed.
+/// A running server. Stopped and deleted on drop; ends by itself if this process is killed.
 #[derive(Debug)]
 pub struct Postgres {
     programs: Programs,
     owner: Owner,
-    /// Holds `data`, the log, and the lock that says that it is in use.
+    /// Holds `data`, the log, and the lock that marks it as in use.
     folder: PathBuf,
     _lock: File,
     port: u16,
@@ -86,7 +87,7 @@ struct Server {
 }
 
 impl Postgres {
-    /// Starts a new, empty server. Commits reach the disk (`fsync`), as they must in tests of durability.
+    /// Starts an empty server. `fsync` is on, since durability tests depend on it.
     ///
     /// # Errors
     ///
@@ -105,39 +106,38 @@ impl Postgres {
         Err(PostgresError::NotInstalled)
     }
 
-    /// Makes a database and gives its address. Everyone on this machine is let in without a
-    /// password, but for the role `locked`.
+    /// Creates a database and returns its URL. Connections from this machine need no password, except for the role
+    /// `locked`.
     ///
     /// # Errors
     ///
-    /// There is one of that name, or the server does not run.
+    /// The name exists, or the server is not running.
     pub fn create_database(&self, name: &str) -> Result<String, PostgresError> {
         self.sql("postgres", &format!("CREATE DATABASE {name}"))?;
         Ok(self.url(name))
     }
 
-    /// The address of a database.
+    /// Returns the URL of a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The port it listens on, on 127.0.0.1. Stays the same when it is started again.
+    /// Returns the port on 127.0.0.1; it survives restarts.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Runs SQL in a database, as its superuser; the rows come as `psql` writes them, columns
-    /// separated by `|`.
+    /// Runs SQL in a database as superuser; returns the rows in `psql`'s format, columns separated by a vertical bar.
     ///
     /// # Errors
     ///
-    /// The server does not run or refuses it.
+    /// The server is not running or rejects the SQL.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String, PostgresError> {
         let output = install::run(&mut self.psql(database, sql))?;
         Ok(output.trim_end().to_owned())
     }
 
-    /// Begins to run SQL in a database and does not wait for its end.
+    /// Starts SQL in a database without waiting for its end.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl Postgres {
         let mut psql = self.psql(database, sql);
         let psql = psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut running = psql.spawn().map_err(PostgresError::io("psql"))?;
-        // Waited for, so that none is left behind.
+        // Reaps the child process.
         thread::spawn(move || running.wait());
         Ok(())
     }
@@ -158,16 +158,16 @@ impl Postgres {
         psql
     }
 
-    /// Starts it again after [`Postgres::stop`], and returns when it takes connections.
+    /// Starts the server after [`Postgres::stop`]; returns when it accepts connections.
     ///
     /// # Errors
     ///
-    /// It does not; its log is in the error.
+    /// The start failed; the error contains the log.
     pub fn start(&mut self) -> Result<(), PostgresError> {
         if self.server.is_some() {
             return Ok(());
         }
-        // Left by one that was stopped as in a crash, it would be taken for the new one's.
+        // A crash leaves this file behind; it must not be taken for the new server's.
         let ready = self.folder.join("data/postmaster.pid");
         let _ = fs::remove_file(&ready);
         let log = self.folder.join("log");
@@ -189,7 +189,7 @@ impl Postgres {
         Err(PostgresError::Failed { program: "postgres".to_owned(), output })
     }
 
-    /// Stops it and waits until it has. Does nothing if it does not run.
+    /// Stops the server and waits for its end; does nothing if it is not running.
     pub fn stop(&mut self, how: Stop) {
         if let Some(server) = self.server.take() {
             server.end(match how {
@@ -199,22 +199,22 @@ impl Postgres {
         }
     }
 
-    /// Stops it and starts it again.
+    /// Restarts the server.
     ///
     /// # Errors
     ///
-    /// It does not start.
+    /// The start failed.
     pub fn restart(&mut self, how: Stop) -> Result<(), PostgresError> {
         self.stop(how);
         self.start()
     }
 
-    /// Stops and continues its processes as a network does that loses everything: connections
-    /// stay open and nothing is answered.
+    /// Suspends or resumes the server's processes, like a network that drops all packets: connections stay open without
+    /// a reply.
     ///
     /// # Errors
     ///
-    /// There are no processes to be found.
+    /// The processes cannot be listed.
     pub fn freeze(&self, frozen: bool) -> Result<(), PostgresError> {
         let Some(server) = &self.server else { return Ok(()) };
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
@@ -223,7 +223,7 @@ impl Postgres {
             .map_err(PostgresError::io("the server's processes"))?;
         let children = children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
         for pid in children.chain([server.pid]) {
-            // A process that has just ended is as silent as can be.
+            // A process that has just ended is silent as well.
             let _ = kill_process(pid, signal);
         }
         Ok(())
@@ -256,7 +256,7 @@ impl Drop for Postgres {
 }
 
 impl Server {
-    /// Ends it by `signal`, or by force if it takes too long.
+    /// Sends `signal`, and SIGKILL after [`STOP_LIMIT`].
     fn end(&self, signal: Signal) {
         for signal in [signal, Signal::KILL] {
             let _ = kill_process(self.pid, signal);
@@ -272,8 +272,8 @@ impl Server {
     }
 }
 
-/// Starts the server from a thread that stays as long as it: the kernel takes that thread's end
-/// for the parent's.
+/// Spawns the server from a thread that lives as long as the server: `PR_SET_PDEATHSIG` fires at the end of the parent
+/// *thread*.
 fn spawn(mut command: Command, output: File) -> io::Result<Server> {
     let errors = output.try_clone()?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -291,12 +291,12 @@ fn spawn(mut command: Command, output: File) -> io::Result<Server> {
     Ok(Server { pid, ended: Mutex::new(ended) })
 }
 
-/// A port that nobody has now.
+/// Returns a free port.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Whether `folder` is a folder of ours in which nobody else writes.
+/// Returns true if `folder` is owned by us and writable by no one else.
 fn is_ours(folder: &Path) -> io::Result<bool> {
     let found = fs::symlink_metadata(folder)?;
     Ok(found.is_dir() && found.uid() == geteuid().as_raw() && found.permissions().mode() & 0o022 == 0)

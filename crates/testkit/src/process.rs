@@ -1,5 +1,4 @@
-//! Built binaries as processes: started with a known environment, observed through
-//! their log, stopped by signal, and never left behind.
+//! Binaries of the workspace as processes: known environment, observed logs, signals, and no leftovers.
 
 mod log;
 
@@ -18,48 +17,48 @@ use tokio::process::{Child, Command};
 use crate::watchdog::{self, Expired};
 use log::Log;
 
-/// Why a process is of no use.
+/// Failure of a process.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// There is no such binary beside the running one.
+    /// The binary does not exist beside the running one.
     #[error("{0} is not built")]
     NotBuilt(PathBuf),
-    /// It cannot be started, signalled or waited for.
+    /// Starting, signalling or waiting failed.
     #[error("{program}: {source}")]
     Io {
-        /// The binary.
+        /// Path of the binary.
         program: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It ended before it was ready. Its last words follow.
+    /// The process ended before it was ready; its log follows.
     #[error("{program} ended before it was ready:\n{log}")]
     Ended {
-        /// The binary.
+        /// Path of the binary.
         program: PathBuf,
-        /// What it had logged.
+        /// Its log.
         log: String,
     },
-    /// It never said that it is ready. What it did say follows.
+    /// The process did not become ready in time; its log follows.
     #[error("{program} is not ready after {limit:?}:\n{log}")]
     NotReady {
-        /// The binary.
+        /// Path of the binary.
         program: PathBuf,
-        /// How long was waited.
+        /// Time limit.
         limit: Duration,
-        /// What it had logged.
+        /// Its log.
         log: String,
     },
-    /// It is ready but does not say where.
+    /// The `ready` line has no address.
     #[error("no address in {0:?}")]
     NoAddress(String),
-    /// It took too long.
+    /// A time limit expired.
     #[error(transparent)]
     Expired(#[from] Expired),
 }
 
-/// A binary that is about to be started. Only `PATH` and `HOME` are passed on to it, and an `ADMIN_PORT`
-/// that leaves the services' usual admin ports to those who use them.
+/// Builder of a process. Passes on only `PATH` and `HOME`, and an `ADMIN_PORT` of 0, so that tests do not compete for
+/// the services' default admin ports.
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: PathBuf,
@@ -69,8 +68,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `program` with neither arguments nor an environment of the caller's. Tests of the binary's own package
-    /// get the path from `env!("CARGO_BIN_EXE_…")`, others from [`built`].
+    /// Creates a builder for `program` without arguments. Tests of the binary's own package get the path from
+    /// `env!("CARGO_BIN_EXE_…")`, others from [`built`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let environment = vec![("ADMIN_PORT".into(), "0".into())];
         Self { program: program.into(), arguments: Vec::new(), environment, directory: None }
@@ -90,14 +89,14 @@ impl Launch {
         self
     }
 
-    /// Sets the directory it runs in.
+    /// Sets the working directory.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Starts it and waits until it logs `"message":"ready"`.
+    /// Starts the process and waits until it logs `"message":"ready"`.
     ///
     /// # Errors
     ///
@@ -115,13 +114,13 @@ impl Launch {
         Ok(Service { listen: Some(listen), ..service })
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts the process without waiting.
     ///
     /// # Errors
     ///
     /// It cannot be started.
     pub fn spawn(&self) -> Result<Service, ProcessError> {
-        // A path is meant from here, not from the directory the process runs in.
+        // Relative paths refer to the caller's working directory, not the process's.
         let program = if self.program.components().nth(1).is_some() {
             std::path::absolute(&self.program).map_err(|source| self.failed(source))?
         } else {
@@ -145,7 +144,7 @@ impl Launch {
     }
 }
 
-/// A running process. Killed when dropped.
+/// A running process, killed on drop.
 #[derive(Debug)]
 pub struct Service {
     launch: Launch,
@@ -155,87 +154,87 @@ pub struct Service {
 }
 
 impl Service {
-    /// The address of its `ready` line; `None` if nobody waited for that line.
+    /// Returns the address of the `ready` line; `None` if it was not awaited.
     pub fn listen(&self) -> Option<SocketAddr> {
         self.listen
     }
 
-    /// Its process id; `None` once it has been waited for.
+    /// Returns the process id; `None` after its end was awaited.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Every line it has written so far, to standard output and standard error.
+    /// Returns all lines so far of standard output and standard error.
     pub fn logs(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Reads what it writes, or leaves it in the pipes, which then fill up.
+    /// Resumes or pauses reading its output; while paused, the pipes fill up.
     pub fn read_log(&self, on: bool) {
         self.log.read(on);
     }
 
-    /// Waits for a line, written before or later; `None` if it ends without one.
+    /// Waits for a line, past or future; `None` if the process ends without one.
     ///
     /// # Errors
     ///
-    /// There is none within [`watchdog::LIMIT`].
+    /// No such line within [`watchdog::LIMIT`].
     pub async fn wait_for_log(&self, condition: impl FnMut(&str) -> bool) -> Result<Option<String>, Expired> {
         watchdog::within(watchdog::LIMIT, self.log.find(condition)).await
     }
 
-    /// Asks it to stop (SIGTERM) and waits for nothing.
+    /// Sends SIGTERM without waiting.
     ///
     /// # Errors
     ///
-    /// It cannot be signalled.
+    /// The signal cannot be sent.
     pub fn ask_to_stop(&self) -> Result<(), ProcessError> {
         self.signal(Signal::TERM)
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
     ///
-    /// It does not within four times [`watchdog::LIMIT`], which is longer than a drain may take.
+    /// It did not end within four times [`watchdog::LIMIT`], which exceeds the longest drain.
     pub async fn terminate(&mut self) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::TERM)?;
         watchdog::within(4 * watchdog::LIMIT, self.wait()).await?
     }
 
-    /// Ends it without warning (SIGKILL).
+    /// Sends SIGKILL and waits for the end.
     ///
     /// # Errors
     ///
-    /// It cannot be waited for.
+    /// Waiting failed.
     pub async fn kill(&mut self) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::KILL)?;
         self.wait().await
     }
 
-    /// Stops it where it is (SIGSTOP): its sockets stay open, and it does nothing.
+    /// Sends SIGSTOP: the sockets stay open, but the process does nothing.
     ///
     /// # Errors
     ///
-    /// It is not ours to signal.
+    /// The signal cannot be sent.
     pub fn suspend(&self) -> Result<(), ProcessError> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Sends SIGCONT.
     ///
     /// # Errors
     ///
-    /// It is not ours to signal.
+    /// The signal cannot be sent.
     pub fn resume(&self) -> Result<(), ProcessError> {
         self.signal(Signal::CONT)
     }
 
-    /// Waits until it has ended and all of its log is here.
+    /// Waits for the end of the process and of its log.
     ///
     /// # Errors
     ///
-    /// It cannot be waited for.
+    /// Waiting failed.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         let status = self.child.wait().await.map_err(|source| self.launch.failed(source))?;
         self.log.read(true);
@@ -243,11 +242,11 @@ impl Service {
         Ok(status)
     }
 
-    /// Sends a signal; does nothing if the process has been waited for.
+    /// Sends a signal; does nothing after the process's end was awaited.
     ///
     /// # Errors
     ///
-    /// It is not ours to signal.
+    /// The signal cannot be sent.
     pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let sent = pid.map_or(Ok(()), |pid| kill_process(pid, signal));
@@ -255,7 +254,7 @@ impl Service {
     }
 }
 
-/// The binary `name` of this workspace, in the target folder of the running one.
+/// Returns the path of the binary `name` in the target directory of the running one.
 ///
 /// # Errors
 ///
@@ -268,7 +267,7 @@ pub fn built(name: &str) -> Result<PathBuf, ProcessError> {
 }
 
 fn is_ready(line: &str) -> bool {
-    // Cheap first: most lines are not.
+    // Cheap check first: most lines do not match.
     line.contains("\"ready\"") && field(line, "message").is_some_and(|message| message == "ready")
 }
 
@@ -276,7 +275,7 @@ fn address(line: &str) -> Option<SocketAddr> {
     field(line, "listen")?.as_str()?.parse().ok()
 }
 
-/// A field of a log line, at the top or among the event's `fields`.
+/// Returns a field of a log line, at the top or among the event's `fields`.
 fn field(line: &str, name: &str) -> Option<Value> {
     let mut line: Value = serde_json::from_str(line).ok()?;
     let top = line.get_mut(name).map(Value::take);

@@ -1,4 +1,4 @@
-//! A real Redis server for tests: its own port on the loopback, nothing on disk, gone with the test.
+//! Real Redis server for tests, on a free loopback port and without persistence.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use crate::postgres::free_port;
 use crate::process::{Launch, ProcessError, Service};
 
-/// Servers that may find the port taken that was free a moment ago.
+/// Attempts to bind a port: a free port may be taken before the server binds it.
 const PORTS: usize = 5;
 
-/// A server. Killed when dropped.
+/// A Redis server, killed on drop.
 #[derive(Debug)]
 pub struct Redis {
     program: PathBuf,
@@ -19,7 +19,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a new, empty server.
+    /// Starts an empty server.
     ///
     /// # Errors
     ///
@@ -28,11 +28,11 @@ impl Redis {
         Self::start_program("redis-server").await
     }
 
-    /// The same with another program: a path, or a name to be found in `PATH`.
+    /// Starts a server from another program: a path, or a name in `PATH`.
     ///
     /// # Errors
     ///
-    /// It is not there, or does not start.
+    /// The program is missing, or does not start.
     pub async fn start_program(program: impl Into<PathBuf>) -> Result<Self, ProcessError> {
         let mut redis = Self { program: program.into(), port: 0, server: None };
         for attempt in 1.. {
@@ -45,16 +45,16 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Where it listens. Stays the same when it is started again.
+    /// Returns the URL; it survives restarts.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it again after [`Redis::kill`]; it has forgotten everything.
+    /// Starts an empty server on the same port after [`Redis::kill`].
     ///
     /// # Errors
     ///
-    /// It does not start; its log is in the error.
+    /// The start failed; the error contains the log.
     pub async fn start(&mut self) -> Result<(), ProcessError> {
         let mut launch = Launch::new(&self.program);
         let port = self.port.to_string();
@@ -69,11 +69,11 @@ impl Redis {
         Ok(())
     }
 
-    /// Ends it without warning.
+    /// Sends SIGKILL and waits for the end.
     ///
     /// # Errors
     ///
-    /// It cannot be waited for.
+    /// Waiting failed.
     pub async fn kill(&mut self) -> Result<(), ProcessError> {
         match self.server.take() {
             Some(mut server) => server.kill().await.map(drop),
@@ -81,12 +81,11 @@ impl Redis {
         }
     }
 
-    /// Stops and continues it as a network does that loses everything: connections stay open and
-    /// nothing is answered.
+    /// Suspends or resumes the server, like a network that drops all packets: connections stay open without a reply.
     ///
     /// # Errors
     ///
-    /// It cannot be signalled.
+    /// The signal cannot be sent.
     pub fn freeze(&self, frozen: bool) -> Result<(), ProcessError> {
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
         self.server.as_ref().map_or(Ok(()), |server| server.signal(signal))

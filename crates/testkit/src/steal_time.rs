@@ -1,12 +1,12 @@
-//! What a measurement on a virtual machine has to be read with.
+//! Steal time of a virtual machine, for the interpretation of benchmarks.
 
 use std::io;
 use std::time::Duration;
 
 use procfs::{CurrentSI as _, KernelStats};
 
-/// Processor time that this machine wanted and its host gave to others, since it started, of all its processors
-/// together. Nothing where there is no host, or it does not say.
+/// Returns the steal time of all processors since boot: time in which the host ran other guests. Zero on hardware, or
+/// if the host does not report it.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
-//! Conversations written down in `proto-line/transcripts`: loading, matching, running.
+//! Transcripts of `proto-line/transcripts`: parsing, matching, replay.
 //!
-//! `proto-line/SPEC.md` ("Transcripts") says what the files mean.
+//! `proto-line/SPEC.md` ("Transcripts") defines the format.
 
 mod bindings;
 mod load;
@@ -20,41 +20,41 @@ pub use runner::{Failure, ServerUnderTest, run};
 
 use crate::llm::Answer;
 
-/// One file.
+/// A transcript file.
 #[derive(Debug, Clone)]
 pub struct Transcript {
-    /// Its number, unique in the folder.
+    /// Number, unique in the folder.
     pub number: u32,
-    /// Its file name.
+    /// File name.
     pub file: String,
-    /// What it shows.
+    /// Title.
     pub title: String,
-    /// Configuration of the core by environment name.
+    /// Environment of the core.
     pub settings: Vec<(String, String)>,
-    /// The face a gateway announces.
+    /// Face that a gateway announces.
     pub face: Face,
-    /// Where it runs.
+    /// Transports on which it runs.
     pub transports: Vec<Transport>,
-    /// What happens, in order.
+    /// Steps in order.
     pub steps: Vec<Step>,
 }
 
 impl Transcript {
-    /// Whether a model is configured. If so, a call without an answer left gets status 500.
+    /// Returns true if a model is configured. Calls beyond the script then get status 500.
     pub fn has_model(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.action, Action::Model(_)))
     }
 
-    /// Whether it runs over `transport`.
+    /// Returns true if it runs over `transport`.
     pub fn runs_over(&self, transport: Transport) -> bool {
         self.transports.contains(&transport)
     }
 }
 
-/// How the client reaches the core.
+/// Transport between client and core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// Over memory, in one process.
+    /// In memory, within one process.
     Process,
     /// Over TCP.
     Tcp,
@@ -63,10 +63,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Every transport.
+    /// All transports.
     pub const ALL: [Self; 3] = [Self::Process, Self::Tcp, Self::Gateway];
 
-    /// Its name in transcripts.
+    /// Returns the name used in transcripts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -76,34 +76,34 @@ impl Transport {
     }
 }
 
-/// One line of a transcript.
+/// A step of a transcript.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Number of the line in the file.
+    /// Line number in the file.
     pub line: usize,
-    /// Name of the connection it is about; `a` where it is about none.
+    /// Name of the connection; `a` if the step concerns none.
     pub connection: String,
-    /// What happens.
+    /// Action of the step.
     pub action: Action,
 }
 
-/// What a step does.
+/// Action of a step.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// The model's next answer is known.
+    /// Scripts the model's next answer.
     Model(Box<Answer>),
-    /// Another connection opens.
+    /// Opens another connection.
     Connect,
-    /// The client sends a line.
+    /// Sends a line to the server.
     Send(String),
-    /// The server's next line.
+    /// Expects the server's next line.
     Expect(Pattern),
-    /// The clock moves on.
+    /// Advances the clock.
     Advance(Duration),
-    /// The server closes.
+    /// Expects the server to close.
     Closed(CloseReason),
-    /// The client drops the connection.
+    /// Drops the client's connection.
     Cut,
-    /// The client closes its sending side.
+    /// Shuts down the client's write half.
     HalfClose,
 }

@@ -1,4 +1,4 @@
-//! Limits in real time, for tests whose clock is paused.
+//! Timeouts in real time, for tests with a paused clock.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Longer than anything takes on a loaded machine, shorter than a person's patience.
+/// Longer than any step on a loaded machine, short enough to wait for.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// Time between two looks at something that has no event.
+/// Poll interval for conditions without an event.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Nothing happened for too long.
+/// A timeout expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nothing happened for {limit:?} of real time")]
 pub struct Expired {
-    /// How long was waited.
+    /// The timeout.
     pub limit: Duration,
 }
 
-/// Ends waits that take too long by the clock on the wall.
+/// Bounds waits in real time.
 #[derive(Debug)]
 pub struct Watchdog {
     limit: Duration,
@@ -31,7 +31,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A watchdog with `limit` of patience for each wait. Its thread ends when it is dropped.
+    /// Creates a watchdog with a timeout of `limit` per wait. Its thread ends on drop.
     pub fn new(limit: Duration) -> Self {
         let (watches, orders) = mpsc::sync_channel(2);
         let (expire, expired) = watch::channel(0);
@@ -39,15 +39,15 @@ impl Watchdog {
         Self { limit, watches, expired, count: 0 }
     }
 
-    /// Waits for `future`, at most for the limit.
+    /// Awaits `future` with the timeout.
     ///
     /// # Errors
     ///
-    /// It took longer.
+    /// The timeout expired.
     pub async fn guard<F: Future>(&mut self, future: F) -> Result<F::Output, Expired> {
         self.count += 1;
         let (count, limit) = (self.count, self.limit);
-        // The thread is there for as long as `self`, so sending cannot fail.
+        // Cannot fail: the thread lives as long as `self`.
         let _ = self.watches.send(Some(count));
         let output = tokio::select! {
             biased;
@@ -59,7 +59,7 @@ impl Watchdog {
     }
 }
 
-/// Watches from `Some` to the next order; says so when that takes longer than `limit`.
+/// Times each wait from `Some` to the next order; sends its number if it exceeds `limit`.
 fn watch(orders: &Receiver<Option<u64>>, limit: Duration, expire: &watch::Sender<u64>) {
     let mut watching = None;
     loop {
@@ -77,20 +77,20 @@ fn watch(orders: &Receiver<Option<u64>>, limit: Duration, expire: &watch::Sender
     }
 }
 
-/// Waits for `future`, at most for `limit` of real time.
+/// Awaits `future` with a timeout of `limit` in real time.
 ///
 /// # Errors
 ///
-/// It took longer.
+/// The timeout expired.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Expired> {
     Watchdog::new(limit).guard(future).await
 }
 
-/// Waits until `condition`, which has no event, holds: looks again and again, for up to [`LIMIT`].
+/// Polls until `condition` holds, for up to [`LIMIT`].
 ///
 /// # Errors
 ///
-/// It never held.
+/// It did not hold in time.
 pub async fn until(mut condition: impl AsyncFnMut() -> bool) -> Result<(), Expired> {
     let holds = async {
         while !condition().await {

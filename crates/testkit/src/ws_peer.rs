@@ -1,4 +1,4 @@
-//! A client of the gateway: the line protocol over a WebSocket.
+//! Client of the gateway: the line protocol over a WebSocket.
 
 use std::net::SocketAddr;
 
@@ -14,16 +14,16 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::peer::{ConnectionEnd, Peer, PeerError};
 
-/// Name of the subprotocol whose messages are frames.
+/// Subprotocol of the frames face.
 pub const FRAMES_SUBPROTOCOL: &str = "psicoia.v1";
 
-/// Small, because load is made with thousands of these.
+/// Small, because load tests open thousands of clients.
 const BUFFER_BYTES: usize = 4_096;
 
-/// A client on a WebSocket.
+/// Client on a WebSocket.
 #[derive(Debug)]
 pub struct WsPeer {
-    /// `None` once cut.
+    /// `None` after a cut.
     socket: Option<WebSocketStream<TcpStream>>,
     trace_id: Option<String>,
     ending: Option<ConnectionEnd>,
@@ -34,18 +34,18 @@ impl WsPeer {
     ///
     /// # Errors
     ///
-    /// The gateway cannot be reached or refuses the upgrade.
+    /// The gateway is unreachable or rejects the upgrade.
     pub async fn connect(address: SocketAddr, face: Face) -> Result<Self, PeerError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Self::upgrade(stream, &format!("ws://{address}/ws"), face).await
     }
 
-    /// Makes a WebSocket of a connected stream.
+    /// Upgrades a connected stream to a WebSocket.
     ///
     /// # Errors
     ///
-    /// The gateway refuses the upgrade.
+    /// The gateway rejects the upgrade.
     pub async fn upgrade(stream: TcpStream, url: &str, face: Face) -> Result<Self, PeerError> {
         let mut request = url.into_client_request()?;
         if face == Face::Frames {
@@ -57,25 +57,25 @@ impl WsPeer {
         Ok(Self { trace_id: trace_id.map(str::to_owned), socket: Some(socket), ending: None })
     }
 
-    /// The trace id the gateway gave this connection.
+    /// Returns the trace id assigned by the gateway.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace_id.as_deref()
     }
 
-    /// Sends a message as it is: binary ones, pings and close frames too.
+    /// Sends any message, including binary ones, pings and close frames.
     ///
     /// # Errors
     ///
-    /// The connection is broken.
+    /// The connection is lost.
     pub async fn send(&mut self, message: Message) -> Result<(), PeerError> {
         Ok(self.socket.as_mut().ok_or(PeerError::Cut)?.send(message).await?)
     }
 
-    /// Closes with a good-bye.
+    /// Performs the closing handshake.
     ///
     /// # Errors
     ///
-    /// The connection is broken.
+    /// The connection is lost.
     pub async fn close(&mut self) -> Result<(), PeerError> {
         Ok(self.socket.as_mut().ok_or(PeerError::Cut)?.close(None).await?)
     }
@@ -96,9 +96,9 @@ impl Peer for WsPeer {
                 Some(Ok(Message::Text(text))) => return Ok(Some(text.as_str().to_owned())),
                 Some(Ok(Message::Binary(_))) => return Err(PeerError::NotText("a binary message")),
                 Some(Ok(Message::Close(frame))) => {
-                    // 1005 says that the close frame had no code.
+                    // RFC 6455 §7.1.5: 1005 stands for a close frame without a code.
                     self.ending = Some(ConnectionEnd::WebSocket(frame.map_or(1005, |frame| frame.code.into())));
-                    // The answer is only polite: the server may be gone already.
+                    // Flushes the reply to the close frame; the server may be gone already.
                     let _ = socket.flush().await;
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
@@ -133,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    /// A gateway that names the subprotocol asked for, echoes one message and closes with `code`,
-    /// or without a word if that is `None`.
+    /// Starts a gateway that confirms the subprotocol, echoes one message and closes with `code`, or without a close
+    /// frame if it is `None`.
     async fn gateway(code: Option<u16>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,9 +1,8 @@
-//! One WebSocket on one TCP connection, both ways bounded.
+//! Bridge between one WebSocket and one TCP connection, with bounded memory in both directions.
 //!
-//! A connection is one task. Each direction is read only while nothing waits to be written
-//! on the other side, so a slow reader stops its writer through TCP and nothing is dropped or
-//! piled up. Bytes are read into the stack and leave in one write per batch; an
-//! idle connection holds no buffer.
+//! A connection is one task. Each direction is read only while the other side's write buffer is empty, so a slow reader
+//! stops its writer through TCP flow control, and nothing is dropped or accumulates. Bytes are read into the stack and
+//! leave in one write per batch; an idle connection holds no buffer.
 
 mod client;
 mod close_handshake;
@@ -36,29 +35,29 @@ use self::pipe::WriteProgress;
 use crate::close::CloseCause;
 use crate::upstream::EndpointGuard;
 
-/// Most bytes read from a client at once. Small, because empty messages grow tenfold by their tags.
+/// Read size towards the core, in bytes. Small, because the tags of empty messages make them ten times as long.
 const CLIENT_READ_BYTES: usize = 8 * 1_024;
-/// Most bytes read from the core at once, which also bounds a frame.
+/// Read size towards the client, in bytes; also the largest frame that is sent.
 const CORE_READ_BYTES: usize = 16 * 1_024;
-/// A client that has waited this long for its core's first byte and leaves has left because of the core.
+/// Waiting time for the core's first byte after which a client that disconnects counts as evidence against the core.
 const CORE_BLAME_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a bridge lasts.
+/// Timeouts and shutdown signal of a bridge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BridgeSettings<'a> {
     pub(crate) keepalive: KeepaliveSettings,
-    /// Cancelled when the connection is to end because the gateway does.
+    /// Cancelled when the gateway closes its connections.
     pub(crate) drain: &'a CancellationToken,
 }
 
-/// Observer of the core's health.
+/// Receives signs of the core's health. Implementations must not block.
 pub(crate) trait CoreObserver {
-    /// The core has sent its first byte.
+    /// Called at the core's first byte.
     fn answered(&mut self);
-    /// The core has not sent a byte for too long after a line that it has to answer. Returns whether another core is
-    /// known to be better for the client.
+    /// Called when the core has sent nothing for too long after a line that requires a reply. Returns true if a healthier
+    /// core is available.
     fn silent(&mut self) -> bool;
-    /// The core ended the connection without a byte and without a closing line.
+    /// Called when the core closes the connection before its first byte and without a closing line.
     fn lost(&mut self);
 }
 
@@ -79,8 +78,8 @@ impl CoreObserver for EndpointGuard {
 
 /// Carries messages between `client` and `core` until one of them ends or `settings.drain` fires.
 ///
-/// `leftover` is what came from the client behind its upgrade request. The closing frame is not
-/// sent here: see [`close_handshake`].
+/// `leftover` holds the bytes that followed the client's upgrade request. Sends no close frame: see
+/// [`close_handshake`].
 pub(crate) async fn run<C, U>(
     client: &mut Client<C>,
     core: &mut Core<U>,
@@ -93,7 +92,7 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let received = client.receive(&leftover, core);
-    // It shares the memory of the whole upgrade request.
+    // Freed here: the slice keeps the whole upgrade request alive.
     drop(leftover);
     if let Err(cause) = received {
         return cause;
@@ -120,7 +119,7 @@ struct Bridge<'a, C, U, O> {
     core: &'a mut Core<U>,
     observer: &'a mut O,
     heartbeat: Heartbeat,
-    /// At the earliest deadline of the heartbeat, or before it.
+    /// Fires at the heartbeat's earliest deadline or before it.
     timer: Pin<&'a mut Sleep>,
 }
 
@@ -142,7 +141,7 @@ where
         }
     }
 
-    /// One batch from the client to the core; pending while either cannot go on.
+    /// Forwards one batch from the client to the core; pending while either side blocks.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         let reading = self.core_takes(cx) && !self.client.is_backlogged();
         self.heartbeat.set_reading(reading);
@@ -163,7 +162,7 @@ where
         Poll::Ready(received)
     }
 
-    /// Whether nothing holds up the client on the core's side.
+    /// Returns true if the core's side does not block reading from the client.
     fn core_takes(&mut self, cx: &mut Context<'_>) -> bool {
         let bytes = match self.core.pipe.write(cx) {
             Ok(WriteProgress::All) => 0,
@@ -182,7 +181,7 @@ where
         !waits
     }
 
-    /// One batch from the core to the client; pending while either cannot go on.
+    /// Forwards one batch from the core to the client; pending while either side blocks.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         match self.client.pipe.write(cx) {
             Ok(WriteProgress::All) if self.heartbeat.awaits_client() => {
@@ -209,7 +208,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Why the connection ends, now that the core has ended it.
+    /// Returns the cause after the core has closed its side.
     fn core_closed(&mut self) -> CloseCause {
         let cause = self.core.close_cause();
         if cause == CloseCause::CoreLost && !self.heartbeat.has_answered() {
@@ -218,10 +217,10 @@ where
         cause
     }
 
-    /// Ready when a deadline has passed: with `Ok` when the bridge goes on.
+    /// Ready when a deadline has passed; `Ok` if the bridge continues.
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
         loop {
-            // A deadline that moves back is noticed when the timer fires: no message touches it.
+            // Lazy re-arming: a deadline that moves later is noticed when the timer fires, so no message touches the timer.
             let next = self.heartbeat.next();
             if next < self.timer.deadline() {
                 self.timer.as_mut().reset(next);
@@ -242,7 +241,7 @@ where
                 self.heartbeat.on_ping_sent(now);
                 Ok(())
             }
-            // Not `ClientGone`: it may only have been unreachable, and the code must let it come back.
+            // Not `ClientGone` (1000), after which clients do not reconnect: this one may only have been unreachable.
             HeartbeatEvent::ClientSilent => Err(CloseReason::Idle.into()),
             HeartbeatEvent::ClientStalled => Err(CloseReason::SlowConsumer.into()),
             HeartbeatEvent::CoreSilent if self.observer.silent() => Err(CloseCause::CoreLost),
@@ -251,11 +250,11 @@ where
         }
     }
 
-    /// Draws from the end what it says of the core.
+    /// Reports to the observer a client that left because the core did not reply.
     fn conclude(&mut self, cause: CloseCause) {
         let waited = self.heartbeat.unanswered(Instant::now());
         if cause == CloseReason::ClientGone.into() && waited >= Some(CORE_BLAME_AFTER) {
-            // Too late to help this client.
+            // The client is gone, so a better core cannot help it; only the report matters.
             let _has_better = self.observer.silent();
         }
     }

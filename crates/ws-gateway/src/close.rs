@@ -1,4 +1,4 @@
-//! Why a connection ended, and how the WebSocket side is told (`proto-line/SPEC.md` §6).
+//! Close causes of a connection and their WebSocket close codes (`proto-line/SPEC.md` §6).
 
 use std::fmt;
 
@@ -8,27 +8,27 @@ use tungstenite::error::ProtocolError;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// Why one WebSocket ended; each ends with exactly one of these.
+/// Cause of a WebSocket's end; each connection has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCause {
-    /// A reason both services know, the core's own included.
+    /// A reason from the shared contract, received from the core or found here.
     Known(CloseReason),
-    /// A message longer than a line may be.
+    /// A message exceeds the line limit.
     TooBig,
-    /// A binary message, which no face has.
+    /// A binary message; no face has any.
     BinaryRefused,
     /// A text message that is not UTF-8.
     InvalidUtf8,
-    /// The client broke the WebSocket protocol.
+    /// A violation of RFC 6455 by the client.
     ProtocolError,
-    /// The core's connection ended without its closing line.
+    /// The core's connection ended without a closing line.
     CoreLost,
-    /// No connection to the core could be made.
+    /// No core accepted a connection.
     CoreUnreachable,
 }
 
 impl CloseCause {
-    /// Every one.
+    /// All causes.
     pub const ALL: [Self; CloseReason::ALL.len() + 6] = {
         let others = [
             Self::TooBig,
@@ -48,7 +48,7 @@ impl CloseCause {
         all
     };
 
-    /// Its name in the close frame and in logs.
+    /// Returns the name used in the close frame, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Known(reason) => reason.name(),
@@ -61,7 +61,7 @@ impl CloseCause {
         }
     }
 
-    /// Its WebSocket close code.
+    /// Returns the WebSocket close code.
     pub fn code(self) -> u16 {
         match self {
             Self::Known(reason) => known_code(reason),
@@ -74,7 +74,8 @@ impl CloseCause {
         }
     }
 
-    /// Whether the client's bytes can no longer be understood as frames.
+    /// Returns true if the client's bytes can no longer be parsed as frames, so that its close frame must not be
+    /// awaited.
     pub(crate) fn breaks_framing(self) -> bool {
         matches!(self, Self::TooBig | Self::InvalidUtf8 | Self::ProtocolError)
     }
@@ -109,7 +110,7 @@ impl From<CloseReason> for CloseCause {
     }
 }
 
-/// What an error of the client's WebSocket means for its connection.
+/// Maps a WebSocket error of the client to the connection's close cause.
 impl From<Error> for CloseCause {
     fn from(error: Error) -> Self {
         match error {
@@ -120,7 +121,7 @@ impl From<Error> for CloseCause {
             | Error::AlreadyClosed
             | Error::Io(_) => Self::Known(CloseReason::ClientGone),
             Error::Protocol(_) => Self::ProtocolError,
-            // What is left belongs to clients, TLS and handshakes, which are not done here.
+            // The remaining variants belong to clients, TLS and handshakes, which tungstenite does not perform here.
             _ => Self::Known(CloseReason::Internal),
         }
     }
@@ -130,7 +131,7 @@ impl From<Error> for CloseCause {
 mod tests {
     use super::*;
 
-    /// Name and WebSocket code of every row of `proto-line/closes.json`.
+    /// Reads name and WebSocket code of every row of `proto-line/closes.json`.
     fn contract() -> Vec<(String, u16)> {
         let rows: Vec<serde_json::Value> =
             serde_json::from_str(include_str!("../../../proto-line/closes.json")).unwrap();

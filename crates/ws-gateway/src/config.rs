@@ -1,4 +1,4 @@
-//! Settings: raw arguments first, then a checked [`Config`].
+//! Configuration: raw arguments, then the checked [`Config`].
 
 mod args;
 
@@ -15,47 +15,47 @@ use crate::bridge::KeepaliveSettings;
 use crate::http::OriginPolicy;
 use crate::upstream::{CoreAddresses, looks_like_host};
 
-/// Where health and metrics are told by default.
+/// Default port for health and metrics.
 const ADMIN_PORT: u16 = 9102;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Files the process needs besides those of connections and workers: listeners, log output, look-ups, health checks.
+/// File descriptors beside those of connections and workers: listeners, log output, DNS, health checks.
 const RESERVED_FDS: u64 = 40;
-/// Files of a worker's runtime, and those that are set aside for workers at least.
+/// File descriptors of one worker's runtime, and the least number reserved for all workers.
 const FDS_PER_WORKER: u64 = 3;
 const MIN_WORKER_FDS: u64 = 24;
 
-/// Checked settings. Everything the gateway does depends on nothing else.
+/// Checked configuration; the gateway's behaviour depends on nothing else.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address or host name to listen on.
     pub host: String,
     /// Port to listen on.
     pub port: u16,
-    /// Where health and metrics are told.
+    /// Address of the admin port (health and metrics).
     pub admin: AdminAddress,
-    /// Where the cores are.
+    /// Addresses of the cores.
     pub cores: CoreAddresses,
-    /// Proxies whose word is believed about the person behind them.
+    /// Proxies whose forwarded client address is trusted.
     pub trusted_proxies: TrustedProxies,
-    /// Whose pages may connect.
+    /// Origins that may open a WebSocket.
     pub origins: OriginPolicy,
-    /// Most WebSocket connections at once.
+    /// Maximum number of open WebSocket connections.
     pub max_connections: usize,
-    /// Most WebSocket connections at once from one address.
+    /// Maximum number of open WebSocket connections per IPv4 address or IPv6 /64 network.
     pub max_connections_per_address: usize,
-    /// New connections from one address and time.
+    /// Rate limit for new connections per IPv4 address or IPv6 /64 network.
     pub connects: RateLimit,
-    /// Time for a request's head.
+    /// Timeout for a request's head.
     pub handshake_limit: Duration,
-    /// Time for connections to end when the gateway stops.
+    /// Time limit for closing connections at shutdown.
     pub drain_limit: Duration,
-    /// Time to connect to a core, all tries together.
+    /// Timeout for connecting to a core, all attempts included.
     pub connect_limit: Duration,
-    /// How long a silent client is waited for.
+    /// Ping interval and pong timeout.
     pub keepalive: KeepaliveSettings,
-    /// Threads that carry connections.
+    /// Number of worker threads.
     pub workers: usize,
-    /// What the pages about the service tell of it.
+    /// Facts about the service shown on its pages.
     pub facts: Facts,
 }
 
@@ -64,7 +64,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Names all that is wrong, by variable.
+    /// Lists all problems, each by its variable.
     pub fn new(args: &Args) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::default();
         let config = Self {
@@ -106,7 +106,7 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
-    /// How much of the gateway one address may hold.
+    /// Returns the admission limits for the gateway's clients.
     pub(crate) fn admission(&self) -> AdmissionLimits {
         AdmissionLimits {
             max_connections: self.max_connections,
@@ -116,7 +116,9 @@ impl Config {
         }
     }
 
-    /// Lowers `max_connections` to what a limit of `files` open files allows; true if that was needed.
+    /// Lowers `max_connections` to fit `files` open files; returns true if it had to.
+    ///
+    /// Each connection needs two descriptors: the client's socket and the core's.
     pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
         let of_workers = (self.workers as u64 * FDS_PER_WORKER).max(MIN_WORKER_FDS);
         let spare = SPARE_SOCKETS as u64 + RESERVED_FDS + of_workers;
@@ -147,7 +149,7 @@ impl fmt::Display for Config {
     }
 }
 
-/// The value, or a stand-in for a configuration that will not be used.
+/// Returns the value, or a default after noting the problem: the configuration is then discarded.
 fn checked<T: Default>(problems: &mut ConfigError, variable: &str, value: Result<T, String>) -> T {
     problems.check(variable, value).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! One client from its first byte to its close reason.
+//! Lifecycle of one client connection, from accept to close.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,32 +17,34 @@ use crate::http::{AcceptedUpgrade, HttpService, Upgraded};
 use crate::metrics::Metrics;
 use crate::upstream::{EndpointGuard, Upstream};
 
-/// The gateway: what all connections share.
+/// The gateway's state, shared by all connections.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) http_service: Arc<HttpService>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) upstream: Arc<Upstream>,
-    /// Cancelled when the gateway is to end: nothing new is taken.
+    /// Cancelled at shutdown: no new connections or upgrades.
     pub(crate) shutdown: CancellationToken,
-    /// Cancelled when connections are to end.
+    /// Cancelled when open connections must close.
     pub(crate) close_connections: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
-    /// Of sockets for which there was no room.
+    /// Limits log lines about sockets dropped at capacity.
     pub(crate) dropped: LogThrottle,
 }
 
 impl Gateway {
-    /// One with the settings of `config`, until `shutdown` is cancelled.
+    /// Creates a gateway that serves until `shutdown` is cancelled.
     pub fn new(config: Config, shutdown: CancellationToken) -> Arc<Self> {
         let config = Arc::new(config);
         let admission = Admission::new(config.admission());
         let upstream = Upstream::new(&config.cores);
         let metrics = Arc::new(Metrics::new());
         let http_service = HttpService::new(
-            (Arc::clone(&config), Arc::clone(&admission)),
-            (Arc::clone(&upstream), Arc::clone(&metrics)),
+            Arc::clone(&config),
+            Arc::clone(&admission),
+            Arc::clone(&upstream),
+            Arc::clone(&metrics),
             shutdown.clone(),
         );
         let (http_service, close_connections, dropped) =
@@ -50,15 +52,15 @@ impl Gateway {
         Arc::new(Self { config, http_service, admission, upstream, shutdown, close_connections, metrics, dropped })
     }
 
-    /// Serves one accepted connection to its end.
+    /// Serves one accepted connection until it closes.
     pub(crate) async fn connection(
         self: Arc<Self>,
         stream: std::net::TcpStream,
         peer: SocketAddr,
         mut permit: SocketPermit,
     ) {
-        // Each phase has a box of its own: what it needs is gone when the next begins, and
-        // the task that stays for hours is no larger than the bridge.
+        // One box per phase: each phase's state is freed before the next starts, so the task of an idle connection is
+        // no larger than the bridge.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         if let Some(upgraded) = Box::pin(Arc::clone(&self.http_service).serve(stream, peer)).await {
             permit.finish_handshake();
@@ -76,7 +78,7 @@ impl Gateway {
         let cause = match (self.admission.acquire_connection(accepted.client.ip()), destination) {
             (None, _) => CloseReason::TooManyConnections.into(),
             (_, Err(_)) => CloseReason::ClientGone.into(),
-            (Some(_seat), Ok(destination)) => match Box::pin(self.dial(&accepted, destination)).await {
+            (Some(_permit), Ok(destination)) => match Box::pin(self.dial(&accepted, destination)).await {
                 Err(cause) => cause,
                 Ok((mut core, endpoint)) => {
                     let cause = self.carry(&mut client, &mut core, leftover, endpoint).await;
@@ -90,7 +92,7 @@ impl Gateway {
         log_close(&accepted, cause, opened);
     }
 
-    /// A core, with the header that says for whom.
+    /// Connects to a core and queues the PROXY header that carries the client's address.
     async fn dial(
         &self,
         accepted: &AcceptedUpgrade,
@@ -106,7 +108,7 @@ impl Gateway {
         Ok((Core::new(stream, &header, accepted.trace), endpoint))
     }
 
-    /// Carries messages until the connection ends, and learns from that how the core is.
+    /// Runs the bridge, then reports a connection lost during probation as a failure of the core.
     async fn carry(
         &self,
         client: &mut Client<TcpStream>,

@@ -1,17 +1,17 @@
-//! `--check-health`: for containers without a shell.
+//! `--check-health`, for containers without a shell.
 
 use std::io::{self, Read as _, Write as _};
 
 use crate::config::Config;
 
-/// Enough for the status line.
+/// Long enough for the status line.
 const MAX_ANSWER_BYTES: u64 = 64;
 
-/// Asks the gateway that runs with `config` whether it lives.
+/// Queries `/healthz` of the gateway that runs with `config`. Blocks for at most a few seconds.
 ///
 /// # Errors
 ///
-/// It does not answer within seconds, or not with 200.
+/// No answer in time, or a status other than 200.
 pub fn check_health(config: &Config) -> io::Result<()> {
     let mut stream = boot::connect_to_own_server(&config.host, config.port)?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

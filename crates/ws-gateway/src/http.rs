@@ -1,6 +1,6 @@
-//! The HTTP side: the web client, health pages, and the way to a WebSocket.
+//! HTTP service: the web client, health pages, and the WebSocket upgrade.
 //!
-//! Lives only until the upgrade: nothing of it stays with a connection.
+//! Its state is freed at the upgrade; a WebSocket keeps none of it.
 
 mod assets;
 mod forwarded;
@@ -39,33 +39,33 @@ use crate::config::Config;
 use crate::metrics::{Metrics, UpgradeRejection};
 use crate::upstream::Upstream;
 
-/// Longest request head.
+/// Maximum size of a request head.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
-/// Time after which a connection that is not upgraded gets no further request.
+/// Lifetime of a connection that is not upgraded; after it no further request is read.
 const MAX_HTTP_LIFETIME: Duration = Duration::from_secs(110);
-/// Time for a response in progress after that: a page load over a slow line.
+/// Additional time for a response in progress: a page load over a slow line.
 const FINAL_RESPONSE_GRACE: Duration = Duration::from_secs(10);
 
-/// Time for a health check for which there is no room otherwise.
+/// Timeout of a health check served beyond the connection limit.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the HTTP side serves, shared by all connections.
+/// HTTP service shared by all connections.
 #[derive(Debug)]
 pub(crate) struct HttpService {
     config: Arc<Config>,
     readiness: Readiness,
-    /// Pages are not counted as connects.
+    /// Counts upgrades only: page requests are not rate-limited.
     admission: Arc<Admission>,
     shutdown: CancellationToken,
     metrics: Arc<Metrics>,
     rejections: LogThrottle,
 }
 
-/// A connection that has become a WebSocket.
+/// A connection after its WebSocket upgrade.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) stream: TcpStream,
-    /// Bytes that came right behind the request.
+    /// Bytes received after the upgrade request.
     pub(crate) leftover: Bytes,
     pub(crate) accepted: AcceptedUpgrade,
 }
@@ -74,20 +74,22 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallibl
 
 impl HttpService {
     pub(crate) fn new(
-        (config, admission): (Arc<Config>, Arc<Admission>),
-        (upstream, metrics): (Arc<Upstream>, Arc<Metrics>),
+        config: Arc<Config>,
+        admission: Arc<Admission>,
+        upstream: Arc<Upstream>,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> Self {
         let readiness = Readiness::new(upstream, shutdown.clone());
         Self { config, readiness, admission, shutdown, metrics, rejections: LogThrottle::default() }
     }
 
-    /// Whether any core can be reached.
+    /// Returns the probe of the cores for the admin port.
     pub(crate) fn cores(&self) -> Arc<dyn Probe> {
         self.readiness.cores()
     }
 
-    /// Serves requests on `stream` until one is granted an upgrade; `None` when the connection is done without.
+    /// Serves requests on `stream` until an upgrade is accepted; `None` if the connection ends without one.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Upgraded> {
         let accepted = Arc::new(OnceLock::new());
         let (http_service, slot) = (Arc::clone(&self), Arc::clone(&accepted));
@@ -103,18 +105,18 @@ impl HttpService {
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut shutdown = pin!(self.shutdown.cancelled());
-        // One that comes while the gateway leaves may still ask: it is told to close by its answer.
+        // A connection accepted during shutdown may still send one request; its response carries `Connection: close`.
         let mut last = self.shutdown.is_cancelled();
         let mut limit = pin!(sleep(MAX_HTTP_LIFETIME));
         let served = poll_fn(|cx| {
             if !last && (shutdown.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {
-                // What is being answered is answered to its end.
+                // Finishes the response in progress, then closes.
                 Pin::new(&mut connection).graceful_shutdown();
                 last = true;
             }
             connection.poll_without_shutdown(cx)
         });
-        // An error here is the client's: a broken request or a lost connection.
+        // Errors are the client's: a malformed request or a lost connection.
         timeout(MAX_HTTP_LIFETIME + FINAL_RESPONSE_GRACE, served).await.ok()?.ok()?;
         let parts = connection.into_parts();
         let accepted = *accepted.get()?;
@@ -180,7 +182,7 @@ impl HttpService {
         answer
     }
 
-    /// Counts and logs a refusal. Requests are cheap for those who send them, so lines are few.
+    /// Counts and logs a rejected upgrade. Throttled: a flood of requests must not flood the log.
     fn reject(&self, reason: UpgradeRejection) {
         self.metrics.upgrade_rejected(reason);
         if let Some(suppressed) = self.rejections.admit(Instant::now()) {
@@ -188,7 +190,7 @@ impl HttpService {
         }
     }
 
-    /// Answers one health check on a socket for which there is no room otherwise; all else is dropped.
+    /// Answers one health check on a socket accepted beyond the connection limit; any other request is dropped.
     pub(crate) async fn check(self: Arc<Self>, stream: TcpStream) {
         let service = service_fn(move |request: Request<Incoming>| {
             let http_service = Arc::clone(&self);
@@ -203,12 +205,12 @@ impl HttpService {
             }
         });
         let serve = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        // An error here is the peer's, or there was no room for it.
+        // Errors are the peer's, or `AtCapacity`.
         let _dropped = timeout(HEALTH_CHECK_TIMEOUT, serve).await;
     }
 }
 
-/// There is no room for anything but a health check.
+/// Ends a connection beyond the limit whose request is no health check.
 #[derive(Debug, thiserror::Error)]
 #[error("no room")]
 struct AtCapacity;

@@ -1,10 +1,10 @@
-//! Lets browsers talk to PsicoIA: turns one WebSocket into one TCP connection to the core and back.
+//! WebSocket gateway of PsicoIA: bridges each WebSocket to one TCP connection to a core.
 //!
-//! It keeps nothing that outlives a connection and never looks inside a line; it also serves
-//! the web client and health pages. It must know nothing of sessions, models or stores.
+//! Stateless beyond a connection: it does not parse lines and knows nothing of sessions, models or stores. Also serves
+//! the web client and health pages.
 //!
-//! Layers, each of which may use only what stands below it: [`config`] and server → connection →
-//! http → metrics → bridge → upstream → [`close`].
+//! Layers, each of which may use only those to its right: [`config`] and server → connection → http → metrics → bridge
+//! → upstream → [`close`].
 
 mod bridge;
 pub mod close;

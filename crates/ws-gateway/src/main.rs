@@ -1,4 +1,4 @@
-//! The `ws-gateway` program: settings, port, signals, exit code.
+//! The `ws-gateway` program: configuration, port, signals, exit code.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
     let workers = Workers::start(config.workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, &workers));
-    // Not held up by a name that is being looked up.
+    // In the background: a blocking DNS look-up must not delay the exit.
     runtime.shutdown_background();
     served
 }
@@ -38,7 +38,7 @@ async fn serve(config: Config, workers: &Workers) -> Result<(), Box<dyn Error>> 
     let admin = Arc::new(gateway.admin()).serve(admin_listener);
     let stop = async { signals::terminated().await.inspect(|()| shutdown.cancel()) };
     let served = async { tokio::join!(gateway.serve(listener, workers), stop) };
-    // To the end: it tells that the gateway drains.
+    // The admin port serves until the end, so that `/readyz` reports the drain.
     let (drained, stopped) = tokio::select! {
         never = admin => match never {},
         served = served => served,

@@ -1,5 +1,7 @@
-//! What the gateway counts: as a connection begins and ends, nothing for a message. A counter that all
-//! threads share would cost more than the message itself.
+//! Metrics of the gateway.
+//!
+//! Counted per connection, never per message: an atomic counter shared by all threads would cost more than forwarding
+//! the message.
 
 mod names;
 
@@ -13,23 +15,23 @@ pub use names::Metric;
 use crate::close::CloseCause;
 use crate::upstream::CoreStatus;
 
-/// Why an upgrade was refused.
+/// Reason for rejecting an upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpgradeRejection {
-    /// A page that may not connect.
+    /// The page's origin is not allowed.
     Origin,
-    /// Not a WebSocket's request, or another version.
+    /// No valid WebSocket request, or an unsupported version.
     Malformed,
-    /// Too many from this address.
+    /// Too many new connections from this address.
     RateLimited,
-    /// The gateway is going away.
+    /// The gateway is shutting down.
     Draining,
 }
 
 impl UpgradeRejection {
     const ALL: [Self; 4] = [Self::Origin, Self::Malformed, Self::RateLimited, Self::Draining];
 
-    /// Its name in metrics and logs.
+    /// Returns the label value for metrics and logs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Origin => "origin",
@@ -40,7 +42,7 @@ impl UpgradeRejection {
     }
 }
 
-/// All that the gateway counts.
+/// Metrics of the gateway.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -50,16 +52,16 @@ pub(crate) struct Metrics {
     connections_closed: [IntCounter; CloseCause::ALL.len()],
     /// In the order of [`UpgradeRejection::ALL`].
     upgrades_rejected: [IntCounter; UpgradeRejection::ALL.len()],
-    /// Pauses in accepting.
+    /// Pauses of the accept loop.
     pub(crate) accept_backoffs: IntCounter,
-    /// Time to connect to a core, all tries together.
+    /// Time to connect to a core, all attempts included, in seconds.
     pub(crate) core_connect: Histogram,
     core_connections: IntGaugeVec,
     core_connect_failures: IntCounterVec,
     core_ejected: IntGaugeVec,
 }
 
-/// An open WebSocket. Counted as closed when it is dropped.
+/// Guard of an open WebSocket; counts the close on drop.
 #[derive(Debug)]
 pub(crate) struct OpenConnection<'a> {
     metrics: &'a Metrics,
@@ -67,7 +69,7 @@ pub(crate) struct OpenConnection<'a> {
 }
 
 impl Metrics {
-    /// Nothing has happened yet.
+    /// Registers all metrics at zero.
     pub(crate) fn new() -> Self {
         let registry = Registry::default();
         let r = &registry;
@@ -87,24 +89,24 @@ impl Metrics {
         }
     }
 
-    /// Everything, to be told.
+    /// Returns the registry for the admin port.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Counts a WebSocket. Without [`OpenConnection::closing`] its end is a defect.
+    /// Counts an opened WebSocket. Dropped without [`OpenConnection::closing`] it counts as `internal`.
     pub(crate) fn open_connection(&self) -> OpenConnection<'_> {
         self.connections_opened.inc();
         self.connections_open.inc();
         OpenConnection { metrics: self, cause: CloseReason::Internal.into() }
     }
 
-    /// Counts an upgrade that was not granted.
+    /// Counts a rejected upgrade.
     pub(crate) fn upgrade_rejected(&self, reason: UpgradeRejection) {
         self.upgrades_rejected[reason as usize].inc();
     }
 
-    /// Tells how the cores are now. Those that are gone are told of no more.
+    /// Replaces the per-core series; cores that are no longer known disappear.
     pub(crate) fn set_cores(&self, cores: &[CoreStatus]) {
         self.core_connections.reset();
         self.core_connect_failures.reset();
@@ -120,7 +122,7 @@ impl Metrics {
 }
 
 impl OpenConnection<'_> {
-    /// It ends like this.
+    /// Sets the close cause counted on drop.
     pub(crate) fn closing(&mut self, cause: CloseCause) {
         self.cause = cause;
     }

@@ -1,4 +1,4 @@
-//! Accepting connections, and ending them when the gateway stops.
+//! Accept loop and graceful shutdown.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,19 +18,20 @@ use crate::config::Config;
 use crate::connection::Gateway;
 use crate::workers::Workers;
 
-/// Time between the moment from which nothing new is taken and the one at which connections end: balancers have to
-/// notice first, or they send here all who lose their connection.
+/// Delay between failing readiness and closing connections: balancers must notice first, or they route the clients that
+/// reconnect back here. HAProxy's check (`deploy/balancer`) takes about 1.5 s.
 const DRAIN_NOTICE: Duration = Duration::from_secs(2);
-/// Part of the drain time that the notice takes at most.
+/// Upper bound of the notice as a fraction of the drain time.
 const DRAIN_NOTICE_SHARE: u32 = 4;
-/// Bytes the kernel takes for a client, of which it asks for more when a third is free. What lies there cannot be told
-/// from what a client does not read: the more there is, the later a slow one shows progress or gets a ping.
+/// Kernel send buffer of a client, in bytes; the kernel asks for more data when a third is free. The gateway cannot
+/// tell bytes in this buffer from bytes that the client does not read, so a larger buffer delays the detection of slow
+/// consumers, and pings.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
-/// Health checks in progress where there is no room for anything else; the oldest gives way to the next, since one that
-/// is real asks at once.
+/// Health checks served concurrently beyond the connection limit. The oldest is evicted by the next: a real check sends
+/// its request at once.
 const MAX_OVERFLOW_CHECKS: usize = 8;
 
-/// The gateway's port cannot be had.
+/// Binding the gateway's port failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {host}:{port} (WS_HOST, WS_PORT): {source}")]
 pub struct BindError {
@@ -39,34 +40,35 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// How a gateway ended.
+/// Result of a graceful shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Connections that had not ended within the drain time.
+    /// Connections still open when the drain time was over.
     pub remaining: usize,
 }
 
-/// Takes the port of `config`.
+/// Binds the configured address and port.
 ///
 /// # Errors
 ///
-/// The port is in use, the address is not this machine's, or the name has none.
+/// The port is in use, the address is not local, or the host name does not resolve.
 pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
     let bound = TcpListener::bind((config.host.as_str(), config.port)).await;
     bound.map_err(|source| BindError { host: config.host.clone(), port: config.port, source })
 }
 
 impl Gateway {
-    /// Serves `listener` until the gateway is to drain and connections have ended, or the drain time is over.
+    /// Serves `listener` until shutdown is requested and connections have closed, or the drain time is over.
     ///
-    /// When it is to end it first says so for a moment (`/readyz`, refused upgrades), then ends connections. Until the
-    /// last one has ended it still answers HTTP.
+    /// Readiness fails first and upgrades are rejected; after [`DRAIN_NOTICE`] connections are closed. HTTP is served
+    /// until the last one has closed.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> DrainReport {
         let tasks = TaskTracker::new();
         let accept = accept_all(&listener, self, workers, &tasks);
         let drain = async {
             self.shutdown.cancelled().await;
             tracing::info!(connections = tasks.len(), "draining");
+            // `wait` completes only on a closed tracker; it still accepts new tasks for HTTP.
             tasks.close();
             timeout(self.config.drain_limit, async {
                 let _all_gone =
@@ -89,7 +91,7 @@ impl Gateway {
         DrainReport { remaining: left }
     }
 
-    /// What the admin port tells. To be called once: each has metrics of the process.
+    /// Creates the admin service. Must be called once: it registers the process metrics.
     pub fn admin(&self) -> Admin {
         let (metrics, upstream) = (Arc::clone(&self.metrics), Arc::clone(&self.upstream));
         Admin::new(self.metrics.registry().clone(), move || metrics.set_cores(&upstream.usage()))
@@ -109,8 +111,8 @@ async fn accept_all(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match gateway.admission.accept(peer.ip()) {
-                Ok(permit) => spawn_connection((stream, peer), permit, gateway, workers, tasks),
-                Err(refusal) => gateway.reject((stream, peer), refusal, &mut checks),
+                Ok(permit) => spawn_connection(AcceptedSocket { stream, peer, permit }, gateway, workers, tasks),
+                Err(rejection) => gateway.reject(stream, peer, rejection, &mut checks),
             },
             Err(error) => {
                 if let Some(pause) = backoff.next_delay(&error) {
@@ -125,14 +127,16 @@ async fn accept_all(
     }
 }
 
-fn spawn_connection(
-    (stream, peer): (TcpStream, SocketAddr),
+/// A socket within the limits.
+struct AcceptedSocket {
+    stream: TcpStream,
+    peer: SocketAddr,
     permit: SocketPermit,
-    gateway: &Arc<Gateway>,
-    workers: &Workers,
-    tasks: &TaskTracker,
-) {
-    // They fail only when the client is gone again.
+}
+
+fn spawn_connection(socket: AcceptedSocket, gateway: &Arc<Gateway>, workers: &Workers, tasks: &TaskTracker) {
+    let AcceptedSocket { stream, peer, permit } = socket;
+    // Both fail only when the client has already disconnected.
     if stream.set_nodelay(true).is_ok()
         && SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES).is_ok()
         && let Ok(stream) = stream.into_std()
@@ -142,20 +146,20 @@ fn spawn_connection(
     }
 }
 
-/// Health checks for which there is no room otherwise.
+/// Health checks served beyond the connection limit.
 #[derive(Debug, Default)]
 struct OverflowChecks {
     tasks: TaskTracker,
-    /// The last of them, oldest first; some may have ended.
+    /// Oldest first; some may have finished.
     started: VecDeque<AbortHandle>,
 }
 
 impl Gateway {
-    /// Drops a socket for which there is no room. A health check from this machine or from a balancer is answered all
-    /// the same: a gateway that is full is not to be ended as one that hangs.
-    fn reject(&self, (stream, peer): (TcpStream, SocketAddr), refusal: SocketRejection, checks: &mut OverflowChecks) {
+    /// Drops a socket beyond the connection limit. Health checks from this machine or from a trusted balancer are
+    /// answered all the same: an orchestrator must not restart a gateway because it is full.
+    fn reject(&self, stream: TcpStream, peer: SocketAddr, rejection: SocketRejection, checks: &mut OverflowChecks) {
         if let Some(suppressed) = self.dropped.admit(Instant::now()) {
-            tracing::warn!(reason = %refusal, suppressed, "connection dropped");
+            tracing::warn!(reason = %rejection, suppressed, "connection dropped");
         }
         let is_own = stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
         if is_own || self.admission.trusts(peer.ip()) {

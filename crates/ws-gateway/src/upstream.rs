@@ -1,4 +1,4 @@
-//! The way to a core: know them, pick one, connect.
+//! Connections to the cores: DNS, selection, connect, health.
 
 mod address;
 mod core_selector;
@@ -28,49 +28,50 @@ use self::core_selector::{CoreSelector, Listed, Pick, Remaining};
 use self::dns::{CoreNames, Resolve, SystemResolver};
 pub(crate) use self::endpoint_guard::EndpointGuard;
 
-/// Silence after which the kernel asks whether the core's machine is still there.
+/// TCP keepalive: idle time before the first probe to the core's host.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the addresses of a name are believed.
+/// DNS answers are refreshed at this interval.
 const DNS_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// The least time between two look-ups, when connections fail meanwhile.
+/// Minimum interval between look-ups when failing connections request them.
 const DNS_MIN_INTERVAL: Duration = Duration::from_millis(500);
-/// The part of the whole time that one core has to answer while a healthy one is left to be tried: half
-/// a second of the usual three.
+/// Fraction of the connect timeout for one attempt while another healthy core remains: half a second of the default 3
+/// s.
 const TRY_SHARE: u32 = 6;
 
-/// The cores, shared by all connections.
+/// Endpoint selection, shared by all connections.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     names: CoreAddresses,
     cores: Mutex<CoreSelector>,
-    /// Asks for a look-up before it is time for the next.
+    /// Requests a look-up before the next regular one.
     lookup_requested: Notify,
-    /// Counts look-ups.
+    /// Number of completed look-ups.
     lookups: watch::Sender<u64>,
-    /// A core has been ejected, is to be probed sooner than it was, or is to be checked.
+    /// Wakes the probe loop after an ejection, a suspicion, or a change of deadlines.
     probe_wakeup: Notify,
 }
 
-/// Why there is no connection to a core.
+/// Reason for the lack of a connection to a core.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// No name has an address.
+    /// No host name resolves.
     #[error("no address is known for {0}")]
     Unresolved(CoreAddresses),
-    /// The last core tried did not answer in its share of the time.
+    /// The last attempt timed out.
     #[error("no answer from {address} in time")]
     TimedOut { address: SocketAddr },
-    /// The last core tried refused.
+    /// The last attempt was refused.
     #[error("cannot connect to {address}: {source}")]
     Refused { address: SocketAddr, source: io::Error },
-    /// The core accepts connections and does not answer.
+    /// The core accepts connections but sends nothing.
     #[error("{address} accepts connections and does not answer: {source}")]
     Silent { address: SocketAddr, source: io::Error },
 }
 
 impl Upstream {
-    /// The cores at `names`. Those that are addresses are known at once; see [`Upstream::refresh_dns_loop`].
+    /// Creates the upstream of `names`. IP addresses are usable at once, host names after the first look-up: see
+    /// [`Upstream::refresh_dns_loop`].
     pub(crate) fn new(names: &CoreAddresses) -> Arc<Self> {
         let mut cores = CoreSelector::new(fastrand::Rng::new());
         cores.set_listed(&CoreNames::new(names).addresses());
@@ -79,12 +80,12 @@ impl Upstream {
         Arc::new(Self { names: names.clone(), cores: Mutex::new(cores), lookup_requested, lookups, probe_wakeup })
     }
 
-    /// How each core is used at the moment.
+    /// Returns the status of every core.
     pub(crate) fn usage(&self) -> Vec<CoreStatus> {
         self.selector().usage()
     }
 
-    /// Looks names up again and again, so that no connection has to.
+    /// Resolves host names periodically, so that no connection waits for DNS.
     pub(crate) async fn refresh_dns_loop(&self) -> Infallible {
         self.refresh_dns_loop_with(&SystemResolver).await
     }
@@ -107,22 +108,22 @@ impl Upstream {
     fn list(&self, listed: &[Listed]) {
         let changed = self.selector().set_listed(listed);
         if changed {
-            // One that was ejected may be back in the list.
+            // An ejected core may be listed once more: recompute the next probe.
             self.probe_wakeup.notify_one();
             tracing::info!(cores = listed.len(), "core addresses changed");
         }
     }
 
-    /// Connects to a core within `limit` for all tries: first to the one with the fewest connections, then to
-    /// the others. The lease counts the connection as open until it is dropped.
+    /// Connects to a core within `limit`, all attempts included: first to the one with the fewest connections, then to
+    /// the others. The guard counts the connection as open until it is dropped.
     ///
     /// # Errors
     ///
-    /// None could be reached; the error is the last one's.
+    /// No core could be reached; returns the last attempt's error.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a connection that is being made is given up.
+    /// Safe: a pending connection attempt is dropped.
     pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(TcpStream, EndpointGuard), ConnectError> {
         let deadline = Instant::now() + limit;
         self.wait_for_addresses(deadline).await;
@@ -145,12 +146,12 @@ impl Upstream {
             }
             tried.push(pick.address);
         }
-        // The cores may have moved.
+        // The addresses may be stale.
         self.lookup_requested.notify_one();
         Err(error)
     }
 
-    /// Waits, until `deadline` at most, for a look-up if there is no core at all.
+    /// Waits for a look-up, until `deadline` at most, if no core is known.
     async fn wait_for_addresses(&self, deadline: Instant) {
         let mut lookups = self.lookups.subscribe();
         if self.selector().listed_count() == 0 {
@@ -163,13 +164,14 @@ impl Upstream {
         self.selector().pick(tried)
     }
 
+    /// Must not be held across an await; every method of the selector is synchronous and short.
     fn selector(&self) -> MutexGuard<'_, CoreSelector> {
         self.cores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long a core may take to answer: less if another one is likely to answer at once, and for the only
-/// healthy one long enough for a lost packet to be sent again.
+/// Returns the deadline of one attempt: short while a healthy core remains, and for the only healthy one long enough
+/// for a SYN retransmission (1 s).
 fn try_deadline(remaining: Remaining, deadline: Instant, limit: Duration) -> Instant {
     let now = Instant::now();
     match remaining {
@@ -179,8 +181,8 @@ fn try_deadline(remaining: Remaining, deadline: Instant, limit: Duration) -> Ins
     }
 }
 
-/// Connects to a core and sets what a long-lived connection needs: small lines leave at once, a dead machine
-/// is noticed.
+/// Connects to a core. Disables Nagle's algorithm (lines are small and interactive) and enables TCP keepalive (detects
+/// a dead host).
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -189,12 +191,12 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A resource of this machine that is used up: no core's fault.
+/// Exhausted resource of this machine; not evidence against a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exhausted {
-    /// No core can be reached without it: open files, memory.
+    /// File descriptors or memory: no core can be reached.
     AllDestinations,
-    /// Another core may be reached: local ports are used up for each destination apart.
+    /// Local ports, which are exhausted per destination: other cores can be reached.
     OneDestination,
 }
 

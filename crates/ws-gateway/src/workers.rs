@@ -1,4 +1,4 @@
-//! The threads that carry connections.
+//! Worker threads that run the connections.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +7,10 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// Runtimes to spread connections over, each with one thread.
+/// Single-threaded runtimes; connections are assigned round-robin.
 ///
-/// A connection stays with its thread: nothing is stolen, no thread wakes another for a
-/// message, which costs about a tenth less CPU per message than one runtime of many threads.
+/// A connection stays on its thread. Without work stealing and cross-thread wake-ups a message costs about a tenth less
+/// CPU than on one multi-threaded runtime.
 #[derive(Debug)]
 pub struct Workers {
     handles: Vec<Handle>,
@@ -20,11 +20,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` threads, which live until this is dropped.
+    /// Starts `count` threads, which stop when this is dropped.
     ///
     /// # Errors
     ///
-    /// The system refuses a thread or its files.
+    /// A thread or its runtime cannot be created.
     pub fn start(count: usize) -> io::Result<Self> {
         let mut workers = Self::over(Vec::new());
         for index in 0..count {
@@ -34,7 +34,7 @@ impl Workers {
             let worker = thread::Builder::new().name(format!("worker-{index}"));
             let run = move || {
                 runtime.block_on(stop.cancelled());
-                // Not held up by a name that is being looked up.
+                // In the background: a blocking DNS look-up must not delay the exit.
                 runtime.shutdown_background();
             };
             workers.threads.push(worker.spawn(run)?);
@@ -42,7 +42,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Carries connections on the caller's own runtime: for tests.
+    /// Runs connections on the caller's runtime, for tests.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl Workers {
         Self { handles, next: AtomicUsize::new(0), stop: CancellationToken::new(), threads: Vec::new() }
     }
 
-    /// The runtime of the next connection, each in turn.
+    /// Returns the next runtime in rotation.
     pub(crate) fn next(&self) -> &Handle {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len();
         &self.handles[index]
@@ -66,7 +66,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
-            // A panic there has been reported by its own thread.
+            // The panic hook has reported it already.
             let _panicked = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Where the admin port is.
+//! Address of the admin port.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::config_error::ConfigError;
 
-/// Settings of the admin port, for both services.
+/// Settings of the admin port, common to both services.
 #[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
     /// Address or host name of the port for health and metrics; not for the public
@@ -18,7 +18,7 @@ pub struct AdminArgs {
     pub admin_port: Option<String>,
 }
 
-/// Where the admin port is.
+/// Address of the admin port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAddress {
     /// Address or host name.
@@ -28,11 +28,11 @@ pub struct AdminAddress {
 }
 
 impl AdminArgs {
-    /// The address, on `default_port` if none is given; what is wrong is noted.
+    /// Returns the address, on `default_port` if none is set; notes problems.
     pub fn check(&self, problems: &mut ConfigError, default_port: u16) -> AdminAddress {
         let port = self.admin_port.as_deref();
         let host = self.admin_host.trim();
-        // As in an address of the Web, an IPv6 address may stand in brackets.
+        // As in a URL, an IPv6 address may stand in brackets.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         AdminAddress {
             host: bare.to_owned(),
@@ -42,11 +42,11 @@ impl AdminArgs {
 }
 
 impl AdminAddress {
-    /// Opens the port.
+    /// Binds the port.
     ///
     /// # Errors
     ///
-    /// The port is taken, or the address is not ours; the message says which.
+    /// The port is in use, or the address is not local; the message names both.
     pub async fn bind(&self) -> io::Result<TcpListener> {
         let Self { host, port } = self;
         TcpListener::bind((host.as_str(), *port)).await.map_err(|error| {

@@ -1,4 +1,4 @@
-//! Whether the parts of a service do their work.
+//! Readiness probes.
 
 use std::time::Duration;
 
@@ -8,45 +8,44 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How a part is.
+/// State of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeState {
-    /// It works.
+    /// Fully functional.
     Ok,
-    /// The service goes on with less, because of this.
+    /// The service continues with reduced function, for this reason.
     Degraded(String),
-    /// The service cannot serve, because of this.
+    /// The service cannot serve, for this reason.
     Down(String),
 }
 
-/// What is known of a part.
+/// Result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeResult {
-    /// Which part.
+    /// Name of the component.
     pub name: &'static str,
-    /// How it is.
+    /// State of the component.
     pub state: ProbeState,
-    /// More about it, whatever its state.
+    /// Additional information for operators.
     pub detail: Option<String>,
 }
 
-/// A part that can say how it is.
+/// Readiness probe of one component.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    /// What it is called.
+    /// Returns the name of the component.
     fn name(&self) -> &'static str;
 
-    /// How it is. May take long, and be asked often: see [`CachedProbe`].
+    /// Determines the state. May be slow, and is called often: see [`CachedProbe`].
     async fn state(&self) -> ProbeState;
 
-    /// More about it, whatever its state: a name or a number that an operator wants to see.
+    /// Returns additional information, independent of the state: a name or a number of interest to operators.
     fn detail(&self) -> Option<String> {
         None
     }
 }
 
-/// A probe that is asked now and then, however many want to know, and not waited for too long: so that
-/// nobody can load what it asks.
+/// Caches a probe's result and bounds it with a timeout, so that readiness requests cannot load the probed component.
 #[derive(Debug)]
 pub struct CachedProbe<P> {
     probe: P,
@@ -56,7 +55,7 @@ pub struct CachedProbe<P> {
 }
 
 impl<P> CachedProbe<P> {
-    /// What `probe` answers counts for as long as `lasts`. It is down if it takes longer than `limit`.
+    /// Caches the result of `probe` for `lasts`. The component counts as down if the probe takes longer than `limit`.
     pub fn new(probe: P, lasts: Duration, limit: Duration) -> Self {
         Self { probe, lasts, limit, last: Mutex::new(None) }
     }
@@ -73,6 +72,7 @@ impl<P: Probe> Probe for CachedProbe<P> {
     }
 
     async fn state(&self) -> ProbeState {
+        // An async lock, held during the probe: concurrent requests wait for one result instead of starting more probes.
         let mut last = self.last.lock().await;
         if let Some((at, state)) = &*last
             && at.elapsed() < self.lasts
@@ -87,7 +87,7 @@ impl<P: Probe> Probe for CachedProbe<P> {
     }
 }
 
-/// Down once the service is going away.
+/// Reports down during shutdown.
 #[derive(Debug)]
 pub struct DrainingProbe(pub CancellationToken);
 
@@ -118,11 +118,11 @@ impl ProbeResult {
 
 pub(super) async fn check(probe: &dyn Probe) -> ProbeResult {
     let state = probe.state().await;
-    // After the state: a detail that goes with it is there by then.
+    // After the state, which may set the detail.
     ProbeResult { name: probe.name(), state, detail: probe.detail() }
 }
 
-/// The state of the part that is worst off.
+/// Returns the worst state.
 pub(super) fn worst(checks: &[ProbeResult]) -> &ProbeState {
     let rank = |state: &ProbeState| match state {
         ProbeState::Ok => 0,
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers after a while, and counts how often it was asked.
+    /// Slow probe that counts its calls.
     struct Slow(Duration, AtomicUsize);
 
     #[async_trait]

@@ -1,4 +1,4 @@
-//! Over real sockets.
+//! Tests over real sockets.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn accepts_ipv6_in_brackets() {
     }
 }
 
-/// Everything that comes after `request`.
+/// Returns the whole response to `request`.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -32,7 +32,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 
 async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = String::new();
-    // A connection that is closed unheard may be reset.
+    // A connection closed before its request was read may be reset.
     let _ = stream.read_to_string(&mut answer).await;
     answer
 }

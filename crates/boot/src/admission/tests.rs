@@ -18,7 +18,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Sockets of `addresses` in turn until each has been refused.
+/// Accepts sockets of `addresses` in turn until each is rejected.
 fn flood(admission: &Arc<Admission>, addresses: &[IpAddr]) -> Vec<SocketPermit> {
     let mut held = Vec::new();
     loop {
@@ -37,7 +37,7 @@ fn limits_handshakes_per_address() {
     assert_eq!(held.len(), PER_ADDRESS);
     assert_eq!(admission.accept(ip("203.0.113.9")).unwrap_err(), SocketRejection::Address);
     assert!(admission.accept(ip("203.0.113.8")).is_ok(), "others are served");
-    // One that has become a connection makes room for the next.
+    // A finished handshake frees its share.
     held[0].finish_handshake();
     held.push(admission.accept(ip("203.0.113.9")).unwrap());
     assert!(admission.accept(ip("203.0.113.9")).is_err());
@@ -60,7 +60,7 @@ fn limits_an_end_site_to_four_times_a_subnet() {
 #[test]
 fn leaves_sockets_to_others_near_the_limit() {
     let admission = admission();
-    // All but the spare ones are connections of others.
+    // All but the spare sockets are connections of other clients.
     let mut proxied: Vec<_> = (0..CONNECTIONS).map(|_| admission.accept(ip("10.0.0.1")).unwrap()).collect();
     let mut held = Vec::new();
     for number in 1..10 {
@@ -70,7 +70,7 @@ fn leaves_sockets_to_others_near_the_limit() {
     }
     let free = CONNECTIONS + SPARE_SOCKETS - proxied.len() - held.len();
     assert!(0 < free, "the last address has taken the last socket");
-    // A trusted proxy's are part of the total alone.
+    // A trusted proxy counts only towards the total.
     proxied.extend((0..free).map(|_| admission.accept(ip("10.0.0.1")).unwrap()));
     assert_eq!(admission.accept(ip("10.0.0.1")).unwrap_err(), SocketRejection::Full);
 }
@@ -90,26 +90,26 @@ async fn evicts_the_oldest_preamble() {
 }
 
 proptest! {
-    /// Whatever one address does, it never holds more than its share, and another one is always let in.
+    /// Property: one address never exceeds its share, and another one is always admitted.
     #[test]
     fn one_address_never_starves_another(steps in proptest::collection::vec((0usize..4, any::<usize>()), 1..400)) {
         let (admission, attacker, person) = (admission(), ip("203.0.113.9"), ip("198.51.100.7"));
-        let (mut sockets, mut seats) = (Vec::new(), Vec::new());
+        let (mut sockets, mut permits) = (Vec::new(), Vec::new());
         for (step, which) in steps {
             match step {
                 0 | 1 => sockets.extend(admission.accept(attacker)),
                 2 if !sockets.is_empty() => {
-                    // As a service does: a connection, or the end.
+                    // As a service does: either a connection or the end.
                     let mut socket = sockets.swap_remove(which % sockets.len());
-                    if let Some(seat) = admission.acquire_connection(attacker) {
+                    if let Some(permit) = admission.acquire_connection(attacker) {
                         socket.finish_handshake();
-                        seats.push((socket, seat));
+                        permits.push((socket, permit));
                     }
                 }
-                3 if !seats.is_empty() => drop(seats.swap_remove(which % seats.len())),
+                3 if !permits.is_empty() => drop(permits.swap_remove(which % permits.len())),
                 _ => {}
             }
-            prop_assert!(sockets.len() <= PER_ADDRESS && seats.len() <= PER_ADDRESS);
+            prop_assert!(sockets.len() <= PER_ADDRESS && permits.len() <= PER_ADDRESS);
             prop_assert!(admission.accept(person).is_ok() && admission.acquire_connection(person).is_some());
         }
     }

@@ -1,4 +1,4 @@
-//! What the process uses, read from `/proc` on request, and log lines it has lost.
+//! Metrics of the process: resource use from `/proc`, dropped log lines.
 
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;
@@ -8,20 +8,20 @@ use super::{Registry, to_gauge};
 use crate::telemetry;
 
 crate::metric_table! {
-    /// What every process tells, under the names that Prometheus' own clients use.
+    /// Metrics of every process, under the names of Prometheus' own clients.
     pub enum ProcessMetric in "process_" {
-        StartTime: Gauge "start_time_seconds" [] "When the process started, in seconds since 1970.";
-        Cpu: Counter "cpu_seconds_total" [] "Processor time used, in seconds.";
-        Resident: Gauge "resident_memory_bytes" [] "Memory in use that is not swapped out, in bytes.";
-        OpenFiles: Gauge "open_fds" [] "Open files, sockets included.";
-        MaxFiles: Gauge "max_fds" [] "Open files that are allowed at most.";
-        Threads: Gauge "threads" [] "Threads.";
+        StartTime: Gauge "start_time_seconds" [] "Start time of the process, in seconds since 1970.";
+        Cpu: Counter "cpu_seconds_total" [] "User and system CPU time, in seconds.";
+        Resident: Gauge "resident_memory_bytes" [] "Resident memory, in bytes.";
+        OpenFiles: Gauge "open_fds" [] "Open file descriptors, sockets included.";
+        MaxFiles: Gauge "max_fds" [] "Maximum number of open file descriptors.";
+        Threads: Gauge "threads" [] "Number of threads.";
         LogLinesDropped: Counter "log_lines_dropped_total" []
-            "Log lines that were dropped because standard output was not read.";
+            "Log lines dropped because standard output was not read.";
     }
 }
 
-/// What this process uses.
+/// Handles of the process metrics.
 #[derive(Debug)]
 pub struct Process {
     cpu: Counter,
@@ -33,7 +33,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its metrics in `registry`. The process counts as started now.
+    /// Registers the metrics. Takes the current time for the process start.
     pub fn new(registry: &Registry) -> Self {
         registry.gauge(ProcessMetric::StartTime).set(now());
         Self {
@@ -46,7 +46,7 @@ impl Process {
         }
     }
 
-    /// Looks again. Reads files, and takes longer with many open ones. What cannot be read stays as it was.
+    /// Samples `/proc`; slower with many open files. Unreadable values keep their last state.
     pub fn refresh(&self) {
         let dropped = telemetry::dropped_lines();
         self.log_lines_dropped.inc_by(dropped.saturating_sub(self.log_lines_dropped.get()));
@@ -67,7 +67,7 @@ impl Process {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge: a start is told in calendar time")]
+#[expect(clippy::disallowed_methods, reason = "the edge: the start time is calendar time")]
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| to_gauge(since.as_secs()))

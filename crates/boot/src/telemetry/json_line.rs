@@ -1,4 +1,4 @@
-//! Log lines for machines.
+//! JSON log lines.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Formats an event as one JSON object: `timestamp service level trace_id message`, then
-/// the event's own fields in their order.
+/// Formats an event as one JSON object: `timestamp service level trace_id message`, then the event's fields in their
+/// order.
 #[derive(Debug)]
 pub struct JsonLine {
     service: &'static str,
-    /// Stands in lines that belong to no one's trace: start, stop, configuration.
+    /// Trace id of lines without a trace: start, stop, configuration.
     process_trace: TraceId,
 }
 
 impl JsonLine {
-    /// A format for the lines of `service`.
+    /// Creates the format for `service`.
     pub fn new(service: &'static str) -> Self {
         Self { service, process_trace: TraceId::random() }
     }
@@ -84,7 +84,7 @@ impl Visit for Fields {
         self.put(field, value.into());
     }
 
-    /// JSON numbers end at 64 bits here; milliseconds of a `Duration` come as 128.
+    /// JSON numbers are limited to 64 bits; milliseconds of a `Duration` have 128.
     fn record_u128(&mut self, field: &Field, value: u128) {
         self.put(field, u64::try_from(value).unwrap_or(u64::MAX).into());
     }

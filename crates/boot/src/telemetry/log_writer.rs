@@ -1,9 +1,8 @@
-//! Standard output that never blocks those who log.
+//! Non-blocking standard output for logs.
 //!
-//! Lines go through a bounded queue to a thread of their own. While nothing reads the pipe, lines beyond
-//! the queue are dropped and counted; once it flows again, one line says how many. The writer is not
-//! `tracing-appender`'s: that one neither reports a gap in the log nor keeps from writing to standard
-//! error at the end, which in a container is often the same pipe that nothing reads.
+//! Lines pass through a bounded queue to a dedicated thread. While the pipe is not read, lines beyond the queue are
+//! dropped and counted; afterwards one line reports the number. `tracing-appender` is not used: it neither reports a
+//! gap nor avoids writing to standard error at exit, which in a container is often the same blocked pipe.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,32 +14,31 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written: some 2 MiB.
+/// Queue capacity in lines: about 2 MiB.
 const QUEUE_LINES: usize = 8_192;
-/// Bytes gathered for one write.
+/// Maximum size of one write.
 const BATCH_BYTES: usize = 64 * 1_024;
-/// Time in which lines are gathered after a write. Waking the thread for each of them cost a fifth of the processor
-/// time of a turn; a line that comes after a pause is written at once.
+/// Delay after a write, to gather lines. Waking the thread for each line cost a fifth of a turn's processor time; a
+/// line after an idle period is written at once.
 const GATHER: Duration = Duration::from_millis(10);
-/// Time for the last lines to be written at the end of the process. Longer would hold up a restart for the
-/// sake of a reader that has gone.
+/// Timeout of the final flush. A longer one would delay restarts for a reader that is gone.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Log lines this process has dropped so far.
+/// Log lines dropped by this process.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns how many log lines this process has dropped, because nothing read its standard output.
+/// Returns the number of log lines dropped because standard output was not read.
 pub fn dropped_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Queues lines; each call of [`Write::write`] is one. Clones share the queue.
+/// Queues lines; each call of [`Write::write`] is one line. Clones share the queue.
 #[derive(Debug, Clone)]
 pub(super) struct LogWriter {
     lines: SyncSender<Vec<u8>>,
 }
 
-/// Writes what is queued when it is dropped, within a limit.
+/// Flushes the queue on drop, within [`FLUSH_LIMIT`].
 #[derive(Debug)]
 pub(super) struct FlushGuard {
     lines: SyncSender<Vec<u8>>,
@@ -49,19 +47,19 @@ pub(super) struct FlushGuard {
 
 #[derive(Debug, Default)]
 struct Shutdown {
-    /// The process ends: the queue is to be emptied, and nothing awaited after that.
+    /// Set at shutdown: the thread empties the queue and stops.
     requested: AtomicBool,
     reached: Mutex<bool>,
     changed: Condvar,
 }
 
 impl LogWriter {
-    /// A writer to `sink`, from a thread of its own. Calls `report` on that thread with the number of
-    /// lines dropped, once lines can be written again.
+    /// Creates a writer to `sink` with its own thread. After lines were dropped, `report` is called on that thread with
+    /// their number, once writing works.
     ///
     /// # Errors
     ///
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub(super) fn start(
         sink: impl Write + Send + 'static,
         report: impl Fn(u64) + Send + 'static,
@@ -71,7 +69,7 @@ impl LogWriter {
         let ending = Arc::clone(&end);
         let before = dropped_lines();
         thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_all(&queue, sink, (before, report), &ending.requested);
+            write_all(&queue, sink, before, report, &ending.requested);
             ending.reach();
         })?;
         Ok((Self { lines: lines.clone() }, FlushGuard { lines, end }))
@@ -99,12 +97,13 @@ impl<'a> MakeWriter<'a> for LogWriter {
     }
 }
 
-/// Writes lines until the process ends. A sink that fails loses them, as it did without a queue. Of the lines
-/// dropped, `reported` are known.
+/// Writes lines until shutdown. A failing sink loses them, as it would without a queue. `reported` of the dropped lines
+/// are already known.
 fn write_all(
     queue: &Receiver<Vec<u8>>,
     mut sink: impl Write,
-    (mut reported, report): (u64, impl Fn(u64)),
+    mut reported: u64,
+    report: impl Fn(u64),
     ending: &AtomicBool,
 ) {
     let mut batch = Vec::new();
@@ -122,16 +121,16 @@ fn write_all(
             report(dropped - reported);
             reported = dropped;
         }
-        // Not a wait for the queue: that would be woken by the next line.
+        // A sleep, not a wait on the queue, which the next line would end.
         if !ending.load(Ordering::Acquire) {
             thread::sleep(GATHER);
         }
     }
 }
 
-/// The next line; `None` once the process ends and the queue is empty.
+/// Returns the next line; `None` at shutdown with an empty queue.
 fn next_line(queue: &Receiver<Vec<u8>>, ending: &AtomicBool) -> Option<Vec<u8>> {
-    // Before the look at the queue: what was queued before the end is written.
+    // Read *before* the queue: lines queued before shutdown must still be written.
     let is_ending = ending.load(Ordering::Acquire);
     match queue.try_recv() {
         Ok(line) => Some(line),
@@ -148,7 +147,7 @@ impl Shutdown {
 
     fn wait(&self) {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        // At the limit the process ends with the thread in the middle of a write.
+        // After the timeout the process exits while the thread is blocked in a write.
         drop(self.changed.wait_timeout_while(reached, FLUSH_LIMIT, |reached| !*reached));
     }
 }
@@ -156,7 +155,7 @@ impl Shutdown {
 impl Drop for FlushGuard {
     fn drop(&mut self) {
         self.end.requested.store(true, Ordering::Release);
-        // Wakes the thread. Where the queue is full it is awake, and looks when it has emptied it.
+        // Wakes the thread. With a full queue it is awake and checks after emptying it.
         let _ = self.lines.try_send(Vec::new());
         self.end.wait();
     }
@@ -168,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe: takes a batch only when the test reads it.
+    /// A pipe that accepts a batch only when the test reads it.
     struct Pipe(SyncSender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -186,13 +185,13 @@ mod tests {
         batch.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    /// One test, because the number of dropped lines is one for the process.
+    /// One test, because the counter of dropped lines is global to the process.
     #[test]
     fn never_blocks_on_the_reader_and_reports_dropped_lines() {
         let (pipe, reader) = sync_channel(0);
         let (reports, reported) = mpsc::channel();
         let (writer, flush) = LogWriter::start(Pipe(pipe), move |dropped| reports.send(dropped).unwrap()).unwrap();
-        // More than the queue and the first batch hold together.
+        // More than the queue and the first batch together.
         let written = QUEUE_LINES + 2 * BATCH_BYTES / "a line\n".len();
         for _ in 0..written {
             writer.make_writer().write_all(b"a line\n").unwrap();
@@ -206,7 +205,7 @@ mod tests {
         assert_eq!(reported.recv().unwrap(), dropped);
         assert!(reported.try_recv().is_err(), "once");
 
-        // What is queued at the end is written, if it is read.
+        // Lines queued at shutdown are written if they are read.
         for _ in 0..100 {
             writer.make_writer().write_all(b"a line\n").unwrap();
         }
@@ -215,7 +214,7 @@ mod tests {
         drop(writer);
         assert_eq!(read.join().unwrap(), 100);
 
-        // Without a reader the end does not wait for ever.
+        // Without a reader the flush must time out.
         let (pipe, _unread) = sync_channel(0);
         let (mut writer, flush) = LogWriter::start(Pipe(pipe), |_| {}).unwrap();
         writer.write_all(b"a line\n").unwrap();

@@ -1,4 +1,4 @@
-//! Traces for an OpenTelemetry collector.
+//! Trace export to an OpenTelemetry collector.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
@@ -11,8 +11,8 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Sends finished spans to a collector from a thread of its own, in batches; what the
-/// collector does not take in time is dropped, so that it never slows a conversation.
+/// Exports finished spans in batches from its own thread; spans that the collector does not accept in time are dropped,
+/// so that it cannot slow a conversation.
 #[derive(Debug)]
 pub(super) struct Traces {
     provider: SdkTracerProvider,
@@ -21,7 +21,7 @@ pub(super) struct Traces {
 
 impl Traces {
     pub(super) fn start(service: &'static str, endpoint: &str) -> Result<Self, ExporterBuildError> {
-        // `with_endpoint` takes the address of the signal; the variable names the collector.
+        // `with_endpoint` expects the URL of the signal; the variable names the collector.
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
         let provider = SdkTracerProvider::builder()
@@ -45,7 +45,7 @@ impl Traces {
     }
 }
 
-/// Makes `span` a child of the caller at `parent`.
+/// Makes `span` a child of the remote span `parent`.
 pub fn set_parent(span: &Span, parent: Traceparent) {
     let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let caller = SpanContext::new(
@@ -55,12 +55,11 @@ pub fn set_parent(span: &Span, parent: Traceparent) {
         true,
         TraceState::default(),
     );
-    // The only error is that no collector is configured, and then there is nothing to link.
+    // Fails only without a collector, when there is nothing to link.
     let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(caller));
 }
 
-/// The position to hand to whom `span` calls: the span itself when it is recorded, else a
-/// fresh child of `parent`.
+/// Returns the trace context to propagate from `span`: the span itself if it is recorded, else a new child of `parent`.
 pub fn current_traceparent(span: &Span, parent: Traceparent) -> Traceparent {
     let context = span.context();
     let own = context.span().span_context().clone();

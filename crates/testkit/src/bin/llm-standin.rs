@@ -1,4 +1,4 @@
-//! The model's stand-in as a program, for demonstrations and load.
+//! Model stand-in as a program, for demonstrations and load tests.
 
 use std::fs;
 use std::io;
@@ -24,10 +24,10 @@ struct Args {
     /// Answers to give first, one JSON value a line: an array of pieces or an object.
     #[arg(long)]
     script: Option<PathBuf>,
-    /// After the script: this many pieces to every call.
+    /// After the script: number of pieces in every answer.
     #[arg(long, default_value_t = 8, conflicts_with = "echo")]
     chunks: usize,
-    /// After the script: the person's last message back.
+    /// After the script: echo the last user message.
     #[arg(long)]
     echo: bool,
     /// Milliseconds to the first piece.
@@ -41,7 +41,7 @@ struct Args {
     burst: usize,
 }
 
-/// Why the stand-in cannot run.
+/// Failure of the stand-in.
 #[derive(Debug, thiserror::Error)]
 enum StandinError {
     #[error("cannot read the script")]
@@ -88,7 +88,7 @@ fn options(args: &Args) -> Options {
         let answer = Answer::chunks(args.chunks).paced(args.first_ms, args.gap_ms);
         Fallback::Answer(Answer { burst: args.burst, ..answer })
     };
-    // Nobody can ask a process for the calls it got.
+    // The calls of a separate process cannot be queried.
     Options { listen: SocketAddr::new(args.listen, args.port), fallback, keep: 0 }
 }
 

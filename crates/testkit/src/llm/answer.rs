@@ -1,42 +1,41 @@
-//! What the stand-in says to one call.
+//! Scripted answers of the stand-in.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// One scripted answer.
+/// A scripted answer.
 ///
-/// From JSON it is an object of these fields, all optional, or only the pieces:
-/// `["ho","la"]`, `"hola"`.
+/// In JSON an object of these fields, all optional, or only the pieces: `["ho","la"]`, `"hola"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct Answer {
-    /// The text, one content chunk each.
+    /// Content chunks of the answer.
     pub pieces: Vec<String>,
-    /// The body as it is, in place of chunks of `pieces` and their end: groups of it, written as chunks are.
+    /// Raw body in place of `pieces` and their end: groups of bytes, written like groups of chunks.
     pub raw: Vec<String>,
-    /// Milliseconds from the request to the first chunk (to the response, if that is an error).
+    /// Milliseconds from the request to the first chunk, or to an error response.
     pub first_ms: u64,
-    /// Milliseconds between one group of chunks and the next.
+    /// Milliseconds between groups of chunks.
     pub gap_ms: u64,
-    /// Chunks in a group, written at once; only seen when `gap_ms` is not 0.
+    /// Chunks per group, sent in one write; only effective with `gap_ms`.
     pub burst: usize,
-    /// HTTP status; anything but 200 is answered with an error object.
+    /// HTTP status; any other than 200 sends an error object.
     pub status: u16,
-    /// Body of an error, in place of the stand-in's own.
+    /// Error body in place of the default one.
     pub error: Option<Value>,
     /// Value of the `Retry-After` header.
     pub retry_after: Option<RetryAfter>,
-    /// Where to go silent, with the connection open.
+    /// Point at which the answer hangs, with the connection open.
     pub hang: Option<Hang>,
-    /// Break the connection after the pieces.
+    /// Resets the connection after the pieces.
     pub cut: bool,
-    /// Milliseconds from the last byte to the end of the response, which then comes by itself.
+    /// Milliseconds from the last byte to the end of the response.
     pub end_ms: u64,
-    /// After the pieces, send bytes that are no chunk, and end.
+    /// Sends malformed bytes after the pieces, then ends.
     pub garbage: bool,
     /// `finish_reason` of the last chunk.
     pub finish: String,
-    /// Whether a request for usage is honoured.
+    /// Sends usage if the request asks for it.
     pub usage: bool,
 }
 
@@ -44,14 +43,14 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum RetryAfter {
-    /// A number of seconds.
+    /// Number of seconds.
     Seconds(u64),
-    /// An HTTP date, or anything else to be sent as it is.
+    /// HTTP date, or any other text.
     Text(String),
 }
 
 impl RetryAfter {
-    /// As the header holds it.
+    /// Returns the header's value.
     pub fn header(&self) -> String {
         match self {
             Self::Seconds(seconds) => seconds.to_string(),
@@ -60,13 +59,13 @@ impl RetryAfter {
     }
 }
 
-/// Where an answer goes silent.
+/// Point at which an answer hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hang {
     /// Before the response.
     Headers,
-    /// After the pieces.
+    /// After the last piece.
     Stream,
     /// After the last byte, `[DONE]` included: the response does not end.
     End,
@@ -94,49 +93,49 @@ impl Default for Answer {
 }
 
 impl Answer {
-    /// `pieces`, at once.
+    /// Creates an answer of `pieces`, without delays.
     pub fn pieces<P: Into<String>>(pieces: impl IntoIterator<Item = P>) -> Self {
         Self { pieces: pieces.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// One piece.
+    /// Creates an answer of one piece.
     pub fn text(text: impl Into<String>) -> Self {
         Self::pieces([text.into()])
     }
 
-    /// This body, in groups.
+    /// Creates an answer with a raw body, in groups.
     pub fn raw<G: Into<String>>(groups: impl IntoIterator<Item = G>) -> Self {
         Self { raw: groups.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// `count` short pieces, for load.
+    /// Creates an answer of `count` short pieces, for load tests.
     pub fn chunks(count: usize) -> Self {
         Self::pieces((0..count).map(|index| format!("palabra{index} ")))
     }
 
-    /// An error with this HTTP status.
+    /// Creates an error with this HTTP status.
     pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    /// An error with this HTTP status and body.
+    /// Creates an error with this HTTP status and body.
     pub fn refusal(status: u16, error: Value) -> Self {
         Self { status, error: Some(error), ..Self::default() }
     }
 
-    /// Silence, from `hang` on.
+    /// Hangs at `hang`.
     #[must_use]
     pub fn hanging(self, hang: Hang) -> Self {
         Self { hang: Some(hang), ..self }
     }
 
-    /// The same, whose end comes `end_ms` after its last byte.
+    /// Ends the response `end_ms` after its last byte.
     #[must_use]
     pub fn ending_after(self, end_ms: u64) -> Self {
         Self { end_ms, ..self }
     }
 
-    /// The same with delays before the first chunk and between chunks.
+    /// Sets the delays before the first chunk and between groups.
     #[must_use]
     pub fn paced(self, first_ms: u64, gap_ms: u64) -> Self {
         Self { first_ms, gap_ms, ..self }

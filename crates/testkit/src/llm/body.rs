@@ -1,4 +1,4 @@
-//! The streamed body: groups of chunks with pauses between them, and a scripted end.
+//! Streamed response body: groups of chunks with delays, and a scripted end.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,39 +13,38 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::llm::answer::{Answer, Hang};
 use crate::llm::call_log::OpenCall;
 
-/// The script says that the connection breaks here.
+/// The scripted reset of the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("scripted cut")]
 pub(super) struct Cut;
 
-/// What follows the last group.
+/// Behaviour after the last group.
 #[derive(Debug)]
 enum End {
     Whole,
     Silence,
-    /// The pieces must be on their way before the connection breaks: hyper writes out
-    /// what it has when the body is pending.
+    /// Lets hyper flush the pieces before the reset: it writes its buffer when the body is pending.
     FlushThenCut,
     Cut,
 }
 
-/// A body that hyper polls; dropped early, its ticket says that the client went away.
+/// Response body. If it is dropped early, its [`OpenCall`] records a cancellation by the client.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     segments: VecDeque<Bytes>,
-    /// Set while there is something to wait for before the next group.
+    /// Set while the next group is delayed.
     pause: Option<Pin<Box<Sleep>>>,
     gap: Duration,
     /// Set while the last group is held back.
     held: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// From the last group to the end.
+    /// Delay from the last group to the end.
     end_gap: Duration,
     end: End,
     open_call: OpenCall,
 }
 
 impl AnswerBody {
-    /// Starts the clock of `answer`, whose bytes are `segments`.
+    /// Starts the delays of `answer`, whose bytes are `segments`.
     pub(super) fn new(answer: &Answer, segments: Vec<Bytes>, open_call: OpenCall) -> Self {
         let first = Duration::from_millis(answer.first_ms);
         let pause = (!first.is_zero()).then(|| Box::pin(sleep_until(Instant::now() + first)));
@@ -58,12 +57,12 @@ impl AnswerBody {
         Self { segments: segments.into(), pause, gap, held: None, end_gap, end, open_call }
     }
 
-    /// The same with its last group held back until `released`.
+    /// Holds back the last group until `released`.
     pub(super) fn held(self, released: WaitForCancellationFutureOwned) -> Self {
         Self { held: Some(Box::pin(released)), ..self }
     }
 
-    /// The next pause counts from the end of the last one, so that a pace is kept.
+    /// Starts the next delay at the end of the last one, so that delays do not drift.
     fn start_pause(&mut self, last: Option<Pin<Box<Sleep>>>) {
         let gap = if self.segments.is_empty() { self.end_gap } else { self.gap };
         if gap.is_zero() {

@@ -1,4 +1,4 @@
-//! What the stand-in remembers of the calls it got.
+//! Log of received calls.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,60 +9,60 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// One call.
+/// A received call.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which call it was, from 1.
+    /// Number of the call, from 1.
     pub number: u64,
-    /// When its body had arrived.
+    /// Arrival of the complete body.
     pub arrived: Instant,
-    /// When the answer had been written, or the client had gone.
+    /// End of the response, or disconnection of the client.
     pub ended: Option<Instant>,
-    /// How it went.
+    /// Outcome of the call.
     pub outcome: Outcome,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// How a call went.
+/// Outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is being answered, or hangs as it was told to.
+    /// In progress, or hanging as scripted.
     Running,
-    /// The whole answer was written, or the scripted fault was carried out.
+    /// The whole answer was written, or the scripted fault was executed.
     Finished,
-    /// The client went away first.
+    /// The client disconnected first.
     Cancelled,
 }
 
 impl Request {
-    /// Value of a header.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The `x-request-id` header.
+    /// Returns the `x-request-id` header.
     pub fn request_id(&self) -> Option<&str> {
         self.header("x-request-id")
     }
 
-    /// The `traceparent` header.
+    /// Returns the `traceparent` header.
     pub fn traceparent(&self) -> Option<&str> {
         self.header("traceparent")
     }
 
-    /// The `authorization` header.
+    /// Returns the `authorization` header.
     pub fn authorization(&self) -> Option<&str> {
         self.header("authorization")
     }
 
-    /// The body; null if it is not JSON.
+    /// Returns the body; null if it is not JSON.
     pub fn body(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// Every call so far: counts of all of them, details of the newest.
+/// Call log: counts of all calls, details of the newest.
 #[derive(Debug)]
 pub(super) struct CallLog {
     keep: usize,
@@ -79,12 +79,12 @@ struct Calls {
 }
 
 impl CallLog {
-    /// Keeps the details of the newest `keep` calls.
+    /// Creates a log that keeps the details of the newest `keep` calls.
     pub(super) fn new(keep: usize) -> Arc<Self> {
         Arc::new(Self { keep, calls: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
-    /// Notes a call; it runs until the ticket is finished or dropped.
+    /// Records a call; it runs until the returned guard is finished or dropped.
     pub(super) fn open(self: &Arc<Self>, headers: HeaderMap, body: Bytes) -> OpenCall {
         let number = {
             let mut calls = self.calls();
@@ -122,13 +122,13 @@ impl CallLog {
         self.calls().kept.iter().cloned().collect()
     }
 
-    /// Calls so far, calls now, and the most at once.
+    /// Returns the number of calls so far, of running calls, and the maximum of running calls.
     pub(super) fn counts(&self) -> (u64, usize, usize) {
         let calls = self.calls();
         (calls.total, calls.in_flight, calls.peak)
     }
 
-    /// Wakes when anything changes after the call.
+    /// Subscribes to later changes.
     pub(super) fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -138,7 +138,7 @@ impl CallLog {
     }
 }
 
-/// An open call. Dropped before [`OpenCall::finish`], the call counts as cancelled.
+/// Guard of a running call; dropped before [`OpenCall::finish`], the call counts as cancelled.
 #[derive(Debug)]
 pub(super) struct OpenCall {
     call_log: Arc<CallLog>,

@@ -1,4 +1,4 @@
-//! The HTTP side of the stand-in.
+//! HTTP server of the stand-in.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -28,27 +28,27 @@ use crate::llm::wire::{self, Call};
 
 type StandinBody = Either<Full<Bytes>, AnswerBody>;
 
-/// What every connection shares.
+/// State shared by all connections.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) call_log: Arc<CallLog>,
-    /// Connections so far.
+    /// Number of connections so far.
     connections: AtomicU64,
     queue: Mutex<VecDeque<Scripted>>,
     fallback: Fallback,
-    /// The rendered fallback, while calls do not differ in what shows in it.
+    /// The rendered fallback, reused while the relevant request fields stay the same.
     rendered: Mutex<Option<(Call, Vec<Bytes>)>>,
 }
 
-/// An answer of the script.
+/// A scripted answer.
 #[derive(Debug)]
 pub(super) struct Scripted {
     pub(super) answer: Answer,
-    /// How many pieces are shown before it waits, and for what.
+    /// Number of pieces sent before the hold, and its release.
     pub(super) held: Option<(usize, CancellationToken)>,
 }
 
-/// The part of a request that shows in its answer.
+/// The request fields that affect the answer.
 #[derive(Deserialize)]
 struct CompletionRequest {
     #[serde(default)]
@@ -71,7 +71,7 @@ impl Shared {
         Arc::new(Self { call_log: CallLog::new(keep), connections: AtomicU64::new(0), queue, fallback, rendered })
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     pub(super) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -80,7 +80,7 @@ impl Shared {
         lock(&self.queue).push_back(scripted);
     }
 
-    /// Scripted answers that no call has taken yet.
+    /// Returns the number of unused scripted answers.
     pub(super) fn queued(&self) -> usize {
         lock(&self.queue).len()
     }
@@ -127,8 +127,8 @@ impl Shared {
         carry_out(&answer, wire::render(&answer, &call), None, open_call).await
     }
 
-    /// The bytes of the fallback. Under load they are the same from call to call, so they
-    /// are kept; only the completion's number and the guessed tokens are those of an earlier call.
+    /// Renders the fallback. Cached for load tests: only the completion's number and the estimated tokens are those of
+    /// an earlier call.
     fn rendered(&self, answer: &Answer, call: Call) -> Vec<Bytes> {
         let mut rendered = lock(&self.rendered);
         match &*rendered {
@@ -144,7 +144,7 @@ impl Shared {
     }
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled.
 pub(super) async fn accept_loop(
     listener: TcpListener,
     shared: Arc<Shared>,
@@ -156,7 +156,7 @@ pub(super) async fn accept_loop(
             () = stop.cancelled() => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
-                // Out of file descriptors or a client already gone: neither ends the stand-in.
+                // Accept errors (no descriptors left, client gone) must not end the stand-in.
                 Err(_) => continue,
             },
         };
@@ -166,7 +166,7 @@ pub(super) async fn accept_loop(
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
-    // Only costs time if it fails.
+    // A failure only costs latency.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
@@ -175,12 +175,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = stop.cancelled() => {}
-        // How it ended is in the ledger.
+        // The call log has the outcome.
         _ = connection => {}
     }
 }
 
-/// Makes `answer` the response: `segments` are its bytes, the last of which may be held until `released`.
+/// Builds the response to `answer` from its `segments`; the last one is held until `released`.
 async fn carry_out(
     answer: &Answer,
     segments: Vec<Bytes>,
@@ -188,7 +188,7 @@ async fn carry_out(
     mut open_call: OpenCall,
 ) -> Response<StandinBody> {
     if answer.hang == Some(Hang::Headers) {
-        // Until the client goes away and this future, with the ticket, is dropped.
+        // Until the client disconnects, which drops this future with its guard.
         future::pending::<()>().await;
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -219,7 +219,7 @@ async fn carry_out(
     response
 }
 
-/// The body of an answer that is an error.
+/// Returns the body of an error.
 fn error_body(answer: &Answer) -> Bytes {
     answer.error.as_ref().map_or_else(|| wire::error_body(answer.status), |error| error.to_string().into())
 }
@@ -235,7 +235,7 @@ fn error_with(status: StatusCode, body: StandinBody) -> Response<StandinBody> {
     response
 }
 
-/// What the person said last; empty if the request holds no such message.
+/// Returns the last user message; empty if there is none.
 fn last_user_message(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();

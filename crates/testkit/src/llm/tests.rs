@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::clock::FrozenClock;
 
-/// A keep-alive connection to a stand-in.
+/// Keep-alive connection to a stand-in.
 struct Client {
     sender: SendRequest<Full<Bytes>>,
     _tasks: TaskTracker,
@@ -172,7 +172,7 @@ async fn wait_times_out() {
     assert!(expired.is_err());
 }
 
-/// Of a whole answer and of an error: the last byte is there, the end is not.
+/// For a whole answer and an error: the last byte has come, the end has not.
 #[tokio::test(start_paused = true)]
 async fn delays_end_of_response() {
     let _frozen = FrozenClock::freeze();

@@ -1,4 +1,4 @@
-//! The bytes of a streamed completion, as OpenAI-compatible servers write them.
+//! Wire format of a streamed completion, as OpenAI-compatible servers write it.
 
 use std::fmt::Write as _;
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 
 use crate::llm::answer::{Answer, Hang};
 
-/// Fixed, so that the same call always gives the same bytes: 2026-01-01T00:00:00Z.
+/// Fixed, for reproducible bytes: 2026-01-01T00:00:00Z.
 const CREATED: u64 = 1_767_225_600;
 
-/// Bytes that look like a stream gone wrong (half an event, then a proxy's error page).
+/// A broken stream: half an event, then a proxy's error page.
 const GARBAGE: &str = "data: {\"id\":\"chatcmpl-\n\n<html><body>502 Bad Gateway</body></html>\n\n";
 
-/// What one response needs to know about its request.
+/// Request data needed by one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
-    /// Number of the request, for the completion's id.
+    /// Number of the request, used in the completion's id.
     pub(super) number: u64,
     pub(super) model: String,
     pub(super) include_usage: bool,
-    /// Length of the request, from which the prompt's tokens are guessed.
+    /// Length of the request, used to estimate the prompt's tokens.
     pub(super) prompt_bytes: usize,
 }
 
-/// The groups of chunks of `answer`, in order; each is written at once.
+/// Renders `answer` as groups of chunks; each group is one write.
 pub(super) fn render(answer: &Answer, call: &Call) -> Vec<Bytes> {
     if !answer.raw.is_empty() {
         let size = if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) };
@@ -33,7 +33,7 @@ pub(super) fn render(answer: &Answer, call: &Call) -> Vec<Bytes> {
     render_groups(answer, answer.pieces.chunks(if answer.gap_ms == 0 { usize::MAX } else { answer.burst.max(1) }), call)
 }
 
-/// The same in two groups: the first `shown` pieces, and all that follows.
+/// Renders `answer` as two groups: the first `shown` pieces, and the rest.
 pub(super) fn render_in_two(answer: &Answer, shown: usize, call: &Call) -> Vec<Bytes> {
     let (before, after) = answer.pieces.split_at(shown.min(answer.pieces.len()));
     render_groups(answer, [before, after].into_iter(), call)
@@ -54,7 +54,7 @@ fn render_groups<'a>(answer: &Answer, groups: impl Iterator<Item = &'a [String]>
     segments.into_iter().map(Bytes::from).collect()
 }
 
-/// The body of an answer that is an HTTP error.
+/// Returns the default body of an HTTP error.
 pub(super) fn error_body(status: u16) -> Bytes {
     let kind = match status {
         401 => "invalid_request_error",
@@ -66,9 +66,9 @@ pub(super) fn error_body(status: u16) -> Bytes {
     error.to_string().into()
 }
 
-/// Writes chunks that share everything but their choice.
+/// Writer of chunks that differ only in their choice.
 struct Chunk {
-    /// Up to and with `"choices":`.
+    /// Up to and including `"choices":`.
     head: String,
 }
 
@@ -100,7 +100,7 @@ impl Chunk {
         format!("{head}[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish_reason}}}]}}\n\n")
     }
 
-    /// What follows the last piece.
+    /// Returns the bytes after the last piece.
     fn tail(&self, answer: &Answer, call: &Call) -> String {
         if answer.garbage {
             return GARBAGE.to_owned();
@@ -114,7 +114,7 @@ impl Chunk {
             let usage = json!({
                 "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
             });
-            // Writing to a String cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(out, "{}[],\"usage\":{usage}}}\n\n", self.head);
         }
         out.push_str("data: [DONE]\n\n");

@@ -1,4 +1,4 @@
-//! Finding PostgreSQL, and folders for its data.
+//! Installation: PostgreSQL's programs and data directories.
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -11,17 +11,17 @@ use rustix::process::geteuid;
 
 use super::{PostgresError, is_ours};
 
-/// Where Debian and Ubuntu keep each version's programs.
+/// Directory of the installed versions on Debian and Ubuntu.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// Who may connect, first match. Only from this machine.
+/// `pg_hba.conf`, first match wins: connections from this machine only.
 const ACCESS: &str = "host all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
 
-/// The folder with the programs of one version.
+/// Directory with the programs of one version.
 #[derive(Debug)]
 pub(super) struct Programs(PathBuf);
 
 impl Programs {
-    /// Those in `PATH`, or the newest of Debian's.
+    /// Finds the programs in `PATH`, else the newest version of Debian's.
     pub(super) fn find() -> Option<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
         let in_path = env::split_paths(&path).filter_map(|folder| folder.join("initdb").canonicalize().ok());
@@ -40,7 +40,7 @@ impl Programs {
         self.0.join(program)
     }
 
-    /// A program with nothing of our environment.
+    /// Returns a command with an empty environment.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.path(program));
         command.env_clear();
@@ -48,12 +48,12 @@ impl Programs {
     }
 }
 
-/// Who the server runs as. It refuses to be root.
+/// User that runs the server; PostgreSQL refuses to run as root.
 #[derive(Debug)]
 pub(super) enum Owner {
-    /// Whoever we are.
+    /// The current user.
     Ourselves,
-    /// Another, because we are root.
+    /// Another user, because the current one is root.
     User { uid: u32, gid: u32 },
 }
 
@@ -72,7 +72,7 @@ impl Owner {
         user.ok_or_else(|| PostgresError::Failed { program: "postgres".to_owned(), output })
     }
 
-    /// `program` as this user, sent `signal` when the thread that starts it ends.
+    /// Returns a command run as this user, which gets `signal` when the spawning thread ends.
     pub(super) fn command(&self, program: &Path, signal: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.env_clear().env("PATH", "/usr/bin:/bin").args(["--pdeathsig", signal]);
@@ -93,7 +93,7 @@ impl Owner {
     }
 }
 
-/// A folder with the `data` of a new server, and the lock that says that it is in use.
+/// Creates the directory of a new server with its `data`, and the lock that marks it as in use.
 pub(super) fn new_folder(programs: &Programs, owner: &Owner) -> Result<(PathBuf, File), PostgresError> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let base = env::temp_dir().join(format!("psicoia-postgres-{}", geteuid().as_raw()));
@@ -102,7 +102,7 @@ pub(super) fn new_folder(programs: &Programs, owner: &Owner) -> Result<(PathBuf,
         let output = format!("{} is not a folder of ours alone", base.display());
         return Err(PostgresError::Failed { program: "testkit".to_owned(), output });
     }
-    // One process at a time makes the template and tidies up; the others wait.
+    // Held while the template is made and stale directories are removed, so that processes do not interfere.
     let turn = lock(&base.join("lock"))?;
     remove_forgotten(&base);
     let template = template(programs, owner, &base)?;
@@ -115,7 +115,7 @@ pub(super) fn new_folder(programs: &Programs, owner: &Owner) -> Result<(PathBuf,
     Ok((folder, in_use))
 }
 
-/// What `initdb` makes, made once for each version.
+/// Returns the template made by `initdb`, once per version.
 fn template(programs: &Programs, owner: &Owner, base: &Path) -> Result<PathBuf, PostgresError> {
     let version = run(programs.command("postgres").arg("--version"))?;
     let version: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -143,7 +143,7 @@ fn template(programs: &Programs, owner: &Owner, base: &Path) -> Result<PathBuf, 
     Ok(template)
 }
 
-/// Removes the folders of servers whose test was killed: nobody holds their lock.
+/// Removes directories left by killed tests: their lock is free.
 fn remove_forgotten(base: &Path) {
     for folder in fs::read_dir(base).into_iter().flatten().flatten() {
         let path = folder.path();
@@ -164,7 +164,7 @@ fn make(folder: &Path) -> Result<(), PostgresError> {
     DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(PostgresError::io(folder.to_string_lossy()))
 }
 
-/// Runs a program to its end; gives what it wrote.
+/// Runs a program to its end; returns its output.
 pub(super) fn run(command: &mut Command) -> Result<String, PostgresError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(PostgresError::io(program.as_str()))?;

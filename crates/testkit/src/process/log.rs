@@ -1,4 +1,4 @@
-//! The lines a process writes.
+//! Log lines of a process.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,22 +7,22 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// Lines kept; older ones go first.
+/// Maximum number of lines kept; the oldest are dropped.
 const MOST_LINES: usize = 200_000;
 
-/// Collects lines until every stream has ended.
+/// Collects lines until both streams have ended.
 #[derive(Debug)]
 pub(super) struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
-    /// How many lines there have been.
+    /// Total number of lines.
     count: watch::Receiver<usize>,
-    /// Whether the streams are being read.
+    /// True while the streams are read.
     reading: watch::Sender<bool>,
     tasks: TaskTracker,
 }
 
 impl Log {
-    /// The lines of both streams, in the order they come.
+    /// Collects the lines of both streams in order of arrival.
     pub(super) fn of<O, E>(stdout: Option<O>, stderr: Option<E>) -> Self
     where
         O: AsyncRead + Send + Unpin + 'static,
@@ -42,7 +42,7 @@ impl Log {
         Self { lines, count, reading, tasks }
     }
 
-    /// Reads on, or leaves what is written in the pipes.
+    /// Resumes or pauses reading.
     pub(super) fn read(&self, on: bool) {
         self.reading.send_replace(on);
     }
@@ -51,7 +51,7 @@ impl Log {
         lock(&self.lines).iter().cloned().collect()
     }
 
-    /// The first line that satisfies `condition`; `None` once no more can come.
+    /// Returns the first line that satisfies `condition`; `None` if none can follow.
     pub(super) async fn find(&self, mut condition: impl FnMut(&str) -> bool) -> Option<String> {
         let mut count = self.count.clone();
         let mut seen = 0;
@@ -85,13 +85,13 @@ async fn collect<R>(
 {
     let mut stream = BufReader::new(stream);
     let mut bytes = Vec::new();
-    // A stream that cannot be read has ended as well.
+    // A read error ends the stream.
     while stream.read_until(b'\n', &mut bytes).await.is_ok_and(|read| 0 < read) {
         let line = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into_owned();
         bytes.clear();
-        // An error says that the process is not watched any more: read to the end.
+        // An error means that the log was dropped: read to the end, so that the process never blocks on a full pipe.
         let _ = is_read.wait_for(|on| *on).await;
-        // The count rises under the lock, so that it never disagrees with the lines.
+        // Incremented under the lock, so that the count always agrees with the lines.
         let mut lines = lock(&lines);
         if MOST_LINES <= lines.len() {
             lines.pop_front();

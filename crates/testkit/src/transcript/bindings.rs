@@ -1,23 +1,23 @@
-//! The names a transcript has bound so far.
+//! Name bindings of a transcript.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// A name in what the client sends that nothing has bound.
+/// An unbound name in a line to send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("${name} is not bound yet")]
 pub struct UnboundName {
-    /// The name, without its `$`.
+    /// Name without its `$`.
     pub name: String,
 }
 
-/// Names and what they stand for.
+/// Names and their values.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bindings(HashMap<String, Value>);
 
 impl Bindings {
-    /// Whether `name` may stand for `value`; binds it if it is new. `_` may always.
+    /// Binds a new name, or compares a bound one; returns true on success. `_` matches anything.
     pub fn unify(&mut self, name: &str, value: &Value) -> bool {
         if name == "_" {
             return true;
@@ -25,19 +25,18 @@ impl Bindings {
         self.0.entry(name.to_owned()).or_insert_with(|| value.clone()) == value
     }
 
-    /// What `name` stands for.
+    /// Returns the value of `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// A line for the client to send, with every `$name` replaced.
+    /// Substitutes every `$name` in a line to send.
     ///
-    /// In JSON, `"$name"` becomes the value, of whatever kind; anywhere else the name
-    /// becomes the value's text.
+    /// In JSON, `"$name"` becomes the value, of any type; elsewhere the name becomes the value's text.
     ///
     /// # Errors
     ///
-    /// A name nobody has bound.
+    /// A name is unbound.
     pub fn fill(&self, line: &str) -> Result<String, UnboundName> {
         let json = line.starts_with('{');
         let mut out = String::with_capacity(line.len());
@@ -64,14 +63,14 @@ impl Bindings {
     }
 }
 
-/// Splits what follows a `$` after the name at its start, which is empty if there is none.
+/// Splits the text after a `$` into its leading name, possibly empty, and the rest.
 pub(super) fn split_name(text: &str) -> (&str, &str) {
     let is_name = |(index, c): (usize, char)| c == '_' || c.is_ascii_lowercase() || (0 < index && c.is_ascii_digit());
     let end = text.char_indices().find(|&at| !is_name(at)).map_or(text.len(), |(index, _)| index);
     text.split_at(end)
 }
 
-/// A value in the middle of a text, escaped if that text is within JSON.
+/// Returns the value as text, escaped if it stands within JSON.
 fn text_of(value: &Value, escaped: bool) -> String {
     let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     if !escaped {

@@ -1,4 +1,4 @@
-//! The folder of transcripts.
+//! Loader of the transcript directory.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,41 +7,41 @@ use std::path::{Path, PathBuf};
 
 use crate::transcript::{ParseError, Transcript};
 
-/// Why the transcripts cannot be used.
+/// Failure to load transcripts.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The folder or a file in it cannot be read.
+    /// A directory or file cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// What was read.
+        /// Path that was read.
         path: PathBuf,
-        /// Why it could not be.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A file that is no transcript.
+    /// A file that is not a transcript.
     #[error("{0} is not called NNN-name.txt")]
     Stray(PathBuf),
-    /// A folder without transcripts: it has moved, and nothing would be tested.
+    /// No transcripts: the directory has moved, and nothing would be tested.
     #[error("no transcripts in {0}")]
     Empty(PathBuf),
-    /// Two files have the same number.
+    /// A number is used twice.
     #[error("number {0:03} is used twice")]
     Twice(u32),
-    /// A file with an error in it.
+    /// A file does not parse.
     #[error(transparent)]
     Parse(#[from] ParseError),
 }
 
-/// The transcripts of this workspace.
+/// Returns the directory of this workspace's transcripts.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto-line/transcripts")
 }
 
-/// Reads every file in `folder`, in order of number.
+/// Loads every file in `folder`, sorted by number.
 ///
 /// # Errors
 ///
-/// There is none, one of them is not a transcript, or two have the same number.
+/// The directory is empty, a file is not a transcript, or a number is used twice.
 pub fn load_all(folder: &Path) -> Result<Vec<Transcript>, LoadError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -68,7 +68,7 @@ pub fn load_all(folder: &Path) -> Result<Vec<Transcript>, LoadError> {
     }
 }
 
-/// `NNN-name.txt`
+/// Returns true for `NNN-name.txt`.
 fn is_transcript(name: &str) -> bool {
     let Some((number, rest)) = name.split_once('-') else { return false };
     number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()) && rest.ends_with(".txt")

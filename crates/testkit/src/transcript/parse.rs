@@ -1,4 +1,4 @@
-//! From the text of a file to a [`Transcript`].
+//! Parser of transcript files.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,27 +9,27 @@ use crate::llm::Answer;
 use crate::transcript::pattern::whole_name;
 use crate::transcript::{Action, Pattern, Step, Transcript, Transport};
 
-/// The connection that is open from the start.
+/// Name of the connection that is open from the start.
 const FIRST: &str = "a";
 
-/// A line that means nothing, or nothing here.
+/// A syntax error, or a step that is invalid at its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {problem}")]
 pub struct ParseError {
-    /// The file.
+    /// File name.
     pub file: String,
-    /// The line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub problem: String,
 }
 
 impl Transcript {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
     ///
-    /// A line that is no step, a step that makes no sense at its place, or something missing.
+    /// An invalid line, a step invalid at its place, or a missing part.
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         let mut draft = Draft::default();
         for (index, line) in text.lines().enumerate() {
@@ -41,7 +41,7 @@ impl Transcript {
     }
 }
 
-/// A transcript while its lines are read.
+/// Partially parsed transcript.
 #[derive(Default)]
 struct Draft {
     number: u32,
@@ -50,12 +50,12 @@ struct Draft {
     face: Option<Face>,
     transports: Option<Vec<Transport>>,
     steps: Vec<Step>,
-    /// The connections so far, and which of them are over.
+    /// Connections so far; true if closed.
     over: HashMap<String, bool>,
 }
 
 impl Draft {
-    /// The first line: `# NNN: title`, with the number of the file's name.
+    /// Parses the first line, `# NNN: title`; the number must be that of the file name.
     fn title(&mut self, file: &str, line: &str) -> Result<(), String> {
         let rest = line.strip_prefix("# ").ok_or("the first line is not '# NNN: title'")?;
         let (number, title) = rest.split_once(": ").ok_or("the first line is not '# NNN: title'")?;
@@ -145,7 +145,7 @@ impl Draft {
     fn step(&mut self, number: usize, connection: &str, action: Action) -> Result<(), String> {
         match self.over.get_mut(connection) {
             None => return Err(format!("no connection {connection} is open")),
-            // Time passes whatever became of the connection.
+            // Advancing the clock needs no open connection.
             Some(true) if !matches!(action, Action::Advance(_)) => {
                 return Err(format!("connection {connection} is over"));
             }
@@ -180,17 +180,17 @@ fn transport(name: &str) -> Result<Transport, String> {
 fn expectation(line: &str) -> Result<Pattern, String> {
     let pattern = Pattern::parse(line);
     match pattern.delta_text().map(|text| (text, whole_name(text))) {
-        // How a text is cut into deltas is not prescribed, so there is no one piece to bind.
+        // The split into deltas is unspecified, so a single delta cannot be bound.
         Some((_, Some(name))) if name != "_" => Err("a delta's text is a text or $_".to_owned()),
         Some(("", None)) => Err("a delta's text is not empty".to_owned()),
         _ => Ok(pattern),
     }
 }
 
-fn ending(what: &str) -> Result<Action, String> {
-    match what.split_once(' ') {
-        None if what == "cut" => Ok(Action::Cut),
-        None if what == "eof" => Ok(Action::HalfClose),
+fn ending(end: &str) -> Result<Action, String> {
+    match end.split_once(' ') {
+        None if end == "cut" => Ok(Action::Cut),
+        None if end == "eof" => Ok(Action::HalfClose),
         Some(("closed", reason)) => {
             let known = CloseReason::from_name(reason.as_bytes());
             known.map(Action::Closed).ok_or_else(|| format!("unknown reason {reason:?}"))

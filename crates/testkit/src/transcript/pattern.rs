@@ -1,4 +1,4 @@
-//! What a line of the server must look like.
+//! Patterns for lines of the server.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use serde_json::{Map, Value};
 
 use crate::transcript::bindings::{Bindings, split_name};
 
-/// An expected line.
+/// Pattern of an expected line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pattern {
-    /// A JSON object: the listed fields must match, others may be there.
+    /// A JSON object: the listed fields must match, others are ignored.
     Frame(Map<String, Value>),
-    /// Plain text.
+    /// Plain text with placeholders.
     Plain(Vec<Part>),
 }
 
-/// A piece of an expected plain line.
+/// Part of a plain pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// This text.
+    /// Literal text.
     Literal(String),
-    /// `$name`: characters other than white space, at least one.
+    /// `$name`: at least one character, no white space.
     Name(String),
-    /// `$_`: any text, also none.
+    /// `$_`: any text, possibly empty.
     Anything,
 }
 
 impl Pattern {
-    /// Reads what follows `< `.
+    /// Parses the text after `< `.
     pub fn parse(line: &str) -> Self {
         match serde_json::from_str(line) {
             Ok(Value::Object(fields)) => Self::Frame(fields),
@@ -35,7 +35,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `line` fits; if so its names are bound, if not nothing changes.
+    /// Matches `line`; binds the names on success, changes nothing on failure.
     pub fn matches(&self, line: &str, bindings: &mut Bindings) -> bool {
         let mut tried = bindings.clone();
         let fits = match self {
@@ -51,7 +51,7 @@ impl Pattern {
         fits
     }
 
-    /// If this is a delta: the text it wants.
+    /// Returns the text of a delta pattern.
     pub(super) fn delta_text(&self) -> Option<&str> {
         match self {
             Self::Frame(fields) if fields.get("type").is_some_and(|kind| kind == "delta") => {
@@ -92,7 +92,7 @@ fn value_fits(want: &Value, got: &Value, bindings: &mut Bindings) -> bool {
     }
 }
 
-/// The name, if `text` is nothing but `$name`.
+/// Returns the name if `text` is exactly `$name`.
 pub(super) fn whole_name(text: &str) -> Option<&str> {
     let (name, rest) = split_name(text.strip_prefix('$')?);
     (!name.is_empty() && rest.is_empty()).then_some(name)
@@ -122,7 +122,7 @@ fn parts(line: &str) -> Vec<Part> {
     parts
 }
 
-/// Tries every length for each open part, the shortest first: lines and patterns are short.
+/// Backtracking match, shortest first; lines and patterns are short enough.
 fn parts_fit(parts: &[Part], line: &str, bindings: &mut Bindings) -> bool {
     let Some((part, later)) = parts.split_first() else { return line.is_empty() };
     match part {
@@ -145,7 +145,7 @@ fn parts_fit(parts: &[Part], line: &str, bindings: &mut Bindings) -> bool {
     }
 }
 
-/// Where a prefix of `line` may end.
+/// Returns the possible ends of a prefix of `line`.
 fn ends(line: &str) -> impl Iterator<Item = usize> {
     line.char_indices().map(|(index, _)| index).chain([line.len()])
 }
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// Expects `want` against `got` with `$token` bound to `t1` and `$seq` to 7.
+    /// Matches `want` against `got` with `$token` bound to `t1` and `$seq` to 7.
     fn check(want: &str, got: &str, fits: bool) -> Bindings {
         let mut bindings = Bindings::default();
         bindings.unify("token", &json!("t1"));

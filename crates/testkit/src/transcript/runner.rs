@@ -1,4 +1,4 @@
-//! Plays a transcript against a server.
+//! Runner: replays a transcript against a server.
 
 mod listener;
 
@@ -15,36 +15,36 @@ use crate::transcript::{Action, Bindings, Pattern, Step, Transcript};
 use crate::watchdog::{self, Watchdog};
 use listener::Listener;
 
-/// A server to play against, and how its clients reach it.
+/// A server under test and the connections to it.
 pub trait ServerUnderTest {
-    /// A client of it.
+    /// Client type.
     type Peer: Peer;
 
-    /// Opens a connection; `face` is what a gateway announces.
+    /// Opens a connection; `face` is the one a gateway announces.
     fn connect(&mut self, face: Face) -> impl Future<Output = Result<Self::Peer, PeerError>>;
 
     /// Scripts the model's next answer.
     fn push_answer(&mut self, answer: Answer);
 
-    /// Lets everything finish that does not wait for the clock. To be extended where
-    /// threads work on their own (a store's writer), whose work the runtime does not see.
+    /// Waits until the server is idle. Override it for servers with threads of their own (a store's writer), whose work
+    /// the runtime does not see.
     fn settle(&mut self) -> impl Future<Output = ()> {
         clock::settle()
     }
 }
 
-/// Where and how a server differs from the transcript.
+/// First difference between server and transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The file.
+    /// File name.
     pub file: String,
-    /// The line, from 1; 0 for the end of the file.
+    /// Line number, from 1; 0 for the end of the file.
     pub line: usize,
-    /// The connection.
+    /// Name of the connection.
     pub connection: String,
-    /// What the transcript says.
+    /// Expected event.
     pub wanted: String,
-    /// What there was.
+    /// Actual event.
     pub got: String,
 }
 
@@ -57,10 +57,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Plays `transcript` from its first line to its last, and checks that nothing follows.
+/// Replays `transcript` and checks that nothing follows it.
 ///
-/// Needs a current-thread runtime with a paused clock. Build the world under a
-/// [`FrozenClock`] clock, or time may pass before the first step.
+/// Requires a current-thread runtime with a paused clock. Create the server under a [`FrozenClock`], or time may pass
+/// before the first step.
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ pub async fn run<W: ServerUnderTest>(transcript: &Transcript, world: &mut W) -> 
     };
     let mut opened = false;
     for step in &transcript.steps {
-        // Answers may come first, so that a server that calls the model at once finds them.
+        // Answers may be scripted first, for a server that calls the model at once.
         if !opened && !matches!(step.action, Action::Model(_)) {
             run.connect("a").await.map_err(|error| run.failure(step, "a connection", error))?;
             opened = true;
@@ -138,7 +138,7 @@ impl<W: ServerUnderTest> Run<'_, W> {
         sent.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// Lets the server notice before the next step, so that a run is like the one before.
+    /// Settles afterwards, so that the server sees the cut before the next step: runs stay deterministic.
     async fn cut(&mut self, name: &str) {
         if let Some(mut listener) = self.listeners.remove(name) {
             listener.peer.cut();
@@ -157,7 +157,7 @@ impl<W: ServerUnderTest> Run<'_, W> {
         expecting.await.unwrap_or_else(|expired| Err(expired.to_string()))
     }
 
-    /// The connection is over afterwards, so it is let go.
+    /// Removes the connection: later steps must not use it.
     async fn closed(&mut self, name: &str, reason: CloseReason) -> Result<(), String> {
         let mut listener = self.listeners.remove(name).ok_or("no such connection")?;
         match self.watchdog.guard(listener.next_line()).await {
@@ -171,7 +171,7 @@ impl<W: ServerUnderTest> Run<'_, W> {
         }
     }
 
-    /// Nothing may come on any connection that is still open, not even its end.
+    /// Checks that no open connection has received anything, not even its end.
     async fn expect_silence(mut self) -> Result<(), Failure> {
         self.world.settle().await;
         for (name, listener) in &mut self.listeners {

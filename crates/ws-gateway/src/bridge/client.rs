@@ -1,4 +1,4 @@
-//! The client's side of a bridge: a WebSocket without a socket of its own.
+//! Client side of a bridge: a sans-I/O WebSocket.
 
 use std::io::{self, Read, Write};
 
@@ -17,33 +17,32 @@ use super::message_boundary::MessageBoundary;
 use super::pipe::Pipe;
 use crate::close::CloseCause;
 
-/// What tungstenite holds for a message's beginning; grows to the longest message.
+/// Initial read buffer of tungstenite; grows to the longest message.
 const FRAME_BUFFER_BYTES: usize = 256;
-/// Longest header of a frame the server sends.
+/// Longest frame header that a server sends.
 const MAX_FRAME_HEADER_BYTES: usize = 10;
-/// The client is not read while more than this waits for it to read.
+/// Reading from the client pauses while more bytes than this wait to be written to it.
 const MAX_BACKLOG_BYTES: usize = 48 * 1_024;
 
-/// The connection to a client.
+/// Connection to a client.
 ///
-/// The WebSocket protocol is tungstenite's; bytes reach and leave it through memory
-/// ([`MemoryStream`]), so that the connection has one place that waits on sockets. Lines from the core
-/// become frames here, because tungstenite would keep a buffer as large as the largest of them.
+/// tungstenite implements the WebSocket protocol over memory ([`MemoryStream`]), so that sockets are polled in one
+/// place. Lines from the core are framed here: tungstenite would keep a buffer as large as the largest of them.
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) pipe: Pipe<S>,
     websocket: WebSocketContext,
     boundary: MessageBoundary,
     face: Face,
-    /// A line has been sent in part: no other message may come between.
+    /// A fragmented message is being sent; only control frames may come between (RFC 6455 §5.4).
     mid_message: bool,
-    /// The client's close frame has come.
+    /// The client's close frame has arrived.
     closed: bool,
-    /// `bad_frame` errors to send after that line.
+    /// `bad_frame` errors queued behind the fragmented message.
     errors_owed: u32,
 }
 
-/// One turn of the WebSocket: what came in, and where what goes out is put.
+/// In-memory stream for one call into tungstenite: received bytes in, frames out.
 struct MemoryStream<'i, 'o> {
     input: &'i [u8],
     output: &'o mut BytesMut,
@@ -84,11 +83,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Self { pipe, websocket: websocket(), boundary, face, mid_message: false, closed: false, errors_owed: 0 }
     }
 
-    /// Takes bytes from the client and forwards the messages in them to `core`.
+    /// Parses bytes of the client and forwards the messages in them to `core`.
     ///
     /// # Errors
     ///
-    /// The client closed or broke a rule; what came before that has been forwarded.
+    /// The client closed or violated the protocol; messages before that are forwarded.
     pub(crate) fn receive<U>(&mut self, input: &[u8], core: &mut Core<U>) -> Result<(), CloseCause>
     where
         U: AsyncRead + AsyncWrite + Unpin,
@@ -100,22 +99,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Message::Text(text) => self.deliver(&text, core),
                 Message::Binary(_) => return Err(CloseCause::BinaryRefused),
                 Message::Close(_) => return Err(CloseReason::ClientGone.into()),
-                // Pings are answered by tungstenite.
+                // tungstenite answers pings.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
         if self.boundary.take_renewal() {
-            // Everything has been taken out of it and every ping answered; a new one has no long buffer.
+            // Between two messages the context holds no data: replacing it frees its long buffer.
             self.websocket = websocket();
         }
         Ok(())
     }
 
-    /// The next message in `input`, or `None` when all of it has been taken in.
+    /// Returns the next message in `input`; `None` when all of it is consumed.
     ///
     /// # Errors
     ///
-    /// The client broke a rule of the WebSocket protocol.
+    /// A protocol violation of the client.
     pub(crate) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         let mut stream = MemoryStream { input, output: &mut self.pipe.out };
         let read = self.websocket.read(&mut stream);
@@ -130,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// One text message is one line: see `proto-line/SPEC.md` §6 for what a LF inside becomes.
+    /// Forwards one text message as one line; `proto-line/SPEC.md` §6 defines the treatment of LF.
     fn deliver<U: AsyncRead + AsyncWrite + Unpin>(&mut self, text: &str, core: &mut Core<U>) {
         let folds = memchr::memchr(b'\n', text.as_bytes()).is_some();
         match self.face {
@@ -152,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Appends a line of the core, or a piece of one, as one frame.
+    /// Appends a line fragment of the core as one frame.
     pub(crate) fn send(&mut self, fragment: LineFragment<'_>) {
         let opcode = OpCode::Data(if fragment.first { Data::Text } else { Data::Continue });
         let header = FrameHeader { is_final: fragment.last, opcode, ..FrameHeader::default() };
@@ -167,37 +166,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Whether the client is greeted before it has said anything.
+    /// Returns true if the core speaks first: it greets in the plain face.
     pub(crate) fn is_greeted(&self) -> bool {
         self.face == Face::Plain
     }
 
-    /// Whether too much waits for the client to go on reading it.
+    /// Returns true while the write buffer exceeds its limit, which pauses reading.
     pub(crate) fn is_backlogged(&self) -> bool {
         MAX_BACKLOG_BYTES < self.pipe.out.len()
     }
 
-    /// Whether the client is not read until the core has ended a line.
+    /// Returns true while reading must pause until the core ends its line.
     pub(crate) fn awaits_line_end(&self) -> bool {
         0 < self.errors_owed
     }
 
-    /// Whether the client's close frame has come.
+    /// Returns true if the client's close frame has arrived.
     pub(crate) fn has_closed(&self) -> bool {
         self.closed
     }
 
-    /// Appends a ping.
+    /// Queues a ping.
     pub(crate) fn ping(&mut self) {
         let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
-        // It fails only after a close frame, and then no ping is wanted.
+        // Fails only after a close frame, when no ping is needed.
         let _closing = self.websocket.write(&mut stream, Message::Ping(bytes::Bytes::new()));
     }
 
-    /// Appends the close frame: the answer to the client's own, or ours with `cause`.
+    /// Queues the close frame: the reply to the client's, or the first one with `cause`.
     pub(crate) fn close(&mut self, cause: CloseCause) {
         let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
-        // It ends in `ConnectionClosed` when the client's own close frame has been answered.
+        // `ConnectionClosed` means that this replied to the client's close frame.
         let _closed = self.websocket.close(&mut stream, Some(cause.frame()));
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a connection, so that the close frame arrives.
+//! Closing handshake (RFC 6455 §7), done so that the close frame is delivered.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -13,30 +13,33 @@ use super::client::Client;
 use super::pipe::Pipe;
 use crate::close::CloseCause;
 
-/// How long a peer may take to answer the close frame, and again to close its side.
+/// Timeout for the peer's close frame, and once more for the end of its stream. Two seconds exceed a mobile round trip
+/// and keep a drain short.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 4 * 1_024;
 
-/// Sends the close frame, waits for the client's, then closes so that neither is lost: a socket closed
-/// with unread bytes would be reset, and the reset could overtake the frame.
+/// Sends the close frame, awaits the client's, then closes the socket.
+///
+/// Unread bytes must not remain: closing a socket with unread bytes sends a TCP reset, which can overtake the close
+/// frame.
 pub(crate) async fn close_handshake<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>, cause: CloseCause) {
     client.close(cause);
     let answered = timeout(CLOSE_TIMEOUT, async {
         poll_fn(|cx| client.pipe.poll_flush(cx)).await?;
-        // Where the client's own has come, it is answered: the server ends the connection first (RFC 6455 §7.1.1).
+        // If the client closed first, this frame is the reply, and the server closes TCP first (RFC 6455 §7.1.1).
         if !cause.breaks_framing() && !client.has_closed() {
             poll_fn(|cx| poll_close_frame(client, cx)).await;
         }
         Ok::<(), std::io::Error>(())
     });
-    // A client that takes nothing or is gone cannot be waited for any longer.
+    // Not waiting longer for a client that reads nothing or is gone.
     if let Ok(Ok(())) = answered.await {
         shutdown_write(&mut client.pipe).await;
         let _timed_out = timeout(CLOSE_TIMEOUT, poll_fn(|cx| poll_end(&mut client.pipe, cx))).await;
     }
 }
 
-/// Writes what waits and ends our direction, within bounds.
+/// Flushes the write buffer and shuts down the write half, within [`CLOSE_TIMEOUT`].
 pub(crate) async fn shutdown_write<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>) {
     let _timed_out = timeout(CLOSE_TIMEOUT, async {
         poll_fn(|cx| pipe.poll_flush(cx)).await?;
@@ -45,7 +48,7 @@ pub(crate) async fn shutdown_write<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut
     .await;
 }
 
-/// Ready when the client's close frame or the end of its stream has come; messages before it are dropped.
+/// Ready at the client's close frame or the end of its stream; discards other messages.
 fn poll_close_frame<S>(client: &mut Client<S>, cx: &mut Context<'_>) -> Poll<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -68,7 +71,7 @@ where
     }
 }
 
-/// Ready when the peer has closed its direction.
+/// Ready when the peer has closed its write half; discards its bytes.
 fn poll_end<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>, cx: &mut Context<'_>) -> Poll<()> {
     loop {
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];

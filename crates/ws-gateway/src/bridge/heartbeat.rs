@@ -1,8 +1,8 @@
-//! Deadlines of a connection: pings and pongs, writes without progress, a core that does not answer.
+//! Timers of a connection: pings and pongs, stalled writes, a core that does not reply.
 //!
-//! A state machine without sockets and without a clock. Events come in with their time; each deadline is armed
-//! and disarmed by events alone. Sampling a state when a timer fires would lose what happened in between: a
-//! buffer that was emptied and filled again looks as if it had never been emptied.
+//! Sans-I/O state machine: events carry their time, and deadlines are armed and disarmed by events alone. Sampling a
+//! state when a timer fires would miss changes in between: a buffer that was emptied and refilled would look as if it
+//! had never been emptied.
 
 use std::time::Duration;
 
@@ -11,46 +11,45 @@ use tokio::time::Instant;
 #[cfg(test)]
 mod tests;
 
-/// Time for the core's first byte after a line that has to be answered. A database that is away may hold up an answer
-/// for longer: what comes of the silence is decided by a check that needs no database.
+/// Timeout for the core's first byte after a line that requires a reply. A core that waits for its database may take
+/// longer; therefore the timeout only triggers a health check, which needs no database.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time between two reports of the same silence: the check of the core may have been decided meanwhile.
+/// Interval between reports of the same silence: the health check may have finished in between.
 const SILENCE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Time for the core to go on: to take bytes that wait for it, or to send its first byte where no other core is
-/// better. Longer than a model takes for an answer, during which the plain face reads no further line.
+/// Timeout for progress of the core: accepting bytes, or sending its first byte if no other core is healthier. Longer
+/// than a model usually takes for an answer, during which the plain face reads no further line.
 const CORE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Time limits for a client.
+/// Keepalive of client connections.
 #[derive(Debug, Clone, Copy)]
 pub struct KeepaliveSettings {
-    /// Between two pings.
+    /// Interval between pings.
     pub ping_interval: Duration,
-    /// For a pong after a ping, and for the client to take some of what is written to it.
+    /// Timeout for a pong, and for progress of a blocked write to the client.
     pub pong_timeout: Duration,
 }
 
-/// A deadline that has passed.
+/// An expired deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeartbeatEvent {
-    /// A ping is due.
+    /// A ping must be sent.
     Ping,
-    /// The client sent nothing after a ping.
+    /// The pong timed out.
     ClientSilent,
-    /// The client took nothing of what waits for it.
+    /// A blocked write to the client made no progress.
     ClientStalled,
-    /// The core has not sent a byte since its first line. Reported again and again while that lasts.
+    /// The core's first byte is late. Repeated every [`SILENCE_REPORT_INTERVAL`].
     CoreSilent,
-    /// The core took nothing of what waits for it, or is silent for good.
+    /// A blocked write to the core made no progress, or its first byte never came.
     CoreStalled,
 }
 
-/// Whether the core answers at all.
+/// Progress towards the core's first byte.
 #[derive(Debug, Clone, Copy)]
 enum FirstByte {
-    /// No line has to be answered yet.
+    /// No line requires a reply yet.
     NotDue,
-    /// A line that has to be answered is there, and the core is read, since `since`; its silence is
-    /// reported at `report_at`.
+    /// A reply is due and the core has been read since `since`; its silence is reported at `report_at`.
     Due {
         since: Instant,
         report_at: Instant,
@@ -64,24 +63,24 @@ impl FirstByte {
     }
 }
 
-/// Deadlines of one connection.
+/// Timers of one connection.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     keepalive: KeepaliveSettings,
     ping_at: Instant,
-    /// Only while a ping that was sent is unanswered.
+    /// Armed while a ping is unanswered.
     pong_by: Option<Instant>,
-    /// Only while bytes wait that the client's socket does not take.
+    /// Armed while a write to the client is blocked.
     client_by: Option<Instant>,
-    /// Only while the core holds up the client.
+    /// Armed while the core blocks reading from the client.
     core_by: Option<Instant>,
     first_byte: FirstByte,
-    /// The client is being read; while it is not, its pong cannot be heard.
+    /// False while reading from the client is paused: a pong cannot be seen.
     reading: bool,
 }
 
 impl Heartbeat {
-    /// Deadlines of a connection that begins at `now`.
+    /// Arms the ping timer at `now`.
     pub(crate) fn new(now: Instant, keepalive: KeepaliveSettings) -> Self {
         Self {
             keepalive,
@@ -94,23 +93,23 @@ impl Heartbeat {
         }
     }
 
-    /// Bytes came from the client.
+    /// The client sent bytes; any byte counts as a pong.
     pub(crate) fn on_client_bytes(&mut self) {
         self.pong_by = None;
     }
 
-    /// The client is read from now on, or is not because something else has to go first.
+    /// Reading from the client was paused or resumed.
     pub(crate) fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
     }
 
-    /// A ping was added to what is written to the client.
+    /// A ping was queued.
     pub(crate) fn on_ping_sent(&mut self, now: Instant) {
-        // Of several pings without an answer the first one counts.
+        // The oldest unanswered ping sets the deadline.
         self.pong_by.get_or_insert(now + self.keepalive.pong_timeout);
     }
 
-    /// The client's socket took `bytes` and more wait for it.
+    /// The client's socket accepted `bytes` and blocks on the rest.
     pub(crate) fn on_client_write(&mut self, now: Instant, bytes: usize) {
         let by = now + self.keepalive.pong_timeout;
         if 0 < bytes {
@@ -121,70 +120,70 @@ impl Heartbeat {
         }
     }
 
-    /// Nothing waits for the client any more.
+    /// The write buffer to the client is empty.
     pub(crate) fn on_client_flushed(&mut self, now: Instant) {
         if self.client_by.take().is_none() {
             return;
         }
         self.renew_pong(now + self.keepalive.pong_timeout);
-        // The core is read again only from here on: what it sent meanwhile may lie unread.
+        // The core was not read while the client blocked: its bytes may lie unread, so its timeout restarts.
         if matches!(self.first_byte, FirstByte::Due { .. }) {
             self.first_byte = FirstByte::due_since(now);
         }
     }
 
-    /// The ping may stand behind the bytes that have just been taken: the client has all its time from here on.
+    /// Restarts a pending pong timeout: the ping may have been queued behind the bytes just written.
     fn renew_pong(&mut self, by: Instant) {
         self.pong_by = self.pong_by.map(|_| by);
     }
 
-    /// Whether bytes wait for the client.
+    /// Returns true while a write to the client is blocked.
     pub(crate) fn awaits_client(&self) -> bool {
         self.client_by.is_some()
     }
 
-    /// The core has got a line that has to be answered.
+    /// A line that requires a reply was forwarded.
     pub(crate) fn on_request(&mut self, now: Instant) {
         if matches!(self.first_byte, FirstByte::NotDue) {
             self.first_byte = FirstByte::due_since(now);
         }
     }
 
-    /// Whether [`Heartbeat::on_request`] is still to come.
+    /// Returns true before the first [`Heartbeat::on_request`].
     pub(crate) fn awaits_request(&self) -> bool {
         matches!(self.first_byte, FirstByte::NotDue)
     }
 
-    /// The core took `bytes` and holds up the client still.
+    /// The core's socket accepted `bytes` and still blocks reading from the client.
     pub(crate) fn on_core_write(&mut self, now: Instant, bytes: usize) {
         if 0 < bytes || self.core_by.is_none() {
             self.core_by = Some(now + CORE_TIMEOUT);
         }
     }
 
-    /// The core no longer holds up the client.
+    /// The core no longer blocks reading from the client.
     pub(crate) fn on_core_flushed(&mut self) {
         self.core_by = None;
     }
 
-    /// The core sent bytes. Returns whether they are its first.
+    /// The core sent bytes. Returns true if they are its first.
     pub(crate) fn on_core_bytes(&mut self, now: Instant) -> bool {
-        // A core that is busy sending may be slow to read.
+        // Sending counts as progress: a busy core may be slow to read.
         self.core_by = self.core_by.map(|_| now + CORE_TIMEOUT);
         !matches!(std::mem::replace(&mut self.first_byte, FirstByte::Seen), FirstByte::Seen)
     }
 
-    /// Whether [`Heartbeat::on_core_bytes`] changes anything.
+    /// Returns true if [`Heartbeat::on_core_bytes`] would change a deadline.
     pub(crate) fn awaits_core(&self) -> bool {
         self.core_by.is_some() || !self.has_answered()
     }
 
-    /// Whether the core has sent anything.
+    /// Returns true if the core has sent its first byte.
     pub(crate) fn has_answered(&self) -> bool {
         matches!(self.first_byte, FirstByte::Seen)
     }
 
-    /// Time for which the core was read and owed its first byte, if it still owes it.
+    /// Returns the time since the core's first byte became due, while it is due.
     pub(crate) fn unanswered(&self, now: Instant) -> Option<Duration> {
         match self.first_byte {
             FirstByte::Due { since, .. } if !self.awaits_client() => Some(now.saturating_duration_since(since)),
@@ -192,14 +191,14 @@ impl Heartbeat {
         }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Instant {
         let deadlines = [self.pong_by, self.client_by, self.core_by, self.first_byte_by()];
         deadlines.into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
     fn first_byte_by(&self) -> Option<Instant> {
-        // A core that is not read must not be taken for one that is silent: its answer may be there.
+        // A core that is not being read must not count as silent: its reply may lie unread.
         if self.awaits_client() {
             return None;
         }
@@ -209,7 +208,7 @@ impl Heartbeat {
         }
     }
 
-    /// The event whose deadline has passed at `now`. To be called again until there is none.
+    /// Returns an event whose deadline has passed at `now`. Must be called until it returns `None`.
     pub(crate) fn due(&mut self, now: Instant) -> Option<HeartbeatEvent> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         if passed(self.client_by) {
@@ -225,7 +224,7 @@ impl Heartbeat {
             if self.reading {
                 return Some(HeartbeatEvent::ClientSilent);
             }
-            // Its pong may be in a buffer that is not read: the time starts over.
+            // The pong may lie in a buffer that is not being read: restart the timeout.
             self.pong_by = Some(now + self.keepalive.pong_timeout);
         }
         (self.ping_at <= now).then(|| self.ping(now)).flatten()
@@ -243,8 +242,8 @@ impl Heartbeat {
 
     fn ping(&mut self, now: Instant) -> Option<HeartbeatEvent> {
         if self.client_by.is_some() {
-            // Behind bytes that wait it would not be answered sooner than they are taken: until then these show
-            // whether the client lives.
+            // A ping behind blocked bytes cannot be answered before them; progress of these bytes shows that the client
+            // lives.
             self.ping_at = now + self.keepalive.pong_timeout.min(self.keepalive.ping_interval);
             return None;
         }

@@ -1,14 +1,14 @@
-//! The core's output, cut into lines as it arrives.
+//! Splits the core's byte stream into lines.
 
 use memchr::memchr;
 use protocol::CloseReason;
 use protocol::hop::CLOSING_LINE_MARK;
 
-/// Longest closing line kept; no reason's name comes near.
+/// Longest closing line kept, in bytes; every reason's name is shorter.
 const MAX_CLOSING_BYTES: usize = 64;
 
-/// Finds the lines in a byte stream without holding any of them: a line that has not
-/// arrived whole is passed on in pieces. Only the closing line is kept, to be understood.
+/// Incremental line splitter without a buffer: a partial line is passed on in fragments. Only the closing line is kept,
+/// for its reason.
 #[derive(Debug, Default)]
 pub(crate) struct LineSplitter {
     position: Position,
@@ -19,24 +19,24 @@ pub(crate) struct LineSplitter {
 enum Position {
     #[default]
     Start,
-    /// Part of the line has been passed on.
+    /// A fragment of the line has been passed on.
     Middle,
-    /// Inside the core's closing line.
+    /// Inside the closing line.
     Closing(Vec<u8>),
 }
 
-/// A line of the core, or a piece of one.
+/// A line of the core, or a fragment of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LineFragment<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Whether a line begins with it.
+    /// True for the first fragment of a line.
     pub(crate) first: bool,
-    /// Whether the line ends with it.
+    /// True for the last fragment of a line.
     pub(crate) last: bool,
 }
 
 impl LineSplitter {
-    /// Passes the lines in `input` to `sink`, their ends removed.
+    /// Passes the lines in `input` to `sink`, without their line ends.
     pub(crate) fn feed(&mut self, mut input: &[u8], mut sink: impl FnMut(LineFragment<'_>)) {
         while !input.is_empty() {
             let end = memchr(b'\n', input);
@@ -68,13 +68,13 @@ impl LineSplitter {
         }
     }
 
-    /// What the core's closing line said, if there was one.
+    /// Returns the reason of the closing line, if there was one.
     pub(crate) fn closing_reason(&self) -> Option<CloseReason> {
         self.reason
     }
 }
 
-/// The reason on a closing line. A name that is not known counts as `internal` (SPEC §8).
+/// Parses a closing line; an unknown reason counts as `internal` (SPEC §8).
 fn closing_reason(line: &[u8]) -> CloseReason {
     let name = line.get(1..).unwrap_or_default().trim_ascii_end();
     CloseReason::from_name(name).unwrap_or(CloseReason::Internal)
@@ -84,7 +84,7 @@ fn closing_reason(line: &[u8]) -> CloseReason {
 mod tests {
     use super::*;
 
-    /// What comes out of `input` in chunks that end at `cuts`: whole lines, then the reason.
+    /// Returns the lines and the reason for `input` fed in chunks that end at `cuts`.
     fn check(input: &[u8], cuts: &[usize]) -> (Vec<String>, Option<CloseReason>) {
         let (mut lines, mut whole, mut part) = (LineSplitter::default(), Vec::new(), String::new());
         let mut from = 0;

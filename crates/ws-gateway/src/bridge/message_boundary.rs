@@ -1,27 +1,27 @@
-//! Where a client's stream stands between two messages.
+//! Detects message boundaries in a client's frame stream.
 
-/// Longest header of a frame.
+/// Longest frame header of RFC 6455.
 const MAX_HEADER_BYTES: usize = 14;
-/// Frames up to this length leave no memory worth giving back.
+/// Frames up to this length leave a buffer too small to be worth freeing.
 const SHORT_FRAME_BYTES: u64 = 4 * 1_024;
 
-/// Follows the frames in a client's bytes without looking into them. tungstenite keeps a buffer as long as the
-/// longest frame it has read; only between two messages it can be replaced by a new one without loss.
+/// Tracks frame headers without parsing payloads. tungstenite keeps a buffer as long as the longest frame so far; its
+/// context can be replaced without loss only between two messages.
 #[derive(Debug, Default)]
 pub(super) struct MessageBoundary {
     header: [u8; MAX_HEADER_BYTES],
-    /// How much of a header has come.
+    /// Bytes of the current header received so far.
     header_len: usize,
-    /// How much of a frame is still to come after its header.
+    /// Payload bytes of the current frame still missing.
     payload_left: u64,
-    /// A message has begun whose last frame has not come.
+    /// A fragmented message is incomplete.
     fragmented: bool,
-    /// A long frame has come since the last renewal.
+    /// A long frame has arrived since the last renewal.
     grown: bool,
 }
 
 impl MessageBoundary {
-    /// Takes note of `input`, the next bytes of the stream.
+    /// Tracks `input`, the next bytes of the stream.
     pub(super) fn advance(&mut self, mut input: &[u8]) {
         while let Some((&first, rest)) = input.split_first() {
             if 0 < self.payload_left {
@@ -48,14 +48,14 @@ impl MessageBoundary {
         (self.payload_left, self.header_len) = (payload, 0);
     }
 
-    /// Whether a long frame has come, and everything after it has come whole. True once for each.
+    /// Returns true once after each long frame, at the next message boundary.
     pub(super) fn take_renewal(&mut self) -> bool {
         let between = self.header_len == 0 && self.payload_left == 0 && !self.fragmented;
         between && std::mem::take(&mut self.grown)
     }
 }
 
-/// The length that a whole header announces; none while part of it is missing.
+/// Returns the payload length of a complete header.
 fn payload_len(header: &[u8]) -> Option<u64> {
     let second = *header.get(1)?;
     let mask = if second & 0x80 == 0 { 0 } else { 4 };

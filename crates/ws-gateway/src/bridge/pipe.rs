@@ -1,4 +1,4 @@
-//! One socket of a bridge and what waits to be written to it.
+//! Socket of a bridge with its write buffer.
 
 use std::io;
 use std::pin::Pin;
@@ -7,24 +7,22 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A socket with its outgoing bytes. Holds no memory while nothing waits: there is no
-/// read buffer, and the write buffer goes away as soon as it is empty.
+/// Socket and write buffer. Holds no memory while idle: there is no read buffer, and an empty write buffer is freed.
 #[derive(Debug)]
 pub(crate) struct Pipe<S> {
     socket: S,
-    /// Bytes to write, in order. Bounded by whoever appends: each side is read only while
-    /// the other's has room.
+    /// Bytes to write, in order. Bounded by the callers: each side is read only while the other's buffer has room.
     pub(crate) out: BytesMut,
 }
 
-/// Outcome of a write.
+/// Progress of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteProgress {
-    /// Nothing waits any more.
+    /// The buffer is empty.
     All,
-    /// The socket takes no more for now.
+    /// The socket blocks.
     Part {
-        /// How many it took before.
+        /// Bytes written before.
         bytes: usize,
     },
 }
@@ -34,8 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         Self { socket, out: BytesMut::new() }
     }
 
-    /// Writes as much of what waits as the socket takes. Where something still waits, the task is woken when the
-    /// socket takes more.
+    /// Writes until the buffer is empty or the socket blocks; registers the waker if it blocks.
     pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> io::Result<WriteProgress> {
         let mut bytes = 0;
         while !self.out.is_empty() {
@@ -48,12 +45,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
                 Poll::Pending => return Ok(WriteProgress::Part { bytes }),
             }
         }
-        // Also frees the memory: an idle connection keeps none.
+        // Dropping the buffer frees it: an idle connection holds none.
         self.out = BytesMut::new();
         Ok(WriteProgress::All)
     }
 
-    /// Writes what waits; `Ready(Ok)` when nothing does any more.
+    /// Flushes the buffer; ready when it is empty.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.write(cx) {
             Ok(WriteProgress::All) => Poll::Ready(Ok(())),
@@ -62,12 +59,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         }
     }
 
-    /// Reads what has come, at most what `buf` has room for. Nothing read is the end of the stream.
+    /// Reads into `buf`. Zero bytes mean the end of the stream.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 
-    /// Ends our direction; the peer reads everything before it.
+    /// Shuts down the write half.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }

@@ -1,4 +1,4 @@
-//! The bridge between two ends in memory, where time and every byte are under control.
+//! The bridge over in-memory streams, with a paused clock.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::close::CloseCause;
 const HEADER: &[u8] = b"header\n";
 const KEEPALIVE: KeepaliveSettings =
     KeepaliveSettings { ping_interval: Duration::from_secs(25), pong_timeout: Duration::from_secs(10) };
-/// For tests without a paused clock: nothing is ever late.
+/// For tests that run in real time: no timer fires.
 const ENDLESS: KeepaliveSettings =
     KeepaliveSettings { ping_interval: Duration::from_secs(3_600), pong_timeout: Duration::from_secs(3_600) };
 
@@ -47,7 +47,7 @@ enum Health {
     Lost,
 }
 
-/// Notes what is said of the core.
+/// Records the health reports.
 struct Observer {
     health: Arc<Mutex<Vec<Health>>>,
     has_better_core: bool,
@@ -68,7 +68,7 @@ impl CoreObserver for Observer {
     }
 }
 
-/// A bridge whose two sockets hold `buffer` bytes each way.
+/// Starts a bridge whose two sockets buffer `buffer` bytes each way.
 fn bridge(face: Face, keepalive: KeepaliveSettings, buffer: usize) -> Bridge {
     bridge_after(Bytes::new(), face, keepalive, buffer)
 }
@@ -77,7 +77,7 @@ fn bridge_after(leftover: Bytes, face: Face, keepalive: KeepaliveSettings, buffe
     bridge_beside(false, leftover, face, keepalive, buffer)
 }
 
-/// A bridge to a core beside which there is another one, or not.
+/// Starts a bridge; `has_better_core` is the observer's reply to a report of silence.
 fn bridge_beside(
     has_better_core: bool,
     leftover: Bytes,
@@ -102,20 +102,20 @@ async fn websocket(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
     WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 
-/// A text frame as a client sends it, with a mask of zeros.
+/// Encodes a client's text frame, masked with zeros.
 fn frame(text: &str) -> Vec<u8> {
     let len = u8::try_from(text.len()).ok().filter(|len| *len < 126).expect("short");
     [&[0x81, 0x80 | len, 0, 0, 0, 0], text.as_bytes()].concat()
 }
 
-/// Lets everything that can go on do so.
+/// Yields until every task is blocked.
 async fn settle() {
     for _ in 0..1_000 {
         yield_now().await;
     }
 }
 
-/// Writes `unit` again and again until the stream takes no more; how many bytes it took.
+/// Writes `unit` repeatedly until the stream blocks; returns the number of bytes written.
 async fn fill(stream: &mut DuplexStream, unit: &[u8]) -> usize {
     let (mut taken, mut settled) = (0, false);
     loop {
@@ -134,7 +134,7 @@ async fn fill(stream: &mut DuplexStream, unit: &[u8]) -> usize {
     }
 }
 
-/// Reads `count` tagged lines, their tags removed.
+/// Reads `count` tagged lines and removes their tags.
 async fn read_lines(core: DuplexStream, count: usize) -> Vec<String> {
     let mut lines = BufReader::new(core).split(b'\n');
     assert_eq!(lines.next_segment().await.unwrap().unwrap(), HEADER.trim_ascii_end());
@@ -216,7 +216,7 @@ async fn slow_client_applies_backpressure_without_loss() {
     let mut bridge = bridge(Face::Plain, ENDLESS, 4_096);
     let taken = fill(&mut bridge.core, b"a line of the core\n").await;
     assert!(4_096 < taken && taken < 2 * 4_096 + 3 * CORE_READ_BYTES, "{taken} bytes piled up");
-    // Its own messages still pass.
+    // The other direction is not blocked.
     bridge.client.write_all(&frame("hola")).await.unwrap();
     let mut head = vec![0; HEADER.len() + TAG_LEN + 5];
     bridge.core.read_exact(&mut head).await.unwrap();
@@ -233,7 +233,7 @@ async fn slow_core_applies_backpressure_without_loss() {
     let frame = frame("a message of the client");
     let taken = fill(&mut bridge.client, &frame).await;
     assert!(4_096 < taken && taken < 8 * 4_096, "{taken} bytes piled up");
-    // The other direction still passes.
+    // The other direction is not blocked.
     bridge.core.write_all(b"hola\n").await.unwrap();
     let mut hello = [0; 6];
     bridge.client.read_exact(&mut hello).await.unwrap();
@@ -257,14 +257,14 @@ async fn keeps_client_that_answers_pings() {
     sleep(Duration::from_secs(25 * 10 + 1)).await;
     sink.send("still here".into()).await.unwrap();
     assert_eq!(read_lines(bridge.core, 1).await, ["still here"]);
-    assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost, "ends only because the test let go of the core");
+    assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost, "ends only because the test drops the core");
     assert_eq!(reader.await.unwrap(), 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn times_out_silent_client() {
     let (start, bridge) = (Instant::now(), bridge(Face::Plain, KEEPALIVE, 4_096));
-    // Not with 1000, after which nobody comes back: the client may only have been unreachable.
+    // Not 1000, after which clients do not reconnect: this one may only have been unreachable.
     assert_eq!(bridge.cause.await.unwrap(), CloseReason::Idle.into());
     assert_eq!(start.elapsed().as_secs(), 35);
 }
@@ -289,7 +289,7 @@ async fn disconnects_slow_consumer() {
     assert_eq!(start.elapsed().as_secs(), 13);
 }
 
-/// Writes `bytes` of the core in pieces, pausing after each.
+/// Writes `pieces` lines of `fragment` bytes, pausing after each.
 async fn trickle(mut core: DuplexStream, pieces: usize, fragment: usize, pause: Duration) -> DuplexStream {
     let line = [vec![b'x'; fragment - 1], vec![b'\n']].concat();
     for _ in 0..pieces {
@@ -303,7 +303,7 @@ async fn trickle(mut core: DuplexStream, pieces: usize, fragment: usize, pause: 
 async fn keeps_slow_client_that_makes_progress() {
     let bridge = bridge(Face::Plain, KEEPALIVE, 256);
     let Bridge { mut client, core, cause, .. } = bridge;
-    // Five times as much as the client takes: for 100 s something waits at all times.
+    // Five times as much as the client reads: the write stays blocked for 100 s.
     let writing = Handle::current().spawn(trickle(core, 200, 1_000, Duration::from_millis(100)));
     let mut read = 0;
     for _ in 0..1_000 {
@@ -320,7 +320,7 @@ async fn defers_ping_behind_blocked_write() {
     sleep(Duration::from_secs(24)).await;
     bridge.core.write_all(&[&[b'x'; 499][..], b"\n"].concat()).await.unwrap();
     sleep(Duration::from_secs(3)).await;
-    // It takes everything, and has nothing to say.
+    // Reads everything and sends nothing.
     let mut client = websocket(bridge.client).await;
     assert!(client.next().await.unwrap().unwrap().is_text());
     let free = Instant::now();
@@ -374,8 +374,7 @@ async fn reports_silent_core_when_waiting_client_leaves() {
     }
 }
 
-/// A bridge to a core that has answered at once, which the gateway does not read: its client takes none of the pongs
-/// that wait for it.
+/// Starts a bridge whose core has replied at once but is not read, because the client reads none of the queued pongs.
 async fn unread_core() -> Bridge {
     let mut bridge = bridge_beside(true, Bytes::new(), Face::Frames, KEEPALIVE, 1_024);
     let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0], &[b'p'; 125][..]].concat();
@@ -421,7 +420,7 @@ async fn times_out_the_only_core() {
     let (start, mut bridge) = (Instant::now(), bridge(Face::Plain, KEEPALIVE, 1_024));
     while !bridge.cause.is_finished() {
         sleep(Duration::from_secs(5)).await;
-        // Which may find it gone.
+        // Fails once the bridge has ended.
         let _ended = bridge.client.write_all(&frame("hola")).await;
     }
     assert_eq!(bridge.cause.await.unwrap(), CloseCause::CoreLost);
@@ -446,7 +445,7 @@ async fn keeps_client_while_core_is_busy() {
     while tokio::time::timeout(Duration::from_secs(1), bridge.client.write_all(&frame)).await.is_ok() {
         sent += 1;
     }
-    // It may not even be heard to answer pings, because it is not read.
+    // Its pongs may go unread, because reading from it is paused.
     sleep(Duration::from_secs(100)).await;
     assert!(!bridge.cause.is_finished());
     assert_eq!(read_lines(bridge.core, sent).await.len(), sent);
@@ -455,7 +454,7 @@ async fn keeps_client_while_core_is_busy() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
-    /// A buffer of one byte splits at every byte, a larger one wherever it is full.
+    /// A buffer of one byte splits at every byte, a larger one at its size.
     #[test]
     fn lines_survive_any_split(
         up in proptest::collection::vec("[^\n]{0,30}", 0..20),
@@ -506,7 +505,7 @@ proptest! {
             let flood = |mut stream: DuplexStream, bytes: Vec<u8>| async move {
                 let (mut read, mut write) = tokio::io::split(&mut stream);
                 let send = async {
-                    // The bridge may have ended before all was sent.
+                    // Fails if the bridge ended first.
                     let _closed = write.write_all(&bytes).await;
                     let _closed = write.shutdown().await;
                 };

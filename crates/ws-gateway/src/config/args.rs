@@ -1,4 +1,4 @@
-//! The raw command line and environment.
+//! Raw command line and environment.
 
 use boot::admin::AdminArgs;
 use boot::telemetry::TelemetryArgs;
@@ -26,7 +26,7 @@ pub struct Args {
     /// Networks whose X-Forwarded-For, X-Forwarded-Host and traceparent headers are believed
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
     pub trusted_proxies: String,
-    /// Origins whose pages may connect, as `https://example.org`, or `*` for all [default: the host that is asked]
+    /// Origins whose pages may connect, as `https://example.org`, or `*` for all [default: the host of the request]
     #[arg(long, env = "ALLOWED_ORIGINS")]
     pub allowed_origins: Option<String>,
     /// Most connections at once; lowered where the process may not open two files for each
@@ -50,19 +50,19 @@ pub struct Args {
     /// Time between two pings to a client
     #[arg(long, env = "PING_SECONDS", default_value = "25")]
     pub ping_seconds: String,
-    /// Time for a client to answer a ping, and to take what is written to it
+    /// Time for a client to answer a ping, and to accept written data
     #[arg(long, env = "PONG_SECONDS", default_value = "10")]
     pub pong_seconds: String,
-    /// Who runs the service, said on the pages `/acerca` and `/proteccion`
+    /// Name of the operator, shown on the pages `/acerca` and `/proteccion`
     #[arg(long, env = "OPERATOR_NAME")]
     pub operator_name: Option<String>,
-    /// How to reach them: an address of e-mail or of a page
+    /// Contact of the operator: an e-mail address or a web page
     #[arg(long, env = "OPERATOR_CONTACT")]
     pub operator_contact: Option<String>,
-    /// Days that the core keeps what was said, said on the page; 0: until it is erased
+    /// Days that the core keeps messages, shown on the page; 0: until they are erased
     #[arg(long, env = "RETENTION_DAYS", default_value = "0")]
     pub retention_days: String,
-    /// Days without a connection after which the core erases a conversation, said on the page; 0: never
+    /// Days without a connection after which the core erases a conversation, shown on the page; 0: never
     #[arg(long, env = "UNREACHED_DAYS", default_value = "365")]
     pub unreached_days: String,
     /// Threads that carry connections [default: one per core of the machine]
@@ -77,7 +77,7 @@ pub struct Args {
     /// Check the configuration and exit: 0 if it is good, 78 if not
     #[arg(long)]
     pub check_config: bool,
-    /// Ask the gateway that runs with this configuration for its health and exit: 0 if it is well, 1 if not
+    /// Query the health of the gateway that runs with this configuration and exit: 0 if it is healthy, 1 if not
     #[arg(long, conflicts_with = "check_config")]
     pub check_health: bool,
 }

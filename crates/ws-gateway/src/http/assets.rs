@@ -19,7 +19,7 @@ use super::response::{HttpResponse, plain, with_type};
 #[exclude = "*/.*"]
 struct Web;
 
-/// Headers of a page, apart from its policy ([`policy`]).
+/// Security headers of a page, except its policy ([`policy`]).
 const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -33,11 +33,11 @@ const PAGE_HEADERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Content-Security-Policy: load own files and talk to the own host, nothing else.
+/// Content-Security-Policy: own resources and the own host only.
 ///
-/// Safari before 16 does not take `'self'` for a WebSocket of the same host (w3c/webappsec-csp#7) and throws, so the
-/// names the page was asked for are listed with both schemes. What cannot stand in a policy (an IPv6 address, anything
-/// that is no host) is left out.
+/// Safari before 16 does not match `'self'` with a WebSocket of the same host (w3c/webappsec-csp#7) and throws, so the
+/// names of the request's hosts are listed with both schemes. Hosts that a policy cannot express (an IPv6 address, an
+/// invalid name) are left out.
 fn policy(hosts: &[&str]) -> HeaderValue {
     let sockets: String =
         hosts.iter().filter(|host| is_source(host)).map(|host| format!(" ws://{host} wss://{host}")).collect();
@@ -48,7 +48,7 @@ fn policy(hosts: &[&str]) -> HeaderValue {
     HeaderValue::try_from(policy).expect("characters of host names make a header")
 }
 
-/// Whether `host` is a name or an IPv4 address, with or without a port.
+/// Returns true if `host` is a name or an IPv4 address, with or without a port.
 fn is_source(host: &str) -> bool {
     let (name, port) = host.split_once(':').unwrap_or((host, "0"));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
@@ -56,7 +56,7 @@ fn is_source(host: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_name) && is_port
 }
 
-/// The file at `path`, or 304 when the browser has it already; `hosts`: the names that were asked for it.
+/// Returns the file at `path`, or 304 if `If-None-Match` has its tag; `hosts` are the names the request was sent to.
 pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> HttpResponse {
     let name = match path.trim_start_matches('/') {
         "" => "index.html",
@@ -75,14 +75,14 @@ pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> HttpResp
     with_page_headers(answer, hosts)
 }
 
-/// Adds what every page is sent with.
+/// Adds the headers common to all pages.
 pub(super) fn with_page_headers(mut answer: HttpResponse, hosts: &[&str]) -> HttpResponse {
     let headers = answer.headers_mut();
     for (name, value) in PAGE_HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     headers.insert(CONTENT_SECURITY_POLICY, policy(hosts));
-    // Asked again each time, answered by 304: a new gateway's page never meets an old one's scripts.
+    // Revalidated on every load, mostly with 304: a page of a new version must never load scripts of an old one.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
 }
@@ -94,7 +94,7 @@ fn body(file: EmbeddedFile) -> Bytes {
     }
 }
 
-/// A strong tag: the first half of the file's SHA-256.
+/// Returns a strong entity tag: the first half of the file's SHA-256.
 fn entity_tag(file: &EmbeddedFile) -> HeaderValue {
     use std::fmt::Write as _;
     let mut tag = String::from("\"");

@@ -1,4 +1,4 @@
-//! Which proxies are believed, and whose address a request comes from.
+//! Client address behind trusted proxies (`X-Forwarded-For`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,10 +8,10 @@ use hyper::header::HeaderName;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Where the person at the other end is: `peer`, or whom a trusted `peer` speaks for.
+/// Returns the client's address: `peer`, or the forwarded one if `peer` is trusted.
 ///
-/// Of a chain of proxies the rightmost address that is not itself trusted counts: what stands left
-/// of it was written by that address. IPv4 in IPv6 becomes IPv4. A port that is not known is 0.
+/// In a chain of proxies the rightmost untrusted address counts: anything left of it may be forged. IPv4-mapped IPv6
+/// becomes IPv4. An unknown port is 0.
 pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> SocketAddr {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if !trusted.contains(peer.ip()) {
@@ -21,7 +21,7 @@ pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &Tr
         headers.get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?")).collect();
     let mut client = peer;
     for entry in values.iter().rev().flat_map(|value| value.rsplit(',')) {
-        // What cannot be read ends the chain: nothing left of it can be believed.
+        // An unreadable entry ends the chain: entries left of it may be forged.
         let Some(address) = forwarded(entry.trim()) else { break };
         client = address;
         if !trusted.contains(client.ip()) {
@@ -31,7 +31,7 @@ pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &Tr
     client
 }
 
-/// `203.0.113.9`, `2001:db8::1`, either with a port, IPv6 in brackets or not.
+/// Parses `203.0.113.9` or `2001:db8::1`, with or without a port, IPv6 in brackets or not.
 fn forwarded(entry: &str) -> Option<SocketAddr> {
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     let address = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)).or_else(|_| entry.parse()).ok()?;

@@ -1,4 +1,4 @@
-//! Pages about the service, without scripts: `/acerca` and `/proteccion`, in Spanish and English.
+//! Static pages about the service: `/acerca` and `/proteccion`, in Spanish and English.
 
 use bytes::Bytes;
 use hyper::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderMap, HeaderValue, VARY};
@@ -8,9 +8,9 @@ use safety::guide::{self, Facts, Guide, Item, Line, Section, Topic};
 
 use super::response::{HttpResponse, with_type};
 
-/// Returns the page at `uri`, if it is one of these.
+/// Returns the page at `uri`, if there is one.
 ///
-/// Its language is that of `?lang=`, else the one that the browser prefers, else that of the path.
+/// Its language is that of `?lang=`, else that of `Accept-Language`, else that of the path.
 pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<HttpResponse> {
     let (topic, of_path) = match uri.path() {
         "/acerca" => (Topic::About, Language::Spanish),
@@ -27,12 +27,12 @@ pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<Htt
     Some(answer)
 }
 
-/// The language of `?lang=`.
+/// Returns the language of `?lang=`.
 fn query_language(uri: &Uri) -> Option<Language> {
     uri.query()?.split('&').find_map(|field| known(field.strip_prefix("lang=")?))
 }
 
-/// The language of these two that the browser prefers (RFC 9110, section 12.5.4).
+/// Negotiates the language by `Accept-Language` (RFC 9110, section 12.5.4).
 fn preferred(headers: &HeaderMap) -> Option<Language> {
     let values = headers.get_all(ACCEPT_LANGUAGE).into_iter().filter_map(|value| value.to_str().ok());
     let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| {
@@ -43,13 +43,13 @@ fn preferred(headers: &HeaderMap) -> Option<Language> {
         };
         Some((known(tag.trim())?, weight))
     });
-    // The first of several with the same weight.
+    // Of equal weights the first counts.
     let best =
         ranges.filter(|(_, weight)| 0.0 < *weight).reduce(|one, other| if one.1 < other.1 { other } else { one });
     best.map(|(language, _)| language)
 }
 
-/// The language that a tag such as `es-AR` names.
+/// Returns the language of a tag such as `es-AR`.
 fn known(tag: &str) -> Option<Language> {
     let primary = tag.split('-').next().unwrap_or_default();
     [Language::Spanish, Language::English].into_iter().find(|language| primary.eq_ignore_ascii_case(language.code()))
@@ -66,7 +66,7 @@ fn page(guide: &Guide, topic: Topic, contact: Option<&str>, language: Language) 
     };
     let sections: String = guide.sections.iter().map(|it| section(it, contact, english)).collect();
     let code = language.code();
-    // Relative addresses: the page may be served below a path.
+    // Relative addresses: a proxy may serve the page below a path.
     format!(
         r#"<!doctype html>
 <html lang="{code}">
@@ -121,7 +121,7 @@ fn line(Line { text, dial }: &Line, english: bool) -> String {
     }
 }
 
-/// Makes a link of `contact` in `html`, if it is an address.
+/// Makes `contact` a link in `html` if it is an address.
 fn with_link(html: &str, contact: Option<&str>) -> String {
     let Some(contact) = contact else { return html.to_owned() };
     let is_page = contact.starts_with("https://") || contact.starts_with("http://");

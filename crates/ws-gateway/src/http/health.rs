@@ -1,4 +1,4 @@
-//! Whether the gateway lives, and whether it can do its work.
+//! Liveness and readiness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::response::{HttpResponse, plain};
 use crate::upstream::{CoreStatus, Upstream};
 
-/// How long the cores have to answer, and how long their answer counts.
+/// Connect timeout of the readiness probe, and lifetime of its result. One second: balancers check once a second
+/// (`deploy/balancer`).
 const PROBE: Duration = Duration::from_secs(1);
-/// How long is waited for it at most: longer, so that a core that has not answered is noted as such.
+/// Timeout of the whole probe. Longer than [`PROBE`], so that a core that does not answer is recorded as failed first.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Whether any core can be reached.
+/// Probe of the cores: up if any can be reached.
 #[derive(Debug)]
 pub(crate) struct CoresProbe(Arc<Upstream>);
 
@@ -45,8 +46,7 @@ fn address(core: &CoreStatus) -> String {
     core.address.to_string()
 }
 
-/// Knows whether any core can be reached. Asks at most once a second, however often it is
-/// asked itself, so that `/readyz` cannot be used to flood the cores.
+/// Readiness of the gateway. The result is cached for [`PROBE`], so that `/readyz` cannot be used to flood the cores.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     cores: Arc<CachedProbe<CoresProbe>>,
@@ -58,7 +58,7 @@ impl Readiness {
         Self { cores: Arc::new(CachedProbe::new(CoresProbe(upstream), PROBE, LIMIT)), draining }
     }
 
-    /// The same for whoever runs the gateway, in detail.
+    /// Returns the probe for the admin port, which shows details.
     pub(crate) fn cores(&self) -> Arc<dyn Probe> {
         Arc::<CachedProbe<CoresProbe>>::clone(&self.cores)
     }
@@ -74,7 +74,7 @@ impl Readiness {
     }
 }
 
-/// The process answers: it lives.
+/// Liveness: the process answers.
 pub(super) fn alive() -> HttpResponse {
     plain(StatusCode::OK, "ok\n")
 }

@@ -1,4 +1,4 @@
-//! Which pages may open a WebSocket here.
+//! Origin check for WebSocket upgrades.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Whose pages may connect. What sends no `Origin` is no browser and always may.
+/// Origins that may connect. Requests without `Origin` come from no browser and are always allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum OriginPolicy {
-    /// Pages of the host that the request asks for.
+    /// The host of the request.
     #[default]
     SameHost,
-    /// Pages of these origins.
+    /// The listed origins.
     Listed(Vec<Origin>),
-    /// Any page.
+    /// Any origin.
     Any,
 }
 
-/// Scheme, host and port, lower case; no port when it is the scheme's own.
+/// Scheme, host and port in lower case, without the scheme's default port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
     authority: String,
 }
 
-/// The names a request was sent to; `peer_trusted`: its peer is a trusted proxy.
+/// Returns the host names of a request; `X-Forwarded-Host` counts if `peer_trusted`.
 pub(super) fn hosts(headers: &HeaderMap, peer_trusted: bool) -> Vec<&str> {
     let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| peer_trusted).and_then(|value| value.to_str().ok());
-    // A chain of proxies appends: the last entry is the nearest one's.
+    // Proxies append: the last entry is the nearest one's.
     let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
     let host = headers.get(HOST).and_then(|value| value.to_str().ok());
     host.into_iter().chain(forwarded).collect()
 }
 
 impl OriginPolicy {
-    /// Whether the page that sends a request may connect here. No `Origin`: it is no page.
+    /// Returns true if the request's origin is allowed, or if it has none.
     pub(super) fn admits(&self, headers: &HeaderMap, peer_trusted: bool) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (origin, more) = (origins.next(), origins.next());
@@ -44,11 +44,11 @@ impl OriginPolicy {
         more.is_none() && self.allows(origin, &hosts(headers, peer_trusted))
     }
 
-    /// Reads a list such as `https://example.org,http://localhost:3000`, or `*`; nothing in it is the same host.
+    /// Parses a list such as `https://example.org,http://localhost:3000`, or `*`; an empty list means the same host.
     ///
     /// # Errors
     ///
-    /// Says which entry is no origin.
+    /// Names the entry that is no origin.
     pub fn parse(text: &str) -> Result<Self, String> {
         let entries: Vec<&str> = text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
         if entries.is_empty() {
@@ -64,7 +64,7 @@ impl OriginPolicy {
         entries.iter().map(read).collect::<Result<_, _>>().map(Self::Listed)
     }
 
-    /// Whether a page of `origin` may connect to one of `hosts`, the names the request was sent to.
+    /// Returns true if a page of `origin` may connect to one of `hosts`, the host names of the request.
     pub(crate) fn allows(&self, origin: &str, hosts: &[&str]) -> bool {
         match self {
             Self::Any => true,
@@ -79,7 +79,7 @@ impl OriginPolicy {
 }
 
 impl Origin {
-    /// `None` for `null` and for anything that is more or less than an origin.
+    /// Returns `None` for `null` and for anything but an origin.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());

@@ -1,8 +1,8 @@
-//! The cookie that keeps the page's resume tokens where the browser empties what scripts have stored.
+//! Cookie that backs up the page's resume tokens.
 //!
-//! Safari deletes all that a script has written after seven days without a visit; a cookie of a response stays. The
-//! cookie opens nothing: the page reads it here, and says the token in its `hello` like any other. It is sent to this
-//! path only, so no upgrade and no other file ever carries it, and nothing of it is logged.
+//! Safari deletes script-written storage after seven days without a visit, but keeps cookies set by a response. The
+//! cookie authorises nothing: the page reads it here and sends the token in its `hello`. It is scoped to this path, so
+//! no upgrade or other file carries it, and it is never logged.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,24 +11,25 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::response::{HttpResponse, plain, with_type};
 
-/// Where the page keeps its tokens, reads them and removes them.
+/// Path at which the page stores, reads and deletes its tokens.
 pub(super) const PATH: &str = "/resume-token";
 
 const COOKIE_NAME: &str = "psicoia_resume";
-/// Tokens of a `PUT`, joined by [`SEPARATOR`]. A header of the page's own cannot be sent by a page of another origin.
+/// Tokens of a `PUT`, joined by [`SEPARATOR`]. A custom header: a page of another origin cannot send it without a
+/// preflight.
 const X_RESUME: HeaderName = HeaderName::from_static("x-resume");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// No character of a token, and one that a cookie may hold as it is.
+/// Occurs in no token and needs no escaping in a cookie.
 const SEPARATOR: char = '.';
-/// The current token and the latest of the earlier ones.
+/// The current token and the latest earlier ones.
 const MAX_TOKENS: usize = 4;
-/// `hello.resume` is at most as long.
+/// Maximum length of `hello.resume`.
 const MAX_TOKEN_CHARS: usize = 128;
-/// 400 days: browsers keep no cookie for longer. Each visit begins them again.
+/// 400 days, the longest lifetime that browsers allow. Each visit restarts it.
 const MAX_AGE_SECONDS: u32 = 34_560_000;
 
-/// Answers a request for [`PATH`]; `allowed`: its origin may connect here.
+/// Answers a request for [`PATH`]; `allowed` is the result of the origin check.
 pub(super) fn answer<B>(request: &Request<B>, allowed: bool) -> HttpResponse {
     let headers = request.headers();
     if !allowed || is_foreign(headers) {
@@ -46,8 +47,8 @@ pub(super) fn answer<B>(request: &Request<B>, allowed: bool) -> HttpResponse {
     answer
 }
 
-/// Whether a browser says that another site, or an address typed by hand, asks. Older ones say nothing; they keep the
-/// answer from other origins all the same.
+/// Returns true if Fetch Metadata names another site, or an address typed by hand. Older browsers send none; for them
+/// the same-origin policy hides the response.
 fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin")
 }
@@ -68,7 +69,7 @@ fn keep(headers: &HeaderMap) -> HttpResponse {
     }
 }
 
-/// `None` unless `value` is a list of what may be tokens.
+/// Returns the tokens of `value`; `None` if it is no list of valid tokens.
 fn tokens(value: &str) -> Option<Vec<&str>> {
     let is_token = |token: &&str| {
         (1..=MAX_TOKEN_CHARS).contains(&token.len())
@@ -79,8 +80,7 @@ fn tokens(value: &str) -> Option<Vec<&str>> {
 }
 
 fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> HttpResponse {
-    // A browser names the page's origin with every request that changes something; over plain HTTP it would not keep
-    // a cookie that is `Secure`.
+    // Browsers send `Origin` with every unsafe request. Over plain HTTP they would reject a `Secure` cookie.
     let encrypted = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
     let secure = if encrypted { "; Secure" } else { "" };
     let cookie = format!("{COOKIE_NAME}={value}; Path={PATH}; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}");

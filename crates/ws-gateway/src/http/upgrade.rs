@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket: who asks, from which page, in which face.
+//! WebSocket upgrade: client address, origin check, face.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,28 +19,28 @@ use super::response::{HttpResponse, plain};
 use crate::config::Config;
 use crate::metrics::UpgradeRejection;
 
-/// The subprotocol of programs.
+/// Subprotocol of the frames face.
 const FRAMES_PROTOCOL: &str = "psicoia.v1";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// What is known of a connection once its upgrade has been granted.
+/// Facts about a connection whose upgrade was accepted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AcceptedUpgrade {
-    /// Where the person is.
+    /// Address of the client.
     pub(crate) client: SocketAddr,
-    /// Who is at the other end.
+    /// Face chosen by the subprotocol.
     pub(crate) face: Face,
     /// The connection's trace.
     pub(crate) trace: Traceparent,
 }
 
-/// Whether the request asks for a WebSocket.
+/// Returns true if the request asks for a WebSocket.
 pub(super) fn is_requested(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Grants the upgrade, or only says why not.
+/// Validates the upgrade and returns its response.
 pub(super) fn answer<B>(
     request: &Request<B>,
     peer: SocketAddr,
@@ -69,23 +69,23 @@ pub(super) fn answer<B>(
     (Ok(AcceptedUpgrade { client, face, trace }), answer)
 }
 
-/// While the gateway drains, a client is sent to another one.
+/// 503 during shutdown: the client or its balancer tries another gateway.
 pub(super) fn draining() -> HttpResponse {
     let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }
 
-/// Someone at this address connects too often; the next time they may is after `wait`.
+/// 429; `wait` is the time until the next connection is allowed.
 pub(super) fn rate_limited(wait: Duration) -> HttpResponse {
     let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many new connections from this address\n");
-    // In whole seconds: after them there is room.
+    // Rounded up: a retry after fewer seconds would be rejected once more.
     let seconds = wait.as_secs() + u64::from(0 < wait.subsec_nanos());
     answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     answer
 }
 
-/// A request without an upgrade where there is nothing else.
+/// 426 for a plain request to the WebSocket path.
 pub(super) fn required() -> HttpResponse {
     let mut answer = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n");
     answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -1,21 +1,20 @@
-//! The names, which are an interface: changing one breaks somebody's dashboard and says so in CHANGELOG.
+//! Names of the metrics. They are an interface: a change breaks dashboards and belongs into CHANGELOG.
 
 boot::metric_table! {
     /// Every metric of the gateway.
     pub enum Metric in "psicoia_gateway_" {
-        ConnectionsOpen: Gauge "connections_open" [] "WebSockets that are open.";
-        ConnectionsOpened: Counter "connections_opened_total" [] "Upgrades that were accepted.";
+        ConnectionsOpen: Gauge "connections_open" [] "Open WebSockets.";
+        ConnectionsOpened: Counter "connections_opened_total" [] "Accepted upgrades.";
         ConnectionsClosed: Counter "connections_closed_total" ["code", "reason"]
-            "WebSockets that have ended, by the code of their closing and its reason.";
-        UpgradesRejected: Counter "upgrades_rejected_total" ["reason"] "Upgrades that were not accepted, by reason.";
+            "Closed WebSockets, by close code and reason.";
+        UpgradesRejected: Counter "upgrades_rejected_total" ["reason"] "Rejected upgrades, by reason.";
         AcceptBackoffs: Counter "accept_backoffs_total" []
-            "Pauses in accepting connections because something was used up, such as open files.";
+            "Backoffs of the accept loop after errors such as too many open files.";
         CoreConnect: Histogram "core_connect_seconds" []
-            "Time until a WebSocket had a connection to a core, all tries together, in seconds.";
-        CoreConnections: Gauge "core_connections" ["core"] "Connections to a core, those being made included.";
+            "Time to connect a WebSocket to a core, all attempts included, in seconds.";
+        CoreConnections: Gauge "core_connections" ["core"] "Connections to a core, including pending ones.";
         CoreConnectFailures: Counter "core_connect_failures_total" ["core"]
-            "Connections to a core that could not be made, or were lost at once.";
-        CoreEjected: Gauge "core_ejected" ["core"]
-            "Whether connections go to other cores because this one has failed: 1, else 0.";
+            "Failed connection attempts to a core, and connections lost immediately.";
+        CoreEjected: Gauge "core_ejected" ["core"] "1 while a core is ejected after failures, else 0.";
     }
 }

@@ -1,9 +1,9 @@
-//! Where the cores are, as the settings say.
+//! Core addresses of the configuration.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// One entry of `TCP_HOST`. A name with several addresses is several cores.
+/// One entry of `TCP_HOST`. A name with several addresses stands for several cores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreAddress {
     /// Host name or IP address.
@@ -17,12 +17,12 @@ pub struct CoreAddress {
 pub struct CoreAddresses(pub Vec<CoreAddress>);
 
 impl CoreAddresses {
-    /// Reads a list such as `core-1, core-2:5002, 10.0.0.7, [2001:db8::1]:5003`. An entry without a port
-    /// has `port`; an IPv6 address with one stands in brackets.
+    /// Parses a list such as `core-1, core-2:5002, 10.0.0.7, [2001:db8::1]:5003`. `port` is the default; an IPv6
+    /// address with a port needs brackets.
     ///
     /// # Errors
     ///
-    /// Says which entry is no core.
+    /// Names the entry that is no core.
     pub fn parse(text: &str, port: u16) -> Result<Self, String> {
         text.split(',').map(|entry| core(entry.trim(), port)).collect::<Result<_, _>>().map(Self)
     }
@@ -35,17 +35,17 @@ fn core(entry: &str, port: u16) -> Result<CoreAddress, String> {
     Ok(CoreAddress { host: host.to_owned(), port })
 }
 
-/// The host and its port; no port if what stands there is none, nothing if there is no host.
+/// Splits host and port; the port is `None` if it is invalid, the result is `None` if there is no host.
 fn split(entry: &str, default: u16) -> Option<(&str, Option<u16>)> {
     let (host, port) = match entry.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
             (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
         }
-        // More than one colon: an IPv6 address, and all of it.
+        // More than one colon: a bare IPv6 address.
         None => match entry.split_once(':') {
             Some((host, port)) if !port.contains(':') => {
-                // More than a bad number: an address of the Web, perhaps.
+                // Not just a bad number: probably a URL.
                 port.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some((host, Some(port)))?
             }
             _ => (entry, None),
@@ -54,13 +54,13 @@ fn split(entry: &str, default: u16) -> Option<(&str, Option<u16>)> {
     Some((host, port.map_or(Some(default), |port| port.parse().ok().filter(|&port| port != 0))))
 }
 
-/// Whether `host` may be an address or a host name; DNS knows whether it is one.
+/// Returns true if `host` has the syntax of an address or host name.
 pub(crate) fn looks_like_host(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte))
 }
 
 impl CoreAddress {
-    /// The address, if it is not a name.
+    /// Returns the address if the host is an IP address.
     pub(crate) fn literal(&self) -> Option<SocketAddr> {
         self.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
     }

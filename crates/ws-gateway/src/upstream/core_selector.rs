@@ -1,9 +1,9 @@
-//! Which core the next connection goes to: a state machine without sockets and without a clock.
+//! Core selection with outlier ejection: a sans-I/O state machine.
 //!
-//! A connection goes to the healthy core with the fewest. A core that cannot be connected to, or connects and
-//! does not answer, is *ejected* for a time that doubles with each failure. When it is over, the gateway probes
-//! the core with a connection of its own; people stay away from it until it has answered. Ejecting never
-//! refuses anyone: where there is no healthy core, connections go to the ejected ones.
+//! A connection goes to the healthy core with the fewest connections. A core that cannot be connected to, or connects
+//! and does not reply, is *ejected* for a time that doubles with each failure. After that the gateway probes it with a
+//! connection of its own; clients are routed to other cores until it has replied. Ejection never rejects a client:
+//! without a healthy core, connections go to the ejected ones.
 
 #[cfg(test)]
 mod tests;
@@ -14,18 +14,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longest time a core is ejected for after its first failure; doubles with each further one.
+/// Longest ejection after a first failure; doubles with each further one.
 const FIRST_EJECTION: Duration = Duration::from_secs(1);
-/// Longest time a core is ejected for.
+/// Cap of the ejection time.
 const LONGEST_EJECTION: Duration = Duration::from_secs(30);
 
-/// The least time between a check of a core and one that a connection asks for.
+/// Minimum interval between a health check and one that a waiting connection requests: many clients that wait for one
+/// database must not cost more than one check a second.
 const SUSPICION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The cores that are known, and how they are.
+/// Known cores and their health.
 #[derive(Debug)]
 pub(super) struct CoreSelector {
-    /// Listed ones, and ones that are not listed any more but still have connections.
+    /// Listed cores, and unlisted ones that still have connections.
     known: Vec<Core>,
     rng: fastrand::Rng,
 }
@@ -33,20 +34,20 @@ pub(super) struct CoreSelector {
 #[derive(Debug)]
 struct Core {
     address: SocketAddr,
-    /// Connections, those that are being made included.
+    /// Connections, including pending ones.
     open: usize,
-    /// Connections that could not be made or were lost at once.
+    /// Failed or immediately lost connections.
     failed: u64,
-    /// It has sent something at least once.
+    /// Has sent a byte at least once.
     has_worked: bool,
-    /// Its name has addresses of the other family too, of which a host may well serve only one.
+    /// The host name resolves to both IPv4 and IPv6; the host may serve only one of them.
     dual: bool,
     health: Health,
-    /// A connection waits for it too long, and no check has begun since.
+    /// A connection has waited too long, and no check has started since.
     suspected: bool,
-    /// Begin of its last check while it was healthy.
+    /// Start of the last check while healthy.
     checked: Option<Instant>,
-    /// Whether new connections may go there.
+    /// May get new connections.
     listed: bool,
 }
 
@@ -57,84 +58,84 @@ enum Health {
         until: Instant,
         failures: u32,
     },
-    /// One connection shows whether it is back.
+    /// A probe is out.
     Probed {
         failures: u32,
     },
 }
 
-/// A core that new connections may go to.
+/// A core that may get new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Listed {
     pub(super) address: SocketAddr,
-    /// Its name has addresses of the other family too.
+    /// The host name resolves to both address families.
     pub(super) dual: bool,
 }
 
-/// What a connection means for the health of its core.
+/// Effect of a connection's outcome on the health of its core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It goes to a healthy core, which its failure ejects.
+    /// To a healthy core; a failure ejects it.
     Regular,
-    /// It decides whether its core is healthy again.
+    /// Decides whether an ejected core becomes healthy.
     Probe,
-    /// It goes to a core that is being probed because there is no better one. Its success brings the core back,
-    /// its failure decides nothing.
+    /// To a core that is being probed, because no better one exists. Success restores the core; failure decides
+    /// nothing.
     Extra,
 }
 
-/// A choice. The connection counts until it is released.
+/// A selected core. The connection counts until it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pick {
     pub(super) address: SocketAddr,
     pub(super) role: Role,
-    /// What is left if this one fails.
+    /// Alternatives if this attempt fails.
     pub(super) remaining: Remaining,
 }
 
-/// The cores that have not been tried yet.
+/// Cores that have not been tried yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remaining {
-    /// At least one of them is healthy.
+    /// At least one is healthy.
     Healthy,
-    /// Only such as are ejected.
+    /// All are ejected.
     Ejected,
     None,
 }
 
-/// How a core is used at the moment.
+/// Status of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CoreStatus {
     pub(crate) address: SocketAddr,
-    /// Connections, those that are being made included.
+    /// Connections, including pending ones.
     pub(crate) open: usize,
-    /// Connections so far that could not be made or were lost at once.
+    /// Total of failed or immediately lost connections.
     pub(crate) failed: u64,
-    /// It has failed, and has not proved itself since.
+    /// Ejected, and not restored since.
     pub(crate) ejected: bool,
-    /// It has never worked, and its name has addresses of the other family: its host may serve only these.
+    /// Never worked, and its name has addresses of the other family: the host may serve only those.
     pub(crate) absent: bool,
-    /// New connections may go there.
+    /// May get new connections.
     pub(crate) listed: bool,
 }
 
-/// A core has just been ejected, or once more.
+/// An ejection that has just begun or been extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ejection {
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(super) failures: u32,
-    /// Time until it is probed.
+    /// Time until the next probe.
     pub(super) retry_in: Duration,
 }
 
 impl CoreSelector {
-    /// None are known yet.
+    /// Creates a selector without cores.
     pub(super) fn new(rng: fastrand::Rng) -> Self {
         Self { known: Vec::new(), rng }
     }
 
-    /// From now on these are the cores; says whether that is new. One that is gone keeps the connections
-    /// it has, and its health if it comes back before they have ended.
+    /// Replaces the list of cores; returns true if it changed. An unlisted core keeps its connections, and its health
+    /// if it is listed again before they have ended.
     pub(super) fn set_listed(&mut self, cores: &[Listed]) -> bool {
         let mut changed = false;
         for core in &mut self.known {
@@ -153,7 +154,7 @@ impl CoreSelector {
         changed
     }
 
-    /// How each core is used.
+    /// Returns the status of every core.
     pub(super) fn usage(&self) -> Vec<CoreStatus> {
         let usage = |core: &Core| CoreStatus {
             address: core.address,
@@ -166,26 +167,26 @@ impl CoreSelector {
         self.known.iter().map(usage).collect()
     }
 
-    /// How many cores new connections may go to.
+    /// Returns the number of cores that may get new connections.
     pub(super) fn listed_count(&self) -> usize {
         self.known.iter().filter(|core| core.listed).count()
     }
 
-    /// The core for a connection that was not successful with those `tried`; `None` when these are all.
+    /// Selects a core that is not in `tried`; `None` if none remains.
     pub(super) fn pick(&mut self, tried: &[SocketAddr]) -> Option<Pick> {
         let healthy = |core: &Core| core.health == Health::Healthy;
         let index = self.best(tried, healthy).or_else(|| self.best(tried, |_| true))?;
         Some(self.assign(index, tried))
     }
 
-    /// A core whose ejection is over at `now`, for a connection that shows whether it is back.
+    /// Selects an ejected core whose time is over at `now`, for a probe.
     pub(super) fn probe(&mut self, now: Instant) -> Option<Pick> {
         let due = |core: &Core| matches!(core.health, Health::Ejected { until, .. } if until <= now);
         let index = self.best(&[], due)?;
         Some(self.assign(index, &[]))
     }
 
-    /// Every healthy core, each for a connection that shows whether it still is; none where there is only one core.
+    /// Selects every healthy core for a health check; none if only one is listed, since a result could change nothing.
     pub(super) fn check(&mut self, now: Instant) -> Vec<Pick> {
         if self.listed_count() < 2 {
             return Vec::new();
@@ -193,8 +194,8 @@ impl CoreSelector {
         self.check_where(now, |core| core.listed)
     }
 
-    /// Every healthy core that is suspected, each for a connection that shows whether it still works: also one that is
-    /// alone, or not listed any more and has connections still.
+    /// Selects every suspected healthy core for a health check, including an only core and unlisted ones with
+    /// connections.
     pub(super) fn suspects(&mut self, now: Instant) -> Vec<Pick> {
         self.check_where(now, |core| core.suspected)
     }
@@ -209,8 +210,8 @@ impl CoreSelector {
         indices.into_iter().map(check).collect()
     }
 
-    /// A connection waits for the core too long. Returns whether the core is to be checked or probed at once: not when
-    /// it has just been checked, so that many who wait for a database cost no more than one.
+    /// Marks the core as suspected by a connection that has waited too long. Returns true if the probe loop must run at
+    /// once: not if the core was just checked, so that many clients waiting for a database cost one check.
     pub(super) fn suspect(&mut self, address: SocketAddr, role: Role, now: Instant) -> bool {
         let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return false };
         match (role, core.health) {
@@ -219,7 +220,7 @@ impl CoreSelector {
                 core.suspected |= is_new;
                 is_new
             }
-            // A person's connection that decides nothing must not keep the gateway's own from deciding.
+            // A client's connection that decides nothing must not block the gateway's own probe.
             (Role::Probe, Health::Probed { failures }) => {
                 core.health = Health::Ejected { until: now, failures };
                 true
@@ -228,7 +229,7 @@ impl CoreSelector {
         }
     }
 
-    /// When the next ejection is over, if there is any.
+    /// Returns the time of the next probe, if any core is ejected.
     pub(super) fn next_probe(&self) -> Option<Instant> {
         let until = |core: &Core| match core.health {
             Health::Ejected { until, .. } if core.listed => Some(until),
@@ -237,7 +238,7 @@ impl CoreSelector {
         self.known.iter().filter_map(until).min()
     }
 
-    /// Whether the core at `address` is ejected, and another one is healthy.
+    /// Returns true if the core at `address` is ejected and another one is healthy.
     pub(super) fn has_better_than(&self, address: SocketAddr) -> bool {
         let healthy = |core: &Core| core.health == Health::Healthy;
         let is_ejected = self.known.iter().any(|core| core.address == address && !healthy(core));
@@ -254,14 +255,14 @@ impl CoreSelector {
         Pick { address, role, remaining: self.remaining(tried, address) }
     }
 
-    /// The connection could not be made, or was lost at once. Says so if that ejects the core.
+    /// Records a failed or immediately lost connection. Returns the ejection if this caused or extended one.
     pub(super) fn mark_failed(&mut self, address: SocketAddr, role: Role, now: Instant) -> Option<Ejection> {
         let index = self.known.iter().position(|core| core.address == address)?;
         self.known[index].failed += 1;
         let failures = match (role, self.known[index].health) {
             (Role::Regular, Health::Healthy) => 1,
             (Role::Probe, Health::Probed { failures }) => failures.saturating_add(1),
-            // Others have said so already, or are about to.
+            // Already reported by another connection, or about to be by the probe.
             (Role::Regular | Role::Probe | Role::Extra, _) => return None,
         };
         let retry_in = longest_ejection(failures).mul_f64(0.5 + self.rng.f64() / 2.0);
@@ -269,8 +270,8 @@ impl CoreSelector {
         Some(Ejection { failures, retry_in })
     }
 
-    /// The connection has shown that its core works. Returns whether that brings the core back: not that of a
-    /// regular connection, which may have been made before the core failed.
+    /// Records that the core has replied. Returns true if this restores it: a regular connection does not, since it may
+    /// predate the failure.
     pub(super) fn mark_healthy(&mut self, address: SocketAddr, role: Role) -> bool {
         let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return false };
         core.has_worked = true;
@@ -281,7 +282,7 @@ impl CoreSelector {
         back
     }
 
-    /// The connection has ended. A probe that has decided nothing leaves that to the next.
+    /// Ends a connection. An undecided probe is due again at once.
     pub(super) fn release(&mut self, address: SocketAddr, role: Role, now: Instant) {
         let Some(core) = self.known.iter_mut().find(|core| core.address == address) else { return };
         core.open = core.open.saturating_sub(1);
@@ -293,8 +294,7 @@ impl CoreSelector {
         }
     }
 
-    /// The best of those that `may` be taken: the one due soonest, then the one with the fewest
-    /// connections, then any.
+    /// Returns the best candidate: the one due first, then the one with the fewest connections, then a random one.
     fn best(&mut self, tried: &[SocketAddr], may: impl Fn(&Core) -> bool) -> Option<usize> {
         let candidates = self.known.iter().enumerate().filter(|(_, core)| core.is_candidate(tried) && may(core));
         let (rng, mut equals) = (&mut self.rng, 0_usize);
@@ -305,7 +305,7 @@ impl CoreSelector {
                 Some(Ordering::Equal) => equals += 1,
                 Some(Ordering::Less) | None => equals = 1,
             }
-            // Each of n equals is taken with a chance of 1/n.
+            // Reservoir sampling: each of n equals is chosen with probability 1/n.
             if rng.usize(..equals) == 0 {
                 best = Some((index, core));
             }
@@ -348,7 +348,7 @@ impl Core {
         self.listed && !tried.contains(&self.address)
     }
 
-    /// Less is better. All healthy ones are due at no time; one that is being probed comes last.
+    /// Sort key, lower is better. Healthy cores have no due time; one that is being probed comes last.
     fn rank(&self) -> (bool, Option<Instant>, usize) {
         match self.health {
             Health::Healthy => (false, None, self.open),
@@ -359,7 +359,7 @@ impl Core {
 }
 
 impl Health {
-    /// The role of a connection that finds its core like this.
+    /// Returns the role of a new connection to a core of this health.
     fn role(self) -> Role {
         match self {
             Self::Healthy => Role::Regular,
@@ -369,7 +369,7 @@ impl Health {
     }
 }
 
-/// The longest time an ejection may last; half of it is left to chance, so that gateways do not all probe at once.
+/// Returns the longest ejection. Half of it is jitter, so that gateways do not all probe at the same moment.
 fn longest_ejection(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     FIRST_EJECTION.saturating_mul(1 << doublings).min(LONGEST_EJECTION)

@@ -1,4 +1,4 @@
-//! From the names of cores to their addresses.
+//! DNS resolution of core host names.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,20 +11,20 @@ use tokio::time::timeout;
 use super::address::{CoreAddress, CoreAddresses};
 use super::core_selector::Listed;
 
-/// How long one look-up is waited for.
+/// Timeout of one look-up.
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Knows the addresses of a host.
+/// Resolves host names.
 pub(super) trait Resolve {
-    /// All of them.
+    /// Returns all addresses of `host`.
     ///
     /// # Errors
     ///
-    /// Nobody knows the name, or those who do cannot be asked.
+    /// The name is unknown, or no resolver answers.
     fn addresses(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>>;
 }
 
-/// What the system knows: `/etc/hosts` and DNS.
+/// The system's resolver: `/etc/hosts` and DNS.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SystemResolver;
 
@@ -34,7 +34,7 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The names, each with its addresses as they were last known.
+/// Host names with their last known addresses.
 #[derive(Debug)]
 pub(super) struct CoreNames(Vec<Name>);
 
@@ -42,7 +42,7 @@ pub(super) struct CoreNames(Vec<Name>);
 struct Name {
     core: CoreAddress,
     addresses: Vec<SocketAddr>,
-    /// Whether the last look-up failed.
+    /// The last look-up failed.
     failing: bool,
 }
 
@@ -55,12 +55,13 @@ impl CoreNames {
         Self(cores.0.iter().map(name).collect())
     }
 
-    /// Whether there is anything to look up.
+    /// Returns true if no entry needs a look-up.
     pub(super) fn are_literal(&self) -> bool {
         self.0.iter().all(|name| name.core.literal().is_some())
     }
 
-    /// All addresses as they are known, each once. One that is also listed by itself is not one of a pair.
+    /// Returns all known addresses without duplicates. One that is also listed by itself does not count as half of a
+    /// dual-stack name.
     pub(super) fn addresses(&self) -> Vec<Listed> {
         let mut all: Vec<Listed> = self.0.iter().flat_map(Name::listed).collect();
         all.sort_unstable();
@@ -68,8 +69,7 @@ impl CoreNames {
         all
     }
 
-    /// Looks up every name. One that cannot be looked up keeps the addresses it had: DNS that is
-    /// away must not take the cores with it.
+    /// Resolves every name. A failed look-up keeps the last addresses: a DNS outage must not take the cores with it.
     pub(super) async fn look_up(&mut self, resolver: &impl Resolve) {
         join_all(self.0.iter_mut().filter(|name| name.core.literal().is_none()).map(|name| name.look_up(resolver)))
             .await;
@@ -95,7 +95,7 @@ impl Name {
                 self.failing = false;
             }
             Err(error) => {
-                // Once, not every few seconds.
+                // Logged at the change only, not at every look-up.
                 if !self.failing {
                     tracing::warn!(core.name = %self.core, %error, "DNS look-up of core failed");
                 }

@@ -1,4 +1,4 @@
-//! One connection, as far as the choice of cores is concerned.
+//! Guard of one connection to a core.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Upstream;
 use super::core_selector::{Pick, Role};
 
-/// Counts a connection as open at its core; gives it back when dropped.
+/// Counts a connection as open at its core; releases it on drop.
 #[derive(Debug)]
 pub(crate) struct EndpointGuard {
     upstream: Arc<Upstream>,
@@ -19,8 +19,8 @@ pub(crate) struct EndpointGuard {
 }
 
 impl EndpointGuard {
-    /// A connection that is lost within this time shows that its core does not work: a core that crashes at every
-    /// start accepts connections too, and may even greet.
+    /// A connection lost within this time is evidence against its core: one that crashes at every start accepts
+    /// connections too, and may even greet.
     pub(crate) const PROBATION: Duration = Duration::from_secs(1);
 
     /// Counts the connection of `pick`.
@@ -28,18 +28,18 @@ impl EndpointGuard {
         Self { upstream, address: pick.address, role: pick.role }
     }
 
-    /// Whether its core was ejected when it was picked.
+    /// Returns true if the core was ejected when it was selected.
     pub(crate) fn is_on_probation(&self) -> bool {
         self.role != Role::Regular
     }
 
-    /// Address of its core.
+    /// Returns the address of the core.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The core works: it has sent something. Only a connection that was made after the core was ejected brings it
-    /// back; what comes over an older one may have been sent before.
+    /// Records that the core has sent something. Only a connection made after the ejection restores the core; bytes on
+    /// an older one may have been sent before it.
     pub(crate) fn mark_healthy(&mut self) {
         let back = self.upstream.selector().mark_healthy(self.address, self.role);
         if back {
@@ -48,8 +48,8 @@ impl EndpointGuard {
         self.role = Role::Regular;
     }
 
-    /// The core owes an answer for too long, and may not work. Asks for a check by the gateway itself, which alone
-    /// decides: how long an answer takes may depend on the person or on a database.
+    /// Records that the core's reply is late and requests a health check, which alone decides: a reply may depend on
+    /// the client or on a database.
     pub(crate) fn suspect(&mut self) {
         if self.upstream.selector().suspect(self.address, self.role, Instant::now()) {
             self.upstream.probe_wakeup.notify_one();
@@ -59,14 +59,14 @@ impl EndpointGuard {
         }
     }
 
-    /// The core does not work, because of `error`.
+    /// Records a failure of the core.
     pub(crate) fn mark_failed(&mut self, error: &dyn fmt::Display) {
         let role = std::mem::replace(&mut self.role, Role::Extra);
         let ejection = self.upstream.selector().mark_failed(self.address, role, Instant::now());
         let Some(ejection) = ejection else { return };
         self.upstream.probe_wakeup.notify_one();
         let (failures, retry_ms) = (ejection.failures, ejection.retry_in.as_millis());
-        // Of a core that stays away one line is enough.
+        // One warning per outage.
         if failures == 1 {
             tracing::warn!(core.address = %self.address, %error, retry_ms, "core ejected");
         } else {
@@ -74,7 +74,7 @@ impl EndpointGuard {
         }
     }
 
-    /// Whether its core is ejected and another one is healthy.
+    /// Returns true if the core is ejected and another one is healthy.
     pub(crate) fn has_better_core(&self) -> bool {
         self.upstream.selector().has_better_than(self.address)
     }
@@ -84,7 +84,7 @@ impl Drop for EndpointGuard {
     fn drop(&mut self) {
         self.upstream.selector().release(self.address, self.role, Instant::now());
         if self.role == Role::Probe {
-            // Undecided: the next one is due at once.
+            // Undecided: the next probe is due at once.
             self.upstream.probe_wakeup.notify_one();
         }
     }

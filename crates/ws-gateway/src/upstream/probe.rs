@@ -1,7 +1,6 @@
-//! Connections of the gateway's own, which show whether a core answers.
+//! Health checks of the cores.
 //!
-//! A core that hangs accepts connections as before: its kernel does. Only a byte from the core itself shows that it
-//! works.
+//! A core that hangs still accepts connections, because its kernel does. Only a byte from the core shows that it works.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -21,17 +20,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::core_selector::Pick;
 use super::{ConnectError, EndpointGuard, Upstream, open};
 
-/// Time between two checks of the cores that are healthy.
+/// Interval between health checks of healthy cores.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Time for a core to answer a check. Together with the time between two checks it is less than 10 s, after which no
-/// person is sent to a core that hangs.
+/// Timeout of a health check. With [`CHECK_INTERVAL`] it adds up to less than 10 s, the time after which no client may
+/// be routed to a core that hangs.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
-/// No frame: the core refuses it with an error, which needs neither a session nor a database.
+/// An invalid frame: the core rejects it without a session or a database.
 const PROBE_LINE: &[u8] = b"{}\n";
 
 impl Upstream {
-    /// Probes ejected cores when their time is over, checks a healthy one that a connection suspects, and all of
-    /// them regularly where there are several: with one core alone nothing would be done differently.
+    /// Probes ejected cores when their time is over, checks suspected cores at once, and all healthy ones regularly if
+    /// there are several: for an only core a result would change nothing.
     pub(crate) async fn probe_loop(self: &Arc<Self>) -> Infallible {
         let mut probes = FuturesUnordered::new();
         let mut check_at = Instant::now() + CHECK_INTERVAL;
@@ -60,17 +59,17 @@ impl Upstream {
         let answered = timeout(CHECK_TIMEOUT, async { exchange_probe(&mut open(pick.address).await?).await }).await;
         match answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => endpoint.mark_healthy(),
-            // What this machine lacks leaves a healthy core healthy; an ejected one waits for the next probe.
+            // Exhausted local resources say nothing about a healthy core; an ejected one waits for the next probe.
             Err(error) if super::exhausted(&error).is_some() && !endpoint.is_on_probation() => {}
             Err(source) => endpoint.mark_failed(&ConnectError::Silent { address: pick.address, source }),
         }
     }
 
-    /// Whether a core can be reached, within `limit`. One that was ejected has to answer too.
+    /// Succeeds if a core can be reached within `limit`. An ejected one must also reply.
     ///
     /// # Errors
     ///
-    /// None can be; the error is the last one's.
+    /// No core can be reached; returns the last attempt's error.
     pub(crate) async fn check_reachable(self: &Arc<Self>, limit: Duration) -> Result<(), ConnectError> {
         let deadline = Instant::now() + limit;
         let (mut stream, mut endpoint) = self.connect(limit).await?;
@@ -100,7 +99,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Waits for the first byte of an answer.
+/// Sends a check and awaits the first byte of the reply.
 async fn exchange_probe(stream: &mut TcpStream) -> io::Result<()> {
     let trace = Traceparent::random();
     let request = [&hop::encode_check(trace)[..], &encode_tag(trace.child()), PROBE_LINE].concat();

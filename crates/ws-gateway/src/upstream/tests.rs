@@ -7,7 +7,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Answers what it is told to, and counts.
+/// Resolver with fixed answers that counts look-ups.
 #[derive(Debug, Default)]
 struct FakeResolver {
     known: Mutex<HashMap<&'static str, Vec<SocketAddr>>>,
@@ -41,7 +41,7 @@ async fn core() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Runs `test` while names are looked up.
+/// Runs `test` while names are resolved.
 async fn knowing<T>(upstream: &Upstream, resolver: &FakeResolver, test: impl Future<Output = T>) -> T {
     tokio::select! {
         never = upstream.refresh_dns_loop_with(resolver) => match never {},
@@ -56,7 +56,7 @@ async fn resolves_once_for_many_connections() {
     resolver.set("cores", &[one, two]);
     knowing(&upstream, &resolver, async {
         let mut endpoints = Vec::new();
-        // The first waits for the look-up that is under way, nobody for another.
+        // Only the first connection waits for the pending look-up.
         for _ in 0..20 {
             endpoints.push(upstream.connect(LIMIT).await.unwrap());
         }
@@ -73,7 +73,7 @@ async fn follows_dns_changes() {
     let (upstream, resolver) = (upstream(&format!("cores,{one}")), FakeResolver::default());
     let mut rounds = upstream.lookups.subscribe();
     knowing(&upstream, &resolver, async {
-        // Known at once, and not lost when a name beside it is not found.
+        // Known at once, and kept although the name beside it does not resolve.
         rounds.changed().await.unwrap();
         let held = upstream.connect(LIMIT).await.unwrap();
         assert_eq!(held.0.peer_addr().unwrap(), one);
@@ -81,7 +81,7 @@ async fn follows_dns_changes() {
         rounds.changed().await.unwrap();
         assert_eq!(upstream.selector().listed_count(), 2, "the same address twice is one core");
         assert_eq!(upstream.connect(LIMIT).await.unwrap().0.peer_addr().unwrap(), two);
-        // DNS that knows nothing any more takes nothing away.
+        // A failed or empty look-up removes no core.
         resolver.known.lock().unwrap().clear();
         rounds.changed().await.unwrap();
         assert_eq!(upstream.selector().listed_count(), 2);
@@ -104,7 +104,7 @@ async fn reports_unresolvable_names() {
         let before = Instant::now();
         let error = upstream.connect(LIMIT).await.unwrap_err();
         assert_eq!(error.to_string(), "no address is known for nowhere:5001");
-        assert_eq!(before.elapsed(), DNS_MIN_INTERVAL, "one more look-up, lookups for by whoever connects");
+        assert_eq!(before.elapsed(), DNS_MIN_INTERVAL, "one more look-up, requested by the connection attempt");
     })
     .await;
 }
@@ -135,7 +135,7 @@ async fn tries_every_core_and_returns_the_last_error() {
             "{error}"
         );
     }
-    // Both are ejected; the first connection that gets through is let through at once.
+    // Both are ejected; the first connection that succeeds is used at once.
     let back = TcpListener::bind(first).await.unwrap();
     let (stream, mut endpoint) = upstream.connect(LIMIT).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), first);
@@ -150,7 +150,7 @@ fn is_ejected(upstream: &Upstream, address: SocketAddr) -> bool {
     upstream.usage().iter().any(|core| core.address == address && core.ejected)
 }
 
-/// Answers the next connection with one byte, as soon as it has sent something.
+/// Answers the next connection with one byte after its first bytes.
 async fn answer(core: &TcpListener) {
     let (mut stream, _) = core.accept().await.unwrap();
     let mut first = [0; 5];
@@ -278,7 +278,7 @@ fn local_exhaustion_is_no_core_failure() {
 async fn unserved_address_family_counts_as_absent() {
     let (_works, one) = core().await;
     let (upstream, resolver) = (upstream("localhost"), FakeResolver::default());
-    // Nothing listens there, and nothing ever did.
+    // Nothing listens there.
     let other = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 1));
     resolver.set("localhost", &[one, other]);
     knowing(&upstream, &resolver, async {

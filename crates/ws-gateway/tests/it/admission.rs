@@ -1,4 +1,4 @@
-//! Who gets in: origins, addresses, limits, clients that take their time.
+//! Admission: origins, addresses, limits, slow clients.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::rig::{Rig, within};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// The status an upgrade with `headers` is answered with.
+/// Returns the response status of an upgrade with `headers`.
 async fn status(rig: &Rig, headers: &[(&'static str, &'static str)]) -> u16 {
     match rig.request("/ws", headers).await {
         Ok((_client, response)) => response.status().as_u16(),
@@ -88,7 +88,7 @@ async fn limits_connections() {
     }
     let (mut refused, _) = rig.request("/ws", &from("203.0.113.3")).await.unwrap();
     assert_eq!(refused.closed().await, (1013, "too_many_connections".to_owned()));
-    // A seat that is given up can be taken again.
+    // A released permit can be acquired again.
     let (mut client, mut core) = open.remove(0);
     core.say("\u{4}bye\n").await;
     drop(core);
@@ -121,7 +121,7 @@ async fn rate_limits_connects() {
     };
     let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
-    // Pages are not counted, and neither is an upgrade that is refused for another reason.
+    // Pages and upgrades rejected for other reasons are not counted.
     for _ in 0..5 {
         assert_eq!((rig.status("/").await, rig.status("/healthz").await), (200, 200));
         assert_eq!(status(&rig, &[("origin", "null")]).await, 403);
@@ -135,7 +135,7 @@ async fn drops_connections_beyond_hard_cap() {
     let mut held = Vec::new();
     let dropped = loop {
         let mut stream = rig.tcp().await;
-        // Whoever is let in gets an answer; whoever is not, the end.
+        // An accepted socket gets a response, a dropped one the end of the stream.
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         if within(stream.read(&mut [0; 512])).await.unwrap_or(0) == 0 {
             break held.len();
@@ -155,7 +155,7 @@ async fn times_out_slow_handshake() {
         within(stream.read_to_end(&mut answer)).await.unwrap();
         assert!(!answer.starts_with(b"HTTP/1.1 101"), "{beginning:?}");
     }
-    // Nor may a connection that was answered stay for ever.
+    // A connection that was answered once must not stay open for ever either.
     let mut stream = rig.tcp().await;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     within(stream.read_to_end(&mut Vec::new())).await.unwrap();
@@ -175,7 +175,7 @@ async fn limits_request_head() {
     let rig = Rig::start().await;
     let mut stream = rig.tcp().await;
     let head = format!("GET /ws HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(64 * 1_024));
-    // The rest may be refused by a reset already.
+    // The rest may meet a reset.
     let _reset = stream.write_all(head.as_bytes()).await;
     let mut answer = Vec::new();
     let _reset = within(stream.read_to_end(&mut answer)).await;

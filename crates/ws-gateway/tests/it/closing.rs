@@ -1,4 +1,4 @@
-//! How connections end, and what each side is told.
+//! Close causes, as the client and the core see them.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::CloseReason;
@@ -23,7 +23,7 @@ async fn maps_closing_line_to_close_code() {
     }
 }
 
-/// A newer core may know reasons that this gateway does not.
+/// A newer core may send reasons that this gateway does not know.
 #[tokio::test]
 async fn unknown_reason_counts_as_internal() {
     let rig = Rig::start().await;
@@ -34,7 +34,7 @@ async fn unknown_reason_counts_as_internal() {
     assert_eq!(client.closed().await, (1011, "internal".to_owned()));
 }
 
-/// As RFC 6455 §7.1.1 asks of a server, which does not wait for anything after the client's close frame.
+/// RFC 6455 §7.1.1: the server closes first and awaits nothing after the client's close frame.
 #[tokio::test]
 async fn client_initiated_close_ends_at_once() {
     let rig = Rig::start().await;
@@ -43,10 +43,10 @@ async fn client_initiated_close_ends_at_once() {
     let begun = tokio::time::Instant::now();
     within(socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])).await.unwrap();
     let mut answer = Vec::new();
-    // To the end of the stream: this client keeps its own side open.
+    // To the end of the stream: this client keeps its write half open.
     within(socket.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(answer, [0x88, 0x02, 0x03, 0xe8]);
-    // No limit on the machine's speed: the time that was waited before was 2 s by a timer.
+    // Not a limit on the machine's speed: an earlier version waited here for a timer of 2 s.
     assert!(begun.elapsed() < std::time::Duration::from_millis(1_900), "{:?}", begun.elapsed());
 }
 
@@ -69,7 +69,7 @@ async fn reads_closing_line_after_write_failure() {
     let rig = Rig::start().await;
     let (mut client, mut core) = rig.pair(None).await;
     core.say("\u{4}idle\n").await;
-    // Unread input when it closes: the gateway's next write is refused.
+    // Unread input at its close: the gateway's next write is reset.
     client.send("too late").await;
     core.line().await;
     drop(core);

@@ -1,4 +1,4 @@
-//! Several cores: some of them are not what they should be.
+//! Several cores, some of them faulty.
 
 use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
@@ -7,18 +7,18 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::rig::{CorePeer, Rig, core_at, within};
 
-/// What a core does with each of its connections.
+/// Behaviour of a core.
 #[derive(Clone, Copy)]
 enum Core {
-    /// Greets, and stays.
+    /// Greets and keeps the connection.
     Works,
-    /// Accepts, and ends at once.
+    /// Accepts and closes at once.
     Crashes,
-    /// Answers every check at once, and greets a person when it has answered this many, as one whose database is away.
+    /// Replies to every check at once, but greets clients only after this many checks: its database is slow.
     Slow { checks: usize },
 }
 
-/// A core in this process; ended when dropped.
+/// A core in this process; stopped on drop.
 struct Running(u16, AbortHandle);
 
 impl Drop for Running {
@@ -78,7 +78,7 @@ async fn crashing_core_attracts_only_probes() {
             other => panic!("{other:?}"),
         }
     }
-    // It has no connections and would get all of them, but only who probes it is lost.
+    // It has the fewest connections and would get all of them, but only its probes are lost.
     assert!((1..10).contains(&lost), "{lost}");
     assert_eq!(held.len() + lost, 40);
 }
@@ -106,15 +106,14 @@ async fn recovers_when_all_cores_were_down() {
     }
     assert_eq!(rig.status("/readyz").await, 503);
     let listener = TcpListener::bind(("127.0.0.1", ports[1])).await.unwrap();
-    // Not refused for having been away: the first who comes gets through.
+    // An earlier failure does not reject: the first client gets through.
     let mut client = rig.connect(None).await;
     let mut core = CorePeer::greet(within(listener.accept()).await.unwrap().0).await;
     core.say("hola\n").await;
     assert_eq!(client.text().await, "hola");
 }
 
-/// The second check begins later than a connection becomes suspicious, and only because one is: each client waits for
-/// longer than a core may be silent.
+/// Each client waits longer than the first-byte timeout. The second check runs only because a connection is suspicious.
 #[tokio::test]
 async fn keeps_clients_of_cores_with_slow_database() {
     let slow = Core::Slow { checks: 2 };

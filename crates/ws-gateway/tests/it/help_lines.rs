@@ -1,4 +1,4 @@
-//! The page's copy of the help lines, which it needs when no server answers.
+//! Checks the page's offline copy of the help lines.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use protocol::Language;
 use safety::resources::{self, Resource};
 use serde_json::{Map, Value, json};
 
-/// Set by `scripts/help-lines`: the file is written instead of compared.
+/// Set by `scripts/help-lines`: writes the file instead of comparing it.
 const WRITE: &str = "PSICOIA_WRITE_HELP_LINES";
 /// Address of the directory, as in `web/js/help-lines.js`.
 const DIRECTORY: &str = "https://findahelpline.com/countries/";
@@ -29,12 +29,12 @@ fn page_help_lines_match_data() {
     assert!(held == wanted, "web/help-lines.json differs from crates/safety/data: run scripts/help-lines");
 }
 
-/// All countries, one resource on a line, so that a change of a number is a change of one line.
+/// Renders all countries, one resource per line, so that a changed number is a one-line diff.
 fn help_lines() -> String {
     let (spanish, english) = (resources::all(Language::Spanish), resources::all(Language::English));
     let countries = spanish.iter().zip(&english).map(|(es, en)| {
         let rows = es.resources.iter().zip(&en.resources);
-        // The page makes the address in the directory of its country by itself.
+        // The page derives its country's directory address itself.
         let lines = rows.filter(|(es, _)| !is_directory(es)).map(|(es, en)| format!("    {}", row(es, en)));
         format!(
             "  {{\"code\": {}, \"name\": {}, \"resources\": [\n{}\n  ]}}",
@@ -50,17 +50,17 @@ fn help_lines() -> String {
     out
 }
 
-/// The row that stands last in each country; its address ends in the country's code.
+/// Returns true for the last row of each country, whose address ends in the country's code.
 fn is_directory(resource: &Resource) -> bool {
     resource.url.as_ref().is_some_and(|url| url.starts_with(DIRECTORY) && resource.dial.is_none())
 }
 
-/// A text, or one for each language where they differ.
+/// Returns one text, or one per language if they differ.
 fn either(es: &str, en: &str) -> Value {
     if es == en { json!(es) } else { json!({"es": es, "en": en}) }
 }
 
-/// What the page takes for granted is left out: the number as the contact, and around the clock.
+/// Omits the page's defaults: the number as the contact, and around the clock.
 fn row(es: &Resource, en: &Resource) -> Value {
     let mut row = Map::new();
     let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);

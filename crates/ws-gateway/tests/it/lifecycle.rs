@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Startup and shutdown.
 
 use std::process::Command;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn drain_closes_connections() {
     assert_eq!(within(rig.served).await.unwrap(), DrainReport { remaining: 0 });
 }
 
-/// A balancer has to hear of it before people lose their connections, or it sends them back here.
+/// A balancer must notice the drain before clients reconnect, or it routes them back here.
 #[tokio::test]
 async fn drain_rejects_new_connections_before_closing_open_ones() {
     let rig = Rig::start().await;

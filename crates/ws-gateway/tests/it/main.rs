@@ -1,4 +1,4 @@
-//! The gateway from outside: a WebSocket client on one side, a scripted core on the other.
+//! Tests of the gateway from outside: a WebSocket client on one side, a scripted core on the other.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
 

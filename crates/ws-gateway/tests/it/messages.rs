@@ -1,4 +1,4 @@
-//! Messages become lines and lines become messages.
+//! Mapping between WebSocket messages and lines.
 
 use std::collections::HashSet;
 
@@ -87,7 +87,7 @@ async fn rejects_line_feed_in_frame() {
     assert_eq!(core.line().await, "{}", "only the good one is forwarded");
 }
 
-/// After a long message the gateway begins with a new buffer; what comes behind it, whole or in part, is not lost.
+/// A long message replaces the read buffer; data behind it, whole or partial, must not be lost.
 #[tokio::test]
 async fn keeps_messages_behind_a_long_one() {
     let rig = Rig::start().await;

@@ -1,4 +1,4 @@
-//! The web client and the health pages.
+//! Web client and health pages.
 
 use std::collections::HashMap;
 
@@ -55,7 +55,7 @@ async fn serves_web_client() {
     }
     let permissions = &page.headers["permissions-policy"];
     assert!(permissions.contains("microphone=()"));
-    // Names that Chromium does not know, and says so in its console.
+    // Names unknown to Chromium, which logs each of them.
     assert!(!permissions.contains("bluetooth") && !permissions.contains("web-share"), "{permissions}");
     assert_eq!(get(&rig, "/index.html?x=1").await.body, page.body);
     assert_eq!(get(&rig, "/favicon.svg").await.headers["content-type"], "image/svg+xml");
@@ -135,7 +135,7 @@ async fn health() {
     assert_eq!((page.status, page.body.trim_end()), (200, "ok"));
     let page = get(&rig, "/readyz").await;
     assert_eq!((page.status, page.body.trim_end()), (200, "ready"));
-    // The answer is kept for a while: the core sees one connection, which ends at once.
+    // The result is cached: the core sees one connection, which ends at once.
     for _ in 0..20 {
         assert_eq!(get(&rig, "/readyz").await.status, 200);
     }
@@ -154,7 +154,7 @@ async fn not_ready_without_a_core() {
 #[tokio::test]
 async fn reports_draining_until_connections_close() {
     let rig = Rig::start().await;
-    // A client that does not answer the close frame keeps the gateway waiting.
+    // A client that does not answer the close frame keeps the drain open.
     let (_client, _core) = rig.pair(None).await;
     rig.shutdown.cancel();
     let page = get(&rig, "/readyz").await;

@@ -1,4 +1,4 @@
-//! A gateway in this process, with a core that says what the test tells it to.
+//! A gateway in this process, with a core scripted by the test.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,20 +22,20 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 use ws_gateway::{Args, Config, CoreAddresses, DrainReport, Gateway, Workers};
 
-/// Longer than anything here takes: reached only by a test that fails.
+/// Longer than any step: reached only by a failing test.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// `future`, or a failed test when it hangs.
+/// Awaits `future`, or fails the test when it hangs.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     timeout(TEST_TIMEOUT, future).await.expect("it should not take this long")
 }
 
-/// The default configuration on free ports of this machine.
+/// Returns the default configuration on free local ports.
 pub(crate) fn config() -> Config {
     Config::new(&Args::parse_from(["ws-gateway", "--ws-port", "0"])).unwrap()
 }
 
-/// A core of this machine.
+/// Returns the address of a local core.
 pub(crate) fn core_at(port: u16) -> CoreAddresses {
     CoreAddresses::parse("127.0.0.1", port).unwrap()
 }
@@ -65,19 +65,19 @@ impl Rig {
         Self { address, shutdown, served: tokio::runtime::Handle::current().spawn(serve), cores }
     }
 
-    /// The core's end of the next connection, its header read.
+    /// Accepts the next connection to the core and reads its header.
     pub(crate) async fn core(&self) -> CorePeer {
         let stream = self.raw_core().await;
         stream.set_nodelay(true).unwrap();
         CorePeer::greet(stream).await
     }
 
-    /// The next connection to the core, nothing read.
+    /// Accepts the next connection to the core and reads nothing.
     pub(crate) async fn raw_core(&self) -> TcpStream {
         within(self.cores.accept()).await.unwrap().0
     }
 
-    /// Forgets the core: from now on its port is closed.
+    /// Closes the core's port.
     pub(crate) fn lose_core(self) -> (SocketAddr, CancellationToken) {
         (self.address, self.shutdown)
     }
@@ -86,7 +86,7 @@ impl Rig {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// The status of the answer to a GET of `path`.
+    /// Returns the response status of a GET of `path`.
     pub(crate) async fn status(&self, path: &str) -> u16 {
         let mut stream = self.tcp().await;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
@@ -95,7 +95,7 @@ impl Rig {
         str::from_utf8(&head[9..]).unwrap().parse().unwrap()
     }
 
-    /// A client and the core's end of its connection.
+    /// Returns a client and the core's end of its connection.
     pub(crate) async fn pair(&self, subprotocol: Option<&'static str>) -> (Client, CorePeer) {
         let client = self.connect(subprotocol).await;
         (client, self.core().await)
@@ -140,7 +140,7 @@ impl Client {
         within(self.websocket.send(message.into())).await.unwrap();
     }
 
-    /// The next text message.
+    /// Returns the next text message.
     pub(crate) async fn text(&mut self) -> String {
         loop {
             match within(self.websocket.next()).await.unwrap().unwrap() {
@@ -151,13 +151,13 @@ impl Client {
         }
     }
 
-    /// How the connection closes: code and reason. No other message may come first.
+    /// Returns close code and reason; no other message may come first.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         let closed = match within(self.websocket.next()).await {
             Some(Ok(Message::Close(Some(frame)))) => (frame.code.into(), frame.reason.to_string()),
             other => panic!("wanted a close frame, got {other:?}"),
         };
-        // Properly, not by a reset.
+        // The stream must end without a reset.
         match within(self.websocket.next()).await {
             None | Some(Err(Error::ConnectionClosed)) => closed,
             other => panic!("wanted the end after {closed:?}, got {other:?}"),
@@ -189,7 +189,7 @@ impl CorePeer {
         }
     }
 
-    /// The next line and the trace in its tag.
+    /// Returns the next line and the trace of its tag.
     pub(crate) async fn tagged(&mut self) -> (Traceparent, String) {
         loop {
             if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
@@ -210,7 +210,7 @@ impl CorePeer {
         within(self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    /// The gateway's end of the stream; no line may come first.
+    /// Awaits the end of the stream; no line may come first.
     pub(crate) async fn ended(&mut self) {
         assert!(self.unread.is_empty(), "{:?}", self.unread);
         assert_eq!(within(self.stream.read_buf(&mut self.unread)).await.unwrap_or(0), 0, "{:?}", self.unread);

@@ -1,4 +1,4 @@
-//! The configuration, from outside.
+//! Configuration, from outside.
 
 use std::process::Command;
 

@@ -47,7 +47,7 @@ fn defaults() {
     assert!(!transcript.has_model());
 }
 
-/// The problem of a file that has `body` after its title, and the line it is in.
+/// Checks problem and line number of a file with `body` after its title.
 fn check(body: &str, line: usize, problem: &str) {
     let error = Transcript::parse("001-x.txt", &format!("# 001: x.\n{body}")).unwrap_err();
     assert_eq!(error.line, line, "{body}: {error}");

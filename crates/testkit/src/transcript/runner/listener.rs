@@ -1,4 +1,4 @@
-//! One connection of a transcript: its lines in order, with deltas compared joined.
+//! One connection of a transcript: lines in order, deltas compared after joining.
 
 use std::collections::VecDeque;
 use std::future;
@@ -9,7 +9,7 @@ use crate::peer::{Peer, PeerError};
 use crate::transcript::pattern::whole_name;
 use crate::transcript::{Bindings, Pattern};
 
-/// The fields of a delta, as far as joining needs them.
+/// Fields of a delta that joining needs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Delta {
     #[serde(rename = "type")]
@@ -24,7 +24,7 @@ impl Delta {
         serde_json::from_str(line).ok().filter(|delta: &Self| delta.kind == "delta")
     }
 
-    /// The offset of the delta that goes on from here.
+    /// Returns the offset of the next delta.
     fn end(&self) -> usize {
         self.offset + self.text.chars().count()
     }
@@ -34,12 +34,12 @@ impl Delta {
     }
 }
 
-/// A connection and what has been heard on it.
+/// A connection and its lookahead.
 pub(super) struct Listener<P> {
     pub(super) peer: P,
-    /// Rest of a delta that was longer than the transcript's.
+    /// Remainder of a delta longer than the transcript's.
     rest: VecDeque<String>,
-    /// After a delta with any text: the id and offset of those that belong to it.
+    /// After a delta matched by `$_`: id and offset of its continuation.
     open: Option<(String, usize)>,
 }
 
@@ -48,7 +48,7 @@ impl<P: Peer> Listener<P> {
         Self { peer, rest: VecDeque::new(), open: None }
     }
 
-    /// The next line that is not part of a delta with any text; `None` at the end.
+    /// Returns the next line, skipping continuations of a delta matched by `$_`; `None` at the end.
     pub(super) async fn next_line(&mut self) -> Result<Option<String>, PeerError> {
         loop {
             let line = match self.rest.pop_front() {
@@ -65,7 +65,7 @@ impl<P: Peer> Listener<P> {
         }
     }
 
-    /// Takes what `pattern` wants; the error says what came instead.
+    /// Matches the next line with `pattern`; the error is the line itself.
     pub(super) async fn expect(&mut self, pattern: &Pattern, bindings: &mut Bindings) -> Result<(), String> {
         let line = self.line().await?;
         let line = match (pattern.delta_text(), Delta::parse(&line)) {
@@ -79,7 +79,7 @@ impl<P: Peer> Listener<P> {
         if pattern.matches(&line, bindings) { Ok(()) } else { Err(line) }
     }
 
-    /// Collects deltas until they make up `wanted`; what goes beyond it is kept for later.
+    /// Joins deltas until they make up `wanted`; keeps the remainder.
     async fn join(&mut self, mut delta: Delta, wanted: &str) -> Result<Delta, String> {
         while delta.text.len() < wanted.len() && wanted.starts_with(&delta.text) {
             let line = self.line().await.map_err(|error| format!("{}, then {error}", delta.line()))?;
@@ -105,7 +105,7 @@ impl<P: Peer> Listener<P> {
         }
     }
 
-    /// What has come and nobody expected, if anything. Does not wait.
+    /// Returns a received line or end, without waiting.
     pub(super) async fn try_received(&mut self) -> Option<String> {
         tokio::select! {
             biased;

@@ -9,8 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::line_peer::LinePeer;
 
-/// A server that does what its client's lines tell it to: `say X` is answered by X,
-/// `later MS X` after some time, `close` ends the connection.
+/// Scripted server: `say X` is answered by X, `later MS X` after a delay, `close` ends the connection.
 async fn obey<S>(stream: S)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -21,21 +20,21 @@ where
         let order = std::mem::take(&mut line);
         let order = order.trim_end_matches('\n');
         let answer = match order.split_once(' ') {
-            Some(("say", what)) => what.to_owned(),
+            Some(("say", text)) => text.to_owned(),
             Some(("later", rest)) => {
-                let (ms, what) = rest.split_once(' ').unwrap();
+                let (ms, text) = rest.split_once(' ').unwrap();
                 sleep(Duration::from_millis(ms.parse().unwrap())).await;
-                what.to_owned()
+                text.to_owned()
             }
             _ => return,
         };
         let answer = answer.replace('|', "\n") + "\n";
-        // A client that was cut is no error here.
+        // Fails if the client has cut the connection.
         let _ = stream.write_all(answer.as_bytes()).await;
     }
 }
 
-/// The obeying server in memory.
+/// The scripted server in memory.
 #[derive(Default)]
 struct InProcess {
     tasks: TaskTracker,
@@ -56,7 +55,7 @@ impl ServerUnderTest for InProcess {
     }
 }
 
-/// The same server behind real sockets.
+/// The scripted server over TCP.
 struct OverTcp {
     tasks: TaskTracker,
     listener: TcpListener,
@@ -139,7 +138,7 @@ async fn deltas_are_compared_joined() {
         assert_eq!(play(&body).await, Ok(()), "{body}");
     }
     let bad = [
-        // A hole, another id in between, text beyond, another offset, text that differs, an end.
+        // Rows: a gap, an interleaved id, text beyond the end, a wrong offset, wrong text, an early end.
         sent(&[delta(0, "ñan"), delta(4, "dú")]) + &want(0, "ñandú"),
         sent(&[delta(0, "ñan"), delta(3, "dú").replace(r#""a""#, r#""b""#)]) + &want(0, "ñandú"),
         sent(&pieces) + &want(0, "ñandú"),

@@ -7,7 +7,7 @@ const KEEPALIVE: KeepaliveSettings =
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// Bytes taken while more wait.
+    /// Bytes written while more are blocked.
     Write(usize),
     Flush,
     Recv,
@@ -18,8 +18,8 @@ enum Step {
     CoreRecv,
 }
 
-/// Lets time pass from step to step, as a timer on `next` does, up to `end` seconds; every event with its second, of
-/// the reports of one silence the first.
+/// Runs `steps`, fires every deadline up to `end` seconds, and returns each event with its second; of repeated silence
+/// reports only the first.
 fn run(keepalive: KeepaliveSettings, steps: &[(u64, Step)], end: u64) -> Vec<(u64, HeartbeatEvent)> {
     let start = Instant::now();
     let mut heartbeat = Heartbeat::new(start, keepalive);
@@ -58,7 +58,7 @@ fn run(keepalive: KeepaliveSettings, steps: &[(u64, Step)], end: u64) -> Vec<(u6
     seen
 }
 
-/// Name, steps, end, and what comes of them.
+/// Name, steps, end in seconds, expected events.
 type Row<'a> = (&'a str, &'a [(u64, Step)], u64, &'a [(u64, HeartbeatEvent)]);
 
 #[test]
@@ -104,7 +104,7 @@ fn deadlines_match_table() {
     }
 }
 
-/// The client answers every ping; the core is the one that is waited for.
+/// The client answers every ping; only the core's timeouts fire.
 #[test]
 fn core_deadlines_match_table() {
     use Step::{CoreRecv, CoreWrite, Request};

@@ -22,20 +22,20 @@ fn cores(count: u16) -> CoreSelector {
     cores
 }
 
-/// Number, role and what is left.
+/// Returns number, role and remaining alternatives.
 fn pick(cores: &mut CoreSelector, tried: &[u16]) -> Option<(u16, Role, Remaining)> {
     let pick = cores.pick(&addresses(tried.iter().copied()))?;
     Some((pick.address.port(), pick.role, pick.remaining))
 }
 
-/// Number of the core that is probed, if one is due.
+/// Returns the number of the probed core, if one is due.
 fn probe(cores: &mut CoreSelector, now: Instant) -> Option<u16> {
     let pick = cores.probe(now)?;
     assert_eq!(pick.role, Role::Probe);
     Some(pick.address.port())
 }
 
-/// Numbers and roles.
+/// Returns numbers and roles.
 fn checked(picks: &[Pick]) -> Vec<(u16, Role)> {
     picks.iter().map(|pick| (pick.address.port(), pick.role)).collect()
 }
@@ -67,12 +67,12 @@ fn selects_the_core_with_the_fewest_connections() {
     assert_eq!(pick(&mut cores, &[one, other]), None);
 }
 
-/// Each row is one thing that happens.
+/// One event after the other.
 #[test]
 fn ejects_with_exponential_backoff_and_restores() {
     let start = Instant::now();
     let (mut cores, core) = (cores(2), address(0));
-    // The other one is busier, so that this one is the first choice whenever it may be.
+    // The other core has more connections, so that this one is always preferred.
     for _ in 0..9 {
         cores.pick(&[core]).unwrap();
     }
@@ -135,10 +135,10 @@ fn checks_suspected_cores_at_most_once_a_second() {
     assert!(cores.suspects(at(900)).is_empty());
     assert!(cores.suspect(address(0), Role::Extra, at(1_000)));
     assert!(!cores.usage()[0].ejected);
-    // One that is not listed any more has connections still.
+    // An unlisted core that still has connections.
     cores.set_listed(&listed([1, 2]));
     assert_eq!(checked(&cores.suspects(at(1_000))), [(0, Role::Regular)]);
-    // A regular check counts as well; one that is ejected is probed when its time has come.
+    // A regular check counts as well; an ejected core is probed at its own time.
     assert_eq!(cores.check(at(2_000)).len(), 2);
     assert!(!cores.suspect(address(1), Role::Regular, at(2_500)));
     cores.mark_failed(address(1), Role::Regular, at(2_500)).unwrap();
@@ -187,7 +187,7 @@ fn falls_back_to_ejected_cores() {
     };
     let mut due: Vec<_> = cores.known.iter().map(|core| (until(core), core.address.port())).collect();
     due.sort_unstable();
-    // Those due soonest first, though none is due; then the ones that are being probed.
+    // In order of due time, although none is due; then the ones that are being probed.
     for (_, number) in &due {
         let (picked, role, left) = pick(&mut cores, &[]).unwrap();
         assert_eq!((picked, role, left), (*number, Role::Probe, Remaining::Ejected));
@@ -209,7 +209,7 @@ fn unlisted_cores_keep_their_connections() {
     assert!(!cores.set_listed(&listed([1])), "nothing new");
     assert_eq!((cores.listed_count(), cores.known.len()), (1, 2));
     assert_eq!(pick(&mut cores, &[]), Some((1, Role::Regular, Remaining::None)));
-    // One that comes back meanwhile has its connections still.
+    // Listed again meanwhile, it still has its connections.
     assert!(cores.set_listed(&listed([0, 1])));
     assert!(cores.known.iter().all(|core| core.open == 1), "{cores:?}");
     assert!(cores.set_listed(&listed([1])));
@@ -226,13 +226,13 @@ enum Step {
     List(u8),
     Pick { tried: u8 },
     Probe,
-    End { which: usize, how: How },
+    End { which: usize, outcome: Outcome },
 }
 
 #[derive(Debug, Clone, Copy)]
-enum How {
+enum Outcome {
     Failed,
-    Proved,
+    Healthy,
     Undecided,
 }
 
@@ -242,26 +242,32 @@ fn step() -> impl Strategy<Value = Step> {
         (1u8..16).prop_map(Step::List),
         prop_oneof![3 => Just(0u8), 1 => 0u8..16].prop_map(|tried| Step::Pick { tried }),
         Just(Step::Probe),
-        (any::<usize>(), prop_oneof![Just(How::Failed), Just(How::Proved), Just(How::Undecided)])
-            .prop_map(|(which, how)| Step::End { which, how }),
+        (any::<usize>(), prop_oneof![Just(Outcome::Failed), Just(Outcome::Healthy), Just(Outcome::Undecided)])
+            .prop_map(|(which, outcome)| Step::End { which, outcome }),
     ]
 }
 
-/// What can be said of each core without knowing how the choice is made.
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    number: u16,
+    role: Role,
+}
+
+/// Reference model: the properties of each core, without the selection algorithm.
 #[derive(Debug, Default)]
 struct Model {
     listed: Vec<u16>,
-    /// Connections that have not ended.
-    endpoints: Vec<(u16, Role)>,
-    /// Ejected cores: failures, and when they are due.
+    /// Open connections.
+    connections: Vec<Connection>,
+    /// Ejected cores: failures and due time.
     ejected: HashMap<u16, (u32, Instant)>,
-    /// Those of them for which a probe is out.
+    /// Ejected cores with a probe out.
     probed: Vec<u16>,
 }
 
 impl Model {
     fn open(&self, number: u16) -> usize {
-        self.endpoints.iter().filter(|endpoint| endpoint.0 == number).count()
+        self.connections.iter().filter(|connection| connection.number == number).count()
     }
 
     fn is_probed(&self, number: u16) -> bool {
@@ -269,13 +275,13 @@ impl Model {
     }
 
     fn picked(&mut self, number: u16, role: Role) {
-        self.endpoints.push((number, role));
+        self.connections.push(Connection { number, role });
         if role == Role::Probe {
             self.probed.push(number);
         }
     }
 
-    /// Ends the probe of a core; whether there was one.
+    /// Ends the probe of a core; returns true if there was one.
     fn decide(&mut self, number: u16) -> bool {
         let before = self.probed.len();
         self.probed.retain(|probed| *probed != number);
@@ -304,7 +310,7 @@ impl Model {
         assert_eq!(got.map(|number| self.ejected[&number].1), soonest.filter(|until| *until <= now));
     }
 
-    /// Whether and how often the core has failed now, if the end of a connection says so.
+    /// Returns the expected number of failures if this outcome ejects the core.
     fn failures(&self, number: u16, role: Role) -> Option<u32> {
         match (role, self.ejected.get(&number)) {
             (Role::Regular, None) => Some(1),
@@ -328,10 +334,11 @@ fn bits(set: u8) -> Vec<u16> {
     (0..8).filter(|bit| set & (1 << bit) != 0).collect()
 }
 
-fn end(cores: &mut CoreSelector, model: &mut Model, (number, role): (u16, Role), how: How, now: Instant) {
+fn end(cores: &mut CoreSelector, model: &mut Model, connection: Connection, outcome: Outcome, now: Instant) {
+    let Connection { number, role } = connection;
     let mut role_left = role;
-    match how {
-        How::Failed => {
+    match outcome {
+        Outcome::Failed => {
             let (want, got) = (model.failures(number, role), cores.mark_failed(address(number), role, now));
             assert_eq!(got.map(|ejection| ejection.failures), want);
             if let Some(Ejection { failures, retry_in }) = got {
@@ -340,7 +347,7 @@ fn end(cores: &mut CoreSelector, model: &mut Model, (number, role): (u16, Role),
                 model.decide(number);
             }
         }
-        How::Proved => {
+        Outcome::Healthy => {
             let back = cores.mark_healthy(address(number), role);
             assert_eq!(back, role != Role::Regular && model.ejected.remove(&number).is_some());
             if back {
@@ -348,7 +355,7 @@ fn end(cores: &mut CoreSelector, model: &mut Model, (number, role): (u16, Role),
             }
             role_left = Role::Regular;
         }
-        How::Undecided => {
+        Outcome::Undecided => {
             if role == Role::Probe
                 && model.decide(number)
                 && let Some(ejected) = model.ejected.get_mut(&number)
@@ -387,9 +394,9 @@ proptest! {
                         model.picked(number, Role::Probe);
                     }
                 }
-                Step::End { which, how } if !model.endpoints.is_empty() => {
-                    let endpoint = model.endpoints.swap_remove(which % model.endpoints.len());
-                    end(&mut cores, &mut model, endpoint, how, now);
+                Step::End { which, outcome } if !model.connections.is_empty() => {
+                    let connection = model.connections.swap_remove(which % model.connections.len());
+                    end(&mut cores, &mut model, connection, outcome, now);
                 }
                 Step::End { .. } => {}
             }
@@ -398,7 +405,7 @@ proptest! {
                 prop_assert_eq!(core.open, model.open(core.address.port()));
             }
             let open: usize = cores.known.iter().map(|core| core.open).sum();
-            prop_assert_eq!(open, model.endpoints.len(), "no connection is forgotten");
+            prop_assert_eq!(open, model.connections.len(), "no connection is forgotten");
         }
     }
 }
