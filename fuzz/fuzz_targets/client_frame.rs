@@ -7,9 +7,9 @@ use protocol::ClientFrame;
 use serde_json::Value;
 
 fuzz_target!(|line: &str| {
-    let meant = ClientFrame::meant(line);
+    let hint = ClientFrame::hint(line);
     let Ok(frame) = ClientFrame::parse(line) else { return };
-    assert_eq!(meant.map(|meant| meant.is_hello()), Some(matches!(frame, ClientFrame::Hello(_))));
+    assert_eq!(hint.map(|hint| hint.is_hello()), Some(matches!(frame, ClientFrame::Hello(_))));
     match serde_json::from_str::<Value>(line) {
         Ok(json) => assert_eq!(ClientFrame::parse(&json.to_string()), Ok(frame)),
         // Ignored fields may hold numbers that `Value` has no room for.

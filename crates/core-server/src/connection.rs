@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use protocol::hop::CLOSING_LINE_MARK;
+use protocol::proxy_header::CLOSING_LINE_MARK;
 use protocol::server_frame::{About, ErrorFrame};
 use protocol::trace::Traceparent;
 use protocol::{CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame};

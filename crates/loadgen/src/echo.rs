@@ -1,13 +1,13 @@
 //! The far end of a bridge at its lightest: sends every line back.
 //!
-//! Takes a gateway's hop header and removes the tags it announces; other connections get
+//! Takes a gateway's PROXY header and removes the tags it announces; other connections get
 //! back what they send, byte for byte. Holds no buffer for a connection that is idle.
 
 use std::io;
 use std::mem;
 
 use protocol::codec::TAG_LEN;
-use protocol::hop::{self, HopParse};
+use protocol::proxy_header::{self, ProxyHeaderParse};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -73,17 +73,17 @@ fn read_and_turn(stream: &TcpStream, state: &mut State, pending: &mut Vec<u8>) -
 
 fn turn(mut bytes: Vec<u8>, state: &mut State, pending: &mut Vec<u8>) -> io::Result<Vec<u8>> {
     if matches!(state, State::Undecided) {
-        match hop::parse(&bytes) {
-            HopParse::Absent => *state = State::Raw,
-            HopParse::Header { header, len } => {
+        match proxy_header::parse(&bytes) {
+            ProxyHeaderParse::Absent => *state = State::Raw,
+            ProxyHeaderParse::Header { header, len } => {
                 bytes.drain(..len);
                 *state = if header.face.is_some() { State::Tagged } else { State::Raw };
             }
-            HopParse::Incomplete { .. } => {
+            ProxyHeaderParse::Incomplete { .. } => {
                 *pending = bytes;
                 return Ok(Vec::new());
             }
-            HopParse::Invalid => return Err(io::ErrorKind::InvalidData.into()),
+            ProxyHeaderParse::Invalid => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
     if matches!(state, State::Raw) {
@@ -115,7 +115,7 @@ mod tests {
     fn raw_bytes_and_tagged_lines_in_any_pieces() {
         let trace = Traceparent::random();
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut tagged = hop::encode(address, address, trace, Face::Plain);
+        let mut tagged = proxy_header::encode(address, address, trace, Face::Plain);
         for line in ["uno\n", "dos\n"] {
             tagged.extend_from_slice(&encode_tag(trace));
             tagged.extend_from_slice(line.as_bytes());

@@ -108,7 +108,7 @@ struct Probe<'a> {
 impl<'a> Probe<'a> {
     /// `None` for what is no JSON object with a `type`. `serde` would take an array for one.
     fn new(line: &'a str) -> Option<Self> {
-        if json::begins_as_object(line) { serde_json::from_str(line).ok() } else { None }
+        if json::starts_with_object(line) { serde_json::from_str(line).ok() } else { None }
     }
 }
 
@@ -166,7 +166,7 @@ impl ClientFrame {
     /// `unknown_type` for an object of another type, `text_too_long` for a message over
     /// the limit, `bad_frame` for everything else that is not a frame.
     pub fn parse(line: &str) -> Result<Self, Rejection> {
-        let (Some(probe), Some(levels)) = (Probe::new(line), json::levels(line)) else {
+        let (Some(probe), Some(depth)) = (Probe::new(line), json::depth(line)) else {
             return Err(Rejection { code: ErrorCode::BadFrame, id: None, text: None });
         };
         let frame = match &*probe.kind {
@@ -178,7 +178,7 @@ impl ClientFrame {
             "bye" => Ok(Self::Bye),
             _ => Err(ErrorCode::UnknownType),
         };
-        let frame = if levels < limits::TOO_MANY_LEVELS { frame } else { frame.and(Err(ErrorCode::BadFrame)) };
+        let frame = if depth < limits::NESTING_LIMIT { frame } else { frame.and(Err(ErrorCode::BadFrame)) };
         frame.map_err(|code| Rejection {
             code,
             id: read(line).map(|WithId { id }| id).ok(),
@@ -188,10 +188,10 @@ impl ClientFrame {
 
     /// What `line` is meant as: a JSON object with the `type` of a client frame, well formed
     /// or not, is never taken for chat.
-    pub fn meant(line: &str) -> Option<Meant> {
+    pub fn hint(line: &str) -> Option<FrameHint> {
         match &*Probe::new(line)?.kind {
-            "hello" => Some(Meant::Hello),
-            "message" | "stop" | "request" | "ping" | "bye" => Some(Meant::Other),
+            "hello" => Some(FrameHint::Hello),
+            "message" | "stop" | "request" | "ping" | "bye" => Some(FrameHint::Other),
             _ => None,
         }
     }
@@ -199,14 +199,14 @@ impl ClientFrame {
 
 /// What a line on a plain connection is meant as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meant {
+pub enum FrameHint {
     /// `hello`: to become framed.
     Hello,
     /// Another client frame.
     Other,
 }
 
-impl Meant {
+impl FrameHint {
     /// Whether it is `hello`.
     pub fn is_hello(self) -> bool {
         self == Self::Hello
@@ -223,11 +223,12 @@ fn read<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ErrorCode> {
 
 fn hello(hello: Hello) -> Result<ClientFrame, ErrorCode> {
     let fits = |field: &Option<UserText>, max: usize| field.as_ref().is_none_or(|text| text.chars() <= max);
-    let (client, resume, auth) = limits::MAX_HELLO_FIELD_CHARS;
     let named = hello.resume.as_ref().is_none_or(|token| !token.is_empty());
     let counted = hello.since.is_none_or(|since| since <= limits::MAX_INTEGER);
     let zoned = fits(&hello.time_zone, limits::MAX_TIME_ZONE_CHARS);
-    let fits = fits(&hello.client, client) && fits(&hello.resume, resume) && fits(&hello.auth, auth);
+    let fits = fits(&hello.client, limits::MAX_CLIENT_CHARS)
+        && fits(&hello.resume, limits::MAX_RESUME_CHARS)
+        && fits(&hello.auth, limits::MAX_AUTH_CHARS);
     if named && counted && zoned && fits { Ok(ClientFrame::Hello(hello)) } else { Err(ErrorCode::BadFrame) }
 }
 
@@ -247,9 +248,9 @@ fn too_long(line: &str) -> Option<ErrorCode> {
 
 fn request(fields: RequestFields) -> Result<ClientFrame, ErrorCode> {
     let RequestFields { id, method, params, timeout_ms } = fields;
-    let (shortest, default, longest) = limits::REQUEST_TIMEOUT_MS;
-    let timeout_ms = timeout_ms.unwrap_or(default);
-    if (shortest..=longest).contains(&timeout_ms) && (1..=limits::MAX_METHOD_CHARS).contains(&method.chars().count()) {
+    let timeout_ms = timeout_ms.unwrap_or(limits::DEFAULT_REQUEST_TIMEOUT_MS);
+    let is_timeout = (limits::MIN_REQUEST_TIMEOUT_MS..=limits::MAX_REQUEST_TIMEOUT_MS).contains(&timeout_ms);
+    if is_timeout && (1..=limits::MAX_METHOD_CHARS).contains(&method.chars().count()) {
         let (params, timeout) = (params.unwrap_or_default(), Duration::from_millis(timeout_ms));
         Ok(ClientFrame::Request(Request { id, method, params, timeout }))
     } else {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_vectors() {
+    fn judges_lines_beyond_the_vectors() {
         use ErrorCode::{BadFrame, TextTooLong, UnknownType};
         let long = "a".repeat(limits::MAX_TEXT_CHARS + 1);
         let nested = |levels: usize| format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_names_the_id_that_can_be_read() {
+    fn rejection_carries_readable_id() {
         for (line, want) in [
             (r#"{"type":"message","id":"a"}"#, Some("a")),
             (r#"{"type":"request","id":"r1","method":7}"#, Some("r1")),
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_message_keeps_the_text_that_can_be_read() {
+    fn rejection_carries_readable_text() {
         for (line, want) in [
             (r#"{"type":"message","id":"a","text":"ay\u0000"}"#, Some("ay\0")),
             (r#"{"type":"message","id":"a b","text":"ay"}"#, Some("ay")),
@@ -329,17 +330,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_meant_whatever_its_other_fields_hold() {
+    fn hints_frame_type_despite_malformed_fields() {
         for (line, want) in [
-            (r#" {"type":"hello"}"#, Some(Meant::Hello)),
-            (r#"{"type":"stop","id":[[7]]}"#, Some(Meant::Other)),
-            (r#"{"type":"ping","id":"a","id":"b"}"#, Some(Meant::Other)),
+            (r#" {"type":"hello"}"#, Some(FrameHint::Hello)),
+            (r#"{"type":"stop","id":[[7]]}"#, Some(FrameHint::Other)),
+            (r#"{"type":"ping","id":"a","id":"b"}"#, Some(FrameHint::Other)),
             (r#"{"type":"saludo"}"#, None),
             (r#"["bye"]"#, None),
             (r#"{"type":"bye""#, None),
             ("hola", None),
         ] {
-            assert_eq!(ClientFrame::meant(line), want, "{line}");
+            assert_eq!(ClientFrame::hint(line), want, "{line}");
         }
     }
 }

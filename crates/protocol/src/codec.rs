@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_split_at_every_byte() {
+    fn splits_lines_at_every_byte_boundary() {
         use ErrorCode::{InvalidUtf8, LineTooLong};
         let cases: &[(&[u8], Vec<Inbound>)] = &[
             (b"hola\n", vec![line("hola")]),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_taken_once_and_not_counted() {
+    fn strips_one_tag_and_does_not_count_it() {
         let trace = Traceparent::random();
         let tag = String::from_utf8(encode_tag(trace).to_vec()).unwrap();
         let tagged = |text: &str| Inbound::Line { trace: Some(trace), text: UserText::new(text) };
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_stream_drops_a_cut_line() {
+    fn drops_unterminated_line_at_eof() {
         let mut codec = LineCodec::new(MAX);
         let mut buffer = BytesMut::from("whole\nhalf");
         assert_eq!(codec.decode_eof(&mut buffer).unwrap(), Some(line("whole")));
@@ -263,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_in_any_chunks_give_the_same_lines(
+        fn chunking_does_not_change_lines(
             input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200),
             mut cuts in proptest::collection::vec(0usize..200, 0..8),
             tagged: bool,

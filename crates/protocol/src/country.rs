@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_letters() {
+    fn parses_two_letter_codes() {
         for (code, want) in [
             ("AR", Some("AR")),
             ("es", Some("ES")),

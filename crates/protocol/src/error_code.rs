@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_its_row_and_words() {
+    fn every_code_has_a_row_and_messages() {
         assert_eq!(ROWS.len(), ErrorCode::ALL.len());
         for (code, row) in ErrorCode::ALL.into_iter().zip(ROWS.iter()) {
             assert_eq!(code, row.code);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_codes_are_those_of_the_contract() {
+    fn closing_codes_match_contract() {
         let closing: Vec<String> =
             ErrorCode::ALL.into_iter().filter(|code| code.closes_connection()).map(|code| code.to_string()).collect();
         assert_eq!(

@@ -12,7 +12,7 @@ pub enum Face {
 }
 
 impl Face {
-    /// Its name in the hop header's face TLV.
+    /// Its name in the PROXY header's face TLV.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_protocols_are_recognised_and_people_are_not() {
+    fn recognises_http_and_tls_only() {
         for (bytes, want) in [
             (&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], true),
             (b"POST /chat?a=b%20c HTTP/1.0\n", true),

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_round_trip_and_hide() {
+    fn resume_token_round_trips_and_debug_hides_it() {
         let token = ResumeToken::random();
         let again: ResumeToken = token.expose().parse().unwrap();
         assert_eq!(again.as_bytes(), token.as_bytes());
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_read_as_in_the_prototype() {
+    fn formats_message_label() {
         let label = MessageLabel { user: UserLabel(3), number: 7 };
         assert_eq!(label.to_string(), "Usuario-3:m7");
     }

@@ -3,28 +3,28 @@
 use std::str::Bytes;
 
 /// Whether the first thing on `line` is an object.
-pub(crate) fn begins_as_object(line: &str) -> bool {
+pub(crate) fn starts_with_object(line: &str) -> bool {
     line.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
 }
 
 /// How many levels `line`, which is JSON to `serde_json`, nests, the fields that are skipped
 /// included; `None` if a string in it has half of a surrogate pair.
-pub(crate) fn levels(line: &str) -> Option<usize> {
+pub(crate) fn depth(line: &str) -> Option<usize> {
     let mut bytes = line.bytes();
-    let (mut level, mut deepest, mut in_string) = (0_usize, 0, false);
+    let (mut level, mut depth, mut in_string) = (0_usize, 0, false);
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => in_string = !in_string,
             b'\\' if in_string => skip_escape(&mut bytes)?,
             b'{' | b'[' if !in_string => {
                 level += 1;
-                deepest = deepest.max(level);
+                depth = depth.max(level);
             }
             b'}' | b']' if !in_string => level = level.saturating_sub(1),
             _ => {}
         }
     }
-    Some(deepest)
+    Some(depth)
 }
 
 /// Takes what follows a backslash, and all of a surrogate pair; `None` for half of one.
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_counted_outside_strings() {
+    fn counts_nesting_outside_strings() {
         let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
         for (line, want) in [
             ("7".to_owned(), 0),
@@ -60,12 +60,12 @@ mod tests {
             (format!("[{}]", ["{\"x\":[]}"; 200].join(",")), 3),
             (format!("[\"{}\\\"{}\"]", nested(9), nested(9)), 1),
         ] {
-            assert_eq!(levels(&line), Some(want), "{line}");
+            assert_eq!(depth(&line), Some(want), "{line}");
         }
     }
 
     #[test]
-    fn surrogates_come_in_pairs() {
+    fn rejects_lone_surrogates() {
         for (line, want) in [
             (r#""\ud83d\ude00""#, true),
             (r#""\\ud83d""#, true),
@@ -76,14 +76,14 @@ mod tests {
             (r#""\ude00\ud83d""#, false),
             (r#"{"\ud83d":1}"#, false),
         ] {
-            assert_eq!(levels(line).is_some(), want, "{line}");
+            assert_eq!(depth(line).is_some(), want, "{line}");
         }
     }
 
     #[test]
-    fn objects_begin_with_a_brace() {
+    fn recognises_objects_by_first_brace() {
         for (line, want) in [("{}", true), (" \t{}", true), ("[{}]", false), ("\u{a0}{}", false), ("", false)] {
-            assert_eq!(begins_as_object(line), want, "{line:?}");
+            assert_eq!(starts_with_object(line), want, "{line:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What `core-server`, `ws-gateway` and every client must agree on: frames, the
-//! line codec, limits, error codes, close reasons and the hop header.
+//! line codec, limits, error codes, close reasons and the PROXY header.
 //!
 //! The contract itself is `proto-line/SPEC.md`; this crate is its Rust form and is
 //! tested against the schemas and vectors beside it. It does no I/O and starts no task.
@@ -13,11 +13,11 @@ mod country;
 mod error_code;
 mod face;
 pub mod foreign;
-pub mod hop;
 mod ids;
 mod json;
 pub mod limits;
 mod locale;
+pub mod proxy_header;
 pub mod server_frame;
 mod text;
 mod timestamp;

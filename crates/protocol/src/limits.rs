@@ -22,11 +22,23 @@ pub const MAX_HISTORY_ENTRIES: usize = 200;
 /// Entries a `history` request gets when it names no limit.
 pub const DEFAULT_HISTORY_ENTRIES: usize = 50;
 
-/// Shortest, default and longest `request.timeout_ms`.
-pub const REQUEST_TIMEOUT_MS: (u64, u64, u64) = (100, 5_000, 30_000);
+/// Shortest `request.timeout_ms`.
+pub const MIN_REQUEST_TIMEOUT_MS: u64 = 100;
 
-/// Longest `hello.client`, `hello.resume` and `hello.auth`, in Unicode scalar values.
-pub const MAX_HELLO_FIELD_CHARS: (usize, usize, usize) = (128, 128, 8_192);
+/// Value of an absent `request.timeout_ms`.
+pub const DEFAULT_REQUEST_TIMEOUT_MS: u64 = 5_000;
+
+/// Longest `request.timeout_ms`.
+pub const MAX_REQUEST_TIMEOUT_MS: u64 = 30_000;
+
+/// Longest `hello.client`, in Unicode scalar values.
+pub const MAX_CLIENT_CHARS: usize = 128;
+
+/// Longest `hello.resume`, in Unicode scalar values.
+pub const MAX_RESUME_CHARS: usize = 128;
+
+/// Longest `hello.auth`, in Unicode scalar values.
+pub const MAX_AUTH_CHARS: usize = 8_192;
 
 /// Longest `hello.time_zone`, in Unicode scalar values.
 pub const MAX_TIME_ZONE_CHARS: usize = 64;
@@ -38,4 +50,4 @@ pub const MAX_METHOD_CHARS: usize = 64;
 pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Levels of arrays and objects inside each other that are too many; the frame itself is one.
-pub const TOO_MANY_LEVELS: usize = 128;
+pub const NESTING_LIMIT: usize = 128;

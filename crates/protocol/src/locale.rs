@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags() {
+    fn parses_language_tags() {
         for (tag, want) in [
             ("es", Some("es")),
             ("ES_ar", Some("es-AR")),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_the_size_only() {
+    fn debug_shows_only_the_size() {
         assert_eq!(format!("{:?}", UserText::new("secreto")), "UserText(7 bytes)");
     }
 }

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_milliseconds_always() {
+    fn always_shows_milliseconds() {
         for (ms, want) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_795_341_600_050, "2026-11-22T10:00:00.050Z"),

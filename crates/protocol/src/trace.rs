@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trip() {
+    fn traceparent_round_trips() {
         for _ in 0..100 {
             let parent = Traceparent::random();
             assert_eq!(parent.encode(), parent.to_string().as_bytes());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn rejects_malformed_traceparents() {
         for text in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",

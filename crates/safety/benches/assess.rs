@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use safety::{Context, assess};
 
 /// Characters of the longest message.
-const LONGEST: usize = 8_000;
+const MAX_CHARS: usize = 8_000;
 
 const USUAL: [(&str, &str); 8] = [
     ("everyday", "hola, hoy fui al trabajo y estuvo bastante bien, después salí a caminar con mi hermana"),
@@ -73,10 +73,10 @@ fn usual(criterion: &mut Criterion) {
 /// Returns the longest texts and their names.
 fn longest_texts() -> Vec<(&'static str, String)> {
     let repeated = REPEATED.iter().chain(&FILLERS);
-    let repeated = repeated.map(|(name, unit)| (*name, unit.chars().cycle().take(LONGEST).collect()));
+    let repeated = repeated.map(|(name, unit)| (*name, unit.chars().cycle().take(MAX_CHARS).collect()));
     let prose = PROSE.iter().map(|(name, set)| {
         let sentences: Vec<&str> = set.lines().filter(|line| !line.starts_with(['@', '#'])).collect();
-        (*name, sentences.join(". ").chars().cycle().take(LONGEST).collect())
+        (*name, sentences.join(". ").chars().cycle().take(MAX_CHARS).collect())
     });
     prose.chain(repeated).collect()
 }

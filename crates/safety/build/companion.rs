@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 /// Longest text, in characters, as the companion may say it.
-const LONGEST: usize = 240;
+const MAX_CHARS: usize = 240;
 /// Texts an act has at least, where it does not say.
-const LEAST: usize = 12;
+const MIN_TEXTS: usize = 12;
 const SLOTS: [&str; 7] = ["topic", "other", "one", "who", "person", "feeling", "emergency"];
 /// Slots that can always be filled.
 const SURE: [&str; 2] = ["person", "emergency"];
@@ -118,10 +118,10 @@ fn read(language: &str) -> Result<Source, String> {
     if faults.is_empty() { Ok(source) } else { Err(faults.join("\n")) }
 }
 
-fn same_names<T>(what: &str, one: &BTreeMap<String, T>, other: &BTreeMap<String, T>) -> Result<(), String> {
+fn same_names<T>(subject: &str, one: &BTreeMap<String, T>, other: &BTreeMap<String, T>) -> Result<(), String> {
     let names = |map: &BTreeMap<String, T>| map.keys().cloned().collect::<BTreeSet<_>>();
     let odd: Vec<_> = names(one).symmetric_difference(&names(other)).cloned().collect();
-    if odd.is_empty() { Ok(()) } else { Err(format!("data/companion.*.toml: {what} in one language only: {odd:?}")) }
+    if odd.is_empty() { Ok(()) } else { Err(format!("data/companion.*.toml: {subject} in one language only: {odd:?}")) }
 }
 
 impl Act {
@@ -129,7 +129,7 @@ impl Act {
         let mut faults: Vec<String> = self.texts.iter().flat_map(|text| self.text_faults(text)).collect();
         let free = |text: &&String| slots(text).iter().all(|slot| SURE.contains(&slot.as_str()));
         let count = if self.slots { self.texts.len() } else { self.texts.iter().filter(free).count() };
-        let least = self.least.unwrap_or(LEAST);
+        let least = self.least.unwrap_or(MIN_TEXTS);
         if count < least {
             faults.push(format!("{count} texts that need no slot, at least {least} are wanted"));
         }
@@ -141,10 +141,10 @@ impl Act {
 
     fn text_faults(&self, text: &str) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut fault = |what: &str| faults.push(format!("{what}: {text:?}"));
+        let mut fault = |subject: &str| faults.push(format!("{subject}: {text:?}"));
         // Slots are filled with up to 30 characters.
         let longest = text.chars().count() + 20 * slots(text).len();
-        if longest > LONGEST {
+        if longest > MAX_CHARS {
             fault("too long");
         }
         if text.trim() != text || text.is_empty() || text.chars().any(char::is_control) {

@@ -153,7 +153,7 @@ fn check(file: &File) -> Result<(), String> {
 }
 
 fn check_topic(name: &str, topic: &Topic) -> Result<(), String> {
-    let wrong = |what: &str, why: &str| format!("{name}.{what}: {why}");
+    let wrong = |field: &str, why: &str| format!("{name}.{field}: {why}");
     check_text(&topic.title, &[], &[]).map_err(|why| wrong("title", &why))?;
     check_text(&topic.lead, &[], &[]).map_err(|why| wrong("lead", &why))?;
     for section in &topic.section {

@@ -15,7 +15,7 @@ pub(crate) struct Pattern {
 
 #[derive(Debug)]
 enum Node {
-    Place(Symbol, Test),
+    Position(Symbol, Test),
     Sequence(Vec<Node>),
     Either(Vec<Node>),
     Optional(Box<Node>),
@@ -23,7 +23,7 @@ enum Node {
 
 /// A place of a pattern.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub symbol: Symbol,
     pub test: Test,
     /// What the pattern is bound to where it begins here.
@@ -72,15 +72,15 @@ impl Pattern {
     }
 
     /// Returns the places of the pattern, those before a place before it.
-    pub(crate) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<Position> {
         let mut places = Places::default();
         let ends = places.add(&self.node);
-        let mut found: Vec<Place> = Vec::new();
+        let mut found: Vec<Position> = Vec::new();
         for (&(symbol, test), number) in places.tests.iter().zip(0_u32..) {
             let at_start = ends.first.contains(&number).then_some(self.at_start);
             let before = (0..found.len()).filter(|before| places.follow[*before].contains(&number)).collect();
             let ends = ends.last.contains(&number).then_some(self.at_end);
-            found.push(Place { symbol, test, at_start, ends, before });
+            found.push(Position { symbol, test, at_start, ends, before });
         }
         found
     }
@@ -173,7 +173,7 @@ impl Parser<'_, '_> {
 
     fn place(&mut self, word: &str) -> Result<Node, String> {
         if word == ">" {
-            return Ok(Node::Place(0, Test::End));
+            return Ok(Node::Position(0, Test::End));
         }
         if matches!(word, "<" | "<<" | ">>") {
             return Err(format!("{word} stands inside of the pattern"));
@@ -181,19 +181,19 @@ impl Parser<'_, '_> {
         if let Some(name) = word.strip_prefix('!') {
             let (symbol, test) = (self.resolve)(name)?;
             return if test == Test::Has {
-                Ok(Node::Place(symbol, Test::Not))
+                Ok(Node::Position(symbol, Test::Not))
             } else {
                 Err(format!("!{name}: only a word or a class can be excluded"))
             };
         }
         let (symbol, test) = (self.resolve)(word)?;
-        Ok(Node::Place(symbol, test))
+        Ok(Node::Position(symbol, test))
     }
 }
 
 /// `..3` as `(any (any any?)?)?`: one live state at a time.
 fn gap(count: usize, test: Test) -> Node {
-    let any = || Node::Place(0, test);
+    let any = || Node::Position(0, test);
     let mut node = Node::Optional(Box::new(any()));
     for _ in 1..count {
         node = Node::Optional(Box::new(Node::Sequence(vec![any(), node])));
@@ -204,7 +204,7 @@ fn gap(count: usize, test: Test) -> Node {
 impl Node {
     fn nullable(&self) -> bool {
         match self {
-            Self::Place(..) => false,
+            Self::Position(..) => false,
             Self::Sequence(parts) => parts.iter().all(Self::nullable),
             Self::Either(branches) => branches.iter().any(Self::nullable),
             Self::Optional(_) => true,
@@ -213,7 +213,7 @@ impl Node {
 
     fn longest(&self) -> usize {
         match self {
-            Self::Place(..) => 1,
+            Self::Position(..) => 1,
             Self::Sequence(parts) => parts.iter().map(Self::longest).sum(),
             Self::Either(branches) => branches.iter().map(Self::longest).max().unwrap_or(0),
             Self::Optional(inner) => inner.longest(),
@@ -241,7 +241,7 @@ impl Places {
 
     fn add(&mut self, node: &Node) -> Ends {
         match node {
-            Node::Place(symbol, test) => {
+            Node::Position(symbol, test) => {
                 let place = u32::try_from(self.tests.len()).unwrap_or(u32::MAX);
                 self.tests.push((*symbol, *test));
                 self.follow.push(Vec::new());

@@ -79,23 +79,25 @@ fn unpack(packed: &[u8]) -> Tables {
 }
 
 /// Bytes of the messages before, and of the message, that are read as one: a sentence sent in parts is short.
-const JOINED: usize = 1_000;
+const MAX_JOINED_BYTES: usize = 1_000;
 
 /// Assesses `text` in its `context`. Takes time linear in the length of `text`.
 pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     let mut alone = read(context, text, 0);
     if let Some(judgement) = score::judge(text, &alone.reading, alone.found, false) {
-        settle(context, &mut alone, judgement, text.len());
+        apply_judgement(context, &mut alone, judgement, text.len());
     }
     if context.recent.is_empty() {
         return alone.assessment;
     }
     let recent = context.recent.join(" ");
-    let mut joined = String::with_capacity(2 * JOINED + 1);
-    joined.push_str(recent.get(recent.ceil_char_boundary(recent.len().saturating_sub(JOINED))..).unwrap_or_default());
+    let mut joined = String::with_capacity(2 * MAX_JOINED_BYTES + 1);
+    joined.push_str(
+        recent.get(recent.ceil_char_boundary(recent.len().saturating_sub(MAX_JOINED_BYTES))..).unwrap_or_default(),
+    );
     joined.push(' ');
     let begin = joined.len();
-    joined.push_str(text.get(..text.floor_char_boundary(JOINED)).unwrap_or_default());
+    joined.push_str(text.get(..text.floor_char_boundary(MAX_JOINED_BYTES)).unwrap_or_default());
     let mut together = read(context, &joined, begin);
     // Several messages in a row are no sentence: the model has learned to judge those only, so rules have to find
     // something in them first.
@@ -103,18 +105,18 @@ pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     if let Some(judgement) = is_found.then(|| score::judge(&joined, &together.reading, together.found, true)).flatten()
     {
         let before = joined.get(..begin).unwrap_or_default();
-        let judgement = beyond(context, judgement, alone.assessment.level, before);
-        settle(context, &mut together, judgement, text.len());
+        let judgement = limit_to_last(context, judgement, alone.assessment.level, before);
+        apply_judgement(context, &mut together, judgement, text.len());
     }
     // Somebody else's risk is not lost over what is known of the person's own.
-    let tells_of_other = alone.assessment.subject == Subject::Other && alone.assessment.level > Level::None;
-    let needed = if tells_of_other { context.remembered } else { alone.assessment.level };
+    let concerns_other = alone.assessment.subject == Subject::Other && alone.assessment.level > Level::None;
+    let needed = if concerns_other { context.remembered } else { alone.assessment.level };
     let is_more = together.assessment.level > alone.assessment.level.max(needed);
     if is_more { together.assessment } else { alone.assessment }
 }
 
 /// Leaves a judgement on messages read as one its level only where that comes with the last of them.
-fn beyond(context: &Context<'_>, judgement: Judgement, alone: Level, before: &str) -> Judgement {
+fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, before: &str) -> Judgement {
     if judgement.level <= alone {
         return judgement;
     }
@@ -127,7 +129,7 @@ fn beyond(context: &Context<'_>, judgement: Judgement, alone: Level, before: &st
 /// Lets the model raise what rules found, and drop findings where nothing in the conversation gives them weight. What is
 /// said in plain words is dropped only where the model is very sure, and never in a short message of the person; what
 /// was done to a person and emergencies never are.
-fn settle(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
+fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
     let atoms = read.found.atoms;
     let found = atoms.own | atoms.other;
     let may_drop = if found & TABLES.kept != 0 || judgement.short && atoms.own & TABLES.plain != 0 {
@@ -172,13 +174,13 @@ fn settle(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: 
 }
 
 /// Words with which a message goes on with the phrase of the one before ("me muero", "de risa").
-const GOES_ON: [&str; 3] = ["de", "del", "of"];
+const CONTINUATIONS: [&str; 3] = ["de", "del", "of"];
 
 /// Tells whether `text` completes a turn of phrase that `last` begins, so that together they say nothing of risk.
 pub(crate) fn completes_idiom(last: &str, text: &str) -> bool {
     let mut words = text.split_whitespace();
-    let goes_on = words.next().is_some_and(|word| GOES_ON.contains(&word.to_lowercase().as_str()));
-    if !goes_on || words.next().is_none() {
+    let continues = words.next().is_some_and(|word| CONTINUATIONS.contains(&word.to_lowercase().as_str()));
+    if !continues || words.next().is_none() {
         return false;
     }
     let tables = &*TABLES;

@@ -30,11 +30,11 @@ use reading::Reading;
 pub const REVIEWED_BY_CLINICIAN: bool = data::REVIEWED;
 
 /// Longest reply, in characters.
-pub const LONGEST_REPLY: usize = 240;
+pub const MAX_REPLY_CHARS: usize = 240;
 
 /// An entry of the conversation.
 #[derive(Debug, Clone, Copy)]
-pub struct Said<'a> {
+pub struct Utterance<'a> {
     /// The person wrote it; else it is an answer.
     pub by_person: bool,
     /// The text.
@@ -48,7 +48,7 @@ pub struct Said<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
     /// The end of the conversation, oldest first, the message to answer last. Forty entries are enough.
-    pub history: &'a [Said<'a>],
+    pub history: &'a [Utterance<'a>],
     /// Level in force: that of the episode.
     pub level: Level,
     /// Level of the message alone.
@@ -87,7 +87,7 @@ impl Turn<'_> {
 /// What the companion says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// At most [`LONGEST_REPLY`] characters, one line, at most one question; not one of the last ten answers.
+    /// At most [`MAX_REPLY_CHARS`] characters, one line, at most one question; not one of the last ten answers.
     pub text: String,
     /// Exercise offered or gone on with.
     pub exercise: Option<Exercise>,

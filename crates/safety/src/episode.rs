@@ -10,16 +10,16 @@ use crate::companion::asked::{self, Asked, Meaning, Question};
 use crate::{Assessment, Context, Cssrs, Kind, Level, Reason, Subject};
 
 /// Messages that are also read as one: at most so many, within so many milliseconds.
-const JOINED: usize = 4;
-const JOINED_WITHIN_MS: i64 = 180_000;
+const MAX_JOINED: usize = 4;
+const JOIN_WINDOW_MS: i64 = 180_000;
 /// A message that follows within so many milliseconds may show that the last one was a turn of phrase ("me muero", "de
 /// risa").
-const CLEARED_WITHIN_MS: i64 = 60_000;
+const IDIOM_WINDOW_MS: i64 = 60_000;
 /// A level below imminent lasts for so many turns and milliseconds, then falls by one.
-const TURNS: u32 = 10;
-const LASTS_MS: i64 = 24 * 3_600_000;
+const LEVEL_TURNS: u32 = 10;
+const LEVEL_TTL_MS: i64 = 24 * 3_600_000;
 /// Messages sent in a row that may answer a question about safety.
-const ANSWERS: u32 = 3;
+const MAX_ANSWERS: u32 = 3;
 /// Calm turns after the safety question was answered with a no.
 const CALM_TURNS: u32 = 2;
 
@@ -58,8 +58,8 @@ impl Episode {
     /// Assesses `text`, written at `at`, in the light of what came before, and remembers it.
     pub fn observe(&mut self, at: Timestamp, text: &str) -> Assessment {
         self.fall(at);
-        self.recent.retain(|(written, _)| at.unix_ms() - written.unix_ms() <= JOINED_WITHIN_MS);
-        let within = |turns: Option<u32>| turns.is_some_and(|turns| turns < TURNS);
+        self.recent.retain(|(written, _)| at.unix_ms() - written.unix_ms() <= JOIN_WINDOW_MS);
+        let within = |turns: Option<u32>| turns.is_some_and(|turns| turns < LEVEL_TURNS);
         let mut assessment = crate::assess(
             &Context {
                 recent: self.recent.iter().map(|(_, text)| &**text).collect(),
@@ -72,7 +72,7 @@ impl Episode {
         self.read_answer(text, &mut assessment);
         self.clear_last(at, text, &assessment);
         self.recent.push_back((at, text.into()));
-        if self.recent.len() >= JOINED {
+        if self.recent.len() >= MAX_JOINED {
             self.recent.pop_front();
         }
         self.remember(at, text, &assessment);
@@ -95,7 +95,7 @@ impl Episode {
     /// Reads `text` as the answer to the question that waits for one.
     fn read_answer(&mut self, text: &str, assessment: &mut Assessment) {
         let Some((asked, messages)) = self.pending.take() else { return };
-        if messages + 1 < ANSWERS {
+        if messages + 1 < MAX_ANSWERS {
             self.pending = Some((asked, messages + 1));
         }
         let level = match asked::meaning(asked, text) {
@@ -130,7 +130,7 @@ impl Episode {
     /// it. An ordinary message takes nothing back.
     fn clear_last(&mut self, at: Timestamp, text: &str, assessment: &Assessment) {
         let (Some(before), Some((written, last))) = (self.raised_from.take(), self.recent.back()) else { return };
-        if at.unix_ms() - written.unix_ms() > CLEARED_WITHIN_MS || assessment.level > before {
+        if at.unix_ms() - written.unix_ms() > IDIOM_WINDOW_MS || assessment.level > before {
             return;
         }
         if crate::assess::completes_idiom(last, text) {
@@ -159,7 +159,7 @@ impl Episode {
         self.turns += 1;
         if self.remembered == Level::Imminent {
             self.calm_down(at, assessment);
-        } else if self.turns >= TURNS {
+        } else if self.turns >= LEVEL_TURNS {
             self.step_down(at);
         }
     }
@@ -191,9 +191,9 @@ impl Episode {
     fn fall(&mut self, now: Timestamp) {
         while let Some(since) = self.since
             && matches!(self.remembered, Level::High | Level::Concern)
-            && now.unix_ms() - since.unix_ms() >= LASTS_MS
+            && now.unix_ms() - since.unix_ms() >= LEVEL_TTL_MS
         {
-            self.step_down(Timestamp::from_unix_ms(since.unix_ms() + LASTS_MS));
+            self.step_down(Timestamp::from_unix_ms(since.unix_ms() + LEVEL_TTL_MS));
         }
     }
 }

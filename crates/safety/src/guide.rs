@@ -177,15 +177,15 @@ struct Filler(Vec<(&'static str, String)>);
 
 impl Filler {
     fn new(texts: &Texts, facts: &Facts) -> Self {
-        let told = |(known, unknown): (&str, &str), name: &str, fact: Option<&str>| {
+        let filled = |(known, unknown): (&str, &str), name: &str, fact: Option<&str>| {
             fact.map_or_else(|| unknown.to_owned(), |fact| known.replace(name, fact))
         };
         let days = |days: u64| (0 < days).then(|| days.to_string());
         Self(vec![
-            ("{operator}", told(texts.operator, "{name}", facts.operator.as_deref())),
-            ("{contact}", told(texts.contact, "{contact}", facts.contact.as_deref())),
-            ("{kept}", told(texts.kept, "{days}", days(facts.retention_days).as_deref())),
-            ("{unreached}", told(texts.unreached, "{days}", days(facts.unreached_days).as_deref())),
+            ("{operator}", filled(texts.operator, "{name}", facts.operator.as_deref())),
+            ("{contact}", filled(texts.contact, "{contact}", facts.contact.as_deref())),
+            ("{kept}", filled(texts.kept, "{days}", days(facts.retention_days).as_deref())),
+            ("{unreached}", filled(texts.unreached, "{days}", days(facts.unreached_days).as_deref())),
             ("{countries}", with_lines(Language::default()).count().to_string()),
             ("{reviewed_on}", resources::reviewed_on().to_owned()),
         ])
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greeting_says_that_it_is_no_person() {
+    fn greeting_says_it_is_not_a_person() {
         assert_eq!(
             greeting(Language::Spanish),
             "Bienvenido a PsicoIA: soy una inteligencia artificial, no una persona."
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_stand_in_every_form_of_a_guide() {
+    fn every_guide_form_contains_the_facts() {
         for language in LANGUAGES {
             let text = |facts: &Facts| {
                 let page = format!("{:?}", guide(Topic::About, facts, language));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_tells_levels_kinds_and_lines() {
+    fn protection_guide_lists_levels_kinds_and_lines() {
         for language in LANGUAGES {
             let guide = guide(Topic::Protection, &facts(), language);
             let section = |id: &str| guide.sections.iter().find(|section| section.id == id).unwrap();

@@ -21,7 +21,7 @@ use crate::{Kind, Kinds, Level, Subject};
 
 /// Where the person is, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct Location<'a> {
     /// ISO 3166 alpha-2 code that the person chose or confirmed.
     pub country: Option<&'a str>,
     /// IANA time zone of the client: a guess, asked about.
@@ -124,7 +124,7 @@ pub struct Selection {
 /// The country is the confirmed one, else a guess by the time zone; never one by language. Open lines come
 /// first, those made for the kind of need before general ones, official ones before others. Lines that are
 /// closed at `now` come last. The emergency number leads where minutes count and where no line is open.
-pub fn select(place: Place<'_>, need: Need, language: Language, now: Timestamp) -> Selection {
+pub fn select(place: Location<'_>, need: Need, language: Language, now: Timestamp) -> Selection {
     let confirmed = place.country.and_then(country::by_code);
     let guessed = if confirmed.is_none() { place.time_zone.and_then(country::by_zone) } else { None };
     let country = confirmed.or(guessed);

@@ -219,14 +219,14 @@ impl Readers<'_> {
                 self.judge.word(word, start);
                 let labels = LabelSet::of(word);
                 let number = self.numbers.word(word, &labels, start);
-                let found = self.matcher.word(&labels, start).and_then(|found| self.believe(found));
+                let found = self.matcher.word(&labels, start).and_then(|found| self.defer_if_harmless(found));
                 earliest(number, found)
             }
             Event::Digits { start } => {
                 self.judge.number(word, start);
                 let number = self.numbers.digits(word, start);
                 let found = self.matcher.word(&LabelSet::of_number(), start);
-                earliest(number, found.and_then(|found| self.believe(found)))
+                earliest(number, found.and_then(|found| self.defer_if_harmless(found)))
             }
             Event::Separator(char) => {
                 self.numbers.separator(char);
@@ -249,12 +249,12 @@ impl Readers<'_> {
 
     fn end(&mut self, sentence: &mut usize, end: usize, ending: Ending) -> Option<Found> {
         let Ending { question, opening, line } = ending;
-        let said = self.judge.end(question, opening);
-        let harmless = said.is_some_and(|(_, opinion)| opinion.harmless);
+        let ended = self.judge.end(question, opening);
+        let harmless = ended.is_some_and(|(_, verdict)| verdict.harmless);
         let doubted = self.doubted.take().map(|found| Found { hold: self.shown, ..found });
         let matched = earliest(self.matcher.end(question, opening), doubted);
         let matched = matched.filter(|found| !(harmless && is_soft(found.rule)));
-        let judged = said.and_then(|(start, opinion)| Some(Found { start, hold: self.shown, rule: opinion.rule? }));
+        let judged = ended.and_then(|(start, verdict)| Some(Found { start, hold: self.shown, rule: verdict.rule? }));
         let number = if line { self.numbers.line() } else { self.numbers.end() };
         let found = earliest(number, matched).or(judged);
         // A sentence that breaks a rule at its end is not a whole one.
@@ -265,8 +265,8 @@ impl Readers<'_> {
     }
 
     /// A match of a soft rule waits for the end of the sentence where the model finds it clearly harmless so far.
-    fn believe(&mut self, found: Found) -> Option<Found> {
-        if !is_soft(found.rule) || !self.judge.opinion().harmless {
+    fn defer_if_harmless(&mut self, found: Found) -> Option<Found> {
+        if !is_soft(found.rule) || !self.judge.verdict().harmless {
             return Some(found);
         }
         self.doubted.get_or_insert(found);

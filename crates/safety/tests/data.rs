@@ -42,7 +42,7 @@ fn judge(text: &str) -> Assessment {
 }
 
 #[test]
-fn rules_find_their_examples_and_leave_their_counter_examples() {
+fn rules_match_examples_and_not_counter_examples() {
     let mut wrong = Vec::new();
     for rule in entries("rule").unwrap() {
         let (id, atom) = (text(&rule, "id"), text(&rule, "atom"));
@@ -70,10 +70,10 @@ fn level_by_rules(text: &str) -> Level {
 }
 
 /// The model, which weighs the whole message, may think otherwise in so many of a hundred examples.
-const MOST_CONTRADICTED: usize = 5;
+const MAX_CONTRADICTED: usize = 5;
 
 #[test]
-fn idioms_and_frames_do_as_their_examples_show() {
+fn idioms_and_frames_match_their_examples() {
     let mut wrong = Vec::new();
     let (mut contradicted, mut all) = (Vec::new(), 0);
     for entry in entries("idiom").unwrap().into_iter().chain(entries("frame").unwrap()) {
@@ -105,7 +105,7 @@ fn idioms_and_frames_do_as_their_examples_show() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let share = contradicted.len() * 100 / all;
-    assert!(share < MOST_CONTRADICTED, "the model contradicts:\n{}", contradicted.join("\n"));
+    assert!(share < MAX_CONTRADICTED, "the model contradicts:\n{}", contradicted.join("\n"));
 }
 
 fn damaged(name: &str, text: &str) -> String {
@@ -130,7 +130,7 @@ fn check_reasons(cases: &[(&str, String, &str)]) {
 }
 
 #[test]
-fn a_damaged_rule_is_refused_with_its_file_name_and_reason() {
+fn rejects_damaged_rule_naming_file_and_reason() {
     let rule = |fields: &str| format!("[[rule]]\nid = \"es.x\"\natom = \"intent\"\nexamples = [\"x\"]\n{fields}\n");
     let patterns = |pattern: &str| rule(&format!("patterns = [\"{pattern}\"]"));
     let rules = "rules.es.toml";
@@ -162,7 +162,7 @@ fn a_damaged_rule_is_refused_with_its_file_name_and_reason() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_with_its_name_entry_and_reason() {
+fn rejects_damaged_file_naming_entry_and_reason() {
     let cases = [
         ("lexemes.es.toml", "[classes]\nA = \"B\"\nB = \"A\"\n".into(), "contains itself"),
         ("lexemes.es.toml", "[classes]\nA = \" \"\n".into(), "the class is empty"),
@@ -198,7 +198,7 @@ fn a_damaged_file_is_refused_with_its_name_entry_and_reason() {
 }
 
 #[test]
-fn verbs_are_conjugated() {
+fn conjugates_verbs() {
     let cases = [
         ("matar/1", "mato mate mataba matare mataria mate matara matase"),
         ("colgar(cuelg)/now1", "cuelgo"),

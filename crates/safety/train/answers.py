@@ -22,7 +22,7 @@ ALIAS = {'claims_human': 'human', 'pull_for_no': 'contract', 'doses_lethality': 
 # Numbers tell phone numbers apart, not words.
 RULES = ['none', 'methods', 'doses', 'concealment', 'death_solution', 'farewell_note', 'human', 'professional', 'romance',
          'discourage_help', 'secrecy', 'exclusivity', 'diagnosis', 'medication', 'promises', 'contract', 'minimising', 'diet']
-D, FILTERS, HIDDEN, GRAM_ROWS, MOST_GRAMS = 24, 48, 32, 1 << 13, 16
+D, FILTERS, HIDDEN, GRAM_ROWS, MAX_GRAMS = 24, 48, 32, 1 << 13, 16
 LENGTH, SENTENCES = 32, 4
 BITS = 18
 MIX = 0.7  # weight of the sequences
@@ -98,8 +98,8 @@ def letters(token, lengths):
 _cache = {}
 def gram_rows(token):
     if token not in _cache:
-        rows = [fnv(g) % GRAM_ROWS for g in letters(token, (3, 4))][:MOST_GRAMS] if is_word(token) else []
-        _cache[token] = rows + [-1] * (MOST_GRAMS - len(rows))
+        rows = [fnv(g) % GRAM_ROWS for g in letters(token, (3, 4))][:MAX_GRAMS] if is_word(token) else []
+        _cache[token] = rows + [-1] * (MAX_GRAMS - len(rows))
     return _cache[token]
 
 _long = {}
@@ -152,7 +152,7 @@ def word_vectors(vocabulary_of_data, most):
 def encode(sentences, vocabulary):
     n = len(sentences)
     ids = np.zeros((n, SENTENCES, LENGTH), np.int32)
-    grams = np.full((n, SENTENCES, LENGTH, MOST_GRAMS), -1, np.int16)
+    grams = np.full((n, SENTENCES, LENGTH, MAX_GRAMS), -1, np.int16)
     lens = np.zeros((n, SENTENCES), np.int32)
     for i, answer in enumerate(sentences):
         for k, sentence in enumerate(answer[:SENTENCES]):
@@ -172,7 +172,7 @@ def start_values(seed, table):
 
 def forward(p, ids, grams, lens, key=None, drop=.4, word_drop=.1):
     shape = ids.shape
-    ids, grams, lens = ids.reshape(-1, shape[-1]), grams.reshape(-1, shape[-1], MOST_GRAMS), lens.reshape(-1)
+    ids, grams, lens = ids.reshape(-1, shape[-1]), grams.reshape(-1, shape[-1], MAX_GRAMS), lens.reshape(-1)
     mask = (jnp.arange(shape[-1])[None] < lens[:, None])[..., None]
     if key is not None:
         k1, k2, k3, k4 = jax.random.split(key, 4)

@@ -15,7 +15,7 @@ KINDS = [
 HEADS = 4 + len(KINDS)
 # Longest piece, as `score::PIECE`.
 LENGTH = 48
-MOST_PARTS = 12
+MAX_PARTS = 12
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Features:
         count = len(texts)
         self.keys = np.zeros((count, LENGTH), np.uint32)
         self.marks = np.zeros((count, LENGTH), np.int32)
-        self.parts = np.full((count, LENGTH, MOST_PARTS), -1, np.int16)
+        self.parts = np.full((count, LENGTH, MAX_PARTS), -1, np.int16)
         self.lengths = np.zeros(count, np.int32)
         self.own, self.other = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
         self.level, self.subject = np.zeros(count, np.int8), np.zeros(count, np.int8)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::{Buf as _, BytesMut};
 use memchr::memchr;
 use protocol::codec::encode_tag;
-use protocol::hop::{self, CLOSING_LINE_MARK};
+use protocol::proxy_header::{self, CLOSING_LINE_MARK};
 use protocol::limits::MAX_SERVER_LINE_BYTES;
 use protocol::trace::Traceparent;
 use protocol::{CloseReason, Face};
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LinePeer<S> {
     ) -> Result<(), PeerError> {
         let trace = Traceparent::random();
         self.trace = Some(trace);
-        self.send_bytes(&hop::encode(source, destination, trace, face)).await
+        self.send_bytes(&proxy_header::encode(source, destination, trace, face)).await
     }
 
     /// Returns the connection's trace, if a header announced one.
@@ -169,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer for LinePeer<S> {
 #[cfg(test)]
 mod tests {
     use protocol::LineCodec;
-    use protocol::hop::HopParse;
+    use protocol::proxy_header::ProxyHeaderParse;
     use tokio::io::duplex;
 
     use super::*;
@@ -199,7 +199,7 @@ mod tests {
 
         let mut bytes = BytesMut::new();
         while server.read_buf(&mut bytes).await.unwrap() != 0 {}
-        let HopParse::Header { header, len } = hop::parse(&bytes) else { panic!("no header") };
+        let ProxyHeaderParse::Header { header, len } = proxy_header::parse(&bytes) else { panic!("no header") };
         assert_eq!((header.source, header.face, header.trace), (Some(person), Some(Face::Frames), peer.trace()));
         bytes.advance(len);
         let mut codec = LineCodec::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use boot::{Admission, LogThrottle, SocketPermit};
 use bytes::Bytes;
-use protocol::{CloseReason, hop};
+use protocol::{CloseReason, proxy_header};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,7 @@ impl Gateway {
             CloseCause::CoreUnreachable
         })?;
         self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
-        let header = hop::encode(accepted.client, destination, accepted.trace, accepted.face);
+        let header = proxy_header::encode(accepted.client, destination, accepted.trace, accepted.face);
         Ok((Core::new(stream, &header, accepted.trace), endpoint))
     }
 

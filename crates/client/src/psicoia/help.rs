@@ -41,7 +41,7 @@ impl Place {
 
     fn selection(&self, language: Language) -> resources::Selection {
         let country = self.country.map(|country| country.to_string());
-        let place = resources::Place { country: country.as_deref(), time_zone: self.zone.as_deref() };
+        let place = resources::Location { country: country.as_deref(), time_zone: self.zone.as_deref() };
         resources::select(place, Need::default(), language, now())
     }
 }

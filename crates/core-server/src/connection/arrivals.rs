@@ -82,7 +82,7 @@ impl Connection {
 
     fn handle(&mut self, arrival: Arrival) {
         if let FaceState::Undecided = self.face
-            && !matches!(&arrival, Arrival::Line(line) if ClientFrame::meant(line.text.expose()).is_some())
+            && !matches!(&arrival, Arrival::Line(line) if ClientFrame::hint(line.text.expose()).is_some())
             && !matches!(arrival, Arrival::End)
         {
             self.ahead.put_back(arrival);
@@ -117,7 +117,7 @@ impl Connection {
                 self.show_crisis_lines();
                 return None;
             }
-            Command::Say if ClientFrame::meant(text.expose()).is_some() => {
+            Command::Say if ClientFrame::hint(text.expose()).is_some() => {
                 self.watch_frame(&ClientFrame::parse(text.expose()), &text);
                 None
             }

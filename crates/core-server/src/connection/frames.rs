@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use boot::ClientSubnet;
 use bytes::BytesMut;
-use protocol::client_frame::{Hello, Meant, Rejection, Request};
+use protocol::client_frame::{FrameHint, Hello, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
 use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResult, Welcome};
 use protocol::trace::Traceparent;
@@ -31,7 +31,7 @@ impl Connection {
     /// Takes a frame, and the line that brought it, on a framed connection.
     pub(super) fn on_frame(&mut self, frame: Result<ClientFrame, Rejection>, line: &UserText, trace: Traceparent) {
         if self.attached.is_none() {
-            return self.before_welcome(frame, ClientFrame::meant(line.expose()));
+            return self.before_welcome(frame, ClientFrame::hint(line.expose()));
         }
         match frame {
             Ok(ClientFrame::Hello(_)) => self.error(ErrorCode::BadFrame, None),
@@ -50,14 +50,14 @@ impl Connection {
 
     /// Without a session only `hello` does something. Another client frame is told so,
     /// well formed or not.
-    fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, meant: Option<Meant>) {
+    fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, meant: Option<FrameHint>) {
         match frame {
             Ok(ClientFrame::Hello(hello)) => self.hello(hello),
             Ok(ClientFrame::Request(Request { id, method, .. })) if method == "about" => {
                 self.told_of_service(&method, &id).into_iter().for_each(|response| self.outbox.push(response));
             }
             Ok(frame) => self.error(ErrorCode::HelloRequired, frame.id().cloned()),
-            Err(Rejection { id, .. }) if meant == Some(Meant::Other) => self.error(ErrorCode::HelloRequired, id),
+            Err(Rejection { id, .. }) if meant == Some(FrameHint::Other) => self.error(ErrorCode::HelloRequired, id),
             Err(Rejection { code, id, .. }) => self.error(code, id),
         }
     }
@@ -71,7 +71,7 @@ impl Connection {
             self.face = FaceState::Frames;
             // The greeting's session belongs to nobody now; nothing was said in it.
             self.attached = None;
-            return self.before_welcome(frame, Some(Meant::Hello));
+            return self.before_welcome(frame, Some(FrameHint::Hello));
         }
         if let Ok(ClientFrame::Request(Request { id, method, .. })) = &frame
             && method == "about"

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use protocol::foreign::{ForeignProtocol, is_foreign};
-use protocol::hop::{self, HopParse};
+use protocol::proxy_header::{self, ProxyHeaderParse};
 use protocol::{Inbound, LineCodec};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
@@ -93,5 +93,10 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 
 /// Whether this is a PROXY header, or the certain beginning of one: no line to be taken.
 fn is_header(bytes: &[u8]) -> bool {
-    matches!(hop::parse(bytes), HopParse::Header { .. } | HopParse::Incomplete { certain: true } | HopParse::Invalid)
+    matches!(
+        proxy_header::parse(bytes),
+        ProxyHeaderParse::Header { .. }
+            | ProxyHeaderParse::Incomplete { unambiguous: true }
+            | ProxyHeaderParse::Invalid
+    )
 }

@@ -22,7 +22,7 @@ const HISTORY_ENTRIES: usize = 20;
 impl Connection {
     /// Takes a line on a connection that is not framed.
     pub(super) fn on_plain_line(&mut self, line: Line) {
-        match ClientFrame::meant(line.text.expose()) {
+        match ClientFrame::hint(line.text.expose()) {
             Some(meant) => self.on_frame_in_plain(&line.text, meant.is_hello()),
             None => self.obey(line),
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::{Buf as _, BytesMut};
-use protocol::hop::{HopHeader, HopParse, parse};
+use protocol::proxy_header::{ProxyHeader, ProxyHeaderParse, parse};
 use protocol::trace::Traceparent;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +14,7 @@ use crate::connection::{Peer, Times};
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// With a header, which has been removed from the bytes read.
-    Header(HopHeader),
+    Header(ProxyHeader),
     /// With something else, or nothing for the greeting delay.
     Ordinary,
     /// With a header that cannot be read.
@@ -40,17 +40,21 @@ pub(super) async fn arrive(
     let begin = Instant::now();
     loop {
         let deadline = match parse(first) {
-            HopParse::Header { .. } | HopParse::Invalid | HopParse::Incomplete { certain: true } if !trusted => {
+            ProxyHeaderParse::Header { .. }
+            | ProxyHeaderParse::Invalid
+            | ProxyHeaderParse::Incomplete { unambiguous: true }
+                if !trusted =>
+            {
                 return Arrival::Untrusted;
             }
-            HopParse::Header { header, len } => {
+            ProxyHeaderParse::Header { header, len } => {
                 first.advance(len);
                 return Arrival::Header(header);
             }
-            HopParse::Absent => return Arrival::Ordinary,
-            HopParse::Invalid => return Arrival::BadHeader,
-            HopParse::Incomplete { certain: true } => begin + times.handshake,
-            HopParse::Incomplete { certain: false } => begin + times.greet_delay,
+            ProxyHeaderParse::Absent => return Arrival::Ordinary,
+            ProxyHeaderParse::Invalid => return Arrival::BadHeader,
+            ProxyHeaderParse::Incomplete { unambiguous: true } => begin + times.handshake,
+            ProxyHeaderParse::Incomplete { unambiguous: false } => begin + times.greet_delay,
         };
         match timeout_at(deadline, stream.read_buf(first)).await {
             Err(_) if deadline == begin + times.greet_delay => return Arrival::Ordinary,
@@ -67,7 +71,7 @@ pub(super) async fn arrive(
 impl Arrival {
     /// Whether a gateway only asks whether the core answers.
     pub(super) fn is_check(&self) -> bool {
-        matches!(self, Self::Header(header) if header.is_check())
+        matches!(self, Self::Header(header) if header.is_health_check())
     }
 
     /// Who is at the other end of a connection from `address` that began at `since`. A `trusted` one without

@@ -4,7 +4,7 @@ use protocol::server_frame::{
     Help, Kind as WireKind, Level as WireLevel, Resource, Sms, Subject as WireSubject, Support,
 };
 use protocol::{Country, Language, MessageId, Timestamp, UserText};
-use safety::resources::{self, Need, Place, Selection};
+use safety::resources::{self, Location, Need, Selection};
 use safety::{Kind, Level, Subject};
 
 /// Where the person of a session is, as far as is known.
@@ -20,7 +20,7 @@ impl Whereabouts {
     /// Selects the lines for `need`.
     pub(super) fn select(&self, need: Need, language: Language, now: Timestamp) -> Selection {
         let country = self.country.as_ref().map(Country::as_str);
-        resources::select(Place { country, time_zone: self.time_zone.as_deref() }, need, language, now)
+        resources::select(Location { country, time_zone: self.time_zone.as_deref() }, need, language, now)
     }
 
     /// Returns the emergency number of the country that is known or guessed.

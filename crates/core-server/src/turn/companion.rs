@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use protocol::server_frame::{Entry, Finish, Role, SafetyPlan, Source};
 use protocol::{Language, UserLabel, UserText};
 use safety::Level;
-use safety::companion::{self, PlanReader, Reply, Said};
+use safety::companion::{self, PlanReader, Reply, Utterance};
 
 use super::stream::Progress;
 use super::{Audience, Engine, Job, Unanswered, now};
@@ -83,10 +83,10 @@ impl Engine {
 }
 
 /// The conversation up to the message of `job`.
-fn history<'a>(entries: &'a [Entry], job: &'a Job) -> Vec<Said<'a>> {
+fn history<'a>(entries: &'a [Entry], job: &'a Job) -> Vec<Utterance<'a>> {
     let placed = placed(entries).into_iter().filter(|placed| placed.message < job.seq);
     let at = entries.iter().find(|entry| entry.seq == job.seq).map_or_else(now, |entry| entry.at);
-    let message = Said { by_person: true, text: job.text.expose(), at };
+    let message = Utterance { by_person: true, text: job.text.expose(), at };
     placed.map(|placed| placed.said()).chain([message]).collect()
 }
 
@@ -99,9 +99,9 @@ struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    fn said(self) -> Said<'a> {
+    fn said(self) -> Utterance<'a> {
         let Entry { role, text, at, .. } = self.entry;
-        Said { by_person: *role == Role::User, text: text.expose(), at: *at }
+        Utterance { by_person: *role == Role::User, text: text.expose(), at: *at }
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
 
     /// What the companion answers to a wish for a plan: the question of its first step.
     fn first_step() -> Reply {
-        let said = Said { by_person: true, text: "quiero hacer el plan de seguridad", at: now() };
+        let said = Utterance { by_person: true, text: "quiero hacer el plan de seguridad", at: now() };
         let turn = companion::Turn {
             history: &[said],
             level: Level::Imminent,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Fewer vectors than this of either kind, and something is wrong with the loading.
-const FEWEST_VECTORS: usize = 60;
+const MIN_VECTORS: usize = 60;
 
 pub(crate) static CLIENT_SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::load("client-frames.schema.json"));
 pub(crate) static SERVER_SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::load("server-frames.schema.json"));
@@ -103,7 +103,7 @@ fn load(file: &str) -> Vec<Vector> {
         .lines()
         .map(|row| serde_json::from_str(row).unwrap_or_else(|error| panic!("{file}: {error}: {row}")))
         .collect();
-    assert!(FEWEST_VECTORS <= vectors.len(), "{file}: {} vectors", vectors.len());
+    assert!(MIN_VECTORS <= vectors.len(), "{file}: {} vectors", vectors.len());
     let names: BTreeSet<&str> = vectors.iter().map(|vector| vector.name.as_str()).collect();
     assert_eq!(names.len(), vectors.len(), "{file}: a name is used twice");
     vectors

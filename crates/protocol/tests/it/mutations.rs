@@ -5,7 +5,7 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use protocol::client_frame::{Hello, Rejection, Request};
-use protocol::limits::{MAX_TEXT_CHARS, REQUEST_TIMEOUT_MS};
+use protocol::limits::{DEFAULT_REQUEST_TIMEOUT_MS, MAX_TEXT_CHARS};
 use protocol::{ClientFrame, ErrorCode, Inbound, Locale, MessageId};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -113,21 +113,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn changed_bytes(
+    fn parser_and_schema_agree_on_changed_bytes(
         mut line in select(short_lines()),
         changes in proptest::collection::vec(byte_change(), 1..4),
     ) {
         changes.iter().for_each(|change| change.apply(&mut line));
         for inbound in decode(&line) {
             match inbound {
-                Inbound::Line { text, .. } => judged_alike(text.expose())?,
+                Inbound::Line { text, .. } => check_agreement(text.expose())?,
                 Inbound::Rejected { code, .. } => prop_assert_eq!(code, ErrorCode::InvalidUtf8),
             }
         }
     }
 
     #[test]
-    fn changed_fields(
+    fn parser_and_schema_agree_on_changed_fields(
         mut fields in select(frames()),
         changes in proptest::collection::vec((select(FIELDS.to_vec()), field_change()), 1..4),
     ) {
@@ -140,7 +140,7 @@ proptest! {
             }
         }
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        judged_alike(&format!("{{{}}}", fields.join(",")))?;
+        check_agreement(&format!("{{{}}}", fields.join(",")))?;
     }
 }
 
@@ -151,7 +151,7 @@ fn shown(line: &str) -> String {
     format!("{start} and {rest} more")
 }
 
-fn judged_alike(line: &str) -> Result<(), TestCaseError> {
+fn check_agreement(line: &str) -> Result<(), TestCaseError> {
     let parsed = ClientFrame::parse(line);
     let code = parsed.as_ref().err().map(|Rejection { code, .. }| *code);
     let json = match serde_json::from_str::<Value>(line) {
@@ -164,10 +164,10 @@ fn judged_alike(line: &str) -> Result<(), TestCaseError> {
         Err(error) if error.to_string().starts_with("number out of range") => return Ok(()),
         Err(_) => None,
     };
-    prop_assert_eq!(code, verdict(line, json.as_ref()), "{}", shown(line));
+    prop_assert_eq!(code, expected_code(line, json.as_ref()), "{}", shown(line));
     match (parsed, json) {
         (Ok(frame), Some(json)) => {
-            prop_assert_eq!(ClientFrame::meant(line).map(|meant| meant.is_hello()), Some(json["type"] == "hello"));
+            prop_assert_eq!(ClientFrame::hint(line).map(|hint| hint.is_hello()), Some(json["type"] == "hello"));
             prop_assert_eq!(fields_of(frame), known_fields(&json));
         }
         (Err(Rejection { id: Some(id), .. }), Some(json)) => prop_assert_eq!(id.as_str(), &json["id"]),
@@ -177,7 +177,7 @@ fn judged_alike(line: &str) -> Result<(), TestCaseError> {
 }
 
 /// The code `SPEC.md` §3 gives `line`, by way of the schema; `None` if it is well formed.
-fn verdict(line: &str, json: Option<&Value>) -> Option<ErrorCode> {
+fn expected_code(line: &str, json: Option<&Value>) -> Option<ErrorCode> {
     let Some(Value::Object(frame)) = json else { return Some(ErrorCode::BadFrame) };
     let Some(kind) = frame.get("type").and_then(Value::as_str) else { return Some(ErrorCode::BadFrame) };
     let given = |field: &str| keys(line).iter().filter(|key| *key == field).count();
@@ -264,7 +264,7 @@ fn known_fields(json: &Value) -> Value {
     }
     if kind == "request" {
         fields.entry("params").or_insert_with(|| json!({}));
-        fields.entry("timeout_ms").or_insert_with(|| json!(REQUEST_TIMEOUT_MS.1));
+        fields.entry("timeout_ms").or_insert_with(|| json!(DEFAULT_REQUEST_TIMEOUT_MS));
     }
     fields.into()
 }

@@ -242,7 +242,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn written_as_one_line_of_the_schema_and_read_again(frame in frame()) {
+    fn any_frame_round_trips_as_one_valid_line(frame in frame()) {
         let line = line(&frame);
         prop_assert!(!line.iter().any(|byte| *byte < b' '), "a raw control character");
         prop_assert!(line.len() <= MAX_SERVER_LINE_BYTES);
@@ -263,7 +263,7 @@ fn has_null(value: &Value) -> bool {
 }
 
 #[test]
-fn the_longest_answer_fits_a_line_however_it_is_escaped() {
+fn longest_answer_fits_a_line_in_any_escaping() {
     for unit in ["a", "ñ", "😀", "\"", "\n", "\u{1}", "\u{2028}"] {
         let id: MessageId = "i".repeat(64).parse().unwrap();
         let text = UserText::new(unit.repeat(MAX_ANSWER_CHARS));
@@ -284,7 +284,7 @@ fn outgoing_delta(id: MessageId, text: UserText) -> ServerFrame {
 }
 
 #[test]
-fn values_that_later_servers_may_add_count_as_absent() {
+fn unknown_enum_values_count_as_absent() {
     let lines = [
         r#"{"type":"support","id":"a","level":"high","subject":"pet","kind":"grief","text":"x","resources":[]}"#,
         r#"{"type":"support","id":"a","level":"high","text":"x","resources":[]}"#,
@@ -301,7 +301,7 @@ fn values_that_later_servers_may_add_count_as_absent() {
 }
 
 #[test]
-fn entries_of_a_result_are_written_without_a_type() {
+fn result_entries_have_no_type_field() {
     let entry = r#"{"seq":1,"id":"a","role":"user","text":"hola","at":"2026-11-22T10:00:00.000Z"}"#;
     let history = format!(r#"{{"type":"response","id":"r1","result":{{"entries":[{entry}],"more":false}}}}"#);
     let frame: ServerFrame = serde_json::from_str(&history).unwrap();

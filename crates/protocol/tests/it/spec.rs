@@ -1,9 +1,9 @@
 //! What `SPEC.md` and the schemas list and count, against the Rust lists and limits.
 
 use protocol::limits::{
-    DEFAULT_HISTORY_ENTRIES, MAX_ANSWER_CHARS, MAX_HELLO_FIELD_CHARS, MAX_HISTORY_ENTRIES, MAX_LINE_BYTES,
-    MAX_METHOD_CHARS, MAX_REPLAY_ENTRIES, MAX_SERVER_LINE_BYTES, MAX_TEXT_CHARS, MAX_TIME_ZONE_CHARS,
-    REQUEST_TIMEOUT_MS,
+    DEFAULT_HISTORY_ENTRIES, DEFAULT_REQUEST_TIMEOUT_MS, MAX_ANSWER_CHARS, MAX_AUTH_CHARS, MAX_CLIENT_CHARS,
+    MAX_HISTORY_ENTRIES, MAX_LINE_BYTES, MAX_METHOD_CHARS, MAX_REPLAY_ENTRIES, MAX_REQUEST_TIMEOUT_MS, MAX_RESUME_CHARS,
+    MAX_SERVER_LINE_BYTES, MAX_TEXT_CHARS, MAX_TIME_ZONE_CHARS, MIN_REQUEST_TIMEOUT_MS,
 };
 use protocol::{CloseReason, ErrorCode};
 use serde_json::json;
@@ -22,7 +22,7 @@ fn rows(number: u32) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn close_reasons_are_those_of_section_8_and_closes_json() {
+fn close_reasons_match_section_8_and_closes_json() {
     let rows = rows(8);
     let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(listed, CloseReason::ALL.map(CloseReason::name));
@@ -30,8 +30,7 @@ fn close_reasons_are_those_of_section_8_and_closes_json() {
     let by_core: Vec<&Close> = closes.iter().filter(|close| close.by == "core").collect();
     assert_eq!(by_core.iter().map(|close| close.name.as_str()).collect::<Vec<_>>(), listed);
     for (row, close) in rows.iter().zip(by_core) {
-        let code =
-            close.websocket.map_or_else(|| "none: nobody is left to be told".to_owned(), |code| code.to_string());
+        let code = close.websocket.map_or_else(|| "none: the client is gone".to_owned(), |code| code.to_string());
         assert_eq!(row[2], code, "{}", close.name);
         let found = CloseReason::from_name(close.name.as_bytes()).map(CloseReason::name);
         assert_eq!(found, Some(close.name.as_str()));
@@ -39,7 +38,7 @@ fn close_reasons_are_those_of_section_8_and_closes_json() {
 }
 
 #[test]
-fn websocket_codes_are_those_of_section_6_and_closes_json() {
+fn websocket_codes_match_section_6_and_closes_json() {
     let spec = spec();
     let (_, section) = spec.split_once("| why it ended | close reason (§8) |").unwrap();
     let (table, rest) = section.split_once("\n\n").unwrap();
@@ -54,12 +53,12 @@ fn websocket_codes_are_those_of_section_6_and_closes_json() {
         let number = code.to_string();
         assert!(named.contains(&number) && !other.contains(&number), "whether to reconnect: {close:?}");
     }
-    let told = CloseReason::ALL.iter().filter(|reason| **reason != CloseReason::ClientGone).count();
-    assert_eq!(table.lines().filter(|row| row.contains("| `")).count(), told, "section 6 has other reasons");
+    let sent_by_core = CloseReason::ALL.iter().filter(|reason| **reason != CloseReason::ClientGone).count();
+    assert_eq!(table.lines().filter(|row| row.contains("| `")).count(), sent_by_core, "section 6 has other reasons");
 }
 
 #[test]
-fn error_codes_are_those_of_section_7_and_the_schema() {
+fn error_codes_match_section_7_and_schema() {
     let rows = rows(7);
     let listed: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(listed, ErrorCode::ALL.map(|code| code.to_string()));
@@ -79,9 +78,10 @@ fn written(number: impl TryInto<u64>) -> String {
 }
 
 #[test]
-fn limits_are_those_of_spec_md() {
-    let (client, resume, auth) = MAX_HELLO_FIELD_CHARS.map_each(written);
-    let (shortest, default, longest) = REQUEST_TIMEOUT_MS.map_each(written);
+fn limits_match_spec_md() {
+    let [client, resume, auth] = [MAX_CLIENT_CHARS, MAX_RESUME_CHARS, MAX_AUTH_CHARS].map(written);
+    let [shortest, default, longest] =
+        [MIN_REQUEST_TIMEOUT_MS, DEFAULT_REQUEST_TIMEOUT_MS, MAX_REQUEST_TIMEOUT_MS].map(written);
     let (line, server_line) = (written(MAX_LINE_BYTES), written(MAX_SERVER_LINE_BYTES));
     let (text, answer) = (written(MAX_TEXT_CHARS), written(MAX_ANSWER_CHARS));
     let (most, usual) = (written(MAX_HISTORY_ENTRIES), written(DEFAULT_HISTORY_ENTRIES));
@@ -106,31 +106,18 @@ fn limits_are_those_of_spec_md() {
     }
 }
 
-/// Applies one function to each number of a triple of limits.
-trait MapEach<T> {
-    fn map_each<R>(self, each: impl Fn(T) -> R) -> (R, R, R);
-}
-
-impl<T> MapEach<T> for (T, T, T) {
-    fn map_each<R>(self, each: impl Fn(T) -> R) -> (R, R, R) {
-        (each(self.0), each(self.1), each(self.2))
-    }
-}
-
 #[test]
-fn limits_are_those_of_the_schemas() {
-    let (client, resume, auth) = MAX_HELLO_FIELD_CHARS;
-    let (shortest, default, longest) = REQUEST_TIMEOUT_MS;
+fn limits_match_schemas() {
     let stated = [
         ("text/maxLength", json!(MAX_TEXT_CHARS)),
-        ("hello/properties/client/maxLength", json!(client)),
-        ("hello/properties/resume/maxLength", json!(resume)),
-        ("hello/properties/auth/maxLength", json!(auth)),
+        ("hello/properties/client/maxLength", json!(MAX_CLIENT_CHARS)),
+        ("hello/properties/resume/maxLength", json!(MAX_RESUME_CHARS)),
+        ("hello/properties/auth/maxLength", json!(MAX_AUTH_CHARS)),
         ("hello/properties/time_zone/maxLength", json!(MAX_TIME_ZONE_CHARS)),
         ("request/properties/method/maxLength", json!(MAX_METHOD_CHARS)),
-        ("request/properties/timeout_ms/minimum", json!(shortest)),
-        ("request/properties/timeout_ms/default", json!(default)),
-        ("request/properties/timeout_ms/maximum", json!(longest)),
+        ("request/properties/timeout_ms/minimum", json!(MIN_REQUEST_TIMEOUT_MS)),
+        ("request/properties/timeout_ms/default", json!(DEFAULT_REQUEST_TIMEOUT_MS)),
+        ("request/properties/timeout_ms/maximum", json!(MAX_REQUEST_TIMEOUT_MS)),
     ];
     for (pointer, limit) in stated {
         assert_eq!(CLIENT_SCHEMA.defined(pointer), &limit, "{pointer}");

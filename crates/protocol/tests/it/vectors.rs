@@ -13,7 +13,7 @@ use crate::contract::{CLIENT_SCHEMA, SERVER_SCHEMA, Side, Vector, decode, invali
 
 /// Invalid lines the schema cannot tell: they are too long as lines, give a field twice (which
 /// is gone once the JSON is read), or write a whole number in another way.
-const SCHEMA_CANNOT_TELL: [&str; 7] = [
+const SCHEMA_CANNOT_EXPRESS: [&str; 7] = [
     "duplicate-id",
     "duplicate-text",
     "duplicate-type",
@@ -24,7 +24,7 @@ const SCHEMA_CANNOT_TELL: [&str; 7] = [
 ];
 
 /// Well formed server frames that Rust writes in another way, with what it reads and what it writes.
-const WRITTEN_OTHERWISE: [(&str, &str, &str); 1] =
+const NORMALISED_WHEN_WRITTEN: [(&str, &str, &str); 1] =
     // Help is looked up by country, and 419 is none.
     [("server-welcome-other-limits", r#""locale":"es-419""#, r#""locale":"es""#)];
 
@@ -47,7 +47,7 @@ fn answer(line: &[u8]) -> Result<ClientFrame, ErrorCode> {
 }
 
 #[test]
-fn valid_client_lines_are_read() {
+fn parses_valid_client_lines() {
     for vector in of(Side::Client) {
         let json: Value = serde_json::from_str(&vector.text()).unwrap();
         assert!(CLIENT_SCHEMA.accepts(&json), "{}: not valid by the schema", vector.name);
@@ -58,7 +58,7 @@ fn valid_client_lines_are_read() {
 
 /// What a client of ours writes.
 #[test]
-fn client_frames_are_written_as_they_are_read() {
+fn client_frames_round_trip() {
     for vector in of(Side::Client) {
         let frame = answer(&vector.bytes()).unwrap();
         let mut written = BytesMut::new();
@@ -72,7 +72,7 @@ fn client_frames_are_written_as_they_are_read() {
 }
 
 #[test]
-fn valid_server_lines_are_read_and_written_again() {
+fn server_lines_round_trip() {
     let known = known_fields(&SERVER_SCHEMA.json);
     for vector in of(Side::Server) {
         let (name, line) = (&vector.name, vector.text());
@@ -86,7 +86,7 @@ fn valid_server_lines_are_read_and_written_again() {
         let again: Value = serde_json::from_slice(&written).unwrap();
         assert!(SERVER_SCHEMA.accepts(&again), "{name}: written as {again}");
 
-        let otherwise = WRITTEN_OTHERWISE.iter().find(|(of, ..)| of == name);
+        let otherwise = NORMALISED_WHEN_WRITTEN.iter().find(|(of, ..)| of == name);
         assert_eq!(otherwise.is_some(), plain(&again, &known) != plain(&json, &known), "{name}: written as {again}");
         if let Some((_, reads, writes)) = otherwise {
             assert!(line.contains(reads), "{name}: no {reads}");
@@ -95,7 +95,7 @@ fn valid_server_lines_are_read_and_written_again() {
         }
     }
     let names: BTreeSet<String> = of(Side::Server).into_iter().map(|vector| vector.name).collect();
-    assert!(WRITTEN_OTHERWISE.iter().all(|(name, ..)| names.contains(*name)), "an exception for no vector");
+    assert!(NORMALISED_WHEN_WRITTEN.iter().all(|(name, ..)| names.contains(*name)), "an exception for no vector");
 }
 
 /// Every field the schema knows, wherever it is.
@@ -129,7 +129,7 @@ fn plain(value: &Value, known: &BTreeSet<String>) -> Value {
 }
 
 #[test]
-fn error_vectors_say_what_errors_json_says() {
+fn error_vectors_match_errors_json() {
     let mut seen = BTreeSet::new();
     for vector in of(Side::Server) {
         if let Ok(ServerFrame::Error(frame)) = serde_json::from_str(&vector.text()) {
@@ -145,7 +145,7 @@ fn error_vectors_say_what_errors_json_says() {
 }
 
 #[test]
-fn invalid_lines_get_their_code() {
+fn rejects_invalid_lines_with_expected_code() {
     let mut of_state = 0;
     for vector in invalid() {
         let answered = answer(&vector.bytes());
@@ -158,16 +158,16 @@ fn invalid_lines_get_their_code() {
         }
         // What comes first on a connection is a frame, whatever is wrong with it.
         if vector.before_hello {
-            let meant = ClientFrame::meant(&vector.text());
+            let hint = ClientFrame::hint(&vector.text());
             let hello_required = vector.error == Some(ErrorCode::HelloRequired);
-            assert_eq!(meant.map(|meant| !meant.is_hello()), Some(hello_required), "{}", vector.name);
+            assert_eq!(hint.map(|hint| !hint.is_hello()), Some(hello_required), "{}", vector.name);
         }
     }
     assert!(30 <= of_state, "only {of_state} vectors that depend on state");
 }
 
 #[test]
-fn invalid_lines_fail_the_schema_where_it_can_tell() {
+fn schema_rejects_invalid_lines_it_can_express() {
     let mut pass = Vec::new();
     for vector in invalid() {
         let json = serde_json::from_slice::<Value>(&vector.bytes()).ok();
@@ -179,5 +179,5 @@ fn invalid_lines_fail_the_schema_where_it_can_tell() {
         }
     }
     pass.sort();
-    assert_eq!(pass, SCHEMA_CANNOT_TELL, "the schema can tell more, or less, than the list says");
+    assert_eq!(pass, SCHEMA_CANNOT_EXPRESS, "the schema can tell more, or less, than the list says");
 }

@@ -11,7 +11,7 @@ const DELETION_WORDS: usize = 16_384;
 /// Size of the first look whether letters begin a word: 64 KiB.
 const BEGINNING_WORDS: usize = 8_192;
 /// Longest piece of a text without spaces, see `lexicon`.
-const LONGEST_PIECE: usize = 16;
+const MAX_PIECE_LETTERS: usize = 16;
 
 impl Builder {
     pub(super) fn expand_prefixes(&mut self) {
@@ -138,7 +138,7 @@ fn bits(words: usize, hashes: impl Iterator<Item = u64>) -> Bits {
 
 /// Returns the set of the hashes of every beginning of `words`.
 fn beginnings<'a>(words: impl Iterator<Item = &'a [u8]>) -> Bits {
-    let hashes = words.flat_map(|word| (1..=word.len().min(LONGEST_PIECE)).map(|length| hash(&word[..length])));
+    let hashes = words.flat_map(|word| (1..=word.len().min(MAX_PIECE_LETTERS)).map(|length| hash(&word[..length])));
     bits(BEGINNING_WORDS, hashes)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::pattern::{Pattern, Place};
+use crate::pattern::{Pattern, Position};
 use crate::tables::{
     Accept, Anchor, Automata, FEW, Follower, Item, Lists, Pairs, Start, State, Symbol, Test, ahead, phrase_bit,
 };
@@ -38,7 +38,7 @@ impl Merger {
     pub(super) fn add(&mut self, pattern: &Pattern, item: Item) {
         let mut numbers: Vec<u32> = Vec::new();
         // Those before a place come before it in the list.
-        for Place { symbol, test, at_start, ends, before } in pattern.places() {
+        for Position { symbol, test, at_start, ends, before } in pattern.places() {
             let before: BTreeSet<u32> = before.into_iter().map(|at| numbers[at]).collect();
             let number = self.number(Key { symbol, test, at_start, before: before.clone() });
             for earlier in before {

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     levels(&mut book, &data);
     let atoms = data.atoms();
     for (file, table) in data.of("rules") {
-        rules(&mut book, (file, table), &atoms);
+        rules(&mut book, file, table, &atoms);
     }
     for (file, table) in data.of("idioms").chain(data.of("frames")) {
         turns(&mut book, file, table);
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         words(&mut book, file, table);
     }
     for (file, table) in questions.of("rules") {
-        rules(&mut book, (&format!("questions/{file}"), table), &questions.atoms());
+        rules(&mut book, &format!("questions/{file}"), table, &questions.atoms());
     }
     help_lines(&mut book, &data);
     for (file, table) in data.of("companion").chain(data.of("answers")).chain(data.of("guide")) {
@@ -141,7 +141,7 @@ fn levels(book: &mut String, data: &Data) {
     }
 }
 
-fn rules(book: &mut String, (file, table): (&str, &Table), atoms: &BTreeMap<&str, &str>) {
+fn rules(book: &mut String, file: &str, table: &Table, atoms: &BTreeMap<&str, &str>) {
     chapter(book, &title(file), file);
     for rule in rows(table, "rule") {
         let text = |field: &str| rule.get(field).map(|value| cell(Some(value)));
@@ -214,12 +214,12 @@ fn rows<'a>(table: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> + u
     table.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
 }
 
-fn list(book: &mut String, what: &str, values: Option<&Value>) {
+fn list(book: &mut String, heading: &str, values: Option<&Value>) {
     let values: Vec<_> = values.and_then(Value::as_array).into_iter().flatten().collect();
     if values.is_empty() {
         return;
     }
-    say!(book, "* {what}:");
+    say!(book, "* {heading}:");
     for value in values {
         say!(book, "  * {}", quoted(&cell(Some(value))));
     }

@@ -5,13 +5,13 @@ use super::sound::{letter_sound, sound};
 use super::tables::{BUCKET_BITS, Bits, Hasher, Index, Lexicon, Lists, Symbol, hash, without_letters};
 
 /// Longest word that is looked at closely.
-const LONGEST_WORD: usize = 32;
+const MAX_WORD_LETTERS: usize = 32;
 /// Longest piece of a text without spaces.
-const LONGEST_PIECE: usize = 16;
+const MAX_PIECE_LETTERS: usize = 16;
 /// Longest text without spaces that is taken apart.
-const LONGEST_RUN: usize = 256;
+const MAX_RUN_LETTERS: usize = 256;
 /// Longest such text whose pieces are also looked up by sound.
-const LONGEST_BY_SOUND: usize = 64;
+const MAX_RUN_BY_SOUND: usize = 64;
 
 /// Number of the empty set of symbols.
 pub(crate) const NO_SYMBOLS: u32 = 0;
@@ -82,10 +82,10 @@ impl Lexicon {
 
     /// Returns the set of a word that is not written as in the data.
     pub(crate) fn respelt(&self, word: &[u8]) -> Option<u32> {
-        if word.len() < 3 || word.len() > LONGEST_WORD {
+        if word.len() < 3 || word.len() > MAX_WORD_LETTERS {
             return None;
         }
-        let mut key = Vec::with_capacity(LONGEST_WORD);
+        let mut key = Vec::with_capacity(MAX_WORD_LETTERS);
         sound(word, &mut key);
         self.sounds.get(hash(&key)).or_else(|| self.by_beginning(&key)).or_else(|| self.misspelt(word))
     }
@@ -151,11 +151,11 @@ impl Lexicon {
     /// Takes a text without spaces apart: ends and sets of the fewest known words that make it up, of a
     /// very long text those of its beginning. One of them must be of a risk class.
     pub(crate) fn segments(&self, text: &[u8]) -> Option<Vec<(usize, u32)>> {
-        let text = text.get(..LONGEST_RUN).unwrap_or(text);
-        let mut steps = [Step::default(); LONGEST_RUN + 1];
+        let text = text.get(..MAX_RUN_LETTERS).unwrap_or(text);
+        let mut steps = [Step::default(); MAX_RUN_LETTERS + 1];
         let best = steps.get_mut(..=text.len())?;
         self.segments_of(text, best, |begin, step| self.pieces(text, begin, step)).or_else(|| {
-            if text.len() > LONGEST_BY_SOUND {
+            if text.len() > MAX_RUN_BY_SOUND {
                 return None;
             }
             best.fill(Step::default());
@@ -184,13 +184,14 @@ impl Lexicon {
                 }
             });
         }
-        let end = if text.len() < LONGEST_RUN { text.len() } else { best.iter().rposition(|step| step.cost > 0)? };
+        let end =
+            if text.len() < MAX_RUN_LETTERS { text.len() } else { best.iter().rposition(|step| step.cost > 0)? };
         self.trace_back(best, end)
     }
 
     fn pieces(&self, text: &[u8], begin: usize, step: &mut dyn FnMut(usize, u32)) {
         let mut hasher = Hasher::default();
-        for (at, byte) in text.iter().skip(begin).take(LONGEST_PIECE).enumerate() {
+        for (at, byte) in text.iter().skip(begin).take(MAX_PIECE_LETTERS).enumerate() {
             steps::step();
             hasher = hasher.with(*byte);
             let hash = hasher.value();
@@ -210,7 +211,7 @@ impl Lexicon {
         let mut sounds = Sounds::default();
         let piece = text.get(begin..).unwrap_or_default();
         let (mut is_written, mut is_sounded) = (true, true);
-        for (at, byte) in piece.iter().take(LONGEST_PIECE).enumerate() {
+        for (at, byte) in piece.iter().take(MAX_PIECE_LETTERS).enumerate() {
             steps::step();
             let read = piece.get(..=at).unwrap_or_default();
             hasher = hasher.with(*byte);

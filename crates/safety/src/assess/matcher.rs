@@ -8,9 +8,9 @@ use super::normalise::{Boundary, Token};
 use super::tables::{Anchor, Automata, FEW, Follower, Item, Pairs, State, Symbol, Tables, Test, ahead, phrase_bit};
 
 /// Longest match that fillers stretch, in tokens: texts of fillers alone would keep every state alive.
-const LONGEST_WITH_FILLERS: usize = 16;
+const MAX_MATCH_WITH_FILLERS: usize = 16;
 /// Longest filler, in tokens.
-const LONGEST_FILLER: usize = 4;
+const MAX_FILLER_TOKENS: usize = 4;
 
 /// An item's pattern over a range of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +161,7 @@ fn look_ahead(tables: &Tables, tokens: &[Token], places: &mut Vec<u128>) {
         if token.boundary != Boundary::Hard {
             bits |= mask;
             let shortest = if mask & ahead::FILLS != 0 { 1 } else { 2 };
-            let longest = if mask & ahead::OPENS != 0 && next & ahead::SECOND != 0 { LONGEST_FILLER } else { 1 };
+            let longest = if mask & ahead::OPENS != 0 && next & ahead::SECOND != 0 { MAX_FILLER_TOKENS } else { 1 };
             for length in shortest..=longest {
                 bits |= places.get(at + length).copied().unwrap_or(0);
             }
@@ -192,7 +192,7 @@ impl Matcher<'_> {
             if self.memory.fillers.get(place) == Some(&true) {
                 self.skip_filler(place, place + 1);
             }
-            self.settle(first, place + 1);
+            self.accept(first, place + 1);
             for symbol in symbols {
                 self.memory.set(*symbol, false);
             }
@@ -259,7 +259,10 @@ impl Matcher<'_> {
         let next = self.ahead_of(end);
         for start in automata.starts.list(usize::from(symbol)) {
             steps::step();
-            if start.next & next != 0 && self.may_start(start.at_start, begin) && self.note(start.state, narrow, end) {
+            if start.next & next != 0
+                && self.may_start(start.at_start, begin)
+                && self.insert_if_new(start.state, narrow, end)
+            {
                 let phrase_bits = automata.state(start.state).map_or(0, |state| state.phrase_bits);
                 self.memory.live.push(Live { state: start.state, begin: narrow, phrase_bits, carried: false });
             }
@@ -267,7 +270,7 @@ impl Matcher<'_> {
     }
 
     /// Ends matches and phrases in the live states at `place`; phrases add states, which are read in turn.
-    fn settle(&mut self, first: usize, place: usize) {
+    fn accept(&mut self, first: usize, place: usize) {
         let mut at = first;
         let automata = self.automata;
         while let Some(live) = self.memory.live.get(at).copied() {
@@ -339,9 +342,9 @@ impl Matcher<'_> {
         for at in from..to {
             let Some(live) = self.memory.live.get(at).copied() else { return };
             let length = end.saturating_sub(usize::try_from(live.begin).unwrap_or(0));
-            if length <= LONGEST_WITH_FILLERS
+            if length <= MAX_MATCH_WITH_FILLERS
                 && self.leads_on(live.state, end).is_some()
-                && self.note(live.state, live.begin, end)
+                && self.insert_if_new(live.state, live.begin, end)
             {
                 self.memory.live.push(Live { carried: true, ..live });
             }
@@ -351,7 +354,7 @@ impl Matcher<'_> {
     fn add(&mut self, state: u32, begin: u32, place: usize) {
         steps::step();
         if let Some(phrase_bits) = self.leads_on(state, place)
-            && self.note(state, begin, place)
+            && self.insert_if_new(state, begin, place)
         {
             self.memory.live.push(Live { state, begin, phrase_bits, carried: false });
         }
@@ -368,7 +371,7 @@ impl Matcher<'_> {
     }
 
     /// Tells whether `state` is new at `place` with this start, and notes it.
-    fn note(&mut self, state: u32, begin: u32, place: usize) -> bool {
+    fn insert_if_new(&mut self, state: u32, begin: u32, place: usize) -> bool {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         let number = self.memory.first_place.saturating_add(place);
         let Some(seen) = usize::try_from(state).ok().and_then(|at| self.memory.seen.get_mut(at)) else {

@@ -9,9 +9,9 @@ use super::tables::Lexicon;
 use characters::{is_emoji, is_invisible, latin, leet_letter, skip_sequence};
 
 /// At most so many words with hidden letters are looked up: each costs a walk over the risk words.
-const MOST_MASKED: usize = 4;
+const MAX_MASKED: usize = 4;
 /// At most so many letters without spaces are taken apart: each costs a look-up of all words that may begin there.
-const MOST_TAKEN_APART: usize = 2_048;
+const MAX_TAKEN_APART: usize = 2_048;
 
 /// A word, number or emoji of a text.
 #[derive(Debug, Clone, Copy)]
@@ -311,7 +311,7 @@ impl Reader<'_> {
         }
         if written.contains(&b'*') {
             self.masked += 1;
-            let found = if self.masked > MOST_MASKED { None } else { self.lexicon.masked(&written) };
+            let found = if self.masked > MAX_MASKED { None } else { self.lexicon.masked(&written) };
             if let Some(set) = found {
                 self.token(chunk.begin, self.folded.len(), end, Some(set));
             }
@@ -383,7 +383,7 @@ impl Reader<'_> {
     }
 
     fn may_take_apart(&mut self, letters: usize) -> bool {
-        let may = self.taken_apart < MOST_TAKEN_APART;
+        let may = self.taken_apart < MAX_TAKEN_APART;
         self.taken_apart += letters;
         may
     }

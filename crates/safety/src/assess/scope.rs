@@ -14,7 +14,7 @@ pub(crate) struct Finding {
 }
 
 /// Longest match, in tokens: starts of matches are kept as bits of a word.
-const LONGEST_MATCH: usize = 64;
+const MAX_MATCH_TOKENS: usize = 64;
 
 /// Reads `matches` in their scopes.
 pub(crate) fn findings(tables: &Tables, tokens: &[Token], matches: &[Match]) -> Vec<Finding> {
@@ -93,10 +93,10 @@ fn idioms<'a>(tables: &'a Tables, matches: &[Match]) -> Vec<Muted<'a>> {
 fn is_idiom(tables: &Tables, idioms: &[Muted<'_>], finding: &Finding) -> bool {
     let Some(rule) = tables.rules.get(finding.rule) else { return false };
     let atom = 1_u64 << rule.atom;
-    let nearest = idioms.partition_point(|muted| muted.begin + LONGEST_MATCH < finding.begin);
+    let nearest = idioms.partition_point(|muted| muted.begin + MAX_MATCH_TOKENS < finding.begin);
     let near = idioms.iter().skip(nearest).take_while(|muted| muted.begin < finding.end);
     near.inspect(|_| steps::step())
-        .filter(|muted| muted.idiom.spares & atom == 0 && speaks(muted.idiom.language, rule.language))
+        .filter(|muted| muted.idiom.spares & atom == 0 && concerns(muted.idiom.language, rule.language))
         .any(|muted| {
             let shared = muted.end.min(finding.end).saturating_sub(muted.begin.max(finding.begin));
             let covers_end = shared > 0 && muted.end >= finding.end;
@@ -105,7 +105,7 @@ fn is_idiom(tables: &Tables, idioms: &[Muted<'_>], finding: &Finding) -> bool {
 }
 
 /// Tells whether an idiom or a frame of namespace `one` concerns rules of namespace `other`.
-fn speaks(one: u8, other: u8) -> bool {
+fn concerns(one: u8, other: u8) -> bool {
     one == other || one == 0
 }
 
@@ -180,7 +180,7 @@ fn weaken(tables: &Tables, frame: &Frame, finding: &mut Finding) {
     let Some(rule) = tables.rules.get(finding.rule) else { return };
     let concerns = (rule.past || frame.effect != Effect::Past)
         && frame.spares & (1_u64 << rule.atom) == 0
-        && speaks(frame.language, rule.language);
+        && concerns(frame.language, rule.language);
     if concerns && finding.effect.is_none_or(|effect| frame.effect < effect) {
         finding.effect = Some(frame.effect);
     }

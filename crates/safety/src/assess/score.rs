@@ -6,7 +6,7 @@
 //! subject and kinds where rules found none. It may drop what rules found, in plain words only where it is very sure and
 //! the message is not short. Texts that speak of nobody in particular (`manner`), such as proverbs, take more.
 //!
-//! Marks are chosen on whole authors that the models have not read (45,700 lines; es, en): high and imminent as at least
+//! Thresholds are chosen on whole authors that the models have not read (45,700 lines; es, en): high and imminent as at least
 //! high 0.62 and 0.60 at 2.5 and 2.5 % false alarms, half of the harmless lines being near misses (rules 0.40 and 0.41 at
 //! 5.1 and 7.6 %); imminent as imminent 0.68 and 0.60, concern 0.53 and 0.53. On `sets/test`, looked at once with these
 //! weights (November 2026): 0.85 and 0.87 at 4.0 and 3.4 % (rules and the former score 0.76 and 0.81 at 6.4 and 9.2 %);
@@ -38,7 +38,7 @@ const SHORT: usize = 6;
 /// Most words of a piece: a long message must not thin a sentence out.
 const PIECE: usize = 48;
 /// Pieces that are looked at closely, those that sound gravest: more would make long messages slow.
-const MOST_PIECES: usize = 4;
+const MAX_PIECES: usize = 4;
 /// Heads of the model: at least concern, at least high, imminent, somebody else, then the kinds in their order.
 const OTHER: usize = 3;
 const FIRST_KIND: usize = 4;
@@ -86,16 +86,16 @@ pub(super) fn judge(text: &str, reading: &Reading, found: Found, joined: bool) -
     let network = &*BUILT_IN;
     let is_found = found.level > Level::None || found.atoms.own != 0 || found.atoms.other != 0;
     let caution = if joined && words.len() > PARTS_OF_ONE { CAUTION } else { 0.0 }
-        + if is_found { 0.0 } else { network.marks.quiet }
-        + if manner::is_general(text, reading) { network.marks.general } else { 0.0 }
-        + if words.len() < FEW { network.marks.few } else { 0.0 };
+        + if is_found { 0.0 } else { network.thresholds.quiet }
+        + if manner::is_general(text, reading) { network.thresholds.general } else { 0.0 }
+        + if words.len() < FEW { network.thresholds.few } else { 0.0 };
     let short = words.len() <= SHORT;
     let mut sounds: Vec<(&[Word], [f32; LINEAR])> =
         pieces(&words).map(|piece| (piece, network.linear(piece))).collect();
-    if sounds.len() > MOST_PIECES {
+    if sounds.len() > MAX_PIECES {
         sounds.sort_by(|one, other| other.1[0].total_cmp(&one.1[0]));
     }
-    let asked = sounds.iter().take(MOST_PIECES).filter(|(_, sound)| is_found || sound[0] >= network.marks.gate);
+    let asked = sounds.iter().take(MAX_PIECES).filter(|(_, sound)| is_found || sound[0] >= network.thresholds.gate);
     let scores = asked.map(|(piece, sound)| network.scores(piece, sound, found));
     let gravest = scores.max_by(|one, other| weight(one).total_cmp(&weight(other)));
     Some(gravest.map_or(Judgement { harmless: true, ..Judgement::default() }, |scores| Judgement {
@@ -109,14 +109,15 @@ fn weight(scores: &[f32; HEADS]) -> f32 {
 }
 
 fn judgement(network: &Network, scores: &[f32; HEADS], caution: f32) -> Judgement {
-    let marks = &network.marks;
-    let reaches = |head: usize, mark: f32| scores.get(head).is_some_and(|score| *score >= mark);
-    let [concern, high, imminent] = [marks.concern, marks.high, marks.imminent].map(|mark| mark + caution);
+    let thresholds = &network.thresholds;
+    let reaches = |head: usize, threshold: f32| scores.get(head).is_some_and(|score| *score >= threshold);
+    let [concern, high, imminent] =
+        [thresholds.concern, thresholds.high, thresholds.imminent].map(|threshold| threshold + caution);
     let (is_imminent, is_high) = (reaches(2, imminent), reaches(1, high));
     let level = match is_imminent || is_high || reaches(0, concern) {
         false => Level::None,
-        true if is_imminent || reaches(2, marks.as_imminent) => Level::Imminent,
-        true if is_high || reaches(1, marks.as_high) => Level::High,
+        true if is_imminent || reaches(2, thresholds.as_imminent) => Level::Imminent,
+        true if is_high || reaches(1, thresholds.as_high) => Level::High,
         true => Level::Concern,
     };
     let of_kind = |kind: &Kind| scores.get(FIRST_KIND + *kind as usize).copied().unwrap_or(f32::MIN);
@@ -125,10 +126,10 @@ fn judgement(network: &Network, scores: &[f32; HEADS], caution: f32) -> Judgemen
     let kinds: Kinds = if level == Level::None { Kinds::default() } else { likely.chain(likeliest).collect() };
     Judgement {
         level,
-        harmless: !reaches(0, marks.harmless),
-        surely_harmless: !reaches(0, marks.sure),
+        harmless: !reaches(0, thresholds.harmless),
+        surely_harmless: !reaches(0, thresholds.sure),
         short: false,
-        other: reaches(OTHER, marks.other),
+        other: reaches(OTHER, thresholds.other),
         kinds,
     }
 }
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_weights_is_whole() {
+    fn weights_file_loads() {
         assert!(Network::read(FILE, &TABLES.atoms).is_some());
         for length in [0, 4, 40, FILE.len() - 1] {
             assert!(Network::read(FILE.get(..length).unwrap_or_default(), &TABLES.atoms).is_none(), "{length}");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_whole_sentences() {
+    fn pieces_end_at_sentence_boundaries() {
         let mut words = vec![Word::default(); 125];
         for begin in [0, 10, 40, 60, 120] {
             words[begin].begins = true;

@@ -6,13 +6,13 @@ fn level(text: &str) -> Level {
 }
 
 #[test]
-fn tables_are_read() {
+fn tables_load() {
     assert!(!TABLES.rules.is_empty());
     assert!(!TABLES.rows.is_empty());
 }
 
 #[test]
-fn spelling_does_not_hide_a_risk() {
+fn finds_risk_despite_spelling() {
     for text in [
         "quiero morirme",
         "QUIERO MORIRME",
@@ -37,7 +37,7 @@ fn spelling_does_not_hide_a_risk() {
 }
 
 #[test]
-fn spans_are_of_the_text_as_given() {
+fn spans_refer_to_the_original_text() {
     let cases = [
         ("ay, quiero morirme ya", "quiero morirme"),
         ("¡QUIÉRO  MÓRIRME!", "QUIÉRO  MÓRIRME"),
@@ -51,7 +51,7 @@ fn spans_are_of_the_text_as_given() {
 }
 
 #[test]
-fn any_text_has_tokens_inside_of_it() {
+fn token_spans_lie_within_the_text() {
     for text in ["", " ", "\u{200d}", "😀😀", "a\u{301}", "\u{0}\u{1b}[31m", "مرحبا", "¿?¡!...", "*", "@", "€5", "'''"]
     {
         for token in normalise::reading(&TABLES.lexicon, text).tokens {
@@ -62,7 +62,7 @@ fn any_text_has_tokens_inside_of_it() {
 
 /// The model drops findings where it takes a message for harmless: none of these.
 #[test]
-fn the_model_leaves_what_was_done_to_a_person() {
+fn model_never_drops_harm_done_to_the_person() {
     for (text, kind) in [
         ("mi novio me pega", Kind::Abuse),
         ("mi papá le pega a mi mamá", Kind::Abuse),
@@ -80,7 +80,7 @@ fn the_model_leaves_what_was_done_to_a_person() {
 }
 
 #[test]
-fn control_characters_hide_nothing() {
+fn finds_risk_despite_control_characters() {
     for text in [
         "\u{1b}[31mme quiero matar\u{1b}[0m",
         "me quiero ma\u{1b}[1;31mtar",
@@ -96,7 +96,7 @@ fn control_characters_hide_nothing() {
 
 /// Messages in a row are read as one: that must not make risk of what is none.
 #[test]
-fn ordinary_messages_in_a_row_are_no_risk() {
+fn joined_ordinary_messages_are_no_risk() {
     for recent in [
         &["mensaje 1 del programa 3", "mensaje 2 del programa 3"][..],
         &["mensaje 1 de la casa 7", "mensaje 2 de la casa 7"],

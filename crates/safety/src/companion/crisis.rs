@@ -342,11 +342,11 @@ fn reoffer(memory: &Memory<'_>) -> Option<Act> {
 
 /// A call to whom the person named, else to a help line.
 fn call(memory: &Memory<'_>) -> Act {
-    let nobody = |reading: &Reading| {
+    let has_no_company = |reading: &Reading| {
         reading.has_any(&[Group::Alone, Group::Nobody]) || !matches!(reading.answer(), Answer::Yes | Answer::Other)
     };
     let named = memory.reply_to(&[Act::CrisisWith, Act::CrisisWithAdult]).is_some_and(|reading| {
-        !nobody(reading) && (!reading.topics.is_empty() || reading.words <= 8 && !reading.is_soon())
+        !has_no_company(reading) && (!reading.topics.is_empty() || reading.words <= 8 && !reading.is_soon())
     });
     if named { Act::CrisisCall } else { Act::CrisisCallLine }
 }

@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 use super::asked::{self, Asked, Question};
 use super::data::{Act, ENGLISH, Edition, Group, SPANISH, TOPICS, Text, Topic};
 use super::reading::{Answer, Reading};
-use super::{Said, Turn};
+use super::{Turn, Utterance};
 use crate::Level;
 
 /// Entries of the conversation that are read.
-const WINDOW: usize = 60;
+const MAX_ENTRIES: usize = 60;
 /// Answers within which no text is said twice.
-const UNREPEATED: usize = 10;
+const NO_REPEAT_ANSWERS: usize = 10;
 
 /// One of the companion's texts: an act and its number among the act's texts.
 pub(super) type TextId = (Act, usize);
@@ -94,9 +94,9 @@ pub(super) struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     pub(super) fn of(turn: &'a Turn<'a>) -> Self {
-        let recent = turn.history.get(turn.history.len().saturating_sub(WINDOW)..).unwrap_or_default();
+        let recent = turn.history.get(turn.history.len().saturating_sub(MAX_ENTRIES)..).unwrap_or_default();
         let (mut exchanges, mut answers, mut before) = (Vec::new(), Vec::new(), None);
-        for Said { by_person, text, .. } in recent {
+        for Utterance { by_person, text, .. } in recent {
             if *by_person {
                 exchanges.push(Exchange { before: before.take(), reading: Reading::of(text), text });
             } else {
@@ -183,12 +183,12 @@ impl<'a> Memory<'a> {
 
     /// Tells whether a text was said within the last ten answers.
     pub(super) fn is_used(&self, id: TextId) -> bool {
-        self.answers.iter().take(UNREPEATED).any(|(_, said)| *said == Some(id))
+        self.answers.iter().take(NO_REPEAT_ANSWERS).any(|(_, said)| *said == Some(id))
     }
 
     /// Tells whether these words were said within the last ten answers, by the companion or a model.
     pub(super) fn is_repeated(&self, text: &str) -> bool {
-        self.answers.iter().take(UNREPEATED).any(|(said, _)| *said == text)
+        self.answers.iter().take(NO_REPEAT_ANSWERS).any(|(said, _)| *said == text)
     }
 
     /// Tells whether the last answer gave the person's words back.

@@ -49,7 +49,7 @@ const EXERCISES: [&[Act]; 5] = [&BREATH_LONG, &BREATH_BOX, &GROUNDING, &SMALL_ST
 const OFFERS: [Act; 4] = [Act::OfferBreath, Act::OfferGrounding, Act::OfferSmallStep, Act::OfferReachOut];
 
 /// Answers left between two offers.
-const BETWEEN_OFFERS: usize = 4;
+const MIN_ANSWERS_BETWEEN_OFFERS: usize = 4;
 
 /// Answers a good-bye; `None` where the message is none. At night the first words of a conversation are a greeting.
 pub(super) fn leaving(memory: &Memory<'_>) -> Option<Act> {
@@ -272,7 +272,7 @@ fn troubled(memory: &Memory<'_>, count: usize) -> bool {
 fn offer_allowed(memory: &Memory<'_>) -> bool {
     let exercising =
         |act: Act| OFFERS.contains(&act) || act == Act::Panic || EXERCISES.iter().any(|steps| steps.contains(&act));
-    memory.turns() >= 3 && memory.since(exercising).is_none_or(|since| since >= BETWEEN_OFFERS)
+    memory.turns() >= 3 && memory.since(exercising).is_none_or(|since| since >= MIN_ANSWERS_BETWEEN_OFFERS)
 }
 
 /// An exercise, with permission.

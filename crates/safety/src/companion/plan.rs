@@ -6,7 +6,7 @@ use protocol::{Language, UserText};
 use super::data::{Act, Edition, Group};
 use super::memory::Memory;
 use super::reading::{Answer, Reading};
-use super::{Said, Turn};
+use super::{Turn, Utterance};
 
 /// Characters kept of a step, so that a plan fits one line of the wire however it is escaped.
 pub const MAX_STEP_CHARS: usize = 4_000;
@@ -23,7 +23,7 @@ pub struct PlanReader {
 
 impl PlanReader {
     /// Reads the next entry. The last answer to a step counts; messages sent in a row are one.
-    pub fn read(&mut self, said: &Said<'_>) {
+    pub fn read(&mut self, said: &Utterance<'_>) {
         if !said.by_person {
             self.step = step_of(said);
         }
@@ -62,7 +62,7 @@ fn add(words: &mut String, text: &str) {
 }
 
 /// Returns the number of the step that an answer asks for.
-fn step_of(said: &Said<'_>) -> Option<usize> {
+fn step_of(said: &Utterance<'_>) -> Option<usize> {
     let history = [*said];
     let turn = Turn { history: &history, ..Turn::new(Language::Spanish) };
     let before = Memory::of(&turn).before()?;

@@ -11,7 +11,7 @@ use super::asked;
 use super::data::{Group, PHRASES, TOPICS};
 
 /// Characters read at the beginning and at the end of a message.
-const READ: usize = 2_000;
+const MAX_READ_CHARS: usize = 2_000;
 
 /// Feelings, the most specific first.
 pub(super) const FEELINGS: [Group; 11] = [
@@ -207,10 +207,10 @@ impl Reading {
 /// Both ends of a long text: who writes much tells the matter at one of them.
 fn ends(text: &str) -> String {
     let count = text.chars().count();
-    if count <= 2 * READ {
+    if count <= 2 * MAX_READ_CHARS {
         return text.to_owned();
     }
-    text.chars().take(READ).chain(" . ".chars()).chain(text.chars().skip(count - READ)).collect()
+    text.chars().take(MAX_READ_CHARS).chain(" . ".chars()).chain(text.chars().skip(count - MAX_READ_CHARS)).collect()
 }
 
 /// Tells whether a word can be read: random keys seldom have vowels between consonants.
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalises() {
+    fn normalises_text() {
         for (text, want) in [
             ("", "| "),
             ("¡Holaaaa!", "| hola | "),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_answers() {
+    fn reads_answers_to_yes_no_questions() {
         use Answer::{No, Other, Refused, Unsure, Yes};
         for (text, want) in [
             ("sí", Yes),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_feelings_unless_they_are_negated() {
+    fn reads_feelings_unless_negated() {
         for (text, group, want) in [
             ("estoy re triste", Group::Sad, true),
             ("no estoy triste", Group::Sad, false),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn names_nouns_in_the_order_of_the_text() {
+    fn finds_nouns_in_text_order() {
         let names = |text: &str| -> Vec<_> {
             Reading::of(text).topics.iter().filter_map(|topic| TOPICS.get(*topic)).map(|topic| topic.forms).collect()
         };

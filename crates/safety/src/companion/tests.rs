@@ -12,7 +12,7 @@ use crate::Kind;
 
 /// Conversation with the companion.
 #[derive(Debug, Clone)]
-struct Talk {
+struct Conversation {
     language: Language,
     seed: u64,
     level: Level,
@@ -25,7 +25,7 @@ struct Talk {
     last: Option<Act>,
 }
 
-impl Talk {
+impl Conversation {
     fn new(language: Language) -> Self {
         Self {
             language,
@@ -50,7 +50,7 @@ impl Talk {
     fn with_turn<T>(&self, then: impl FnOnce(&Turn<'_>) -> T) -> T {
         let at = Timestamp::from_unix_ms(0);
         let history: Vec<_> =
-            self.said.iter().map(|(by_person, text)| Said { by_person: *by_person, text, at }).collect();
+            self.said.iter().map(|(by_person, text)| Utterance { by_person: *by_person, text, at }).collect();
         then(&Turn {
             history: &history,
             level: self.level,

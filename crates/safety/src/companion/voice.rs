@@ -1,6 +1,6 @@
 //! The choice among an act's texts, and their slots.
 
-use super::LONGEST_REPLY;
+use super::MAX_REPLY_CHARS;
 use super::data::{Act, Edition, Text, Topic};
 use super::memory::Memory;
 use super::ordinary;
@@ -40,7 +40,7 @@ fn choose(memory: &Memory<'_>, act: Act, slots: &Slots) -> Option<String> {
     let usable = |(number, forms): (usize, &Text)| {
         let text = slots.fill(forms.get(register)?)?;
         let fresh = !memory.is_used((act, number)) && !memory.is_repeated(&text.0);
-        (fresh && text.0.chars().count() <= LONGEST_REPLY).then_some(text)
+        (fresh && text.0.chars().count() <= MAX_REPLY_CHARS).then_some(text)
     };
     let mut texts: Vec<(String, usize)> = texts.iter().enumerate().filter_map(usable).collect();
     // The person's own words come first, but not in two answers running.
@@ -70,7 +70,7 @@ struct Slots {
     topic: Option<&'static str>,
     other: Option<&'static str>,
     one: Option<&'static str>,
-    who: Option<&'static str>,
+    company: Option<&'static str>,
     person: &'static str,
     feeling: Option<&'static str>,
     emergency: String,
@@ -94,7 +94,7 @@ impl Slots {
             topic: topics.first().map(name),
             other: topics.get(1).map(name),
             one: topics.iter().find(|topic| !topic.plural).map(name),
-            who: topics.iter().find(|topic| topic.person && !topic.plural).map(name),
+            company: topics.iter().find(|topic| topic.person && !topic.plural).map(name),
             person: person.unwrap_or(edition.person),
             feeling: ordinary::feeling(memory, edition),
             emergency: emergency.unwrap_or(edition.emergency).to_owned(),
@@ -110,7 +110,7 @@ impl Slots {
                 "topic" => (self.topic?, 1),
                 "other" => (self.other?, 1),
                 "one" => (self.one?, 1),
-                "who" => (self.who?, 1),
+                "who" => (self.company?, 1),
                 "feeling" => (self.feeling?, 1),
                 "person" => (self.person, 0),
                 _ => (self.emergency.as_str(), 0),

@@ -43,7 +43,7 @@ const ORDINARY: [&str; 22] = [
 ];
 
 #[test]
-fn a_level_outlasts_any_ordinary_message() {
+fn ordinary_messages_keep_the_level() {
     let sets = concat!(env!("CARGO_MANIFEST_DIR"), "/sets/dev/");
     for name in ["es_high.txt", "en_high.txt", "es_imminent.txt", "en_imminent.txt"] {
         let sentences = std::fs::read_to_string(format!("{sets}{name}")).unwrap();
@@ -59,7 +59,7 @@ fn a_level_outlasts_any_ordinary_message() {
 }
 
 #[test]
-fn only_a_completed_idiom_takes_a_level_back() {
+fn only_a_completed_idiom_clears_the_level() {
     for (texts, want) in [
         (&["me quiero", "matar", "hola"][..], Level::High),
         (&["i want to", "die", "and nobody cares"], Level::High),
@@ -75,7 +75,7 @@ fn only_a_completed_idiom_takes_a_level_back() {
 }
 
 #[test]
-fn answers_to_the_questions_about_safety_are_read() {
+fn reads_answers_to_safety_questions() {
     const TODAY: &str = "Lamento que duela tanto como para querer morir. ¿Estás pensando en hacerlo hoy?";
     const MEANS: &str = "Entiendo. ¿Tenés a mano aquello con lo que lo harías?";
     const PLAN: &str = "Thank you for not dodging it. I don't need details: have you thought of a way of doing it?";
@@ -108,7 +108,7 @@ fn answers_to_the_questions_about_safety_are_read() {
 }
 
 #[test]
-fn somebody_else_at_risk_is_seen_beside_ones_own() {
+fn detects_risk_of_others_beside_own_risk() {
     let mut episode = Episode::default();
     episode.observe(at(0), "me voy a matar esta noche, tengo las pastillas");
     let assessment = episode.observe(at(20), "mi hermana también se quiere matar");
@@ -117,7 +117,7 @@ fn somebody_else_at_risk_is_seen_beside_ones_own() {
 }
 
 #[test]
-fn a_yes_to_a_models_question_is_read_also_from_the_stored_conversation() {
+fn reads_yes_to_a_models_question_from_stored_conversation() {
     for (asked, answer, want) in [
         ("Lamento que estés así. ¿Estás pensando en matarte?", "sí", Level::High),
         ("¿Querés que lo pensemos juntos?", "sí", Level::None),
@@ -136,7 +136,7 @@ fn a_yes_to_a_models_question_is_read_also_from_the_stored_conversation() {
 }
 
 #[test]
-fn a_no_to_the_safety_question_and_two_calm_turns_end_imminent_risk() {
+fn denial_and_two_calm_turns_end_imminent_risk() {
     let mut episode = Episode::default();
     let mut at = 0;
     let mut say = |episode: &mut Episode, text: &str| {
@@ -153,7 +153,7 @@ fn a_no_to_the_safety_question_and_two_calm_turns_end_imminent_risk() {
 }
 
 #[test]
-fn what_is_not_going_to_be_done_is_no_emergency() {
+fn denied_intent_is_no_emergency() {
     for (texts, want) in [
         (["no quiero seguir viviendo", "está bien, no, no lo voy a hacer"], Level::High),
         (["no quiero seguir viviendo", "no lo voy a hacer hoy"], Level::High),

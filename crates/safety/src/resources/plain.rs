@@ -13,7 +13,7 @@ pub fn plain_line(selection: &Selection, language: Language) -> String {
     let second = selection.resources.iter().find(|resource| {
         resource.kind != first.map_or("", |first| first.kind) && (resource.kind == "emergency" || is_callable(resource))
     });
-    let told: Vec<String> = first.into_iter().chain(second).map(|resource| tell(resource, language)).collect();
+    let described: Vec<String> = first.into_iter().chain(second).map(|resource| describe(resource, language)).collect();
     let (opener, more) = match (english, selection.need.subject == Subject::Other) {
         (true, false) => ("Help: you don't have to go through this alone.", "More: /crisis"),
         (true, true) => {
@@ -26,19 +26,19 @@ pub fn plain_line(selection: &Selection, language: Language) -> String {
         ),
     };
     let place = place_question(selection, language).map_or_else(String::new, |question| format!(" {question}"));
-    format!("{opener} {}. {more}.{place}", told.join(". "))
+    format!("{opener} {}. {more}.{place}", described.join(". "))
 }
 
 /// Returns all lines of a selection for `/crisis`, one a line, then the question for the country.
 pub fn plain_lines(selection: &Selection, language: Language) -> Vec<String> {
-    let mut lines: Vec<String> = selection.resources.iter().map(|resource| tell(resource, language)).collect();
+    let mut lines: Vec<String> = selection.resources.iter().map(|resource| describe(resource, language)).collect();
     lines.extend(place_question(selection, language));
     lines
 }
 
 /// Returns a line as [`plain_lines`] has it, with its source and the day it was checked.
 pub fn sourced_line(resource: &Resource, language: Language) -> String {
-    let line = tell(resource, language);
+    let line = describe(resource, language);
     match (&resource.source, &resource.verified_at, language) {
         (Some(source), Some(day), Language::Spanish) => format!("{line}. Fuente: {source}, {day}"),
         (Some(source), Some(day), Language::English) => format!("{line}. Source: {source}, {day}"),
@@ -51,7 +51,7 @@ fn is_callable(resource: &Resource) -> bool {
 }
 
 /// `Línea 024: 024 (24 h, gratis)`.
-fn tell(resource: &Resource, language: Language) -> String {
+fn describe(resource: &Resource, language: Language) -> String {
     let english = language == Language::English;
     let mut notes = Vec::new();
     let is_page = resource.url.is_some() && resource.dial.is_none() && resource.sms.is_none();

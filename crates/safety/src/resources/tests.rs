@@ -12,7 +12,7 @@ fn need(level: Level, kinds: &[Kind]) -> Need {
 }
 
 fn in_country(country: &str, need: Need, now: &str) -> Selection {
-    select(Place { country: Some(country), time_zone: None }, need, Language::Spanish, at(now))
+    select(Location { country: Some(country), time_zone: None }, need, Language::Spanish, at(now))
 }
 
 fn contacts(selection: &Selection) -> Vec<&str> {
@@ -26,7 +26,7 @@ fn day(date: &str) -> i64 {
 }
 
 #[test]
-fn no_row_is_too_old() {
+fn rows_were_reviewed_recently() {
     let rows = LINES.iter().map(|line| (line.name.es, line.source, line.source_date, line.verified_at, line.recheck));
     let countries = COUNTRIES
         .iter()
@@ -41,7 +41,7 @@ fn no_row_is_too_old() {
 }
 
 #[test]
-fn an_unverified_row_never_stands_alone() {
+fn unverified_row_is_never_shown_alone() {
     let kinds = [&[][..], &[Kind::Abuse], &[Kind::Eating], &[Kind::Medical], &[Kind::Substance], &[Kind::HarmToOthers]];
     let base = at("2026-11-23T00:00:00Z").unix_ms();
     for country in COUNTRIES.iter().map(|country| country.code) {
@@ -49,7 +49,7 @@ fn an_unverified_row_never_stands_alone() {
             for (minor, subject) in [(false, Subject::Own), (true, Subject::Own), (false, Subject::Other)] {
                 let need = Need { minor, subject, ..need(Level::High, kinds) };
                 let now = Timestamp::from_unix_ms(base + hour * 3_600_000);
-                let place = Place { country: Some(country), time_zone: None };
+                let place = Location { country: Some(country), time_zone: None };
                 let shown = select(place, need, Language::Spanish, now).resources;
                 assert_eq!(shown[0].open, Some(true), "{country}: a closed line first");
                 assert!(shown.iter().any(|it| it.kind == "emergency" && !it.unverified), "{country}: no emergency");
@@ -102,7 +102,7 @@ fn minors_and_helpers_get_their_lines_first() {
 }
 
 #[test]
-fn guesses_by_time_zone_and_asks() {
+fn guesses_country_by_time_zone_and_asks() {
     let now = at("2026-11-24T18:00:00Z");
     for (country, zone, want) in [
         (None, Some("America/Puerto_Rico"), (None, Some("PR"), true)),
@@ -113,14 +113,14 @@ fn guesses_by_time_zone_and_asks() {
         (None, Some("Etc/UTC"), (None, None, true)),
         (None, None, (None, None, true)),
     ] {
-        let shown = select(Place { country, time_zone: zone }, Need::default(), Language::Spanish, now);
+        let shown = select(Location { country, time_zone: zone }, Need::default(), Language::Spanish, now);
         assert_eq!((shown.country, shown.guessed, shown.asks_country), want, "{country:?} {zone:?}");
         assert!(want.0.is_some() || want.1.is_some() || shown.resources.len() == 2, "emergency and directory");
     }
 }
 
 #[test]
-fn reads_names_of_countries() {
+fn parses_country_names() {
     for (text, want) in [
         ("argentina", Some("AR")),
         ("AR", Some("AR")),
@@ -149,7 +149,7 @@ fn reads_names_of_countries() {
 }
 
 #[test]
-fn every_country_has_its_emergency_row_and_names() {
+fn every_country_has_emergency_row_and_names() {
     assert_eq!(COUNTRIES.len(), 249);
     for (code, want) in [("AR", "911"), ("ES", "112"), ("CL", "131"), ("GB", "999"), ("BR", "192"), ("AU", "000")] {
         assert_eq!(emergency_number(code), Some(want));
@@ -160,7 +160,7 @@ fn every_country_has_its_emergency_row_and_names() {
 }
 
 #[test]
-fn knows_its_numbers() {
+fn recognises_its_own_numbers() {
     for number in [
         "0800-999-0091",
         "08009990091",
@@ -191,9 +191,9 @@ fn knows_its_numbers() {
 }
 
 #[test]
-fn tells_the_plain_face() {
+fn formats_plain_lines() {
     let now = at("2026-11-24T18:00:00Z");
-    let place = Place { country: None, time_zone: Some("America/Argentina/Cordoba") };
+    let place = Location { country: None, time_zone: Some("America/Argentina/Cordoba") };
     let shown = select(place, need(Level::High, &[]), Language::Spanish, now);
     assert_eq!(
         plain_line(&shown, Language::Spanish),
@@ -210,7 +210,7 @@ fn tells_the_plain_face() {
     );
     for language in LANGUAGES {
         for country in countries(language) {
-            let place = Place { country: Some(country.code), time_zone: None };
+            let place = Location { country: Some(country.code), time_zone: None };
             let shown = select(place, need(Level::High, &[]), language, now);
             let lines = plain_lines(&shown, language);
             assert_eq!(lines.len(), shown.resources.len());

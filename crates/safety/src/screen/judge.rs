@@ -40,7 +40,7 @@ const HIDDEN: usize = 32;
 const POOLED: usize = FILTERS + WIDTH;
 /// Rows for letters of words.
 const GRAM_ROWS: usize = 1 << 13;
-const MOST_GRAMS: usize = 16;
+const MAX_GRAMS: usize = 16;
 /// Bits of the number of a row for sequences.
 const SEQUENCE_BITS: u32 = 18;
 /// Words that the convolution reads of a sentence.
@@ -115,7 +115,7 @@ fn is_quote(char: char) -> bool {
 
 /// What the model makes of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Opinion {
+pub(super) struct Verdict {
     /// It breaks this rule, by its index in the data.
     pub(super) rule: Option<usize>,
     /// It is clearly harmless.
@@ -167,12 +167,12 @@ impl Judge {
 
     /// Takes the end of a sentence, and begins the next. Returns where it began, and what the model makes of it;
     /// `opening`: it ends at `¿`, which begins a question.
-    pub(super) fn end(&mut self, question: bool, opening: bool) -> Option<(usize, Opinion)> {
+    pub(super) fn end(&mut self, question: bool, opening: bool) -> Option<(usize, Verdict)> {
         let said = (self.words > 0).then(|| {
             if question {
                 self.token(b"?");
             }
-            (self.start, self.opinion())
+            (self.start, self.verdict())
         });
         if said.is_some() || opening || question {
             *self = Self::default();
@@ -184,12 +184,12 @@ impl Judge {
     }
 
     /// What the model makes of the sentence so far.
-    pub(super) fn opinion(&self) -> Opinion {
+    pub(super) fn verdict(&self) -> Verdict {
         let (rule, score) = self.score();
         let model = &*MODEL;
-        let mark = model.marks.get(rule).copied().unwrap_or(f32::MAX);
-        Opinion {
-            rule: (score > mark).then(|| model.rules.get(rule).copied()).flatten(),
+        let threshold = model.thresholds.get(rule).copied().unwrap_or(f32::MAX);
+        Verdict {
+            rule: (score > threshold).then(|| model.rules.get(rule).copied()).flatten(),
             harmless: score < model.harmless,
         }
     }
@@ -308,7 +308,7 @@ fn letters(token: &[u8], lengths: &[usize], mut add: impl FnMut(u32)) {
 #[derive(Debug)]
 struct Model {
     /// Scores from which a sentence breaks each rule.
-    marks: Vec<f32>,
+    thresholds: Vec<f32>,
     /// Index of each head's rule in the data.
     rules: Vec<usize>,
     /// Below, a sentence is clearly harmless.
@@ -350,11 +350,11 @@ impl Model {
         let mut rest = file.strip_prefix(MAGIC)?;
         let words = usize::try_from(u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?)).ok()?;
         let rest = &mut rest;
-        let marks = floats(rest, NAMES.len())?;
+        let thresholds = floats(rest, NAMES.len())?;
         let [harmless, mix, bias] = floats(rest, 3)?[..] else { return None };
         let rules = NAMES.iter().map(|name| RULES.iter().position(|rule| rule.id == *name)).collect::<Option<_>>()?;
         let model = Self {
-            marks,
+            thresholds,
             rules,
             harmless,
             mix,
@@ -383,7 +383,7 @@ impl Model {
         let mut sum = [0.0; WIDTH];
         let mut count = 0;
         letters(token, &[3, 4], |part| {
-            if count < MOST_GRAMS {
+            if count < MAX_GRAMS {
                 count += 1;
                 let row = usize::try_from(part).unwrap_or_default() % GRAM_ROWS;
                 self.gram_rows.add(row, 1.0, &mut sum);
@@ -456,7 +456,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_weights_is_whole() {
+    fn weights_file_loads() {
         assert!(Model::read(FILE).is_some());
         for length in [0, 4, 40, FILE.len() - 1] {
             assert!(Model::read(FILE.get(..length).unwrap_or_default()).is_none(), "{length}");

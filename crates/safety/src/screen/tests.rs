@@ -27,7 +27,7 @@ fn screen<'a>(context: ScreenContext, pieces: impl IntoIterator<Item = &'a str>)
 }
 
 #[test]
-fn examples_of_the_data() {
+fn stops_bad_examples_and_passes_good_ones() {
     let mut wrong = Vec::new();
     for example in EXAMPLES {
         let (_, rule) = screen(context(example.level, example.kind), [example.text]);
@@ -62,7 +62,7 @@ fn releases_clean_text_at_once() {
 }
 
 #[test]
-fn a_pause_releases_what_breaks_no_rule_yet() {
+fn flush_releases_text_that_breaks_no_rule_yet() {
     for (text, level, shown, flushed) in [
         ("No le cuentes a nad", Level::None, "No le ", "cuentes a nad"),
         ("Llamá al 0800-22", Level::None, "Llamá al ", ""),
@@ -91,7 +91,7 @@ fn cuts_before_the_violation() {
 }
 
 #[test]
-fn a_broken_answer_stays_broken() {
+fn violation_is_final() {
     let mut screen = Screen::new(ScreenContext { language: Language::English, ..ScreenContext::default() });
     let violation = screen.push("I love you so much. ").unwrap_err();
     assert_eq!((violation.rule, violation.clean.as_str()), ("romance", "I "));
@@ -101,7 +101,7 @@ fn a_broken_answer_stays_broken() {
 }
 
 #[test]
-fn numbers_that_are_and_are_no_phone_numbers() {
+fn distinguishes_phone_numbers_from_other_numbers() {
     let phone = [
         "0800-222-5555",
         "+54 9 11 2345 6789",
@@ -164,7 +164,7 @@ fn numbers_that_are_and_are_no_phone_numbers() {
 }
 
 #[test]
-fn short_numbers_count_where_they_are_to_be_called() {
+fn short_numbers_count_only_where_called() {
     for (text, bad) in [
         ("Llamá al 555.", true),
         ("Marcá 77889 ahora.", true),
@@ -209,7 +209,7 @@ fn short_numbers_count_where_they_are_to_be_called() {
 }
 
 #[test]
-fn addresses_that_are_in_no_data_are_stopped() {
+fn stops_unknown_addresses() {
     for (text, bad) in [
         ("Visitá www.ayuda-falsa.com y contame.", true),
         ("Escribí a ayuda@falso.org.", true),
@@ -237,7 +237,7 @@ fn addresses_that_are_in_no_data_are_stopped() {
 }
 
 #[test]
-fn the_model_reads_words_as_its_training_does() {
+fn tokenizes_as_in_training() {
     for (text, want) in [
         ("Hola, ¿qué tal?", vec!["hola ,", "¿ que tal ?"]),
         ("Te «quiero» 3.5 veces. No… I don’t!", vec!["te \" quiero \" #1 #1 veces", "no", "i dont"]),
@@ -266,7 +266,7 @@ fn answers() -> impl Strategy<Value = String> {
 
 proptest::proptest! {
     #[test]
-    fn pieces_make_no_difference(
+    fn chunking_does_not_change_screening(
         text in answers(),
         cuts in proptest::collection::vec(0usize..200, 0..12),
         level in proptest::sample::select(vec![Level::None, Level::Concern, Level::High]),

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 use protocol::CloseReason;
-use protocol::hop::CLOSING_LINE_MARK;
+use protocol::proxy_header::CLOSING_LINE_MARK;
 
 /// Longest closing line kept, in bytes; every reason's name is shorter.
 const MAX_CLOSING_BYTES: usize = 64;

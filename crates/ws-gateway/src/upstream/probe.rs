@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::codec::encode_tag;
-use protocol::hop;
+use protocol::proxy_header;
 use protocol::trace::Traceparent;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -102,7 +102,7 @@ async fn until(at: Option<Instant>) {
 /// Sends a check and awaits the first byte of the reply.
 async fn exchange_probe(stream: &mut TcpStream) -> io::Result<()> {
     let trace = Traceparent::random();
-    let request = [&hop::encode_check(trace)[..], &encode_tag(trace.child()), PROBE_LINE].concat();
+    let request = [&proxy_header::encode_health_check(trace)[..], &encode_tag(trace.child()), PROBE_LINE].concat();
     stream.write_all(&request).await?;
     stream.read_u8().await.map(drop)
 }

@@ -40,7 +40,7 @@ async fn run(core: Core) -> Running {
                 Core::Crashes => continue,
             };
             let mut peer = CorePeer::greet(stream).await;
-            if peer.header.is_check() {
+            if peer.header.is_health_check() {
                 peer.say("{}\n").await;
                 checks += 1;
             } else {

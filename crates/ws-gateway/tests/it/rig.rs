@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use clap::Parser as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::codec::TAG_LEN;
-use protocol::hop::{self, HopHeader, HopParse};
+use protocol::proxy_header::{self, ProxyHeader, ProxyHeaderParse};
 use protocol::trace::Traceparent;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -167,7 +167,7 @@ impl Client {
 
 pub(crate) struct CorePeer {
     pub(crate) stream: TcpStream,
-    pub(crate) header: HopHeader,
+    pub(crate) header: ProxyHeader,
     unread: BytesMut,
 }
 
@@ -176,12 +176,12 @@ impl CorePeer {
     pub(crate) async fn greet(mut stream: TcpStream) -> Self {
         let mut unread = BytesMut::new();
         loop {
-            match hop::parse(&unread) {
-                HopParse::Header { header, len } => {
+            match proxy_header::parse(&unread) {
+                ProxyHeaderParse::Header { header, len } => {
                     let unread = unread.split_off(len);
                     return Self { stream, header, unread };
                 }
-                HopParse::Incomplete { .. } => {
+                ProxyHeaderParse::Incomplete { .. } => {
                     assert_ne!(within(stream.read_buf(&mut unread)).await.unwrap(), 0, "no header");
                 }
                 other => panic!("{other:?} at the start of {unread:?}"),

@@ -73,7 +73,7 @@ mod tests {
 
         /// A text of eight times the length takes no more than eight times the steps, and some.
         #[test]
-        fn steps_rise_with_the_length(unit in prop::collection::vec(prop::sample::select(&WORDS[..]), 1..12)) {
+        fn steps_grow_linearly_with_length(unit in prop::collection::vec(prop::sample::select(&WORDS[..]), 1..12)) {
             let unit = unit.join(" ") + " ";
             let count = 1_000 / unit.len() + 1;
             let (short, long) = (steps(&unit.repeat(count)), steps(&unit.repeat(8 * count)));
@@ -83,7 +83,7 @@ mod tests {
 
     /// So many steps a byte are taken at most by texts made to keep matches alive.
     #[test]
-    fn no_text_takes_many_steps() {
+    fn steps_per_byte_are_bounded() {
         for unit in [
             "i want to i do not want to ",
             "quiero la verdad pues bueno mira morirme ",

@@ -3,7 +3,7 @@
 use crate::assess::normalise::Reading;
 
 /// Shorter messages often leave the first person out ("can't go on"); longer ones hardly ever do.
-const LEAST_WORDS: usize = 7;
+const MIN_WORDS: usize = 7;
 
 /// Words of the first person, folded, sorted. Spanish verbs name the person by their form: those of most messages.
 const FIRST_PERSON: [&str; 90] = [
@@ -22,7 +22,7 @@ pub(crate) fn is_general(text: &str, reading: &Reading) -> bool {
     if is_signed(text) {
         return true;
     }
-    reading.tokens.len() >= LEAST_WORDS
+    reading.tokens.len() >= MIN_WORDS
         && !reading.tokens.iter().any(|token| {
             str::from_utf8(reading.word(token)).is_ok_and(|word| FIRST_PERSON.binary_search(&word).is_ok())
         })
@@ -43,12 +43,12 @@ mod tests {
     use crate::assess::{TABLES, normalise};
 
     #[test]
-    fn words_are_sorted() {
+    fn first_person_words_are_sorted() {
         assert!(FIRST_PERSON.is_sorted());
     }
 
     #[test]
-    fn proverbs_and_quotations_speak_in_general() {
+    fn recognises_proverbs_and_quotations() {
         let cases = [
             ("A quien madruga la muerte no lo encuentra dormido.", true),
             ("Quisiera morir sin haber sufrido. -- Un poeta.", true),

@@ -20,7 +20,7 @@ const POOLED: usize = FILTERS + WIDTH;
 /// Buckets of the vocabulary, by the highest bits of a key's hash.
 const BUCKET_BITS: u32 = 12;
 /// Most parts of a word.
-const MOST_PARTS: usize = 12;
+const MAX_PARTS: usize = 12;
 /// Most atoms of rules.
 const ATOMS: usize = 64;
 /// Levels of the rules.
@@ -31,7 +31,7 @@ const FILTER_POINT: u32 = 10;
 
 /// Scores from which a message counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Marks {
+pub(super) struct Thresholds {
     pub concern: f32,
     pub high: f32,
     pub imminent: f32,
@@ -56,7 +56,7 @@ pub(super) struct Marks {
 /// The model as `data/weights.bin` holds it; `scripts/train-safety` writes the file, numbers little-endian.
 #[derive(Debug)]
 pub(super) struct Network {
-    pub marks: Marks,
+    pub thresholds: Thresholds,
     /// Hashes of the vocabulary's keys, sorted, and where each bucket begins.
     hashes: Vec<u32>,
     buckets: Vec<u16>,
@@ -113,7 +113,7 @@ impl Bytes {
     }
 
     /// Reads the weights of atoms `names`, in the order of `atoms`.
-    fn of_atoms(&mut self, names: &[&str], atoms: &[String]) -> Option<[[f32; HEADS]; ATOMS]> {
+    fn read_atom_weights(&mut self, names: &[&str], atoms: &[String]) -> Option<[[f32; HEADS]; ATOMS]> {
         let table: Vec<[f32; HEADS]> = self.table(names.len())?;
         let mut found = [[0.0; HEADS]; ATOMS];
         for (weights, atom) in found.iter_mut().zip(atoms) {
@@ -139,7 +139,7 @@ impl Network {
             bytes.floats()?;
         let count = bytes.number()?;
         let network = Self {
-            marks: Marks {
+            thresholds: Thresholds {
                 concern,
                 high,
                 imminent,
@@ -158,7 +158,7 @@ impl Network {
             rows: bytes.take(count * WIDTH)?,
             parts: bytes.take(PARTS * WIDTH)?,
             row_steps: bytes.steps()?,
-            part_steps: (0..=MOST_PARTS).map(|_| bytes.steps()).collect::<Option<_>>()?,
+            part_steps: (0..=MAX_PARTS).map(|_| bytes.steps()).collect::<Option<_>>()?,
             marks_before: (0..4).map(|_| bytes.steps()).collect::<Option<_>>()?,
             before_all: bytes.steps()?,
             filters: (0..PAIRS).map(|_| bytes.steps()).collect::<Option<_>>()?,
@@ -171,7 +171,7 @@ impl Network {
             sequence_steps: bytes.floats()?,
             sequence_bias: bytes.floats()?,
             last: bytes.table(LINEAR + HEADS)?,
-            of_atoms: [bytes.of_atoms(&names, atoms)?, bytes.of_atoms(&names, atoms)?],
+            of_atoms: [bytes.read_atom_weights(&names, atoms)?, bytes.read_atom_weights(&names, atoms)?],
             of_levels: bytes.table(LEVELS)?,
             last_bias: bytes.floats()?,
         };
@@ -282,8 +282,8 @@ impl Network {
         let part_steps = self.part_steps.get(word.parts().len()).unwrap_or(&none);
         let mut numbers = *self.marks_before.get(usize::from(word.mark)).unwrap_or(&none);
         for at in 0..WIDTH {
-            let own = times(i16::from(row[at].cast_signed()) << 8, self.row_steps[at]);
-            let parts = times(sum[at] << 4, part_steps[at]);
+            let own = mul_high(i16::from(row[at].cast_signed()) << 8, self.row_steps[at]);
+            let parts = mul_high(sum[at] << 4, part_steps[at]);
             numbers[at] = numbers[at].saturating_add(own).saturating_add(parts);
         }
         numbers
@@ -300,7 +300,7 @@ impl Network {
 }
 
 /// Higher half of a product.
-fn times(one: i16, other: i16) -> i16 {
+fn mul_high(one: i16, other: i16) -> i16 {
     ((i32::from(one) * i32::from(other)) >> 16) as i16
 }
 

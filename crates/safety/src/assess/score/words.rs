@@ -7,13 +7,13 @@ pub(crate) const PARTS: usize = 1 << 14;
 /// Bits of the number of a row for sequences of letters and words.
 pub(crate) const SEQUENCE_BITS: u32 = 18;
 /// Most parts of a word that are read.
-const MOST_PARTS: usize = 12;
+const MAX_PARTS: usize = 12;
 /// Letters of a part.
 const PART: usize = 3;
 /// Letters of a sequence, besides those of a part.
 const LONG_PART: usize = 4;
 /// Longest word that is read.
-const LONGEST: usize = 24;
+const MAX_LETTERS: usize = 24;
 /// Words of fewer letters are told apart by their spelling, others by their letters, whatever their order: most
 /// misspellings swap or repeat letters.
 const SHORT: usize = 5;
@@ -26,10 +26,10 @@ pub(crate) struct Word {
     /// Key of its row.
     pub key: u32,
     /// Rows of its parts, so many as `parts` says.
-    rows: [u16; MOST_PARTS],
+    rows: [u16; MAX_PARTS],
     parts: u8,
     /// Rows of its sequences of letters, so many as `sequences` says.
-    long_rows: [u32; 2 * MOST_PARTS],
+    long_rows: [u32; 2 * MAX_PARTS],
     sequences: u8,
     /// What stands before it, and its being quoted: 0 to 3.
     pub mark: u8,
@@ -118,7 +118,7 @@ fn disguised(reading: &Reading, first: &Token, behind: &[Token]) -> Option<(Vec<
     let mut taken = 0;
     for token in behind.iter().take_while(|token| token.boundary == Boundary::None) {
         let folded = reading.word(token);
-        if token.begin != end || letters.len() + folded.len() > LONGEST {
+        if token.begin != end || letters.len() + folded.len() > MAX_LETTERS {
             break;
         }
         let digits = is_digits(folded);
@@ -148,7 +148,7 @@ fn word(folded: &[u8]) -> Word {
     if is_digits(folded) {
         return Word { key: NUMBER | number(folded), ..Word::default() };
     }
-    let mut letters = [b' '; LONGEST + 2];
+    let mut letters = [b' '; MAX_LETTERS + 2];
     let length = sound(folded, &mut letters);
     let sounds = letters.get(1..=length).unwrap_or_default();
     let mut word = Word { key: key(sounds), ..Word::default() };
@@ -158,8 +158,8 @@ fn word(folded: &[u8]) -> Word {
             *row = row_of(part);
             word.parts += 1;
         }
-        let long = framed.windows(LONG_PART).take(MOST_PARTS);
-        for (row, part) in word.long_rows.iter_mut().zip(framed.windows(PART).take(MOST_PARTS).chain(long)) {
+        let long = framed.windows(LONG_PART).take(MAX_PARTS);
+        for (row, part) in word.long_rows.iter_mut().zip(framed.windows(PART).take(MAX_PARTS).chain(long)) {
             *row = sequence_row((u64::from(packed(part)) << 8 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             word.sequences += 1;
         }
@@ -174,7 +174,7 @@ fn number(digits: &[u8]) -> u32 {
 
 /// Writes the sounds of a word from `out[1]` on and returns their number: letters that chats interchange are one,
 /// repeated ones are squeezed.
-fn sound(folded: &[u8], out: &mut [u8; LONGEST + 2]) -> usize {
+fn sound(folded: &[u8], out: &mut [u8; MAX_LETTERS + 2]) -> usize {
     let mut length = 0;
     let mut last = 0;
     let mut at = 0;
@@ -205,7 +205,7 @@ fn sound(folded: &[u8], out: &mut [u8; LONGEST + 2]) -> usize {
         if let Some(place) = out.get_mut(length) {
             *place = sound;
         }
-        if length == LONGEST {
+        if length == MAX_LETTERS {
             break;
         }
     }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn spelling_does_not_change_words() {
+    fn misspellings_share_a_key() {
         for (one, other) in [
             ("quise pintoresco", "kise pintorezco"),
             ("CANCIÓN ¿qué?", "cancion que"),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_other_words() {
+    fn different_words_have_different_keys() {
         for (one, other) in [("amor", "mora"), ("si", "is"), ("22", "2026"), ("who", "how")] {
             assert_ne!(keys(one), keys(other), "{one} {other}");
         }

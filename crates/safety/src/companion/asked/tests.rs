@@ -31,7 +31,7 @@ fn rules() -> Vec<Rule> {
 }
 
 #[test]
-fn rules_find_their_examples_and_leave_their_counter_examples() {
+fn rules_match_examples_and_not_counter_examples() {
     let mut wrong = Vec::new();
     for Rule { atom, examples, counter } in rules() {
         let finds = |text: &str| questions::atoms(text).contains(&atom.as_str());
@@ -46,7 +46,7 @@ fn rules_find_their_examples_and_leave_their_counter_examples() {
 }
 
 #[test]
-fn every_atom_has_its_question() {
+fn every_atom_has_a_question() {
     let known = |atom: &str| RULES.iter().any(|(name, ..)| *name == atom) || matches!(atom, "other" | "asks");
     let unknown: Vec<_> = rules().into_iter().map(|rule| rule.atom).filter(|atom| !known(atom)).collect();
     assert_eq!(unknown, Vec::<String>::new());
@@ -113,7 +113,7 @@ const OF_MODELS: &[(&str, Question)] = &[
 ];
 
 #[test]
-fn reads_the_questions_of_models() {
+fn reads_questions_of_models() {
     let mut wrong = Vec::new();
     for (text, want) in OF_MODELS {
         let found = question(text, true).map(|asked| asked.question);
@@ -125,7 +125,7 @@ fn reads_the_questions_of_models() {
 }
 
 #[test]
-fn other_questions_are_none_about_safety() {
+fn ignores_other_questions() {
     let mut wrong = Vec::new();
     for text in [
         "¿Querés que lo pensemos juntos?",
@@ -180,7 +180,7 @@ fn other_questions_are_none_about_safety() {
 }
 
 #[test]
-fn a_yes_and_a_no_mean_what_was_asked() {
+fn meaning_of_yes_and_no_depends_on_the_question() {
     use Level::{Concern, High, Imminent};
     use Meaning::{Denied, Risk};
     let mut wrong = Vec::new();

@@ -10,7 +10,7 @@ fn level(name: &str) -> Level {
 }
 
 /// Sets what a line `@ key=value …` says.
-fn set(talk: &mut Talk, line: &str) {
+fn set(conversation: &mut Conversation, line: &str) {
     for pair in line.split_whitespace() {
         let (key, value) = pair.split_once('=').expect("key=value");
         match key {
@@ -18,8 +18,8 @@ fn set(talk: &mut Talk, line: &str) {
             "seed" => talk.seed = value.parse().expect("a number"),
             "level" => talk.level = level(value),
             "now" => {
-                talk.now = level(value);
-                talk.level = talk.level.max(talk.now);
+                conversation.now = level(value);
+                conversation.level = conversation.level.max(conversation.now);
             }
             "subject" => talk.subject = if value == "other" { Subject::Other } else { Subject::Own },
             "kind" => talk.kinds = Kind::ALL.into_iter().filter(|kind| kind.name() == value).collect(),
@@ -31,20 +31,20 @@ fn set(talk: &mut Talk, line: &str) {
 
 /// Plays the person's part of a dialog and writes the whole.
 fn play(dialog: &str) -> String {
-    let mut talk = Talk::new(Language::Spanish);
+    let mut conversation = Conversation::new(Language::Spanish);
     let mut played = String::new();
     for line in dialog.lines().filter(|line| !line.starts_with("< ")) {
         played.push_str(line);
         played.push('\n');
         if let Some(keys) = line.strip_prefix("@ ") {
-            set(&mut talk, keys);
+            set(&mut conversation, keys);
         } else if let Some(text) = line.strip_prefix("> ") {
-            let reply = talk.say(text);
+            let reply = conversation.say(text);
             let exercise = reply.exercise.map(|exercise| format!(" [{exercise}]")).unwrap_or_default();
             played.push_str(&format!("< {}{exercise}\n", reply.text));
         }
     }
-    if let Some(plan) = talk.plan() {
+    if let Some(plan) = conversation.plan() {
         let lines = plan.lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n");
         played = format!(
             "{}\n{lines}\n",
@@ -55,7 +55,7 @@ fn play(dialog: &str) -> String {
 }
 
 #[test]
-fn stay_as_they_are() {
+fn dialogs_match_golden_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/companion/dialogs");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).expect("dialogs").map(|file| file.expect("a file").path()).collect();

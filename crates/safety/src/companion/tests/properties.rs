@@ -60,19 +60,19 @@ fn steps() -> impl Strategy<Value = Step> {
         .prop_map(|(text, (level, now), kinds, other, model)| Step { text, level, now, kinds, other, model })
 }
 
-fn talks() -> impl Strategy<Value = (Talk, Vec<Step>)> {
+fn talks() -> impl Strategy<Value = (Conversation, Vec<Step>)> {
     let start =
         (any::<bool>(), any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(spanish, seed, minor, known)| {
             let language = if spanish { Language::Spanish } else { Language::English };
-            Talk { seed, minor, emergency: known.then_some("112"), ..Talk::new(language) }
+            Conversation { seed, minor, emergency: known.then_some("112"), ..Conversation::new(language) }
         });
     (start, prop::collection::vec(steps(), 1..30))
 }
 
-fn check(reply: &Reply, talk: &Talk) {
+fn check(reply: &Reply, conversation: &Conversation) {
     let text = &reply.text;
     let length = text.chars().count();
-    assert!(0 < length && length <= LONGEST_REPLY, "{length} characters: {text}");
+    assert!(0 < length && length <= MAX_REPLY_CHARS, "{length} characters: {text}");
     assert!(!text.chars().any(char::is_control), "more than one line: {text}");
     assert!(text.matches('?').count() <= 1, "two questions: {text}");
     assert!(!text.contains(['{', '}', '|']), "an open slot: {text}");
@@ -84,38 +84,38 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_conversation_gets_short_single_unrepeated_answers((mut talk, steps) in talks()) {
+    fn replies_are_short_single_and_unrepeated((mut conversation, steps) in talks()) {
         for step in steps {
-            talk.level = step.level.max(step.now);
-            talk.now = step.now;
-            talk.kinds = step.kinds.iter().filter_map(|kind| Kind::ALL.get(*kind)).copied().collect();
-            talk.subject = if step.other { Subject::Other } else { Subject::Own };
-            let mut again = talk.clone();
-            let reply = talk.say(&step.text);
+            conversation.level = step.level.max(step.now);
+            conversation.now = step.now;
+            conversation.kinds = step.kinds.iter().filter_map(|kind| Kind::ALL.get(*kind)).copied().collect();
+            conversation.subject = if step.other { Subject::Other } else { Subject::Own };
+            let mut again = conversation.clone();
+            let reply = conversation.say(&step.text);
             prop_assert_eq!(&reply, &again.say(&step.text), "not deterministic");
-            check(&reply, &talk);
-            let mut before = talk.said.iter().rev().filter(|(by_person, _)| !by_person).skip(1).take(10);
+            check(&reply, &conversation);
+            let mut before = conversation.said.iter().rev().filter(|(by_person, _)| !by_person).skip(1).take(10);
             prop_assert!(before.all(|(_, text)| *text != reply.text), "repeated: {}", reply.text);
             if step.model {
-                talk.said.pop();
+                conversation.said.pop();
                 talk.said.push((false, "Entiendo. ¿Querés contarme más?".to_owned()));
             }
         }
     }
 
     #[test]
-    fn any_history_is_answered(entries in prop::collection::vec((any::<bool>(), messages()), 0..60), level in levels()) {
-        let talk = Talk { said: entries, ..Talk::new(Language::Spanish) };
-        let reply = Talk { level, ..talk.clone() }.with_turn(reply);
-        check(&reply, &talk);
+    fn any_history_gets_a_reply(entries in prop::collection::vec((any::<bool>(), messages()), 0..60), level in levels()) {
+        let conversation = Conversation { said: entries, ..Conversation::new(Language::Spanish) };
+        let reply = Conversation { level, ..conversation.clone() }.with_turn(reply);
+        check(&reply, &conversation);
     }
 
     #[test]
-    fn two_turns_come_before_an_offer_and_four_between(seed in any::<u64>(), texts in prop::collection::vec(messages(), 1..30)) {
-        let mut talk = Talk { seed, ..Talk::new(Language::English) };
+    fn offers_follow_two_turns_and_are_four_apart(seed in any::<u64>(), texts in prop::collection::vec(messages(), 1..30)) {
+        let mut conversation = Conversation { seed, ..Conversation::new(Language::English) };
         let mut last: Option<usize> = None;
         for (number, text) in texts.iter().enumerate() {
-            let act = talk.act(text);
+            let act = conversation.act(text);
             if matches!(act, Act::OfferBreath | Act::OfferGrounding | Act::OfferSmallStep | Act::OfferReachOut) {
                 prop_assert!(2 <= number, "an offer in turn {}", number + 1);
                 prop_assert!(last.is_none_or(|last| 4 < number - last), "offers in turns {:?} and {}", last, number);

@@ -3,23 +3,23 @@
 use super::*;
 
 /// Says each message and compares the acts.
-fn follow(talk: &mut Talk, turns: &[(&str, Act)]) {
+fn follow(conversation: &mut Conversation, turns: &[(&str, Act)]) {
     for (text, want) in turns {
-        let act = talk.act(text);
-        let reply = talk.said.last().map(|(_, text)| text.as_str()).unwrap_or_default();
+        let act = conversation.act(text);
+        let reply = conversation.said.last().map(|(_, text)| text.as_str()).unwrap_or_default();
         assert_eq!(act, *want, "after {text:?}: {reply}");
     }
 }
 
-fn spanish() -> Talk {
-    Talk::new(Language::Spanish)
+fn spanish() -> Conversation {
+    Conversation::new(Language::Spanish)
 }
 
 #[test]
-fn a_crisis_goes_from_the_question_to_the_plan() {
-    let mut talk = spanish().at(Level::High);
+fn crisis_script_leads_from_question_to_plan() {
+    let mut conversation = spanish().at(Level::High);
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("ya no quiero seguir así", Act::CrisisAsk),
             ("sí", Act::CrisisPlan),
@@ -49,11 +49,11 @@ fn a_crisis_goes_from_the_question_to_the_plan() {
 }
 
 #[test]
-fn a_step_is_one_line_of_bounded_length_and_its_last_answer_counts() {
+fn plan_step_is_one_bounded_line_and_last_answer_counts() {
     let plan = |turns: &[(bool, &str)]| {
         let mut reader = PlanReader::default();
         for (by_person, text) in turns {
-            reader.read(&Said { by_person: *by_person, text, at: Timestamp::from_unix_ms(0) });
+            reader.read(&Utterance { by_person: *by_person, text, at: Timestamp::from_unix_ms(0) });
         }
         reader.plan(Language::Spanish)
     };
@@ -96,19 +96,19 @@ fn a_step_is_one_line_of_bounded_length_and_its_last_answer_counts() {
 }
 
 #[test]
-fn a_plain_statement_is_asked_about_now() {
-    let mut talk = spanish().at(Level::High);
+fn plain_statement_is_asked_about_now() {
+    let mut conversation = spanish().at(Level::High);
     follow(
-        &mut talk,
+        &mut conversation,
         &[("me quiero matar", Act::CrisisAskNow), ("no, hoy no", Act::CrisisPlan), ("no", Act::CrisisWith)],
     );
 }
 
 #[test]
-fn a_refused_question_is_not_put_again() {
-    let mut talk = spanish().at(Level::High);
+fn refused_question_is_not_repeated() {
+    let mut conversation = spanish().at(Level::High);
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("me quiero morir", Act::CrisisAskNow),
             ("no quiero contestar eso", Act::CrisisRefused),
@@ -118,23 +118,23 @@ fn a_refused_question_is_not_put_again() {
     );
     let asked = [Act::CrisisAsk, Act::CrisisAskNow, Act::CrisisPlan, Act::CrisisMeans, Act::CrisisTime];
     for text in ["estoy en casa", "no puedo dormir", "mañana trabajo", "no", "tengo frío"] {
-        let act = talk.act(text);
+        let act = conversation.act(text);
         assert!(!asked.contains(&act), "{act:?} after {text:?}");
     }
 }
 
 #[test]
-fn a_denial_ends_the_questions_until_the_risk_is_said_again() {
-    let mut talk = spanish().at(Level::Concern);
+fn denial_ends_questions_until_risk_recurs() {
+    let mut conversation = spanish().at(Level::Concern);
     follow(&mut talk, &[("quisiera no despertarme", Act::ConcernAsk), ("no, no pienso en eso", Act::CrisisDenied)]);
-    talk.level = Level::High;
-    talk.now = Level::High;
+    conversation.level = Level::High;
+    conversation.now = Level::High;
     assert_ne!(talk.act("me voy a matar"), Act::CrisisDenied);
 }
 
 #[test]
-fn said_again_it_gets_no_less_care() {
-    let mut talk = spanish().at(Level::High);
+fn repeated_risk_gets_the_same_care() {
+    let mut conversation = spanish().at(Level::High);
     let risky = [
         Act::CrisisAskNow,
         Act::CrisisPlan,
@@ -151,44 +151,44 @@ fn said_again_it_gets_no_less_care() {
         Act::Stay,
     ];
     for turn in 0..20 {
-        talk.now = Level::High;
+        conversation.now = Level::High;
         let act = talk.act("quiero morirme");
         assert!(risky.contains(&act), "{act:?} in turn {turn}");
     }
 }
 
 #[test]
-fn an_offered_plan_may_be_declined() {
-    let mut talk = spanish().at(Level::High);
+fn offered_plan_may_be_declined() {
+    let mut conversation = spanish().at(Level::High);
     for text in ["me quiero matar", "no", "no", "mi hermana", "sí", "listo"] {
-        talk.say(text);
+        conversation.say(text);
     }
     follow(&mut talk, &[("sí", Act::PlanOffer), ("no", Act::PlanDeclined)]);
-    assert!(talk.plan().is_none());
+    assert!(conversation.plan().is_none());
 }
 
 #[test]
-fn after_four_turns_of_something_else_it_looks_back() {
-    let mut talk = spanish().at(Level::High);
+fn follows_up_after_four_other_turns() {
+    let mut conversation = spanish().at(Level::High);
     for text in ["me quiero matar", "no", "no", "mi hermana", "sí", "listo", "sí", "no"] {
-        talk.say(text);
+        conversation.say(text);
     }
     let acts: Vec<_> =
         ["hoy cociné un guiso", "con papas", "quedó rico de verdad", "y lavé los platos", "ahora miro tele"]
-            .map(|text| talk.act(text))
+            .map(|text| conversation.act(text))
             .to_vec();
     assert!(acts.contains(&Act::LookBack), "{acts:?}");
 }
 
 #[test]
-fn an_attempt_gets_the_number_and_company_and_no_assessment() {
-    let mut talk = spanish().at(Level::Imminent);
-    talk.kinds.insert(Kind::Medical);
+fn attempt_gets_number_and_company_without_assessment() {
+    let mut conversation = spanish().at(Level::Imminent);
+    conversation.kinds.insert(Kind::Medical);
     let reply = talk.say("me tomé todas las pastillas");
     assert!(reply.text.contains("911"), "{}", reply.text);
-    assert_eq!(talk.last, Some(Act::Emergency));
+    assert_eq!(conversation.last, Some(Act::Emergency));
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("no", Act::EmergencyAlone),
             ("no quiero ir al hospital", Act::EmergencyRefused),
@@ -196,18 +196,18 @@ fn an_attempt_gets_the_number_and_company_and_no_assessment() {
             ("ya llamé", Act::EmergencyComing),
         ],
     );
-    let mut unknown = Talk { emergency: None, ..spanish().at(Level::Imminent) };
+    let mut unknown = Conversation { emergency: None, ..spanish().at(Level::Imminent) };
     let reply = unknown.say("me corté las venas");
     assert!(reply.text.contains("número de emergencias"), "{}", reply.text);
-    let mut odd = Talk { emergency: Some("llamá a Juan"), ..spanish().at(Level::Imminent) };
+    let mut odd = Conversation { emergency: Some("llamá a Juan"), ..spanish().at(Level::Imminent) };
     assert!(!odd.say("me corté las venas").text.contains("Juan"));
 }
 
 #[test]
-fn imminent_goes_to_safety_without_further_questions() {
-    let mut talk = spanish().at(Level::Imminent);
+fn imminent_risk_skips_further_questions() {
+    let mut conversation = spanish().at(Level::Imminent);
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("esta noche lo hago, adiós a todos", Act::Imminent),
             ("no, nadie", Act::CrisisDistance),
@@ -218,7 +218,7 @@ fn imminent_goes_to_safety_without_further_questions() {
 }
 
 #[test]
-fn barriers_are_answered() {
+fn answers_barriers_to_help() {
     for (text, want) in [
         ("no puedo pagar un psicólogo", Act::BarrierCost),
         ("si llamo viene la policía", Act::BarrierPolice),
@@ -229,33 +229,33 @@ fn barriers_are_answered() {
         ("I can't afford it", Act::BarrierCost),
         ("they'll lock me up", Act::BarrierPolice),
     ] {
-        let mut talk = spanish().at(Level::High);
+        let mut conversation = spanish().at(Level::High);
         follow(&mut talk, &[("me quiero matar", Act::CrisisAskNow), (text, want)]);
     }
 }
 
 #[test]
-fn a_goodbye_has_no_hook_unless_a_level_is_remembered() {
+fn goodbye_adds_question_only_while_a_level_is_remembered() {
     for text in ["chau", "bueno, me voy a dormir, gracias", "good night", "adiós!"] {
-        let mut talk = spanish();
+        let mut conversation = spanish();
         talk.say("hoy discutí con mi novia");
-        let reply = talk.say(text);
+        let reply = conversation.say(text);
         assert!(!reply.text.contains('?'), "{text}: {}", reply.text);
 
-        let mut talk = spanish();
-        talk.level = Level::High;
+        let mut conversation = spanish();
+        conversation.level = Level::High;
         talk.said.push((true, "me quiero matar".to_owned()));
         talk.said.push((false, "Entiendo.".to_owned()));
-        let reply = talk.say(text);
+        let reply = conversation.say(text);
         assert!(reply.text.contains('?') && reply.text.contains("/crisis"), "{text}: {}", reply.text);
         let reply = talk.say("sí, chau");
         assert!(!reply.text.contains('?'), "{}", reply.text);
-        assert_eq!(talk.last, Some(Act::GoodbyeRiskAgain));
+        assert_eq!(conversation.last, Some(Act::GoodbyeRiskAgain));
     }
 }
 
 #[test]
-fn good_byes_are_told_from_what_only_looks_like_them() {
+fn recognises_goodbyes_and_not_lookalikes() {
     for text in [
         "chau",
         "Chau!",
@@ -303,11 +303,11 @@ fn good_byes_are_told_from_what_only_looks_like_them() {
 }
 
 #[test]
-fn a_step_of_the_plan_that_speaks_of_stopping_is_an_answer() {
-    let mut talk = Talk { level: Level::Imminent, language: Language::English, ..spanish() };
+fn plan_step_that_mentions_stopping_is_an_answer() {
+    let mut conversation = Conversation { level: Level::Imminent, language: Language::English, ..spanish() };
     talk.said.push((true, "I am going to kill myself tonight".to_owned()));
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("ok", Act::Imminent),
             ("I want to make a safety plan", Act::PlanOne),
@@ -320,20 +320,20 @@ fn a_step_of_the_plan_that_speaks_of_stopping_is_an_answer() {
             ("my sister", Act::CrisisWith),
         ],
     );
-    assert_eq!(talk.plan().map(|plan| plan.steps.len()), Some(6));
-    let mut talk = Talk { level: Level::Imminent, ..spanish() };
+    assert_eq!(conversation.plan().map(|plan| plan.steps.len()), Some(6));
+    let mut conversation = Conversation { level: Level::Imminent, ..spanish() };
     follow(
-        &mut talk,
+        &mut conversation,
         &[("hola", Act::Imminent), ("quiero hacer el plan de seguridad", Act::PlanOne), ("basta", Act::PlanDeclined)],
     );
 }
 
 #[test]
-fn a_time_is_nobody_to_call() {
-    let mut talk = Talk { level: Level::Imminent, ..spanish() };
+fn does_not_take_a_time_for_a_person_to_call() {
+    let mut conversation = Conversation { level: Level::Imminent, ..spanish() };
     talk.said.push((true, "me voy a matar".to_owned()));
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("sí", Act::Imminent),
             ("no sé", Act::CrisisDistance),
@@ -344,35 +344,35 @@ fn a_time_is_nobody_to_call() {
 }
 
 #[test]
-fn at_night_the_first_words_are_a_greeting() {
+fn first_words_at_night_are_a_greeting() {
     assert_eq!(spanish().act("hola, buenas noches"), Act::Greet);
-    let mut talk = spanish();
+    let mut conversation = spanish();
     talk.say("hoy discutí con mi novia");
     assert_eq!(talk.act("buenas noches"), Act::Close);
-    assert_eq!(Talk { level: Level::High, ..spanish() }.act("buenas noches"), Act::GoodbyeRisk);
+    assert_eq!(Conversation { level: Level::High, ..spanish() }.act("buenas noches"), Act::GoodbyeRisk);
 }
 
 #[test]
-fn a_models_question_about_safety_is_answered_in_the_script() {
+fn script_continues_from_a_models_question() {
     for (asked, answer, want) in [
         ("Lamento que duela tanto. ¿Estás pensando en matarte?", "sí", Act::CrisisPlan),
         ("Lamento que duela tanto. ¿Estás pensando en matarte?", "no", Act::CrisisDenied),
         ("¿Querés que lo pensemos juntos?", "sí", Act::CrisisAsk),
         ("I'm so sorry. Are you thinking about ending your life?", "yes", Act::CrisisPlan),
     ] {
-        let mut talk = Talk { level: Level::High, ..spanish() };
+        let mut conversation = Conversation { level: Level::High, ..spanish() };
         talk.said.push((true, "no doy más con todo esto".to_owned()));
-        talk.said.push((false, asked.to_owned()));
-        talk.now = if want == Act::CrisisPlan { Level::High } else { Level::None };
+        conversation.said.push((false, asked.to_owned()));
+        conversation.now = if want == Act::CrisisPlan { Level::High } else { Level::None };
         assert_eq!(talk.act(answer), want, "{asked} {answer}");
     }
 }
 
 #[test]
-fn help_for_helpers() {
-    let mut talk = Talk { subject: Subject::Other, ..spanish().at(Level::Concern) };
+fn helps_the_helper_of_another_person() {
+    let mut conversation = Conversation { subject: Subject::Other, ..spanish().at(Level::Concern) };
     follow(
-        &mut talk,
+        &mut conversation,
         &[
             ("mi amiga dice que se quiere matar", Act::HelperAsk),
             ("no, está en su casa", Act::HelperQuestion),
@@ -382,15 +382,15 @@ fn help_for_helpers() {
             ("sí", Act::HelperSelf),
         ],
     );
-    let mut talk = Talk { subject: Subject::Other, ..spanish().at(Level::Concern) };
+    let mut conversation = Conversation { subject: Subject::Other, ..spanish().at(Level::Concern) };
     follow(&mut talk, &[("mi amiga dice que se quiere matar", Act::HelperAsk), ("sí, ahora", Act::HelperNow)]);
-    let mut talk = Talk { subject: Subject::Other, ..spanish() };
-    talk.kinds.insert(Kind::Abuse);
+    let mut conversation = Conversation { subject: Subject::Other, ..spanish() };
+    conversation.kinds.insert(Kind::Abuse);
     follow(&mut talk, &[("a mi hermana le pega el novio", Act::HelperOther)]);
 }
 
 #[test]
-fn kinds_have_words_of_their_own() {
+fn each_kind_has_its_own_script() {
     for (kind, open, answer, next) in [
         (Kind::SelfHarm, Act::SelfHarmOpen, "no", Act::SelfHarmNext),
         (Kind::Abuse, Act::AbuseOpen, "sí", Act::AbuseNext),
@@ -402,29 +402,29 @@ fn kinds_have_words_of_their_own() {
         (Kind::Psychosis, Act::PsychosisOpen, "no", Act::PsychosisNext),
     ] {
         for language in [Language::Spanish, Language::English] {
-            let mut talk = Talk::new(language);
-            talk.kinds.insert(kind);
+            let mut conversation = Conversation::new(language);
+            conversation.kinds.insert(kind);
             follow(&mut talk, &[("es por lo que pasa en casa", open), (answer, next)]);
         }
     }
-    let mut talk = spanish().at(Level::High);
-    talk.kinds.insert(Kind::SelfHarm);
+    let mut conversation = spanish().at(Level::High);
+    conversation.kinds.insert(Kind::SelfHarm);
     follow(&mut talk, &[("me corté hace un rato los brazos", Act::SelfHarmOpen), ("no, ya está", Act::CrisisAsk)]);
 }
 
 #[test]
-fn a_minor_is_pointed_to_an_adult() {
-    let mut talk = Talk { minor: true, ..spanish().at(Level::High) };
+fn points_a_minor_to_an_adult() {
+    let mut conversation = Conversation { minor: true, ..spanish().at(Level::High) };
     follow(&mut talk, &[("me quiero matar", Act::CrisisAskNow), ("no", Act::CrisisPlan), ("no", Act::CrisisWithAdult)]);
-    let mut talk = Talk { minor: true, ..spanish() };
+    let mut conversation = Conversation { minor: true, ..spanish() };
     let acts = ["estoy triste", "me cargan en el colegio", "todos los días"].map(|text| talk.act(text));
     assert!(acts.contains(&Act::MinorAdult), "{acts:?}");
 }
 
 #[test]
-fn offers_are_taken_or_left() {
+fn offers_may_be_accepted_or_declined() {
     let offered = |answer: &str| {
-        let mut talk = spanish();
+        let mut conversation = spanish();
         for text in [
             "tengo mucha ansiedad",
             "no paro de pensar",
@@ -433,9 +433,9 @@ fn offers_are_taken_or_left() {
             "no sé bien",
             "me pasa en cualquier lado",
         ] {
-            if talk.act(text) == Act::OfferBreath {
-                let act = talk.act(answer);
-                return (talk, act);
+            if conversation.act(text) == Act::OfferBreath {
+                let act = conversation.act(answer);
+                return (conversation, act);
             }
         }
         panic!("no offer: {:?}", talk.said);
@@ -453,15 +453,15 @@ fn offers_are_taken_or_left() {
 }
 
 #[test]
-fn panic_is_met_at_once() {
-    let mut talk = spanish();
+fn panic_starts_an_exercise_at_once() {
+    let mut conversation = spanish();
     let reply = talk.say("no puedo respirar, tengo un ataque de pánico");
-    assert_eq!((talk.last, reply.exercise), (Some(Act::Panic), Some(Exercise::BreathLong)));
+    assert_eq!((conversation.last, reply.exercise), (Some(Act::Panic), Some(Exercise::BreathLong)));
     follow(&mut talk, &[("ya", Act::BreathLongTwo)]);
 }
 
 #[test]
-fn an_exercise_that_is_asked_for_begins() {
+fn requested_exercise_begins() {
     for (text, want) in [
         ("hagamos una respiración cuadrada", Act::BreathBoxOne),
         ("necesito calmarme", Act::BreathLongOne),
@@ -474,7 +474,7 @@ fn an_exercise_that_is_asked_for_begins() {
 }
 
 #[test]
-fn anything_gets_a_sensible_answer() {
+fn answers_any_ordinary_message() {
     for (text, want) in [
         ("", Act::Unclear),
         ("   ", Act::Unclear),
@@ -502,8 +502,8 @@ fn anything_gets_a_sensible_answer() {
         ("se murió mi perro", Act::ReflectGrief),
         ("soy un idiota", Act::AskOpen),
     ] {
-        let mut talk = spanish();
-        let act = talk.act(text);
+        let mut conversation = spanish();
+        let act = conversation.act(text);
         if want == Act::AskOpen {
             assert_ne!(act, Act::Insult, "{text}");
         } else {
@@ -515,7 +515,7 @@ fn anything_gets_a_sensible_answer() {
 }
 
 #[test]
-fn the_truth_is_told_in_all_wordings() {
+fn admits_being_an_ai_in_all_wordings() {
     for text in [
         "¿sos una persona?",
         "sos real?",
@@ -578,7 +578,7 @@ fn the_truth_is_told_in_all_wordings() {
 }
 
 #[test]
-fn the_truth_needs_no_register_and_claims_nothing() {
+fn statement_of_being_an_ai_fits_every_register() {
     for language in [Language::Spanish, Language::English] {
         for forms in Edition::of(language).texts(Act::Truth) {
             assert!(forms.iter().all(|form| form == &forms[0]), "{forms:?}");
@@ -593,14 +593,14 @@ fn the_truth_needs_no_register_and_claims_nothing() {
 }
 
 #[test]
-fn the_register_is_the_persons() {
+fn uses_the_register_of_the_person() {
     for (text, wanted) in
         [("vos sabés, estoy mal", 0), ("oye, tú eres raro, estoy mal", 1), ("disculpe usted, estoy mal", 2)]
     {
-        let mut talk = spanish();
-        talk.say(text);
+        let mut conversation = spanish();
+        conversation.say(text);
         talk.say("chau");
-        let register = talk.with_turn(|turn| Memory::of(turn).register());
+        let register = conversation.with_turn(|turn| Memory::of(turn).register());
         assert_eq!(register, wanted, "{text}");
     }
     let usted = Edition::of(Language::Spanish).texts(Act::OfferBreath)[0][2];
@@ -608,11 +608,11 @@ fn the_register_is_the_persons() {
 }
 
 #[test]
-fn the_persons_words_come_back() {
-    let mut talk = spanish();
+fn reflects_the_words_of_the_person() {
+    let mut conversation = spanish();
     let reply = talk.say("estoy con mucha ansiedad por el exámen, me ahogan los nervios por el final");
     assert!(reply.text.contains("el examen"), "{}", reply.text);
-    let mut talk = Talk::new(Language::English);
+    let mut conversation = Conversation::new(Language::English);
     let reply = talk.say("I fight with my mom all day");
     assert!(reply.text.contains("your mom"), "{}", reply.text);
 }

@@ -160,7 +160,7 @@ const PHONES: [&str; 59] = [
 ];
 
 #[test]
-fn harmless_numbers_are_shown_and_invented_phone_numbers_are_not() {
+fn shows_harmless_numbers_and_stops_invented_phone_numbers() {
     let mut wrong = Vec::new();
     for (texts, bad) in [(&HARMLESS[..], false), (&PHONES[..], true)] {
         for text in texts {

@@ -30,7 +30,7 @@ const V1_PREFIXES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN
 
 /// What a proxy says about the connection it forwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HopHeader {
+pub struct ProxyHeader {
     /// The person's address; `None` for a proxy's own connection (a health check).
     pub source: Option<SocketAddr>,
     /// The connection's trace.
@@ -41,27 +41,27 @@ pub struct HopHeader {
     pub closing_line: bool,
 }
 
-impl HopHeader {
+impl ProxyHeader {
     /// Whether a gateway only asks for an answer: it announces a face and speaks for no person.
-    pub fn is_check(&self) -> bool {
+    pub fn is_health_check(&self) -> bool {
         self.source.is_none() && self.face.is_some()
     }
 }
 
 /// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
-pub enum HopParse {
+pub enum ProxyHeaderParse {
     /// Could still become a header.
     Incomplete {
         /// No ordinary client begins like this: worth waiting for the rest.
-        certain: bool,
+        unambiguous: bool,
     },
     /// An ordinary client: no header here.
     Absent,
     /// A header in the first `len` bytes.
     Header {
         /// What it says.
-        header: HopHeader,
+        header: ProxyHeader,
         /// How many bytes to remove.
         len: usize,
     },
@@ -70,59 +70,65 @@ pub enum HopParse {
 }
 
 /// Looks for a header at the start of `bytes`.
-pub fn parse(bytes: &[u8]) -> HopParse {
-    match begins(bytes) {
-        Begins::AsNone => HopParse::Absent,
-        Begins::AsAny => HopParse::Incomplete { certain: false },
-        Begins::AsV1 => parse_v1(bytes),
-        Begins::AsV2 => parse_v2(bytes),
+pub fn parse(bytes: &[u8]) -> ProxyHeaderParse {
+    match prefix(bytes) {
+        Prefix::NoHeader => ProxyHeaderParse::Absent,
+        Prefix::Ambiguous => ProxyHeaderParse::Incomplete { unambiguous: false },
+        Prefix::V1 => parse_v1(bytes),
+        Prefix::V2 => parse_v2(bytes),
     }
 }
 
-enum Begins {
-    AsV1,
-    AsV2,
-    AsAny,
-    AsNone,
+enum Prefix {
+    V1,
+    V2,
+    Ambiguous,
+    NoHeader,
 }
 
-fn begins(bytes: &[u8]) -> Begins {
+fn prefix(bytes: &[u8]) -> Prefix {
     if V1_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix)) {
-        Begins::AsV1
+        Prefix::V1
     } else if bytes.starts_with(&V2_SIGNATURE[..5]) {
         // CR and LF alone may be a person's empty lines; the NUL that follows is not.
-        Begins::AsV2
+        Prefix::V2
     } else if V2_SIGNATURE.starts_with(bytes) || V1_PREFIXES.iter().any(|prefix| prefix.starts_with(bytes)) {
-        Begins::AsAny
+        Prefix::Ambiguous
     } else {
-        Begins::AsNone
+        Prefix::NoHeader
     }
 }
 
 /// The parser takes a header that is cut before its last port for a malformed one, and some
 /// malformed ones for cut: it only gets to see whole lines.
-fn parse_v1(bytes: &[u8]) -> HopParse {
+fn parse_v1(bytes: &[u8]) -> ProxyHeaderParse {
     let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
     let Some(end) = memchr(b'\n', within) else {
-        return if within.len() < MAX_V1_BYTES { HopParse::Incomplete { certain: true } } else { HopParse::Invalid };
+        return if within.len() < MAX_V1_BYTES {
+            ProxyHeaderParse::Incomplete { unambiguous: true }
+        } else {
+            ProxyHeaderParse::Invalid
+        };
     };
     match v1::Header::try_from(&within[..=end]) {
-        Ok(header) => HopParse::Header {
-            header: HopHeader { source: v1_source(header.addresses), trace: None, face: None, closing_line: false },
+        Ok(header) => ProxyHeaderParse::Header {
+            header: ProxyHeader { source: v1_source(header.addresses), trace: None, face: None, closing_line: false },
             len: header.header.len(),
         },
-        Err(_) => HopParse::Invalid,
+        Err(_) => ProxyHeaderParse::Invalid,
     }
 }
 
-fn parse_v2(bytes: &[u8]) -> HopParse {
+fn parse_v2(bytes: &[u8]) -> ProxyHeaderParse {
     match v2::Header::try_from(bytes) {
         Ok(header) if header.len() <= MAX_HEADER_BYTES => {
             let len = header.len();
-            v2_header(&header).map_or(HopParse::Invalid, |header| HopParse::Header { header, len })
+            v2_header(&header).map_or(ProxyHeaderParse::Invalid, |header| ProxyHeaderParse::Header { header, len })
         }
-        Err(error) if error.is_incomplete() && bytes.len() < MAX_HEADER_BYTES => HopParse::Incomplete { certain: true },
-        Ok(_) | Err(_) => HopParse::Invalid,
+        Err(error) if error.is_incomplete() && bytes.len() < MAX_HEADER_BYTES => {
+            ProxyHeaderParse::Incomplete { unambiguous: true }
+        }
+        Ok(_) | Err(_) => ProxyHeaderParse::Invalid,
     }
 }
 
@@ -135,23 +141,23 @@ fn v1_source(addresses: v1::Addresses) -> Option<SocketAddr> {
 }
 
 /// `None` when one of our own TLVs is malformed.
-fn v2_header(header: &v2::Header<'_>) -> Option<HopHeader> {
+fn v2_header(header: &v2::Header<'_>) -> Option<ProxyHeader> {
     let source = match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(a)) => Some((a.source_address, a.source_port).into()),
         (v2::Command::Proxy, v2::Addresses::IPv6(a)) => Some((a.source_address, a.source_port).into()),
         _ => None,
     };
-    let mut hop = HopHeader { source, trace: None, face: None, closing_line: false };
+    let mut parsed = ProxyHeader { source, trace: None, face: None, closing_line: false };
     for tlv in header.tlvs() {
         let tlv = tlv.ok()?;
         match tlv.kind {
-            TLV_TRACEPARENT => hop.trace = Some(Traceparent::parse(&tlv.value).ok()?),
-            TLV_FACE => hop.face = Some(Face::from_name(&tlv.value)?),
-            TLV_CLOSING_LINE => hop.closing_line = *tlv.value == *b"1",
+            TLV_TRACEPARENT => parsed.trace = Some(Traceparent::parse(&tlv.value).ok()?),
+            TLV_FACE => parsed.face = Some(Face::from_name(&tlv.value)?),
+            TLV_CLOSING_LINE => parsed.closing_line = *tlv.value == *b"1",
             _ => {}
         }
     }
-    Some(hop)
+    Some(parsed)
 }
 
 /// The header a gateway sends: the person at `source`, connected to `destination`.
@@ -173,7 +179,7 @@ pub fn encode(source: SocketAddr, destination: SocketAddr, trace: Traceparent, f
 }
 
 /// The header of a gateway's own connection, which asks whether the core answers and speaks for no person.
-pub fn encode_check(trace: Traceparent) -> Vec<u8> {
+pub fn encode_health_check(trace: Traceparent) -> Vec<u8> {
     // A header of no address family would end before its TLVs.
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let build = || {
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn own_header_round_trips_and_is_incomplete_before_its_end() {
+    fn own_header_round_trips_and_every_prefix_is_incomplete() {
         let trace = Traceparent::random();
         for (source, destination, seen) in [
             ("203.0.113.9:4711", "127.0.0.1:8765", "203.0.113.9:4711"),
@@ -211,7 +217,7 @@ mod tests {
             ("203.0.113.9:4711", "[::1]:8765", "[::ffff:203.0.113.9]:4711"),
         ] {
             let bytes = encode(addr(source), addr(destination), trace, Face::Frames);
-            let header = HopHeader {
+            let header = ProxyHeader {
                 source: Some(addr(seen)),
                 trace: Some(trace),
                 face: Some(Face::Frames),
@@ -219,87 +225,94 @@ mod tests {
             };
             let len = bytes.len();
             for cut in 0..len {
-                assert_eq!(parse(&bytes[..cut]), HopParse::Incomplete { certain: 5 <= cut }, "cut at {cut}");
+                assert_eq!(
+                    parse(&bytes[..cut]),
+                    ProxyHeaderParse::Incomplete { unambiguous: 5 <= cut },
+                    "cut at {cut}"
+                );
             }
-            assert_eq!(parse(&[&bytes[..], b"@x"].concat()), HopParse::Header { header, len });
+            assert_eq!(parse(&[&bytes[..], b"@x"].concat()), ProxyHeaderParse::Header { header, len });
         }
     }
 
     #[test]
-    fn a_check_speaks_for_no_person() {
+    fn health_check_has_no_source() {
         let trace = Traceparent::random();
-        let bytes = encode_check(trace);
-        let header = HopHeader { source: None, trace: Some(trace), face: Some(Face::Frames), closing_line: false };
-        assert!(header.is_check());
-        assert_eq!(parse(&bytes), HopParse::Header { header, len: bytes.len() });
+        let bytes = encode_health_check(trace);
+        let header = ProxyHeader { source: None, trace: Some(trace), face: Some(Face::Frames), closing_line: false };
+        assert!(header.is_health_check());
+        assert_eq!(parse(&bytes), ProxyHeaderParse::Header { header, len: bytes.len() });
     }
 
     #[test]
-    fn others() {
-        let header = |source: Option<&str>, len| HopParse::Header {
-            header: HopHeader { source: source.map(addr), trace: None, face: None, closing_line: false },
+    fn parses_headers_of_other_proxies() {
+        let header = |source: Option<&str>, len| ProxyHeaderParse::Header {
+            header: ProxyHeader { source: source.map(addr), trace: None, face: None, closing_line: false },
             len,
         };
         let local = [V2_SIGNATURE, b"\x20\x00\x00\x00"].concat();
-        let cases: &[(&[u8], HopParse)] = &[
-            (b"", HopParse::Incomplete { certain: false }),
-            (b"\r\n", HopParse::Incomplete { certain: false }),
-            (b"PROXY ", HopParse::Incomplete { certain: false }),
-            (b"PROXY es un tema", HopParse::Absent),
-            (b"hola\n", HopParse::Absent),
+        let cases: &[(&[u8], ProxyHeaderParse)] = &[
+            (b"", ProxyHeaderParse::Incomplete { unambiguous: false }),
+            (b"\r\n", ProxyHeaderParse::Incomplete { unambiguous: false }),
+            (b"PROXY ", ProxyHeaderParse::Incomplete { unambiguous: false }),
+            (b"PROXY es un tema", ProxyHeaderParse::Absent),
+            (b"hola\n", ProxyHeaderParse::Absent),
             (b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 5001\r\nhola", header(Some("203.0.113.9:4711"), 44)),
             (b"PROXY UNKNOWN\r\n", header(None, 15)),
-            (b"PROXY TCP4 nonsense\r\n", HopParse::Invalid),
+            (b"PROXY TCP4 nonsense\r\n", ProxyHeaderParse::Invalid),
             (&local, header(None, 16)),
         ];
         for (bytes, want) in cases {
             assert_eq!(&parse(bytes), want, "{bytes:?}");
             // However it is cut, a header is waited for.
-            if let HopParse::Header { len, .. } = want {
+            if let ProxyHeaderParse::Header { len, .. } = want {
                 for cut in 0..*len {
-                    assert!(matches!(parse(&bytes[..cut]), HopParse::Incomplete { .. }), "{bytes:?} cut at {cut}");
+                    assert!(
+                        matches!(parse(&bytes[..cut]), ProxyHeaderParse::Incomplete { .. }),
+                        "{bytes:?} cut at {cut}"
+                    );
                 }
             }
         }
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; MAX_HEADER_BYTES]].concat();
-        assert_eq!(parse(&endless), HopParse::Invalid);
+        assert_eq!(parse(&endless), ProxyHeaderParse::Invalid);
     }
 
     #[test]
-    fn a_header_may_be_as_long_as_the_limit() {
+    fn accepts_headers_up_to_the_limit() {
         let header = |len: usize| {
             let rest = u16::try_from(len - 16).unwrap().to_be_bytes();
             [V2_SIGNATURE, b"\x20\x00", &rest, &vec![0; len - 16]].concat()
         };
-        let none = HopHeader { source: None, trace: None, face: None, closing_line: false };
+        let none = ProxyHeader { source: None, trace: None, face: None, closing_line: false };
         let longest = header(MAX_HEADER_BYTES);
-        assert_eq!(parse(&longest), HopParse::Header { header: none, len: MAX_HEADER_BYTES });
-        assert_eq!(parse(&longest[..MAX_HEADER_BYTES - 1]), HopParse::Incomplete { certain: true });
+        assert_eq!(parse(&longest), ProxyHeaderParse::Header { header: none, len: MAX_HEADER_BYTES });
+        assert_eq!(parse(&longest[..MAX_HEADER_BYTES - 1]), ProxyHeaderParse::Incomplete { unambiguous: true });
         // Whole or in pieces.
         let too_long = header(MAX_HEADER_BYTES + 1);
-        assert_eq!(parse(&too_long), HopParse::Invalid);
-        assert_eq!(parse(&too_long[..MAX_HEADER_BYTES]), HopParse::Invalid);
+        assert_eq!(parse(&too_long), ProxyHeaderParse::Invalid);
+        assert_eq!(parse(&too_long[..MAX_HEADER_BYTES]), ProxyHeaderParse::Invalid);
     }
 
     #[test]
-    fn only_1_announces_the_closing_line() {
+    fn only_value_1_announces_closing_line() {
         for (value, want) in [(b"1".as_slice(), true), (b"0", false), (b"", false), (b"11", false)] {
             let len = u8::try_from(12 + 3 + value.len()).unwrap();
             let address = [1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 0, 2];
             let tlv = [TLV_CLOSING_LINE, 0, u8::try_from(value.len()).unwrap()];
             let bytes = [V2_SIGNATURE, b"\x21\x11\x00", &[len], &address, &tlv, value].concat();
-            let HopParse::Header { header, .. } = parse(&bytes) else { panic!("{value:?}: no header") };
+            let ProxyHeaderParse::Header { header, .. } = parse(&bytes) else { panic!("{value:?}: no header") };
             assert_eq!(header.closing_line, want, "{value:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_safe(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), signed: bool) {
+        fn header_length_never_exceeds_input(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), signed: bool) {
             if signed {
                 bytes.splice(0..0, V2_SIGNATURE.iter().copied());
             }
-            if let HopParse::Header { len, .. } = parse(&bytes) {
+            if let ProxyHeaderParse::Header { len, .. } = parse(&bytes) {
                 prop_assert!(len <= bytes.len());
             }
         }
