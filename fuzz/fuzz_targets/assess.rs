@@ -1,4 +1,5 @@
-//! Any text is assessed without a panic; spans lie within it, between characters, and reading it in parts is no worse.
+//! Assesses any text without a panic; spans lie within it, between characters, and a text read in two parts scores no
+//! lower.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

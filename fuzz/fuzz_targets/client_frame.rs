@@ -1,4 +1,4 @@
-//! Any text is judged without a panic, and a frame means the same however its JSON is written.
+//! Parses any text without a panic, and a frame is the same however its JSON is formatted.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|line: &str| {
     assert_eq!(hint.map(|hint| hint.is_hello()), Some(matches!(frame, ClientFrame::Hello(_))));
     match serde_json::from_str::<Value>(line) {
         Ok(json) => assert_eq!(ClientFrame::parse(&json.to_string()), Ok(frame)),
-        // Ignored fields may hold numbers that `Value` has no room for.
+        // Ignored fields may hold numbers that `Value` cannot hold.
         Err(error) => assert!(error.to_string().starts_with("number out of range"), "{error}"),
     }
 });

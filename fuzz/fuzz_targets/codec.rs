@@ -1,4 +1,4 @@
-//! Lines are the same however their bytes arrive, and no more than one is ever kept.
+//! Decodes the same lines however the stream is chunked, and buffers no more than one.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Everything the codec makes of a stream that comes in `pieces`.
+/// Returns all lines that the codec decodes from a stream that arrives in `pieces`.
 fn lines<'a>(max_bytes: usize, tagged: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Inbound> {
     let mut codec = LineCodec::new(max_bytes);
     if tagged {
@@ -35,7 +35,7 @@ fn lines<'a>(max_bytes: usize, tagged: bool, pieces: impl Iterator<Item = &'a [u
     lines
 }
 
-/// The same by the words of `SPEC.md` §1, for a whole stream without tags.
+/// Reference decoder by the words of `SPEC.md` §1, for a whole stream without tags.
 fn specified(max_bytes: usize, stream: &[u8]) -> Vec<Inbound> {
     let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     let cut = lines.pop().unwrap_or_default();
@@ -48,7 +48,7 @@ fn specified(max_bytes: usize, stream: &[u8]) -> Vec<Inbound> {
             Ok(text) => Some(Inbound::Line { trace: None, text: UserText::new(text) }),
         }
     });
-    // A line that cannot fit any more is refused before its end comes.
+    // A line that cannot fit any more is rejected before its end arrives.
     let refused = (max_bytes + 1 < cut.len()).then(|| rejected(ErrorCode::LineTooLong, cut, max_bytes));
     whole.chain(refused).collect()
 }

@@ -1,4 +1,4 @@
-//! The start of a connection is judged once: bytes that come later change nothing.
+//! The verdict on the first bytes of a connection is final: later bytes do not change it.
 
 #![no_main]
 

@@ -12,7 +12,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(parent) = Traceparent::parse(text) else { return };
     assert_eq!(text.len(), TRACEPARENT_LEN);
     let written = parent.encode();
-    // Of the flags only the lowest is kept.
+    // Only the lowest flag (sampled) is kept.
     assert_eq!(text[..TRACEPARENT_LEN - 2], written[..TRACEPARENT_LEN - 2]);
     assert_eq!(Traceparent::parse(&written), Ok(parent));
     assert_eq!(parent.to_string().as_bytes(), written);

@@ -1,4 +1,4 @@
-//! Frames a client sends (`proto-line/SPEC.md` §3).
+//! Client frames (`proto-line/SPEC.md` §3).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -28,16 +28,16 @@ pub enum ClientFrame {
         /// 1 to [`limits::MAX_TEXT_CHARS`] characters, not all white space.
         text: UserText,
     },
-    /// Ends the generation of message `id`; what there is of it is kept.
+    /// Ends the generation of the answer to `id`; the text so far is kept.
     Stop {
-        /// The message whose answer is to stop.
+        /// Id of the message whose answer is to stop.
         id: MessageId,
     },
     /// A question about the session.
     Request(Request),
     /// Answered by `pong`.
     Ping {
-        /// Comes back with the `pong`.
+        /// Echoed in the `pong`.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<MessageId>,
     },
@@ -65,7 +65,7 @@ pub struct Hello {
     /// Credential of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<UserText>,
-    /// Where the person is, chosen or confirmed by them.
+    /// The person's country, chosen or confirmed by them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<Country>,
     /// IANA time zone of the client.
@@ -76,29 +76,29 @@ pub struct Hello {
 /// Fields of `request`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
-    /// Comes back with the response.
+    /// Echoed in the response.
     pub id: MessageId,
-    /// What is asked.
+    /// Name of the method.
     pub method: String,
     /// Its parameters; an empty object when absent.
     pub params: serde_json::Map<String, Value>,
-    /// How long the client waits.
+    /// Time that the client waits for the response.
     #[serde(rename = "timeout_ms", serialize_with = "milliseconds")]
     pub timeout: Duration,
 }
 
-/// Why a line is not a [`ClientFrame`], with the id it named if that much could be read.
+/// Error of a line that is no [`ClientFrame`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// What to answer.
+    /// Error to answer with.
     pub code: ErrorCode,
-    /// The id to answer to.
+    /// Id in the line, if it could be read.
     pub id: Option<MessageId>,
-    /// Its `text`, if that could be read: it may call for help all the same.
+    /// The text of a message, if it could be read: it may still call for help.
     pub text: Option<UserText>,
 }
 
-/// The part of a line that decides what it is.
+/// The field of a line that selects its parser.
 #[derive(Deserialize)]
 struct Probe<'a> {
     #[serde(borrow, rename = "type")]
@@ -106,7 +106,7 @@ struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
-    /// `None` for what is no JSON object with a `type`. `serde` would take an array for one.
+    /// Returns `None` unless `line` is a JSON object with a `type`. `serde` would take an array for one.
     fn new(line: &'a str) -> Option<Self> {
         if json::starts_with_object(line) { serde_json::from_str(line).ok() } else { None }
     }
@@ -128,7 +128,7 @@ struct MessageFields {
     text: UserText,
 }
 
-/// What is wrong with a message's other fields matters less than a text that is too long.
+/// The text alone: a text that is too long is reported before any fault of the other fields.
 #[derive(Deserialize)]
 struct WithText {
     text: UserText,
@@ -143,7 +143,7 @@ struct RequestFields {
 }
 
 impl ClientFrame {
-    /// The id the frame carries, if it carries one.
+    /// Returns the frame's id, if it has one.
     pub fn id(&self) -> Option<&MessageId> {
         match self {
             Self::Message { id, .. } | Self::Stop { id } | Self::Request(Request { id, .. }) => Some(id),
@@ -159,12 +159,12 @@ impl ClientFrame {
         out.put_u8(b'\n');
     }
 
-    /// Reads one line.
+    /// Parses one line.
     ///
     /// # Errors
     ///
-    /// `unknown_type` for an object of another type, `text_too_long` for a message over
-    /// the limit, `bad_frame` for everything else that is not a frame.
+    /// `unknown_type` for an object of another type, `text_too_long` for a message over the limit, `bad_frame` for
+    /// everything else that is not a frame.
     pub fn parse(line: &str) -> Result<Self, Rejection> {
         let (Some(probe), Some(depth)) = (Probe::new(line), json::depth(line)) else {
             return Err(Rejection { code: ErrorCode::BadFrame, id: None, text: None });
@@ -186,8 +186,8 @@ impl ClientFrame {
         })
     }
 
-    /// What `line` is meant as: a JSON object with the `type` of a client frame, well formed
-    /// or not, is never taken for chat.
+    /// Returns the frame that `line` was meant to be: a JSON object with the `type` of a client frame, well formed or
+    /// not, is never taken for chat.
     pub fn hint(line: &str) -> Option<FrameHint> {
         match &*Probe::new(line)?.kind {
             "hello" => Some(FrameHint::Hello),
@@ -197,17 +197,17 @@ impl ClientFrame {
     }
 }
 
-/// What a line on a plain connection is meant as.
+/// Client frame that a line on a plain connection was meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameHint {
-    /// `hello`: to become framed.
+    /// `hello`: the connection becomes framed.
     Hello,
     /// Another client frame.
     Other,
 }
 
 impl FrameHint {
-    /// Whether it is `hello`.
+    /// Returns `true` for `hello`.
     pub fn is_hello(self) -> bool {
         self == Self::Hello
     }
@@ -240,7 +240,7 @@ fn message(MessageFields { id, text }: MessageFields) -> Result<ClientFrame, Err
     }
 }
 
-/// The error of a text over the limit, which comes before any other about the fields.
+/// Returns the error of a text over the limit, which precedes any other about the fields.
 fn too_long(line: &str) -> Option<ErrorCode> {
     let WithText { text } = read(line).ok()?;
     (limits::MAX_TEXT_CHARS < text.chars()).then_some(ErrorCode::TextTooLong)
@@ -276,7 +276,7 @@ mod tests {
             (r#"["bye"]"#.to_owned(), Some(BadFrame)),
             (r#"["ping","p1"]"#.to_owned(), Some(BadFrame)),
             (r#"["message","a","hola"]"#.to_owned(), Some(BadFrame)),
-            // What is no field of the type is not looked at.
+            // Fields that the type does not have are ignored.
             (r#"{"type":"bye","id":"a","id":7}"#.to_owned(), None),
             (r#"{"type":"saludo","id":"a","id":"b"}"#.to_owned(), Some(UnknownType)),
             (r#"{"type":"ping","x":1e999}"#.to_owned(), None),
@@ -285,7 +285,7 @@ mod tests {
             (nested(126), None),
             (nested(127), Some(BadFrame)),
             (nested(127).replace("ping", "saludo"), Some(UnknownType)),
-            // A text that is too long comes before what else is wrong.
+            // A text that is too long precedes any other fault.
             (format!(r#"{{"type":"message","text":"{long}"}}"#), Some(TextTooLong)),
             (format!(r#"{{"type":"message","id":7,"text":"{long}"}}"#), Some(TextTooLong)),
             (format!(r#"{{"type":"message","id":"a","text":"{long}\u0000"}}"#), Some(TextTooLong)),

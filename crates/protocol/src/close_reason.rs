@@ -1,32 +1,32 @@
-//! Why a connection ended.
+//! Close reasons.
 
 use std::fmt;
 
-/// Why a connection ended; each one ends with exactly one of these.
+/// Reason for the end of a connection; each has exactly one.
 ///
-/// The core sends the name in its closing line to a gateway that asked for it
-/// (`proto-line/SPEC.md` §8), and both services log and count it.
+/// The core sends the name in its closing line to a gateway that announced TLV `0xE2` (`proto-line/SPEC.md` §8), and
+/// both services log and count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The person said good-bye: `bye`, `salir`.
+    /// The client sent `bye`, or the person wrote `salir`.
     Bye,
     /// The session was erased.
     Erased,
-    /// The server is going away.
+    /// The server is shutting down.
     Draining,
-    /// Nothing came for `IDLE_SECONDS`.
+    /// The idle timeout (`IDLE_SECONDS`) passed.
     Idle,
-    /// The peer reads more slowly than its answers come.
+    /// The peer reads more slowly than its answers arrive.
     SlowConsumer,
-    /// The peer did not finish its greeting (PROXY header, hello) in time.
+    /// The peer did not finish its handshake (PROXY header, TLS, `hello`) in time.
     HandshakeTimeout,
-    /// The peer is not who it says, or may not be here.
+    /// The peer is not authenticated, or not authorized.
     Unauthorized,
     /// The peer speaks another version of the protocol, or another protocol.
     VersionUnsupported,
-    /// There is no room for one more connection.
+    /// The limit on connections is reached.
     TooManyConnections,
-    /// The peer closed its connection, or its sending side and then got all its answers, or lost it.
+    /// The peer closed or lost its connection, or closed its sending side and got all its answers.
     ClientGone,
     /// A defect on our side.
     Internal,
@@ -48,7 +48,7 @@ impl CloseReason {
         Self::Internal,
     ];
 
-    /// Its name on the wire, in logs and in metrics.
+    /// Returns its name on the wire, in logs and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bye => "bye",
@@ -65,7 +65,7 @@ impl CloseReason {
         }
     }
 
-    /// The reason called `name`, if there is one.
+    /// Returns the reason called `name`, if there is one.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name().as_bytes() == name)
     }

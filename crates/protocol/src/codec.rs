@@ -8,13 +8,13 @@ use crate::error_code::ErrorCode;
 use crate::limits::{MAX_LINE_BYTES, MAX_TEXT_CHARS};
 use crate::trace::{TRACEPARENT_LEN, Traceparent};
 
-/// Bytes a gateway puts before a line: `@`, a traceparent, one space.
+/// Length in bytes of a gateway's tag before a line: `@`, a `traceparent`, one space.
 pub const TAG_LEN: usize = TRACEPARENT_LEN + 2;
 
-/// Bytes of a refused line that are read: each character has four at most.
+/// Longest part of a rejected line that is decoded, in bytes: a character has four at most.
 const MAX_READABLE_BYTES: usize = 4 * MAX_TEXT_CHARS;
 
-/// Writes the tag of one line.
+/// Encodes the tag of one line.
 pub fn encode_tag(trace: Traceparent) -> [u8; TAG_LEN] {
     let mut tag = [b' '; TAG_LEN];
     tag[0] = b'@';
@@ -22,21 +22,21 @@ pub fn encode_tag(trace: Traceparent) -> [u8; TAG_LEN] {
     tag
 }
 
-/// What one line of input turned into.
+/// One decoded line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
-    /// A line with something in it, without its ending and its tag.
+    /// A line that is not blank, without its ending and its tag.
     Line {
         /// The trace the gateway put before the line.
         trace: Option<Traceparent>,
         /// The line.
         text: crate::UserText,
     },
-    /// A line we refuse. The stream is still in step, so the connection goes on.
+    /// A rejected line. The stream is still in sync, so the connection continues.
     Rejected {
-        /// What to answer.
+        /// Error to answer with.
         code: ErrorCode,
-        /// The beginning of what can be read of it: it may call for help all the same.
+        /// Its readable beginning: it may call for help all the same.
         readable: crate::UserText,
     },
 }
@@ -52,7 +52,7 @@ pub struct LineCodec {
     tagged: bool,
     /// Bytes at the start of the buffer known to hold no LF.
     scanned: usize,
-    /// Dropping the rest of a line that was already rejected.
+    /// Discards the rest of a line that was already rejected.
     discarding: bool,
 }
 
@@ -63,17 +63,17 @@ impl Default for LineCodec {
 }
 
 impl LineCodec {
-    /// A decoder for lines of at most `max_bytes`, endings and tags not counted.
+    /// Returns a decoder for lines of at most `max_bytes`, endings and tags not counted.
     pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes, tagged: false, scanned: 0, discarding: false }
     }
 
-    /// From the next line on, a gateway's tag is expected before each line.
+    /// Expects a gateway's tag before each line, from the next one on.
     pub fn expect_tags(&mut self) {
         self.tagged = true;
     }
 
-    /// The next complete line in `src`, or `None` when more bytes are needed.
+    /// Returns the next complete line in `src`, or `None` when more bytes are needed.
     pub fn next_line(&mut self, src: &mut BytesMut) -> Option<Inbound> {
         loop {
             let Some(found) = memchr(b'\n', src.get(self.scanned..).unwrap_or_default()) else {
@@ -94,7 +94,7 @@ impl LineCodec {
         }
     }
 
-    /// No LF yet: remember how far we looked, and give up on a line that cannot fit any more.
+    /// Handles a buffer without LF: notes the scanned bytes, and rejects a line that cannot fit any more.
     fn without_end(&mut self, src: &mut BytesMut) -> Option<Inbound> {
         // A CR that belongs to the ending may be the last byte here.
         let longest = self.max_bytes + if self.tagged { TAG_LEN } else { 0 } + 1;
@@ -127,7 +127,7 @@ impl LineCodec {
     }
 
     fn rejected(&self, code: ErrorCode, line: &[u8]) -> Inbound {
-        // No more than is there whichever way the line arrived.
+        // The limit keeps the result the same in however many chunks the line arrives.
         let beginning = line.get(..self.max_bytes.min(MAX_READABLE_BYTES)).unwrap_or(line);
         Inbound::Rejected { code, readable: crate::UserText::new(readable(beginning)) }
     }
@@ -164,7 +164,7 @@ impl Decoder for LineCodec {
         Ok(self.next_line(src))
     }
 
-    /// A line without its ending was cut off: it is dropped.
+    /// Drops a line without an ending: the stream's end has truncated it.
     fn decode_eof(&mut self, src: &mut BytesMut) -> std::io::Result<Option<Inbound>> {
         let inbound = self.next_line(src);
         if inbound.is_none() {

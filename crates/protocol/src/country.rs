@@ -1,12 +1,12 @@
-//! Countries, by their code.
+//! Country codes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An ISO 3166 alpha-2 code in upper case, such as `AR`. Any two letters: whether there are help lines for
-/// it, their data says.
+/// An ISO 3166 alpha-2 code in upper case, such as `AR`. Any two letters are accepted: the data of the help lines knows
+/// the countries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Country([u8; 2]);
 
@@ -17,7 +17,7 @@ impl Country {
     }
 }
 
-/// The text is not two letters from A to Z.
+/// Error of a text that is not two letters from A to Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a country is a code of two letters such as AR")]
 pub struct CountryError;

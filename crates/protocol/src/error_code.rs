@@ -1,4 +1,4 @@
-//! What can go wrong in a conversation, by code (`proto-line/SPEC.md` §7).
+//! Error codes of a conversation (`proto-line/SPEC.md` §7).
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -26,33 +26,33 @@ pub enum ErrorCode {
     HelloRequired,
     /// A `hello` of another version.
     VersionUnsupported,
-    /// A resume token that continues nothing.
+    /// A resume token without a session.
     BadResume,
-    /// The peer may not be here.
+    /// The peer is not authorized.
     Unauthorized,
     /// More messages in the window than a person may send.
     RateLimited,
-    /// More messages waiting than a person may have.
+    /// More messages pending than a session may have.
     UserBusy,
-    /// More people waiting for the model than the queue holds.
+    /// The queue for the model is full.
     Overloaded,
-    /// Something the answer needs is away for now.
+    /// A dependency of the answer is down for now.
     Unavailable,
     /// No answer to a request by its deadline.
     Timeout,
-    /// What the frame names does not exist.
+    /// The target of the frame does not exist.
     NotFound,
     /// A request for a method that does not exist.
     UnknownMethod,
     /// A request whose parameters do not fit its method.
     BadParams,
-    /// What the frame asks for was stopped.
+    /// The answer was stopped.
     Stopped,
-    /// The peer reads more slowly than its answers come.
+    /// The peer reads more slowly than its answers arrive.
     SlowConsumer,
-    /// There is no room for one more connection.
+    /// The limit on connections is reached.
     TooManyConnections,
-    /// The server is going away.
+    /// The server is shutting down.
     ShuttingDown,
     /// A defect on our side.
     Internal,
@@ -107,20 +107,21 @@ impl ErrorCode {
     ];
 
     fn row(self) -> &'static Row {
+        // In bounds: a test holds the rows and `ALL` in one order.
         &ROWS[self as usize]
     }
 
-    /// Whether the server closes the connection after it.
+    /// Returns `true` if the server closes the connection after it.
     pub fn closes_connection(self) -> bool {
         self.row().closes_connection
     }
 
-    /// Whether its frame carries `retry_after_ms`.
+    /// Returns `true` if its frame carries `retry_after_ms`.
     pub fn has_retry_after(self) -> bool {
         self.row().retry_after
     }
 
-    /// What the person reads. `retry_after` is told in seconds, rounded up.
+    /// Returns the message for the person. It names `retry_after` in seconds, rounded up, at least 1.
     pub fn message(self, language: Language, retry_after: Option<Duration>) -> String {
         let message = &self.row().message;
         let text = match language {

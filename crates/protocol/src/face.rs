@@ -1,8 +1,8 @@
-//! The two faces of a connection.
+//! Faces of a connection.
 
 use std::fmt;
 
-/// Who is at the other end: a person who reads lines, or a program that reads frames.
+/// Form in which a connection speaks: text lines for people, or frames for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Face {
     /// Plain text lines for people (`nc`, the prototype's page).
@@ -12,7 +12,7 @@ pub enum Face {
 }
 
 impl Face {
-    /// Its name in the PROXY header's face TLV.
+    /// Returns its name in the PROXY header's face TLV.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -20,7 +20,7 @@ impl Face {
         }
     }
 
-    /// The face called `name`, if there is one.
+    /// Returns the face called `name`, if there is one.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         [Self::Plain, Self::Frames].into_iter().find(|face| face.name().as_bytes() == name)
     }

@@ -1,13 +1,13 @@
-//! Other protocols, whose clients have come to the wrong port (`proto-line/SPEC.md` §2).
+//! Detection of HTTP and TLS clients on the wrong port (`proto-line/SPEC.md` §2).
 
 use std::fmt;
 
 use memchr::memchr;
 
-/// First bytes of a TLS record with a handshake: its type, and the major version.
+/// First bytes of a TLS handshake record: content type 22 and major version 3 (RFC 8446, §5.1).
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
-/// The client speaks HTTP or TLS.
+/// Error of a client that speaks HTTP or TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignProtocol;
 
@@ -19,14 +19,13 @@ impl fmt::Display for ForeignProtocol {
 
 impl std::error::Error for ForeignProtocol {}
 
-/// Whether `bytes`, the first of a connection, are those of another protocol: the first line is the request
-/// line of HTTP, the preface of HTTP/2 included, or a TLS handshake begins. A line that has not ended yet
-/// is none.
+/// Returns `true` if `bytes`, the first of a connection, are those of another protocol: the request line of HTTP, the
+/// preface of HTTP/2 included, or the start of a TLS handshake. A line that has not ended yet is none.
 pub fn is_foreign(bytes: &[u8]) -> bool {
     if bytes.starts_with(&TLS_HANDSHAKE) {
         return true;
     }
-    // As HTTP servers do: a line break ahead of the request is passed over.
+    // HTTP servers skip a line break ahead of the request (RFC 9112, §2.2).
     let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let bytes = bytes.get(blank..).unwrap_or_default();
     let Some(end) = memchr(b'\n', bytes) else { return false };
@@ -34,7 +33,7 @@ pub fn is_foreign(bytes: &[u8]) -> bool {
     is_request_line(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// `METHOD SP target SP HTTP/x.y`. Methods of more than upper-case letters are not in use.
+/// Returns `true` for `METHOD SP target SP HTTP/x.y`. Registered methods have upper-case letters and hyphens only.
 fn is_request_line(line: &[u8]) -> bool {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())

@@ -1,4 +1,4 @@
-//! Names of sessions, people and messages.
+//! Ids and labels of sessions, people and messages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,30 +7,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-/// What is wrong with an id, without repeating it.
+/// Error of an id; it does not repeat the id, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// A message id outside its alphabet or length.
+    /// A message id outside of its alphabet or length.
     #[error("an id is 1 to 64 characters of A-Z a-z 0-9 _ -")]
     Message,
-    /// Text that no resume token looks like.
+    /// A malformed resume token.
     #[error("a resume token is 43 characters of base64url")]
     Token,
 }
 
-/// A message's id, chosen by the client: the idempotency key within its session.
+/// Message id, chosen by the client: the idempotency key within its session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MessageId(Box<str>);
 
 impl MessageId {
-    /// An id for a message whose client chose none: 96 random bits.
+    /// Returns a new id of 96 random bits, for a message of the plain face.
     pub fn random() -> Self {
         let bits: [u8; 12] = rand::random();
         Self(URL_SAFE_NO_PAD.encode(bits).into())
     }
 
-    /// The id as it came.
+    /// Returns the id as received.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,19 +69,19 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A session's public name. It identifies and grants nothing.
+/// Public id of a session. It grants no access.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Box<str>);
 
 impl SessionId {
-    /// A new name of 128 random bits.
+    /// Returns a new id of 128 random bits.
     pub fn random() -> Self {
         let bits: [u8; 16] = rand::random();
         Self(URL_SAFE_NO_PAD.encode(bits).into())
     }
 
-    /// The name as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,23 +99,22 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The secret that continues a session: 256 random bits. Stores keep a keyed hash of it
-/// only, and `Debug` does not show it.
+/// Secret that resumes a session: 256 random bits. Stores keep only an HMAC of it, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResumeToken([u8; 32]);
 
 impl ResumeToken {
-    /// A new secret.
+    /// Returns a new secret.
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// The secret's bits: to be hashed, never stored.
+    /// Returns the secret's bits: to be hashed, never stored.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The secret as its owner gets it, 43 characters of base64url.
+    /// Returns the secret as the client gets it, 43 characters of base64url.
     pub fn expose(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -136,7 +135,7 @@ impl fmt::Debug for ResumeToken {
     }
 }
 
-/// A person's name in greetings and logs: `Usuario-N`, theirs for the session's life.
+/// A person's label in greetings and logs: `Usuario-N`, the same for the session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserLabel(pub u64);
 
@@ -160,12 +159,12 @@ impl<'de> Deserialize<'de> for UserLabel {
     }
 }
 
-/// One message in logs and towards the model: `Usuario-N:mM`, counted from 1 in its session.
+/// A message's label in logs and requests to the model: `Usuario-N:mM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageLabel {
-    /// Whose message it is.
+    /// Label of its author.
     pub user: UserLabel,
-    /// Which of their messages, from 1.
+    /// Number of the message in its session, from 1.
     pub number: u64,
 }
 

@@ -1,14 +1,14 @@
-//! What the contract asks of a line beyond what `serde_json` checks in fields that it skips.
+//! JSON checks of the contract that `serde_json` leaves out in fields that it skips.
 
 use std::str::Bytes;
 
-/// Whether the first thing on `line` is an object.
+/// Returns `true` if the first value on `line` is an object.
 pub(crate) fn starts_with_object(line: &str) -> bool {
     line.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
 }
 
-/// How many levels `line`, which is JSON to `serde_json`, nests, the fields that are skipped
-/// included; `None` if a string in it has half of a surrogate pair.
+/// Returns the nesting depth of `line`, which is JSON to `serde_json`, skipped fields included; `None` if a string in
+/// it has a lone surrogate.
 pub(crate) fn depth(line: &str) -> Option<usize> {
     let mut bytes = line.bytes();
     let (mut level, mut depth, mut in_string) = (0_usize, 0, false);
@@ -27,7 +27,7 @@ pub(crate) fn depth(line: &str) -> Option<usize> {
     Some(depth)
 }
 
-/// Takes what follows a backslash, and all of a surrogate pair; `None` for half of one.
+/// Consumes the escape behind a backslash, and all of a surrogate pair; `None` for a lone surrogate.
 fn skip_escape(bytes: &mut Bytes<'_>) -> Option<()> {
     if bytes.next()? != b'u' {
         return Some(());
@@ -42,7 +42,7 @@ fn skip_escape(bytes: &mut Bytes<'_>) -> Option<()> {
     }
 }
 
-/// The value of four hexadecimal digits.
+/// Reads the value of four hexadecimal digits.
 fn code_unit(bytes: &mut Bytes<'_>) -> u32 {
     bytes.take(4).fold(0, |unit, digit| unit << 4 | char::from(digit).to_digit(16).unwrap_or(0))
 }

@@ -1,8 +1,8 @@
-//! What `core-server`, `ws-gateway` and every client must agree on: frames, the
-//! line codec, limits, error codes, close reasons and the PROXY header.
+//! The contract between `core-server`, `ws-gateway` and every client: frames, the line codec, limits, error codes,
+//! close reasons and the PROXY header.
 //!
-//! The contract itself is `proto-line/SPEC.md`; this crate is its Rust form and is
-//! tested against the schemas and vectors beside it. It does no I/O and starts no task.
+//! The contract itself is `proto-line/SPEC.md`; this crate is its Rust form and is tested against the schemas and
+//! vectors beside it. It does no I/O and spawns no task.
 
 #![warn(missing_docs)]
 

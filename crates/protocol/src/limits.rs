@@ -1,10 +1,11 @@
-//! Sizes both ends rely on (`proto-line/SPEC.md` §1, §3, §5).
+//! Limits of the contract (`proto-line/SPEC.md` §1, §3, §5).
 
 /// Longest client line in bytes, its ending and a tag not counted. Fits the longest
 /// message with every character escaped.
 pub const MAX_LINE_BYTES: usize = 65_536;
 
-/// Longest server line in bytes, its ending not counted.
+/// Longest server line in bytes, its ending not counted. Fits the longest answer with every character escaped (`\u0001`,
+/// six bytes).
 pub const MAX_SERVER_LINE_BYTES: usize = 262_144;
 
 /// Longest message a person may send, in Unicode scalar values.
@@ -19,7 +20,7 @@ pub const MAX_REPLAY_ENTRIES: usize = 500;
 /// Most entries one `history` request may ask for.
 pub const MAX_HISTORY_ENTRIES: usize = 200;
 
-/// Entries a `history` request gets when it names no limit.
+/// Entries returned by a `history` request without a limit.
 pub const DEFAULT_HISTORY_ENTRIES: usize = 50;
 
 /// Shortest `request.timeout_ms`.
@@ -49,5 +50,6 @@ pub const MAX_METHOD_CHARS: usize = 64;
 /// Largest whole number a client may send: the largest that every JSON parser reads exactly.
 pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
-/// Levels of arrays and objects inside each other that are too many; the frame itself is one.
+/// First nesting depth of arrays and objects that is rejected; the frame itself counts as one. `serde_json` stops there
+/// too.
 pub const NESTING_LIMIT: usize = 128;

@@ -1,11 +1,11 @@
-//! Languages the product speaks, and the locale a person asked for.
+//! Languages of the product, and locales.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A language the product has words in.
+/// A language of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Language {
     /// Spanish with voseo: the default.
@@ -16,7 +16,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Its ISO 639-1 code.
+    /// Returns its ISO 639-1 code.
     pub fn code(self) -> &'static str {
         match self {
             Self::Spanish => "es",
@@ -27,7 +27,7 @@ impl Language {
 
 /// A supported language with the person's region, such as `es-AR`.
 ///
-/// Anything else falls back to Spanish, so that no one is refused over a language tag.
+/// Anything else falls back to Spanish, so that no person is rejected over a language tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Locale {
     language: Language,
@@ -35,12 +35,12 @@ pub struct Locale {
 }
 
 impl Locale {
-    /// The language to speak.
+    /// Returns the language.
     pub fn language(self) -> Language {
         self.language
     }
 
-    /// ISO 3166 alpha-2 code of the person's country, in upper case.
+    /// Returns the ISO 3166 alpha-2 code of the person's country, in upper case.
     pub fn region(&self) -> Option<&str> {
         self.region.as_ref().and_then(|region| std::str::from_utf8(region).ok())
     }
@@ -52,7 +52,7 @@ impl From<Language> for Locale {
     }
 }
 
-/// The tag is not `language` or `language-REGION` with letters and digits.
+/// Error of a tag that is not `language` or `language-REGION` with letters and digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a locale is a language tag such as es, en or es-AR")]
 pub struct LocaleError;

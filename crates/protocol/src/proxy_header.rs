@@ -16,10 +16,10 @@ const TLV_FACE: u8 = 0xE1;
 /// TLV of a sender that understands the closing line.
 const TLV_CLOSING_LINE: u8 = 0xE2;
 
-/// First byte of the closing line (ASCII end of transmission): no other server line has it.
+/// First byte of the closing line (ASCII EOT): no other server line begins with it.
 pub const CLOSING_LINE_MARK: u8 = 0x04;
 
-/// Longest header accepted, in bytes: a v2 header with every TLV we know fits many times.
+/// Longest header accepted, in bytes: several times a v2 header with every known TLV.
 pub const MAX_HEADER_BYTES: usize = 1_024;
 
 /// Longest v1 header, its line ending included, by the PROXY protocol itself.
@@ -28,48 +28,48 @@ const MAX_V1_BYTES: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_PREFIXES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];
 
-/// What a proxy says about the connection it forwards.
+/// PROXY protocol header of a forwarded connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// The person's address; `None` for a proxy's own connection (a health check).
+    /// Address of the person's client; `None` for a proxy's own connection (a health check).
     pub source: Option<SocketAddr>,
     /// The connection's trace.
     pub trace: Option<Traceparent>,
-    /// The face, from a gateway; then every line it sends is tagged.
+    /// The face, from a gateway only; every line behind such a header is tagged.
     pub face: Option<Face>,
-    /// Whether the sender understands the closing line.
+    /// The sender understands the closing line.
     pub closing_line: bool,
 }
 
 impl ProxyHeader {
-    /// Whether a gateway only asks for an answer: it announces a face and speaks for no person.
+    /// Returns `true` for the health check of a gateway: it announces a face and has no source address.
     pub fn is_health_check(&self) -> bool {
         self.source.is_none() && self.face.is_some()
     }
 }
 
-/// What the first bytes of a connection are.
+/// Result of the search for a header in the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProxyHeaderParse {
     /// Could still become a header.
     Incomplete {
-        /// No ordinary client begins like this: worth waiting for the rest.
+        /// No other client begins like this, so the caller waits for the rest longer.
         unambiguous: bool,
     },
-    /// An ordinary client: no header here.
+    /// No header: another kind of client.
     Absent,
     /// A header in the first `len` bytes.
     Header {
-        /// What it says.
+        /// The header.
         header: ProxyHeader,
-        /// How many bytes to remove.
+        /// Its length in bytes.
         len: usize,
     },
     /// Begins as a header and is not one.
     Invalid,
 }
 
-/// Looks for a header at the start of `bytes`.
+/// Parses the header at the start of `bytes`.
 pub fn parse(bytes: &[u8]) -> ProxyHeaderParse {
     match prefix(bytes) {
         Prefix::NoHeader => ProxyHeaderParse::Absent,
@@ -99,8 +99,8 @@ fn prefix(bytes: &[u8]) -> Prefix {
     }
 }
 
-/// The parser takes a header that is cut before its last port for a malformed one, and some
-/// malformed ones for cut: it only gets to see whole lines.
+/// Parses a v1 header. The `ppp` parser takes a header cut before its last port for a malformed one, and some malformed
+/// ones for cut, so it gets whole lines only.
 fn parse_v1(bytes: &[u8]) -> ProxyHeaderParse {
     let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
     let Some(end) = memchr(b'\n', within) else {
@@ -128,6 +128,7 @@ fn parse_v2(bytes: &[u8]) -> ProxyHeaderParse {
         Err(error) if error.is_incomplete() && bytes.len() < MAX_HEADER_BYTES => {
             ProxyHeaderParse::Incomplete { unambiguous: true }
         }
+        // A longer header must not make the reader buffer without a bound.
         Ok(_) | Err(_) => ProxyHeaderParse::Invalid,
     }
 }
@@ -140,7 +141,7 @@ fn v1_source(addresses: v1::Addresses) -> Option<SocketAddr> {
     }
 }
 
-/// `None` when one of our own TLVs is malformed.
+/// Converts a v2 header; `None` if one of the TLVs `0xE0` and `0xE1` is malformed.
 fn v2_header(header: &v2::Header<'_>) -> Option<ProxyHeader> {
     let source = match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(a)) => Some((a.source_address, a.source_port).into()),
@@ -160,7 +161,7 @@ fn v2_header(header: &v2::Header<'_>) -> Option<ProxyHeader> {
     Some(parsed)
 }
 
-/// The header a gateway sends: the person at `source`, connected to `destination`.
+/// Encodes a gateway's header for the client at `source`, connected to `destination`.
 ///
 /// An IPv4 and an IPv6 address cannot share a header, so a mixed pair is written as IPv6.
 pub fn encode(source: SocketAddr, destination: SocketAddr, trace: Traceparent, face: Face) -> Vec<u8> {
@@ -178,7 +179,7 @@ pub fn encode(source: SocketAddr, destination: SocketAddr, trace: Traceparent, f
     build().expect("three short TLVs fit the header's 16-bit length")
 }
 
-/// The header of a gateway's own connection, which asks whether the core answers and speaks for no person.
+/// Encodes the header of a gateway's health check: command LOCAL, without a client.
 pub fn encode_health_check(trace: Traceparent) -> Vec<u8> {
     // A header of no address family would end before its TLVs.
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -264,7 +265,7 @@ mod tests {
         ];
         for (bytes, want) in cases {
             assert_eq!(&parse(bytes), want, "{bytes:?}");
-            // However it is cut, a header is waited for.
+            // Every prefix of a header is incomplete, never absent or invalid.
             if let ProxyHeaderParse::Header { len, .. } = want {
                 for cut in 0..*len {
                     assert!(
@@ -288,7 +289,7 @@ mod tests {
         let longest = header(MAX_HEADER_BYTES);
         assert_eq!(parse(&longest), ProxyHeaderParse::Header { header: none, len: MAX_HEADER_BYTES });
         assert_eq!(parse(&longest[..MAX_HEADER_BYTES - 1]), ProxyHeaderParse::Incomplete { unambiguous: true });
-        // Whole or in pieces.
+        // In one piece or in two.
         let too_long = header(MAX_HEADER_BYTES + 1);
         assert_eq!(parse(&too_long), ProxyHeaderParse::Invalid);
         assert_eq!(parse(&too_long[..MAX_HEADER_BYTES]), ProxyHeaderParse::Invalid);

@@ -20,7 +20,7 @@ use crate::trace::TraceId;
 pub use about::{About, ModelHost};
 pub use safety_plan::{PlanStep, SafetyPlan};
 
-/// Everything the server can say to a program.
+/// Frame from the server to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "SPEC.md §4 says what each frame and field means")]
@@ -83,38 +83,38 @@ pub struct Welcome {
     pub user: UserLabel,
     /// Secret that resumes the session.
     pub resume: UserText,
-    /// Whether an earlier session goes on.
+    /// An earlier session continues.
     pub resumed: bool,
     /// Highest stored `seq`.
     pub seq: u64,
-    /// Entries after `since` that are not replayed.
+    /// Number of entries after `since` that are not replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
-    /// Language answered in.
+    /// Locale in use.
     pub locale: Locale,
     /// The connection's trace.
     pub trace_id: TraceId,
-    /// What the server allows.
+    /// Limits in force.
     pub limits: Limits,
 }
 
-/// Limits told in `welcome`.
+/// Limits that `welcome` announces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Longest line in bytes.
+    /// Longest client line, in bytes.
     pub max_line_bytes: usize,
-    /// Longest message in characters.
+    /// Longest message, in Unicode scalar values.
     pub max_text_chars: usize,
-    /// How many messages in what time.
+    /// Rate limit of messages.
     pub rate: Rate,
 }
 
-/// The rate limit told in `welcome`.
+/// Rate limit that `welcome` announces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// Messages a person may send within the window.
     pub messages: usize,
-    /// Length of the window.
+    /// Length of the window, in milliseconds.
     pub window_ms: u64,
 }
 
@@ -123,18 +123,18 @@ pub struct Rate {
 pub struct Entry {
     /// Position in the session, from 1 without gaps.
     pub seq: u64,
-    /// The message it is or belongs to.
+    /// Id of the message that it is or belongs to.
     pub id: MessageId,
-    /// Who speaks.
+    /// Its author.
     pub role: Role,
-    /// What was said.
+    /// Its text.
     pub text: UserText,
-    /// When it was stored.
+    /// Time at which it was stored.
     pub at: Timestamp,
-    /// How an answer ended.
+    /// End of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
-    /// Where an answer came from.
+    /// Origin of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// Help that was shown; only with [`Role::Support`].
@@ -142,7 +142,7 @@ pub struct Entry {
     pub help: Option<Box<Help>>,
 }
 
-/// Who speaks in an [`Entry`].
+/// Author of an [`Entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "SPEC.md §4")]
@@ -158,17 +158,17 @@ impl fmt::Display for Role {
     }
 }
 
-/// How an answer ended.
+/// End of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// The model had said what it wanted.
+    /// The model completed its answer.
     Stop,
     /// The answer reached a limit on its length.
     Length,
     /// The person stopped it.
     Stopped,
-    /// The model broke off in the middle.
+    /// The model failed mid-answer.
     Error,
 }
 
@@ -178,7 +178,7 @@ impl fmt::Display for Finish {
     }
 }
 
-/// Where an answer came from.
+/// Origin of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -201,22 +201,22 @@ impl fmt::Display for Source {
 pub struct Support {
     /// The message that calls for help.
     pub id: MessageId,
-    /// Where it is stored; `None` while it is not.
+    /// Its `seq` in the store; `None` while it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// For people, above the resources.
+    /// Text for the person, above the resources.
     pub text: UserText,
-    /// What it is about.
+    /// Risk and resources.
     #[serde(flatten)]
     pub help: Help,
 }
 
-/// What `support` frames and stored `support` entries have in common besides their text.
+/// Fields that `support` frames and stored `support` entries share, besides the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Help {
     /// For the client's choice of form; never shown to the person.
     pub level: Level,
-    /// Who is at risk.
+    /// The person at risk.
     #[serde(default, deserialize_with = "lenient")]
     pub subject: Subject,
     /// The most urgent kind of risk; `None` where it has no name here.
@@ -226,7 +226,7 @@ pub struct Help {
     pub resources: Vec<Resource>,
 }
 
-/// How grave a sign of risk is.
+/// Gravity of a sign of risk, rising.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "SPEC.md §4")]
@@ -236,11 +236,11 @@ pub enum Level {
     Imminent,
 }
 
-/// Who is at risk.
+/// The person at risk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// The person who writes, also where that cannot be told.
+    /// The person who writes, also where the text leaves it open.
     #[default]
     #[serde(rename = "self")]
     Own,
@@ -323,7 +323,7 @@ pub struct Sms {
     pub body: Option<String>,
 }
 
-/// Reads a value that later servers may have more of: an unknown one counts as absent.
+/// Deserializes a value of which later servers may know more: an unknown one counts as absent.
 fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -341,24 +341,24 @@ where
     })
 }
 
-/// The end of an answer.
+/// The `done` frame: end of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// The message answered.
     pub id: MessageId,
-    /// Where the answer is stored; `None` when nothing was.
+    /// The answer's `seq`; `None` when no answer was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// How it ended.
+    /// Its end.
     pub finish: Finish,
-    /// Where it came from.
+    /// Its origin.
     pub source: Source,
-    /// The model that gave it.
+    /// Name of the model that generated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Length in Unicode scalar values.
     pub chars: usize,
-    /// How long it took.
+    /// Durations.
     pub ms: Timing,
     /// Tokens the provider counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -368,12 +368,12 @@ pub struct Done {
     pub exercise: Option<Exercise>,
 }
 
-/// How long an answer took, in milliseconds since the message was accepted.
+/// Durations of an answer, in milliseconds since the message was accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Until a model slot was free.
+    /// Until the model had capacity.
     pub queue: u64,
-    /// Until the first piece of the answer.
+    /// Until the first delta.
     pub first: u64,
     /// Until its end.
     pub total: u64,
@@ -422,7 +422,7 @@ pub enum ResponseResult {
     Ai {
         text: String,
     },
-    // The last: without a plan it has no field that tells it from the others.
+    // Last, as `untagged` tries in order: without a plan it has no field that sets it apart from the others.
     SafetyPlan {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<SafetyPlan>,
@@ -432,14 +432,14 @@ pub enum ResponseResult {
 /// An `error` frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorFrame {
-    /// What went wrong.
+    /// Its code.
     pub code: ErrorCode,
-    /// The same for people.
+    /// Message for the person.
     pub message: String,
     /// The frame it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
-    /// When trying again makes sense.
+    /// Delay before a retry, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     /// Trace to quote when asking for help.
@@ -448,26 +448,27 @@ pub struct ErrorFrame {
 }
 
 impl ErrorFrame {
-    /// An error with its message in `language`.
+    /// Returns an error with its message in `language`.
     pub fn new(code: ErrorCode, language: Language) -> Self {
         Self { code, message: code.message(language, None), id: None, retry_after_ms: None, trace_id: None }
     }
 
-    /// The same for the frame `id`.
+    /// Returns it as the error of frame `id`.
     #[must_use]
     pub fn with_id(self, id: Option<MessageId>) -> Self {
         Self { id, ..self }
     }
 
-    /// The same with the time after which to try again, in the field and in the words.
+    /// Returns it with the delay before a retry, in the field and in the message, rounded up.
     #[must_use]
     pub fn with_retry_after(self, after: Duration, language: Language) -> Self {
         let message = self.code.message(language, Some(after));
+        // Rounded up: a retry one millisecond early would be rejected again.
         let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self { message, retry_after_ms: Some(after_ms), ..self }
     }
 
-    /// The same with a trace to quote.
+    /// Returns it with a trace to quote.
     #[must_use]
     pub fn with_trace(self, trace_id: TraceId) -> Self {
         Self { trace_id: Some(trace_id), ..self }

@@ -18,41 +18,41 @@ impl UserText {
         Self(text.into())
     }
 
-    /// The words themselves: for the wire, the store and the model, never for a log.
+    /// Returns the text itself: for the wire, the store and the model, never for a log.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Length in Unicode scalar values, the unit of every limit on text.
+    /// Returns the length in Unicode scalar values, the unit of every limit on text.
     pub fn chars(&self) -> usize {
         self.0.chars().count()
     }
 
-    /// Its first `count` characters.
+    /// Returns its first `count` characters.
     #[must_use]
     pub fn first_chars(&self, count: usize) -> Self {
         Self(self.0.chars().take(count).collect())
     }
 
-    /// All but its first `count` characters.
+    /// Returns all but its first `count` characters.
     #[must_use]
     pub fn without_first_chars(&self, count: usize) -> Self {
         Self(self.0.chars().skip(count).collect())
     }
 
-    /// The same without white space around it.
+    /// Returns it without white space around it.
     #[must_use]
     pub fn trimmed(self) -> Self {
         let trimmed = self.0.trim();
         if trimmed.len() == self.0.len() { self } else { Self(trimmed.to_owned()) }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len_bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Returns `true` if it has no character.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Points in calendar time.
+//! Calendar time.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A point `ms` milliseconds after the Unix epoch, clamped to what a calendar with
-    /// four-digit years can show in any time zone.
+    /// Returns the point `ms` milliseconds after the Unix epoch, clamped so that its year has four digits in any time
+    /// zone.
     pub fn from_unix_ms(ms: i64) -> Self {
-        // Not its milliseconds: jiff takes no more than whole seconds here.
+        // Whole seconds: `jiff` rejects the milliseconds behind its last second here.
         Self(ms.clamp(0, jiff::Timestamp::MAX.as_second() * 1_000))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub fn unix_ms(self) -> i64 {
         self.0
     }

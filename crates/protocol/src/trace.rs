@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 /// Length of a `traceparent` in bytes, the same for every value of version 00.
 pub const TRACEPARENT_LEN: usize = 55;
 
-/// 128 bits shared by everything that happens because of one message; never zero.
+/// W3C trace id: 128 bits shared by all work for one message; never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(u128);
 
 impl TraceId {
-    /// A new random id. Random enough to tell traces apart, not to keep a secret.
+    /// Returns a new random id: unique enough for traces, not a secret.
     pub fn random() -> Self {
         Self(fastrand::u128(1..))
     }
 
-    /// The id's bits.
+    /// Returns the id's bits.
     pub fn bits(self) -> u128 {
         self.0
     }
@@ -44,34 +44,34 @@ impl<'de> Deserialize<'de> for TraceId {
     }
 }
 
-/// A position in a trace: the trace, the span that caused what follows, and whether it is sampled.
+/// W3C `traceparent`: the trace, the calling span and the sampled flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
     /// The trace.
     pub trace_id: TraceId,
     /// The calling span; never zero.
     pub span_id: u64,
-    /// Whether the caller records this trace.
+    /// The caller records this trace.
     pub sampled: bool,
 }
 
-/// The text is not a `traceparent` of version 00.
+/// Error of a text that is no `traceparent` of version 00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a W3C traceparent of version 00")]
 pub struct TraceparentError;
 
 impl Traceparent {
-    /// The start of a new trace.
+    /// Returns the first span of a new trace.
     pub fn random() -> Self {
         Self { trace_id: TraceId::random(), span_id: fastrand::u64(1..), sampled: true }
     }
 
-    /// A new span in the same trace.
+    /// Returns a new span in the same trace.
     pub fn child(self) -> Self {
         Self { span_id: fastrand::u64(1..), ..self }
     }
 
-    /// Its text form, without an allocation: the gateway writes one for every message.
+    /// Returns its text form, without an allocation: the gateway writes one for every message.
     pub fn encode(self) -> [u8; TRACEPARENT_LEN] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         put_hex(&mut text[3..35], self.trace_id.0);
@@ -80,11 +80,11 @@ impl Traceparent {
         text
     }
 
-    /// Reads the text form.
+    /// Parses the text form.
     ///
     /// # Errors
     ///
-    /// Anything but version 00 with lower-case digits and ids that are not zero.
+    /// [`TraceparentError`] for anything but version 00 with lower-case digits and ids that are not zero.
     pub fn parse(text: &[u8]) -> Result<Self, TraceparentError> {
         let dashes = [2, 35, 52].iter().all(|&at| text.get(at) == Some(&b'-'));
         if text.len() != TRACEPARENT_LEN || !dashes || !text.starts_with(b"00") {
@@ -96,6 +96,7 @@ impl Traceparent {
             return Err(TraceparentError);
         }
         let span_id = u64::try_from(span_id).map_err(|_| TraceparentError)?;
+        // The other flags are reserved in version 00 and must be ignored (W3C Trace Context, trace-flags).
         Ok(Self { trace_id: TraceId(trace_id), span_id, sampled: flags & 1 == 1 })
     }
 }
@@ -122,7 +123,7 @@ fn put_hex(out: &mut [u8], mut bits: u128) {
     }
 }
 
-/// Reads exactly `digits` lower-case hex digits.
+/// Parses exactly `digits` lower-case hex digits.
 fn hex(text: &[u8], digits: usize) -> Option<u128> {
     if text.len() != digits {
         return None;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What `about` tells of the service.
+/// Facts about the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// Who runs it.
+    /// Operator of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// How to reach them.
+    /// Contact of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
     /// Days that entries are kept; 0: until they are erased.
@@ -20,15 +20,15 @@ pub struct About {
     pub kept: bool,
     /// Models that write answers; without any they are the companion's.
     pub models: Vec<ModelHost>,
-    /// Where messages are read a second time for signs of risk.
+    /// Host and name of the second opinion on risk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ModelHost>,
 }
 
-/// A model, and where it is.
+/// A model and its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelHost {
-    /// The host that messages are sent to.
+    /// Host that receives the messages.
     pub host: String,
     /// The model's name.
     pub name: String,

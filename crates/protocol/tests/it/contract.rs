@@ -1,4 +1,4 @@
-//! Loads `proto-line`. Whatever is missing, unknown or left over in the folder fails the test.
+//! Loads `proto-line`. A missing, unknown or unused file in the folder fails the test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use protocol::{ErrorCode, Inbound, LineCodec};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Fewer vectors than this of either kind, and something is wrong with the loading.
+/// Fewest vectors of either kind: fewer mean that the loader is broken.
 const MIN_VECTORS: usize = 60;
 
 pub(crate) static CLIENT_SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::load("client-frames.schema.json"));
@@ -65,7 +65,7 @@ impl Vector {
         String::from_utf8(self.bytes()).unwrap_or_else(|_| panic!("{}: not UTF-8", self.name))
     }
 
-    /// Whether the line is well formed and only out of place.
+    /// Returns `true` if the line is well formed and only out of place.
     pub(crate) fn depends_on_state(&self) -> bool {
         self.name.starts_with("state-")
     }
@@ -87,7 +87,7 @@ pub(crate) fn valid() -> Vec<Vector> {
     vectors
 }
 
-/// Lines a server refuses.
+/// Lines that a server rejects.
 pub(crate) fn invalid() -> Vec<Vector> {
     let vectors = load("invalid.jsonl");
     for vector in &vectors {
@@ -171,7 +171,7 @@ fn assert_files(below: &str, known: &[&str]) {
     assert_eq!(found, known, "proto-line/{below}: a file is missing, or no test uses it");
 }
 
-/// What a server with default configuration makes of `line`.
+/// Decodes `line` as a server with default configuration does.
 pub(crate) fn decode(line: &[u8]) -> Vec<Inbound> {
     let mut codec = LineCodec::default();
     let mut bytes = BytesMut::from(line);

@@ -1,5 +1,5 @@
-//! The Rust types held against `proto-line`, in both directions: what the contract gives as
-//! well formed is read, what it refuses is refused, and what the types write is the contract's.
+//! Conformance of the Rust types to `proto-line`: well formed lines are parsed, malformed ones are rejected, and every
+//! encoded frame is valid by the contract.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
 

@@ -20,7 +20,7 @@ const FIELDS: [&str; 13] =
 /// Whole numbers, as opposed to `1.0`, have a meaning in these fields.
 const WHOLE_NUMBERS: [&str; 3] = ["v", "since", "timeout_ms"];
 
-/// One byte of a line is no longer what it was.
+/// Change of one byte of a line.
 #[derive(Debug, Clone)]
 enum ByteChange {
     Removed(Index),
@@ -49,7 +49,7 @@ fn byte_change() -> impl Strategy<Value = ByteChange> {
     ]
 }
 
-/// One field of a frame is no longer what it was.
+/// Change of one field of a frame.
 #[derive(Debug, Clone)]
 enum FieldChange {
     Removed,
@@ -144,7 +144,7 @@ proptest! {
     }
 }
 
-/// Enough of `line` for a message, with what was cut away counted.
+/// Shortens `line` for a failure message, and counts the characters left out.
 fn shown(line: &str) -> String {
     let start: String = line.chars().take(300).collect();
     let rest = line.chars().count() - start.chars().count();
@@ -160,7 +160,7 @@ fn check_agreement(line: &str) -> Result<(), TestCaseError> {
             prop_assert!(code.is_some(), "{}", shown(line));
             return Ok(());
         }
-        // Numbers of any size are JSON, but `Value` has no room for them.
+        // Numbers of any size are JSON, but `Value` cannot hold them.
         Err(error) if error.to_string().starts_with("number out of range") => return Ok(()),
         Err(_) => None,
     };
@@ -176,7 +176,7 @@ fn check_agreement(line: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The code `SPEC.md` §3 gives `line`, by way of the schema; `None` if it is well formed.
+/// Returns the code of `line` by `SPEC.md` §3 and the schema; `None` if it is well formed.
 fn expected_code(line: &str, json: Option<&Value>) -> Option<ErrorCode> {
     let Some(Value::Object(frame)) = json else { return Some(ErrorCode::BadFrame) };
     let Some(kind) = frame.get("type").and_then(Value::as_str) else { return Some(ErrorCode::BadFrame) };
@@ -198,7 +198,7 @@ fn expected_code(line: &str, json: Option<&Value>) -> Option<ErrorCode> {
     (twice || fractions || !CLIENT_SCHEMA.accepts(&json!(frame))).then_some(ErrorCode::BadFrame)
 }
 
-/// The keys of the object on `line`, as often as they are given.
+/// Returns the keys of the object on `line`, duplicates included.
 fn keys(line: &str) -> Vec<String> {
     struct Keys(Vec<String>);
 
@@ -229,7 +229,7 @@ fn keys(line: &str) -> Vec<String> {
     serde_json::from_str::<Keys>(line).unwrap().0
 }
 
-/// What a frame holds, as JSON without the fields that are absent.
+/// Returns the fields of a frame as JSON, without absent ones.
 fn fields_of(frame: ClientFrame) -> Value {
     let id = |id: MessageId| id.to_string();
     let mut fields = match frame {
@@ -250,7 +250,7 @@ fn fields_of(frame: ClientFrame) -> Value {
     fields
 }
 
-/// The same from the JSON, with what the contract says for absent fields.
+/// Returns the known fields of the JSON, with the contract's defaults for absent ones.
 fn known_fields(json: &Value) -> Value {
     let kind = json["type"].as_str().unwrap();
     let known = CLIENT_SCHEMA.defined(&format!("{kind}/properties")).as_object().unwrap();

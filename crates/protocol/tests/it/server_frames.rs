@@ -1,4 +1,4 @@
-//! Server frames of every kind, written, held against the schema and read again.
+//! Server frames of every kind: encoded, validated by the schema and parsed again.
 
 use bytes::BytesMut;
 use proptest::collection::vec;
@@ -230,7 +230,7 @@ fn frame() -> impl Strategy<Value = ServerFrame> {
     ]
 }
 
-/// The line `frame` is written as, without its LF.
+/// Returns the encoded line of `frame`, without its LF.
 fn line(frame: &ServerFrame) -> Vec<u8> {
     let mut out = BytesMut::from("before");
     frame.encode_line(&mut out);

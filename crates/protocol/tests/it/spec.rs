@@ -1,4 +1,4 @@
-//! What `SPEC.md` and the schemas list and count, against the Rust lists and limits.
+//! Conformance of the Rust lists and limits to `SPEC.md` and the schemas.
 
 use protocol::limits::{
     DEFAULT_HISTORY_ENTRIES, DEFAULT_REQUEST_TIMEOUT_MS, MAX_ANSWER_CHARS, MAX_AUTH_CHARS, MAX_CLIENT_CHARS,
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::contract::{CLIENT_SCHEMA, Close, SERVER_SCHEMA, closes, spec};
 
-/// The cells of each row that begins with a name in backquotes, in section `number`.
+/// Returns the cells of each row that begins with a name in backquotes, in section `number`.
 fn rows(number: u32) -> Vec<Vec<String>> {
     let spec = spec();
     let section = spec.split("\n## ").find(|section| section.starts_with(&format!("{number}. "))).unwrap();
@@ -71,7 +71,7 @@ fn error_codes_match_section_7_and_schema() {
     assert_eq!(timed, &json!(carrying));
 }
 
-/// `number` as `SPEC.md` writes it.
+/// Formats `number` as `SPEC.md` writes it.
 fn written(number: impl TryInto<u64>) -> String {
     let number = number.try_into().ok().unwrap();
     if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }

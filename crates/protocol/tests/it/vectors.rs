@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::contract::{CLIENT_SCHEMA, SERVER_SCHEMA, Side, Vector, decode, invalid, valid};
 
-/// Invalid lines the schema cannot tell: they are too long as lines, give a field twice (which
-/// is gone once the JSON is read), or write a whole number in another way.
+/// Invalid lines that the schema accepts: too long as lines, with a duplicate field (lost once the JSON is parsed), or
+/// with a whole number in another notation.
 const SCHEMA_CANNOT_EXPRESS: [&str; 7] = [
     "duplicate-id",
     "duplicate-text",
@@ -23,9 +23,9 @@ const SCHEMA_CANNOT_EXPRESS: [&str; 7] = [
     "text-8000-emoji-all-escaped",
 ];
 
-/// Well formed server frames that Rust writes in another way, with what it reads and what it writes.
+/// Well formed server frames that Rust writes in another form: the vector, the text read, the text written.
 const NORMALISED_WHEN_WRITTEN: [(&str, &str, &str); 1] =
-    // Help is looked up by country, and 419 is none.
+    // Help lines are selected by country, and 419 is none.
     [("server-welcome-other-limits", r#""locale":"es-419""#, r#""locale":"es""#)];
 
 fn of(side: Side) -> Vec<Vector> {
@@ -35,7 +35,7 @@ fn of(side: Side) -> Vec<Vector> {
     vectors
 }
 
-/// The code a line is answered with, before any state is looked at.
+/// Parses a line as a server does before it looks at the connection's state.
 fn answer(line: &[u8]) -> Result<ClientFrame, ErrorCode> {
     match decode(line).as_slice() {
         [Inbound::Line { trace: None, text }] => {
@@ -56,7 +56,6 @@ fn parses_valid_client_lines() {
     }
 }
 
-/// What a client of ours writes.
 #[test]
 fn client_frames_round_trip() {
     for vector in of(Side::Client) {
@@ -98,7 +97,7 @@ fn server_lines_round_trip() {
     assert!(NORMALISED_WHEN_WRITTEN.iter().all(|(name, ..)| names.contains(*name)), "an exception for no vector");
 }
 
-/// Every field the schema knows, wherever it is.
+/// Returns every field name of the schema, at any depth.
 fn known_fields(schema: &Value) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     let mut left = vec![schema];
@@ -115,7 +114,7 @@ fn known_fields(schema: &Value) -> BTreeSet<String> {
     known
 }
 
-/// `value` without what a reader ignores: unknown fields, and `null` for an absent one.
+/// Returns `value` without the parts that a reader ignores: unknown fields, and `null` for an absent one.
 fn plain(value: &Value, known: &BTreeSet<String>) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -150,13 +149,13 @@ fn rejects_invalid_lines_with_expected_code() {
     for vector in invalid() {
         let answered = answer(&vector.bytes());
         if vector.depends_on_state() {
-            // Well formed; a server in the right state refuses it.
+            // Well formed; a server rejects it by the connection's state.
             of_state += 1;
             assert!(answered.is_ok(), "{}: {answered:?}", vector.name);
         } else {
             assert_eq!(answered.err(), vector.error, "{}", vector.name);
         }
-        // What comes first on a connection is a frame, whatever is wrong with it.
+        // The first line of a connection is taken for a frame, however malformed.
         if vector.before_hello {
             let hint = ClientFrame::hint(&vector.text());
             let hello_required = vector.error == Some(ErrorCode::HelloRequired);
