@@ -498,7 +498,7 @@ fn write_words(out: &mut String, labels: &Labels) {
 /// Returns the least number of words that complete a match behind each position.
 fn words_left(positions: &[Position]) -> Vec<usize> {
     let mut left = vec![0; positions.len()];
-    // What follows stands behind.
+    // Followers have higher indices.
     for (index, position) in positions.iter().enumerate().rev() {
         let behind = position.follow.iter().map(|&next| match positions[next].symbol {
             Symbol::In(_) | Symbol::Gap => 1 + left[next],

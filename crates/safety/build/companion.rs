@@ -176,13 +176,13 @@ impl Act {
     }
 }
 
-/// Names between braces.
+/// Returns the names between braces.
 fn slots(text: &str) -> Vec<String> {
     text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
 }
 
 impl Source {
-    /// Words of the texts that look like voseo and have neither forms nor an exception.
+    /// Returns words of the texts that look like voseo and have neither forms nor an exception.
     fn strange_forms(&self) -> Vec<String> {
         if self.forms.is_empty() {
             return Vec::new();
@@ -199,7 +199,7 @@ impl Source {
         odd.iter().map(|(word, text)| format!("forms: {word:?} has no tú and usted ({text:?})")).collect()
     }
 
-    /// `text` with each form that differs replaced; longer forms go first.
+    /// Returns `text` with each form that differs replaced; longer forms go first.
     fn replaced(&self, text: &str, with: impl Fn(&[String; 2]) -> String) -> String {
         let mut forms: Vec<_> = self.forms.iter().collect();
         forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
@@ -221,13 +221,13 @@ impl Source {
         out
     }
 
-    /// The three registers of `text`: vos, tú, usted.
+    /// Returns the three registers of `text`: vos, tú, usted.
     fn registers(&self, text: &str) -> [String; 3] {
         [text.to_owned(), self.replaced(text, |other| other[0].clone()), self.replaced(text, |other| other[1].clone())]
     }
 }
 
-/// What follows `form` at the beginning of `text`, where it stands there as a word.
+/// Returns the rest of `text` behind `form`, if `text` begins with `form` as a whole word.
 fn begins<'a>(text: &'a str, form: &str) -> Option<&'a str> {
     let mut letters = text.chars();
     for wanted in form.chars() {
@@ -248,7 +248,7 @@ fn capital_like(first: char, word: &str) -> String {
     }
 }
 
-/// Tells whether `word` could be a form of vos, or a pronoun that differs.
+/// Returns `true` if `word` could be a form of vos, or a pronoun that differs.
 fn voseo(word: &str) -> bool {
     let ends = |endings: &[&str]| endings.iter().any(|ending| word.ends_with(ending));
     let pronouns = ["te", "ti", "tu", "tus", "vos", "tuyo", "tuya", "tuyos", "tuyas", "sos", "contigo"];

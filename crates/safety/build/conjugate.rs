@@ -1,4 +1,4 @@
-//! Forms of Spanish verbs, unaccented: enough for what people say of themselves and of others.
+//! Forms of Spanish verbs, unaccented: those that people use of themselves and of others.
 
 /// Makes the forms that `entry` (`colgar(cuelg)/1`) stands for.
 pub(crate) fn forms(entry: &str) -> Result<Vec<String>, String> {

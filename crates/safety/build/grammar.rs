@@ -73,7 +73,7 @@ struct Builder {
     common: BTreeSet<String>,
     spelling: Vec<(String, String)>,
     ids: BTreeSet<String>,
-    /// How phrases begin.
+    /// Openings of phrases.
     openings: HashMap<Symbol, Vec<Opening>>,
 }
 

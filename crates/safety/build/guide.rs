@@ -193,7 +193,7 @@ fn check_rows<'a>(
     }
 }
 
-/// A text is one line with placeholders of `known`, all of `needed` among them.
+/// Checks that a text is one line with placeholders of `known`, all of `needed` among them.
 fn check_text(text: &str, known: &[&str], needed: &[&str]) -> Result<(), String> {
     if text.trim().is_empty() || text.trim() != text || text.contains(char::is_control) {
         return Err("a text is one line, without white space around it".to_owned());

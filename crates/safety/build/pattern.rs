@@ -21,16 +21,16 @@ enum Node {
     Optional(Box<Node>),
 }
 
-/// A place of a pattern.
+/// A position of a pattern (Glushkov).
 #[derive(Debug)]
 pub(crate) struct Position {
     pub symbol: Symbol,
     pub test: Test,
-    /// What the pattern is bound to where it begins here.
+    /// Anchor of the pattern, if it begins here.
     pub at_start: Option<Anchor>,
-    /// What it is bound to where it ends here.
+    /// Anchor of the pattern, if it ends here.
     pub ends: Option<Anchor>,
-    /// The places before it.
+    /// The positions before it.
     pub before: Vec<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// Returns the places of the pattern, those before a place before it.
+    /// Returns the positions of the pattern; the positions before one precede it in the list.
     pub(crate) fn places(&self) -> Vec<Position> {
         let mut places = Places::default();
         let ends = places.add(&self.node);
@@ -100,7 +100,7 @@ impl Pattern {
         ends.first.iter().map(opening).collect()
     }
 
-    /// Tells whether the pattern begins with a token that any text may have: such would start everywhere.
+    /// Returns `true` if the pattern may begin with any token: it would start everywhere.
     pub(crate) fn starts_anywhere(&self) -> bool {
         let mut places = Places::default();
         let ends = places.add(&self.node);

@@ -15,7 +15,7 @@ use protocol::Language;
 use safety::screen::{Screen, ScreenContext};
 use safety::{Kind, Kinds, Level};
 
-/// What an `@` line says of the answers below it.
+/// Labels of an `@` line, for the answers below it.
 #[derive(Clone, Default)]
 struct Header {
     stop: String,
@@ -78,7 +78,7 @@ fn sum(counts: &Counts, bad: bool) -> (usize, usize) {
     of_kind.fold((0, 0), |(right, all), (_, count)| (right + count.right, all + count.all))
 }
 
-/// Tells whether 95 % of the bad answers are stopped, and at most 1 % of the good ones.
+/// Returns `true` if 95 % of the bad answers are stopped, and at most 1 % of the good ones.
 fn reaches_goals(counts: &Counts) -> bool {
     let ((stopped, bad), (through, good)) = (sum(counts, true), sum(counts, false));
     100 * stopped >= 95 * bad && 100 * (good - through) <= good

@@ -1,4 +1,4 @@
-//! Writes what the model sees of the messages on standard input, one a line (`\n` for a line break), for
+//! Writes the model's features of the messages on standard input, one a line (`\n` for a line break), for
 //! `scripts/train-safety`. With `--atoms`, the names of the decision table's atoms.
 
 use std::io::{self, BufRead, Write};

@@ -1,4 +1,4 @@
-//! Assessment of what a person writes.
+//! Assessment of a person's messages.
 
 mod decide;
 mod lexicon;
@@ -20,7 +20,7 @@ use tables::Tables;
 
 use crate::{Cssrs, Kinds, Level, Subject};
 
-/// What is known of the conversation when a message is assessed.
+/// State of the conversation before the message.
 #[derive(Debug, Clone, Default)]
 pub struct Context<'a> {
     /// The person's last messages of the last three minutes, oldest first, at most four: also read as one.
@@ -40,22 +40,22 @@ pub struct Reason {
     pub code: &'static str,
     /// The rule's id in the data, such as `es.want_to_die`.
     pub rule: &'static str,
-    /// Where it matched: bytes of the text as given.
+    /// Range of the match, in bytes of the original text.
     pub span: Range<usize>,
 }
 
-/// What a message says about risk.
+/// Result of an assessment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assessment {
-    /// Who is at risk.
+    /// The person at risk.
     pub subject: Subject,
     /// Kinds of risk, also without a level.
     pub kinds: Kinds,
-    /// Level of this message alone, read in its context.
+    /// Level of this message alone, in its context.
     pub level: Level,
     /// C-SSRS item of the gravest rule.
     pub cssrs: Option<Cssrs>,
-    /// Rules that matched, in the order of the text.
+    /// Matched rules, in the order of the text.
     pub reasons: Vec<Reason>,
     /// The person says that they are a minor.
     pub minor_hint: bool,
@@ -99,8 +99,8 @@ pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     let begin = joined.len();
     joined.push_str(text.get(..text.floor_char_boundary(MAX_JOINED_BYTES)).unwrap_or_default());
     let mut together = read(context, &joined, begin);
-    // Several messages in a row are no sentence: the model has learned to judge those only, so rules have to find
-    // something in them first.
+    // The model has learned single sentences only. Joined messages are none, so the rules have to find something in
+    // them first.
     let is_found = together.found.atoms.own | together.found.atoms.other != 0;
     if let Some(judgement) = is_found.then(|| score::judge(&joined, &together.reading, together.found, true)).flatten()
     {
@@ -108,14 +108,14 @@ pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
         let judgement = limit_to_last(context, judgement, alone.assessment.level, before);
         apply_judgement(context, &mut together, judgement, text.len());
     }
-    // Somebody else's risk is not lost over what is known of the person's own.
+    // The person's own remembered level must not hide the risk of somebody else.
     let concerns_other = alone.assessment.subject == Subject::Other && alone.assessment.level > Level::None;
     let needed = if concerns_other { context.remembered } else { alone.assessment.level };
     let is_more = together.assessment.level > alone.assessment.level.max(needed);
     if is_more { together.assessment } else { alone.assessment }
 }
 
-/// Leaves a judgement on messages read as one its level only where that comes with the last of them.
+/// Drops the level of a judgement on joined messages unless the last of them contributes to it.
 fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, before: &str) -> Judgement {
     if judgement.level <= alone {
         return judgement;
@@ -126,9 +126,9 @@ fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, befo
     if judgement.level > known { judgement } else { Judgement { level: Level::None, harmless: false, ..judgement } }
 }
 
-/// Lets the model raise what rules found, and drop findings where nothing in the conversation gives them weight. What is
-/// said in plain words is dropped only where the model is very sure, and never in a short message of the person; what
-/// was done to a person and emergencies never are.
+/// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
+/// conversation supports. Plain words are dropped only where the model is very sure, and never in a short message of
+/// the person; harm done to a person and emergencies never are.
 fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
     let atoms = read.found.atoms;
     let found = atoms.own | atoms.other;
@@ -144,9 +144,9 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     let has_weight = context.remembered > Level::None || context.on_topic;
     let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
     let level = match judgement.level {
-        // What is denied or past in plain words is no more than that.
+        // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
-        // Help for helpers is of one kind, unless somebody acts now.
+        // A helper gets the same help at every level below imminent.
         Level::High if judgement.other => Level::Concern,
         level => level,
     };
@@ -173,10 +173,10 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     assessment.reasons.push(Reason { code: "score", rule, span: 0..length });
 }
 
-/// Words with which a message goes on with the phrase of the one before ("me muero", "de risa").
+/// First words of a message that continues the phrase of the one before ("me muero", "de risa").
 const CONTINUATIONS: [&str; 3] = ["de", "del", "of"];
 
-/// Tells whether `text` completes a turn of phrase that `last` begins, so that together they say nothing of risk.
+/// Returns `true` if `text` completes an idiom that `last` begins, so that together they are no sign of risk.
 pub(crate) fn completes_idiom(last: &str, text: &str) -> bool {
     let mut words = text.split_whitespace();
     let continues = words.next().is_some_and(|word| CONTINUATIONS.contains(&word.to_lowercase().as_str()));
@@ -191,14 +191,14 @@ pub(crate) fn completes_idiom(last: &str, text: &str) -> bool {
         && assess(&Context::default(), &joined).level == Level::None
 }
 
-/// A message as rules read it.
+/// Result of the rules on a message.
 struct Read {
     reading: Reading,
     found: Found,
     assessment: Assessment,
 }
 
-/// Reads `text` by rules, and assesses the part of it from byte `begin` on, in the light of what stands before it.
+/// Applies the rules to `text`, and assesses its part from byte `begin` on, with the part before as context.
 fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
     let tables = &*TABLES;
     let reading = normalise::reading(&tables.lexicon, text);
@@ -221,7 +221,7 @@ fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
     Read { reading, found, assessment }
 }
 
-/// Writes what the model sees of `text`, for training: see `examples/features`.
+/// Writes the model's features of `text`, for training: see `examples/features`.
 #[doc(hidden)]
 pub fn describe(text: &str, out: &mut Vec<u8>) {
     let Read { reading, found, assessment } = read(&Context::default(), text, 0);

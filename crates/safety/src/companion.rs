@@ -1,9 +1,9 @@
 //! The built-in companion: answers where no model may or can.
 //!
-//! [`reply`] is a pure function. Its state is a fold over the end of the conversation, in which the companion's
-//! own texts show what was asked, offered and refused; so a restart or another core changes nothing. One act a
-//! turn is decided by table (`crisis` before `ordinary`), then `voice` chooses among the act's texts. Texts and
-//! word groups are data: `data/companion.es.toml` and `data/companion.en.toml`.
+//! [`reply`] is a pure function. Its state is a fold over the end of the conversation, in which the companion's own
+//! texts show the questions, offers and refusals so far; so a restart or another core changes nothing. One act a turn
+//! is decided by table (`crisis` before `ordinary`), then `voice` chooses among the act's texts. Texts and word groups
+//! are data: `data/companion.es.toml` and `data/companion.en.toml`.
 
 pub(crate) mod asked;
 mod crisis;
@@ -39,12 +39,11 @@ pub struct Utterance<'a> {
     pub by_person: bool,
     /// The text.
     pub text: &'a str,
-    /// When.
+    /// Time at which it was stored.
     pub at: Timestamp,
 }
 
-/// What the companion knows when it answers: its state is a pure fold over the end of the conversation,
-/// so that a restart or another core changes nothing.
+/// Input of [`reply`]: the end of the conversation, and the risk of the message to answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
     /// The end of the conversation, oldest first, the message to answer last. Forty entries are enough.
@@ -53,13 +52,13 @@ pub struct Turn<'a> {
     pub level: Level,
     /// Level of the message alone.
     pub now: Level,
-    /// Who is at risk, of the message.
+    /// Subject of the message's risk.
     pub subject: Subject,
     /// Kinds of risk, of the message.
     pub kinds: Kinds,
     /// The person has said that they are a minor.
     pub minor: bool,
-    /// Emergency number to call, such as `911`, of the person's country; the only number that is ever said.
+    /// Emergency number of the person's country, such as `911`; the only number that an answer may name.
     pub emergency: Option<&'a str>,
     /// Language to answer in.
     pub language: Language,
@@ -84,7 +83,7 @@ impl Turn<'_> {
     }
 }
 
-/// What the companion says.
+/// Answer of the companion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// At most [`MAX_REPLY_CHARS`] characters, one line, at most one question; not one of the last ten answers.
@@ -93,16 +92,17 @@ pub struct Reply {
     pub exercise: Option<Exercise>,
 }
 
-/// Answers the last message of `turn.history`.
+/// Answers the last message of `turn.history`: a pure function without I/O.
 pub fn reply(turn: &Turn<'_>) -> Reply {
     let memory = Memory::of(turn);
     let (act, text) = voice::words(&memory, decide(&memory));
     Reply { text, exercise: exercise(act) }
 }
 
-/// Decides on the act of this turn: risk goes before everything but the truth about itself.
+/// Decides the act of this turn: risk precedes everything but the statement that it is no person.
 fn decide(memory: &Memory<'_>) -> Act {
     let turn = memory.turn;
+    // Minutes count: before any other answer, the one about itself included.
     if let Some(act) = crisis::emergency(memory) {
         return act;
     }
@@ -119,7 +119,7 @@ fn decide(memory: &Memory<'_>) -> Act {
     crisis::kinds(memory).or_else(|| crisis::crisis(memory)).unwrap_or_else(|| ordinary::act(memory))
 }
 
-/// A good-bye with a level remembered: the lines and one question, once; then the lines.
+/// Answers a good-bye while a level is remembered: the help lines and one question, once; then the help lines.
 fn farewell(memory: &Memory<'_>) -> Option<Act> {
     let turn = memory.turn;
     if turn.level == Level::None || turn.now >= Level::High || crisis::is_of_other(memory) {
@@ -171,13 +171,13 @@ fn exercise(act: Act) -> Option<Exercise> {
     }
 }
 
-/// Tells whether `text` says good-bye for now ("chau", "me voy a dormir", "gotta go").
+/// Returns `true` if `text` says good-bye for now ("chau", "me voy a dormir", "gotta go").
 pub fn takes_leave(text: &str) -> bool {
     ordinary::takes_leave(&Reading::of(text))
 }
 
-/// Returns the answer to a question that only the companion may answer, whatever the model would say
-/// ("¿sos una persona?"); `None` where `text` is no such question.
+/// Returns the answer to a question that the companion answers in place of the model ("¿sos una persona?"); `None`
+/// where `text` is no such question.
 pub fn truth(text: &str, language: Language) -> Option<&'static str> {
     if !Reading::of(text).has(Group::Truth) {
         return None;

@@ -9,13 +9,12 @@ use protocol::Timestamp;
 use crate::companion::asked::{self, Asked, Meaning, Question};
 use crate::{Assessment, Context, Cssrs, Kind, Level, Reason, Subject};
 
-/// Messages that are also read as one: at most so many, within so many milliseconds.
+/// Most messages that are also read as one, and the time in milliseconds within which they were sent.
 const MAX_JOINED: usize = 4;
 const JOIN_WINDOW_MS: i64 = 180_000;
-/// A message that follows within so many milliseconds may show that the last one was a turn of phrase ("me muero", "de
-/// risa").
+/// Time in milliseconds within which a message may show that the last one was an idiom ("me muero", "de risa").
 const IDIOM_WINDOW_MS: i64 = 60_000;
-/// A level below imminent lasts for so many turns and milliseconds, then falls by one.
+/// Turns and milliseconds for which a level below imminent lasts before it falls by one.
 const LEVEL_TURNS: u32 = 10;
 const LEVEL_TTL_MS: i64 = 24 * 3_600_000;
 /// Messages sent in a row that may answer a question about safety.
@@ -28,7 +27,7 @@ const CALM_TURNS: u32 = 2;
 #[derive(Clone, Default)]
 pub struct Episode {
     remembered: Level,
-    /// When the remembered level was last seen or reached.
+    /// Time at which the remembered level was last seen or reached.
     since: Option<Timestamp>,
     turns: u32,
     /// The risk was denied while imminent; so many calm turns have followed.
@@ -55,7 +54,7 @@ impl fmt::Debug for Episode {
 }
 
 impl Episode {
-    /// Assesses `text`, written at `at`, in the light of what came before, and remembers it.
+    /// Assesses `text`, written at `at`, in the context of the conversation, and remembers it.
     pub fn observe(&mut self, at: Timestamp, text: &str) -> Assessment {
         self.fall(at);
         self.recent.retain(|(written, _)| at.unix_ms() - written.unix_ms() <= JOIN_WINDOW_MS);
@@ -69,8 +68,10 @@ impl Episode {
             },
             text,
         );
+        // Before `clear_last`: an answer may raise this message's level, and a raised one clears nothing.
         self.read_answer(text, &mut assessment);
         self.clear_last(at, text, &assessment);
+        // After `clear_last`, for which the last of `recent` is the message before.
         self.recent.push_back((at, text.into()));
         if self.recent.len() >= MAX_JOINED {
             self.recent.pop_front();
@@ -79,8 +80,7 @@ impl Episode {
         assessment
     }
 
-    /// Takes in an answer that the person was given, by the companion or by a model: what they write next may answer its
-    /// question about safety.
+    /// Reads an answer of the companion or of a model: the person's next messages may answer its question about safety.
     pub fn asked(&mut self, answer: &str) {
         self.pending = asked::question(answer, self.remembered > Level::None).map(|asked| (asked, 0));
     }
@@ -107,7 +107,7 @@ impl Episode {
             Some(Meaning::Risk(level)) => level,
         };
         let asks_for_safety = matches!(asked.question, Question::Safe | Question::StaySafe);
-        // Without a word of suicide before, who is not safe may be in danger from others.
+        // Without a word of suicide before, the danger may come from others.
         let level = if asks_for_safety && self.topic.is_none() { level.min(Level::Concern) } else { level };
         if !asks_for_safety || self.topic.is_some() {
             assessment.kinds.insert(Kind::Suicide);
@@ -126,8 +126,8 @@ impl Episode {
         assessment.reasons.push(Reason { code: "answer", rule: "companion.asked", span: 0..text.len() });
     }
 
-    /// Takes back the level of the last message, if `text` completes a turn of phrase that covers what was found in
-    /// it. An ordinary message takes nothing back.
+    /// Clears the level of the last message, if `text` completes an idiom that covers the findings in it. An ordinary
+    /// message clears nothing.
     fn clear_last(&mut self, at: Timestamp, text: &str, assessment: &Assessment) {
         let (Some(before), Some((written, last))) = (self.raised_from.take(), self.recent.back()) else { return };
         if at.unix_ms() - written.unix_ms() > IDIOM_WINDOW_MS || assessment.level > before {
@@ -139,7 +139,7 @@ impl Episode {
     }
 
     fn remember(&mut self, at: Timestamp, text: &str, assessment: &Assessment) {
-        // What comes of a joined reading, or of an answer, is no turn of phrase of one message.
+        // A level from joined messages, or from an answer, cannot be the idiom of one message.
         let is_raised = assessment.level > self.remembered && assessment.level < Level::Imminent;
         let is_alone = || crate::assess(&Context::default(), text).level >= assessment.level;
         if is_raised && assessment.reasons.iter().all(|reason| reason.code != "answer") && is_alone() {
@@ -187,12 +187,13 @@ impl Episode {
         (self.since, self.turns, self.denied, self.calm) = (Some(at), 0, false, 0);
     }
 
-    /// Lets levels fall whose time is over.
+    /// Lowers levels whose time is over.
     fn fall(&mut self, now: Timestamp) {
         while let Some(since) = self.since
             && matches!(self.remembered, Level::High | Level::Concern)
             && now.unix_ms() - since.unix_ms() >= LEVEL_TTL_MS
         {
+            // From the end of the level before, not from `now`: two days of silence lower two levels.
             self.step_down(Timestamp::from_unix_ms(since.unix_ms() + LEVEL_TTL_MS));
         }
     }

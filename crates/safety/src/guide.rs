@@ -1,4 +1,4 @@
-//! What people are told about the service: that it is no person, its protocol, what is kept and by whom.
+//! Texts about the service: that it is no person, its protocol on risk, its data retention and its operator.
 //!
 //! Everything comes from `data/guide.{es,en}.toml`, read when the crate is built, and from the help lines.
 
@@ -13,16 +13,16 @@ struct Texts {
     greeting: &'static str,
     start: &'static str,
     reminder: &'static str,
-    /// With what is known, else without; likewise below.
+    /// Text with the fact, and the one without it; likewise below.
     operator: (&'static str, &'static str),
     contact: (&'static str, &'static str),
     kept: (&'static str, &'static str),
     unreached: (&'static str, &'static str),
     protection: TopicTexts,
     about: TopicTexts,
-    /// Name, what it means, what happens.
+    /// Name, meaning, consequence.
     levels: [(&'static str, &'static str, &'static str); 4],
-    /// Name, what happens.
+    /// Name, consequence.
     kinds: [(&'static str, &'static str); 10],
 }
 
@@ -49,21 +49,21 @@ enum Insert {
     Lines,
 }
 
-/// What a guide is about.
+/// Topic of a guide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// The protocol on suicide, self-harm and eating disorders.
     Protection,
-    /// What the service is and is not, what is kept, and who runs it.
+    /// Purpose and limits of the service, data retention, operator.
     About,
 }
 
-/// Settings that a guide tells.
+/// Settings that a guide states.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Who runs the service.
+    /// Operator of the service.
     pub operator: Option<String>,
-    /// How to reach them.
+    /// Contact of the operator.
     pub contact: Option<String>,
     /// Days that entries are kept; 0: until they are erased.
     pub retention_days: u64,
@@ -93,18 +93,18 @@ pub struct Section {
     pub short: Option<String>,
     /// Its paragraphs.
     pub paragraphs: Vec<String>,
-    /// What follows them.
+    /// Items below the paragraphs.
     pub items: Vec<Item>,
 }
 
 /// An item of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What it is about.
+    /// Its term.
     pub term: String,
-    /// What is said about it, one line each.
+    /// Its description, line by line.
     pub lines: Vec<Line>,
-    /// It is long, and only one of many is of interest to a person.
+    /// Collapsed at first: long, and few of its kind concern one person.
     pub folded: bool,
 }
 
@@ -113,7 +113,7 @@ pub struct Item {
 pub struct Line {
     /// Its text.
     pub text: String,
-    /// The number to call, where it is about one.
+    /// Number to call, if it is about one.
     pub dial: Option<String>,
 }
 
@@ -172,7 +172,7 @@ impl Texts {
     }
 }
 
-/// Puts facts in the place of `{names}`.
+/// Replaces `{names}` by facts.
 struct Filler(Vec<(&'static str, String)>);
 
 impl Filler {
@@ -191,7 +191,7 @@ impl Filler {
         ])
     }
 
-    /// One pass, so that a fact with braces in it stays as it is.
+    /// Replaces in one pass, so that a fact with braces in it stays unchanged.
     fn fill(&self, text: &str) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -263,7 +263,7 @@ fn line(resource: &Resource, language: Language) -> Line {
     Line { text: resources::sourced_line(resource, language), dial: resource.dial.clone() }
 }
 
-/// Sorts by name as people do, without accents.
+/// Sort key of a name: without accents, as in an index.
 fn alphabetical(name: &str) -> String {
     let plain = |letter: char| match letter {
         'á' | 'Á' => 'a',

@@ -1,16 +1,16 @@
-//! Kinds of risk, and whose it is.
+//! Kinds and subjects of risk.
 
 use std::fmt;
 
-/// Who is at risk.
+/// The person at risk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// The person who writes.
     #[default]
     Own,
-    /// Somebody whom the person knows.
+    /// Another person.
     Other,
-    /// Not to be told from the text: to be treated as the person's own.
+    /// Left open by the text: treated as the person's own.
     Unknown,
 }
 
@@ -26,7 +26,7 @@ pub enum Kind {
     SelfHarm,
     Substance,
     Eating,
-    /// Has no name on the wire.
+    /// Not a value of the wire protocol.
     Psychosis,
 }
 
@@ -76,27 +76,27 @@ impl Kinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// Tells whether `kind` is one of them.
+    /// Returns `true` if `kind` is in the set.
     pub fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u16) != 0
     }
 
-    /// Returns them as bits, by the numbers of the kinds.
+    /// Returns the set as bits, by the numbers of the kinds.
     pub(crate) fn bits(self) -> u16 {
         self.0
     }
 
-    /// Tells whether there is none.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Returns them, the most urgent first.
+    /// Iterates over the kinds, the most urgent first.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
     }
 
-    /// Returns the most urgent one.
+    /// Returns the most urgent kind.
     pub fn most_urgent(self) -> Option<Kind> {
         self.iter().next()
     }

@@ -1,4 +1,4 @@
-//! How grave a sign of risk is.
+//! Levels of risk.
 
 use std::fmt;
 

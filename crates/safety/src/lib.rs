@@ -1,7 +1,7 @@
 //! Risk screening, help lines and the built-in companion, without I/O and without a clock.
 //!
-//! Rules find, learned models sort; everything that a clinician should be able to read and change is data under `data/`,
-//! validated when the crate is built. `scripts/eval-safety` measures what it finds and what it misses.
+//! Rules find, learned models sort; everything that a clinician should be able to read and change is data under
+//! `data/`, validated when the crate is built. `scripts/eval-safety` measures hits and misses.
 
 #![warn(missing_docs)]
 
@@ -18,10 +18,10 @@ pub use assess::{Assessment, Context, Reason, assess};
 pub use kind::{Kind, Kinds, Subject};
 pub use level::{Cssrs, Level};
 
-/// Builds the tables that are otherwise built on first use, which takes about 40 ms: no person at risk must wait for
+/// Builds the tables that are otherwise built on first use, which takes about 40 ms: a person at risk must not wait for
 /// that.
 pub fn prepare() {
-    // Of no words, the model would not be read.
+    // A text without words would not load the model.
     assess(&Context::default(), "hola");
     companion::truth("", protocol::Language::Spanish);
     screen::prepare();

@@ -1,7 +1,7 @@
-//! Help lines: which ones to show.
+//! Selection of help lines.
 //!
-//! Everything comes from `data/help-lines.toml` (lines) and `data/countries.toml` (emergency numbers),
-//! read when the crate is built.
+//! Everything comes from `data/help-lines.toml` (lines) and `data/countries.toml` (emergency numbers), read when the
+//! crate is built.
 
 mod country;
 mod hours;
@@ -19,7 +19,7 @@ pub use self::plain::{plain_line, plain_lines, sourced_line};
 use self::table::{COUNTRIES, Country, LINES, Line, LineKind, NUMBERS, REVIEWED_ON, Service, Status};
 use crate::{Kind, Kinds, Level, Subject};
 
-/// Where the person is, as far as is known.
+/// The person's location, as far as known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Location<'a> {
     /// ISO 3166 alpha-2 code that the person chose or confirmed.
@@ -48,7 +48,7 @@ pub struct Resource {
     pub free: bool,
     pub source: Option<String>,
     pub verified_at: Option<String>,
-    /// Confirmed by no source that can be trusted: never shown alone.
+    /// Not confirmed by a trusted source: never shown alone.
     pub unverified: bool,
     /// `None` where the hours are not known.
     pub open: Option<bool>,
@@ -63,21 +63,21 @@ pub struct Sms {
     pub body: Option<String>,
 }
 
-/// What help is wanted for.
+/// Need for help.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Need {
     /// Level now.
     pub level: Level,
     /// Kinds of risk.
     pub kinds: Kinds,
-    /// Who is at risk.
+    /// The person at risk.
     pub subject: Subject,
     /// The person says that they are a minor.
     pub minor: bool,
 }
 
 impl Need {
-    /// Minutes count: the emergency number comes first.
+    /// Returns `true` if minutes count: the emergency number comes first.
     fn is_emergency(self) -> bool {
         self.level == Level::Imminent || self.kinds.contains(Kind::Medical) || self.is_overdose()
     }
@@ -111,11 +111,11 @@ pub struct Selection {
     pub resources: Vec<Resource>,
     /// Country that the person chose or confirmed.
     pub country: Option<&'static str>,
-    /// Country that the time zone points at, where none is confirmed.
+    /// Country of the time zone, if none is confirmed.
     pub guessed: Option<&'static str>,
-    /// The person should be asked where they are: "¿Estás en …?" where a country is guessed.
+    /// The person should be asked for their country: "¿Estás en …?" where one is guessed.
     pub asks_country: bool,
-    /// What they were selected for.
+    /// The need they were selected for.
     pub need: Need,
 }
 
@@ -139,6 +139,7 @@ pub fn select(place: Location<'_>, need: Need, language: Language, now: Timestam
         resources.splice(open..open, emergency);
         resources.push(directory);
     } else {
+        // No line is open: the emergency number is the one that answers now.
         resources.splice(0..0, emergency.into_iter().chain([directory]));
     }
     Selection {
@@ -157,7 +158,7 @@ pub fn emergency_number(country: &str) -> Option<&'static str> {
     numbers.iter().find(|number| number.service != Service::Police).map(|number| number.number)
 }
 
-/// Tells whether the digits of `number` are those of a help line or an emergency number of the data.
+/// Returns `true` if the digits of `number` are those of a help line or an emergency number of the data.
 pub fn is_known_number(number: &str) -> bool {
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     let national = digits.trim_start_matches('0');
@@ -204,7 +205,7 @@ fn lines(country: &'static Country, need: Need, language: Language, now: Timesta
     lines.into_iter().map(|(line, _, open)| resource(line, country, language, open)).collect()
 }
 
-/// The lower, the earlier a line is shown.
+/// Returns a line's sort key: the lower, the earlier it is shown.
 fn rank(line: &Line, fit: usize, open: Option<bool>, language: Language) -> impl Ord {
     let closed = match open {
         Some(true) => 0,
@@ -274,8 +275,8 @@ fn area(line: &Line, language: Language) -> Option<String> {
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
-/// The emergency numbers of a country, those for the need first; never without one that helps: where the
-/// number is not certain, the advice to call the local one stands beside it.
+/// Returns the emergency numbers of a country, those for the need first. Where the number is not certain, the advice to
+/// call the local one comes with it, so that the list always helps.
 fn emergency(country: &Country, need: Need, language: Language) -> Vec<Resource> {
     let medical = need.kinds.contains(Kind::Medical) || need.is_overdose();
     let police = need.is_violence() || need.kinds.contains(Kind::HarmToOthers);
@@ -317,14 +318,14 @@ fn emergency_resource(country: &Country, service: Service, number: &str, languag
     }
 }
 
-/// Tells whether `host`, without `www.`, is that of a help line's page in the data, or of the directory of lines.
+/// Returns `true` if `host`, without `www.`, is that of a help line's page in the data, or of the directory of lines.
 pub fn is_known_host(host: &str) -> bool {
     let host_of = |url: &'static str| url.split("://").nth(1).and_then(|rest| rest.split('/').next());
     let hosts = LINES.iter().filter_map(|line| line.url).filter_map(host_of);
     hosts.chain([DIRECTORY]).any(|known| known.trim_start_matches("www.") == host)
 }
 
-/// The advice to call the number that the person knows, where the data has none or none for sure.
+/// Returns the advice to call the number that the person knows, where the data has none, or none for certain.
 fn local_emergency(country: Option<&Country>, language: Language) -> Resource {
     let (name, contact) = match language {
         Language::Spanish => ("Emergencias", "el número de emergencias de tu zona (en muchos países, 112 o 911)"),

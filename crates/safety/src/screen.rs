@@ -1,11 +1,11 @@
 //! Screening of a model's answer while it streams.
 //!
-//! The answer is read word by word. All patterns of `data/answers.toml` run at once as one automaton that
-//! knows how many words each live match still needs: text is released at once, but for the last two words of what
-//! may become a violation, so that clean text is not delayed. What one word alone breaks is held back while it is read.
-//! Phone numbers and addresses are read apart, character by character. At its end each sentence is judged by a learned model besides, which
-//! holds nothing back; it also takes soft rules' matches away where it finds a sentence clearly harmless.
-//! The shown text and the verdict do not depend on how the answer was cut into pieces.
+//! The answer is read word by word. All patterns of `data/answers.toml` run at once as one automaton that knows how
+//! many words each live match still needs: text is released at once, except the last two words of a possible violation,
+//! so that clean text is not delayed. A word that alone breaks a rule is held back while it is read. Phone numbers and
+//! addresses are read apart, character by character. At its end each sentence is judged by a learned model besides,
+//! which holds nothing back; it also takes soft rules' matches away where it finds a sentence clearly harmless. The
+//! shown text and the verdict do not depend on how the answer was cut into pieces.
 
 mod judge;
 mod lexer;
@@ -31,13 +31,13 @@ use crate::{Kinds, Level};
 pub struct Violation {
     /// The rule's id in the data.
     pub rule: &'static str,
-    /// What the companion says in place of the rest of the answer.
+    /// Text of the companion in place of the rest of the answer.
     pub replacement: &'static str,
     /// The clean text held back until now, which may still be shown before the replacement.
     pub clean: String,
 }
 
-/// What an answer is screened for.
+/// Context of the screening.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ScreenContext {
     /// Level remembered; at [`Level::High`] and above text is released sentence by sentence.
@@ -71,7 +71,7 @@ pub struct Screen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
     start: usize,
-    /// From here on nothing was shown, and nothing is.
+    /// Byte from which on no text was shown, nor will be.
     hold: usize,
     rule: usize,
 }
@@ -113,7 +113,7 @@ impl Screen {
         Ok(self.release(until))
     }
 
-    /// Tells whether text is held back that [`Screen::flush`] would return.
+    /// Returns `true` if [`Screen::flush`] would return held text.
     pub fn is_holding(&self) -> bool {
         self.from < self.flushable()
     }
@@ -149,14 +149,14 @@ impl Screen {
 
     /// Reads one character, or the end.
     fn take(&mut self, char: Option<char>, at: usize) -> Result<(), Violation> {
-        // A sentence is judged at its end: what was shown of it by then stays.
+        // A sentence is judged at its end: the part shown by then stays.
         let shown = if self.lexer.may_end(char) { self.hold().min(at) } else { 0 };
         let link = self.links.read(char, at);
         let Self { lexer, matcher, numbers, judge, doubted, sentence, .. } = self;
         let mut readers = Readers { matcher, numbers, judge, doubted, shown };
         let mut found = None;
         lexer.read(char, at, &mut |event, word| {
-            // What follows in the same character no longer counts.
+            // Later violations in the same character do not count.
             if found.is_none() {
                 found = readers.step(sentence, event, word, at);
             }
@@ -164,7 +164,7 @@ impl Screen {
         earliest(found, link).map_or(Ok(()), |found| Err(self.stop(found)))
     }
 
-    /// Byte up to which nothing that could still become a violation is.
+    /// Byte up to which no text can still become a violation.
     fn hold(&self) -> usize {
         let (partial, start) = self.lexer.partial();
         let hold = self.matcher.hold(partial, start).min(self.numbers.hold(partial, start)).min(self.links.hold());
@@ -257,14 +257,15 @@ impl Readers<'_> {
         let judged = ended.and_then(|(start, verdict)| Some(Found { start, hold: self.shown, rule: verdict.rule? }));
         let number = if line { self.numbers.line() } else { self.numbers.end() };
         let found = earliest(number, matched).or(judged);
-        // A sentence that breaks a rule at its end is not a whole one.
+        // A sentence that breaks a rule at its end is not released.
         if found.is_none() {
             *sentence = end;
         }
         found
     }
 
-    /// A match of a soft rule waits for the end of the sentence where the model finds it clearly harmless so far.
+    /// Defers a match of a soft rule to the end of the sentence where the model finds the sentence clearly harmless so
+    /// far.
     fn defer_if_harmless(&mut self, found: Found) -> Option<Found> {
         if !is_soft(found.rule) || !self.judge.verdict().harmless {
             return Some(found);
@@ -274,7 +275,7 @@ impl Readers<'_> {
     }
 }
 
-/// How a sentence ends.
+/// End of a sentence.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ending {
     question: bool,
@@ -289,7 +290,7 @@ fn is_soft(rule: usize) -> bool {
 
 const SOFT: [&str; 6] = ["diagnosis", "medication", "promises", "contract", "minimising", "diet"];
 
-/// Returns the words of the sentences of a text as the model of sentences reads them, for its training.
+/// Returns the words of a text's sentences as the model reads them, for its training.
 pub fn sentences(text: &str) -> Vec<Vec<String>> {
     let (mut lexer, mut words) = (Lexer::default(), judge::Words::default());
     let ends = text.char_indices().map(|(at, char)| (Some(char), at)).chain([(None, text.len())]);

@@ -1,4 +1,4 @@
-//! The data files: what they say of themselves holds, and damaged ones are refused.
+//! Data files: their examples hold, and damaged files are rejected.
 
 #[path = "../build/conjugate.rs"]
 mod conjugate;
@@ -60,7 +60,7 @@ fn rules_match_examples_and_not_counter_examples() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Level that rules alone find, without the model.
+/// Returns the level by the rules alone, without the model.
 fn level_by_rules(text: &str) -> Level {
     const AT: usize = 16;
     let mut described = Vec::new();
@@ -69,7 +69,7 @@ fn level_by_rules(text: &str) -> Level {
     described.get(AT).and_then(|level| levels.get(usize::from(*level))).copied().expect("a level is described")
 }
 
-/// The model, which weighs the whole message, may think otherwise in so many of a hundred examples.
+/// Most examples of a hundred in which the model may contradict the rules, as it weighs the whole message.
 const MAX_CONTRADICTED: usize = 5;
 
 #[test]

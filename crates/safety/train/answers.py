@@ -53,7 +53,7 @@ def strings(value):
             yield from strings(inner)
 
 def texts():
-    """Answers of the sets, and what the companion says, which is good."""
+    """Answers of the sets, and texts of the companion, which are good."""
     out = []
     for lang in ('es', 'en'):
         out += read(SAFETY / f'sets/train/answers.{lang}.txt', 'train')

@@ -42,7 +42,7 @@ def start(seed, rows):
 
 
 def run(weights, rows, parts, marks, lengths, key=None, dropped=0.4, words_dropped=0.1):
-    """Returns the scores of sentences, and what the network tells of their vectors; with `key`, for training."""
+    """Returns the scores of sentences, and the network's estimate of their vectors; with `key`, for training."""
     mask = (jnp.arange(rows.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
     keys = None if key is None else jax.random.split(key, 4)
     if keys is not None:

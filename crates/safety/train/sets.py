@@ -1,4 +1,4 @@
-"""Sentences of the sets, and what the model sees of them."""
+"""Sentences of the sets, and their features."""
 
 import struct
 import subprocess
@@ -79,21 +79,21 @@ def labels(sentences):
 
 @dataclass
 class Findings:
-    """What rules found in texts: atoms as bits, and their decision."""
+    """Findings of the rules in texts: atoms as bits, and their decision."""
 
     own: np.ndarray
     other: np.ndarray
     level: np.ndarray
     subject: np.ndarray
     kinds: np.ndarray
-    # The text speaks of nobody in particular.
+    # The text is about people in general.
     general: np.ndarray
     # Words, as the model counts them, up to LENGTH.
     lengths: np.ndarray
 
 
 class Features:
-    """What `examples/features` writes of texts: the words of the model, and what rules found."""
+    """Output of `examples/features` on texts: the words of the model, and the findings of the rules."""
 
     def __init__(self, program, texts):
         lines = "\n".join(text.replace("\n", "\\n").replace("\r", " ") for text in texts) + "\n"
@@ -132,7 +132,7 @@ class Features:
         self.begins = np.array(self.begins)
 
     def only(self, chosen):
-        """Returns what rules found in the chosen texts."""
+        """Returns the findings of the rules in the chosen texts."""
         names = ("own", "other", "level", "subject", "kinds", "general", "lengths")
         return Findings(*(getattr(self, name)[chosen] for name in names))
 

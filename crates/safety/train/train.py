@@ -48,10 +48,10 @@ FLAGGED = 0.04
 ALONE_HIGH, ALONE_IMMINENT = 0.4, 0.3
 # Shares of unseen sentences that may be taken for a graver level.
 CONCERN_AS_HIGH, HIGH_AS_IMMINENT = 0.2, 0.15
-# So much more it takes where rules found nothing: in the sets risk is far more frequent than in what people write. At
+# Added to a threshold where the rules found nothing: in the sets risk is far more frequent than in real messages. At
 # this margin, ordinary text that the sets have nothing of (proverbs, quotations) is raised half as often.
 QUIET = 0.4
-# Likewise where a text speaks of nobody in particular, and where it has few words.
+# Likewise where a text is about people in general, and where it has few words.
 GENERAL, FEW_CAUTION, FEW = 1.5, 0.5, 4
 MARKS = (
     "concern", "high", "imminent", "harmless", "other", "gate", "quiet", "sure", "general", "few", "as_high", "as_imminent",
@@ -94,7 +94,7 @@ def train_linear(as_written, changed, truth, counts):
 
 
 def inputs(linear, filtered, features, atoms):
-    """Returns what the last layer sees."""
+    """Returns the inputs of the last layer."""
     bits = [(found[:, None] >> np.arange(atoms, dtype=np.uint64)) & 1 for found in (features.own, features.other)]
     return np.concatenate([linear, filtered, *bits, np.eye(4)[features.level]], 1).astype(np.float32)
 
@@ -183,7 +183,7 @@ def report(sentences, level, flagged):
 
 
 def steps(table, share=0.9995, axis=0):
-    """Returns a table in steps of a byte, and what a step is worth."""
+    """Returns a table in steps of a byte, and the value of a step."""
     step = np.maximum(np.quantile(np.abs(table), share, axis=axis), 1e-6) / 127
     return np.clip(np.round(table / step), -127, 127).astype(np.int8), step
 
@@ -229,14 +229,14 @@ def write(path, atoms, marks, vocabulary, net, linear, last):
 
 
 def folds(sentences):
-    """Returns the part of every sentence: that of its author, so that models judge authors whom they have not read.
+    """Returns the part of every sentence: that of its author, so that models judge authors that they have not read.
     Both languages of a translated set are in the same part. Sentences of `sets/dev` are in none: all models learn
     from them."""
     return np.array([PART_OF.get(each.source, -1) for each in sentences])
 
 
 class Material:
-    """Sentences and what models learn from them, without what rules found."""
+    """Sentences and their labels, without the findings of the rules."""
 
     def __init__(self, program, cache, complete, sentences):
         self.sentences = sentences
@@ -270,7 +270,7 @@ class Material:
         return linear, net
 
     def part(self, number):
-        """Returns models trained without a part, and what they make of it; of all for -1."""
+        """Returns models trained without a part, and their scores of it; of all for -1."""
         held = folds(self.sentences) == number if number >= 0 else np.zeros(len(self.sentences), bool)
         (weights, bias), net = self.models(np.flatnonzero(~held))
         print(f"trained {'without part ' + str(number) if number >= 0 else 'with all'}", flush=True)
@@ -313,7 +313,7 @@ def trained(program, cache, complete, sentences):
 
 
 def judge_and_write(program, atoms, sentences, fitted, trained):
-    """Trains the last layer and chooses the marks, by what rules find today; says how unseen authors are judged."""
+    """Trains the last layer and chooses the thresholds, by today's findings of the rules; reports the scores on unseen authors."""
     vocabulary, linear, filtered, (whole_linear, whole_net) = trained
     levels = (CRATE / "data/levels.common.toml").read_text(encoding="utf-8")
     listed = levels.split("plain = [", 1)[1].split("]", 1)[0].replace('"', "").replace(",", " ").split()

@@ -1,4 +1,4 @@
-"""Vectors of words and sentences by multilingual-e5-small, of which the network learns what words are alike."""
+"""Vectors of words and sentences by multilingual-e5-small, of which the network learns the similarity of words."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-//! What names, words and phrases must be like.
+//! Checks of names, words and phrases.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,9 +6,9 @@ use super::Builder;
 use crate::sound::sound;
 use crate::tables::{BUCKET_BITS, Bits, Index, Symbol, hash, without_letters};
 
-/// Size of the first look whether a word is a misspelt one: 128 KiB.
+/// Words of the Bloom filter of misspelt words: 128 KiB.
 const DELETION_WORDS: usize = 16_384;
-/// Size of the first look whether letters begin a word: 64 KiB.
+/// Words of the Bloom filter of beginnings of words: 64 KiB.
 const BEGINNING_WORDS: usize = 8_192;
 /// Longest piece of a text without spaces, see `lexicon`.
 const MAX_PIECE_LETTERS: usize = 16;

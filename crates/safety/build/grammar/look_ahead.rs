@@ -1,11 +1,11 @@
-//! What may come next in a pattern, so that a match that cannot go on is dropped at once.
+//! Look-ahead of patterns, so that a match that cannot continue is dropped at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Builder;
 use crate::tables::{Automata, Symbol, Test, ahead};
 
-/// Any token has this bit of what a token may be.
+/// Look-ahead bit of any token.
 const ANY: u128 = 1;
 
 impl Builder {
@@ -19,7 +19,7 @@ impl Builder {
         }
     }
 
-    /// Adds what `bits` its words have as fillers to each symbol, for a filler of this name.
+    /// Adds the look-ahead bits of a filler to `bits`, for each symbol of its words.
     fn filler(&self, filler: Symbol, bits: &mut BTreeMap<Symbol, u128>) {
         let Some(openings) = self.openings.get(&filler) else {
             *bits.entry(filler).or_default() |= ahead::FILLS;
@@ -50,7 +50,7 @@ impl Builder {
         sets.iter().map(|set| set.iter().fold(ANY, |mask, symbol| mask | of(symbol))).collect()
     }
 
-    /// Notes in each state what the next token may be.
+    /// Computes the look-ahead of each state.
     pub(super) fn look_ahead(&mut self) {
         let mut of_phrases: HashMap<Symbol, u128> = HashMap::new();
         for symbol in self.openings.keys() {

@@ -7,8 +7,8 @@ use crate::tables::{
     Accept, Anchor, Automata, FEW, Follower, Item, Lists, Pairs, Start, State, Symbol, Test, ahead, phrase_bit,
 };
 
-/// What two places have in common that are one state: how they read a token, how a pattern may begin with them, and the
-/// states before them.
+/// Key of a state: places with the same test, the same beginnings of patterns and the same states before them are
+/// merged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     symbol: Symbol,
@@ -68,7 +68,7 @@ impl Merger {
         let mut representatives: HashMap<Merged, usize> = HashMap::new();
         let mut of = vec![0; self.states.len()];
         let mut kept: Vec<Merged> = Vec::new();
-        // Followers come behind their states, so they have been merged already.
+        // Followers have higher numbers than their states, so they have been merged already.
         for (number, mut state) in self.states.into_iter().enumerate().rev() {
             state.accepts.sort();
             state.followers = state.followers.iter().map(|next| of[place(*next)]).collect();
@@ -81,7 +81,7 @@ impl Merger {
         kept
     }
 
-    /// Writes the automaton for so many symbols; what may come next is not known yet.
+    /// Writes the automaton for so many symbols, without the look-ahead.
     pub(super) fn finish(self, symbols: Symbol, automata: &mut Automata) -> Result<(), String> {
         let mut starts = vec![Vec::new(); usize::from(symbols)];
         automata.accepts = vec![Vec::new()];

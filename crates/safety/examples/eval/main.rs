@@ -164,12 +164,12 @@ impl<'a> Judged<'a> {
         self.sentence.subject == "self"
     }
 
-    /// The person would be shown help.
+    /// Returns `true` if the person would be shown help.
     fn is_flagged(&self) -> bool {
         self.assessment.level > Level::None || !self.assessment.kinds.is_empty()
     }
 
-    /// Measures that the sentence spoils.
+    /// Returns the measures that the sentence fails.
     fn spoils(&self) -> impl Iterator<Item = &'static Measure> + '_ {
         MEASURES.iter().filter(|measure| (measure.of)(self) && (measure.hit)(self) == measure.goal.at_most)
     }
@@ -179,7 +179,7 @@ fn number(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
-/// What a share is to reach, or not to pass.
+/// Goal of a share: a lower or an upper bound.
 #[derive(Debug, Clone, Copy)]
 struct Goal {
     share: f64,

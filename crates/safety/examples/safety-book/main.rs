@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         anything(&mut book, table, 3);
     }
     match io::stdout().lock().write_all(book.as_bytes()) {
-        // A pager that was left.
+        // The reader of the pipe has ended, such as a pager.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -71,12 +71,12 @@ impl Data {
         Ok(Self(files))
     }
 
-    /// The files whose names begin so.
+    /// Returns the files whose names begin with `begin`.
     fn of<'a>(&'a self, begin: &'a str) -> impl Iterator<Item = (&'a str, &'a Table)> {
         self.0.iter().filter(move |(name, _)| name.starts_with(begin)).map(|(name, table)| (name.as_str(), table))
     }
 
-    /// What each atom of the decision table means.
+    /// Returns the meaning of each atom of the decision table.
     fn atoms(&self) -> BTreeMap<&str, &str> {
         let tables = self.of("levels").filter_map(|(_, table)| table.get("atoms")?.as_table());
         tables.flatten().filter_map(|(name, meaning)| Some((name.as_str(), meaning.as_str()?))).collect()
@@ -225,7 +225,7 @@ fn list(book: &mut String, heading: &str, values: Option<&Value>) {
     }
 }
 
-/// A value in one line, fit for a cell of a table.
+/// Formats a value in one line, for a cell of a table.
 fn cell(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
@@ -242,12 +242,12 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// As code, whatever back quotes are in it.
+/// Formats a text as code, back quotes included.
 fn quoted(text: &str) -> String {
     if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
 }
 
-/// A table of any form: a heading for each table in it, a list for each array.
+/// Writes a table of any form: a heading for each table in it, a list for each array.
 fn anything(book: &mut String, table: &Table, depth: usize) {
     let heading = "#".repeat(depth.min(6));
     let is_group = |value: &Value| match value {

@@ -37,7 +37,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     }
 });
 
-/// Returns the atom that a finding stands for, as a bit.
+/// Returns the atom of a finding, as a bit.
 fn atom(tables: &Tables, finding: &Finding) -> u64 {
     match finding.effect {
         Some(Effect::Past) => KNOWN.past,
@@ -70,19 +70,19 @@ pub(crate) fn atoms(tables: &Tables, findings: &[Finding]) -> Atoms {
     atoms
 }
 
-/// Tells whether the person says that it is past, or that there is nothing.
+/// Returns `true` if the person says that the risk is past, or denies it.
 pub(crate) fn is_over(atoms: Atoms) -> bool {
     atoms.own & (KNOWN.past | KNOWN.denial) != 0
 }
 
-/// Decides what `findings` mean in `context`.
+/// Decides the assessment of `findings` in `context`.
 pub(crate) fn decide(tables: &Tables, context: &Context<'_>, atoms: Atoms, findings: &[Finding]) -> Assessment {
     let Atoms { own, other } = atoms;
     let own_row = row(tables, own | conversation(context));
     let other_row = row(tables, other);
     let own_level = own_row.map_or(Level::None, |row| level(row.level));
     let other_level = match other_row.map_or(Level::None, |row| level(row.level)) {
-        // Help for helpers is of one kind, unless somebody acts now.
+        // A helper gets the same help at every level below imminent.
         Level::High => Level::Concern,
         level => level,
     };
@@ -120,7 +120,7 @@ fn row(tables: &Tables, atoms: u64) -> Option<&Row> {
         .find(|row| row.all & !atoms == 0 && (row.any == 0 || row.any & atoms != 0) && row.none & atoms == 0)
 }
 
-/// Returns the atoms that the conversation brings in.
+/// Returns the atoms of the conversation's state.
 fn conversation(context: &Context<'_>) -> u64 {
     let when = |holds: bool, bit: u64| if holds { bit } else { 0 };
     when(context.on_topic, KNOWN.context_topic)

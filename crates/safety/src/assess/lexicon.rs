@@ -4,7 +4,7 @@ use super::matcher::steps;
 use super::sound::{letter_sound, sound};
 use super::tables::{BUCKET_BITS, Bits, Hasher, Index, Lexicon, Lists, Symbol, hash, without_letters};
 
-/// Longest word that is looked at closely.
+/// Longest word that is looked up by sound or with a typo, in letters.
 const MAX_WORD_LETTERS: usize = 32;
 /// Longest piece of a text without spaces.
 const MAX_PIECE_LETTERS: usize = 16;
@@ -255,7 +255,7 @@ impl Lexicon {
     }
 }
 
-/// Tells whether a word of so many letters that ends with `last` may be a piece: of one letter, few are.
+/// Returns `true` if a word of so many letters that ends with `last` may be a piece; few words of one letter may.
 fn may_be_piece(length: usize, last: u8) -> bool {
     length > 1 || matches!(last, b'y' | b'a' | b'o' | b'i')
 }
@@ -263,7 +263,7 @@ fn may_be_piece(length: usize, last: u8) -> bool {
 /// The best way to a place of a text without spaces.
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
-    /// Zero for no way.
+    /// Zero if no segmentation reaches the place.
     cost: u16,
     begin: u16,
     set: u32,
@@ -283,7 +283,8 @@ impl Sounds {
         self.last == 0
     }
 
-    /// Reads the letters of `word` behind those read, but for the last two, which change with what follows.
+    /// Reads the letters of `word` behind those read, except the last two, whose sound depends on the letters behind
+    /// them.
     fn read(&mut self, word: &[u8]) {
         while self.read + 2 < word.len() {
             self.letter(word);
@@ -321,7 +322,7 @@ fn cost(length: usize) -> u16 {
     }
 }
 
-/// Tells whether one letter more, less, changed or swapped with the next makes `a` of `b`.
+/// Returns `true` if inserting, deleting or changing one letter, or swapping two neighbours, turns `b` into `a`.
 fn is_one_typo(a: &[u8], b: &[u8]) -> bool {
     let ahead = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (a.get(ahead..).unwrap_or_default(), b.get(ahead..).unwrap_or_default());

@@ -31,12 +31,12 @@ pub(crate) fn matches(tables: &Tables, tokens: &[Token]) -> Vec<Match> {
     found
 }
 
-/// Memory that outlives a call: to clear it costs more than to assess a usual message.
+/// Buffers that are reused between calls: clearing them costs more than assessing a usual message.
 #[derive(Debug)]
 struct Memory {
     /// Symbols of the token at hand, as bits.
     has: Vec<u64>,
-    /// What may come at each place, as bits.
+    /// Look-ahead of each place, as bits.
     ahead: Vec<u128>,
     /// Live states of the last places, and where those of each place begin and end.
     live: Vec<Live>,
@@ -80,7 +80,7 @@ impl Memory {
         self.has.resize(tables.automata.starts.ends.len().div_ceil(64), 0);
         self.seen.resize(tables.automata.states.len(), Seen::default());
         let places = u32::try_from(tokens.len()).unwrap_or(u32::MAX).saturating_add(1);
-        // The number 0 is that of no place.
+        // The number 0 marks no place.
         self.first_place = self.next_place.max(1);
         if self.first_place.checked_add(places).is_none() {
             self.seen.fill(Seen::default());
@@ -150,7 +150,7 @@ struct Matcher<'a> {
     found: Vec<Match>,
 }
 
-/// Notes what may come at each place, fillers skipped: a state that takes none of it need not be kept.
+/// Computes the look-ahead of each place, fillers skipped: a state that accepts none of it is not kept.
 fn look_ahead(tables: &Tables, tokens: &[Token], places: &mut Vec<u128>) {
     places.clear();
     places.resize(tokens.len() + 1, ahead::ENDS);
@@ -299,7 +299,7 @@ impl Matcher<'_> {
 
     /// Moves the live states before `begin` over the phrase that ends at `end`.
     fn phrase(&mut self, symbol: Symbol, begin: usize, end: usize) {
-        // Found twice, it adds nothing.
+        // A duplicate adds nothing.
         if self.memory.phrases.contains(&(symbol, begin)) {
             return;
         }
@@ -370,7 +370,7 @@ impl Matcher<'_> {
         self.memory.ahead.get(place).copied().unwrap_or(0)
     }
 
-    /// Tells whether `state` is new at `place` with this start, and notes it.
+    /// Records `state` at `place` with this start; returns `true` if it is new.
     fn insert_if_new(&mut self, state: u32, begin: u32, place: usize) -> bool {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         let number = self.memory.first_place.saturating_add(place);

@@ -8,9 +8,9 @@ use super::lexicon::NO_SYMBOLS;
 use super::tables::Lexicon;
 use characters::{is_emoji, is_invisible, latin, leet_letter, skip_sequence};
 
-/// At most so many words with hidden letters are looked up: each costs a walk over the risk words.
+/// Most words with hidden letters that are looked up: each costs a walk over the risk words.
 const MAX_MASKED: usize = 4;
-/// At most so many letters without spaces are taken apart: each costs a look-up of all words that may begin there.
+/// Most letters without spaces that are taken apart: each costs a look-up of all words that may begin there.
 const MAX_TAKEN_APART: usize = 2_048;
 
 /// A word, number or emoji of a text.
@@ -22,14 +22,14 @@ pub(crate) struct Token {
     /// Bytes of the text as written.
     pub begin: u32,
     pub end: u32,
-    /// What stands before it.
+    /// Boundary before it.
     pub boundary: Boundary,
     pub quoted: bool,
     /// Range in the folded text.
     folded: (u32, u32),
 }
 
-/// What parts a token from the one before.
+/// Boundary between a token and the one before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Boundary {
     #[default]
@@ -146,7 +146,7 @@ impl Reader<'_> {
         self.origin.truncate(kept);
     }
 
-    /// Adds a letter or digit to the word; tells whether `char` was one.
+    /// Adds a letter or digit to the word; returns `true` if `char` is one.
     fn letter(&mut self, at: usize, char: char) -> bool {
         match char {
             'a'..='z' | 'A'..='Z' => {
@@ -222,7 +222,7 @@ impl Reader<'_> {
         self.chunk.signs += 1;
     }
 
-    /// Tells whether a sign between letters is read as one (`m@tar`), or dropped (`don't`).
+    /// Returns `true` if a sign between letters is read as one (`m@tar`), or dropped (`don't`).
     fn belongs_to_word(&self, char: char, next: char) -> bool {
         let inside = self.folded.len() > self.chunk.begin;
         match char {
@@ -233,7 +233,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes what stands between words.
+    /// Records the boundary between words.
     fn mark(&mut self, at: usize, char: char, next: char, single: bool) {
         let boundary = match char {
             ' ' | '\t' | '/' | '_' | '~' | '=' | '*' | '\u{a0}' => Boundary::None,

@@ -1,4 +1,4 @@
-//! Questions about safety in a model's own words, found by the grammar that finds risk (`data/questions`).
+//! Questions about safety in a model's own words, found by the grammar of the risk engine (`data/questions`).
 
 use std::sync::LazyLock;
 

@@ -1,10 +1,10 @@
-//! Idioms mute matches, frames change them: what is left are the findings.
+//! Findings: matches that idioms do not mute, as changed by frames.
 
 use super::matcher::{Match, steps};
 use super::normalise::{Boundary, Token};
 use super::tables::{Effect, Frame, Idiom, Item, Scope, Tables};
 
-/// A rule's match, as its surroundings let it stand.
+/// A rule's match after idioms and frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub rule: usize,
@@ -31,7 +31,7 @@ pub(crate) fn findings(tables: &Tables, tokens: &[Token], matches: &[Match]) -> 
     findings
 }
 
-/// Tells whether an idiom that spans byte `begin` covers a finding before it.
+/// Returns `true` if an idiom that spans byte `begin` covers a finding before it.
 pub(crate) fn is_covered_across(tables: &Tables, tokens: &[Token], matches: &[Match], begin: usize) -> bool {
     let is_before =
         |at: usize| tokens.get(at).is_some_and(|token| usize::try_from(token.end).is_ok_and(|end| end <= begin));
@@ -104,7 +104,7 @@ fn is_idiom(tables: &Tables, idioms: &[Muted<'_>], finding: &Finding) -> bool {
         })
 }
 
-/// Tells whether an idiom or a frame of namespace `one` concerns rules of namespace `other`.
+/// Returns `true` if an idiom or a frame of namespace `one` applies to rules of namespace `other`.
 fn concerns(one: u8, other: u8) -> bool {
     one == other || one == 0
 }
@@ -174,7 +174,7 @@ impl Frames {
     }
 }
 
-/// Gives a finding in a frame its effect, if that concerns it and is stronger than the one it has.
+/// Applies the effect of a frame to a finding, if it applies to its rule and is stronger than the present one.
 fn weaken(tables: &Tables, frame: &Frame, finding: &mut Finding) {
     steps::step();
     let Some(rule) = tables.rules.get(finding.rule) else { return };
@@ -186,7 +186,7 @@ fn weaken(tables: &Tables, frame: &Frame, finding: &mut Finding) {
     }
 }
 
-/// Tells whether one of a frame's ranges shares a token with `finding`. Their begins and ends both rise.
+/// Returns `true` if one of a frame's ranges shares a token with `finding`. Their begins and ends both rise.
 fn touches(of_frame: &[Governed], finding: &Finding) -> bool {
     let at = of_frame.partition_point(|one| one.end <= finding.begin);
     of_frame.get(at).is_some_and(|one| one.begin < finding.end)
@@ -201,7 +201,7 @@ struct Sentences {
     parts: Vec<usize>,
     /// Quoted tokens.
     quoted: Vec<usize>,
-    /// Where the person comes to speak of themselves, sorted. The "I" of a quotation is somebody else.
+    /// Tokens at which the person turns to themselves, sorted. The "I" of a quotation is somebody else.
     turns: Vec<usize>,
     length: usize,
 }
@@ -249,7 +249,7 @@ impl Sentences {
         first_from(&self.begins, from).unwrap_or(self.length)
     }
 
-    /// Returns the end of the sentence, or the place where the person comes to speak of themselves.
+    /// Returns the end of the sentence, or the first token from `from` on at which the person turns to themselves.
     fn turn_after(&self, from: usize) -> usize {
         let end = self.end(from);
         first_from(&self.turns, from).filter(|turn| *turn < end).unwrap_or(end)

@@ -1,20 +1,20 @@
 //! Learned model beside the rules: hashed sequences of letters and words with a weight each, a small network that
-//! filters words in threes, and a last layer that sorts both with what rules found.
+//! filters words in threes, and a last layer that weighs both with the findings of the rules.
 //!
-//! Rules alone miss every fifth grave sentence of people whom their authors did not read, and more than half of those
-//! that do without the words of death; so the model may raise a message to any level, not to concern alone, and name
-//! subject and kinds where rules found none. It may drop what rules found, in plain words only where it is very sure and
-//! the message is not short. Texts that speak of nobody in particular (`manner`), such as proverbs, take more.
+//! Rules alone miss every fifth grave sentence of people unknown to their authors, and more than half of those without
+//! the words of death; so the model may raise a message to any level, not to concern alone, and name subject and kinds
+//! where rules found none. It may drop findings of the rules, in plain words only where it is very sure and the message
+//! is not short. Texts about people in general (`manner`), such as proverbs, need a higher score.
 //!
-//! Thresholds are chosen on whole authors that the models have not read (45,700 lines; es, en): high and imminent as at least
-//! high 0.62 and 0.60 at 2.5 and 2.5 % false alarms, half of the harmless lines being near misses (rules 0.40 and 0.41 at
-//! 5.1 and 7.6 %); imminent as imminent 0.68 and 0.60, concern 0.53 and 0.53. On `sets/test`, looked at once with these
-//! weights (November 2026): 0.85 and 0.87 at 4.0 and 3.4 % (rules and the former score 0.76 and 0.81 at 6.4 and 9.2 %);
-//! imminent 0.88 and 0.89, concern 0.68 and 0.63; earlier weights were chosen with some ten looks at its counts.
-//! fortunes-es is raised in 0.46 %.
+//! Thresholds are chosen on whole authors that the models have not read (45,700 lines; es, en): high and imminent as at
+//! least high 0.62 and 0.60 at 2.5 and 2.5 % false alarms, half of the harmless lines being near misses (rules 0.40 and
+//! 0.41 at 5.1 and 7.6 %); imminent as imminent 0.68 and 0.60, concern 0.53 and 0.53. On `sets/test`, looked at once
+//! with these weights (November 2026): 0.85 and 0.87 at 4.0 and 3.4 % (rules and the former score 0.76 and 0.81 at 6.4
+//! and 9.2 %); imminent 0.88 and 0.89, concern 0.68 and 0.63; earlier weights were chosen with some ten looks at its
+//! counts. fortunes-es is raised in 0.46 %.
 //!
-//! Words are folded (`words`), so spelling changes little; long messages are read in pieces of whole sentences, of which
-//! the gravest counts. Arithmetic is integer up to the pooled filters: results are the same everywhere.
+//! Words are folded (`words`), so spelling changes little; long messages are read in pieces of whole sentences, of
+//! which the gravest counts. Arithmetic is integer up to the pooled filters: results are the same everywhere.
 //! `data/weights.bin` is written by `scripts/train-safety`.
 
 pub(crate) mod manner;
@@ -37,20 +37,20 @@ const FEW: usize = 4;
 const SHORT: usize = 6;
 /// Most words of a piece: a long message must not thin a sentence out.
 const PIECE: usize = 48;
-/// Pieces that are looked at closely, those that sound gravest: more would make long messages slow.
+/// Pieces that the network reads, those with the gravest linear scores: more would make long messages slow.
 const MAX_PIECES: usize = 4;
 /// Heads of the model: at least concern, at least high, imminent, somebody else, then the kinds in their order.
 const OTHER: usize = 3;
 const FIRST_KIND: usize = 4;
 
-/// What the model makes of a message, with what rules found in it.
+/// Judgement of the model on a message, with the findings of the rules as an input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Judgement {
     /// Level that it argues for.
     pub level: Level,
     /// It argues for no risk.
     pub harmless: bool,
-    /// It is so sure of that that it may contradict plain words.
+    /// It argues for no risk with a score that may contradict plain words.
     pub surely_harmless: bool,
     /// The message is so short that plain words of the person always count.
     pub short: bool,
@@ -59,7 +59,7 @@ pub(super) struct Judgement {
     pub kinds: Kinds,
 }
 
-/// What rules found, as the model reads it.
+/// Findings of the rules, as input of the model.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Found {
     pub atoms: Atoms,
@@ -71,8 +71,8 @@ static FILE: &[u8] = include_bytes!("../../data/weights.bin");
 static BUILT_IN: LazyLock<Network> =
     LazyLock::new(|| Network::read(FILE, &TABLES.atoms).expect("a test reads the file"));
 
-/// A sentence sent in parts has so many words at most. More are several messages: each has been read before, so it takes
-/// so much more that they mean something together.
+/// Most words of a sentence sent in parts. More words are several messages: each has been judged before, so joined they
+/// need a higher score.
 const PARTS_OF_ONE: usize = 24;
 const CAUTION: f32 = 1.5;
 

@@ -42,9 +42,9 @@ pub(crate) struct Lexicon {
     pub sound_beginnings: Bits,
     /// Hashes of words with a letter left out to `misspelt`, sorted: see `without_letters`.
     pub deletions: Vec<(u64, u16)>,
-    /// Where the hashes with each value of their highest bits begin, and the end of all.
+    /// Start of the hashes with each value of their highest bits, and the end of all.
     pub deletion_buckets: Vec<u32>,
-    /// Hashes of `deletions`: most words have none.
+    /// Bloom filter of the hashes of `deletions`: most words have none.
     pub deletion_bits: Bits,
     /// Words towards which a typo is forgiven, and their sets.
     pub misspelt: Vec<(String, u32)>,
@@ -63,7 +63,7 @@ pub(crate) struct Lexicon {
 /// Lists one behind the other: they lie closer together than lists of their own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Lists<T> {
-    /// Where each list ends.
+    /// End of each list.
     pub ends: Vec<u32>,
     pub entries: Vec<T>,
 }
@@ -107,7 +107,7 @@ pub(crate) fn hash(word: &[u8]) -> u64 {
     word.iter().fold(Hasher::default(), |hasher, byte| hasher.with(*byte)).value()
 }
 
-/// Set of hashes, of which it takes some others for members, too: a Bloom filter of one bit a hash.
+/// Bloom filter of hashes, one bit each: it has false positives and no false negatives.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Bits {
     /// A power of two of words.
@@ -158,13 +158,13 @@ pub(crate) struct Automata {
     pub follow: Vec<Follower>,
     /// States with many followers, and symbols of words, to the first such follower.
     pub many: Pairs,
-    /// What ends in states; the first list is empty.
+    /// Items that end in states; the first list is empty.
     pub accepts: Vec<Vec<Accept>>,
     /// First states by symbol.
     pub starts: Lists<Start>,
     /// Symbol skipped wherever it stands ("la verdad"), by language.
     pub fillers: Vec<Symbol>,
-    /// Symbols at which the person comes to speak of themselves, by language.
+    /// Symbols at which the person turns to themselves, by language.
     pub turns: Vec<Symbol>,
     /// Symbols behind and before which a clause begins and ends ("pero"), by language.
     pub joins: Vec<Symbol>,
@@ -198,7 +198,7 @@ impl Pairs {
 /// A place in patterns.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// What the next token may be, as bits of `ahead`: where it is none of it, the state leads nowhere.
+    /// Look-ahead: bits of `ahead` of the tokens that may follow. The state is dead before any other token.
     pub next: u128,
     /// The first of its followers: those that read a word's symbol, sorted by it, then those that read any token or the
     /// end of a clause, then those that read a phrase, sorted by its symbol.
@@ -208,7 +208,7 @@ pub(crate) struct State {
     pub phrases: u16,
     /// Phrases that may follow, as bits.
     pub phrase_bits: u16,
-    /// List of what ends here, 0 for nothing.
+    /// List of the items that end here, 0 for none.
     pub accept: u16,
     /// It reads any token of the clause.
     pub is_gap: bool,
@@ -220,7 +220,7 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Accept {
     pub item: Item,
-    /// Where the pattern may end.
+    /// Anchor at the pattern's end.
     pub at_end: Anchor,
 }
 
@@ -241,7 +241,7 @@ pub(crate) struct Start {
     pub at_start: Anchor,
 }
 
-/// Bits of what a token may be, in `State::next` and `Lexicon::masks`, besides those of its symbols, see `bit`.
+/// Look-ahead bits of a token, in `State::next` and `Lexicon::masks`, besides those of its symbols, see `bit`.
 pub(crate) mod ahead {
     use super::Symbol;
 
@@ -254,9 +254,9 @@ pub(crate) mod ahead {
     pub(crate) const ENDS: u128 = 1 << 1;
     /// The token may be skipped.
     pub(crate) const FILLS: u128 = 1 << 2;
-    /// The token may be skipped with what follows it,
+    /// The token may be skipped together with the next one, if that has `SECOND`.
     pub(crate) const OPENS: u128 = 1 << 3;
-    /// if that is of this kind.
+    /// The token may be the second of two that are skipped.
     pub(crate) const SECOND: u128 = 1 << 4;
 }
 
@@ -265,7 +265,7 @@ pub(crate) fn phrase_bit(symbol: Symbol) -> u16 {
     1 << (symbol % 16)
 }
 
-/// What a pattern is bound to.
+/// Anchor of a pattern.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Anchor {
     #[default]
@@ -274,7 +274,7 @@ pub(crate) enum Anchor {
     Message,
 }
 
-/// How a state reads a token.
+/// Test of a state on a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Test {
     /// The token has the symbol.
@@ -334,7 +334,7 @@ pub(crate) struct Frame {
     pub spares: u64,
 }
 
-/// What a frame makes of the matches in its scope, the strongest first.
+/// Effect of a frame on the matches in its scope, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Effect {

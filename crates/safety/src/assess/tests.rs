@@ -60,7 +60,7 @@ fn token_spans_lie_within_the_text() {
     }
 }
 
-/// The model drops findings where it takes a message for harmless: none of these.
+/// The model drops findings of messages that it takes for harmless, but never these.
 #[test]
 fn model_never_drops_harm_done_to_the_person() {
     for (text, kind) in [
@@ -94,7 +94,7 @@ fn finds_risk_despite_control_characters() {
     }
 }
 
-/// Messages in a row are read as one: that must not make risk of what is none.
+/// Consecutive messages are also read as one, which must not create a risk.
 #[test]
 fn joined_ordinary_messages_are_no_risk() {
     for recent in [

@@ -1,4 +1,4 @@
-//! Questions about safety, the companion's and a model's, and what an answer to them says of risk.
+//! Questions about safety, the companion's and a model's, and the level of an answer to them.
 
 use super::data::{Act, Group};
 use super::memory;
@@ -9,25 +9,25 @@ use crate::assess::questions;
 /// A question about safety.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Whether there are thoughts of suicide.
+    /// Thoughts of suicide.
     Thoughts,
-    /// Whether there is a wish not to be.
+    /// A wish not to be.
     Wish,
-    /// Whether it is for today.
+    /// Intent for today.
     Today,
-    /// Whether there is a plan.
+    /// A plan.
     Plan,
-    /// Whether the means are at hand.
+    /// Means at hand.
     Means,
-    /// When it is to be.
+    /// Time of the plan.
     Time,
-    /// Whether the person is safe now.
+    /// Safety now.
     Safe,
-    /// Whether the person can keep safe, or promises to.
+    /// Ability to keep safe, or a promise to.
     StaySafe,
-    /// Whether the person has hurt themselves.
+    /// Self-injury already done.
     Done,
-    /// Whether there was an attempt before.
+    /// An attempt before.
     Past,
 }
 
@@ -35,11 +35,11 @@ pub(crate) enum Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) question: Question,
-    /// No other question stands behind it: a yes or a no is one to this.
+    /// It is the last question of the answer: a yes or a no replies to it.
     pub(crate) is_last: bool,
 }
 
-/// What a message says as an answer to a question about safety.
+/// Meaning of a message as an answer to a question about safety.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Risk of this level.
@@ -48,7 +48,7 @@ pub(crate) enum Meaning {
     Denied,
 }
 
-/// Rules of `data/questions` with their question, those that say most first; the last column: only while a level is
+/// Rules of `data/questions` with their question, the most telling first; the last column: only while a level is
 /// remembered.
 const RULES: [(&str, Question, bool); 14] = [
     ("stay_safe", Question::StaySafe, false),
@@ -140,7 +140,7 @@ const MEANS: [&str; 24] = [
     "hanging",
     "balcony",
 ];
-/// What takes a yes back, or only sounds like one.
+/// Phrases that take a yes back, or only resemble one.
 const NOT_NOW: [&str; 12] = [
     "pero no hoy",
     "hoy no",
@@ -157,7 +157,7 @@ const NOT_NOW: [&str; 12] = [
 ];
 const BARE: [&str; 8] = ["| ok |", "| okay |", "| oka |", "| okey |", "| dale |", "| vale |", "| bueno |", "| fine |"];
 
-/// What tells how often, in answer to a question about thoughts: a yes.
+/// Words of frequency: a yes to a question about thoughts.
 const SOMETIMES: [&str; 17] = [
     "a veces",
     "de a ratos",
@@ -177,7 +177,7 @@ const SOMETIMES: [&str; 17] = [
     "a lot",
     "always",
 ];
-/// What makes a no to "are you safe" one to something else.
+/// Phrases with which a no does not reply to "are you safe".
 const NO_MATTER: [&str; 10] = [
     "pasa nada",
     "hay problema",
@@ -201,7 +201,7 @@ pub(crate) fn question(answer: &str, in_risk: bool) -> Option<Asked> {
         Act::CrisisPlan => Question::Plan,
         Act::CrisisMeans => Question::Means,
         Act::CrisisTime => Question::Time,
-        // Their texts ask this and that.
+        // Texts of these acts ask different questions.
         Act::CrisisAgain | Act::LookBack | Act::GoodbyeRisk => return in_own_words(answer, in_risk),
         _ => return None,
     };
@@ -240,7 +240,7 @@ fn sentences(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Returns what `text` means as an answer to what was `asked`; `None` where it says neither.
+/// Returns the meaning of `text` as an answer to `asked`; `None` for neither meaning.
 pub(crate) fn meaning(asked: Asked, text: &str) -> Option<Meaning> {
     let reading = Reading::of(text);
     let meaning = match asked.question {
@@ -248,7 +248,7 @@ pub(crate) fn meaning(asked: Asked, text: &str) -> Option<Meaning> {
         question => risk(question, &reading),
     };
     match meaning {
-        // Another question stands behind it, which the yes may belong to: caution, but no emergency.
+        // The yes may reply to a later question: caution, but no emergency.
         Some(level) if !asked.is_last => Some(Meaning::Risk(level.min(Level::High))),
         Some(level) => Some(Meaning::Risk(level)),
         None => {
@@ -284,7 +284,7 @@ fn risk(question: Question, reading: &Reading) -> Option<Level> {
 
 /// Reads an answer to a question to which a no is a sign of risk.
 fn meaning_of_safety(asked: Asked, reading: &Reading) -> Option<Meaning> {
-    // A no may be one to the question behind it, and so may a yes.
+    // A no, or a yes, may reply to a later question.
     if !asked.is_last || NO_MATTER.iter().any(|phrase| reading.says(phrase)) {
         return None;
     }

@@ -9,7 +9,7 @@ use crate::{Kind, Level, Subject};
 const ASKS: [Act; 3] = [Act::ConcernAsk, Act::CrisisAsk, Act::CrisisAskNow];
 const PLAN: [Act; 6] = [Act::PlanOne, Act::PlanTwo, Act::PlanThree, Act::PlanFour, Act::PlanFive, Act::PlanSix];
 const CALLS: [Act; 2] = [Act::CrisisCall, Act::CrisisCallLine];
-/// They ask for company.
+/// Acts that ask for company.
 const WITH: [Act; 4] = [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisRefused, Act::CrisisUnsure];
 const EMERGENCY: [Act; 7] = [
     Act::Emergency,
@@ -40,7 +40,7 @@ const KINDS: [(Kind, Act, Act); 7] = [
     (Kind::Psychosis, Act::PsychosisOpen, Act::PsychosisNext),
 ];
 
-/// Tells whether an act belongs to the script for a crisis of the person's own.
+/// Returns `true` if an act belongs to the script for the person's own crisis.
 fn is_crisis(act: Act) -> bool {
     ASKS.contains(&act)
         || WITH.contains(&act)
@@ -65,7 +65,7 @@ fn is_crisis(act: Act) -> bool {
         )
 }
 
-/// An attempt being made, an overdose or a dangerous injury: the number, company, and staying.
+/// Answers an attempt in progress, an overdose or a dangerous injury: the number, company, presence.
 pub(super) fn emergency(memory: &Memory<'_>) -> Option<Act> {
     let (turn, now) = (memory.turn, memory.now());
     let own = turn.subject != Subject::Other;
@@ -100,7 +100,7 @@ pub(super) fn emergency(memory: &Memory<'_>) -> Option<Act> {
     })
 }
 
-/// Somebody else at risk: help for the helper.
+/// Answers a person who worries about somebody else at risk.
 pub(super) fn helper(memory: &Memory<'_>) -> Option<Act> {
     let turn = memory.turn;
     let steps = [
@@ -136,7 +136,7 @@ pub(super) fn helper(memory: &Memory<'_>) -> Option<Act> {
     next.or_else(|| named.then_some(Act::HelperSelf))
 }
 
-/// Words of a kind's own: an opening, then one more turn.
+/// Answers a kind of risk with its own script: an opening, then one more turn.
 pub(super) fn kinds(memory: &Memory<'_>) -> Option<Act> {
     let turn = memory.turn;
     let to_death = turn.now >= Level::High && (memory.now().has(Group::Explicit) || turn.now == Level::Imminent);
@@ -149,7 +149,7 @@ pub(super) fn kinds(memory: &Memory<'_>) -> Option<Act> {
             if asks_about_safety && open == Act::AbuseOpen && memory.answer() == Answer::No {
                 return Some(Act::AbuseUnsafe);
             }
-            // Self-injury at a high level: the question about death comes next.
+            // Self-injury at a high level: the question about suicide comes next.
             return (open != Act::SelfHarmOpen || turn.level < Level::High).then_some(next);
         }
     }
@@ -160,12 +160,12 @@ pub(super) fn kinds(memory: &Memory<'_>) -> Option<Act> {
     KINDS.iter().find(fresh).map(|(_, open, _)| *open)
 }
 
-/// What the history tells of a crisis.
+/// Facts of the history about a crisis.
 struct Facts {
     asked: bool,
     /// The question about death was answered with a no.
     denied: bool,
-    /// A question was refused: none of that sort is put again.
+    /// A question was refused: no such question is asked again.
     refused: bool,
     /// Ideas of death were confirmed, or said in plain words.
     confirmed: bool,
@@ -195,7 +195,7 @@ impl Facts {
     }
 }
 
-/// The person's own crisis.
+/// Runs the script for the person's own crisis.
 pub(super) fn crisis(memory: &Memory<'_>) -> Option<Act> {
     let (turn, before) = (memory.turn, memory.before());
     if turn.subject == Subject::Other {
@@ -219,14 +219,14 @@ pub(super) fn crisis(memory: &Memory<'_>) -> Option<Act> {
         .or_else(|| in_plan.then_some(Act::Stay))
 }
 
-/// Tells whether the script goes on: after a denial it does not, unless the risk is said again.
+/// Returns `true` if the script continues: not after a denial, unless the risk recurs.
 fn pursued(memory: &Memory<'_>, facts: &Facts) -> bool {
     let turn = memory.turn;
     let at_risk = turn.level.max(turn.now) >= Level::High || facts.confirmed;
     at_risk && (!facts.denied || turn.now >= Level::High)
 }
 
-/// A step of the safety plan, or the answer to its offer.
+/// Asks the next step of the safety plan, or reads the answer to its offer.
 fn plan_step(memory: &Memory<'_>) -> Option<Act> {
     let (now, answer) = (memory.now(), memory.answer());
     let begins = now.has(Group::WantPlan) && !matches!(answer, Answer::No | Answer::Refused);
@@ -247,16 +247,16 @@ fn plan_step(memory: &Memory<'_>) -> Option<Act> {
     Some(PLAN.get(step + 1).copied().unwrap_or(Act::PlanDone))
 }
 
-/// The answer to what keeps a person from help, once in a while.
+/// Answers a barrier to help, not more often than now and then.
 pub(super) fn barrier(memory: &Memory<'_>, barriers: &[(Group, Act)]) -> Option<Act> {
     let named = |(group, act): &&(Group, Act)| memory.now().has(*group) && !memory.lately(*act, 8);
     barriers.iter().find(named).map(|(_, act)| *act)
 }
 
-/// The direct question, once.
+/// Asks the direct question about suicide, once.
 fn first_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let (turn, now) = (memory.turn, memory.now());
-    // What is remembered is no reason to say it again: only that it is said again is.
+    // The remembered level is no reason to repeat the question; only a risk said again is.
     let is_new = turn.now == Level::Imminent && !memory.lately(Act::Imminent, 10);
     if is_new || turn.level == Level::Imminent && !memory.said(Act::Imminent) {
         return Some(Act::Imminent);
@@ -274,7 +274,7 @@ fn first_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     })
 }
 
-/// What follows on the answer to a question of the script.
+/// Returns the act that follows the answer to a question of the script.
 fn after_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let before = memory.before()?;
     let answer = memory.answer();
@@ -308,7 +308,7 @@ fn after_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     }
 }
 
-/// The next step that was not taken: plan, means, time, distance, company, call, safety plan.
+/// Returns the next step not taken yet: plan, means, time, distance, company, call, safety plan.
 fn next_step(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let turn = memory.turn;
     let planned = !matches!(facts.plan, Some(Answer::No));
@@ -332,7 +332,7 @@ fn next_step(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     step.or_else(|| reoffer(memory))
 }
 
-/// The safety plan a second time, where something else was answered to the first offer.
+/// Offers the safety plan a second time, where the person answered something else to the first offer.
 fn reoffer(memory: &Memory<'_>) -> Option<Act> {
     let open = memory.reply_to(&[Act::PlanOffer])?.answer();
     let unanswered = matches!(open, Answer::Other | Answer::Unsure);
@@ -340,7 +340,7 @@ fn reoffer(memory: &Memory<'_>) -> Option<Act> {
     (unanswered && once && !memory.said(Act::PlanOne)).then_some(Act::PlanOffer)
 }
 
-/// A call to whom the person named, else to a help line.
+/// Proposes a call to the person whom the message named, else to a help line.
 fn call(memory: &Memory<'_>) -> Act {
     let has_no_company = |reading: &Reading| {
         reading.has_any(&[Group::Alone, Group::Nobody]) || !matches!(reading.answer(), Answer::Yes | Answer::Other)
@@ -351,7 +351,7 @@ fn call(memory: &Memory<'_>) -> Act {
     if named { Act::CrisisCall } else { Act::CrisisCallLine }
 }
 
-/// After the script: the same care when it is said again, and a look back later.
+/// Continues after the script: the same care when the risk recurs, and a follow-up later.
 fn afterwards(memory: &Memory<'_>) -> Option<Act> {
     let turn = memory.turn;
     if turn.now >= Level::High {
@@ -362,13 +362,13 @@ fn afterwards(memory: &Memory<'_>) -> Option<Act> {
     (remembered && since >= 4).then_some(Act::LookBack)
 }
 
-/// Tells whether a crisis was the subject just now, so that nothing but staying fits.
+/// Returns `true` if a crisis was the subject of the last turns, so that only presence fits.
 pub(super) fn stays(memory: &Memory<'_>) -> bool {
     let lately = memory.since(|act| is_crisis(act) || act == Act::Stay).is_some_and(|since| since < 3);
     memory.turn.level >= Level::High && lately
 }
 
-/// Tells whether the risk that is remembered may be that of somebody else, for whom help was asked.
+/// Returns `true` if the remembered risk may be that of somebody else, for whom the person asked for help.
 pub(super) fn is_of_other(memory: &Memory<'_>) -> bool {
     let helped = memory.said_any(&[Act::HelperAsk, Act::HelperOther, Act::HelperNow]);
     helped && !memory.said_any(&ASKS) && memory.turn.now < Level::Concern

@@ -9,9 +9,9 @@ pub(super) type Text = [&'static str; 3];
 pub(super) struct Edition {
     acts: &'static [&'static [Text]],
     nouns: &'static [(Group, &'static str)],
-    /// Stands for an emergency number that is not known.
+    /// Text in place of an unknown emergency number.
     pub(super) emergency: &'static str,
-    /// Stands for somebody whose name is not known.
+    /// Text in place of an unknown name.
     pub(super) person: &'static str,
     pub(super) plan_title: &'static str,
     pub(super) plan_headings: [&'static str; 6],
@@ -22,7 +22,7 @@ pub(super) struct Edition {
 pub(super) struct Topic {
     /// Normalised, with the determiner and spaces around.
     pub(super) found_as: &'static str,
-    /// As the companion names it, by register.
+    /// The companion's name for it, by register.
     pub(super) forms: Text,
     pub(super) plural: bool,
     /// A person or an animal.

@@ -17,7 +17,7 @@ const NO_REPEAT_ANSWERS: usize = 10;
 /// One of the companion's texts: an act and its number among the act's texts.
 pub(super) type TextId = (Act, usize);
 
-/// Stands for the number of a text that is a model's.
+/// Number in place of a text that is a model's.
 const IN_OWN_WORDS: usize = usize::MAX;
 
 /// Texts without slots, in every language and register.
@@ -37,14 +37,14 @@ fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
     edition(&SPANISH).chain(edition(&ENGLISH))
 }
 
-/// Finds out which of the companion's texts an answer is; a model's answer is none.
+/// Identifies an answer as one of the companion's texts; `None` for a model's answer.
 pub(super) fn identify(answer: &str) -> Option<TextId> {
     let with_slots = || WITH_SLOTS.iter().find(|(form, _)| fits(form, answer)).map(|(_, id)| *id);
     WHOLE.get(answer).copied().or_else(with_slots)
 }
 
-/// Returns the act of which a model's answer asks the question about safety, so that the script goes on from there and
-/// does not ask again.
+/// Returns the act whose question about safety a model's answer asks, so that the script continues from there and does
+/// not ask again.
 fn asked_by_model(answer: &str, level: Level) -> Option<TextId> {
     let Asked { question, is_last } = asked::in_own_words(answer, level > Level::None)?;
     let act = match question {
@@ -58,7 +58,7 @@ fn asked_by_model(answer: &str, level: Level) -> Option<TextId> {
     is_last.then_some((act, IN_OWN_WORDS))
 }
 
-/// Tells whether `text` is `form` with its slots filled.
+/// Returns `true` if `text` is `form` with its slots filled.
 fn fits(form: &str, text: &str) -> bool {
     let mut parts = form.split(['{', '}']).step_by(2);
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
@@ -104,7 +104,7 @@ impl<'a> Memory<'a> {
                 answers.push((*text, before));
             }
         }
-        // Nothing was written after the last answer: the person stays silent.
+        // The last entry is an answer: the person stays silent.
         if exchanges.is_empty() || !recent.last().is_some_and(|said| said.by_person) {
             exchanges.push(Exchange { before, reading: Reading::default(), text: "" });
         }
@@ -117,22 +117,22 @@ impl<'a> Memory<'a> {
         last.expect("`of` adds a message where there is none")
     }
 
-    /// The message to answer.
+    /// Returns the message to answer.
     pub(super) fn now(&self) -> &Reading {
         &self.last().reading
     }
 
-    /// Text of the message to answer.
+    /// Returns the text of the message to answer.
     pub(super) fn text(&self) -> &'a str {
         self.last().text
     }
 
-    /// The act that the last message answers; of messages sent in a row, all answer the same one.
+    /// Returns the act that the last message answers; consecutive messages answer the same one.
     pub(super) fn before(&self) -> Option<Act> {
         self.answers.first().and_then(|(_, id)| *id).map(|(act, _)| act)
     }
 
-    /// Number of messages of the person that were read.
+    /// Returns the number of the person's messages.
     pub(super) fn turns(&self) -> usize {
         self.exchanges.len()
     }
@@ -165,33 +165,33 @@ impl<'a> Memory<'a> {
         self.since(|said| acts.contains(&said)).is_some()
     }
 
-    /// Tells whether `act` was said among the last `count` answers.
+    /// Returns `true` if `act` is among the last `count` answers.
     pub(super) fn lately(&self, act: Act, count: usize) -> bool {
         self.since(|said| said == act).is_some_and(|since| since < count)
     }
 
-    /// The person's message after the last time that one of `acts` was said.
+    /// Returns the person's message behind the last answer with one of `acts`.
     pub(super) fn reply_to(&self, acts: &[Act]) -> Option<&Reading> {
         let answered = |exchange: &&Exchange<'_>| exchange.before.is_some_and(|(act, _)| acts.contains(&act));
         self.exchanges.iter().rev().find(answered).map(|exchange| &exchange.reading)
     }
 
-    /// How the message to answer answers the last act.
+    /// Returns the message to answer, read as an answer to the last act.
     pub(super) fn answer(&self) -> Answer {
         self.now().answer()
     }
 
-    /// Tells whether a text was said within the last ten answers.
+    /// Returns `true` if a text is among the last ten answers.
     pub(super) fn is_used(&self, id: TextId) -> bool {
         self.answers.iter().take(NO_REPEAT_ANSWERS).any(|(_, said)| *said == Some(id))
     }
 
-    /// Tells whether these words were said within the last ten answers, by the companion or a model.
+    /// Returns `true` if this text is among the last ten answers, by the companion or a model.
     pub(super) fn is_repeated(&self, text: &str) -> bool {
         self.answers.iter().take(NO_REPEAT_ANSWERS).any(|(said, _)| *said == text)
     }
 
-    /// Tells whether the last answer gave the person's words back.
+    /// Returns `true` if the last answer reflected the person's words.
     pub(super) fn echoed(&self) -> bool {
         let form = |(act, number): TextId| SPANISH.texts(act).get(number).map(|forms: &Text| forms[0]);
         self.answers.first().and_then(|(_, id)| *id).and_then(form).is_some_and(|form| form.contains('{'))

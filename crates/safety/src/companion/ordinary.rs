@@ -48,7 +48,7 @@ const REACH_OUT: [Act; 3] = [Act::ReachOutOne, Act::ReachOutTwo, Act::ReachOutTh
 const EXERCISES: [&[Act]; 5] = [&BREATH_LONG, &BREATH_BOX, &GROUNDING, &SMALL_STEP, &REACH_OUT];
 const OFFERS: [Act; 4] = [Act::OfferBreath, Act::OfferGrounding, Act::OfferSmallStep, Act::OfferReachOut];
 
-/// Answers left between two offers.
+/// Least number of answers between two offers.
 const MIN_ANSWERS_BETWEEN_OFFERS: usize = 4;
 
 /// Answers a good-bye; `None` where the message is none. At night the first words of a conversation are a greeting.
@@ -57,7 +57,7 @@ pub(super) fn leaving(memory: &Memory<'_>) -> Option<Act> {
     (!greets && takes_leave(memory.now())).then_some(Act::Close)
 }
 
-/// Tells whether a message says good-bye.
+/// Returns `true` if a message says good-bye.
 pub(super) fn takes_leave(reading: &Reading) -> bool {
     reading.has(Group::Goodbye) && (reading.words <= 12 || reading.opens_with(Group::Goodbye))
 }
@@ -80,7 +80,7 @@ pub(super) fn act(memory: &Memory<'_>) -> Act {
         .unwrap_or_else(|| exploration(memory))
 }
 
-/// Steps of an exercise, or the answer to an offer.
+/// Continues an exercise, or reads the answer to an offer.
 fn exercise(memory: &Memory<'_>) -> Option<Act> {
     let (before, now, answer) = (memory.before()?, memory.now(), memory.answer());
     if now.has_any(&[Group::Goodbye, Group::Complaint]) {
@@ -114,7 +114,7 @@ fn first_step(memory: &Memory<'_>, offer: Act) -> Act {
     }
 }
 
-/// An exercise that the person asks for, or panic.
+/// Starts an exercise that the person asks for, or that panic calls for.
 fn wanted_exercise(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
     if now.has_any(&[Group::Refuse, Group::Stop]) {
@@ -134,7 +134,7 @@ fn wanted_exercise(memory: &Memory<'_>) -> Option<Act> {
     wanted.into_iter().find(|(group, act)| now.has(*group) && !memory.lately(*act, 3)).map(|(_, act)| act)
 }
 
-/// What the companion does not do: sex, other roles, errands, jokes.
+/// Declines requests that the companion does not serve: sex, other roles, errands, jokes.
 fn off_topic(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
     let about_self = now.mentions(&["soy", "es", "son", "mi", "me", "im", "my", "he", "she", "they", "am", "i"]);
@@ -153,7 +153,7 @@ fn off_topic(memory: &Memory<'_>) -> Option<Act> {
     }
 }
 
-/// Greetings, thanks, complaints, and what cannot be read.
+/// Answers greetings, thanks, complaints, and illegible messages.
 fn manners(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
     let felt = now.has_any(&FEELINGS);
@@ -182,7 +182,7 @@ fn manners(memory: &Memory<'_>) -> Option<Act> {
     }
 }
 
-/// The person wants to be heard and nothing else.
+/// Listens only, as the person wishes.
 fn listening(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
     if now.has(Group::OnlyListen) {
@@ -193,7 +193,7 @@ fn listening(memory: &Memory<'_>) -> Option<Act> {
     (mode < 5 && kept > mode && !now.asks && !now.has(Group::Advice)).then_some(Act::KeepListening)
 }
 
-/// What keeps the person from help, and requests for advice.
+/// Answers barriers to help, and requests for advice.
 fn about_help(memory: &Memory<'_>) -> Option<Act> {
     let barriers = [
         (Group::Cost, Act::BarrierCost),
@@ -211,13 +211,13 @@ fn about_help(memory: &Memory<'_>) -> Option<Act> {
     Some(if offer_allowed(memory) { offer_of(memory).unwrap_or(Act::Advice) } else { Act::Advice })
 }
 
-/// An adult to trust, once, where a minor is unwell.
+/// Points a minor who is unwell to a trusted adult, once.
 fn minor(memory: &Memory<'_>) -> Option<Act> {
     let due = memory.turn.minor && memory.turns() >= 3 && troubled(memory, 4) && !memory.said(Act::MinorAdult);
     due.then_some(Act::MinorAdult)
 }
 
-/// A situation or feeling that was not reflected lately; never more than two reflections in a row.
+/// Reflects a situation or feeling that was not reflected lately; never more than two reflections in a row.
 fn reflection(memory: &Memory<'_>) -> Option<Act> {
     let is_reflection = |act: Act| REFLECTIONS.iter().any(|(_, reflection)| *reflection == act);
     let others = memory.since(|act| !is_reflection(act)).unwrap_or(usize::MAX);
@@ -237,7 +237,7 @@ fn reflection(memory: &Memory<'_>) -> Option<Act> {
     REFLECTIONS.iter().find(fresh).map(|(_, act)| *act)
 }
 
-/// Yes, no, a number, a word or two, a question.
+/// Answers yes, no, a number, a word or two, a question.
 fn brief(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
     let number = now.mentions(&NUMBERS);
@@ -275,7 +275,7 @@ fn offer_allowed(memory: &Memory<'_>) -> bool {
     memory.turns() >= 3 && memory.since(exercising).is_none_or(|since| since >= MIN_ANSWERS_BETWEEN_OFFERS)
 }
 
-/// An exercise, with permission.
+/// Offers an exercise.
 fn offer(memory: &Memory<'_>) -> Option<Act> {
     // A new matter is listened to first.
     let settled = memory.turns() >= 5 && memory.now().topics.is_empty() && memory.now().words <= 12;
@@ -285,7 +285,7 @@ fn offer(memory: &Memory<'_>) -> Option<Act> {
     offer_of(memory)
 }
 
-/// The exercise that fits the last feeling and was not offered before.
+/// Returns the exercise that fits the last feeling and was not offered before.
 fn offer_of(memory: &Memory<'_>) -> Option<Act> {
     let fitting = |reading: &Reading| {
         if reading.has_any(&[Group::Anxious, Group::Overwhelmed, Group::Afraid, Group::Angry, Group::Panic]) {
@@ -312,7 +312,7 @@ fn offer_of(memory: &Memory<'_>) -> Option<Act> {
     std::iter::once(fit).chain(others).find(|act| !memory.said(*act))
 }
 
-/// What was said so far, every few turns and where there is something to sum up.
+/// Sums the conversation up, every few turns and where there is something to sum up.
 fn summary(memory: &Memory<'_>) -> Option<Act> {
     let due = memory.turns() >= 4 && memory.since(|act| act == Act::Summarise).is_none_or(|since| since >= 5);
     let edition = Edition::of(memory.turn.language);
@@ -320,14 +320,14 @@ fn summary(memory: &Memory<'_>) -> Option<Act> {
     (due && (felt || !memory.topics(8).is_empty())).then_some(Act::Summarise)
 }
 
-/// The last feeling that has a noun.
+/// Returns the noun for the last feeling that has one.
 pub(super) fn feeling(memory: &Memory<'_>, edition: &Edition) -> Option<&'static str> {
     memory.readings().take(8).find_map(|reading| {
         FEELINGS.into_iter().filter(|group| reading.has(*group)).find_map(|group| edition.noun(group))
     })
 }
 
-/// A question, of a sort that was not used for longest.
+/// Asks a question of the least recently used sort.
 fn exploration(memory: &Memory<'_>) -> Act {
     let now = memory.now();
     if now.words >= 10 && !memory.lately(Act::Listen, 2) {

@@ -17,7 +17,7 @@ const STEPS: [Act; 6] = [Act::PlanOne, Act::PlanTwo, Act::PlanThree, Act::PlanFo
 #[derive(Debug, Default)]
 pub struct PlanReader {
     words: [Option<String>; 6],
-    /// The step that the last answer asks for.
+    /// Number of the step that the last answer asks for.
     step: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ fn step_of(said: &Utterance<'_>) -> Option<usize> {
     STEPS.iter().position(|act| *act == before)
 }
 
-/// Tells whether a message fills a step in, and does not refuse it. "No" alone does not, "no duermo" does.
+/// Returns `true` if a message fills a step in, and does not refuse it. "No" alone does not, "no duermo" does.
 fn is_content(text: &str) -> bool {
     let reading = Reading::of(text);
     let empty = match reading.answer() {

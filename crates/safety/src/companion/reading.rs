@@ -68,7 +68,7 @@ pub(super) enum Answer {
     Other,
 }
 
-/// What a message says, as far as the companion reads it.
+/// Reading of a message.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reading {
     groups: Groups,
@@ -137,7 +137,7 @@ impl Reading {
         }
     }
 
-    /// Tells whether the phrase that ends at `end` stands in a question, or ends its clause.
+    /// Returns `true` if the phrase that ends at `end` stands in a question, or ends its clause.
     fn is_asked(&self, normal: &str, end: usize) -> bool {
         let rest = normal.get(end..).unwrap_or_default();
         let next = rest.split(' ').next().unwrap_or_default();
@@ -152,33 +152,33 @@ impl Reading {
         groups.iter().any(|group| self.has(*group))
     }
 
-    /// Tells whether a phrase of `group` opens the message.
+    /// Returns `true` if a phrase of `group` opens the message.
     pub(super) fn opens_with(&self, group: Group) -> bool {
         self.opening.has(group)
     }
 
-    /// Tells whether one of `words` stands in it.
+    /// Returns `true` if it contains one of `words`.
     pub(super) fn mentions(&self, words: &[&str]) -> bool {
         self.normal.split(' ').any(|word| words.contains(&word))
     }
 
-    /// Tells whether `phrase`, in normal form, stands in it, in whole words.
+    /// Returns `true` if it contains `phrase`, in normal form, in whole words.
     pub(super) fn says(&self, phrase: &str) -> bool {
         self.normal.contains(&format!(" {phrase} "))
     }
 
-    /// Tells whether it is one of `texts`, in normal form.
+    /// Returns `true` if it is one of `texts`, in normal form.
     pub(super) fn is_one_of(&self, texts: &[&str]) -> bool {
         texts.contains(&self.normal.trim())
     }
 
-    /// Tells whether it asks to leave off what is being done. In a longer message such words belong to something else ("I stop
-    /// sleeping").
+    /// Returns `true` if it asks to stop the current exercise. In a longer message such words belong to something else
+    /// ("I stop sleeping").
     pub(super) fn wants_to_stop(&self) -> bool {
         self.opens_with(Group::Stop) || self.has(Group::Stop) && self.words <= 5
     }
 
-    /// Tells whether it names a time and nothing else ("esta noche").
+    /// Returns `true` if it names a time and nothing else ("esta noche").
     pub(super) fn is_soon(&self) -> bool {
         self.words <= 4 && asked::SOON.iter().any(|phrase| self.says(phrase))
     }
@@ -204,7 +204,7 @@ impl Reading {
     }
 }
 
-/// Both ends of a long text: who writes much tells the matter at one of them.
+/// Returns both ends of a long text: its subject is most likely named at one of them.
 fn ends(text: &str) -> String {
     let count = text.chars().count();
     if count <= 2 * MAX_READ_CHARS {
@@ -213,7 +213,7 @@ fn ends(text: &str) -> String {
     text.chars().take(MAX_READ_CHARS).chain(" . ".chars()).chain(text.chars().skip(count - MAX_READ_CHARS)).collect()
 }
 
-/// Tells whether a word can be read: random keys seldom have vowels between consonants.
+/// Returns `true` if a word is legible: random keys seldom have vowels between consonants.
 fn readable(word: &str) -> bool {
     let vowel = |letter: char| "aeiouy".contains(letter);
     let run = word.split(vowel).map(|part| part.chars().count()).max().unwrap_or_default();
@@ -241,7 +241,7 @@ fn can_be_negated(group: Group) -> bool {
     )
 }
 
-/// Tells whether `before`, which ends where a phrase begins, ends in a negation of it.
+/// Returns `true` if `before`, the text before a phrase, ends in a negation of it.
 fn negated(before: &str) -> bool {
     let mut words = before.split_whitespace().rev();
     for _ in 0..4 {

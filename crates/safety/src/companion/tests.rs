@@ -1,4 +1,4 @@
-//! Scripts as tables, properties of any conversation, and dialogs kept word by word.
+//! Scripts as tables, properties of any conversation, and golden files of dialogs.
 
 mod dialogs;
 mod properties;
@@ -78,7 +78,7 @@ impl Conversation {
         reply
     }
 
-    /// The act that answers `text`.
+    /// Says `text` and returns the act that answers it.
     fn act(&mut self, text: &str) -> Act {
         self.say(text);
         self.last.expect("`say` sets it")

@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::ordinary;
 use super::reading::{Answer, Reading};
 
-/// Questions for company: whom the answer names may be called.
+/// Questions about company: a person named in the answer may be called.
 const COMPANY: [Act; 4] = [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisCall, Act::CrisisCallLine];
 
 /// Acts that stand in where the texts of one are used up, the nearest first.
@@ -65,7 +65,7 @@ pub(super) fn hash(memory: &Memory<'_>, purpose: &str) -> usize {
     usize::try_from((sum ^ (sum >> 32)) & 0xffff_ffff).unwrap_or_default()
 }
 
-/// What stands for the names in braces.
+/// Values of the slots in braces.
 struct Slots {
     topic: Option<&'static str>,
     other: Option<&'static str>,
@@ -135,13 +135,13 @@ impl Slots {
     }
 }
 
-/// Whom the person named as company: not a person who was named before, who may be the danger.
+/// Returns the person named as company, unless named before: that one may be the danger.
 fn helper(memory: &Memory<'_>) -> Option<&'static Topic> {
     let topics = memory.reply_to(&COMPANY)?.topics.iter();
     topics.filter_map(|topic| super::data::TOPICS.get(*topic)).find(|topic| topic.person)
 }
 
-/// Tells whether an emergency number can be said: digits and what stands between them, and short.
+/// Returns `true` if an emergency number can be said: short, of digits and separators.
 fn is_number(text: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_digit() || " -*#+/".contains(letter);
     !text.is_empty()

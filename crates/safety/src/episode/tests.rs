@@ -1,4 +1,4 @@
-//! What is remembered, and what takes it back.
+//! Levels remembered, and their end.
 
 use super::*;
 
@@ -124,7 +124,7 @@ fn reads_yes_to_a_models_question_from_stored_conversation() {
         ("¿Tenés pastillas cerca?", "sí", Level::Imminent),
         ("Are you thinking about ending your life?", "yes", Level::High),
         ("Would you like to talk about it?", "yes", Level::None),
-        // Without a word of suicide before, it may be others who endanger the person.
+        // Without a word of suicide before, the danger may come from others.
         ("Are you safe right now?", "no", Level::Concern),
     ] {
         let mut episode = Episode::default();

@@ -50,7 +50,7 @@ fn is_callable(resource: &Resource) -> bool {
     !resource.unverified && (resource.open != Some(false))
 }
 
-/// `Línea 024: 024 (24 h, gratis)`.
+/// Formats a resource: `Línea 024: 024 (24 h, gratis)`.
 fn describe(resource: &Resource, language: Language) -> String {
     let english = language == Language::English;
     let mut notes = Vec::new();

@@ -182,7 +182,7 @@ fn recognises_its_own_numbers() {
     for number in ["0800-999-0092", "555", "1234567", "", "24", "0800"] {
         assert!(!is_known_number(number), "{number}");
     }
-    // Whatever is shown to call is known.
+    // Every number shown to call is known.
     for resource in LANGUAGES.into_iter().flat_map(all).flat_map(|country| country.resources) {
         let numbers =
             [resource.dial.clone(), resource.whatsapp.clone(), resource.sms.as_ref().map(|sms| sms.to.clone())];

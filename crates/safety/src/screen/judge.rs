@@ -1,8 +1,8 @@
 //! Learned model that judges each sentence of an answer beside the patterns.
 //!
-//! A convolution over words and their letters tells the rules apart; a linear model over hashed sequences of words and
-//! letters is added to what it says of the sentence as a whole. Both read word by word, so that the end of a sentence
-//! costs the same however long it was. `scripts/train-answers` trains it, and writes the file of weights.
+//! A convolution over words and their letters scores the rules; a linear model over hashed sequences of words and
+//! letters is added to its score of the whole sentence. Both read word by word, so that the end of a sentence costs the
+//! same however long it was. `scripts/train-answers` trains it, and writes the file of weights.
 
 use std::sync::LazyLock;
 
@@ -45,7 +45,7 @@ const MAX_GRAMS: usize = 16;
 const SEQUENCE_BITS: u32 = 18;
 /// Words that the convolution reads of a sentence.
 const LENGTH: usize = 32;
-/// Words of fewer letters are told apart as a whole.
+/// Words of fewer letters are keyed as a whole.
 const SHORT: usize = 3;
 const MAGIC: &[u8] = b"ANSW";
 
@@ -103,7 +103,7 @@ impl Words {
     }
 }
 
-/// Numbers are told apart by their length.
+/// Returns the key of a number by its length.
 fn by_length(digits: &str) -> &'static str {
     const NAMES: [&str; 6] = ["#0", "#1", "#2", "#3", "#4", "#5"];
     NAMES.get(digits.len()).copied().unwrap_or("#5")
@@ -113,7 +113,7 @@ fn is_quote(char: char) -> bool {
     matches!(char, '"' | '«' | '»' | '“' | '”')
 }
 
-/// What the model makes of a sentence.
+/// Verdict of the model on a sentence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Verdict {
     /// It breaks this rule, by its index in the data.
@@ -165,7 +165,7 @@ impl Judge {
         self.token(b"\"");
     }
 
-    /// Takes the end of a sentence, and begins the next. Returns where it began, and what the model makes of it;
+    /// Takes the end of a sentence, and begins the next. Returns the byte at which it began, and the verdict on it;
     /// `opening`: it ends at `¿`, which begins a question.
     pub(super) fn end(&mut self, question: bool, opening: bool) -> Option<(usize, Verdict)> {
         let said = (self.words > 0).then(|| {
@@ -183,7 +183,7 @@ impl Judge {
         said
     }
 
-    /// What the model makes of the sentence so far.
+    /// Returns the verdict on the sentence so far.
     pub(super) fn verdict(&self) -> Verdict {
         let (rule, score) = self.score();
         let model = &*MODEL;

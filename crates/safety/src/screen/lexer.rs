@@ -54,7 +54,7 @@ pub(super) struct Lexer {
 pub(super) type Sink<'a> = dyn FnMut(Event, &str) + 'a;
 
 impl Lexer {
-    /// The word being read, and where it began; an empty one begins at the end.
+    /// Returns the word being read and the byte at which it began; an empty one begins at the end.
     pub(super) fn partial(&self) -> (Partial<'_>, usize) {
         match (self.mode, self.dot) {
             (Mode::Letters, _) => (Partial::Word(&self.current), self.start),
@@ -64,7 +64,7 @@ impl Lexer {
         }
     }
 
-    /// A sentence may end with this character.
+    /// Returns `true` if a sentence may end with this character.
     pub(super) fn may_end(&self, char: Option<char>) -> bool {
         self.dot.is_some() || char.is_none_or(|char| !(char.is_alphabetic() || matches!(char, ' ' | ',' | '0'..='9')))
     }
@@ -152,7 +152,7 @@ impl Lexer {
     }
 }
 
-/// What is known of the word being read.
+/// State of the word being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Partial<'a> {
     None,
@@ -160,7 +160,7 @@ pub(super) enum Partial<'a> {
     Digits,
 }
 
-/// The plain characters that one stands for: several for a ligature ("ﬁ"), the digit for one of another script.
+/// Returns the plain characters of one: several for a ligature ("ﬁ"), the ASCII digit for one of another script.
 pub(super) fn fold(char: char) -> impl Iterator<Item = char> {
     let plain = std::iter::once(char).nfkd().filter(|char| !is_mark(*char)).flat_map(char::to_lowercase);
     plain.map(|char| digit(char).unwrap_or_else(|| latin(char)))

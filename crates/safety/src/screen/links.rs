@@ -72,7 +72,7 @@ impl Links {
     }
 }
 
-/// Tells whether it is an address that the data does not have.
+/// Returns `true` if it is an address that the data does not have.
 fn is_address(token: &str, sentence: bool) -> bool {
     let (scheme, rest) = token.split_once("://").map_or((false, token), |(_, rest)| (true, rest));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();

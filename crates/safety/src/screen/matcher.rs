@@ -14,7 +14,7 @@ const MAX_PENDING: usize = 64;
 struct Live {
     position: u16,
     start: usize,
-    /// Where the words begin that are held back; `None` while none are.
+    /// Byte at which the held words begin; `None` while none are held.
     held: Option<usize>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Matcher {
     tag: bool,
 }
 
-/// What follows in the stream.
+/// Event of the stream.
 enum Token<'a> {
     Word { labels: &'a LabelSet, start: usize },
     End,
@@ -124,7 +124,7 @@ impl Matcher {
     }
 
     /// Byte from which on text is held back for a match that may be completed, given the word being read: the last two
-    /// words of a pattern. What stands before them breaks no rule, and holding it back would delay clean text.
+    /// words of a pattern. The words before them break no rule, and holding them back would delay clean text.
     pub(super) fn hold(&self, partial: Partial<'_>, start: usize) -> usize {
         let labels = match partial {
             Partial::None => None,
@@ -210,7 +210,7 @@ impl Matcher {
         (!position.at_start || self.words == self.clause) && self.holds(block)
     }
 
-    /// The block's conditions are met.
+    /// Returns `true` if the block's conditions are met.
     fn holds(&self, block: &Block) -> bool {
         let level = self.context.level;
         !(self.quoted && block.unless_quoted || self.opened && block.statement)

@@ -16,14 +16,14 @@ use crate::resources::is_known_number;
 const MAX_GROUPS: usize = 24;
 /// Words after a word such as "llamá" in which a short number is one to call.
 const REACH: u32 = 6;
-/// Digits of a number that no message has, but a service that takes messages.
+/// Digits from which a number behind "mensaje" is that of a service, not the message's ordinal.
 const LONG_FOR_AN_ORDINAL: usize = 5;
 
 #[derive(Debug, Clone)]
 struct Group {
     digits: String,
     start: usize,
-    /// What stood between it and the group before.
+    /// Gap between it and the group before.
     before: Gap,
     /// Written as a word.
     spelled: bool,
@@ -52,16 +52,16 @@ pub(super) struct Numbers {
     /// Groups of the runs before a word such as "y", or a line break: parts of one number, maybe.
     earlier: Vec<Group>,
     earlier_held: Option<usize>,
-    /// What stands behind them.
+    /// Gap behind them.
     joint: Gap,
-    /// Numbers before an "o" that are to be called, unless what follows shows that they count something.
+    /// Numbers before an "o" that are to be called, unless the next word shows that they count something.
     alternative: Option<Found>,
     /// From here on the run is held back; `None` while it is one or two digits in words.
     held: Option<usize>,
     gap: Gap,
     /// `+` or a bracket before the run.
     plus: bool,
-    /// Words of the sentence so far, and how many there were before the run.
+    /// Words of the sentence so far, and their number before the run.
     words: u32,
     words_before: u32,
     called: Option<u32>,
@@ -207,7 +207,7 @@ impl Numbers {
         self.groups.push(Group { digits, start, before, spelled });
     }
 
-    /// Whether the word at `seen` is among the last `reach` ones.
+    /// Returns `true` if the word at `seen` is among the last `reach` ones.
     fn within(&self, seen: Option<u32>, reach: u32) -> bool {
         seen.is_some_and(|seen| self.words.saturating_sub(seen) <= reach)
     }
@@ -286,14 +286,14 @@ struct Next<'a> {
 }
 
 impl Next<'_> {
-    /// Tells whether it looks like the plural of what is counted ("renglones", "sentences").
+    /// Returns `true` if it looks like the plural of a unit ("renglones", "sentences").
     fn is_plural(self) -> bool {
         let known = [UNCOUNTED, CALL, TO, LISTED, DIGIT].into_iter().any(|label| self.labels.contains(label));
         5 <= self.word.len() && self.word.ends_with('s') && !known
     }
 }
 
-/// What is known of a run of digits.
+/// Properties of a run of digits.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     plus: bool,
@@ -308,7 +308,7 @@ struct Run {
 
 impl Run {
     fn find(self, groups: &[Group], held: Option<usize>) -> Option<Found> {
-        // "2222 (24 h)", "2222, 24 h": what is counted is not the number.
+        // "2222 (24 h)", "2222, 24 h": the counted group is not part of the number.
         let counted = |group: &Group| matches!(group.before, Gap::Bracket | Gap::Comma);
         let (groups, counts) = match groups {
             [first @ .., last] if self.counts && !first.is_empty() && counted(last) && !is_rising(groups) => {
@@ -389,12 +389,12 @@ fn is_phone(groups: &[Group], run: Run) -> bool {
     plus || longest >= 3 || groups.len() == total || pairs(groups) || short && !counts && 4 <= groups.len()
 }
 
-/// `10, 20`, `100`, `1000, 2000`: with what follows they may count something.
+/// `10, 20`, `100`, `1000, 2000`: with the next word they may count something.
 fn is_list(groups: &[Group]) -> bool {
     groups.iter().all(|group| group.digits.len() <= 4) && groups.iter().skip(1).all(|group| group.before == Gap::Comma)
 }
 
-/// `50, 100, 250`, `90, 60`: rising or falling, as what is counted is.
+/// `50, 100, 250`, `90, 60`: rising or falling, as counts are.
 fn is_rising(groups: &[Group]) -> bool {
     let values: Vec<u32> = groups.iter().filter_map(|group| group.digits.parse().ok()).collect();
     let one_length = groups.windows(2).all(|pair| pair[0].digits.len() == pair[1].digits.len());
@@ -485,7 +485,7 @@ fn compose(one: &str, other: &str, joined: bool) -> Option<String> {
     (hundreds || tens || english).then(|| (a + b).to_string())
 }
 
-/// A number of so many digits may be one to call.
+/// Returns `true` if a number of so many digits may be one to call.
 fn is_long(digits: usize) -> bool {
     3 <= digits
 }

@@ -248,7 +248,7 @@ fn tokenizes_as_in_training() {
     }
 }
 
-/// Text made of what the rules are about, and of anything else.
+/// Text made of words of the rules, and of any others.
 fn answers() -> impl Strategy<Value = String> {
     let examples = proptest::sample::select(EXAMPLES.iter().map(|example| example.text.to_owned()).collect::<Vec<_>>());
     let odd = proptest::sample::select(vec![

@@ -81,7 +81,7 @@ mod tests {
         }
     }
 
-    /// So many steps a byte are taken at most by texts made to keep matches alive.
+    /// Texts made to keep matches alive take a bounded number of steps a byte.
     #[test]
     fn steps_per_byte_are_bounded() {
         for unit in [

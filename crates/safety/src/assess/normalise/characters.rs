@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// Skips what a terminal takes for a command (`ESC [ 31 m`), so that it hides no letters.
+/// Skips a terminal escape sequence (`ESC [ 31 m`), so that it hides no letters.
 pub(super) fn skip_sequence(first: char, chars: &mut Peekable<CharIndices<'_>>) {
     if first == '\u{1b}' && chars.next_if(|(_, char)| *char == '[').is_none() {
         return;
@@ -12,7 +12,7 @@ pub(super) fn skip_sequence(first: char, chars: &mut Peekable<CharIndices<'_>>) 
     chars.next_if(|(_, char)| matches!(char, '@'..='~'));
 }
 
-/// Letters with marks of Latin alphabets, by the fast way.
+/// Returns the plain letter of one with marks in a Latin alphabet: the fast path.
 pub(super) fn latin(char: char) -> Option<u8> {
     Some(match char {
         'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' | 'Á' | 'À' | 'Â' | 'Ä' | 'Ã' | 'Å' | 'ª' => b'a',

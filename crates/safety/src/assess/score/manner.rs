@@ -1,8 +1,8 @@
-//! How a text speaks: as a person of themselves, or as proverbs, quotations and news do.
+//! Manner of a text: a person about themselves, or people in general as in proverbs, quotations and news.
 
 use crate::assess::normalise::Reading;
 
-/// Shorter messages often leave the first person out ("can't go on"); longer ones hardly ever do.
+/// Least words of a text about people in general: shorter messages often leave the first person out ("can't go on").
 const MIN_WORDS: usize = 7;
 
 /// Words of the first person, folded, sorted. Spanish verbs name the person by their form: those of most messages.
@@ -16,7 +16,7 @@ const FIRST_PERSON: [&str; 90] = [
     "tenia", "tome", "tomo", "toy", "tuve", "us", "valgo", "vengo", "veo", "vivo", "voy", "we",
 ];
 
-/// Tells whether `text`, read as `reading`, speaks of nobody in particular: without a first person, or signed by an
+/// Returns `true` if `text`, read as `reading`, is about people in general: without a first person, or signed by an
 /// author. Proverbs and quotations speak of life and death in general.
 pub(crate) fn is_general(text: &str, reading: &Reading) -> bool {
     if is_signed(text) {
@@ -28,7 +28,7 @@ pub(crate) fn is_general(text: &str, reading: &Reading) -> bool {
         })
 }
 
-/// Tells whether a dash and a name in capitals stand at the end, as below a quotation.
+/// Returns `true` if the text ends with a dash and a name in capitals, as a quotation does.
 fn is_signed(text: &str) -> bool {
     let Some((before, author)) = ["--", "—", "―"].iter().find_map(|dash| text.rsplit_once(dash)) else {
         return false;

@@ -1,9 +1,9 @@
-//! Weights of the model, and what they make of a piece of a message.
+//! Weights of the model, and the scores of a piece of a message.
 
 use super::Found;
 use super::words::{PARTS, SEQUENCE_BITS, Word, sequences};
 
-/// What the model tells apart, see `score`.
+/// Outputs of the model, see `score`.
 pub(super) const HEADS: usize = 13;
 /// Heads that sequences have weights for.
 pub(super) const LINEAR: usize = 4;
@@ -25,11 +25,11 @@ const MAX_PARTS: usize = 12;
 const ATOMS: usize = 64;
 /// Levels of the rules.
 const LEVELS: usize = 4;
-/// Fixed point of the numbers of words, as bits behind the point; of the filters, likewise.
+/// Fractional bits of the fixed-point numbers of words, and of the filters.
 const WORD_POINT: u32 = 8;
 const FILTER_POINT: u32 = 10;
 
-/// Scores from which a message counts.
+/// Thresholds of the scores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Thresholds {
     pub concern: f32,
@@ -38,15 +38,15 @@ pub(super) struct Thresholds {
     /// Below, it is surely harmless.
     pub harmless: f32,
     pub other: f32,
-    /// Below, by sequences alone, the filters need not be asked where rules found nothing.
+    /// Below, by sequences alone, the filters are skipped where the rules found nothing.
     pub gate: f32,
-    /// So much more it takes where rules found nothing: most of what people write is no risk.
+    /// Added where the rules found nothing: most messages are no risk.
     pub quiet: f32,
     /// Below, findings in plain words are dropped as well.
     pub sure: f32,
-    /// So much more it takes where the text speaks of nobody in particular.
+    /// Added where the text is about people in general.
     pub general: f32,
-    /// So much more it takes with few words.
+    /// Added for few words.
     pub few: f32,
     /// Scores from which a message that counts anyway is high, or imminent.
     pub as_high: f32,
@@ -60,7 +60,7 @@ pub(super) struct Network {
     /// Hashes of the vocabulary's keys, sorted, and where each bucket begins.
     hashes: Vec<u32>,
     buckets: Vec<u16>,
-    /// Rows of the vocabulary and of parts of words, and what their steps are worth in fixed point; those of parts by
+    /// Rows of the vocabulary and of parts of words, and the values of their steps in fixed point; those of parts by
     /// the number of parts.
     rows: &'static [u8],
     parts: &'static [u8],
@@ -74,7 +74,7 @@ pub(super) struct Network {
     first_bias: [f32; HIDDEN],
     second: Vec<[f32; HEADS]>,
     second_bias: [f32; HEADS],
-    /// Weights of sequences, and what a step of them is worth.
+    /// Weights of sequences, and the value of one step.
     sequences: &'static [u8],
     sequence_steps: [f32; LINEAR],
     sequence_bias: [f32; LINEAR],
@@ -129,8 +129,7 @@ impl Bytes {
 }
 
 impl Network {
-    /// Reads a file of weights for the given atoms, those that it does not know being without weight; `None` if it is
-    /// damaged.
+    /// Reads a file of weights for the given atoms; atoms missing in the file have no weight. `None` if it is damaged.
     pub(super) fn read(file: &'static [u8], atoms: &[String]) -> Option<Self> {
         let mut bytes = Bytes(file);
         let length = bytes.number()?;

@@ -14,8 +14,8 @@ const PART: usize = 3;
 const LONG_PART: usize = 4;
 /// Longest word that is read.
 const MAX_LETTERS: usize = 24;
-/// Words of fewer letters are told apart by their spelling, others by their letters, whatever their order: most
-/// misspellings swap or repeat letters.
+/// Words of fewer letters are keyed by their spelling, others by their letters in any order: most misspellings swap or
+/// repeat letters.
 const SHORT: usize = 5;
 /// Key of every number.
 const NUMBER: u32 = 1 << 31;
@@ -25,13 +25,13 @@ const NUMBER: u32 = 1 << 31;
 pub(crate) struct Word {
     /// Key of its row.
     pub key: u32,
-    /// Rows of its parts, so many as `parts` says.
+    /// Rows of its parts; the first `parts` are used.
     rows: [u16; MAX_PARTS],
     parts: u8,
-    /// Rows of its sequences of letters, so many as `sequences` says.
+    /// Rows of its sequences of letters; the first `sequences` are used.
     long_rows: [u32; 2 * MAX_PARTS],
     sequences: u8,
-    /// What stands before it, and its being quoted: 0 to 3.
+    /// Boundary before it: 0 none, 1 of a clause, 2 of a sentence; 3 within a quotation.
     pub mark: u8,
     /// A sentence begins with it.
     pub begins: bool,
@@ -167,7 +167,7 @@ fn word(folded: &[u8]) -> Word {
     word
 }
 
-/// Numbers are told apart by their length, hours and ages and doses being of one or two digits, years of four.
+/// Returns the key of a number by its length: hours, ages and doses have one or two digits, years four.
 fn number(digits: &[u8]) -> u32 {
     u32::try_from(digits.len().min(5)).unwrap_or(0)
 }

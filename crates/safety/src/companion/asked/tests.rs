@@ -37,7 +37,7 @@ fn rules_match_examples_and_not_counter_examples() {
         let finds = |text: &str| questions::atoms(text).contains(&atom.as_str());
         wrong.extend(examples.iter().filter(|text| !finds(text)).map(|text| format!("{atom} does not find: {text}")));
         wrong.extend(counter.iter().filter(|text| finds(text)).map(|text| format!("{atom} finds: {text}")));
-        // What is no question of one sort is none of another, but for those about somebody else.
+        // A counter-example of one atom is none of another's examples, except for questions about somebody else.
         let plain = counter.iter().filter(|_| !matches!(atom.as_str(), "other" | "asks"));
         let found = plain.filter_map(|text| in_own_words(text, false).map(|asked| (text, asked.question)));
         wrong.extend(found.map(|(text, question)| format!("{question:?}: {text}")));

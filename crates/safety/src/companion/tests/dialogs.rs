@@ -1,4 +1,4 @@
-//! Dialogs in `src/companion/dialogs`, word by word. Where one differs, the failure prints it as it is now.
+//! Golden files of dialogs in `src/companion/dialogs`. A failure prints the present dialog.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ fn level(name: &str) -> Level {
     levels.into_iter().find(|level| level.name() == name).expect("a level")
 }
 
-/// Sets what a line `@ key=value …` says.
+/// Applies a line `@ key=value …`.
 fn set(conversation: &mut Conversation, line: &str) {
     for pair in line.split_whitespace() {
         let (key, value) = pair.split_once('=').expect("key=value");
@@ -29,7 +29,7 @@ fn set(conversation: &mut Conversation, line: &str) {
     }
 }
 
-/// Plays the person's part of a dialog and writes the whole.
+/// Plays the person's part of a dialog and returns the whole.
 fn play(dialog: &str) -> String {
     let mut conversation = Conversation::new(Language::Spanish);
     let mut played = String::new();

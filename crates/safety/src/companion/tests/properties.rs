@@ -49,7 +49,7 @@ struct Step {
     now: Level,
     kinds: Vec<usize>,
     other: bool,
-    /// An answer of a model stands in place of the companion's.
+    /// A model's answer stands in place of the companion's.
     model: bool,
 }
 
