@@ -154,6 +154,8 @@ impl Probe for RedisProbe {
             return ProbeState::Ok;
         }
         let cores = self.0.members();
-        ProbeState::Degraded(format!("it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"))
+        ProbeState::Degraded(format!(
+            "it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"
+        ))
     }
 }

@@ -14,16 +14,16 @@ fn set(conversation: &mut Conversation, line: &str) {
     for pair in line.split_whitespace() {
         let (key, value) = pair.split_once('=').expect("key=value");
         match key {
-            "lang" => talk.language = if value == "es" { Language::Spanish } else { Language::English },
-            "seed" => talk.seed = value.parse().expect("a number"),
-            "level" => talk.level = level(value),
+            "lang" => conversation.language = if value == "es" { Language::Spanish } else { Language::English },
+            "seed" => conversation.seed = value.parse().expect("a number"),
+            "level" => conversation.level = level(value),
             "now" => {
                 conversation.now = level(value);
                 conversation.level = conversation.level.max(conversation.now);
             }
-            "subject" => talk.subject = if value == "other" { Subject::Other } else { Subject::Own },
-            "kind" => talk.kinds = Kind::ALL.into_iter().filter(|kind| kind.name() == value).collect(),
-            "minor" => talk.minor = value == "yes",
+            "subject" => conversation.subject = if value == "other" { Subject::Other } else { Subject::Own },
+            "kind" => conversation.kinds = Kind::ALL.into_iter().filter(|kind| kind.name() == value).collect(),
+            "minor" => conversation.minor = value == "yes",
             _ => panic!("unknown key {key}"),
         }
     }

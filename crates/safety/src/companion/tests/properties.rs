@@ -77,7 +77,7 @@ fn check(reply: &Reply, conversation: &Conversation) {
     assert!(text.matches('?').count() <= 1, "two questions: {text}");
     assert!(!text.contains(['{', '}', '|']), "an open slot: {text}");
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    assert!(digits.is_empty() || talk.emergency == Some(digits.as_str()), "a number of its own: {text}");
+    assert!(digits.is_empty() || conversation.emergency == Some(digits.as_str()), "a number of its own: {text}");
 }
 
 proptest! {
@@ -98,7 +98,7 @@ proptest! {
             prop_assert!(before.all(|(_, text)| *text != reply.text), "repeated: {}", reply.text);
             if step.model {
                 conversation.said.pop();
-                talk.said.push((false, "Entiendo. ¿Querés contarme más?".to_owned()));
+                conversation.said.push((false, "Entiendo. ¿Querés contarme más?".to_owned()));
             }
         }
     }

@@ -40,7 +40,7 @@ fn crisis_script_leads_from_question_to_plan() {
             ("darle las cosas a mi hermana", Act::PlanDone),
         ],
     );
-    let plan = talk.plan().expect("a plan");
+    let plan = conversation.plan().expect("a plan");
     let words: Vec<_> = plan.steps.iter().map(|step| step.text.expose()).collect();
     assert_eq!(words, ["cuando no duermo", "caminar", "la plaza", "mi hermana", "darle las cosas a mi hermana"]);
     assert_eq!(plan.steps[4].heading, "Cómo hago más seguro el lugar donde estoy");
@@ -126,10 +126,13 @@ fn refused_question_is_not_repeated() {
 #[test]
 fn denial_ends_questions_until_risk_recurs() {
     let mut conversation = spanish().at(Level::Concern);
-    follow(&mut talk, &[("quisiera no despertarme", Act::ConcernAsk), ("no, no pienso en eso", Act::CrisisDenied)]);
+    follow(
+        &mut conversation,
+        &[("quisiera no despertarme", Act::ConcernAsk), ("no, no pienso en eso", Act::CrisisDenied)],
+    );
     conversation.level = Level::High;
     conversation.now = Level::High;
-    assert_ne!(talk.act("me voy a matar"), Act::CrisisDenied);
+    assert_ne!(conversation.act("me voy a matar"), Act::CrisisDenied);
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn repeated_risk_gets_the_same_care() {
     ];
     for turn in 0..20 {
         conversation.now = Level::High;
-        let act = talk.act("quiero morirme");
+        let act = conversation.act("quiero morirme");
         assert!(risky.contains(&act), "{act:?} in turn {turn}");
     }
 }
@@ -163,7 +166,7 @@ fn offered_plan_may_be_declined() {
     for text in ["me quiero matar", "no", "no", "mi hermana", "sí", "listo"] {
         conversation.say(text);
     }
-    follow(&mut talk, &[("sí", Act::PlanOffer), ("no", Act::PlanDeclined)]);
+    follow(&mut conversation, &[("sí", Act::PlanOffer), ("no", Act::PlanDeclined)]);
     assert!(conversation.plan().is_none());
 }
 
@@ -184,7 +187,7 @@ fn follows_up_after_four_other_turns() {
 fn attempt_gets_number_and_company_without_assessment() {
     let mut conversation = spanish().at(Level::Imminent);
     conversation.kinds.insert(Kind::Medical);
-    let reply = talk.say("me tomé todas las pastillas");
+    let reply = conversation.say("me tomé todas las pastillas");
     assert!(reply.text.contains("911"), "{}", reply.text);
     assert_eq!(conversation.last, Some(Act::Emergency));
     follow(
@@ -230,7 +233,7 @@ fn answers_barriers_to_help() {
         ("they'll lock me up", Act::BarrierPolice),
     ] {
         let mut conversation = spanish().at(Level::High);
-        follow(&mut talk, &[("me quiero matar", Act::CrisisAskNow), (text, want)]);
+        follow(&mut conversation, &[("me quiero matar", Act::CrisisAskNow), (text, want)]);
     }
 }
 
@@ -238,17 +241,17 @@ fn answers_barriers_to_help() {
 fn goodbye_adds_question_only_while_a_level_is_remembered() {
     for text in ["chau", "bueno, me voy a dormir, gracias", "good night", "adiós!"] {
         let mut conversation = spanish();
-        talk.say("hoy discutí con mi novia");
+        conversation.say("hoy discutí con mi novia");
         let reply = conversation.say(text);
         assert!(!reply.text.contains('?'), "{text}: {}", reply.text);
 
         let mut conversation = spanish();
         conversation.level = Level::High;
-        talk.said.push((true, "me quiero matar".to_owned()));
-        talk.said.push((false, "Entiendo.".to_owned()));
+        conversation.said.push((true, "me quiero matar".to_owned()));
+        conversation.said.push((false, "Entiendo.".to_owned()));
         let reply = conversation.say(text);
         assert!(reply.text.contains('?') && reply.text.contains("/crisis"), "{text}: {}", reply.text);
-        let reply = talk.say("sí, chau");
+        let reply = conversation.say("sí, chau");
         assert!(!reply.text.contains('?'), "{}", reply.text);
         assert_eq!(conversation.last, Some(Act::GoodbyeRiskAgain));
     }
@@ -305,7 +308,7 @@ fn recognises_goodbyes_and_not_lookalikes() {
 #[test]
 fn plan_step_that_mentions_stopping_is_an_answer() {
     let mut conversation = Conversation { level: Level::Imminent, language: Language::English, ..spanish() };
-    talk.said.push((true, "I am going to kill myself tonight".to_owned()));
+    conversation.said.push((true, "I am going to kill myself tonight".to_owned()));
     follow(
         &mut conversation,
         &[
@@ -331,7 +334,7 @@ fn plan_step_that_mentions_stopping_is_an_answer() {
 #[test]
 fn does_not_take_a_time_for_a_person_to_call() {
     let mut conversation = Conversation { level: Level::Imminent, ..spanish() };
-    talk.said.push((true, "me voy a matar".to_owned()));
+    conversation.said.push((true, "me voy a matar".to_owned()));
     follow(
         &mut conversation,
         &[
@@ -347,8 +350,8 @@ fn does_not_take_a_time_for_a_person_to_call() {
 fn first_words_at_night_are_a_greeting() {
     assert_eq!(spanish().act("hola, buenas noches"), Act::Greet);
     let mut conversation = spanish();
-    talk.say("hoy discutí con mi novia");
-    assert_eq!(talk.act("buenas noches"), Act::Close);
+    conversation.say("hoy discutí con mi novia");
+    assert_eq!(conversation.act("buenas noches"), Act::Close);
     assert_eq!(Conversation { level: Level::High, ..spanish() }.act("buenas noches"), Act::GoodbyeRisk);
 }
 
@@ -361,10 +364,10 @@ fn script_continues_from_a_models_question() {
         ("I'm so sorry. Are you thinking about ending your life?", "yes", Act::CrisisPlan),
     ] {
         let mut conversation = Conversation { level: Level::High, ..spanish() };
-        talk.said.push((true, "no doy más con todo esto".to_owned()));
+        conversation.said.push((true, "no doy más con todo esto".to_owned()));
         conversation.said.push((false, asked.to_owned()));
         conversation.now = if want == Act::CrisisPlan { Level::High } else { Level::None };
-        assert_eq!(talk.act(answer), want, "{asked} {answer}");
+        assert_eq!(conversation.act(answer), want, "{asked} {answer}");
     }
 }
 
@@ -383,10 +386,10 @@ fn helps_the_helper_of_another_person() {
         ],
     );
     let mut conversation = Conversation { subject: Subject::Other, ..spanish().at(Level::Concern) };
-    follow(&mut talk, &[("mi amiga dice que se quiere matar", Act::HelperAsk), ("sí, ahora", Act::HelperNow)]);
+    follow(&mut conversation, &[("mi amiga dice que se quiere matar", Act::HelperAsk), ("sí, ahora", Act::HelperNow)]);
     let mut conversation = Conversation { subject: Subject::Other, ..spanish() };
     conversation.kinds.insert(Kind::Abuse);
-    follow(&mut talk, &[("a mi hermana le pega el novio", Act::HelperOther)]);
+    follow(&mut conversation, &[("a mi hermana le pega el novio", Act::HelperOther)]);
 }
 
 #[test]
@@ -404,20 +407,26 @@ fn each_kind_has_its_own_script() {
         for language in [Language::Spanish, Language::English] {
             let mut conversation = Conversation::new(language);
             conversation.kinds.insert(kind);
-            follow(&mut talk, &[("es por lo que pasa en casa", open), (answer, next)]);
+            follow(&mut conversation, &[("es por lo que pasa en casa", open), (answer, next)]);
         }
     }
     let mut conversation = spanish().at(Level::High);
     conversation.kinds.insert(Kind::SelfHarm);
-    follow(&mut talk, &[("me corté hace un rato los brazos", Act::SelfHarmOpen), ("no, ya está", Act::CrisisAsk)]);
+    follow(
+        &mut conversation,
+        &[("me corté hace un rato los brazos", Act::SelfHarmOpen), ("no, ya está", Act::CrisisAsk)],
+    );
 }
 
 #[test]
 fn points_a_minor_to_an_adult() {
     let mut conversation = Conversation { minor: true, ..spanish().at(Level::High) };
-    follow(&mut talk, &[("me quiero matar", Act::CrisisAskNow), ("no", Act::CrisisPlan), ("no", Act::CrisisWithAdult)]);
+    follow(
+        &mut conversation,
+        &[("me quiero matar", Act::CrisisAskNow), ("no", Act::CrisisPlan), ("no", Act::CrisisWithAdult)],
+    );
     let mut conversation = Conversation { minor: true, ..spanish() };
-    let acts = ["estoy triste", "me cargan en el colegio", "todos los días"].map(|text| talk.act(text));
+    let acts = ["estoy triste", "me cargan en el colegio", "todos los días"].map(|text| conversation.act(text));
     assert!(acts.contains(&Act::MinorAdult), "{acts:?}");
 }
 
@@ -438,26 +447,29 @@ fn offers_may_be_accepted_or_declined() {
                 return (conversation, act);
             }
         }
-        panic!("no offer: {:?}", talk.said);
+        panic!("no offer: {:?}", conversation.said);
     };
-    let (mut talk, act) = offered("dale");
+    let (mut conversation, act) = offered("dale");
     assert_eq!(act, Act::BreathLongOne);
-    follow(&mut talk, &[("ya", Act::BreathLongTwo), ("listo", Act::BreathLongThree), ("ok", Act::ExerciseDone)]);
-    let (mut talk, act) = offered("no, gracias");
+    follow(
+        &mut conversation,
+        &[("ya", Act::BreathLongTwo), ("listo", Act::BreathLongThree), ("ok", Act::ExerciseDone)],
+    );
+    let (mut conversation, act) = offered("no, gracias");
     assert_eq!(act, Act::NoTaken);
     for text in ["sigo con ansiedad", "mucha", "no paro", "de pensar", "en todo", "todo el tiempo", "me cuesta"] {
-        assert_ne!(talk.act(text), Act::OfferBreath, "offered again");
+        assert_ne!(conversation.act(text), Act::OfferBreath, "offered again");
     }
-    let (mut talk, _) = offered("sí");
-    follow(&mut talk, &[("no, me marea", Act::ExerciseStop)]);
+    let (mut conversation, _) = offered("sí");
+    follow(&mut conversation, &[("no, me marea", Act::ExerciseStop)]);
 }
 
 #[test]
 fn panic_starts_an_exercise_at_once() {
     let mut conversation = spanish();
-    let reply = talk.say("no puedo respirar, tengo un ataque de pánico");
+    let reply = conversation.say("no puedo respirar, tengo un ataque de pánico");
     assert_eq!((conversation.last, reply.exercise), (Some(Act::Panic), Some(Exercise::BreathLong)));
-    follow(&mut talk, &[("ya", Act::BreathLongTwo)]);
+    follow(&mut conversation, &[("ya", Act::BreathLongTwo)]);
 }
 
 #[test]
@@ -507,7 +519,7 @@ fn answers_any_ordinary_message() {
         if want == Act::AskOpen {
             assert_ne!(act, Act::Insult, "{text}");
         } else {
-            assert_eq!(act, want, "{text}: {:?}", talk.said.last());
+            assert_eq!(act, want, "{text}: {:?}", conversation.said.last());
         }
     }
     let long = "todo mal ".repeat(4_000);
@@ -599,7 +611,7 @@ fn uses_the_register_of_the_person() {
     {
         let mut conversation = spanish();
         conversation.say(text);
-        talk.say("chau");
+        conversation.say("chau");
         let register = conversation.with_turn(|turn| Memory::of(turn).register());
         assert_eq!(register, wanted, "{text}");
     }
@@ -610,9 +622,9 @@ fn uses_the_register_of_the_person() {
 #[test]
 fn reflects_the_words_of_the_person() {
     let mut conversation = spanish();
-    let reply = talk.say("estoy con mucha ansiedad por el exámen, me ahogan los nervios por el final");
+    let reply = conversation.say("estoy con mucha ansiedad por el exámen, me ahogan los nervios por el final");
     assert!(reply.text.contains("el examen"), "{}", reply.text);
     let mut conversation = Conversation::new(Language::English);
-    let reply = talk.say("I fight with my mom all day");
+    let reply = conversation.say("I fight with my mom all day");
     assert!(reply.text.contains("your mom"), "{}", reply.text);
 }
