@@ -1,5 +1,5 @@
 // Anything that may happen, in any order: what the page shows at the end is what the model of the server has stored,
-// and at no time do its parts disagree about what is open. After crates/client/src/conversation/tests/against_the_model.rs.
+// and at no time do its parts disagree about what is open. After crates/client/src/conversation/tests/matches_model.rs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,32 +1,32 @@
-//! Where a server is.
+//! Server addresses.
 
 use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// Port of a core, where an address names none.
+/// Default port of a core.
 const CORE_PORT: u16 = 5001;
 
-/// The address of a core or of a gateway.
+/// Address of a core or a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: Url,
     host: Host,
     port: u16,
-    kind: Kind,
+    transport: Transport,
 }
 
-/// What is spoken there.
+/// Protocol below the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Lines, straight to a core.
+pub(crate) enum Transport {
+    /// Newline-delimited frames over TCP or TLS, to a core.
     Lines,
-    /// One WebSocket message for a line, to a gateway.
+    /// One WebSocket message per frame, to a gateway.
     WebSocket,
 }
 
-/// The text is no address of a server.
+/// The text is not a server address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an address is host:port or tls://host:port of a core, ws://host:port/ws or wss://host/ws of a gateway (where its page is at http://host:port/), without a user or password"
@@ -34,12 +34,12 @@ pub(crate) enum Kind {
 pub struct AddressError;
 
 impl Address {
-    /// Host and port as they are written in an address.
+    /// Host and port in URL notation.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The host without brackets, as resolvers and certificates want it.
+    /// Host without brackets, the form for resolvers and certificates.
     pub(crate) fn host(&self) -> String {
         match &self.host {
             Host::Domain(name) => name.clone(),
@@ -52,8 +52,8 @@ impl Address {
         self.port
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
     }
 
     pub(crate) fn has_tls(&self) -> bool {
@@ -72,22 +72,22 @@ impl FromStr for Address {
         // `localhost:5001` would have the scheme `localhost`.
         let text = if text.contains("://") { text.to_owned() } else { format!("tcp://{text}") };
         let mut url = Url::parse(&text).map_err(|_| AddressError)?;
-        let (kind, default_port) = match url.scheme() {
-            "tcp" | "tls" => (Kind::Lines, CORE_PORT),
-            "ws" => (Kind::WebSocket, 80),
-            "wss" => (Kind::WebSocket, 443),
+        let (transport, default_port) = match url.scheme() {
+            "tcp" | "tls" => (Transport::Lines, CORE_PORT),
+            "ws" => (Transport::WebSocket, 80),
+            "wss" => (Transport::WebSocket, 443),
             _ => return Err(AddressError),
         };
         url.set_fragment(None);
         let bare = url.username().is_empty() && url.password().is_none();
         let pathless = matches!(url.path(), "" | "/") && url.query().is_none();
-        // Only web schemes get their host checked by `url`: the others keep it as it was written.
+        // `url` validates hosts of web schemes only.
         let host = Host::parse(url.host_str().unwrap_or_default()).map_err(|_| AddressError)?;
-        if !bare || (kind == Kind::Lines && !pathless) {
+        if !bare || (transport == Transport::Lines && !pathless) {
             return Err(AddressError);
         }
         let port = url.port().unwrap_or(default_port);
-        Ok(Self { url, host, port, kind })
+        Ok(Self { url, host, port, transport })
     }
 }
 
@@ -102,19 +102,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn parses_addresses_and_rejects_others() {
         for (text, want) in [
-            ("tcp://127.0.0.1:5001", Some(("127.0.0.1", 5001, Kind::Lines, false))),
-            ("tcp://core", Some(("core", 5001, Kind::Lines, false))),
-            ("tls://core.example:6000", Some(("core.example", 6000, Kind::Lines, true))),
-            ("tcp://[::1]:5001", Some(("::1", 5001, Kind::Lines, false))),
-            ("ws://gateway:8765/ws", Some(("gateway", 8765, Kind::WebSocket, false))),
-            ("wss://psicoia.example/ws", Some(("psicoia.example", 443, Kind::WebSocket, true))),
-            ("ws://[::1]:8765", Some(("::1", 8765, Kind::WebSocket, false))),
-            ("127.0.0.1:5001", Some(("127.0.0.1", 5001, Kind::Lines, false))),
-            ("localhost:6000", Some(("localhost", 6000, Kind::Lines, false))),
-            ("core.example", Some(("core.example", 5001, Kind::Lines, false))),
-            ("[::1]:6000", Some(("::1", 6000, Kind::Lines, false))),
+            ("tcp://127.0.0.1:5001", Some(("127.0.0.1", 5001, Transport::Lines, false))),
+            ("tcp://core", Some(("core", 5001, Transport::Lines, false))),
+            ("tls://core.example:6000", Some(("core.example", 6000, Transport::Lines, true))),
+            ("tcp://[::1]:5001", Some(("::1", 5001, Transport::Lines, false))),
+            ("ws://gateway:8765/ws", Some(("gateway", 8765, Transport::WebSocket, false))),
+            ("wss://psicoia.example/ws", Some(("psicoia.example", 443, Transport::WebSocket, true))),
+            ("ws://[::1]:8765", Some(("::1", 8765, Transport::WebSocket, false))),
+            ("127.0.0.1:5001", Some(("127.0.0.1", 5001, Transport::Lines, false))),
+            ("localhost:6000", Some(("localhost", 6000, Transport::Lines, false))),
+            ("core.example", Some(("core.example", 5001, Transport::Lines, false))),
+            ("[::1]:6000", Some(("::1", 6000, Transport::Lines, false))),
             ("me@x:1", None),
             ("x:1/ws", None),
             ("x:port", None),
@@ -129,8 +129,8 @@ mod tests {
             ("", None),
         ] {
             let got = text.parse::<Address>().ok();
-            let got = got.as_ref().map(|it| (it.host(), it.port(), it.kind(), it.has_tls()));
-            let want = want.map(|(host, port, kind, tls)| (host.to_owned(), port, kind, tls));
+            let got = got.as_ref().map(|it| (it.host(), it.port(), it.transport(), it.has_tls()));
+            let want = want.map(|(host, port, transport, tls)| (host.to_owned(), port, transport, tls));
             assert_eq!(got, want, "{text}");
         }
         assert_eq!("tcp://[::1]:5001".parse::<Address>().unwrap().authority(), "[::1]:5001");

@@ -1,8 +1,8 @@
-//! The driver: a conversation with sockets and time.
+//! Driver of a conversation: sockets, timers and reconnects.
 
 mod builder;
 mod requests;
-mod times;
+mod timeouts;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::address::Address;
 use crate::backoff::Backoff;
-use crate::conversation::{Conversation, Next};
+use crate::conversation::{Action, Conversation};
 use crate::error::{ConnectError, SendError};
 use crate::event::{Closed, Event};
 use crate::wire::{Tls, Wire, WireError};
@@ -23,48 +23,48 @@ pub use builder::Builder;
 use builder::Settings;
 pub use requests::{Page, SessionInfo};
 
-/// Time for the server to close after a good-bye. It is written when that begins; to wait longer would
-/// only keep the person.
-const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+/// Limit for the server to close after `bye`. The frame is written before the wait begins, so a longer one
+/// would only delay the person.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Opening = Pin<Box<dyn Future<Output = Result<Wire, WireError>> + Send + Sync>>;
+type ConnectFuture = Pin<Box<dyn Future<Output = Result<Wire, WireError>> + Send + Sync>>;
 
-/// A conversation with PsicoIA that survives its connections.
+/// Conversation with PsicoIA that survives reconnects.
 ///
-/// There is no task behind it: everything happens while [`Client::next_event`] or a request is
-/// awaited, so whoever owns a client also owns its life, dropping it ends it, and what is not
-/// read from it is not read from the socket either. A client that waits for something else for
-/// longer than [`Builder::silence`] should do so in a `select!` beside `next_event`.
+/// Runs no task: all work happens while [`Client::next_event`] or a request is awaited. Dropping
+/// the client ends the connection, and a caller that takes no events applies backpressure to the
+/// socket. A caller that waits for something else for longer than [`Builder::keepalive`] should
+/// do so in a `select!` beside `next_event`.
 pub struct Client {
     address: Address,
     tls: Option<Tls>,
     settings: Settings,
     conversation: Conversation,
-    link: Link,
-    /// There was a welcome, on this connection or an earlier one.
-    greeted: bool,
+    state: ConnectionState,
+    /// True after the first `welcome`, on this connection or an earlier one.
+    was_connected: bool,
     backoff: Backoff,
-    times: times::Times,
-    /// Messages that the server wants to have later, and when.
-    later: Vec<(Instant, MessageId)>,
+    timeouts: timeouts::Timeouts,
+    /// Deferred messages and the times of their next attempts.
+    retries: Vec<(Instant, MessageId)>,
     timer: Pin<Box<Sleep>>,
 }
 
-enum Link {
-    /// No connection until then.
-    Down(Instant),
-    Opening(Opening),
-    Up(Wire),
-    Over,
+enum ConnectionState {
+    /// Backing off until then.
+    Waiting(Instant),
+    Connecting(ConnectFuture),
+    Connected(Wire),
+    Closed,
 }
 
 impl Client {
-    /// A client for `address`, to be set up.
+    /// Returns a builder for `address`.
     pub fn builder(address: Address) -> Builder {
         Builder::new(address)
     }
 
-    /// The next event; `None` after [`Event::Closed`].
+    /// Waits for the next event; `None` after [`Event::Closed`].
     ///
     /// # Cancel safety
     ///
@@ -74,101 +74,98 @@ impl Client {
             if let Some(event) = self.conversation.next_event() {
                 return Some(event);
             }
-            if matches!(self.link, Link::Over) {
+            if matches!(self.state, ConnectionState::Closed) {
                 return None;
             }
             self.step().await;
         }
     }
 
-    /// Sends a message under an id of its own, which is returned.
+    /// Sends a message under a random id and returns the id.
     ///
-    /// Returns at once: the message is on its way when the client is awaited next, and is sent
-    /// again after a reconnect until its answer is there, so that it is neither lost nor
-    /// answered twice. It does not wait for the answers to earlier ones, unless [`Builder::window`] says so.
-    /// It ends with [`Event::Done`] or [`Event::Refused`].
+    /// Returns at once: the message is written when the client is awaited next, and resent
+    /// after a reconnect until its answer has arrived, so that it is neither lost nor answered
+    /// twice. It does not wait for the answers to earlier ones, unless [`Builder::window`] is
+    /// exceeded. It ends with [`Event::Done`] or [`Event::Refused`].
     ///
     /// # Errors
     ///
-    /// The text cannot be a message, or too many wait. Nothing was sent.
+    /// The text is invalid as a message, or too many are pending. Nothing was sent.
     pub fn send(&mut self, text: impl Into<String>) -> Result<MessageId, SendError> {
         let id = MessageId::random();
         self.send_as(id.clone(), text)?;
         Ok(id)
     }
 
-    /// Sends a message under `id`, the idempotency key in its session. For an id that has its
-    /// answer already the server gives that one again.
+    /// Sends a message under `id`, the idempotency key in its session. For an answered id the
+    /// server sends the stored answer.
     ///
     /// # Errors
     ///
-    /// As [`Client::send`]. An id that is under way is no error, and changes nothing.
+    /// As [`Client::send`]. A pending id is a no-op, not an error.
     pub fn send_as(&mut self, id: MessageId, text: impl Into<String>) -> Result<(), SendError> {
-        if matches!(self.link, Link::Over) {
+        if matches!(self.state, ConnectionState::Closed) {
             return Err(SendError::Closed);
         }
         self.conversation.send(id, UserText::new(text))
     }
 
-    /// Ends the answer to message `id`; [`Event::Done`] follows with what there is of it. A
-    /// message that no server has seen is taken back without an event.
+    /// Stops the answer to message `id`; [`Event::Done`] follows with the text so far. A message
+    /// that was never sent is withdrawn without an event.
     ///
     /// # Errors
     ///
-    /// Too many frames wait to be sent.
+    /// The outgoing queue is full.
     pub fn stop(&mut self, id: &MessageId) -> Result<(), SendError> {
         self.conversation.stop(id.clone())
     }
 
-    /// Says good-bye and waits, for a second at most, until the server has closed; a connection on which it
-    /// owes a sign of life is left at once. Events that come meanwhile are lost. What was not accepted is
-    /// not sent any more.
+    /// Sends `bye` and waits, for one second at most, until the server has closed. A connection with an
+    /// unanswered ping is dropped at once. Drops pending events and messages that were not accepted.
     pub async fn leave(mut self) {
-        if !self.times.awaits_pong() && self.conversation.bye() {
-            let limit = self.settings.connect_limit.min(LEAVE_LIMIT);
-            // Too late is as good as gone: the connection ends with us.
+        if !self.timeouts.awaits_pong() && self.conversation.bye() {
+            let limit = self.settings.connect_timeout.min(LEAVE_TIMEOUT);
+            // On a timeout the connection is dropped: nothing else depends on the server's close.
             let _ = tokio::time::timeout(limit, async { while self.next_event().await.is_some() {} }).await;
         }
     }
 
-    /// The secret that resumes the session, once there is one. To be kept like a password.
+    /// Token that resumes the session; `None` before the first `welcome`. Store it like a password.
     pub fn resume_token(&self) -> Option<&UserText> {
         self.conversation.resume_token()
     }
 
-    /// The secrets of earlier sessions, newest first: those given, and those the server did not know.
+    /// Tokens of earlier sessions, newest first: those passed to the builder and those the server did not know.
     pub fn earlier_resume_tokens(&self) -> &[UserText] {
         self.conversation.earlier_resume_tokens()
     }
 
-    /// The session's public id, once there is one.
+    /// Public id of the session; `None` before the first `welcome`.
     pub fn session_id(&self) -> Option<&SessionId> {
         self.conversation.session()
     }
 
-    /// The highest `seq` that was told or that the client was told to have; what
-    /// [`Builder::since`] takes.
+    /// Highest `seq` delivered or passed to [`Builder::since`], which takes it after a restart.
     pub fn last_seq(&self) -> Option<u64> {
-        self.conversation.held()
+        self.conversation.last_seq()
     }
 
-    /// Own messages that have no answer yet, on their way or waiting for a connection.
+    /// Number of own messages without an answer, sent or waiting.
     pub fn unanswered(&self) -> usize {
         self.conversation.open_messages()
     }
 
-    /// Whether there is a connection on which the server has said `welcome`.
+    /// True while a connection is open and welcomed.
     pub fn is_connected(&self) -> bool {
         self.conversation.is_open()
     }
 
-    /// Waits for the first welcome.
-    async fn first(mut self) -> Result<Self, ConnectError> {
+    async fn wait_for_welcome(mut self) -> Result<Self, ConnectError> {
         loop {
             if self.conversation.is_open() {
                 return Ok(self);
             }
-            if let Link::Over = self.link {
+            if let ConnectionState::Closed = self.state {
                 let mut closed = Closed::Ended;
                 while let Some(event) = self.conversation.next_event() {
                     if let Event::Closed { reason } = event {
@@ -181,40 +178,43 @@ impl Client {
         }
     }
 
-    /// Waits for something to happen. Cancel safe: all state is in `self`.
+    /// Waits for the next frame or timer. Cancel safe: all state is in `self`.
     async fn step(&mut self) {
         poll_fn(|cx| self.poll_step(cx)).await;
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_link(cx).is_ready() {
+        // The connection precedes the timer: after a suspend, a frame that has arrived must reset the
+        // timeouts before they are checked.
+        if self.poll_connection(cx).is_ready() {
             return Poll::Ready(());
         }
         self.poll_timer(cx)
     }
 
-    fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.link {
-            Link::Over => Poll::Ready(()),
-            Link::Down(_) => Poll::Pending,
-            Link::Opening(opening) => opening.as_mut().poll(cx).map(|opened| match opened {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.state {
+            ConnectionState::Closed => Poll::Ready(()),
+            ConnectionState::Waiting(_) => Poll::Pending,
+            ConnectionState::Connecting(opening) => opening.as_mut().poll(cx).map(|opened| match opened {
                 Ok(wire) => {
-                    self.link = Link::Up(wire);
+                    self.state = ConnectionState::Connected(wire);
                     self.conversation.connected();
                 }
-                Err(error) => self.lost(error, None),
+                Err(error) => self.on_connection_lost(error, None),
             }),
-            Link::Up(wire) => {
-                let (conversation, times) = (&mut self.conversation, &mut self.times);
+            ConnectionState::Connected(wire) => {
+                let (conversation, timeouts) = (&mut self.conversation, &mut self.timeouts);
+                // Writes precede reads: a message or stop must not wait behind a burst of deltas.
                 let sent = wire.poll_send(cx, &mut || {
                     let frame = conversation.next_frame();
                     if frame.is_some() {
-                        times.said();
+                        timeouts.on_sent();
                     }
                     frame
                 });
                 if let Poll::Ready(Err(error)) = sent {
-                    self.lost(error, None);
+                    self.on_connection_lost(error, None);
                     return Poll::Ready(());
                 }
                 wire.poll_frame(cx).map(|frame| self.on_frame(frame))
@@ -223,82 +223,80 @@ impl Client {
     }
 
     fn on_frame(&mut self, frame: Result<Option<protocol::ServerFrame>, WireError>) {
-        self.times.heard();
-        let next = match frame {
+        self.timeouts.on_received();
+        let action = match frame {
             Ok(None) => return,
             Ok(Some(frame)) => self.conversation.on_frame(frame),
-            Err(error) => return self.lost(error, None),
+            Err(error) => return self.on_connection_lost(error, None),
         };
-        match next {
-            Next::Continue => {
-                if self.times.welcomed(self.conversation.is_open()) {
-                    self.greeted = true;
-                    self.arm();
+        match action {
+            Action::Continue => {
+                if self.timeouts.on_welcome(self.conversation.is_open()) {
+                    self.was_connected = true;
+                    self.arm_timer();
                 }
-                self.drained();
+                self.check_drained();
             }
-            Next::Reconnect { why, after } => self.lost(WireError::Lost(why), after),
-            Next::Drain(after) => {
-                self.times.drain(after);
-                self.arm();
+            Action::Reconnect { why, after } => self.on_connection_lost(WireError::Lost(why), after),
+            Action::Drain(after) => {
+                self.timeouts.drain(after);
+                self.arm_timer();
             }
-            Next::Later { id, after } => {
-                // Up to a quarter later, so that those who were refused together do not come back together.
+            Action::Retry { id, after } => {
+                // Up to 25 % jitter, so that clients refused together do not retry together.
                 let jitter = after.mul_f64(0.25 * fastrand::f64());
-                self.later.push((Instant::now() + after + jitter, id));
-                self.arm();
+                self.retries.push((Instant::now() + after + jitter, id));
+                self.arm_timer();
             }
-            Next::Close(closed) => self.over(closed),
+            Action::Close(closed) => self.close(closed),
         }
     }
 
-    /// The connection is gone, or as good as gone: plans the next one.
-    fn lost(&mut self, error: WireError, asked: Option<Duration>) {
+    /// Drops the connection and schedules a reconnect, or ends the conversation.
+    fn on_connection_lost(&mut self, error: WireError, requested: Option<Duration>) {
         self.conversation.disconnected();
         let leaving = self.conversation.is_leaving();
         match error {
-            WireError::End | WireError::Lost(_) | WireError::Ended if leaving => return self.over(Closed::Bye),
-            WireError::Ended => return self.over(Closed::Ended),
-            // A server that has let us in before is behind something else for now: a captive portal, say.
-            WireError::Refused(_) if self.greeted && !self.times.was_welcomed() => {}
-            WireError::Refused(why) => return self.over(Closed::Refused { why, error: None }),
-            WireError::End | WireError::Lost(_) => {}
+            WireError::Eof | WireError::Lost(_) | WireError::SessionEnded if leaving => return self.close(Closed::Bye),
+            WireError::SessionEnded => return self.close(Closed::Ended),
+            // The server accepted this client before, so a refusal comes from a captive portal or the like.
+            WireError::Refused(_) if self.was_connected && !self.timeouts.was_welcomed() => {}
+            WireError::Refused(why) => return self.close(Closed::Refused { why, error: None }),
+            WireError::Eof | WireError::Lost(_) => {}
         }
         let why = error.to_string();
-        if self.times.was_good() {
+        if self.timeouts.was_stable() {
             self.backoff.reset();
         }
-        let after = self.backoff.next(asked.max(self.times.until_drained()), fastrand::f64());
+        let after = self.backoff.next(requested.max(self.timeouts.until_drained()), fastrand::f64());
         let attempt = self.backoff.failures();
-        if self.settings.attempts(self.greeted) <= attempt {
-            return self.over(Closed::GaveUp { why });
+        if self.settings.attempts(self.was_connected) <= attempt {
+            return self.close(Closed::Unreachable { why });
         }
-        self.conversation.tell(Event::Reconnecting { after, attempt, why });
-        self.link = Link::Down(Instant::now() + after);
-        self.arm();
+        self.conversation.emit(Event::Reconnecting { after, attempt, why });
+        self.state = ConnectionState::Waiting(Instant::now() + after);
+        self.arm_timer();
     }
 
-    fn over(&mut self, reason: Closed) {
+    fn close(&mut self, reason: Closed) {
         self.conversation.disconnected();
         self.conversation.fail_request(crate::error::RequestError::Closed);
-        self.conversation.tell(Event::Closed { reason });
-        self.link = Link::Over;
+        self.conversation.emit(Event::Closed { reason });
+        self.state = ConnectionState::Closed;
     }
 
-    /// Opens a connection now.
-    fn open(&mut self) {
-        self.link = Link::Opening(Box::pin(Wire::connect(self.address.clone(), self.tls.clone())));
-        self.times.opening();
-        self.arm();
+    fn connect(&mut self) {
+        self.state = ConnectionState::Connecting(Box::pin(Wire::connect(self.address.clone(), self.tls.clone())));
+        self.timeouts.start_connecting();
+        self.arm_timer();
     }
 
-    /// Shows the help lines of `country` from the next connection on; see [`Client::set_country`], which also
-    /// tells the server now.
+    /// Sets the country of later connections; [`Client::set_country`] also sets that of the session now.
     pub fn remember_country(&mut self, country: Country) {
         self.conversation.remember_country(country);
     }
 
-    /// The language of the answers from the next connection on; see [`Client::set_locale`].
+    /// Sets the locale of later connections; [`Client::set_locale`] also sets that of the session now.
     fn remember_locale(&mut self, locale: Locale) {
         self.conversation.remember_locale(locale);
     }

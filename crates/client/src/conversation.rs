@@ -1,9 +1,9 @@
-//! One conversation over as many connections as it takes, as a state machine: frames and
-//! wishes go in, events and frames to be sent come out. No sockets, no time, no chance.
+//! Sans-I/O state machine of one conversation across reconnects: server frames and caller
+//! commands go in; events and outgoing frames come out. No sockets, no clock, no randomness.
 //!
-//! What it holds is bounded: own messages without an answer (`messages.rs`), texts under way
-//! (`answers.rs`), requests (`requests.rs`), and the events of the frames it was given, which its
-//! driver takes out before it gives it more.
+//! All state is bounded: pending messages (`messages.rs`), partial answers (`answers.rs`),
+//! requests (`requests.rs`), and the events of one frame, which the driver takes before it
+//! passes the next.
 
 mod answers;
 mod errors;
@@ -25,86 +25,83 @@ use protocol::{ClientFrame, Country, Locale, MessageId, ServerFrame, SessionId, 
 
 use crate::error::{RequestError, SendError};
 use crate::event::{Answered, Closed, Event};
-use answers::{Answers, Taken};
+use answers::{Answers, DeltaOutcome};
 use help::ShownHelp;
 pub(crate) use messages::MAX_MESSAGES;
 use messages::Messages;
 use requests::Requests;
 pub(crate) use resume_tokens::ResumeTokens;
 
-/// Version of the protocol.
+/// Protocol version sent in `hello`.
 const VERSION: u64 = 1;
-/// Most frames that may wait to be written.
+/// Limit of queued outgoing frames, so that stops cannot grow the queue without bound.
 const MAX_WAITING_FRAMES: usize = 64;
 
-/// What this client says in its `hello`.
+/// Options of the session: fields of `hello`, send window and attempts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Introduction {
-    /// Secrets of the session to go on with, and of earlier ones.
+pub(crate) struct SessionOptions {
+    /// Resume tokens of the current and of earlier sessions.
     pub(crate) tokens: ResumeTokens,
-    /// Highest `seq` the caller has; `None`: nothing from before is told.
+    /// Highest `seq` the caller has; `None` replays nothing.
     pub(crate) since: Option<u64>,
     pub(crate) locale: Option<Locale>,
     pub(crate) client: Option<UserText>,
     pub(crate) auth: Option<UserText>,
     pub(crate) country: Option<Country>,
     pub(crate) time_zone: Option<UserText>,
-    /// Whether another session begins when the one to be resumed is gone.
-    pub(crate) anew: bool,
-    /// Own messages that may be on their way or being answered at the same time.
+    /// Accept an earlier or a new session when the server does not know the current one.
+    pub(crate) allow_new_session: bool,
+    /// Own messages that may be in flight at the same time.
     pub(crate) window: usize,
-    /// How often in all a message is sent that is refused for now.
-    pub(crate) tries: u32,
+    /// Attempts in total for a message refused with a retryable code.
+    pub(crate) send_attempts: u32,
 }
 
-/// What the driver has to do after a frame.
+/// Action for the driver after a frame.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Next {
-    /// Nothing.
+pub(crate) enum Action {
     Continue,
-    /// Leave this connection and open another one.
+    /// Drop this connection and reconnect.
     Reconnect {
-        /// Why.
+        /// Reason, for the event and the log.
         why: String,
-        /// Not before this time has passed.
+        /// Minimum delay requested by the server.
         after: Option<Duration>,
     },
-    /// Reconnect after this time, once nothing is under way here.
+    /// Reconnect after this delay, once the connection owes no answer.
     Drain(Duration),
-    /// Release message `id` after that time: the server refuses it for now.
-    Later {
-        /// The message.
+    /// Call `release(id)` after the delay: the server refused the message with a retryable code.
+    Retry {
+        /// The deferred message.
         id: MessageId,
-        /// Not before this time has passed.
+        /// Minimum delay requested by the server.
         after: Duration,
     },
-    /// It is over.
+    /// End the conversation for good.
     Close(Closed),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No connection.
     Offline,
-    /// `hello` has no answer yet.
-    Greeting,
+    /// `hello` is unanswered.
+    Handshake,
     Open,
-    /// Open, but what is new waits for the next connection.
+    /// Open, but new messages wait for the next connection.
     Draining,
 }
 
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    introduction: Introduction,
+    options: SessionOptions,
     phase: Phase,
-    /// Highest `seq` that was told; the next `since`.
-    held: Option<u64>,
+    /// Highest `seq` delivered; `since` of the next `hello`.
+    last_seq: Option<u64>,
     session: Option<SessionId>,
     hello: Option<ClientFrame>,
     messages: Messages,
     answers: Answers,
     requests: Requests,
-    /// Messages whose help was told before it was stored.
     shown_help: ShownHelp,
     out: VecDeque<ClientFrame>,
     events: VecDeque<Event>,
@@ -112,12 +109,12 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(introduction: Introduction) -> Self {
-        let (held, messages) = (introduction.since, Messages::new(introduction.window));
+    pub(crate) fn new(options: SessionOptions) -> Self {
+        let (last_seq, messages) = (options.since, Messages::new(options.window));
         Self {
-            introduction,
+            options,
             phase: Phase::Offline,
-            held,
+            last_seq,
             session: None,
             hello: None,
             messages,
@@ -130,33 +127,33 @@ impl Conversation {
         }
     }
 
-    // ---- what the caller wants --------------------------------------------------------------
+    // ---- caller commands --------------------------------------------------------------------
 
-    /// Sends a message, now or when there is a connection with room for it.
+    /// Queues a message; it is sent once a connection is open and the window has room.
     pub(crate) fn send(&mut self, id: MessageId, text: UserText) -> Result<(), SendError> {
         self.messages.add(id.clone(), text)?;
-        // Who asks for an answer again is to hear it again.
-        self.answers.unsettle(&id);
-        self.fill();
+        // An explicit resend re-delivers an answer that was delivered before.
+        self.answers.redeliver(&id);
+        self.fill_window();
         Ok(())
     }
 
-    /// Ends an answer.
+    /// Cancels the answer to `id`, or withdraws the message if no server has it.
     pub(crate) fn stop(&mut self, id: MessageId) -> Result<(), SendError> {
         if MAX_WAITING_FRAMES <= self.out.len() {
             return Err(SendError::Full);
         }
-        // What the server has never seen, or does not answer now, needs no stop.
+        // The server has no such message, or refused it: nothing to stop there.
         if self.messages.withdraw(&id) {
             self.answers.forget(&id);
             return Ok(());
         }
-        self.messages.stopping(&id);
+        self.messages.mark_stopping(&id);
         self.out.push_back(ClientFrame::Stop { id });
         Ok(())
     }
 
-    /// Asks something; an earlier request that nobody waits for any more is forgotten.
+    /// Starts a request; an earlier pending one is abandoned.
     pub(crate) fn request(&mut self, request: Request) {
         if self.is_open() {
             self.out.push_back(ClientFrame::Request(request.clone()));
@@ -164,24 +161,23 @@ impl Conversation {
         self.requests.begin(request);
     }
 
-    /// The result of request `id`, once it is there.
+    /// Takes the result of request `id`, if it has arrived.
     pub(crate) fn take_result(&mut self, id: &MessageId) -> Option<Result<ResponseResult, RequestError>> {
         self.requests.take(id)
     }
 
-    /// The request was not answered in time.
+    /// Fails the pending request with `error`.
     pub(crate) fn fail_request(&mut self, error: RequestError) {
         self.requests.fail(error);
     }
 
-    /// Asks for a sign of life.
     pub(crate) fn ping(&mut self) {
         if self.is_open() {
             self.out.push_back(ClientFrame::Ping { id: None });
         }
     }
 
-    /// Says good-bye, if there is somebody to say it to.
+    /// Queues `bye`; returns false if no connection is open to send it on.
     pub(crate) fn bye(&mut self) -> bool {
         self.leaving = true;
         if self.is_open() {
@@ -190,47 +186,46 @@ impl Conversation {
         self.is_open()
     }
 
-    /// The language of the next `hello`.
+    /// Sets the locale of later `hello`s.
     pub(crate) fn remember_locale(&mut self, locale: Locale) {
-        self.introduction.locale = Some(locale);
+        self.options.locale = Some(locale);
     }
 
-    /// The country of the next `hello`.
+    /// Sets the country of later `hello`s.
     pub(crate) fn remember_country(&mut self, country: Country) {
-        self.introduction.country = Some(country);
+        self.options.country = Some(country);
     }
 
-    /// Message `id` was refused for a while, which is over.
+    /// Makes deferred message `id` eligible for its next attempt.
     pub(crate) fn release(&mut self, id: &MessageId) {
         self.messages.release(id);
-        self.fill();
+        self.fill_window();
     }
 
-    // ---- what the driver tells and takes ----------------------------------------------------
+    // ---- driver interface -------------------------------------------------------------------
 
-    /// A connection is there.
+    /// Starts the handshake on a new connection.
     pub(crate) fn connected(&mut self) {
-        self.phase = Phase::Greeting;
-        self.introduction.tokens.rewind();
-        self.hello = Some(self.introduce());
+        self.phase = Phase::Handshake;
+        self.options.tokens.rewind();
+        self.hello = Some(self.hello_frame());
     }
 
-    /// The connection is gone.
+    /// Resets all per-connection state.
     pub(crate) fn disconnected(&mut self) {
         self.phase = Phase::Offline;
         self.hello = None;
-        self.messages.cut();
-        self.answers.cut();
-        self.requests.cut();
-        // What was not written is made again, but for this.
+        self.messages.on_disconnect();
+        self.answers.on_disconnect();
+        self.requests.on_disconnect();
+        // Messages and requests are queued again after the next welcome; a stop exists only here.
         self.out.retain(|frame| matches!(frame, ClientFrame::Stop { .. }));
     }
 
-    /// The next frame to write.
     pub(crate) fn next_frame(&mut self) -> Option<ClientFrame> {
         match self.phase {
             Phase::Offline => None,
-            Phase::Greeting => self.hello.take(),
+            Phase::Handshake => self.hello.take(),
             Phase::Open | Phase::Draining => self.out.pop_front(),
         }
     }
@@ -239,11 +234,11 @@ impl Conversation {
         self.events.pop_front()
     }
 
-    pub(crate) fn waiting_events(&self) -> usize {
+    pub(crate) fn pending_events(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether there was a `welcome` on this connection.
+    /// True from `welcome` to the end of the connection.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Draining)
     }
@@ -252,61 +247,61 @@ impl Conversation {
         self.phase == Phase::Draining
     }
 
-    /// Whether `bye` was said.
+    /// True once `bye` was requested.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Whether this connection owes an answer.
+    /// True while this connection owes an answer or a response.
     pub(crate) fn is_busy(&self) -> bool {
-        self.messages.on_wire() || self.answers.under_way() || self.requests.is_pending()
+        self.messages.in_flight() || self.answers.any_started() || self.requests.is_pending()
     }
 
-    /// Own messages without an answer.
+    /// Number of own messages without an answer.
     pub(crate) fn open_messages(&self) -> usize {
         self.messages.len()
     }
 
     pub(crate) fn resume_token(&self) -> Option<&UserText> {
-        self.introduction.tokens.current()
+        self.options.tokens.current()
     }
 
     pub(crate) fn earlier_resume_tokens(&self) -> &[UserText] {
-        self.introduction.tokens.earlier()
+        self.options.tokens.earlier()
     }
 
     pub(crate) fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()
     }
 
-    pub(crate) fn held(&self) -> Option<u64> {
-        self.held
+    pub(crate) fn last_seq(&self) -> Option<u64> {
+        self.last_seq
     }
 
-    /// Tells an event of the driver's own.
-    pub(crate) fn tell(&mut self, event: Event) {
-        // A backlog of pieces becomes one.
-        if let (Event::Delta { id, text, .. }, Some(Event::Delta { id: last, text: told, .. })) =
+    /// Queues an event for the caller.
+    pub(crate) fn emit(&mut self, event: Event) {
+        // Deltas that the caller has not taken yet are joined, so that a slow caller bounds memory by text.
+        if let (Event::Delta { id, text, .. }, Some(Event::Delta { id: last, text: queued, .. })) =
             (&event, self.events.back_mut())
             && id == last
         {
-            return told.push(text);
+            return queued.push(text);
         }
         self.events.push_back(event);
     }
 
-    /// Takes a frame of the server.
-    pub(crate) fn on_frame(&mut self, frame: ServerFrame) -> Next {
+    /// Processes a server frame.
+    pub(crate) fn on_frame(&mut self, frame: ServerFrame) -> Action {
         if !self.is_open() {
             return match frame {
-                ServerFrame::Welcome(welcome) if self.phase == Phase::Greeting => self.on_welcome(welcome),
-                ServerFrame::Error(error) if self.phase == Phase::Greeting => self.on_refusal(error),
-                // Nothing else belongs here.
-                _ => Next::Continue,
+                ServerFrame::Welcome(welcome) if self.phase == Phase::Handshake => self.on_welcome(welcome),
+                ServerFrame::Error(error) if self.phase == Phase::Handshake => self.on_hello_error(error),
+                // No other frame is valid before `welcome`.
+                _ => Action::Continue,
             };
         }
         match frame {
-            ServerFrame::Welcome(_) | ServerFrame::Pong { .. } => Next::Continue,
+            ServerFrame::Welcome(_) | ServerFrame::Pong { .. } => Action::Continue,
             ServerFrame::Turn(entry) => self.on_turn(entry),
             ServerFrame::Accepted { id, seq, .. } => self.on_accepted(id, seq),
             ServerFrame::Queued { id, ahead } => self.on_queued(id, ahead),
@@ -316,13 +311,13 @@ impl Conversation {
             ServerFrame::Response { id, result } => self.on_response(&id, result),
             ServerFrame::Error(error) => self.on_error(error),
             ServerFrame::Notice { code, text, reconnect_in_ms } => {
-                self.tell(Event::Notice { code, text, reconnect_in_ms });
+                self.emit(Event::Notice { code, text, reconnect_in_ms });
                 match reconnect_in_ms.filter(|_| code == NoticeCode::Draining) {
                     Some(after_ms) => {
                         self.phase = Phase::Draining;
-                        Next::Drain(Duration::from_millis(after_ms))
+                        Action::Drain(Duration::from_millis(after_ms))
                     }
-                    None => Next::Continue,
+                    None => Action::Continue,
                 }
             }
         }
@@ -330,41 +325,41 @@ impl Conversation {
 
     // ---- frames -----------------------------------------------------------------------------
 
-    fn introduce(&self) -> ClientFrame {
-        let Introduction { locale, client, auth, country, time_zone, .. } = self.introduction.clone();
-        let resume = self.introduction.tokens.offered().cloned();
-        // What is held belongs to the current session; of another one nothing is replayed.
-        let since = self.introduction.tokens.offers_current().then_some(self.held).flatten();
+    fn hello_frame(&self) -> ClientFrame {
+        let SessionOptions { locale, client, auth, country, time_zone, .. } = self.options.clone();
+        let resume = self.options.tokens.offered().cloned();
+        // `last_seq` belongs to the current session: another session must not be asked to replay from it.
+        let since = self.options.tokens.offers_current().then_some(self.last_seq).flatten();
         ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth, country, time_zone })
     }
 
-    fn on_welcome(&mut self, welcome: Box<Welcome>) -> Next {
+    fn on_welcome(&mut self, welcome: Box<Welcome>) -> Action {
         self.phase = Phase::Open;
-        if !self.introduction.tokens.offers_current() && welcome.resumed {
-            self.leave_session();
-            self.tell(Event::EarlierSession);
+        if !self.options.tokens.offers_current() && welcome.resumed {
+            self.reset_session();
+            self.emit(Event::EarlierSession);
         }
-        self.introduction.tokens.welcomed(welcome.resume.clone());
+        self.options.tokens.welcomed(welcome.resume.clone());
         self.session = Some(welcome.session.clone());
-        // What comes next is the first entry behind the ones we hold and those that are missed.
-        // A server that has lost entries begins again where it is.
-        let from = self.held.filter(|_| welcome.resumed).map(|held| held + welcome.missed.unwrap_or_default());
-        self.held = Some(from.unwrap_or(welcome.seq).min(welcome.seq));
-        self.tell(Event::Connected(welcome));
-        // What is to be stopped has to be known here first.
+        // The next entry follows those delivered and those missed. A server that has lost entries
+        // (restored from a backup) continues from its own, lower, `seq`.
+        let from = self.last_seq.filter(|_| welcome.resumed).map(|last| last + welcome.missed.unwrap_or_default());
+        self.last_seq = Some(from.unwrap_or(welcome.seq).min(welcome.seq));
+        self.emit(Event::Connected(welcome));
+        // Stops follow the resent messages: a server that does not know the message rejects its stop.
         let stops = std::mem::take(&mut self.out);
         if let Some(request) = self.requests.open() {
             self.out.push_back(ClientFrame::Request(request.clone()));
         }
-        self.fill();
+        self.fill_window();
         self.out.extend(stops);
-        Next::Continue
+        Action::Continue
     }
 
-    /// Puts messages on the wire as long as there is room in the window: those that the last
-    /// connection has not seen the end of first, with their ids, then new ones. Accepted ones
-    /// too: a server that died in mid-answer gives the answer when it hears the id again.
-    fn fill(&mut self) {
+    /// Queues messages until the window is full: unfinished ones of the last connection first,
+    /// then new ones. Accepted ones are resent too, because a server restarted mid-answer
+    /// answers only when it receives the id again.
+    fn fill_window(&mut self) {
         if self.phase == Phase::Open {
             while let Some(frame) = self.messages.next() {
                 self.out.push_back(frame);
@@ -372,124 +367,125 @@ impl Conversation {
         }
     }
 
-    /// Notes that entry `seq` is told now; false if it was before.
+    /// Marks entry `seq` as delivered; false if it was before.
     fn advance(&mut self, seq: u64) -> bool {
-        let news = self.held.is_none_or(|held| held < seq);
+        let news = self.last_seq.is_none_or(|last| last < seq);
         if news {
-            self.held = Some(seq);
+            self.last_seq = Some(seq);
         }
         news
     }
 
-    fn on_turn(&mut self, entry: Entry) -> Next {
+    fn on_turn(&mut self, entry: Entry) -> Action {
         if !self.advance(entry.seq) {
-            return Next::Continue;
+            return Action::Continue;
         }
         let own = self.messages.contains(&entry.id);
         match entry.role {
             Role::User if own => {
                 if self.messages.accept(&entry.id) {
-                    self.tell(Event::Accepted { id: entry.id, seq: entry.seq });
+                    self.emit(Event::Accepted { id: entry.id, seq: entry.seq });
                 }
             }
-            Role::Assistant if own || self.answers.is_under_way(&entry.id) => self.finish_stored(entry),
-            // The same help as in the frame that came while it was not stored.
+            Role::Assistant if own || self.answers.is_in_progress(&entry.id) => self.finish_stored(entry),
+            // The same help was delivered as a `support` frame before it was stored.
             Role::Support if self.shown_help.take(&entry.id) => {}
-            Role::User | Role::Assistant | Role::Support => self.tell(Event::Turn(entry)),
+            Role::User | Role::Assistant | Role::Support => self.emit(Event::Turn(entry)),
         }
-        Next::Continue
+        Action::Continue
     }
 
-    /// An answer that was completed while we were away: what is missing of it, and its end.
+    /// Delivers the missing text and the end of an answer completed while offline.
     fn finish_stored(&mut self, entry: Entry) {
         let answered = Answered::stored(&entry);
         let Entry { id, text, .. } = entry;
-        let taken = self.answers.complete(&id, text);
-        self.tell_taken(&id, taken);
-        self.end_own(&id);
-        self.tell(Event::Done(answered));
-        self.fill();
+        let outcome = self.answers.complete(&id, text);
+        self.emit_outcome(&id, outcome);
+        self.finish_own(&id);
+        self.emit(Event::Done(answered));
+        self.fill_window();
     }
 
-    /// Message `id` has its answer. If it was sent again, that may still be on its way to the
-    /// server, which then tells the answer a second time.
-    fn end_own(&mut self, id: &MessageId) {
+    /// Finishes own message `id`. A resend that is already written makes the server send the
+    /// answer a second time, which must be ignored.
+    fn finish_own(&mut self, id: &MessageId) {
         let repeated = self.messages.is_repeated(id);
         if self.messages.remove(id) && repeated && !self.withdraw_frame(id) {
-            self.answers.settle(id);
+            self.answers.mark_delivered(id);
         }
     }
 
-    /// Takes message `id` out of what is to be written; false if it is on its way already.
+    /// Removes message `id` from the outgoing queue; false if it was already written.
     fn withdraw_frame(&mut self, id: &MessageId) -> bool {
         let before = self.out.len();
         self.out.retain(|frame| !matches!(frame, ClientFrame::Message { id: sent, .. } if sent == id));
         self.out.len() < before
     }
 
-    fn on_accepted(&mut self, id: MessageId, seq: u64) -> Next {
-        // Of another device's messages the `turn` tells.
+    fn on_accepted(&mut self, id: MessageId, seq: u64) -> Action {
+        // Messages of other devices are delivered as `turn`.
         if self.messages.accept(&id) {
             self.advance(seq);
-            self.tell(Event::Accepted { id, seq });
+            self.emit(Event::Accepted { id, seq });
         }
-        Next::Continue
+        Action::Continue
     }
 
-    fn on_queued(&mut self, id: MessageId, ahead: usize) -> Next {
+    fn on_queued(&mut self, id: MessageId, ahead: usize) -> Action {
         if self.messages.contains(&id) {
-            self.tell(Event::Queued { id, ahead });
+            self.emit(Event::Queued { id, ahead });
         }
-        Next::Continue
+        Action::Continue
     }
 
-    fn on_delta(&mut self, id: MessageId, offset: usize, text: UserText) -> Next {
-        let taken = self.answers.take(&id, offset, text);
-        if let Taken::Gap = taken {
+    fn on_delta(&mut self, id: MessageId, offset: usize, text: UserText) -> Action {
+        let outcome = self.answers.apply_delta(&id, offset, text);
+        if let DeltaOutcome::Gap = outcome {
             return gap();
         }
-        self.tell_taken(&id, taken);
-        Next::Continue
+        self.emit_outcome(&id, outcome);
+        Action::Continue
     }
 
-    fn on_done(&mut self, done: Done) -> Next {
-        if self.answers.is_settled(&done.id) {
-            return Next::Continue;
+    fn on_done(&mut self, done: Done) -> Action {
+        if self.answers.is_delivered(&done.id) {
+            return Action::Continue;
         }
-        let known = self.messages.contains(&done.id) || self.answers.is_under_way(&done.id);
-        let news = done.seq.is_none_or(|seq| self.held.is_none_or(|held| held < seq));
+        let known = self.messages.contains(&done.id) || self.answers.is_in_progress(&done.id);
+        let news = done.seq.is_none_or(|seq| self.last_seq.is_none_or(|last| last < seq));
+        // A replay has delivered this answer as a stored entry.
         if !known && !news {
-            return Next::Continue;
+            return Action::Continue;
         }
-        let taken = self.answers.end(&done.id, done.chars);
-        if let Taken::Gap = taken {
+        let outcome = self.answers.end(&done.id, done.chars);
+        if let DeltaOutcome::Gap = outcome {
             return gap();
         }
-        self.tell_taken(&done.id, taken);
+        self.emit_outcome(&done.id, outcome);
         if let Some(seq) = done.seq {
             self.advance(seq);
         }
-        self.end_own(&done.id);
-        self.tell(Event::Done(done.into()));
-        self.fill();
-        Next::Continue
+        self.finish_own(&done.id);
+        self.emit(Event::Done(done.into()));
+        self.fill_window();
+        Action::Continue
     }
 
-    fn tell_taken(&mut self, id: &MessageId, taken: Taken) {
-        match taken {
-            Taken::Nothing | Taken::Gap => {}
-            Taken::More { offset, text } => self.tell(Event::Delta { id: id.clone(), offset, text }),
-            Taken::Other(text) => {
-                self.tell(Event::Restarted { id: id.clone() });
+    fn emit_outcome(&mut self, id: &MessageId, outcome: DeltaOutcome) {
+        match outcome {
+            DeltaOutcome::Duplicate | DeltaOutcome::Gap => {}
+            DeltaOutcome::Appended { offset, text } => self.emit(Event::Delta { id: id.clone(), offset, text }),
+            DeltaOutcome::Replaced(text) => {
+                self.emit(Event::Restarted { id: id.clone() });
                 if !text.is_empty() {
-                    self.tell(Event::Delta { id: id.clone(), offset: 0, text });
+                    self.emit(Event::Delta { id: id.clone(), offset: 0, text });
                 }
             }
         }
     }
 }
 
-/// Text is missing that the server thinks we have. A resume brings it.
-fn gap() -> Next {
-    Next::Reconnect { why: "part of an answer is missing".to_owned(), after: None }
+/// Reconnects because text is missing that the server assumes delivered: a resume replays it.
+fn gap() -> Action {
+    Action::Reconnect { why: "part of an answer is missing".to_owned(), after: None }
 }

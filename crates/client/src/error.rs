@@ -1,31 +1,31 @@
-//! What a caller may be told instead of what it wanted.
+//! Client errors.
 
 use protocol::server_frame::ErrorFrame;
 
 use crate::event::Closed;
 
-/// Why a client could not be connected.
+/// Connecting failed for good.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{closed}")]
 pub struct ConnectError {
-    /// What ended the attempt.
+    /// The final condition, as in [`Event::Closed`](crate::Event::Closed).
     pub closed: Closed,
 }
 
-/// Why a message or stop was not taken. Nothing of it was or will be sent.
+/// A message or stop was rejected locally. Nothing was sent or will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is nothing in it but white space, or it has a U+0000.
+    /// The text is blank or contains U+0000.
     #[error("a message needs text")]
     NoText,
-    /// It is longer than a message may be.
+    /// The text exceeds the contract's limit.
     #[error("a message has at most {max} characters")]
     TooLong {
-        /// The most it may have, in Unicode scalar values.
+        /// Limit in Unicode scalar values.
         max: usize,
     },
-    /// As many as may wait do: take events until an answer is there.
+    /// Too many messages are pending: take events until an answer has arrived.
     #[error("too many messages wait for their answers")]
     Full,
     /// The conversation is over.
@@ -33,20 +33,20 @@ pub enum SendError {
     Closed,
 }
 
-/// Why a request has no result.
+/// A request failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The server answered with an error.
     #[error("{}", .0.message)]
     Refused(ErrorFrame),
-    /// Neither result nor error came in time.
+    /// Neither result nor error arrived in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The result is none of this method.
+    /// The result is of another method.
     #[error("an answer to something else")]
     Unexpected,
-    /// So many events wait that no more are taken in; take some, then ask again.
+    /// The event queue is full: take events, then repeat the request.
     #[error("too many events wait")]
     Backlog,
     /// The conversation is over.

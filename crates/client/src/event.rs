@@ -1,4 +1,4 @@
-//! What a client is told.
+//! Events of a client.
 
 use std::time::Duration;
 
@@ -8,109 +8,109 @@ use protocol::server_frame::{
 use protocol::{MessageId, UserText};
 use serde::{Serialize, Serializer};
 
-/// What happened.
+/// Event of a conversation.
 ///
-/// Each stored entry of the session is told exactly once, in the order of its `seq`: as
+/// Each stored entry of the session is delivered exactly once, in `seq` order: as
 /// [`Event::Turn`], or by the event that stands for it ([`Event::Accepted`] for an own message,
-/// [`Event::Support`], [`Event::Done`] for an answer that was told piece by piece). Whatever
-/// the connections do, the texts of an answer's [`Event::Delta`]s, joined since its last
-/// [`Event::Restarted`], are the answer when its [`Event::Done`] comes.
+/// [`Event::Support`], [`Event::Done`] for a streamed answer). Across reconnects, the texts of an
+/// answer's [`Event::Delta`]s, joined since its last [`Event::Restarted`], equal the answer at
+/// its [`Event::Done`].
 ///
-/// Serialized, an event is an object with a `type`; those of the server have the fields of
-/// `proto-line/SPEC.md` §4. Texts do not show in `Debug`.
+/// Serializes to an object with a `type`; server frames keep the fields of
+/// `proto-line/SPEC.md` §4. `Debug` omits texts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// The session is open, for the first time or again. `resumed` says whether an earlier
-    /// session goes on, `missed` how many entries are not told (ask for the history),
-    /// `resume` is the secret to keep for the next start.
+    /// The session is open, for the first time or after a reconnect. `resumed`: an earlier
+    /// session continues; `missed`: number of entries not replayed (request the history);
+    /// `resume`: the token to store for the next start.
     Connected(Box<Welcome>),
-    /// The server does not know the session to be resumed, nor an earlier one, and another one begins.
+    /// The server knows neither the session to resume nor an earlier one; a new one begins.
     SessionLost,
-    /// The server does not know the session to be resumed, and an earlier one goes on.
+    /// The server does not know the session to resume; an earlier one continues.
     EarlierSession,
-    /// A stored entry that was not told in another way: written before this client came, or
-    /// on another device.
+    /// A stored entry without another event: written before this client connected, or on
+    /// another device.
     Turn(Entry),
     /// An own message is stored and will be answered.
     Accepted {
         /// The message.
         id: MessageId,
-        /// Where it is stored.
+        /// Its sequence number.
         seq: u64,
     },
     /// An own message waits for the model.
     Queued {
         /// The message.
         id: MessageId,
-        /// How many wait before it.
+        /// Number of messages before it in the queue.
         ahead: usize,
     },
-    /// Help for a person at risk. To be shown at once, and whole.
+    /// Help for a person at risk. Must be shown at once and in full.
     Support(Support),
-    /// The next piece of an answer, to be appended to what was told of it.
+    /// Text to append to an answer.
     Delta {
         /// The message answered, own or of another device.
         id: MessageId,
-        /// Unicode scalar values of the answer told before.
+        /// Length of the text before it, in Unicode scalar values.
         offset: usize,
-        /// The piece.
+        /// The text.
         text: UserText,
     },
-    /// What was told of this answer is void: the server lost it and began another one.
+    /// The text of this answer so far is void: the server lost it and generates another one.
     Restarted {
         /// The message answered.
         id: MessageId,
     },
     /// An answer is complete.
     Done(Answered),
-    /// An own message has no answer and will get none. Before `Accepted` it was not stored:
-    /// the same id may be sent again, after `retry_after_ms` where there is one.
+    /// An own message failed. Without a preceding `Accepted` it was not stored: the same id may
+    /// be sent again, after `retry_after_ms` if present.
     Refused(ErrorFrame),
-    /// An own message is refused for now; the client sends it again after this time
+    /// An own message was refused with a retryable code; the client resends it after the delay
     /// ([`Builder::tries`](crate::Builder::tries)).
     Deferred {
-        /// What the server said.
+        /// The server's error.
         #[serde(flatten)]
         error: ErrorFrame,
-        /// After how long, without the jitter.
+        /// Delay before the next attempt, without jitter.
         #[serde(rename = "in_ms", serialize_with = "milliseconds")]
         after: Duration,
     },
-    /// Something else went wrong on the server; the conversation goes on.
+    /// Another error of the server; the conversation continues.
     Error(ErrorFrame),
-    /// The server is going away, and the client reconnects by itself; or a text that is to be shown.
+    /// The server is draining, and the client reconnects by itself; or a text to show.
     Notice {
-        /// Why.
+        /// Kind of notice.
         code: NoticeCode,
-        /// What is to be shown.
+        /// Text to show.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
-        /// When it is to come back.
+        /// Delay after which to reconnect, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         reconnect_in_ms: Option<u64>,
     },
-    /// There is no connection; the next attempt comes by itself.
+    /// The connection was lost; the client reconnects by itself.
     Reconnecting {
-        /// After how long.
+        /// Delay before the attempt.
         #[serde(rename = "in_ms", serialize_with = "milliseconds")]
         after: Duration,
-        /// Which attempt it will be since the last good connection, from 1.
+        /// Number of the attempt since the last stable connection, from 1.
         attempt: u32,
-        /// Why there is none.
+        /// Reason of the loss.
         why: String,
     },
-    /// It is over; no more events come.
+    /// The conversation is over; no more events follow.
     Closed {
-        /// Why.
+        /// Final condition.
         #[serde(flatten)]
         reason: Closed,
     },
 }
 
-/// The end of an answer, as in `done`. What the server does not know any more of an answer
-/// that ended while this client was away is absent.
+/// End of an answer, as in `done`. An answer completed while offline lacks the fields that the
+/// server does not store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "SPEC.md §4")]
 pub struct Answered {
@@ -138,7 +138,7 @@ impl From<Done> for Answered {
 }
 
 impl Answered {
-    /// What a stored answer says of its end.
+    /// Builds the end from a stored answer.
     pub(crate) fn stored(entry: &Entry) -> Self {
         Self {
             id: entry.id.clone(),
@@ -154,39 +154,40 @@ impl Answered {
     }
 }
 
-/// Why a conversation is over for this client.
+/// Final condition of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Closed {
-    /// This client said good-bye.
+    /// This client sent `bye`.
     #[error("the client left")]
     Bye,
-    /// The session was erased by this client.
+    /// This client erased the session.
     #[error("the session was erased")]
     Erased,
-    /// The server ended it: it was erased on another device, or someone there said good-bye.
+    /// The server ended the session: it was erased or left on another device.
     #[error("the server ended the conversation")]
     Ended,
-    /// The session to be resumed is unknown or erased.
+    /// The session to resume is unknown or erased.
     #[error("{}", .error.message)]
     BadResume {
-        /// What the server said.
+        /// The server's error.
         error: Box<ErrorFrame>,
     },
-    /// The server does not let this client in, and would not later either.
+    /// The server refused this client for good.
     #[error("{why}")]
     Refused {
-        /// Why, in words.
+        /// Reason as text.
         why: String,
-        /// What the server said, if it said something.
+        /// The server's error, if it sent one.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Box<ErrorFrame>>,
     },
-    /// As many attempts to connect have failed as were allowed.
+    /// All allowed attempts to connect failed.
     #[error("{why}")]
-    GaveUp {
-        /// Why the last one failed.
+    #[serde(rename = "gave_up")]
+    Unreachable {
+        /// Reason of the last failure.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A client of PsicoIA: one conversation over as many connections as it takes.
+//! Client library for PsicoIA: keeps one conversation going across reconnects.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,24 +19,23 @@
 //! # }
 //! ```
 //!
-//! * **Reconnect.** Lost connections, servers that go away and slow readers are answered with a
-//!   new connection after a random, growing wait, which resumes the session. What the contract
-//!   calls final (`bye`, erased, `unauthorized`, `version_unsupported`, `bad_resume`, WebSocket
-//!   codes 1000, 1003, 1008, 1009, HTTP 4xx but 408 and 429) ends the client with [`Event::Closed`].
-//! * **Nothing lost, nothing doubled.** Messages are sent again with the same id until their
-//!   answer is there. Stored entries are told once, in the order of their `seq`. Of an answer
-//!   that was cut off only what is missing is told; if it was completed meanwhile, that is its
-//!   rest and its [`Event::Done`]. Only where the server itself was killed in mid-answer may
-//!   the answer be another one, which [`Event::Restarted`] says.
-//! * **At once.** Each message is sent when it is written, however many answers are awaited. Help for a person at
-//!   risk ([`Event::Support`]) comes before anything else, also where the message is refused.
-//! * **Refusals.** A message that is refused (`rate_limited`, `user_busy`, `overloaded`,
-//!   `unavailable`, …) is told as [`Event::Refused`] and not sent again: the caller decides,
-//!   knowing `retry_after_ms`, and may use the same id. Only `shutting_down` is the client's own
-//!   business.
+//! * **Reconnect.** After a lost connection, a draining server or `slow_consumer`, the client
+//!   reconnects with exponential backoff and full jitter and resumes the session. Conditions that
+//!   the contract calls final (`bye`, erased, `unauthorized`, `version_unsupported`, `bad_resume`,
+//!   WebSocket codes 1000, 1003, 1008, 1009, HTTP 4xx except 408 and 429) end it with [`Event::Closed`].
+//! * **Exactly-once events.** Messages are resent under the same id, the idempotency key, until
+//!   their answer has arrived. Stored entries are delivered once, in `seq` order. A resumed answer
+//!   continues with the missing text; one completed while offline ends with its missing text and
+//!   [`Event::Done`]. Only a server killed mid-answer may generate another answer: then
+//!   [`Event::Restarted`] discards the first.
+//! * **No queueing behind answers.** Each message is sent as soon as it is written. Help for a
+//!   person at risk ([`Event::Support`]) precedes everything else, also for a refused message.
+//! * **Refusals.** A refused message (`rate_limited`, `user_busy`, `overloaded`, `unavailable`, …)
+//!   ends with [`Event::Refused`] and is not resent, unless [`Builder::send_attempts`] allows it:
+//!   the caller decides by `retry_after_ms` and may reuse the id. `shutting_down` reconnects.
 //! * **Bounds.** No tasks, no channels. At most 64 own messages without an answer (then
 //!   [`SendError::Full`]), one request at a time, one line in the read buffer. The socket is read
-//!   only while the client is awaited and has no event to give.
+//!   only while the client is awaited and no event is pending.
 //! * **Privacy.** Texts and the resume token are [`UserText`]: `Debug` shows their size.
 
 #![warn(missing_docs)]

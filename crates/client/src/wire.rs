@@ -1,10 +1,10 @@
-//! One connection: lines to and from a core, or messages to and from a gateway.
+//! One connection: lines of a core or WebSocket messages of a gateway.
 //!
-//! Everything here is polled and keeps its state, so that whoever drives it may stop waiting
-//! at any time and loses nothing. A connection that idles holds next to no memory.
+//! All methods are poll-based and keep their state, so that dropping a waiting future loses
+//! nothing. An idle connection holds no buffers.
 
-mod connecting;
 mod decode;
+mod happy_eyeballs;
 mod lines;
 mod stream;
 mod websocket;
@@ -14,26 +14,26 @@ use std::task::{Context, Poll};
 
 use protocol::{ClientFrame, ServerFrame};
 
-use crate::address::{Address, Kind};
+use crate::address::{Address, Transport};
 use lines::Lines;
 use stream::Stream;
 use websocket::WebSocket;
 
 pub(crate) use stream::Tls;
 
-/// Why there is no connection, or none any more.
+/// Connection error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
     /// Another attempt may succeed.
     #[error("{0}")]
     Lost(String),
-    /// The stream or the WebSocket has come to its end without a word about why.
+    /// End of stream without a close code or error.
     #[error("the connection was closed")]
-    End,
-    /// The server has ended the conversation for good.
+    Eof,
+    /// The server closed the session for good.
     #[error("the server ended the conversation")]
-    Ended,
-    /// Another attempt would end the same way.
+    SessionEnded,
+    /// Another attempt would fail the same way.
     #[error("{0}")]
     Refused(String),
 }
@@ -44,7 +44,7 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// A connection. Boxed where it is large: there may be thousands.
+/// Open connection. Boxed: load tests hold thousands, most of them idle.
 #[derive(Debug)]
 pub(crate) enum Wire {
     Lines(Box<Lines<Stream>>),
@@ -52,36 +52,36 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// Connects to `address`. Has no time limit of its own.
+    /// Connects to `address`. The caller bounds the time.
     pub(crate) async fn connect(address: Address, tls: Option<Tls>) -> Result<Self, WireError> {
-        let tcp = connecting::open(&address).await?;
+        let tcp = happy_eyeballs::open(&address).await?;
         tcp.set_nodelay(true)?;
         let stream = if address.has_tls() { stream::secure(tcp, &address, tls).await? } else { Stream::Plain(tcp) };
-        match address.kind() {
-            Kind::Lines => Ok(Self::Lines(Box::new(Lines::new(stream)))),
-            Kind::WebSocket => Ok(Self::WebSocket(Box::new(WebSocket::upgrade(stream, &address).await?))),
+        match address.transport() {
+            Transport::Lines => Ok(Self::Lines(Box::new(Lines::new(stream)))),
+            Transport::WebSocket => Ok(Self::WebSocket(Box::new(WebSocket::upgrade(stream, &address).await?))),
         }
     }
 
-    /// The next frame of the server; `None` for a line this version has no frame for.
+    /// Polls the next server frame; `None` for a line of an unknown type.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ServerFrame>, WireError>> {
         let line = match self {
             Self::Lines(lines) => lines.poll_line(cx),
             Self::WebSocket(socket) => {
-                return socket.poll_line(cx).map(|line| decode::frame(line?.as_str()).map_err(not_a_frame));
+                return socket.poll_line(cx).map(|line| decode::frame(line?.as_str()).map_err(malformed_frame));
             }
         };
         line.map(|line| {
             let line = line?;
-            // Otherwise what comes before `welcome` is ignored.
+            // Text before `welcome` is ignored, so HTTP must be detected here.
             if is_http(line.expose()) {
-                return Err(http());
+                return Err(http_error());
             }
-            decode::frame(line.expose()).map_err(not_a_frame)
+            decode::frame(line.expose()).map_err(malformed_frame)
         })
     }
 
-    /// Writes what `next` gives until it gives nothing and all of it is on its way.
+    /// Writes frames from `next` until it returns `None` and all are flushed.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -94,17 +94,17 @@ impl Wire {
     }
 }
 
-/// Whether the line begins the response of a web server.
+/// True for a status line of HTTP/1.
 fn is_http(line: &str) -> bool {
     line.starts_with("HTTP/1.")
 }
 
-/// A gateway's port was taken for a core's.
-fn http() -> WireError {
+/// Error for a gateway's port addressed as a core's.
+fn http_error() -> WireError {
     WireError::Refused("the server there speaks HTTP; the address of a gateway is ws://host:port/ws".to_owned())
 }
 
-/// Says nothing of the line: it may hold what people write.
-fn not_a_frame(error: decode::NotAFrame) -> WireError {
+/// Omits the line, which may hold a person's text.
+fn malformed_frame(error: decode::MalformedFrame) -> WireError {
     WireError::Lost(error.to_string())
 }

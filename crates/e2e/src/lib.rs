@@ -1,2 +1,2 @@
-//! Tests of PsicoIA as a whole; there is no code here. What can be tested with one service
-//! alone is tested there.
+//! End-to-end tests, under `tests/it`; the library is empty. Behaviour of one service alone is
+//! tested in its crate.

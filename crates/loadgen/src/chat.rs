@@ -1,8 +1,8 @@
-//! People who write and wait for answers.
+//! Chat load: users who write and wait for answers.
 
-pub(crate) mod person;
 mod report;
 pub(crate) mod tally;
+pub(crate) mod user;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -15,84 +15,88 @@ use tokio::time::Instant;
 pub use report::ChatReport;
 use tally::Tally;
 
-use crate::disk::{self, Floor};
+use crate::disk::{self, DiskBaseline};
 use crate::error::LoadError;
-use crate::observed::{Observed, Watch};
-use crate::via::{Client, Via};
+use crate::target::{Client, Target};
+use crate::watched_process::{Watch, WatchedProcess};
 
-/// What the people do.
+/// Options of a chat run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where they connect.
-    pub via: Via,
-    /// What they speak.
+    /// Server to connect to.
+    pub target: Target,
+    /// Plain lines or frames.
     pub face: Face,
-    /// How many there are.
+    /// Number of users.
     pub people: usize,
-    /// How many messages each writes.
+    /// Messages per user.
     pub messages: usize,
-    /// What they write.
+    /// Text of every message.
     pub text: String,
-    /// Turns per second of all of them together, whatever the answers take (open loop).
-    /// `None`: each writes as soon as the last answer is there (closed loop).
+    /// Open loop: turns per second of all users together, independent of answers. `None` is the
+    /// closed loop: each user writes once the last answer has arrived.
     pub rate: Option<f64>,
-    /// In the closed loop: how long each waits before the next message.
+    /// Pause of a user between an answer and the next message, in the closed loop.
     pub think: Duration,
-    /// How long an answer may take.
+    /// Timeout of an answer.
     pub timeout: Duration,
-    /// No message is sent after this long.
+    /// No message is sent after this time.
     pub limit: Duration,
-    /// Processes to watch.
-    pub observed: Vec<Observed>,
-    /// A folder whose disk is measured first, as the floor of `accepted`.
+    /// Processes to measure.
+    pub watched: Vec<WatchedProcess>,
+    /// Folder whose disk is measured first, as the baseline of `accepted`.
     pub disk: Option<PathBuf>,
 }
 
-/// Runs it: connects everybody first, looks at the disk, then measures from the first message to the last answer.
+/// Connects all users, measures the disk, then the load from the first message to the last answer.
 ///
 /// # Errors
 ///
-/// Somebody cannot connect, or a process or a disk cannot be measured. What goes wrong later is counted.
+/// A user cannot connect, or a process or disk cannot be measured. Later failures are counted.
 pub async fn run(options: &Options) -> Result<ChatReport, LoadError> {
-    let clients = options.via.open(options.people, options.face).await?;
+    let clients = options.target.open(options.people, options.face).await?;
     let disk = match &options.disk {
-        Some(folder) => Some(disk_floor(folder.clone()).await?),
+        Some(folder) => Some(measure_disk(folder.clone()).await?),
         None => None,
     };
     let tally = RefCell::new(Tally::default());
-    let watch = Watch::start(&options.observed)?;
-    // Connections stay open until everybody is done, as people's would.
-    let (_clients, elapsed) = talk(clients, options, &tally).await;
+    let watch = Watch::start(&options.watched)?;
+    // Connections stay open until all users are done, as real ones would.
+    let (_clients, elapsed) = run_users(clients, options, &tally).await;
     let tally = tally.into_inner();
     let costs = watch.costs(tally.turns)?;
     Ok(ChatReport { disk, ..ChatReport::new(options, &tally, elapsed, costs) })
 }
 
-/// Lets everybody chat; gives the connections back, and the time from the first message to the last answer.
-pub(crate) async fn talk(clients: Vec<Client>, options: &Options, tally: &RefCell<Tally>) -> (Vec<Client>, Duration) {
-    let plan = Plan { options, start: Instant::now(), next_turn: Cell::new(0) };
-    let clients = join_all(clients.into_iter().map(|client| person::chat(client, &plan, tally))).await;
-    (clients, plan.start.elapsed())
+/// Runs all users; returns the connections and the time from the first message to the last answer.
+pub(crate) async fn run_users(
+    clients: Vec<Client>,
+    options: &Options,
+    tally: &RefCell<Tally>,
+) -> (Vec<Client>, Duration) {
+    let schedule = Schedule { options, start: Instant::now(), next_turn: Cell::new(0) };
+    let clients = join_all(clients.into_iter().map(|client| user::chat(client, &schedule, tally))).await;
+    (clients, schedule.start.elapsed())
 }
 
-async fn disk_floor(folder: PathBuf) -> Result<Floor, LoadError> {
+async fn measure_disk(folder: PathBuf) -> Result<DiskBaseline, LoadError> {
     let measured = tokio::task::spawn_blocking(move || {
         disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })
     });
     measured.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-/// When the next turn is due.
-struct Plan<'a> {
+/// Schedule of turns.
+struct Schedule<'a> {
     options: &'a Options,
     start: Instant,
-    /// Turns that somebody has taken on.
+    /// Turns taken by users so far.
     next_turn: Cell<u32>,
 }
 
-impl Plan<'_> {
-    /// The time of the next turn; `None` when time is up. In the open loop it may lie in
-    /// the past: then everybody was busy, and the wait counts as latency.
+impl Schedule<'_> {
+    /// Time of the next turn; `None` after the limit. In the open loop it may lie in the past:
+    /// then all users were busy, and the wait counts as latency (no coordinated omission).
     fn due(&self) -> Option<Instant> {
         let due = match self.options.rate {
             None => Instant::now(),

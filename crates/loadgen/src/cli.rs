@@ -1,13 +1,13 @@
-//! The command line.
+//! Command-line arguments.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use loadgen::{Binaries, LoadError, Observed, Via, bridge, chat, help, idle, overload, pressure};
+use loadgen::{Binaries, LoadError, Target, WatchedProcess, bridge, chat, help, idle, overload, pressure};
 use protocol::Face;
 
-/// Makes load for PsicoIA and measures what it costs.
+/// Generates load for PsicoIA and measures latency and resources.
 #[derive(Debug, Parser)]
 // `help` is a measurement.
 #[command(version, about, disable_help_subcommand = true)]
@@ -21,19 +21,19 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// People who write and wait for answers: throughput and latency.
+    /// Users who write and wait for answers: throughput and latency.
     Chat(ChatArgs),
-    /// People who are connected and say nothing: memory.
+    /// Connected users who send nothing: memory.
     Idle(IdleArgs),
-    /// One line through the gateway, through HAProxy and through nothing.
+    /// Round trip of one line through the gateway, HAProxy and a bare connection.
     Bridge(BridgeArgs),
-    /// People who talk while others flood, crawl and hoard: what that costs the people.
+    /// Users during connection floods, slowloris and stalled readers: their latency.
     Pressure(PressureArgs),
-    /// More messages than the model can answer: what is served, refused, and when it is over.
+    /// More messages than the model can answer: goodput, refusals and recovery.
     Overload(OverloadArgs),
-    /// People in risk while one thing after another is wrong: how soon each gets help. Fails if somebody gets none.
+    /// Users in risk under one fault after another: time to help. Fails if a user gets none.
     Help(HelpArgs),
-    /// The far end of `bridge`: sends every line back.
+    /// Upstream of `bridge`: echoes every line.
     #[command(hide = true)]
     Echo {
         /// Port to listen on; 0 takes a free one.
@@ -45,27 +45,27 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
-    crowd: Crowd,
-    /// Messages of each person.
+    users: UserArgs,
+    /// Messages per user.
     #[arg(long, default_value_t = 10)]
     messages: usize,
-    /// Turns per second of all people together, whatever the answers take. Without it each
-    /// writes when the last answer is there.
+    /// Turns per second of all users together, independent of answers (open loop). Without it each
+    /// user writes once the last answer has arrived (closed loop).
     #[arg(long)]
     rate: Option<f64>,
-    /// How long each person waits between an answer and the next message.
+    /// Pause of a user between an answer and the next message, in milliseconds.
     #[arg(long, default_value_t = 0)]
     think_ms: u64,
-    /// What people write.
+    /// Text of every message.
     #[arg(long, default_value = "hola, hoy fue un día largo")]
     text: String,
-    /// How long an answer may take.
+    /// Timeout of an answer, in seconds.
     #[arg(long, default_value_t = 60)]
     timeout_seconds: u64,
-    /// No message is sent after this long.
+    /// No message is sent after this many seconds.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
-    /// A folder beside the database: what its disk takes to keep a block is told with `accepted`.
+    /// Folder beside the database: the latency of its disk is reported with `accepted`.
     #[arg(long, value_name = "FOLDER")]
     disk: Option<PathBuf>,
 }
@@ -73,53 +73,53 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct IdleArgs {
     #[command(flatten)]
-    crowd: Crowd,
-    /// How long after the last greeting the memory is read.
+    users: UserArgs,
+    /// Delay from the last greeting to reading the memory, in milliseconds.
     #[arg(long, default_value_t = 3_000)]
     settle_ms: u64,
 }
 
-/// Who connects where.
+/// Users and their target.
 #[derive(Debug, clap::Args)]
-struct Crowd {
-    /// Where to connect: ws://host:port/ws or tcp://host:port.
-    #[arg(long)]
-    via: Via,
-    /// What to speak: frames or plain.
+struct UserArgs {
+    /// Target: ws://host:port/ws or tcp://host:port.
+    #[arg(long = "via", value_name = "ADDRESS")]
+    target: Target,
+    /// Face: frames or plain.
     #[arg(long, default_value = "frames", value_parser = face)]
     face: Face,
-    /// How many people.
+    /// Number of users.
     #[arg(long, default_value_t = 100)]
     people: usize,
-    /// A process to watch, as name=PID; may be repeated.
+    /// Process to measure, as name=PID; may be repeated.
     #[arg(long = "pid", value_name = "NAME=PID")]
-    observed: Vec<Observed>,
+    watched: Vec<WatchedProcess>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BridgeArgs {
-    /// The gateway's binary; without it only the others are measured.
+    /// Binary of the gateway; without it only the others are measured.
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// HAProxy's binary or name.
+    /// Binary or name of HAProxy.
     #[arg(long, default_value = "haproxy")]
     haproxy: PathBuf,
-    /// Leave HAProxy out, and with it the ratios.
+    /// Skip HAProxy, and with it the ratios.
     #[arg(long)]
     no_haproxy: bool,
-    /// How often each is measured, in turns.
+    /// Interleaved measurements of each route.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Time of each phase of a round.
+    /// Duration of each phase of a round, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Connections in the throughput phase.
     #[arg(long, default_value_t = 50)]
     connections: usize,
-    /// Idle connections in the memory phase; 0 leaves it out.
+    /// Idle connections in the memory phase; 0 skips it.
     #[arg(long, default_value_t = 3_000)]
     idle: usize,
-    /// Length of the line.
+    /// Length of the line in bytes.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..=125))]
     line_bytes: u8,
 }
@@ -127,27 +127,27 @@ pub(crate) struct BridgeArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct PressureArgs {
     #[command(flatten)]
-    programs: Programs,
-    /// People who talk.
+    programs: ProgramArgs,
+    /// Number of users.
     #[arg(long, default_value_t = 200)]
     people: usize,
-    /// How long each waits between an answer and the next message, on average.
+    /// Mean pause of a user between an answer and the next message, in milliseconds.
     #[arg(long, default_value_t = 2_000)]
     think_ms: u64,
-    /// Time of each phase.
+    /// Duration of each phase, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Phases of each kind: quiet, pressure on others' services on this machine, pressure on those that people use.
+    /// Phases of each kind: quiet, attack on other services of this machine, attack on the users' services.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// Connections a second that the flood makes.
+    /// Connections per second of the flood.
     #[arg(long, default_value_t = 2_000)]
     flood: u32,
-    /// How far those in the way come behind others for a processor; at 0 people wait for what in life would be somebody
-    /// else's.
-    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
-    siege_nice: u8,
-    /// Where randomness begins.
+    /// Niceness of the attackers' thread. At 0 users compete with it for processors, although real attackers bring their
+    /// own.
+    #[arg(long = "siege-nice", default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
+    attack_nice: u8,
+    /// Seed of the random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -155,23 +155,23 @@ pub(crate) struct PressureArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct OverloadArgs {
     #[command(flatten)]
-    programs: Programs,
-    /// Calls to the model at once.
+    programs: ProgramArgs,
+    /// Concurrent calls to the model.
     #[arg(long, default_value_t = 20)]
     slots: usize,
-    /// Messages that may wait for one.
+    /// Length of the queue.
     #[arg(long, default_value_t = 40)]
     queue: usize,
-    /// How long the model takes for an answer.
+    /// Duration of an answer, in milliseconds.
     #[arg(long, default_value_t = 200)]
     answer_ms: u64,
-    /// How many times the capacity is offered.
+    /// Offered load as a multiple of the capacity.
     #[arg(long, default_value_t = 10.0)]
     factor: f64,
-    /// People who offer it.
+    /// Number of users.
     #[arg(long, default_value_t = 300)]
     people: usize,
-    /// For how long.
+    /// Duration of the overload, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
 }
@@ -179,14 +179,14 @@ pub(crate) struct OverloadArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct HelpArgs {
     #[command(flatten)]
-    programs: Programs,
-    /// People at each door, in each condition; each sends one message in risk.
+    programs: ProgramArgs,
+    /// Users per entry point and condition; each sends one message in risk.
     #[arg(long, default_value_t = 200)]
     people: usize,
-    /// Redis's binary or name.
+    /// Binary or name of the Redis server.
     #[arg(long, value_name = "BIN", default_value = "redis-server")]
     redis_server: PathBuf,
-    /// Leave PostgreSQL out, and with it Redis.
+    /// Skip the conditions with PostgreSQL and Redis.
     #[arg(long)]
     no_postgres: bool,
 }
@@ -220,21 +220,21 @@ impl OverloadArgs {
     }
 }
 
-/// What is started for a run, and where.
+/// Binaries and folder of a run.
 #[derive(Debug, clap::Args)]
-struct Programs {
-    /// The core's binary [default: the one beside this one]
+struct ProgramArgs {
+    /// Binary of the core [default: beside this one]
     #[arg(long)]
     core: Option<PathBuf>,
-    /// The gateway's binary [default: the one beside this one]
+    /// Binary of the gateway [default: beside this one]
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// A folder on the disk that the database is to be on [default: the one for temporary files]
+    /// Folder on the database's disk [default: the folder for temporary files]
     #[arg(long, value_name = "FOLDER")]
     disk: Option<PathBuf>,
 }
 
-impl Programs {
+impl ProgramArgs {
     fn into_parts(self) -> (Binaries, PathBuf) {
         let Self { core, gateway, disk } = self;
         (Binaries { core, gateway }, disk.unwrap_or_else(std::env::temp_dir))
@@ -253,7 +253,7 @@ impl PressureArgs {
             pause: Duration::from_secs(2),
             rounds: self.rounds.max(1),
             flood_per_second: self.flood,
-            siege_nice: self.siege_nice,
+            attack_nice: self.attack_nice,
             seed: self.seed,
         }
     }
@@ -262,9 +262,9 @@ impl PressureArgs {
 impl ChatArgs {
     pub(crate) fn options(self) -> chat::Options {
         chat::Options {
-            via: self.crowd.via,
-            face: self.crowd.face,
-            people: self.crowd.people,
+            target: self.users.target,
+            face: self.users.face,
+            people: self.users.people,
             messages: self.messages,
             text: self.text,
             rate: self.rate.filter(|rate| 0.0 < *rate),
@@ -272,15 +272,15 @@ impl ChatArgs {
             timeout: Duration::from_secs(self.timeout_seconds),
             limit: Duration::from_secs(self.seconds),
             disk: self.disk,
-            observed: self.crowd.observed,
+            watched: self.users.watched,
         }
     }
 }
 
 impl IdleArgs {
     pub(crate) fn options(self) -> idle::Options {
-        let Crowd { via, face, people, observed } = self.crowd;
-        idle::Options { via, face, people, settle: Duration::from_millis(self.settle_ms), observed }
+        let UserArgs { target, face, people, watched } = self.users;
+        idle::Options { target, face, people, settle: Duration::from_millis(self.settle_ms), watched }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The floor under everything durable: what the disk takes to keep one block.
+//! Baseline of durable writes: latency of one block with fdatasync.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -11,30 +11,30 @@ use tokio::time::Instant;
 
 use crate::stats::{Latency, Percentiles};
 
-/// What a database writes at least: a page of its log.
+/// Smallest write of a database: a page of its log.
 const BLOCK_BYTES: usize = 4_096;
-/// Blocks written over and over, as a log is once it has its size.
+/// Blocks overwritten in turn, as in a log of constant size.
 const BLOCKS: usize = 64;
-/// Enough for a 99th percentile.
+/// Enough samples for a 99th percentile.
 const TRIES: usize = 300;
 
-/// What a folder's disk takes to write a block and flush it (fdatasync).
+/// Latency of a block write with fdatasync on a folder's disk.
 #[derive(Debug, Clone, Serialize)]
-pub struct Floor {
-    /// The kind of file system, as the kernel calls it; `None` where it does not say.
+pub struct DiskBaseline {
+    /// File system type as in `/proc/self/mounts`; `None` if unknown.
     pub filesystem: Option<String>,
-    /// Of a write and its flush.
+    /// Latency of a write with its flush.
     pub latency: Percentiles,
 }
 
-impl Floor {
-    /// Whether it is memory, where nothing is durable.
+impl DiskBaseline {
+    /// True for memory file systems, where nothing is durable.
     pub fn is_memory(&self) -> bool {
         matches!(self.filesystem.as_deref(), Some("tmpfs" | "ramfs"))
     }
 }
 
-impl fmt::Display for Floor {
+impl fmt::Display for DiskBaseline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { filesystem, latency } = self;
         let kind = filesystem.as_deref().unwrap_or("unknown");
@@ -43,13 +43,13 @@ impl fmt::Display for Floor {
     }
 }
 
-/// Measures it with a file in `folder` that is gone afterwards. Blocks for about 300 flushes:
-/// to be run on a thread of its own.
+/// Measures with a temporary file in `folder`. Blocks for 300 flushes: run it on a blocking
+/// thread.
 ///
 /// # Errors
 ///
 /// `folder` cannot be written to.
-pub fn measure(folder: &Path) -> io::Result<Floor> {
+pub fn measure(folder: &Path) -> io::Result<DiskBaseline> {
     let scratch = Scratch::new(folder)?;
     let block = [0x5a; BLOCK_BYTES];
     let write = |number: usize| scratch.file.write_all_at(&block, ((number % BLOCKS) * BLOCK_BYTES) as u64);
@@ -63,10 +63,10 @@ pub fn measure(folder: &Path) -> io::Result<Floor> {
         latency.record(start.elapsed());
     }
     let latency = latency.percentiles().expect("there were some tries");
-    Ok(Floor { filesystem: filesystem(folder), latency })
+    Ok(DiskBaseline { filesystem: filesystem(folder), latency })
 }
 
-/// A file that is removed when dropped.
+/// File that is removed when dropped.
 struct Scratch {
     file: File,
     path: PathBuf,
@@ -82,7 +82,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is 256 KiB with a name that says whose it is.
+        // Best effort: 256 KiB under a recognizable name.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -92,13 +92,13 @@ fn filesystem(folder: &Path) -> Option<String> {
     kind_of(&fs::read_to_string("/proc/self/mounts").ok()?, &folder)
 }
 
-/// The kind of the file system that `folder` is on, by the lines of `/proc/self/mounts`.
+/// File system type of `folder`, by the lines of `/proc/self/mounts`.
 fn kind_of(mounts: &str, folder: &Path) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         Some((fields.next()?, fields.next()?))
     });
-    // Of mounts at the same place the last one is seen, which is also the one `max_by_key` gives.
+    // Of mounts at the same path the last one is visible; `max_by_key` also returns the last maximum.
     let seen = mounts.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len())?;
     Some(seen.1.to_owned())
 }
@@ -108,19 +108,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_measured_and_left_as_it_was() {
+    fn measures_and_cleans_up() {
         let folder = std::env::temp_dir().join(format!("loadgen-disk-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let floor = measure(&folder).unwrap();
-        assert_eq!(floor.latency.count, 300);
-        assert!(0.0 < floor.latency.p50_ms && floor.latency.p50_ms <= floor.latency.p99_ms, "{floor}");
+        let baseline = measure(&folder).unwrap();
+        assert_eq!(baseline.latency.count, 300);
+        assert!(0.0 < baseline.latency.p50_ms && baseline.latency.p50_ms <= baseline.latency.p99_ms, "{baseline}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         fs::remove_dir(&folder).unwrap();
         assert_eq!(measure(&folder).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
-    fn the_deepest_mount_counts_and_of_two_the_last() {
+    fn selects_deepest_and_newest_mount() {
         let mounts =
             "rootfs / rootfs rw 0 0\n/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/db xfs rw 0 0\n";
         for (folder, kind) in

@@ -1,7 +1,7 @@
-//! The far end of a bridge at its lightest: sends every line back.
+//! Echo server: the cheapest upstream of a bridge.
 //!
-//! Takes a gateway's PROXY header and removes the tags it announces; other connections get
-//! back what they send, byte for byte. Holds no buffer for a connection that is idle.
+//! Parses a gateway's PROXY header and removes the line tags it announces; other connections
+//! are echoed byte for byte. Idle connections hold no buffer.
 
 use std::io;
 use std::mem;
@@ -12,17 +12,17 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-/// Read at once; several lines of the benchmark.
+/// Size of a read: several lines of the benchmark.
 const READ_BYTES: usize = 4_096;
 
-/// Echoes on every connection, for ever.
+/// Echoes on every connection until dropped.
 pub async fn serve(listener: TcpListener) {
     let tasks = TaskTracker::new();
     loop {
-        // Out of file descriptors: the client will notice.
+        // Out of file descriptors: the client's connect fails visibly.
         let Ok((stream, _)) = listener.accept().await else { continue };
         tasks.spawn(async move {
-            // How a connection ends is the client's business.
+            // The client checks the echo, so errors need no report here.
             let _ = echo(stream).await;
         });
     }
@@ -43,18 +43,18 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// What is known of a connection.
+/// Mode of a connection.
 enum State {
-    /// Its first bytes have not decided it.
+    /// Too few bytes to decide.
     Undecided,
-    /// Echo everything.
+    /// Echoes everything.
     Raw,
-    /// Echo lines without their tags.
+    /// Echoes lines without their tags.
     Tagged,
 }
 
-/// Reads what is there into the stack and returns what goes back; `None` at the end.
-/// Bytes that cannot be used yet wait in `pending`.
+/// Reads the available bytes and returns those to send back; `None` at end of stream.
+/// Incomplete input is kept in `pending`.
 fn read_and_turn(stream: &TcpStream, state: &mut State, pending: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut chunk = [0; READ_BYTES];
     let read = stream.try_read(&mut chunk)?;
@@ -94,7 +94,7 @@ fn turn(mut bytes: Vec<u8>, state: &mut State, pending: &mut Vec<u8>) -> io::Res
     Ok(untagged(&bytes))
 }
 
-/// Complete lines without the tags before them.
+/// Removes the tag of each complete line.
 fn untagged(lines: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len());
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn raw_bytes_and_tagged_lines_in_any_pieces() {
+    fn echoes_at_any_read_boundary() {
         let trace = Traceparent::random();
         let address = "127.0.0.1:1".parse().unwrap();
         let mut tagged = proxy_header::encode(address, address, trace, Face::Plain);

@@ -1,4 +1,4 @@
-//! Why a run gives no result.
+//! Errors of a run.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,54 +10,54 @@ use testkit::process::ProcessError;
 
 use crate::help::Condition;
 
-/// Why a run gives no result.
+/// A run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// An address that is neither `ws://host:port/path` nor `tcp://host:port`.
     #[error("{0} is neither ws://host:port/path nor tcp://host:port")]
-    Via(String),
-    /// A process to watch that is not `name=PID`.
+    InvalidTarget(String),
+    /// A watched process that is not `name=PID`.
     #[error("{0} is not name=PID")]
-    Observed(String),
+    InvalidProcess(String),
     /// The host has no address.
     #[error("{0} has no address")]
     Unresolved(String),
     /// A connection cannot be opened.
     #[error("connection {number}: {source}")]
     Connect {
-        /// Which one, from 0.
+        /// Number of the connection, from 0.
         number: usize,
-        /// Why.
+        /// Cause.
         source: PeerError,
     },
     /// A framed connection cannot be opened.
     #[error("connection {number}: {source}")]
     Open {
-        /// Which one, from 0.
+        /// Number of the connection, from 0.
         number: usize,
-        /// Why.
+        /// Cause.
         source: client::ConnectError,
     },
-    /// A connection was not greeted in time.
+    /// A connection got no greeting in time.
     #[error("connection {number} was not greeted: {got}")]
     NotGreeted {
-        /// Which one, from 0.
+        /// Number of the connection, from 0.
         number: usize,
-        /// What came instead.
+        /// Received instead.
         got: String,
     },
-    /// A process cannot be watched.
+    /// The resources of a process cannot be read.
     #[error(transparent)]
     Footprint(#[from] FootprintError),
     /// A process cannot be started.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// A bridge does not carry lines as it should.
+    /// A bridge does not forward lines unchanged.
     #[error("{route}: {problem}")]
     Route {
-        /// Which bridge.
+        /// Name of the bridge.
         route: &'static str,
-        /// What it does.
+        /// Observed behaviour.
         problem: String,
     },
     /// PostgreSQL cannot be started or stopped.
@@ -66,26 +66,26 @@ pub enum LoadError {
     /// The core's SQLite database cannot be locked.
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// What was to be wrong is not, or not any more.
+    /// The fault condition did not hold throughout.
     #[error("{condition}: got {got}")]
     Lapsed {
-        /// What was to be wrong.
+        /// The condition.
         condition: Condition,
-        /// What shows that it is not.
+        /// Evidence that it did not hold.
         got: String,
     },
-    /// Help did not come.
+    /// Users in risk got no help.
     #[error("people who got no help: {0}")]
     NotHelped(usize),
-    /// A file for a process we start.
+    /// A file for a started process cannot be made.
     #[error("{path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// The machine refuses something.
+    /// Other I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

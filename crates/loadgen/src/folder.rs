@@ -1,4 +1,4 @@
-//! A folder for the processes of a run.
+//! Temporary folder of a run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,13 @@ use crate::error::LoadError;
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
-/// A folder of our own, removed when dropped.
+/// Folder that is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one in `parent`.
     pub(crate) fn new(parent: &Path) -> Result<Self, LoadError> {
-        // Several runs of one process, as tests make them, have one each.
+        // Numbered, because tests run several loads in one process.
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("loadgen-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).map_err(|source| LoadError::File { path: path.clone(), source })?;
@@ -26,8 +25,8 @@ impl Folder {
         &self.0
     }
 
-    /// A new folder in it.
-    pub(crate) fn room(&self, name: &str) -> Result<PathBuf, LoadError> {
+    /// Creates a folder in it.
+    pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf, LoadError> {
         let path = self.0.join(name);
         fs::create_dir_all(&path).map_err(|source| LoadError::File { path: path.clone(), source })?;
         Ok(path)
@@ -36,7 +35,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is left to whoever tidies the temporary folder.
+        // Best effort: leftovers are in the temporary folder, under a recognizable name.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

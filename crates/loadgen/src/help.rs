@@ -1,10 +1,10 @@
-//! Time from a message in risk to the help on the wire, while one thing after another is wrong.
+//! Time from a message in risk to help on the wire, under one fault after another.
 
+mod background_load;
 mod condition;
-mod crowd;
 mod fault;
+mod raw_user;
 mod report;
-mod visitor;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,44 +15,44 @@ use testkit::process::ProcessError;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::LoadError;
-use crate::town::{Binaries, Town};
-use condition::Before;
+use crate::service_stack::{Binaries, ServiceStack};
 pub use condition::Condition;
+use condition::Preparation;
 use fault::{Fault, Stores};
+pub use raw_user::EntryPoint;
+use raw_user::RawUser;
 pub use report::{GOAL, HelpReport, HelpRow};
-pub use visitor::Door;
-use visitor::Visitor;
 
-/// Between one person's message and the next one's, whichever door they are at: what is measured is help, and not
-/// the wait for those who came before.
-const PACE: Duration = Duration::from_millis(5);
-/// How long help may take before it counts as none.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long anything else may take.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Messages that are sent at the same time before it begins.
-const AT_ONCE: usize = 64;
+/// Interval between the messages of two users, over all entry points: the latency must not include the wait for
+/// earlier users.
+const SEND_INTERVAL: Duration = Duration::from_millis(5);
+/// Later help counts as none.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of any other step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bound on concurrent messages of the preparation.
+const MAX_CONCURRENT: usize = 64;
 
-/// Where, and with how many people.
+/// Options of a help run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the programs are.
+    /// Binaries of the services.
     pub binaries: Binaries,
-    /// Folder in which the database is made.
+    /// Folder for the database.
     pub disk: PathBuf,
-    /// People at each door, in each condition.
+    /// Users per entry point and condition.
     pub people: usize,
-    /// The server for what cores share.
+    /// Binary of the Redis server.
     pub redis_server: PathBuf,
-    /// Whether PostgreSQL is started; without it there is no Redis either, which is for several cores on one PostgreSQL.
+    /// Includes conditions with PostgreSQL, and with Redis, which needs it.
     pub postgres: bool,
 }
 
-/// Runs it: each condition with services of its own.
+/// Runs each condition with its own services.
 ///
 /// # Errors
 ///
-/// Something cannot be started, somebody cannot connect, or a condition does not come about. Who gets no help is counted.
+/// A service cannot be started, a user cannot connect, or a condition does not hold. Users without help are counted.
 pub async fn run(options: &Options) -> Result<HelpReport, LoadError> {
     let mut report = HelpReport::default();
     for condition in Condition::ALL {
@@ -63,53 +63,59 @@ pub async fn run(options: &Options) -> Result<HelpReport, LoadError> {
     Ok(report)
 }
 
-/// Adds one condition to the report, with a row for each door.
+/// Measures one condition and adds a row per entry point to the report.
 async fn measure(condition: Condition, options: &Options, report: &mut HelpReport) -> Result<(), LoadError> {
     let stores = Stores::start(condition, &options.redis_server).await?;
     let [core, gateway] = condition.settings(options.people, &stores);
-    let town = Town::start(&options.binaries, &options.disk, condition.model(), [&core, &gateway]).await?;
-    stores.linked(&town).await?;
-    let mut witness = Door::Core.open(&town, 1).await?;
+    let stack = ServiceStack::start(&options.binaries, &options.disk, condition.model(), [&core, &gateway]).await?;
+    stores.wait_until_redis_connected(&stack).await?;
+    // All users connect before the fault: a draining or frozen core would refuse them.
+    let mut witness = EntryPoint::Core.open(&stack, 1).await?;
     let mut people = Vec::new();
-    for door in Door::ALL {
-        people.push(door.open(&town, options.people).await?);
+    for entry_point in EntryPoint::ALL {
+        people.push(entry_point.open(&stack, options.people).await?);
     }
-    before(condition, &town, people.iter_mut().flatten().chain(&mut witness).collect()).await?;
+    prepare_all(condition, &stack, people.iter_mut().flatten().chain(&mut witness).collect()).await?;
     let witness = witness.first_mut().ok_or(LoadError::Lapsed { condition, got: "nobody to see it".to_owned() })?;
-    let fault = Fault::begin(condition, &town, stores, witness).await?;
+    let fault = Fault::begin(condition, &stack, stores, witness).await?;
     let taken = ask_all(&mut people).await;
-    let others_per_second = fault.lasted(condition, &town, witness).await?;
+    let others_per_second = fault.lasted(condition, &stack, witness).await?;
     report.others_per_second = report.others_per_second.or(others_per_second);
-    let rows = Door::ALL.into_iter().zip(&taken);
-    report.rows.extend(rows.map(|(door, taken)| HelpRow::new(condition, door, taken)));
+    let rows = EntryPoint::ALL.into_iter().zip(&taken);
+    report.rows.extend(rows.map(|(entry_point, taken)| HelpRow::new(condition, entry_point, taken)));
     Ok(())
 }
 
-/// Lets everybody say what they say before they are in risk.
-async fn before(condition: Condition, town: &Town, people: Vec<&mut Visitor>) -> Result<(), LoadError> {
-    let (before, count) = (condition.before(), people.len());
+/// Runs the preparation of all users.
+async fn prepare_all(condition: Condition, stack: &ServiceStack, people: Vec<&mut RawUser>) -> Result<(), LoadError> {
+    let (preparation, count) = (condition.preparation(), people.len());
     let said = people.into_iter().map(|person| async move {
         let lapsed = |got: String| LoadError::Lapsed { condition, got };
-        timeout(LIMIT, person.says(before)).await.map_err(|_| lapsed("no answer".to_owned()))?.map_err(lapsed)
+        timeout(STEP_TIMEOUT, person.prepare(preparation))
+            .await
+            .map_err(|_| lapsed("no answer".to_owned()))?
+            .map_err(lapsed)
     });
-    stream::iter(said).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-    if matches!(before, Before::Asked | Before::Begun) {
-        // People at a terminal are told nothing of a call, so the model is asked.
-        let model = &town.model.standin;
+    stream::iter(said).buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await?;
+    if matches!(preparation, Preparation::Asked | Preparation::Begun) {
+        // Plain users see no sign of a call, so the model's counter is read.
+        let model = &stack.model.standin;
         model.wait_for(|_| count <= model.in_flight()).await.map_err(ProcessError::from)?;
     }
     Ok(())
 }
 
-/// Time to help of everybody, by door; `None`: there was none. People at all doors take turns.
-async fn ask_all(people: &mut [Vec<Visitor>]) -> Vec<Vec<Option<Duration>>> {
-    let (begin, doors) = (Instant::now(), people.len());
-    let at = |door: usize, number: usize| begin + PACE * u32::try_from(number * doors + door).unwrap_or(u32::MAX);
-    let doors = people.iter_mut().enumerate().map(|(door, people)| {
+/// Time to help of all users by entry point, `None` without help. Users of all entry points alternate.
+async fn ask_all(people: &mut [Vec<RawUser>]) -> Vec<Vec<Option<Duration>>> {
+    let (begin, entry_points) = (Instant::now(), people.len());
+    let at = |entry_point: usize, number: usize| {
+        begin + SEND_INTERVAL * u32::try_from(number * entry_points + entry_point).unwrap_or(u32::MAX)
+    };
+    let entry_points = people.iter_mut().enumerate().map(|(entry_point, people)| {
         join_all(people.iter_mut().enumerate().map(move |(number, person)| async move {
-            sleep_until(at(door, number)).await;
-            timeout(PATIENCE, person.asks_for_help()).await.ok().flatten()
+            sleep_until(at(entry_point, number)).await;
+            timeout(TIMEOUT, person.asks_for_help()).await.ok().flatten()
         }))
     });
-    join_all(doors).await
+    join_all(entry_points).await
 }

@@ -1,4 +1,4 @@
-//! People who are connected and say nothing.
+//! Idle load: connected users who send nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,48 +8,48 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::error::LoadError;
-use crate::observed::{Cost, Observed, Watch};
-use crate::via::Via;
+use crate::target::Target;
+use crate::watched_process::{Cost, Watch, WatchedProcess};
 
-/// Who is idle where.
+/// Options of an idle run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where they connect.
-    pub via: Via,
-    /// What they would speak.
+    /// Server to connect to.
+    pub target: Target,
+    /// Plain lines or frames.
     pub face: Face,
-    /// How many there are.
+    /// Number of users.
     pub people: usize,
-    /// How long after the last greeting the memory is read.
+    /// Delay from the last greeting to reading the memory.
     pub settle: Duration,
-    /// Processes to watch.
-    pub observed: Vec<Observed>,
+    /// Processes to measure.
+    pub watched: Vec<WatchedProcess>,
 }
 
-/// What idle people cost.
+/// Results of an idle run.
 #[derive(Debug, Clone, Serialize)]
 pub struct IdleReport {
-    /// How many there are.
+    /// Number of users.
     pub people: usize,
-    /// How long it took until all were greeted.
+    /// Time until all were greeted.
     pub connect_seconds: f64,
-    /// Of each process watched, per person.
+    /// Resources of each measured process per user.
     pub costs: Vec<Cost>,
-    /// Memory per person over all of them, in bytes.
+    /// Memory per user over all processes, in bytes.
     pub grown_bytes_each: f64,
 }
 
-/// Connects everybody and reads what that has cost.
+/// Connects all users and reads the resources used.
 ///
 /// # Errors
 ///
-/// Somebody cannot connect, or a process cannot be watched.
+/// A user cannot connect, or a process cannot be measured.
 pub async fn run(options: &Options) -> Result<IdleReport, LoadError> {
-    // What is allocated once, at the first connection, is not what a person costs.
-    drop(options.via.open(1, options.face).await?);
-    let watch = Watch::start(&options.observed)?;
+    // One connection first: allocations made once must not count as a user's.
+    drop(options.target.open(1, options.face).await?);
+    let watch = Watch::start(&options.watched)?;
     let start = Instant::now();
-    let people = options.via.open(options.people, options.face).await?;
+    let people = options.target.open(options.people, options.face).await?;
     let connect_seconds = start.elapsed().as_secs_f64();
     sleep(options.settle).await;
     let costs = watch.costs(u64::try_from(people.len()).unwrap_or(u64::MAX))?;

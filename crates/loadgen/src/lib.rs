@@ -1,9 +1,9 @@
-//! Load for both services: people who chat, people who are idle, and the bare round
-//! trip of a line through a bridge, beside HAProxy and beside nothing at all; and how soon
-//! people in risk get help, whatever is wrong.
+//! Load generator for both services: chatting and idle users, overload and attacks, the round
+//! trip of a line compared with HAProxy and a bare connection, and the time to help of users
+//! in risk under faults.
 //!
-//! Everything runs on one thread, so that the load takes as little as it can of the
-//! machine it shares with what it measures.
+//! Runs on one thread, so that the load takes little of the machine it shares with the
+//! services it measures.
 
 #![warn(missing_docs)]
 
@@ -15,15 +15,15 @@ mod error;
 mod folder;
 pub mod help;
 pub mod idle;
-mod observed;
 pub mod overload;
 pub mod pressure;
+mod service_stack;
 mod stats;
-mod town;
-mod via;
+mod target;
+mod watched_process;
 
 pub use error::LoadError;
-pub use observed::{Cost, Observed};
+pub use service_stack::Binaries;
 pub use stats::{Latency, Percentiles};
-pub use town::Binaries;
-pub use via::{Client, Plain, Via};
+pub use target::{Client, RawConnection, Target};
+pub use watched_process::{Cost, WatchedProcess};

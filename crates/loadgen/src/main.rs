@@ -1,4 +1,4 @@
-//! Load and comparisons from the command line; `loadgen --help` says what there is.
+//! Command line of the load generator; see `loadgen --help`.
 
 mod cli;
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     raise_fd_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(LoadError::Io).and_then(|runtime| runtime.block_on(until_told(args))) {
+    match runtime.map_err(LoadError::Io).and_then(|runtime| runtime.block_on(run_until_signal(args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("loadgen: {error}");
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the command until it is done or a signal comes; in both cases what it has started ends.
-async fn until_told(args: Args) -> Result<(), LoadError> {
+/// Runs the command until it is done or a signal arrives; drop guards end all started processes in both cases.
+async fn run_until_signal(args: Args) -> Result<(), LoadError> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         done = Box::pin(run(args)) => done,
@@ -79,10 +79,10 @@ fn print_ready(listener: &TcpListener) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// As many connections as the machine lets us have; what we start inherits it.
+/// Raises the limit of file descriptors to its maximum; child processes inherit it.
 fn raise_fd_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it fails, connecting says so.
+    // On failure, connecting reports the shortage.
     let _ = setrlimit(Resource::Nofile, limit);
 }

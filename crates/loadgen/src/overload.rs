@@ -1,5 +1,5 @@
-//! More messages than the model can answer: what is served, how soon the rest is refused, and when
-//! it is over.
+//! Overload: more messages than the model can answer. Measures goodput, latency of refusals and
+//! recovery.
 
 mod report;
 
@@ -12,51 +12,51 @@ use protocol::Face;
 use testkit::llm::{Answer, Fallback};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::chat::person::{Turn, framed_turn};
 use crate::chat::tally::Tally;
-use crate::chat::{self, talk};
+use crate::chat::user::{Turn, framed_turn};
+use crate::chat::{self, run_users};
 use crate::error::LoadError;
-use crate::town::{Binaries, Setting, Town};
-use crate::via::Client;
-pub use report::{Back, OverloadReport};
+use crate::service_stack::{Binaries, ServiceStack, Setting};
+use crate::target::Client;
+pub use report::{OverloadReport, Recovery};
 
 const TEXT: &str = "hola, hoy fue un día largo";
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Before someone who was refused tries again, when the overload is over.
-const TRY_AGAIN: Duration = Duration::from_millis(10);
-/// Messages after the overload, one after another.
-const AFTERWARDS: usize = 20;
+/// Timeout of an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause of a refused user before the next attempt, after the overload.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// Sequential messages after the overload.
+const RECOVERY_MESSAGES: usize = 20;
 
-/// How much is too much.
+/// Options of an overload run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the programs are.
+    /// Binaries of the services.
     pub binaries: Binaries,
-    /// Folder in which the database is made.
+    /// Folder for the database.
     pub disk: PathBuf,
-    /// Calls to the model at once (`MAX_IN_FLIGHT`).
+    /// Concurrent calls to the model (`MAX_IN_FLIGHT`).
     pub slots: usize,
-    /// Messages that may wait (`QUEUE_MAX`): few, so that a place in the queue is soon an answer.
+    /// Length of the queue (`QUEUE_MAX`): short, so that a queued message is answered soon.
     pub queue: usize,
-    /// How long the model takes for an answer.
+    /// Duration of an answer.
     pub answer: Duration,
-    /// How many times the capacity is offered.
+    /// Offered load as a multiple of the capacity.
     pub factor: f64,
-    /// People who offer it.
+    /// Number of users.
     pub people: usize,
-    /// For how long.
+    /// Duration of the overload.
     pub time: Duration,
 }
 
 impl Options {
-    /// Answers a second.
-    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
+    /// Capacity of the model in answers per second.
+    #[expect(clippy::cast_precision_loss, reason = "the number of slots is far below 2^53")]
     pub fn capacity(&self) -> f64 {
         self.slots as f64 / self.answer.as_secs_f64()
     }
 
-    /// Of the core and of the gateway: nothing but the model is short, and all come from one address.
+    /// Settings of the core and the gateway: only the model is a bottleneck, although all users share one address.
     fn settings(&self) -> [Vec<Setting>; 2] {
         let people = (self.people + 100).to_string();
         let doors = [("MAX_CONNECTIONS_PER_ADDRESS", people.clone()), ("CONNECTS_PER_MINUTE_PER_ADDRESS", people)];
@@ -69,58 +69,59 @@ impl Options {
     }
 }
 
-/// Runs it.
+/// Runs the overload and measures the recovery.
 ///
 /// # Errors
 ///
-/// Something cannot be started, or somebody cannot connect.
+/// A service cannot be started, or a user cannot connect.
 pub async fn run(options: &Options) -> Result<OverloadReport, LoadError> {
     let millis = u64::try_from(options.answer.as_millis()).unwrap_or(u64::MAX);
     let fallback = Fallback::Answer(Answer::text("Te escucho.").paced(millis, 0));
     let [core, gateway] = options.settings();
-    let town = Town::start(&options.binaries, &options.disk, fallback, [&core, &gateway]).await?;
-    let via = town.via_gateway();
-    let clients = via.open(options.people, Face::Frames).await?;
-    let witness = via.open(1, Face::Frames).await?;
+    let stack = ServiceStack::start(&options.binaries, &options.disk, fallback, [&core, &gateway]).await?;
+    let target = stack.gateway_target();
+    let clients = target.open(options.people, Face::Frames).await?;
+    // Connected before the overload: the recovery must not include a handshake.
+    let witness = target.open(1, Face::Frames).await?;
     let offer = chat::Options {
-        via,
+        target,
         face: Face::Frames,
         people: options.people,
         messages: usize::MAX,
         text: TEXT.to_owned(),
         rate: Some(options.factor * options.capacity()),
         think: Duration::ZERO,
-        timeout: PATIENCE,
+        timeout: TIMEOUT,
         limit: options.time,
-        observed: Vec::new(),
+        watched: Vec::new(),
         disk: None,
     };
     let tally = RefCell::new(Tally::default());
     let end = Instant::now() + options.time;
-    let ((_clients, took), back) = join(talk(clients, &offer, &tally), afterwards(witness, end)).await;
-    let most_at_once = town.model.standin.most_in_flight();
+    let ((_clients, took), back) = join(run_users(clients, &offer, &tally), measure_recovery(witness, end)).await;
+    let most_at_once = stack.model.standin.most_in_flight();
     Ok(OverloadReport::new(options, &tally.into_inner(), took, most_at_once, back))
 }
 
-/// Someone who comes when it is over: when they are heard, and how it is from then on. `None`: never.
-async fn afterwards(witness: Vec<Client>, end: Instant) -> Option<Back> {
+/// Measures when a user who arrives after the overload is served; `None` if never.
+async fn measure_recovery(witness: Vec<Client>, end: Instant) -> Option<Recovery> {
     let Some(Client::Framed(mut client)) = witness.into_iter().next() else { return None };
     sleep_until(end).await;
     let tally = RefCell::new(Tally::default());
-    let (mut refused, mut heard, mut answers) = (0, None, 0);
-    while answers < AFTERWARDS && end.elapsed() < PATIENCE {
+    let (mut refused, mut served, mut answers) = (0, None, 0);
+    while answers < RECOVERY_MESSAGES && end.elapsed() < TIMEOUT {
         let sent = Instant::now();
         match framed_turn(&mut client, TEXT, sent, &tally).await {
             Turn::Answered => {
-                heard.get_or_insert((sent - end, end.elapsed()));
+                served.get_or_insert((sent - end, end.elapsed()));
                 answers += 1;
             }
             Turn::Refused(_) => {
                 refused += 1;
-                sleep(TRY_AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
             }
             Turn::Lost(_) => break,
         }
     }
-    heard.map(|(sent, answered)| Back::new(sent, answered, refused, &tally.into_inner()))
+    served.map(|(sent, answered)| Recovery::new(sent, answered, refused, &tally.into_inner()))
 }

@@ -1,10 +1,9 @@
-//! People who talk while others do what they can to be in the way. Three kinds of phases take turns in one run: a
-//! quiet one; one in which others' services on this machine are under pressure, which costs people what the machine
-//! has to give to anybody; and one in which the services are that people use.
+//! Users under attack. Three kinds of phases alternate in one run: quiet; an attack on other services of the same
+//! machine, which shows the machine's share of the slowdown; and an attack on the services of the users.
 
-mod people;
+mod attack_load;
 mod report;
-mod siege;
+mod users;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -20,77 +19,83 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::chat::tally::Tally;
 use crate::disk;
 use crate::error::LoadError;
-use crate::town::{Binaries, Place, Setting, Town};
-use crate::via::Client;
-pub use report::{Kind, Part, PressureReport, Ratio, Row};
-use siege::{Fates, Siege};
+use crate::service_stack::{Binaries, RunningService, ServiceStack, Setting};
+use crate::target::Client;
+use attack_load::{AttackLoad, Outcomes};
+pub use report::{PhaseKind, PressureReport, ProcessUsage, Ratio, Row};
 
-/// Between two looks at the memory of the services.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// What those say who want a long answer.
+/// Interval between two samples of the services' memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Message that requests a long answer.
 const ASK_FOR_MUCH: &str = "Contame todo lo que sepas";
-/// The address that gateway and people share, and the only one whose PROXY headers are believed.
-const HOME: &str = "127.0.0.1/32";
+/// Address of the gateway and the users, and the only one whose PROXY headers are trusted: attackers must not set theirs.
+const SOURCE: &str = "127.0.0.1/32";
 
-/// Who does what, and for how long.
+/// Options of a pressure run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the programs are.
+    /// Binaries of the services.
     pub binaries: Binaries,
-    /// Folder in which the database is made.
+    /// Folder for the database.
     pub disk: PathBuf,
-    /// People who talk.
+    /// Number of users.
     pub people: usize,
-    /// How long each waits between an answer and the next message, on average.
+    /// Mean pause of a user between an answer and the next message.
     pub think: Duration,
-    /// How long each phase takes.
+    /// Duration of a phase.
     pub phase: Duration,
-    /// Between a phase and the next; also before the first, when everyone begins to talk.
+    /// Pause between phases, and before the first while the users start.
     pub pause: Duration,
-    /// Phases of each kind; there is one quiet phase more.
+    /// Phases of each kind; one more quiet phase ends the run.
     pub rounds: usize,
-    /// Connections a second that the flood makes.
+    /// Connections per second of the connection flood.
     pub flood_per_second: u32,
-    /// How far those in the way come behind others for a processor: from 0, not at all, to 19 (`setpriority(2)`).
-    pub siege_nice: u8,
-    /// Where randomness begins.
+    /// Niceness of the attackers' thread, 0 to 19 (`setpriority(2)`).
+    pub attack_nice: u8,
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
-/// Runs it.
+/// Runs all phases.
 ///
 /// # Errors
 ///
-/// Something cannot be started or measured, or somebody cannot connect.
+/// A service cannot be started or measured, or a user cannot connect.
 pub async fn run(options: &Options) -> Result<PressureReport, LoadError> {
     let [core, gateway] = settings();
-    let start = || Town::start(&options.binaries, &options.disk, Fallback::Reply(answer), [&core, &gateway]);
-    let (town, elsewhere) = (start().await?, start().await?);
-    let folder = town.folder().to_owned();
-    let floor = disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })?;
-    let clients = town.via_gateway().open(options.people, Face::Frames).await?;
-    let stage = Stage::new(options);
-    let talk = clients.into_iter().enumerate().map(|(number, client)| people::talk(client, number, &stage));
-    let direction = async {
-        let directed = direct(options, [&town, &elsewhere], &stage).await;
-        stage.over.set(true);
-        directed
+    let start = || ServiceStack::start(&options.binaries, &options.disk, Fallback::Reply(answer), [&core, &gateway]);
+    let (stack, other_stack) = (start().await?, start().await?);
+    let folder = stack.folder().to_owned();
+    let baseline = disk::measure(&folder).map_err(|source| LoadError::File { path: folder, source })?;
+    let clients = stack.gateway_target().open(options.people, Face::Frames).await?;
+    let state = RunState::new(options);
+    let talk = clients.into_iter().enumerate().map(|(number, client)| users::run(client, number, &state));
+    let phases = async {
+        let outcomes = run_phases(options, [&stack, &other_stack], &state).await;
+        state.over.set(true);
+        outcomes
     };
-    // Connections stay open until everything is measured.
-    let (_clients, fates): (Vec<Client>, _) = join(join_all(talk), direction).await;
-    let fates = fates?;
-    let looks = stage.looks.into_inner();
-    Ok(PressureReport::new(options, floor, &looks, fates, [&town.core, &town.gateway].map(Place::logs)))
+    // Connections stay open until the last phase is measured.
+    let (_clients, outcomes): (Vec<Client>, _) = join(join_all(talk), phases).await;
+    let outcomes = outcomes?;
+    let samples = state.samples.into_inner();
+    Ok(PressureReport::new(
+        options,
+        baseline,
+        &samples,
+        outcomes,
+        [&stack.core, &stack.gateway].map(RunningService::logs),
+    ))
 }
 
-/// Of the core and of the gateway. Everybody lives at a few addresses here, and nobody pays for the model.
+/// Settings of the core and the gateway: users share a few addresses here, so the limits per address are lifted.
 fn settings() -> [Vec<Setting>; 2] {
-    let trusted = ("TRUSTED_PROXIES", HOME.to_owned());
+    let trusted = ("TRUSTED_PROXIES", SOURCE.to_owned());
     let free = [("RATE_MAX_MESSAGES", "100000".to_owned()), ("MAX_IN_FLIGHT", "200".to_owned())];
     [free.into_iter().chain([trusted.clone()]).collect(), vec![trusted]]
 }
 
-/// Eight pieces, 20 ms to the first and 10 ms from one to the next; much, and faster, for those who ask for much.
+/// Model: eight deltas, the first after 20 ms, the others 10 ms apart; 32 KB for [`ASK_FOR_MUCH`].
 fn answer(_: u64, said: &str) -> Answer {
     if said.starts_with(ASK_FOR_MUCH) {
         Answer::pieces((0..320).map(|_| "x".repeat(100))).paced(20, 2)
@@ -99,23 +104,23 @@ fn answer(_: u64, said: &str) -> Answer {
     }
 }
 
-/// What everybody knows of the run.
+/// State shared by all users of a run.
 #[derive(Debug)]
-struct Stage<'a> {
+struct RunState<'a> {
     options: &'a Options,
-    /// What is counted now.
+    /// Index of the current phase's tally.
     now: Cell<usize>,
     over: Cell<bool>,
-    looks: RefCell<Vec<Look>>,
-    /// For each phase, and at the end for what happens between them.
+    samples: RefCell<Vec<PhaseSample>>,
+    /// One per phase, and a last one for the time between them.
     tallies: Vec<RefCell<Tally>>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> RunState<'a> {
     fn new(options: &'a Options) -> Self {
-        let phases = Kind::CYCLE.len() * options.rounds + 1;
+        let phases = PhaseKind::CYCLE.len() * options.rounds + 1;
         let tallies: Vec<_> = (0..=phases).map(|_| RefCell::default()).collect();
-        Self { options, now: Cell::new(phases), over: Cell::new(false), looks: RefCell::default(), tallies }
+        Self { options, now: Cell::new(phases), over: Cell::new(false), samples: RefCell::default(), tallies }
     }
 
     fn tally(&self) -> &RefCell<Tally> {
@@ -127,56 +132,63 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// One phase as it was.
+/// Measurements of one phase.
 #[derive(Debug)]
-struct Look {
-    kind: Kind,
+struct PhaseSample {
+    kind: PhaseKind,
     tally: Tally,
     /// Of the core, the gateway and this program.
-    parts: [Part; 3],
-    /// Processors that the host gave to others meanwhile.
+    parts: [ProcessUsage; 3],
+    /// Steal time as a fraction of one processor.
     stolen: f64,
 }
 
-async fn direct(options: &Options, [town, elsewhere]: [&Town; 2], stage: &Stage<'_>) -> Result<Fates, LoadError> {
-    let (mut fates, pids) = (Fates::default(), [town.core.pid, town.gateway.pid, std::process::id()]);
+async fn run_phases(
+    options: &Options,
+    [stack, other_stack]: [&ServiceStack; 2],
+    state: &RunState<'_>,
+) -> Result<Outcomes, LoadError> {
+    let (mut outcomes, pids) = (Outcomes::default(), [stack.core.pid, stack.gateway.pid, std::process::id()]);
+    // Users reach their steady state before the first phase.
     sleep(options.pause + options.think).await;
-    for (phase, kind) in (0..stage.phases()).zip(Kind::CYCLE.into_iter().cycle()) {
+    for (phase, kind) in (0..state.phases()).zip(PhaseKind::CYCLE.into_iter().cycle()) {
         let begin = Instant::now();
         let end = begin + options.phase;
         let (before, stolen) = (footprints(pids)?, steal_time()?);
-        stage.now.set(phase);
+        state.now.set(phase);
         let measure = async {
             let peaks = peaks(pids, end).await?;
-            stage.now.set(stage.phases());
+            // Messages sent from here on belong to the pause, not to the phase.
+            state.now.set(state.phases());
             Ok::<_, LoadError>((peaks, footprints(pids)?, steal_time()?.saturating_sub(stolen), begin.elapsed()))
         };
-        let besieged = match kind {
-            Kind::Quiet => None,
-            Kind::Elsewhere => Some(elsewhere),
-            Kind::Pressure => Some(town),
+        let target = match kind {
+            PhaseKind::Quiet => None,
+            PhaseKind::OtherStack => Some(other_stack),
+            PhaseKind::Pressure => Some(stack),
         };
-        let siege = besieged.map(|besieged| Siege::new(besieged, options, end).lay_apart());
-        let (measured, laid) = join(measure, OptionFuture::from(siege)).await;
-        let laid = laid.transpose()?.unwrap_or_default();
-        if kind == Kind::Pressure {
-            fates.merge(laid);
+        let attack = target.map(|target| AttackLoad::new(target, options, end).run_on_own_thread());
+        let (measured, attacked) = join(measure, OptionFuture::from(attack)).await;
+        let attacked = attacked.transpose()?.unwrap_or_default();
+        if kind == PhaseKind::Pressure {
+            outcomes.merge(attacked);
         }
         let (peaks, after, stolen, took) = measured?;
         let stolen = stolen.as_secs_f64() / took.as_secs_f64();
-        let parts = [0, 1, 2].map(|part| Part::new(&before[part], &after[part], peaks[part], took));
+        let parts = [0, 1, 2].map(|part| ProcessUsage::new(&before[part], &after[part], peaks[part], took));
+        // The tally is read after the pause, which lets the phase's last answers arrive.
         sleep(options.pause).await;
-        let tally = stage.tallies[phase].take();
-        stage.looks.borrow_mut().push(Look { kind, tally, parts, stolen });
+        let tally = state.tallies[phase].take();
+        state.samples.borrow_mut().push(PhaseSample { kind, tally, parts, stolen });
     }
-    Ok(fates)
+    Ok(outcomes)
 }
 
 fn footprints(pids: [u32; 3]) -> Result<Vec<Footprint>, LoadError> {
     pids.into_iter().map(|pid| Ok(Footprint::of(pid)?)).collect()
 }
 
-/// The most memory that each has until `end`.
+/// Samples the peak memory of each process until `end`, in bytes.
 async fn peaks(pids: [u32; 3], end: Instant) -> Result<Vec<u64>, LoadError> {
     let mut peaks = vec![0; pids.len()];
     loop {
@@ -186,6 +198,6 @@ async fn peaks(pids: [u32; 3], end: Instant) -> Result<Vec<u64>, LoadError> {
         if end <= Instant::now() {
             return Ok(peaks);
         }
-        sleep_until(end.min(Instant::now() + LOOK_AGAIN)).await;
+        sleep_until(end.min(Instant::now() + POLL_INTERVAL)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Latencies and their percentiles.
+//! Latency histograms.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Three digits are kept of values up to two minutes.
-const MOST_NANOS: u64 = 120_000_000_000;
+/// Upper bound of recorded values: two minutes.
+const MAX_NANOS: u64 = 120_000_000_000;
 
-/// A set of latencies.
+/// Latency histogram with three significant digits.
 #[derive(Debug, Clone)]
 pub struct Latency(Histogram<u64>);
 
 impl Default for Latency {
     fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, MOST_NANOS, 3);
+        let histogram = Histogram::new_with_bounds(1, MAX_NANOS, 3);
         Self(histogram.expect("the bounds are constants that are in order"))
     }
 }
 
 impl Latency {
-    /// Adds one; what is too long to be kept counts as the longest.
+    /// Records a latency; saturates at the upper bound.
     pub fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// The percentiles; `None` of nothing.
+    /// Computes the percentiles; `None` if empty.
     pub fn percentiles(&self) -> Option<Percentiles> {
         let at = |quantile| milliseconds(self.0.value_at_quantile(quantile));
         (!self.0.is_empty()).then(|| Percentiles {
@@ -62,13 +62,13 @@ fn milliseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// `amount` per one of `count`; 0 of none.
+/// `amount / count`; 0 for no count.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(crate) fn per(amount: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { amount / count as f64 }
 }
 
-/// How many per second.
+/// `count` per second.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(crate) fn rate(count: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_of_a_row() {
+    fn computes_percentiles() {
         let mut latency = Latency::default();
         assert!(latency.percentiles().is_none());
         (1..=100).for_each(|ms| latency.record(Duration::from_millis(ms)));

@@ -1,213 +1,215 @@
-//! How a client is set up.
+//! Builder of a client.
 
 use std::time::Duration;
 
 use protocol::{Country, Locale, UserText};
 use tokio::time::{Instant, sleep};
 
-use super::{Client, Link, times::Times};
+use super::{Client, ConnectionState, timeouts::Timeouts};
 use crate::address::Address;
 use crate::backoff::Backoff;
-use crate::conversation::{Conversation, Introduction, MAX_MESSAGES};
+use crate::conversation::{Conversation, MAX_MESSAGES, SessionOptions};
 use crate::error::ConnectError;
 use crate::wire::Tls;
 
-/// As many as there may be: no message waits for another.
+/// No message waits for another by default.
 const WINDOW: usize = MAX_MESSAGES;
 
-/// Sets up a [`Client`].
+/// Builder of a [`Client`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Builder {
     address: Address,
     tls: Option<Tls>,
-    introduction: Introduction,
+    options: SessionOptions,
     settings: Settings,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) first_wait: Duration,
-    pub(super) longest_wait: Duration,
-    pub(super) connect_limit: Duration,
-    pub(super) silence: Duration,
-    pub(super) pong_limit: Duration,
-    /// For a client that waits for its first welcome in [`Builder::connect`].
-    pub(super) first_attempts: u32,
+    pub(super) initial_backoff: Duration,
+    pub(super) max_backoff: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) keepalive_interval: Duration,
+    pub(super) pong_timeout: Duration,
+    /// Limit until the first `welcome`.
+    pub(super) initial_attempts: u32,
     pub(super) attempts: u32,
 }
 
 impl Settings {
-    /// Failed attempts in a row after which there is no other.
+    /// Limit of failed attempts in a row.
     pub(super) fn attempts(&self, was_connected: bool) -> u32 {
-        if was_connected { self.attempts } else { self.first_attempts }
+        if was_connected { self.attempts } else { self.initial_attempts }
     }
 }
 
 impl Builder {
     pub(super) fn new(address: Address) -> Self {
-        let introduction = Introduction { window: WINDOW, tries: 1, ..Introduction::default() };
+        let options = SessionOptions { window: WINDOW, send_attempts: 1, ..SessionOptions::default() };
         let settings = Settings {
-            first_wait: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(15),
-            connect_limit: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
-            pong_limit: Duration::from_secs(10),
-            first_attempts: 1,
+            initial_backoff: Duration::from_millis(500),
+            // Bounds the extra downtime after a long outage.
+            max_backoff: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(10),
+            // Half of the usual idle timeout of proxies and NATs (60 s).
+            keepalive_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(10),
+            // A person waits for the first connection: an error at once serves them better than retries.
+            initial_attempts: 1,
             attempts: u32::MAX,
         };
-        Self { address, tls: None, introduction, settings }
+        Self { address, tls: None, options, settings }
     }
 
-    /// Goes on with an earlier session, by the secret of its welcome.
+    /// Resumes the session of `token`, which its `welcome` carried.
     pub fn resume(mut self, token: impl Into<String>) -> Self {
-        self.introduction.tokens.set_current(UserText::new(token));
+        self.options.tokens.set_current(UserText::new(token));
         self
     }
 
-    /// Secrets of earlier sessions, newest first, 32 at most. With [`Builder::begin_anew`] the newest eight are
-    /// tried behind that of [`Builder::resume`], on each connection where the server does not know that one.
-    pub fn earlier<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
-        self.introduction.tokens.set_earlier(tokens.into_iter().map(UserText::new).collect());
+    /// Sets tokens of earlier sessions, newest first, 32 at most. With [`Builder::allow_new_session`] the newest eight
+    /// are offered after that of [`Builder::resume`], on each connection where the server does not know that one.
+    pub fn earlier_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.options.tokens.set_earlier(tokens.into_iter().map(UserText::new).collect());
         self
     }
 
-    /// The last `seq` the caller has, 0 for none: newer entries are told after the welcome.
-    /// By default only what happens from then on. Only counts with [`Builder::resume`].
+    /// Sets the last `seq` the caller has, 0 for none: newer entries are replayed after `welcome`.
+    /// Default: no replay. Ignored without [`Builder::resume`].
     pub fn since(mut self, seq: u64) -> Self {
-        self.introduction.since = Some(seq);
+        self.options.since = Some(seq);
         self
     }
 
-    /// The language to speak.
+    /// Sets the language of the conversation.
     pub fn locale(mut self, locale: Locale) -> Self {
-        self.introduction.locale = Some(locale);
+        self.options.locale = Some(locale);
         self
     }
 
-    /// The country that the person is in, chosen or confirmed by them: picks the help lines.
+    /// Sets the country that the person has chosen or confirmed; it selects the help lines.
     pub fn country(mut self, country: Country) -> Self {
-        self.introduction.country = Some(country);
+        self.options.country = Some(country);
         self
     }
 
-    /// The person's time zone (IANA): a guess at the country until one is chosen.
+    /// Sets the person's time zone (IANA), a guess at the country until one is chosen.
     pub fn time_zone(mut self, zone: impl Into<String>) -> Self {
-        self.introduction.time_zone = Some(UserText::new(zone));
+        self.options.time_zone = Some(UserText::new(zone));
         self
     }
 
-    /// Name and version of the program, for the server.
+    /// Sets the program's name and version, for the server's log.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
-        self.introduction.client = Some(UserText::new(name));
+        self.options.client = Some(UserText::new(name));
         self
     }
 
-    /// The person's credential, where the server wants one.
+    /// Sets the person's credential (`auth` of `hello`).
     pub fn auth(mut self, credential: impl Into<String>) -> Self {
-        self.introduction.auth = Some(UserText::new(credential));
+        self.options.auth = Some(UserText::new(credential));
         self
     }
 
-    /// If the server does not know the session to be resumed, goes on with an earlier one
-    /// ([`Event::EarlierSession`](crate::Event::EarlierSession)) or begins another one
-    /// ([`Event::SessionLost`](crate::Event::SessionLost)); messages without an answer go there. The token
-    /// becomes an earlier one and is tried again: the server may have the wrong database for a while.
-    /// By default that is the end.
-    pub fn begin_anew(mut self, anew: bool) -> Self {
-        self.introduction.anew = anew;
+    /// Allows another session if the server does not know the one to resume: an earlier one
+    /// ([`Event::EarlierSession`](crate::Event::EarlierSession)) or a new one
+    /// ([`Event::SessionLost`](crate::Event::SessionLost)), which receives the unanswered messages. The
+    /// unknown token is kept and offered again: the server may run with another database for a while.
+    /// Default: false, an unknown session ends the client.
+    pub fn allow_new_session(mut self, allow_new_session: bool) -> Self {
+        self.options.allow_new_session = allow_new_session;
         self
     }
 
-    /// Own messages that may be with the server at the same time; others wait here. Default 64, which is all:
-    /// each is sent when it is written, and again in its turn where the server had no room for it.
+    /// Sets the limit of own messages in flight; others wait here. Default 64, the limit of pending messages:
+    /// each is sent when written, and retried in order if the server has no slot for it.
     pub fn window(mut self, messages: usize) -> Self {
-        self.introduction.window = messages;
+        self.options.window = messages;
         self
     }
 
-    /// How often in all a message is sent that the server refuses for now (`unavailable`, `overloaded`,
-    /// `user_busy`, `rate_limited`); it is sent again when the server says, with jitter, and
-    /// [`Event::Deferred`](crate::Event::Deferred) tells of it. Default 1: a refusal is the caller's.
-    pub fn tries(mut self, tries: u32) -> Self {
-        self.introduction.tries = tries.max(1);
+    /// Sets the attempts in total for a message refused with a retryable code (`unavailable`, `overloaded`,
+    /// `user_busy`, `rate_limited`). A retry waits for `retry_after_ms` plus jitter and is announced by
+    /// [`Event::Deferred`](crate::Event::Deferred). Default 1: no retry.
+    pub fn send_attempts(mut self, attempts: u32) -> Self {
+        self.options.send_attempts = attempts.max(1);
         self
     }
 
-    /// Waits before an attempt to connect are random between nothing and a ceiling that grows
-    /// from `first` to `longest` by doubling, and starts over once a connection has lasted five
-    /// seconds. A wait the server asks for comes on top. Default half a second and 15 seconds.
+    /// Sets the exponential backoff between attempts to connect, with full jitter: the ceiling
+    /// doubles from `first` to `longest` and is reset once a connection has lasted five seconds.
+    /// A delay requested by the server is added. Default 0.5 and 15 seconds.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        (self.settings.first_wait, self.settings.longest_wait) = (first, longest.max(first));
+        (self.settings.initial_backoff, self.settings.max_backoff) = (first, longest.max(first));
         self
     }
 
-    /// How long an attempt may take until the welcome. Default 10 seconds.
-    pub fn connect_limit(mut self, limit: Duration) -> Self {
-        self.settings.connect_limit = limit;
+    /// Sets the timeout of an attempt up to `welcome`. Default 10 seconds.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.settings.connect_timeout = limit;
         self
     }
 
-    /// After `silence` of the server the client asks for a sign of life and waits for `limit`.
-    /// Default 30 and 10 seconds. Five minutes without a line of our own count as well, because
-    /// the server ends connections from which nothing comes.
-    pub fn silence(mut self, silence: Duration, limit: Duration) -> Self {
-        (self.settings.silence, self.settings.pong_limit) = (silence, limit);
+    /// Sends a ping after `interval` without a frame and drops the connection after `timeout`
+    /// without a pong. Default 30 and 10 seconds. Five minutes without a frame sent also cause a
+    /// ping, because the server closes idle connections.
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        (self.settings.keepalive_interval, self.settings.pong_timeout) = (interval, timeout);
         self
     }
 
-    /// How many attempts are made for the first welcome. Default 1.
-    pub fn first_attempts(mut self, attempts: u32) -> Self {
-        self.settings.first_attempts = attempts.max(1);
+    /// Sets the attempts for the first `welcome`. Default 1.
+    pub fn initial_attempts(mut self, attempts: u32) -> Self {
+        self.settings.initial_attempts = attempts.max(1);
         self
     }
 
-    /// How many attempts in a row may fail later before the client gives up. Default: any number.
+    /// Sets the failed attempts in a row after which a later reconnect ends the client. Default: no limit.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = attempts.max(1);
         self
     }
 
-    /// TLS settings in place of the machine's own, for `tls://` and `wss://`.
+    /// Replaces the platform's TLS settings, for `tls://` and `wss://`.
     pub fn tls(mut self, config: std::sync::Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);
         self
     }
 
-    /// A client that connects as soon as it is awaited.
+    /// Returns a client that connects as soon as it is awaited.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with timers.
     pub fn start(self) -> Client {
-        let Self { address, tls, introduction, settings } = self;
+        let Self { address, tls, options, settings } = self;
         let now = Instant::now();
-        let backoff = Backoff::new(settings.first_wait, settings.longest_wait);
+        let backoff = Backoff::new(settings.initial_backoff, settings.max_backoff);
         Client {
             address,
             tls,
-            conversation: Conversation::new(introduction),
-            link: Link::Down(now),
-            greeted: false,
+            conversation: Conversation::new(options),
+            state: ConnectionState::Waiting(now),
+            was_connected: false,
             backoff,
-            times: Times::new(now),
-            later: Vec::new(),
+            timeouts: Timeouts::new(now),
+            retries: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
             settings,
         }
     }
 
-    /// Connects, and waits for the welcome. Its [`Event::Connected`](crate::Event::Connected)
-    /// is the client's first event.
+    /// Connects and waits for `welcome`; the first event is [`Event::Connected`](crate::Event::Connected).
     ///
     /// # Errors
     ///
-    /// The server cannot be reached with as many attempts as are allowed, or refuses.
+    /// All attempts failed, or the server refused the client.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops the attempt.
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        self.start().first().await
+        self.start().wait_for_welcome().await
     }
 }

@@ -1,4 +1,4 @@
-//! Questions about the session (`proto-line/SPEC.md` §5).
+//! Requests about the session (`proto-line/SPEC.md` §5).
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use protocol::{Country, Locale, MessageId, SessionId, Timestamp, UserLabel};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Client, Link};
+use super::{Client, ConnectionState};
 use crate::error::RequestError;
 
-/// How long the server may take.
+/// Timeout sent to the server, which answers with `timeout` when it expires.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How much later we give up by ourselves: the server has an answer for its own deadline.
+/// Added locally, so that the server's own `timeout` error arrives first.
 const GRACE: Duration = Duration::from_secs(2);
-/// Events that may wait while a request is awaited.
+/// Bound on events queued while a request is awaited.
 const MAX_BACKLOG: usize = 1_024;
 
-/// What the server knows of a session.
+/// Metadata of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "SPEC.md §5")]
 pub struct SessionInfo {
@@ -30,17 +30,17 @@ pub struct SessionInfo {
     pub locale: Locale,
 }
 
-/// Some entries of a session, oldest first.
+/// Page of a session's entries, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Whether there are more in the direction asked for.
+    /// True if more follow in the requested direction.
     pub more: bool,
 }
 
 impl Client {
-    /// What the server knows of this session.
+    /// Fetches the session's metadata.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// The newest `limit` entries (1 to 200), of those before `before_seq` if that is given.
+    /// Fetches the newest `limit` entries (1 to 200), of those before `before_seq` if given.
     ///
     /// # Errors
     ///
@@ -68,8 +68,8 @@ impl Client {
         }
     }
 
-    /// Entries after `after_seq`, from the session's start with 0. While there are more, ask
-    /// again after the last one.
+    /// Fetches the page of entries after `after_seq`; 0 starts at the first. While `more` is
+    /// set, continue after the last one.
     ///
     /// # Errors
     ///
@@ -82,8 +82,8 @@ impl Client {
         }
     }
 
-    /// Erases the session for good, on all devices; says how many entries it had. The client is
-    /// at its end then: [`Event::Closed`](crate::Event::Closed) follows.
+    /// Erases the session on all devices and returns its number of entries. Ends the client:
+    /// [`Event::Closed`](crate::Event::Closed) follows.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Client {
         }
     }
 
-    /// Switches the session's language, also for connections to come; returns the one in use.
+    /// Sets the session's locale, also for later connections; returns the one in use.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl Client {
         }
     }
 
-    /// Tells the country that the person is in, also for connections to come; help that was shown comes again with
-    /// its lines. Returns the one in use.
+    /// Sets the person's country, also for later connections; help already shown is sent again with its lines.
+    /// Returns the one in use.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Client {
         }
     }
 
-    /// The safety plan that the person has made in this conversation, if there is one.
+    /// Fetches the safety plan of this conversation, if one was made.
     ///
     /// # Errors
     ///
@@ -139,31 +139,31 @@ impl Client {
         }
     }
 
-    /// Asks for `method` and waits for the result, at most seven seconds. Events that come
-    /// meanwhile are kept for [`Client::next_event`]. A request whose connection is lost is sent
-    /// again on the next one: all methods may be repeated.
+    /// Sends a request and waits for the result, at most seven seconds. Events that arrive
+    /// meanwhile are kept for [`Client::next_event`]. A request whose connection is lost is
+    /// resent on the next one: all methods are idempotent.
     ///
     /// # Errors
     ///
-    /// The server refuses or does not answer in time, or the conversation is over.
+    /// The server refused or did not answer in time, or the conversation is over.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses the result and nothing else.
+    /// Dropping the future loses only the result.
     pub async fn request(&mut self, method: &str, params: Map<String, Value>) -> Result<ResponseResult, RequestError> {
         let id = MessageId::random();
-        if matches!(self.link, Link::Over) {
+        if matches!(self.state, ConnectionState::Closed) {
             return Err(RequestError::Closed);
         }
         self.conversation.request(Request { id: id.clone(), method: method.to_owned(), params, timeout: TIMEOUT });
-        self.times.request = Some(Instant::now() + TIMEOUT + GRACE);
-        self.arm();
+        self.timeouts.request_deadline = Some(Instant::now() + TIMEOUT + GRACE);
+        self.arm_timer();
         loop {
             if let Some(result) = self.conversation.take_result(&id) {
-                self.times.request = None;
+                self.timeouts.request_deadline = None;
                 return result;
             }
-            if MAX_BACKLOG <= self.conversation.waiting_events() {
+            if MAX_BACKLOG <= self.conversation.pending_events() {
                 return Err(RequestError::Backlog);
             }
             self.step().await;

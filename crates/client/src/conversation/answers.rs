@@ -1,9 +1,9 @@
-//! Texts of answers under way: what was told of each, whatever connection it came over.
+//! Partial answers: the text delivered of each, independent of connections.
 
 use protocol::{MessageId, UserText};
 
-/// Most answers under way at the same time. A session has one, and leaves one behind where a
-/// server dies; the oldest is forgotten.
+/// Bound on tracked answers. A session streams one, and a killed server leaves one behind;
+/// beyond the bound the oldest is dropped.
 const MAX_ANSWERS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -12,26 +12,26 @@ pub(super) struct Answers(Vec<Answer>);
 #[derive(Debug)]
 struct Answer {
     id: MessageId,
-    /// What was told.
+    /// Text delivered to the caller.
     text: UserText,
     /// Length of `text` in Unicode scalar values.
     chars: usize,
-    /// How much of it this connection has given, as the server counts.
+    /// Characters that this connection has sent, as the server counts.
     confirmed: usize,
-    /// Its end was told; what still comes on this connection because the message was sent again is ignored.
-    settled: bool,
+    /// The end was delivered; frames that a resend still causes on this connection are ignored.
+    delivered: bool,
 }
 
-/// What a piece brought.
+/// Outcome of applying a delta.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// All of it was told before.
-    Nothing,
-    /// This much more.
-    More { offset: usize, text: UserText },
-    /// The answer is another one; this is all of it so far.
-    Other(UserText),
-    /// Something before it is missing.
+pub(super) enum DeltaOutcome {
+    /// All of it was delivered before.
+    Duplicate,
+    /// This text is new.
+    Appended { offset: usize, text: UserText },
+    /// The server generates another answer; this is its text so far.
+    Replaced(UserText),
+    /// Text before the delta is missing.
     Gap,
 }
 
@@ -41,73 +41,73 @@ impl Answers {
         self.0.len()
     }
 
-    pub(super) fn is_under_way(&self, id: &MessageId) -> bool {
-        self.0.iter().any(|answer| answer.id == *id && !answer.settled)
+    pub(super) fn is_in_progress(&self, id: &MessageId) -> bool {
+        self.0.iter().any(|answer| answer.id == *id && !answer.delivered)
     }
 
-    /// Whether this connection has begun an answer that has not ended.
-    pub(super) fn under_way(&self) -> bool {
-        self.0.iter().any(|answer| !answer.settled && 0 < answer.confirmed)
+    /// True while this connection streams an answer.
+    pub(super) fn any_started(&self) -> bool {
+        self.0.iter().any(|answer| !answer.delivered && 0 < answer.confirmed)
     }
 
-    /// Takes the piece of `id` that begins at `offset`.
-    pub(super) fn take(&mut self, id: &MessageId, offset: usize, piece: UserText) -> Taken {
-        match self.of(id) {
-            answer if answer.settled => Taken::Nothing,
-            answer => answer.take(offset, piece),
+    /// Applies the delta of `id` at `offset` (Unicode scalar values).
+    pub(super) fn apply_delta(&mut self, id: &MessageId, offset: usize, piece: UserText) -> DeltaOutcome {
+        match self.entry(id) {
+            answer if answer.delivered => DeltaOutcome::Duplicate,
+            answer => answer.append(offset, piece),
         }
     }
 
-    /// Takes the whole of an answer, after which nothing more of it is expected.
-    pub(super) fn complete(&mut self, id: &MessageId, text: UserText) -> Taken {
+    /// Applies the complete text of an answer and stops tracking it.
+    pub(super) fn complete(&mut self, id: &MessageId, text: UserText) -> DeltaOutcome {
         let mut answer = self.remove(id).unwrap_or_else(|| Answer::new(id.clone()));
         answer.confirmed = 0;
-        match answer.take(0, text) {
-            Taken::Nothing => answer.cut_to_confirmed(),
-            taken => taken,
+        match answer.append(0, text) {
+            DeltaOutcome::Duplicate => answer.truncate_to_confirmed(),
+            outcome => outcome,
         }
     }
 
-    /// The answer has ended with `chars` characters.
-    pub(super) fn end(&mut self, id: &MessageId, chars: usize) -> Taken {
+    /// Ends the answer, whose length is `chars` characters.
+    pub(super) fn end(&mut self, id: &MessageId, chars: usize) -> DeltaOutcome {
         let Some(at) = self.0.iter().position(|answer| answer.id == *id) else {
-            return if chars == 0 { Taken::Nothing } else { Taken::Gap };
+            return if chars == 0 { DeltaOutcome::Duplicate } else { DeltaOutcome::Gap };
         };
         if self.0[at].confirmed < chars {
-            return Taken::Gap;
+            return DeltaOutcome::Gap;
         }
-        self.0.swap_remove(at).cut_to_confirmed()
+        self.0.swap_remove(at).truncate_to_confirmed()
     }
 
-    /// Its end was told, but more of it may come on this connection.
-    pub(super) fn settle(&mut self, id: &MessageId) {
+    /// Marks the end as delivered although a resend may repeat the answer on this connection.
+    pub(super) fn mark_delivered(&mut self, id: &MessageId) {
         self.forget(id);
-        self.of(id).settled = true;
+        self.entry(id).delivered = true;
     }
 
-    /// Whether its end was told. Until the connection ends that stays so: it may be told more than twice,
-    /// where two cores answered the message.
-    pub(super) fn is_settled(&self, id: &MessageId) -> bool {
-        self.0.iter().any(|answer| answer.id == *id && answer.settled)
+    /// True if the end was delivered. Holds until the connection ends: the server may send the answer
+    /// more than twice, where two cores answered the message.
+    pub(super) fn is_delivered(&self, id: &MessageId) -> bool {
+        self.0.iter().any(|answer| answer.id == *id && answer.delivered)
     }
 
-    /// What comes of it is to be told again.
-    pub(super) fn unsettle(&mut self, id: &MessageId) {
-        self.0.retain(|answer| answer.id != *id || !answer.settled);
+    /// Delivers the answer once more.
+    pub(super) fn redeliver(&mut self, id: &MessageId) {
+        self.0.retain(|answer| answer.id != *id || !answer.delivered);
     }
 
     pub(super) fn forget(&mut self, id: &MessageId) {
         self.0.retain(|answer| answer.id != *id);
     }
 
-    /// The server begins the answer again on this connection.
-    pub(super) fn begin_again(&mut self, id: &MessageId) {
+    /// Expects the answer from its start on this connection.
+    pub(super) fn restart(&mut self, id: &MessageId) {
         self.0.iter_mut().filter(|answer| answer.id == *id).for_each(|answer| answer.confirmed = 0);
     }
 
-    /// The connection is gone; the next one gives each answer from its start.
-    pub(super) fn cut(&mut self) {
-        self.0.retain(|answer| !answer.settled);
+    /// Resets per-connection state: the next connection sends each answer from its start.
+    pub(super) fn on_disconnect(&mut self) {
+        self.0.retain(|answer| !answer.delivered);
         self.0.iter_mut().for_each(|answer| answer.confirmed = 0);
     }
 
@@ -116,10 +116,11 @@ impl Answers {
         Some(self.0.swap_remove(at))
     }
 
-    fn of(&mut self, id: &MessageId) -> &mut Answer {
+    fn entry(&mut self, id: &MessageId) -> &mut Answer {
         let at = self.0.iter().position(|answer| answer.id == *id).unwrap_or_else(|| {
             if MAX_ANSWERS <= self.0.len() {
-                self.0.remove(self.0.iter().position(|answer| answer.settled).unwrap_or(0));
+                // Delivered answers go first: they only suppress duplicates, partial ones hold text.
+                self.0.remove(self.0.iter().position(|answer| answer.delivered).unwrap_or(0));
             }
             self.0.push(Answer::new(id.clone()));
             self.0.len() - 1
@@ -130,51 +131,55 @@ impl Answers {
 
 impl Answer {
     fn new(id: MessageId) -> Self {
-        Self { id, text: UserText::default(), chars: 0, confirmed: 0, settled: false }
+        Self { id, text: UserText::default(), chars: 0, confirmed: 0, delivered: false }
     }
 
-    fn take(&mut self, offset: usize, piece: UserText) -> Taken {
+    fn append(&mut self, offset: usize, piece: UserText) -> DeltaOutcome {
         let length = piece.chars();
-        // Nothing was skipped on this connection, whatever an earlier one has given.
+        // Gaps are measured per connection: text of an earlier one does not fill them.
         if self.confirmed < offset {
-            return Taken::Gap;
+            return DeltaOutcome::Gap;
         }
         self.confirmed = self.confirmed.max(offset + length);
         if offset == self.chars {
             self.text.push(&piece);
             self.chars += length;
-            return if length == 0 { Taken::Nothing } else { Taken::More { offset, text: piece } };
+            return if length == 0 { DeltaOutcome::Duplicate } else { DeltaOutcome::Appended { offset, text: piece } };
         }
         self.overlap(offset, &piece)
     }
 
-    /// A piece that begins within what was told.
-    fn overlap(&mut self, offset: usize, piece: &UserText) -> Taken {
-        let told = self.text.expose();
-        let (before, rest) = told.split_at(byte_of(told, offset));
+    /// Merges a delta that overlaps the delivered text.
+    fn overlap(&mut self, offset: usize, piece: &UserText) -> DeltaOutcome {
+        let delivered = self.text.expose();
+        let (before, rest) = delivered.split_at(byte_of(delivered, offset));
         if rest.starts_with(piece.expose()) {
-            return Taken::Nothing;
+            return DeltaOutcome::Duplicate;
         }
         if let Some(more) = piece.expose().strip_prefix(rest) {
             let (offset, text) = (self.chars, UserText::new(more));
             self.text.push(&text);
             self.chars += text.chars();
-            return Taken::More { offset, text };
+            return DeltaOutcome::Appended { offset, text };
         }
         self.text = UserText::new([before, piece.expose()].concat());
         self.chars = self.text.chars();
         self.confirmed = self.chars;
-        Taken::Other(self.text.clone())
+        DeltaOutcome::Replaced(self.text.clone())
     }
 
-    /// At the end: what this connection has not given is not part of the answer. That is so
-    /// where a server died, began another answer, and that one is the beginning of the first.
-    fn cut_to_confirmed(&self) -> Taken {
-        if self.confirmed < self.chars { Taken::Other(self.text.first_chars(self.confirmed)) } else { Taken::Nothing }
+    /// Truncates to the text this connection has sent: after a crash the server may generate an
+    /// answer that is a prefix of the lost one.
+    fn truncate_to_confirmed(&self) -> DeltaOutcome {
+        if self.confirmed < self.chars {
+            DeltaOutcome::Replaced(self.text.first_chars(self.confirmed))
+        } else {
+            DeltaOutcome::Duplicate
+        }
     }
 }
 
-/// Where character `index` of `text` begins.
+/// Byte offset of character `index`.
 fn byte_of(text: &str, index: usize) -> usize {
     text.char_indices().nth(index).map_or(text.len(), |(byte, _)| byte)
 }

@@ -1,22 +1,22 @@
-//! Help that was told before it was stored.
+//! Deduplicates help that arrives before and after it is stored.
 
 use std::collections::VecDeque;
 
 use protocol::MessageId;
 use protocol::server_frame::Support;
 
-use super::{Conversation, Next};
+use super::{Action, Conversation};
 use crate::event::Event;
 
-/// Messages whose help waits for its stored entry, at most; the oldest is forgotten.
+/// Bound on messages whose help awaits its stored entry; the oldest is dropped.
 const MAX_SHOWN: usize = 16;
 
-/// Messages whose help was told before it was stored.
+/// Messages whose help was delivered before it was stored.
 #[derive(Debug, Default)]
 pub(super) struct ShownHelp(VecDeque<MessageId>);
 
 impl ShownHelp {
-    pub(super) fn note(&mut self, id: &MessageId) {
+    pub(super) fn insert(&mut self, id: &MessageId) {
         if self.0.contains(id) {
             return;
         }
@@ -26,7 +26,7 @@ impl ShownHelp {
         self.0.push_back(id.clone());
     }
 
-    /// Tells whether the help for message `id` was told before it was stored; once.
+    /// Removes message `id`; true if its help was delivered before it was stored.
     pub(super) fn take(&mut self, id: &MessageId) -> bool {
         let at = self.0.iter().position(|shown| shown == id);
         at.is_some_and(|at| self.0.remove(at).is_some())
@@ -34,14 +34,14 @@ impl ShownHelp {
 }
 
 impl Conversation {
-    pub(super) fn on_support(&mut self, support: Support) -> Next {
+    pub(super) fn on_support(&mut self, support: Support) -> Action {
         let is_new = support.seq.is_none_or(|seq| self.advance(seq));
         if is_new {
             if support.seq.is_none() {
-                self.shown_help.note(&support.id);
+                self.shown_help.insert(&support.id);
             }
-            self.tell(Event::Support(support));
+            self.emit(Event::Support(support));
         }
-        Next::Continue
+        Action::Continue
     }
 }

@@ -1,4 +1,4 @@
-//! Own messages that have no answer yet, in the order they were written.
+//! Own messages without an answer, in the order written.
 
 use std::collections::VecDeque;
 
@@ -7,11 +7,11 @@ use protocol::{ClientFrame, MessageId, UserText};
 
 use crate::error::SendError;
 
-/// Most own messages without an answer. One more is refused with [`SendError::Full`].
+/// Bound on own messages without an answer; one more fails with [`SendError::Full`].
 pub(crate) const MAX_MESSAGES: usize = 64;
-/// Messages that the server has refused go again as long as no more than this are with it: the answers that a
-/// session gives at the same time by default (`PER_USER_MAX`).
-const ROOM: usize = 2;
+/// Refused messages are retried while fewer than this are in flight: the default of `PER_USER_MAX`, beyond
+/// which the server would refuse them again.
+const RETRY_WINDOW: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Messages {
@@ -23,22 +23,22 @@ pub(super) struct Messages {
 struct Message {
     id: MessageId,
     text: UserText,
-    /// Its `accepted` was told.
+    /// `accepted` was delivered.
     accepted: bool,
-    /// It was sent on this connection.
-    on_wire: bool,
-    /// It was sent at all.
+    /// Sent on this connection.
+    in_flight: bool,
+    /// Sent on any connection.
     sent: bool,
-    /// It was sent on an earlier connection, too: the server may tell its answer twice.
-    again: bool,
-    /// Its answer was asked to end.
+    /// Sent on an earlier connection too: the server may send its answer twice.
+    resent: bool,
+    /// A stop was requested.
     stopping: bool,
-    /// The server refuses it for now.
+    /// Waits for `release`.
     deferred: bool,
-    /// The server has refused it: it is sent again in its turn.
+    /// Refused at least once: retried in order of writing.
     refused: bool,
-    /// How often the server has refused it so far.
-    tries: u32,
+    /// Refusals so far.
+    attempts: u32,
 }
 
 impl Messages {
@@ -50,7 +50,7 @@ impl Messages {
         self.messages.len()
     }
 
-    /// Adds a message; one whose id is there already changes nothing.
+    /// Adds a message; a known id is a no-op.
     pub(super) fn add(&mut self, id: MessageId, text: UserText) -> Result<(), SendError> {
         if text.expose().trim().is_empty() || text.expose().contains('\0') {
             return Err(SendError::NoText);
@@ -68,13 +68,13 @@ impl Messages {
             id,
             text,
             accepted: false,
-            on_wire: false,
+            in_flight: false,
             sent: false,
-            again: false,
+            resent: false,
             stopping: false,
             deferred: false,
             refused: false,
-            tries: 0,
+            attempts: 0,
         };
         self.messages.push_back(message);
         Ok(())
@@ -84,24 +84,24 @@ impl Messages {
         self.messages.iter_mut().find(|message| message.id == *id)
     }
 
-    /// Holds `id` back until it is released, if it has been sent fewer than `most` times.
-    pub(super) fn defer(&mut self, id: &MessageId, most: u32) -> bool {
+    /// Holds `id` back until `release`, if fewer than `max_attempts` were made; false otherwise.
+    pub(super) fn defer(&mut self, id: &MessageId, max_attempts: u32) -> bool {
         let Some(message) = self.get_mut(id) else { return false };
-        message.tries += 1;
-        message.deferred = message.tries < most;
+        message.attempts += 1;
+        message.deferred = message.attempts < max_attempts;
         message.refused = true;
-        message.on_wire &= !message.deferred;
+        message.in_flight &= !message.deferred;
         message.deferred
     }
 
-    /// Holds `id` back until another own message has its end; false if there is none under way, or if that was
-    /// done before.
+    /// Holds `id` back until another own message finishes; false if none is in flight, or if `id` was held back
+    /// before: a second refusal has another cause.
     pub(super) fn queue(&mut self, id: &MessageId) -> bool {
-        if !self.messages.iter().any(|message| message.id != *id && message.on_wire) {
+        if !self.messages.iter().any(|message| message.id != *id && message.in_flight) {
             return false;
         }
         let Some(message) = self.get_mut(id).filter(|message| !message.refused) else { return false };
-        (message.refused, message.on_wire) = (true, false);
+        (message.refused, message.in_flight) = (true, false);
         true
     }
 
@@ -111,16 +111,15 @@ impl Messages {
         }
     }
 
-    /// Counts a refusal of `id`; says how many there were.
-    pub(super) fn count_try(&mut self, id: &MessageId) -> u32 {
+    /// Counts a refusal of `id`; returns the total.
+    pub(super) fn count_attempt(&mut self, id: &MessageId) -> u32 {
         self.get_mut(id).map_or(0, |message| {
-            message.tries += 1;
-            message.tries
+            message.attempts += 1;
+            message.attempts
         })
     }
 
-    /// Notes that the answer to `id` is asked to end.
-    pub(super) fn stopping(&mut self, id: &MessageId) {
+    pub(super) fn mark_stopping(&mut self, id: &MessageId) {
         if let Some(message) = self.get_mut(id) {
             message.stopping = true;
         }
@@ -134,59 +133,59 @@ impl Messages {
         self.messages.iter().any(|message| message.id == *id)
     }
 
-    /// The next one to be sent, if there is room in the window. One that was not refused goes at once, before
-    /// refused ones that wait: it may say that somebody is in danger. Refused ones go in the order of writing.
+    /// Next message to send, if the window has room. New messages precede refused ones: one may report danger,
+    /// and help must not wait behind a retry. Refused ones keep the order of writing.
     pub(super) fn next(&mut self) -> Option<ClientFrame> {
-        let on_wire = self.messages.iter().filter(|message| message.on_wire).count();
-        if self.window <= on_wire {
+        let in_flight = self.messages.iter().filter(|message| message.in_flight).count();
+        if self.window <= in_flight {
             return None;
         }
-        let mut has_room = on_wire < ROOM;
-        let next = self.messages.iter_mut().filter(|message| !message.on_wire).find(|message| {
+        let mut has_room = in_flight < RETRY_WINDOW;
+        let next = self.messages.iter_mut().filter(|message| !message.in_flight).find(|message| {
             let is_due = !message.deferred && (has_room || !message.refused);
-            // No refused message before an earlier one.
+            // A refused message must not overtake an earlier refused one.
             has_room &= !message.refused;
             is_due
         })?;
-        (next.on_wire, next.sent, next.again) = (true, true, next.sent);
+        (next.in_flight, next.sent, next.resent) = (true, true, next.sent);
         Some(ClientFrame::Message { id: next.id.clone(), text: next.text.clone() })
     }
 
-    /// Notes that `id` was accepted; false if it is unknown or was accepted before.
+    /// Marks `id` as accepted; false if it is unknown or was accepted before.
     pub(super) fn accept(&mut self, id: &MessageId) -> bool {
         let message = self.messages.iter_mut().find(|message| message.id == *id && !message.accepted);
         message.map(|message| message.accepted = true).is_some()
     }
 
-    /// Takes back `id` if no server has seen it, or the server refuses it for now.
+    /// Removes `id` if it was never sent, or is deferred; false otherwise.
     pub(super) fn withdraw(&mut self, id: &MessageId) -> bool {
         let before = self.messages.len();
         self.messages.retain(|message| message.id != *id || (message.sent && !message.deferred));
         self.messages.len() < before
     }
 
-    /// Whether `id` was sent on this connection and on an earlier one.
+    /// True if `id` was sent on this connection and on an earlier one.
     pub(super) fn is_repeated(&self, id: &MessageId) -> bool {
-        self.messages.iter().any(|message| message.id == *id && message.on_wire && message.again)
+        self.messages.iter().any(|message| message.id == *id && message.in_flight && message.resent)
     }
 
-    /// It has its answer, or will not get one. False if it is unknown.
+    /// Removes a finished message; false if it is unknown.
     pub(super) fn remove(&mut self, id: &MessageId) -> bool {
         let at = self.messages.iter().position(|message| message.id == *id);
         at.and_then(|at| self.messages.remove(at)).is_some()
     }
 
-    /// Whether any is on its way or being answered on this connection.
-    pub(super) fn on_wire(&self) -> bool {
-        self.messages.iter().any(|message| message.on_wire)
+    /// True if any message is in flight on this connection.
+    pub(super) fn in_flight(&self) -> bool {
+        self.messages.iter().any(|message| message.in_flight)
     }
 
-    /// The connection is gone: what has no answer is sent again on the next one.
-    pub(super) fn cut(&mut self) {
-        self.messages.iter_mut().for_each(|message| message.on_wire = false);
+    /// Marks all messages for resending on the next connection.
+    pub(super) fn on_disconnect(&mut self) {
+        self.messages.iter_mut().for_each(|message| message.in_flight = false);
     }
 
-    /// Another session does not know any of them.
+    /// Clears `accepted`, because the next session has none of the messages.
     pub(super) fn forget_acceptance(&mut self) {
         self.messages.iter_mut().for_each(|message| message.accepted = false);
     }

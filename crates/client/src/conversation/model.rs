@@ -1,5 +1,5 @@
-//! A small model of the core's rules, for tests: what a session stores and what its
-//! connections are told. After `crates/core-server/src/session.rs`, without time.
+//! Reference model of a core's session for tests: stored entries and frames sent to
+//! connections, without time. Follows `crates/core-server/src/session.rs`.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use protocol::server_frame::{
 use protocol::trace::TraceId;
 use protocol::{ClientFrame, ErrorCode, Language, MessageId, ServerFrame, SessionId, Timestamp, UserLabel, UserText};
 
-/// A server with one session and any number of connections, of which the tests look at one.
+/// Server with one session and any number of connections, one of which is observed.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) entries: Vec<Entry>,
     waiting: VecDeque<MessageId>,
     running: Option<(MessageId, String)>,
-    /// What is on its way to the client; `None` without a connection that said hello.
+    /// Frames in transit to the client; `None` before `hello`.
     pub(super) wire: Option<VecDeque<ServerFrame>>,
-    /// How many times the server has died: then answers are other ones.
-    pub(super) lives: usize,
-    /// Newest entries a resume replays.
+    /// Crashes so far; answers differ after each.
+    pub(super) crashes: usize,
+    /// Maximum number of newest entries that a resume replays.
     replayed: u64,
 }
 
@@ -32,7 +32,7 @@ impl Model {
         self.entries.len() as u64
     }
 
-    fn tell(&mut self, frame: ServerFrame) {
+    fn send(&mut self, frame: ServerFrame) {
         if let Some(wire) = &mut self.wire {
             wire.push_back(frame);
         }
@@ -58,16 +58,15 @@ impl Model {
         self.entries.iter().find(|entry| entry.id == *id && entry.role == role)
     }
 
-    fn under_way(&self, id: &MessageId) -> bool {
+    fn is_in_progress(&self, id: &MessageId) -> bool {
         self.waiting.contains(id) || self.running.as_ref().is_some_and(|(running, _)| running == id)
     }
 
-    /// Takes a frame of the client.
     pub(super) fn receive(&mut self, frame: ClientFrame) {
         match frame {
             ClientFrame::Hello(hello) => self.hello(hello.resume.is_some(), hello.since),
             ClientFrame::Message { id, text } => self.message(id, &text),
-            ClientFrame::Ping { id } => self.tell(ServerFrame::Pong { id }),
+            ClientFrame::Ping { id } => self.send(ServerFrame::Pong { id }),
             ClientFrame::Stop { .. } | ClientFrame::Request(_) | ClientFrame::Bye => {}
         }
     }
@@ -77,86 +76,85 @@ impl Model {
         let since = since.unwrap_or(seq).min(seq);
         let after = since.max(seq.saturating_sub(self.replayed));
         self.wire = Some(VecDeque::new());
-        self.tell(welcome(resumed, seq, (since < after).then_some(after - since)));
+        self.send(welcome(resumed, seq, (since < after).then_some(after - since)));
         for entry in self.entries.clone().into_iter().filter(|entry| after < entry.seq) {
-            self.tell(ServerFrame::Turn(entry));
+            self.send(ServerFrame::Turn(entry));
         }
         if let Some((id, draft)) = self.running.clone()
             && !draft.is_empty()
         {
-            self.tell(ServerFrame::Delta { id, offset: 0, text: UserText::new(draft), exercise: None });
+            self.send(ServerFrame::Delta { id, offset: 0, text: UserText::new(draft), exercise: None });
         }
     }
 
     fn message(&mut self, id: MessageId, text: &UserText) {
         if let Some(seq) = self.entry_of(&id, Role::User).map(|entry| entry.seq) {
-            self.tell(accepted(&id, seq));
+            self.send(accepted(&id, seq));
             if let Some(answer) = self.entry_of(&id, Role::Assistant).cloned() {
-                self.tell(ServerFrame::Delta { id, offset: 0, text: answer.text.clone(), exercise: None });
-                self.tell(done(&answer));
-            } else if !self.under_way(&id) {
+                self.send(ServerFrame::Delta { id, offset: 0, text: answer.text.clone(), exercise: None });
+                self.send(done(&answer));
+            } else if !self.is_in_progress(&id) {
                 self.waiting.push_back(id);
             }
             return;
         }
         let entry = self.store(&id, Role::User, text.expose());
-        self.tell(accepted(&id, entry.seq));
+        self.send(accepted(&id, entry.seq));
         self.waiting.push_back(id);
     }
 
-    /// Another device says something.
-    pub(super) fn elsewhere(&mut self, id: MessageId) {
+    pub(super) fn message_from_other_device(&mut self, id: MessageId) {
         let entry = self.store(&id, Role::User, "de otro lado");
-        self.tell(ServerFrame::Turn(entry));
+        self.send(ServerFrame::Turn(entry));
         self.waiting.push_back(id);
     }
 
-    /// Help for the message that is answered next.
+    /// Sends help for the next message in the queue.
     pub(super) fn support(&mut self) {
         let (None, Some(id)) = (&self.running, self.waiting.front().cloned()) else { return };
         if self.entry_of(&id, Role::Support).is_none() {
             let Entry { seq, text, .. } = self.store(&id, Role::Support, "ayuda");
             let (level, subject) = (Level::High, Subject::Own);
             let help = Help { level, subject, kind: None, resources: Vec::new() };
-            self.tell(ServerFrame::Support(Box::new(Support { id, seq: Some(seq), text, help })));
+            self.send(ServerFrame::Support(Box::new(Support { id, seq: Some(seq), text, help })));
         }
     }
 
-    /// The next piece of an answer; begins one if none is under way.
-    pub(super) fn piece(&mut self, piece: &str) {
+    /// Streams the next delta; starts an answer if none is running.
+    pub(super) fn delta(&mut self, piece: &str) {
         if self.running.is_none() {
             self.running = self.waiting.pop_front().map(|id| (id, String::new()));
         }
         let Some((id, draft)) = &mut self.running else { return };
         let (id, offset) = (id.clone(), draft.chars().count());
         draft.push_str(piece);
-        self.tell(ServerFrame::Delta { id, offset, text: UserText::new(piece), exercise: None });
+        self.send(ServerFrame::Delta { id, offset, text: UserText::new(piece), exercise: None });
     }
 
-    /// The answer under way is complete.
+    /// Completes the running answer.
     pub(super) fn finish(&mut self) {
         if let Some((id, draft)) = self.running.take_if(|(_, draft)| !draft.is_empty()) {
             let entry = self.store(&id, Role::Assistant, &draft);
-            self.tell(done(&entry));
+            self.send(done(&entry));
         }
     }
 
-    /// The answer under way is refused after it was accepted, as when no slot is free in time.
+    /// Refuses the next accepted message, as on a queue timeout.
     pub(super) fn refuse(&mut self) {
         if self.running.is_some() {
             return;
         }
         let Some(id) = self.waiting.pop_front() else { return };
         let error = protocol::server_frame::ErrorFrame::new(ErrorCode::Overloaded, Language::English);
-        self.tell(ServerFrame::Error(error.with_id(Some(id))));
+        self.send(ServerFrame::Error(error.with_id(Some(id))));
     }
 
-    /// The process ends and another one takes over: what was stored is there, no more.
-    pub(super) fn die(&mut self) {
+    /// Crashes and restarts with the stored entries only.
+    pub(super) fn crash(&mut self) {
         self.wire = None;
         self.waiting.clear();
         self.running = None;
-        self.lives += 1;
+        self.crashes += 1;
     }
 }
 

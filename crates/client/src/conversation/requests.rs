@@ -1,4 +1,4 @@
-//! The request under way, and those that nobody waits for any more.
+//! The pending request, and abandoned ones whose response may still arrive.
 
 use std::collections::VecDeque;
 
@@ -6,59 +6,59 @@ use protocol::MessageId;
 use protocol::client_frame::Request;
 use protocol::server_frame::ResponseResult;
 
-use super::{Conversation, Next};
+use super::{Action, Conversation};
 use crate::error::RequestError;
 use crate::event::Closed;
 
-/// Most requests whose late end is known for what it is; the oldest is forgotten.
-const MAX_GIVEN_UP: usize = 8;
+/// Bound on remembered abandoned requests; the oldest is dropped.
+const MAX_ABANDONED: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     pending: Option<Pending>,
-    /// Their end may still come on this connection.
-    given_up: VecDeque<MessageId>,
+    /// Their responses may still arrive on this connection.
+    abandoned: VecDeque<MessageId>,
 }
 
 #[derive(Debug)]
 struct Pending {
     request: Request,
-    result: Option<Outcome>,
+    result: Option<RequestResult>,
 }
 
-type Outcome = Result<ResponseResult, RequestError>;
+type RequestResult = Result<ResponseResult, RequestError>;
 
-/// Whose end it is that the server tells.
+/// Classifies a terminal frame by the request it belongs to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// Of the request that is awaited.
+pub(super) enum RequestOwner {
+    /// The pending request.
     Awaited,
-    /// Of one that was given up.
-    GivenUp,
-    /// Of no request.
-    Nobodys,
+    /// A request that timed out or was replaced.
+    Abandoned,
+    /// No request.
+    Unknown,
 }
 
 impl Requests {
-    /// Awaits `request`. An earlier one without a result is given up.
+    /// Makes `request` the pending one; an earlier one without a result is abandoned.
     pub(super) fn begin(&mut self, request: Request) {
         if let Some(Pending { request, result: None }) = self.pending.replace(Pending { request, result: None }) {
-            self.give_up(request.id);
+            self.abandon(request.id);
         }
     }
 
-    /// Whether a request is awaited, or its result is.
+    /// True while a request has no result or its result was not taken.
     pub(super) fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// The request that has no result.
+    /// The request without a result.
     pub(super) fn open(&self) -> Option<&Request> {
         self.pending.as_ref().filter(|pending| pending.result.is_none()).map(|pending| &pending.request)
     }
 
-    /// The result of request `id`, once it is there.
-    pub(super) fn take(&mut self, id: &MessageId) -> Option<Outcome> {
+    /// Takes the result of request `id`, if it has arrived.
+    pub(super) fn take(&mut self, id: &MessageId) -> Option<RequestResult> {
         let pending = self.pending.as_mut().filter(|pending| pending.request.id == *id)?;
         let result = pending.result.take();
         if result.is_some() {
@@ -67,48 +67,48 @@ impl Requests {
         result
     }
 
-    /// Gives up the request without a result.
+    /// Fails and abandons the request without a result.
     pub(super) fn fail(&mut self, error: RequestError) {
         if let Some(pending) = self.pending.as_mut().filter(|pending| pending.result.is_none()) {
             pending.result = Some(Err(error));
             let id = pending.request.id.clone();
-            self.give_up(id);
+            self.abandon(id);
         }
     }
 
-    /// Takes the end of request `id`, if it is one.
-    pub(super) fn end(&mut self, id: &MessageId, result: impl FnOnce() -> Outcome) -> Whose {
-        if let Some(at) = self.given_up.iter().position(|given_up| given_up == id) {
-            self.given_up.remove(at);
-            return Whose::GivenUp;
+    /// Records the terminal frame `id`, if it belongs to a request.
+    pub(super) fn end(&mut self, id: &MessageId, result: impl FnOnce() -> RequestResult) -> RequestOwner {
+        if let Some(at) = self.abandoned.iter().position(|abandoned| abandoned == id) {
+            self.abandoned.remove(at);
+            return RequestOwner::Abandoned;
         }
         match self.pending.as_mut().filter(|pending| pending.request.id == *id) {
             Some(pending) => {
                 pending.result = Some(result());
-                Whose::Awaited
+                RequestOwner::Awaited
             }
-            None => Whose::Nobodys,
+            None => RequestOwner::Unknown,
         }
     }
 
-    /// The connection is gone, and with it what it still had to say. The request without a result
-    /// is made again on the next one.
-    pub(super) fn cut(&mut self) {
-        self.given_up.clear();
+    /// Forgets abandoned requests: their responses died with the connection. The pending one is
+    /// resent on the next.
+    pub(super) fn on_disconnect(&mut self) {
+        self.abandoned.clear();
     }
 
-    fn give_up(&mut self, id: MessageId) {
-        if MAX_GIVEN_UP <= self.given_up.len() {
-            self.given_up.pop_front();
+    fn abandon(&mut self, id: MessageId) {
+        if MAX_ABANDONED <= self.abandoned.len() {
+            self.abandoned.pop_front();
         }
-        self.given_up.push_back(id);
+        self.abandoned.push_back(id);
     }
 }
 
 impl Conversation {
-    pub(super) fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Next {
+    pub(super) fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Action {
         let erased = matches!(result, ResponseResult::Erased { .. });
-        let whose = self.requests.end(id, || Ok(result));
-        if erased && whose == Whose::Awaited { Next::Close(Closed::Erased) } else { Next::Continue }
+        let owner = self.requests.end(id, || Ok(result));
+        if erased && owner == RequestOwner::Awaited { Action::Close(Closed::Erased) } else { Action::Continue }
     }
 }

@@ -1,21 +1,20 @@
-//! The secrets that resume sessions: the current one, and earlier ones that are kept.
+//! Resume tokens of the current session and of earlier ones.
 
 use protocol::UserText;
 
-/// Most earlier tokens that are kept; beyond them the oldest is dropped.
+/// Bound on earlier tokens kept; the oldest is dropped.
 pub(crate) const MAX_EARLIER: usize = 32;
-/// Earlier tokens that are offered on one connection: each costs a round trip before the welcome.
+/// Bound on earlier tokens offered per connection: each costs a round trip before `welcome`.
 const MAX_OFFERED: usize = 8;
 
-/// A list of resume tokens that loses none by a server's refusal: the token of a session that the
-/// server does not know is offered again on the next connection, because a server may run with the
-/// wrong database for a while.
+/// List of resume tokens. A server's refusal drops none: an unknown token is offered again on the
+/// next connection, because the server may run with another database for a while.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResumeTokens {
     current: Option<UserText>,
     /// Newest first, without the current one.
     earlier: Vec<UserText>,
-    /// How many of them this connection has seen refused, the current one first.
+    /// Tokens refused on this connection, the current one first.
     refused: usize,
 }
 
@@ -45,30 +44,30 @@ impl ResumeTokens {
         &self.earlier
     }
 
-    /// A new connection offers the current token first.
+    /// Restarts with the current token, for a new connection.
     pub(crate) fn rewind(&mut self) {
         self.refused = 0;
     }
 
-    /// The token of the next `hello`; `None` asks for a new session.
+    /// Token for the next `hello`; `None` requests a new session.
     pub(crate) fn offered(&self) -> Option<&UserText> {
-        // Without a current session a new one is wanted: earlier ones are only a way back from a loss.
+        // No current token means that a new session is wanted: earlier tokens only recover from a loss.
         let current = self.current.as_ref()?;
         let earlier = self.earlier.iter().take(MAX_OFFERED);
         std::iter::once(current).chain(earlier).nth(self.refused)
     }
 
-    /// Whether the `hello` of this connection resumes the current session.
+    /// True if the `hello` of this connection offers the current token.
     pub(crate) fn offers_current(&self) -> bool {
         self.current.is_some() && self.refused == 0
     }
 
-    /// The server does not know the offered token.
+    /// Advances to the next token after a refusal.
     pub(crate) fn refused(&mut self) {
         self.refused += 1;
     }
 
-    /// A session is open under `token`; the former current one becomes the newest earlier one.
+    /// Makes `token` the current one; the former becomes the newest earlier one.
     pub(crate) fn welcomed(&mut self, token: UserText) {
         let before = self.current.replace(token);
         self.earlier.splice(0..0, before);
@@ -97,7 +96,7 @@ mod tests {
         tokens.iter().map(UserText::expose).collect()
     }
 
-    /// Tokens offered on one connection to a server that knows none, up to the wish for a new session.
+    /// Tokens offered on one connection to a server that refuses all.
     fn offers(tokens: &mut ResumeTokens) -> Vec<String> {
         tokens.rewind();
         let next = |tokens: &mut ResumeTokens| {
@@ -109,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_loses_no_token() {
+    fn refusal_keeps_tokens() {
         let new = |text: &str| UserText::new(text);
         let mut tokens = ResumeTokens::new(Some(new("a")), vec![new("b"), new("a"), new("b"), new("c")]);
         assert_eq!(offers(&mut tokens), ["a", "b", "c"]);
         tokens.welcomed(new("d"));
         assert_eq!((tokens.current().unwrap().expose(), texts(tokens.earlier())), ("d", vec!["a", "b", "c"]));
-        // The right database is back: it knows `b`.
+        // The original database is back and knows `b`.
         tokens.welcomed(new("b"));
         assert_eq!((tokens.current().unwrap().expose(), texts(tokens.earlier())), ("b", vec!["d", "a", "c"]));
         tokens.welcomed(new("b"));
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_and_what_is_offered_of_it_are_bounded() {
+    fn bounds_kept_and_offered_tokens() {
         let mut tokens = ResumeTokens::default();
         assert_eq!(offers(&mut tokens), Vec::<String>::new());
         (0..100).for_each(|number| tokens.welcomed(UserText::new(number.to_string())));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_tokens_alone_are_not_offered() {
+    fn offers_no_earlier_token_without_a_current_one() {
         let mut tokens = ResumeTokens::new(None, vec![UserText::new("a")]);
         assert_eq!(offers(&mut tokens), Vec::<String>::new());
         tokens.welcomed(UserText::new("b"));

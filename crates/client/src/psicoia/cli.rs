@@ -1,4 +1,4 @@
-//! The command line.
+//! Command-line arguments.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use protocol::Language;
 use crate::exit::Exit;
 use crate::help;
 use crate::session_file::SessionFile;
-use crate::words::{self, Words};
+use crate::strings::{self, Strings};
 
 const AFTER_HELP: &str = "\
 In a terminal you talk; Ctrl-C stops an answer, and leaves at the empty prompt. From a pipe each line
@@ -22,8 +22,8 @@ Exit codes: 0 good, 1 other, 2 wrong usage, 66 the session to be resumed is unkn
 cannot be reached, 73 the session file cannot be used, 74 input or output failed, 75 a message from
 the pipe has no answer, with --json too (or the server ended the conversation before the input ended), 77 the server does not let us in.";
 
-/// How often a message is sent that the server wants to have later: up to some minutes in all.
-const TRIES: u32 = 6;
+/// Attempts per message refused with a retryable code: some minutes in total with the default rate window.
+const SEND_ATTEMPTS: u32 = 6;
 
 /// Talks to PsicoIA.
 #[derive(Debug, Parser)]
@@ -78,7 +78,7 @@ fn secret(text: &str) -> Result<UserText, String> {
     if text.trim().is_empty() { Err("an empty secret".to_owned()) } else { Ok(UserText::new(text.trim())) }
 }
 
-/// What the arguments mean.
+/// Validated arguments.
 #[derive(Debug)]
 pub(crate) struct Setup {
     address: Address,
@@ -89,7 +89,7 @@ pub(crate) struct Setup {
     pub(crate) json: bool,
     pub(crate) color: bool,
     attempts: u32,
-    /// Where the session is remembered; `None` with `--resume`, or without a home.
+    /// `None` with `--resume`, or without a home directory.
     session_file: Option<SessionFile>,
 }
 
@@ -114,8 +114,8 @@ impl Setup {
         }
     }
 
-    /// Whether a person is to be talked to, rather than a program or a file.
-    pub(crate) fn is_talk(&self) -> bool {
+    /// True with a person at the terminal, false for a pipe, a file or `--json`.
+    pub(crate) fn is_interactive(&self) -> bool {
         !self.json && crate::at_terminal()
     }
 
@@ -123,8 +123,8 @@ impl Setup {
         self.locale.language()
     }
 
-    pub(crate) fn words(&self) -> &'static Words {
-        words::of(self.language())
+    pub(crate) fn strings(&self) -> &'static Strings {
+        strings::of(self.language())
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -136,22 +136,22 @@ impl Setup {
         let builder = Client::builder(self.address.clone()).locale(self.locale).client_name(name);
         let builder = self.country.into_iter().fold(builder, Builder::country);
         let builder = help::zone().into_iter().fold(builder, Builder::time_zone);
-        let builder = builder.first_attempts(self.attempts).connect_limit(Duration::from_secs(10));
-        // A program reads why, and decides for itself.
-        let builder = builder.tries(if self.json { 1 } else { TRIES });
+        let builder = builder.initial_attempts(self.attempts).connect_timeout(Duration::from_secs(10));
+        // A program reads the refusal and decides by itself.
+        let builder = builder.send_attempts(if self.json { 1 } else { SEND_ATTEMPTS });
         if let Some(token) = &self.resume {
             return Ok(builder.resume(token.expose()));
         }
-        // This session was not named by the person: if the server does not know it, another one will do.
-        let builder = builder.begin_anew(true);
+        // The person did not name this session, so another one may replace it.
+        let builder = builder.allow_new_session(true);
         let Some(tokens) = self.session_file.as_ref().map(SessionFile::read).transpose()? else { return Ok(builder) };
         Ok(match tokens.current.clone().filter(|_| !self.new) {
-            Some(token) => builder.resume(token.expose()).earlier(tokens.earlier().map(UserText::expose)),
+            Some(token) => builder.resume(token.expose()).earlier_tokens(tokens.earlier().map(UserText::expose)),
             None => builder,
         })
     }
 
-    /// Keeps the session for the next start.
+    /// Stores the session's token for the next start.
     pub(crate) fn remember(&self, client: &Client) -> Result<(), Exit> {
         match (&self.session_file, client.resume_token()) {
             (Some(file), Some(token)) => file.keep(token),
@@ -159,7 +159,7 @@ impl Setup {
         }
     }
 
-    /// The client's session is erased on the server.
+    /// Removes the token of the erased session.
     pub(crate) fn forget(&self, client: &Client) -> Result<(), Exit> {
         match (&self.session_file, client.resume_token()) {
             (Some(file), Some(token)) => file.drop_erased(token),
@@ -168,7 +168,7 @@ impl Setup {
     }
 }
 
-/// The locale of `es_AR.UTF-8` and the like, of the first that says something.
+/// Parses the first non-empty value (`es_AR.UTF-8` and the like); the default locale otherwise.
 fn environment_locale(values: [&str; 2]) -> Locale {
     let said = values.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
     said.split(['.', '@']).next().and_then(|tag| tag.parse().ok()).unwrap_or_default()
@@ -179,12 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_valid() {
         <Args as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]
-    fn locales_of_the_environment() {
+    fn reads_locale_from_environment() {
         for (values, want) in [
             (["", "es_AR.UTF-8"], "es-AR"),
             (["en_US.UTF-8", "es_AR.UTF-8"], "en-US"),

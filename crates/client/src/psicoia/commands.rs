@@ -1,10 +1,10 @@
-//! What a line means.
+//! Commands of the terminal program.
 
-/// A line that a person wrote.
+/// Parsed input line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
-    Say(&'a str),
-    Nothing,
+    Message(&'a str),
+    Empty,
     Leave,
     Help,
     History,
@@ -16,7 +16,7 @@ pub(crate) enum Command<'a> {
     About,
     Plan,
     Stop,
-    GoOn,
+    Continue,
     Unknown,
 }
 
@@ -25,18 +25,18 @@ impl<'a> Command<'a> {
         let trimmed = line.trim();
         let lower = trimmed.to_lowercase();
         if trimmed.is_empty() {
-            return Self::Nothing;
+            return Self::Empty;
         }
         if ["salir", "exit", "quit"].contains(&lower.as_str()) {
             return Self::Leave;
         }
         let Some(word) = lower.split_whitespace().next().and_then(|word| word.strip_prefix('/')) else {
-            return Self::Say(line);
+            return Self::Message(line);
         };
         let argument = trimmed.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim());
         match word {
             // Not a command: "/ no es un comando".
-            "" => Self::Say(line),
+            "" => Self::Message(line),
             "ayuda" | "help" => Self::Help,
             "historial" | "history" => Self::History,
             "sesion" | "sesión" | "session" => Self::Session,
@@ -47,7 +47,7 @@ impl<'a> Command<'a> {
             "ia" | "ai" => Self::About,
             "plan" => Self::Plan,
             "parar" | "stop" => Self::Stop,
-            "seguir" | "continue" => Self::GoOn,
+            "seguir" | "continue" => Self::Continue,
             "salir" | "exit" | "quit" => Self::Leave,
             _ => Self::Unknown,
         }
@@ -59,12 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands() {
+    fn parses_commands() {
         for (line, want) in [
-            ("hola", Command::Say("hola")),
-            ("  \t", Command::Nothing),
+            ("hola", Command::Message("hola")),
+            ("  \t", Command::Empty),
             (" SALIR ", Command::Leave),
-            ("salir de casa me cuesta", Command::Say("salir de casa me cuesta")),
+            ("salir de casa me cuesta", Command::Message("salir de casa me cuesta")),
             ("/AYUDA", Command::Help),
             ("/help", Command::Help),
             ("/historial", Command::History),
@@ -79,10 +79,10 @@ mod tests {
             ("/ia", Command::About),
             ("/PLAN", Command::Plan),
             ("/stop", Command::Stop),
-            ("/seguir", Command::GoOn),
-            ("/continue", Command::GoOn),
+            ("/seguir", Command::Continue),
+            ("/continue", Command::Continue),
             ("/bailar", Command::Unknown),
-            ("/ no", Command::Say("/ no")),
+            ("/ no", Command::Message("/ no")),
         ] {
             assert_eq!(Command::parse(line), want, "{line:?}");
         }

@@ -1,24 +1,23 @@
-//! How the program ends when it does not end well.
+//! Exit codes and error reports.
 
 use std::io::{self, Write as _};
 
 use client::Closed;
 
-use crate::printable::printable;
-use crate::words::Words;
+use crate::sanitize::sanitize;
+use crate::strings::Strings;
 
-/// Why the program ends; its number is in `--help`.
+/// Error that ends the program; `--help` lists the exit codes.
 #[derive(Debug)]
 pub(crate) enum Exit {
-    /// The conversation cannot go on.
+    /// The conversation is over.
     Closed(Closed),
-    /// Messages from a pipe have no answer.
+    /// Messages from a pipe remain unanswered.
     Unanswered,
     /// The session file cannot be written or read.
     SessionFile(std::path::PathBuf, io::Error),
-    /// Whoever reads the output is gone, or the input cannot be read.
+    /// Standard input or output failed.
     Io(io::Error),
-    /// Anything else.
     Other(String),
 }
 
@@ -26,7 +25,7 @@ impl Exit {
     fn code(&self) -> u8 {
         match self {
             Self::Closed(Closed::BadResume { .. }) => 66,
-            Self::Closed(Closed::GaveUp { .. }) => 69,
+            Self::Closed(Closed::Unreachable { .. }) => 69,
             Self::Closed(Closed::Refused { .. }) => 77,
             Self::SessionFile(..) => 73,
             Self::Io(_) => 74,
@@ -35,19 +34,19 @@ impl Exit {
         }
     }
 
-    /// Says why on standard error; returns the exit code.
-    pub(crate) fn report(&self, words: &Words) -> u8 {
+    /// Prints the error on standard error and returns the exit code.
+    pub(crate) fn report(&self, strings: &Strings) -> u8 {
         let why = match self {
-            Self::Closed(reason @ Closed::GaveUp { .. }) => format!("{reason}\n{}", words.start_it),
+            Self::Closed(reason @ Closed::Unreachable { .. }) => format!("{reason}\n{}", strings.start_it),
             Self::Closed(reason) => reason.to_string(),
             Self::SessionFile(path, error) => format!("{}: {error}", path.display()),
             Self::Other(why) => why.clone(),
-            // Said before, or nobody is there to read it.
+            // Reported before, or the reader of the output is gone.
             Self::Unanswered => return self.code(),
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => return self.code(),
             Self::Io(error) => error.to_string(),
         };
-        let _ = writeln!(io::stderr().lock(), "psicoia: {}", printable(&why));
+        let _ = writeln!(io::stderr().lock(), "psicoia: {}", sanitize(&why));
         self.code()
     }
 }

@@ -1,5 +1,4 @@
-//! Help lines in a terminal, one on a line: those that the server sends, and those of the program's own data, which need no
-//! connection.
+//! Help lines for a terminal, one per line: those of the server, and built-in ones that need no connection.
 
 use client::{Country, SafetyPlan};
 use jiff::tz::TimeZone;
@@ -7,18 +6,18 @@ use protocol::server_frame::Resource;
 use protocol::{Language, Timestamp};
 use safety::resources::{self, Need};
 
-use crate::printable::printable;
+use crate::sanitize::sanitize;
 
-/// Where the person is, as far as is known.
+/// The person's location, as far as known.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// Chosen by the person.
     country: Option<Country>,
-    /// Of this machine: a guess at the country.
+    /// Time zone of this machine, a guess at the country.
     zone: Option<String>,
 }
 
-impl Place {
+impl Location {
     pub(crate) fn new(country: Option<Country>) -> Self {
         Self { country, zone: zone() }
     }
@@ -27,13 +26,13 @@ impl Place {
         self.country = Some(country);
     }
 
-    /// Help lines for anyone, and the question where the person is, if that is not known.
+    /// General help lines, followed by the question for the country if it is unknown.
     pub(crate) fn lines(&self, language: Language) -> String {
         let lines = resources::plain_lines(&self.selection(language), language);
         lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     }
 
-    /// The question where the person is, if that is not known.
+    /// The question for the country, if it is unknown.
     pub(crate) fn question(&self, language: Language) -> Option<String> {
         let selection = self.selection(language);
         resources::plain_lines(&selection, language).pop().filter(|_| selection.asks_country)
@@ -41,27 +40,27 @@ impl Place {
 
     fn selection(&self, language: Language) -> resources::Selection {
         let country = self.country.map(|country| country.to_string());
-        let place = resources::Location { country: country.as_deref(), time_zone: self.zone.as_deref() };
-        resources::select(place, Need::default(), language, now())
+        let location = resources::Location { country: country.as_deref(), time_zone: self.zone.as_deref() };
+        resources::select(location, Need::default(), language, now())
     }
 }
 
-/// The country that the person names.
+/// Parses a country's name or code.
 pub(crate) fn country(name: &str) -> Option<Country> {
     resources::parse_country(name)?.parse().ok()
 }
 
-/// The time zone of this machine, by its name.
+/// IANA name of this machine's time zone.
 pub(crate) fn zone() -> Option<String> {
     TimeZone::system().iana_name().map(str::to_owned)
 }
 
-/// A place to get help, on one line: the number first thing after the name, then how else, then when and where.
+/// Formats a resource on one line: name, number, other channels, then hours and area.
 pub(crate) fn resource_line(resource: &Resource, language: Language) -> String {
     let Resource { name, contact, sms, whatsapp, url, area, hours, .. } = resource;
     let english = language == Language::English;
     let mut line = if contact.contains(name.as_str()) { contact.clone() } else { format!("{name}: {contact}") };
-    // Where there is no number, the contact says it already.
+    // Without a number to dial, the contact text already names the SMS number.
     if let Some(sms) = sms.as_ref().filter(|sms| !contact.contains(&sms.to) || resource.dial.is_some()) {
         let word = sms.body.as_ref().map(|body| format!("{body} ")).unwrap_or_default();
         let to = &sms.to;
@@ -78,13 +77,13 @@ pub(crate) fn resource_line(resource: &Resource, language: Language) -> String {
     if let Some(url) = url.as_ref().filter(|url| !url.ends_with(contact.as_str())) {
         line.push_str(&format!(" {url}"));
     }
-    format!("  {}", printable(&line).replace('\n', " "))
+    format!("  {}", sanitize(&line).replace('\n', " "))
 }
 
-/// A safety plan and the help lines below it, one step or line on a line.
-pub(crate) fn plan_lines(plan: &SafetyPlan, place: &Place, language: Language) -> String {
-    let steps = plan.lines().map(|line| printable(&line).replace('\n', " "));
-    steps.chain([place.lines(language)]).collect::<Vec<_>>().join("\n")
+/// Formats a safety plan followed by the help lines, one per line.
+pub(crate) fn plan_lines(plan: &SafetyPlan, location: &Location, language: Language) -> String {
+    let steps = plan.lines().map(|line| sanitize(&line).replace('\n', " "));
+    steps.chain([location.lines(language)]).collect::<Vec<_>>().join("\n")
 }
 
 fn now() -> Timestamp {
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_is_one_line_that_can_be_read_aloud() {
+    fn resource_fits_one_line() {
         let resource = |name: &str, contact: &str| Resource {
             name: name.to_owned(),
             contact: contact.to_owned(),
@@ -142,26 +141,26 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_stands_above_the_lines() {
+    fn plan_precedes_help_lines() {
         let step = PlanStep { heading: "Señales".to_owned(), text: UserText::new("no\u{1b}[2J\nduermo") };
         let plan =
             SafetyPlan { title: "Mi plan".to_owned(), steps: vec![step], footer: "Si crece: llamá.".to_owned() };
-        let place = Place { country: country("chile"), zone: None };
-        let lines = plan_lines(&plan, &place, Language::Spanish);
+        let location = Location { country: country("chile"), zone: None };
+        let lines = plan_lines(&plan, &location, Language::Spanish);
         assert!(lines.starts_with("Mi plan\n1. Señales: no duermo\nSi crece: llamá.\n  "), "{lines}");
-        assert!(lines.ends_with(&place.lines(Language::Spanish)) && lines.contains("*4141"), "{lines}");
+        assert!(lines.ends_with(&location.lines(Language::Spanish)) && lines.contains("*4141"), "{lines}");
     }
 
     #[test]
-    fn the_lines_need_no_server() {
-        let mut place = Place { country: None, zone: Some("America/Argentina/Buenos_Aires".to_owned()) };
-        let guessed = place.lines(Language::Spanish);
+    fn help_lines_come_from_built_in_data() {
+        let mut location = Location { country: None, zone: Some("America/Argentina/Buenos_Aires".to_owned()) };
+        let guessed = location.lines(Language::Spanish);
         assert!(guessed.contains("0800-999-0091") && guessed.contains("¿Estás en Argentina?"), "{guessed}");
-        place.choose(country("chile").unwrap());
-        let chosen = place.lines(Language::Spanish);
+        location.choose(country("chile").unwrap());
+        let chosen = location.lines(Language::Spanish);
         assert!(chosen.contains("*4141") && !chosen.contains('?'), "{chosen}");
-        assert_eq!((place.question(Language::English), country("Atlantis")), (None, None));
-        let nowhere = Place { country: None, zone: None }.lines(Language::English);
+        assert_eq!((location.question(Language::English), country("Atlantis")), (None, None));
+        let nowhere = Location { country: None, zone: None }.lines(Language::English);
         assert!(nowhere.contains("findahelpline.com") && nowhere.contains("/country"), "{nowhere}");
     }
 }

@@ -1,8 +1,8 @@
-//! Lines from the keyboard or from a pipe, each from a thread that may wait for ever.
+//! Input lines of the keyboard or a pipe, each read by a blocking thread.
 
 use std::cell::Cell;
 use std::io::{self, Read as _};
-use std::sync::mpsc::{Receiver as AskReceiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver as PromptReceiver, SyncSender, sync_channel};
 use std::thread;
 
 use bytes::BytesMut;
@@ -16,25 +16,25 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// What came in.
+/// Input event.
 #[derive(Debug)]
 pub(crate) enum Input {
     Line(UserText),
-    /// A line that cannot be a message: too long, or not UTF-8.
+    /// A line that is too long or not UTF-8.
     Bad,
-    /// Ctrl-C at a line with something in it.
+    /// Ctrl-C on a non-empty line.
     Cleared,
-    /// Ctrl-C at the empty prompt, Ctrl-D, the end of the pipe.
+    /// Ctrl-C at an empty prompt, Ctrl-D, or end of file.
     End,
     Failed(io::Error),
 }
 
-/// Lines from standard input. One is read ahead.
+/// Reads lines of standard input, one ahead of the receiver.
 pub(crate) fn piped() -> Receiver<Input> {
     let (lines, received) = channel(1);
     thread::spawn(move || {
         let end = read_pipe(&lines).map_or_else(Input::Failed, |()| Input::End);
-        // Nobody listens any more: then nobody needs the end.
+        // A dropped receiver means that the program is ending.
         let _ = lines.blocking_send(end);
     });
     received
@@ -47,7 +47,7 @@ fn read_pipe(lines: &Sender<Input>) -> io::Result<()> {
         let count = stdin.read(&mut chunk)?;
         buffer.extend_from_slice(&chunk[..count]);
         if count == 0 {
-            // A last line without an ending is a line.
+            // A last line without a newline counts as a line.
             buffer.extend_from_slice(b"\n");
         }
         while let Some(inbound) = codec.next_line(&mut buffer) {
@@ -65,53 +65,57 @@ fn read_pipe(lines: &Sender<Input>) -> io::Result<()> {
     }
 }
 
-/// Prints whole lines above the line that is being edited.
-pub(crate) type Above = Box<dyn rustyline::ExternalPrinter + Send>;
+/// Prints whole lines above the line being edited.
+pub(crate) type LinePrinter = Box<dyn rustyline::ExternalPrinter + Send>;
 
-/// The line that is to be edited.
+/// Request to edit a line.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct PromptRequest {
     pub(crate) prompt: String,
-    /// Typed before there was a prompt.
-    pub(crate) typed: UserText,
+    /// Text typed before the prompt appeared.
+    pub(crate) initial: UserText,
 }
 
-/// The keyboard.
+/// Line editor on a thread of its own.
 pub(crate) struct Keyboard {
-    /// Asks for one line.
-    pub(crate) ask: SyncSender<Ask>,
+    /// Requests one line.
+    pub(crate) prompts: SyncSender<PromptRequest>,
     pub(crate) lines: Receiver<Input>,
-    pub(crate) above: Above,
+    pub(crate) printer: LinePrinter,
 }
 
 impl Keyboard {
-    /// Lines are remembered for the arrow keys, and nowhere else: they are health data.
+    /// Opens the editor. Its history is in memory only: lines are health data and must not reach the disk.
     pub(crate) fn open() -> Result<Self, ReadlineError> {
         let config = Config::builder().auto_add_history(true).max_history_size(100)?.build();
-        let mut editor = Editor::<Watch, MemHistory>::with_history(config, MemHistory::new())?;
-        editor.set_helper(Some(Watch::default()));
-        let above = Box::new(editor.create_external_printer()?);
-        // One question at a time, one answer.
-        let ((ask, asked), (answers, lines)) = (sync_channel(1), channel(1));
-        thread::spawn(move || answer(&mut editor, &asked, &answers));
-        Ok(Self { ask, lines, above })
+        let mut editor = Editor::<EmptyLineTracker, MemHistory>::with_history(config, MemHistory::new())?;
+        editor.set_helper(Some(EmptyLineTracker::default()));
+        let printer = Box::new(editor.create_external_printer()?);
+        // Capacity 1: one prompt, then one line.
+        let ((prompts, requests), (answers, lines)) = (sync_channel(1), channel(1));
+        thread::spawn(move || read_lines(&mut editor, &requests, &answers));
+        Ok(Self { prompts, lines, printer })
     }
 }
 
-fn answer(editor: &mut Editor<Watch, MemHistory>, asked: &AskReceiver<Ask>, answers: &Sender<Input>) {
-    for Ask { prompt, typed } in asked {
-        let input = match editor.readline_with_initial(&prompt, (typed.expose(), "")) {
+fn read_lines(
+    editor: &mut Editor<EmptyLineTracker, MemHistory>,
+    requests: &PromptReceiver<PromptRequest>,
+    answers: &Sender<Input>,
+) {
+    for PromptRequest { prompt, initial } in requests {
+        let input = match editor.readline_with_initial(&prompt, (initial.expose(), "")) {
             Ok(line) => Input::Line(UserText::new(line)),
             Err(ReadlineError::Eof) => Input::End,
             Err(ReadlineError::Interrupted) => {
-                let empty = editor.helper().is_none_or(|watch| watch.empty.get());
+                let empty = editor.helper().is_none_or(|tracker| tracker.empty.get());
                 if empty { Input::End } else { Input::Cleared }
             }
             Err(ReadlineError::Io(error)) => Input::Failed(error),
             Err(error) => Input::Failed(io::Error::other(error.to_string())),
         };
-        if let Some(watch) = editor.helper() {
-            watch.empty.set(true);
+        if let Some(tracker) = editor.helper() {
+            tracker.empty.set(true);
         }
         if answers.blocking_send(input).is_err() {
             return;
@@ -119,19 +123,19 @@ fn answer(editor: &mut Editor<Watch, MemHistory>, asked: &AskReceiver<Ask>, answ
     }
 }
 
-/// Notes whether there is something on the line, which the editor does not tell on Ctrl-C.
+/// Tracks whether the line is empty, which the editor does not report on Ctrl-C.
 #[derive(Debug)]
-struct Watch {
+struct EmptyLineTracker {
     empty: Cell<bool>,
 }
 
-impl Default for Watch {
+impl Default for EmptyLineTracker {
     fn default() -> Self {
         Self { empty: Cell::new(true) }
     }
 }
 
-impl Hinter for Watch {
+impl Hinter for EmptyLineTracker {
     type Hint = String;
 
     fn hint(&self, line: &str, _pos: usize, _ctx: &Context<'_>) -> Option<String> {
@@ -140,9 +144,9 @@ impl Hinter for Watch {
     }
 }
 
-impl Helper for Watch {}
-impl Highlighter for Watch {}
-impl Validator for Watch {}
-impl Completer for Watch {
+impl Helper for EmptyLineTracker {}
+impl Highlighter for EmptyLineTracker {}
+impl Validator for EmptyLineTracker {}
+impl Completer for EmptyLineTracker {
     type Candidate = String;
 }

@@ -1,17 +1,17 @@
-//! PsicoIA in a terminal: `psicoia --help` says what there is.
+//! Terminal program of PsicoIA; see `psicoia --help`.
 
 mod cli;
 mod commands;
 mod exit;
 mod help;
 mod input;
+mod interactive;
 mod piped;
-mod printable;
+mod sanitize;
 mod screen;
 mod session_file;
-mod talk;
-mod typed;
-mod words;
+mod strings;
+mod type_ahead;
 mod wrap;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,40 +22,40 @@ use client::{Client, Closed};
 
 use cli::{Args, Setup};
 use exit::Exit;
-use help::Place;
+use help::Location;
 
 fn main() -> ExitCode {
     let setup = Setup::new(Args::parse());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ExitCode::from(Exit::Other(error.to_string()).report(setup.words())),
+        Err(error) => return ExitCode::from(Exit::Other(error.to_string()).report(setup.strings())),
     };
     let done = runtime.block_on(run(&setup));
-    // A thread may wait for the keyboard for ever: nobody waits for it.
+    // The editor's thread may block on the keyboard: shutdown must not join it.
     runtime.shutdown_background();
-    ExitCode::from(done.err().map_or(0, |exit| exit.report(setup.words())))
+    ExitCode::from(done.err().map_or(0, |exit| exit.report(setup.strings())))
 }
 
 async fn run(setup: &Setup) -> Result<(), Exit> {
-    let client = if setup.is_talk() { at_keyboard(setup).await? } else { piped::run(setup).await? };
+    let client = if setup.is_interactive() { run_interactive(setup).await? } else { piped::run(setup).await? };
     tokio::select! {
         () = client.leave() => {}
-        // The person does not want to wait for the good-bye either.
+        // Ctrl-C skips the closing handshake.
         interrupt = tokio::signal::ctrl_c() => interrupt?,
     }
     Ok(())
 }
 
-async fn at_keyboard(setup: &Setup) -> Result<Client, Exit> {
-    // An empty line is where the greeting will be if it takes a while.
-    let _ = writeln!(io::stderr().lock(), "{}", setup.words().connecting);
+async fn run_interactive(setup: &Setup) -> Result<Client, Exit> {
+    // Printed first, so that a slow connect does not look like a hang.
+    let _ = writeln!(io::stderr().lock(), "{}", setup.strings().connecting);
     let connected = connect(setup).await;
-    if let Err(Exit::Closed(Closed::GaveUp { .. })) = &connected {
-        // There will be no prompt to ask for them.
-        writeln!(io::stdout().lock(), "{}", Place::new(setup.country).lines(setup.language()))?;
+    if let Err(Exit::Closed(Closed::Unreachable { .. })) = &connected {
+        // Without a prompt `/crisis` cannot be typed, so the help lines are printed now.
+        writeln!(io::stdout().lock(), "{}", Location::new(setup.country).lines(setup.language()))?;
     }
     let mut client = connected?;
-    talk::run(&mut client, setup).await?;
+    interactive::run(&mut client, setup).await?;
     Ok(client)
 }
 
@@ -65,13 +65,13 @@ async fn connect(setup: &Setup) -> Result<Client, Exit> {
     Ok(client)
 }
 
-/// Whether a person sits at both ends.
+/// True if input and output are terminals.
 fn at_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// How a conversation that is over ends the program.
-fn over(reason: Closed) -> Result<(), Exit> {
+/// Maps the final condition to the program's result.
+fn exit_result(reason: Closed) -> Result<(), Exit> {
     match reason {
         Closed::Bye | Closed::Erased | Closed::Ended => Ok(()),
         reason => Err(Exit::Closed(reason)),

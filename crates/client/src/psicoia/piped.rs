@@ -1,4 +1,4 @@
-//! Messages from a pipe: each is sent when it comes, until all are answered.
+//! Piped input: each line is sent when it is read; the program ends when all are answered.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -11,46 +11,46 @@ use tokio::time::timeout;
 use crate::cli::Setup;
 use crate::commands::Command;
 use crate::exit::Exit;
-use crate::help::{self, Place, resource_line};
+use crate::help::{self, Location, resource_line};
 use crate::input::{self, Input};
-use crate::printable::{Printable, printable};
+use crate::sanitize::{Sanitizer, sanitize};
 
-/// Messages that are awaited at the same time; the library takes as many.
+/// Bound on unanswered messages: the limit of the library.
 const MAX_AWAITED: usize = 64;
-/// Time to find out, after the server has ended the conversation, that the input had ended as well.
-const INPUT_LIMIT: Duration = Duration::from_millis(200);
+/// Time to detect, after the server closed, that the input has ended too.
+const INPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Runs until the pipe is empty and every message has its answer.
+/// Runs until end of file and the last answer.
 pub(crate) async fn run(setup: &Setup) -> Result<Client, Exit> {
-    let (mut lines, place) = (input::piped(), Place::new(setup.country));
-    let (mut client, mut first) = connect(setup, &place, &mut lines).await?;
-    let mut pipe = Pipe {
+    let (mut lines, location) = (input::piped(), Location::new(setup.country));
+    let (mut client, mut first) = connect(setup, &location, &mut lines).await?;
+    let mut session = PipedSession {
         setup,
-        place,
+        location,
         awaited: Vec::new(),
-        speaking: None,
-        held: Vec::new(),
-        shown: Printable::default(),
+        printing: None,
+        buffered: Vec::new(),
+        sanitizer: Sanitizer::default(),
         refused: false,
-        greeted: false,
+        welcomed: false,
         ended: false,
         closed: false,
     };
-    while !pipe.is_done() {
+    while !session.is_done() {
         tokio::select! {
             event = client.next_event() => match event {
-                Some(event) => pipe.on_event(&client, event)?,
+                Some(event) => session.on_event(&client, event)?,
                 None => break,
             },
-            input = first_or_next(&mut first, &mut lines), if pipe.takes_input() => pipe.on_input(&mut client, input).await?,
+            input = first_or_next(&mut first, &mut lines), if session.takes_input() => session.on_input(&mut client, input).await?,
         }
     }
-    if pipe.closed {
-        pipe.check_rest(&mut lines).await;
+    if session.closed {
+        session.check_rest(&mut lines).await;
     } else if setup.json {
         write_json(&Event::Closed { reason: Closed::Bye })?;
     }
-    if pipe.refused { Err(Exit::Unanswered) } else { Ok(client) }
+    if session.refused { Err(Exit::Unanswered) } else { Ok(client) }
 }
 
 async fn next(lines: &mut Receiver<Input>) -> Input {
@@ -64,21 +64,25 @@ async fn first_or_next(first: &mut Option<Input>, lines: &mut Receiver<Input>) -
     }
 }
 
-/// Connects. Meanwhile `/crisis` is answered at once; the first input that is something else waits for the server.
-async fn connect(setup: &Setup, place: &Place, lines: &mut Receiver<Input>) -> Result<(Client, Option<Input>), Exit> {
+/// Connects. Meanwhile `/crisis` is answered at once; the first other input waits for the server.
+async fn connect(
+    setup: &Setup,
+    location: &Location,
+    lines: &mut Receiver<Input>,
+) -> Result<(Client, Option<Input>), Exit> {
     let mut first = None;
     let mut connecting = pin!(crate::connect(setup));
     loop {
         tokio::select! {
             connected = &mut connecting => {
-                if matches!(connected, Err(Exit::Closed(Closed::GaveUp { .. }))) && !setup.json {
-                    without_server(setup, first.take(), lines).await?;
+                if matches!(connected, Err(Exit::Closed(Closed::Unreachable { .. }))) && !setup.json {
+                    run_offline(setup, first.take(), lines).await?;
                 }
                 return Ok((connected?, first));
             }
             input = next(lines), if first.is_none() && !setup.json => match &input {
                 Input::Line(text) if Command::parse(text.expose()) == Command::Crisis => {
-                    print_lines(&place.lines(setup.language()))?;
+                    print_lines(&location.lines(setup.language()))?;
                 }
                 _ => first = Some(input),
             },
@@ -86,10 +90,10 @@ async fn connect(setup: &Setup, place: &Place, lines: &mut Receiver<Input>) -> R
     }
 }
 
-/// Answers what is in the pipe as far as the program can alone. For messages, which nobody reads, it shows the help lines, once.
-async fn without_server(setup: &Setup, mut first: Option<Input>, lines: &mut Receiver<Input>) -> Result<(), Exit> {
-    let (mut place, mut helped) = (Place::new(setup.country), false);
-    while let Ok(input) = timeout(INPUT_LIMIT, first_or_next(&mut first, lines)).await {
+/// Answers the commands that need no server. Messages cannot be delivered, so the help lines are shown once in their place.
+async fn run_offline(setup: &Setup, mut first: Option<Input>, lines: &mut Receiver<Input>) -> Result<(), Exit> {
+    let (mut location, mut shown_once) = (Location::new(setup.country), false);
+    while let Ok(input) = timeout(INPUT_TIMEOUT, first_or_next(&mut first, lines)).await {
         let text = match &input {
             Input::Line(text) => text.expose(),
             Input::Bad => "?",
@@ -97,21 +101,21 @@ async fn without_server(setup: &Setup, mut first: Option<Input>, lines: &mut Rec
         };
         match Command::parse(text) {
             Command::Leave => break,
-            Command::Nothing => {}
-            Command::About => print_lines(setup.words().ai)?,
-            Command::Crisis => print_lines(&place.lines(setup.language()))?,
+            Command::Empty => {}
+            Command::About => print_lines(setup.strings().ai)?,
+            Command::Crisis => print_lines(&location.lines(setup.language()))?,
             Command::Country(name) => match help::country(name) {
                 Some(country) => {
-                    place.choose(country);
-                    let lines = place.lines(setup.language());
-                    print_lines(&format!("{}\n{lines}", setup.words().country_set))?;
+                    location.choose(country);
+                    let lines = location.lines(setup.language());
+                    print_lines(&format!("{}\n{lines}", setup.strings().country_set))?;
                 }
-                None => print_lines(setup.words().which_country)?,
+                None => print_lines(setup.strings().which_country)?,
             },
-            _ if helped => {}
+            _ if shown_once => {}
             _ => {
-                helped = true;
-                print_lines(&place.lines(setup.language()))?;
+                shown_once = true;
+                print_lines(&location.lines(setup.language()))?;
             }
         }
     }
@@ -124,49 +128,50 @@ fn print_lines(text: &str) -> Result<(), Exit> {
     Ok(out.flush()?)
 }
 
-struct Pipe<'a> {
+struct PipedSession<'a> {
     setup: &'a Setup,
-    place: Place,
-    /// Own messages whose answers are awaited.
+    location: Location,
+    /// Own messages without an answer.
     awaited: Vec<MessageId>,
-    /// The one whose answer is being written.
-    speaking: Option<MessageId>,
-    /// What has come meanwhile of other answers.
-    held: Vec<Held>,
-    shown: Printable,
+    /// The one whose answer is being printed.
+    printing: Option<MessageId>,
+    /// Answers that arrive meanwhile.
+    buffered: Vec<BufferedAnswer>,
+    sanitizer: Sanitizer,
     refused: bool,
-    /// The welcome was told; before it no input is taken.
-    greeted: bool,
-    /// No more input comes.
+    /// `welcome` has arrived; no input is read before it.
+    welcomed: bool,
+    /// The input has ended.
     ended: bool,
     /// The server has ended the conversation.
     closed: bool,
 }
 
-/// An answer, or its beginning, that comes while another one is being written.
-struct Held {
+/// Answer, complete or partial, that arrives while another one is being printed.
+struct BufferedAnswer {
     id: MessageId,
     text: String,
-    /// How it ended, if it has.
+    /// `None` while it streams.
     finish: Option<Finish>,
 }
 
-impl Pipe<'_> {
+impl PipedSession<'_> {
     fn is_done(&self) -> bool {
         self.closed || (self.ended && self.awaited.is_empty())
     }
 
     fn takes_input(&self) -> bool {
-        self.greeted && !self.ended && self.awaited.len() < MAX_AWAITED
+        // Beyond the bound the pipe is not read, which blocks its writer.
+        self.welcomed && !self.ended && self.awaited.len() < MAX_AWAITED
     }
 
-    /// Lines that are still in the pipe get no answer any more.
+    /// Marks the run as failed if lines remain in the pipe.
     async fn check_rest(&mut self, lines: &mut Receiver<Input>) {
         while !self.ended {
-            match timeout(INPUT_LIMIT, next(lines)).await {
+            match timeout(INPUT_TIMEOUT, next(lines)).await {
                 Ok(Input::End) => self.ended = true,
                 Ok(Input::Line(text)) if text.expose().trim().is_empty() => {}
-                // Another line, or a writer that has not finished.
+                // Another line, or a writer that is still open.
                 Ok(_) | Err(_) => (self.ended, self.refused) = (true, true),
             }
         }
@@ -174,20 +179,20 @@ impl Pipe<'_> {
 
     async fn on_input(&mut self, client: &mut Client, input: Input) -> Result<(), Exit> {
         match input {
-            Input::Line(text) if self.setup.json => self.say(client, text),
+            Input::Line(text) if self.setup.json => self.send_message(client, text),
             Input::Line(text) => match Command::parse(text.expose()) {
                 Command::Leave => {
                     self.ended = true;
                     Ok(())
                 }
-                Command::Nothing => Ok(()),
-                Command::Crisis => self.print(&self.place.lines(self.setup.language())),
+                Command::Empty => Ok(()),
+                Command::Crisis => self.print(&self.location.lines(self.setup.language())),
                 Command::Country(name) => self.country(client, name).await,
-                Command::About => self.print(self.setup.words().ai),
+                Command::About => self.print(self.setup.strings().ai),
                 Command::Plan => self.plan(client).await,
-                _ => self.say(client, text),
+                _ => self.send_message(client, text),
             },
-            Input::Bad => self.complain(self.setup.words().too_long),
+            Input::Bad => self.report_unanswered(self.setup.strings().too_long),
             Input::Cleared => Ok(()),
             Input::End => {
                 self.ended = true;
@@ -197,51 +202,51 @@ impl Pipe<'_> {
         }
     }
 
-    fn say(&mut self, client: &mut Client, text: UserText) -> Result<(), Exit> {
+    fn send_message(&mut self, client: &mut Client, text: UserText) -> Result<(), Exit> {
         match client.send(text.expose()) {
             Ok(id) => {
                 self.awaited.push(id);
                 Ok(())
             }
-            Err(error) => self.complain(&error.to_string()),
+            Err(error) => self.report_unanswered(&error.to_string()),
         }
     }
 
     async fn country(&mut self, client: &mut Client, name: &str) -> Result<(), Exit> {
-        let Some(country) = help::country(name) else { return self.print(self.setup.words().which_country) };
-        self.place.choose(country);
-        let lines = self.place.lines(self.setup.language());
-        self.print(&format!("{}\n{lines}", self.setup.words().country_set))?;
-        // Without a connection the next `hello` says it.
+        let Some(country) = help::country(name) else { return self.print(self.setup.strings().which_country) };
+        self.location.choose(country);
+        let lines = self.location.lines(self.setup.language());
+        self.print(&format!("{}\n{lines}", self.setup.strings().country_set))?;
+        // Without a connection the next `hello` carries the country.
         let _ = client.set_country(country).await;
         Ok(())
     }
 
     async fn plan(&mut self, client: &mut Client) -> Result<(), Exit> {
         match client.safety_plan().await {
-            Ok(None) => self.print(self.setup.words().no_plan),
-            Ok(Some(plan)) => self.print(&help::plan_lines(&plan, &self.place, self.setup.language())),
-            Err(RequestError::Refused(error)) => self.complain(&error.message),
-            Err(error) => self.complain(&error.to_string()),
+            Ok(None) => self.print(self.setup.strings().no_plan),
+            Ok(Some(plan)) => self.print(&help::plan_lines(&plan, &self.location, self.setup.language())),
+            Err(RequestError::Refused(error)) => self.report_unanswered(&error.message),
+            Err(error) => self.report_unanswered(&error.to_string()),
         }
     }
 
-    /// Writes whole lines, behind what an answer has begun.
+    /// Prints whole lines, after a newline if an answer is being printed.
     fn print(&self, text: &str) -> Result<(), Exit> {
-        if self.speaking.is_some() {
+        if self.printing.is_some() {
             writeln!(io::stdout().lock())?;
         }
         print_lines(text)
     }
 
-    /// Something has no answer.
-    fn complain(&mut self, why: &str) -> Result<(), Exit> {
+    /// Reports an unanswered message and marks the run as failed.
+    fn report_unanswered(&mut self, why: &str) -> Result<(), Exit> {
         self.refused = true;
         self.note(why)
     }
 
-    fn note(&self, what: &str) -> Result<(), Exit> {
-        Ok(writeln!(io::stderr().lock(), "psicoia: {}", printable(what))?)
+    fn note(&self, text: &str) -> Result<(), Exit> {
+        Ok(writeln!(io::stderr().lock(), "psicoia: {}", sanitize(text))?)
     }
 
     fn on_event(&mut self, client: &Client, event: Event) -> Result<(), Exit> {
@@ -252,13 +257,13 @@ impl Pipe<'_> {
         }
         match event {
             Event::Connected(_) => {
-                self.greeted = true;
+                self.welcomed = true;
                 self.setup.remember(client)?;
             }
             Event::Done(done) => self.awaited.retain(|id| *id != done.id),
             Event::Refused(error) => self.on_refused(&error)?,
             Event::Closed { reason } => {
-                crate::over(reason)?;
+                crate::exit_result(reason)?;
                 self.closed = true;
                 if !self.awaited.is_empty() {
                     return Err(Exit::Unanswered);
@@ -272,85 +277,85 @@ impl Pipe<'_> {
     fn on_refused(&mut self, error: &ErrorFrame) -> Result<(), Exit> {
         let Some(id) = error.id.as_ref().filter(|id| self.awaited.contains(id)) else { return Ok(()) };
         self.awaited.retain(|awaited| awaited != id);
-        self.held.retain(|held| held.id != *id);
-        // A program has read why.
+        self.buffered.retain(|answer| answer.id != *id);
+        // With `--json` the event was printed already.
         if self.setup.json {
             self.refused = true;
             return Ok(());
         }
-        if self.speaking.take_if(|speaking| speaking == id).is_some() {
+        if self.printing.take_if(|printing| printing == id).is_some() {
             self.end_answer(None)?;
         }
-        self.complain(&error.message)
+        self.report_unanswered(&error.message)
     }
 
     fn show(&mut self, event: &Event) -> Result<(), Exit> {
-        let words = self.setup.words();
+        let strings = self.setup.strings();
         match event {
             Event::Delta { id, text, .. } if self.awaited.contains(id) => self.piece(id, text.expose()),
-            Event::Restarted { id } if self.speaking.as_ref() == Some(id) => self.print(words.restarted),
+            Event::Restarted { id } if self.printing.as_ref() == Some(id) => self.print(strings.restarted),
             Event::Restarted { id } => {
-                self.held.retain(|held| held.id != *id);
+                self.buffered.retain(|answer| answer.id != *id);
                 Ok(())
             }
             Event::Done(done) if self.awaited.contains(&done.id) => self.done(&done.id, done.finish),
             Event::Support(support) => {
                 let language = self.setup.language();
                 let lines = support.help.resources.iter().map(|resource| resource_line(resource, language));
-                let lines: Vec<String> = [printable(support.text.expose())].into_iter().chain(lines).collect();
+                let lines: Vec<String> = [sanitize(support.text.expose())].into_iter().chain(lines).collect();
                 self.print(&lines.join("\n"))
             }
-            Event::SessionLost => self.note(words.session_lost),
-            Event::EarlierSession => self.note(words.earlier_session),
+            Event::SessionLost => self.note(strings.session_lost),
+            Event::EarlierSession => self.note(strings.earlier_session),
             Event::Error(error) | Event::Deferred { error, .. } => self.note(&error.message),
-            Event::Reconnecting { attempt: 1, .. } => self.note(&format!("{} {}", words.lost, words.lines_here)),
+            Event::Reconnecting { attempt: 1, .. } => self.note(&format!("{} {}", strings.lost, strings.lines_here)),
             _ => Ok(()),
         }
     }
 
-    /// Writes a piece of an answer; one of another answer than the one being written waits for its end.
+    /// Prints a delta, or buffers it if another answer is being printed.
     fn piece(&mut self, id: &MessageId, text: &str) -> Result<(), Exit> {
-        if self.speaking.get_or_insert_with(|| id.clone()) == id {
+        if self.printing.get_or_insert_with(|| id.clone()) == id {
             let mut out = io::stdout().lock();
-            out.write_all(self.shown.piece(text).as_bytes())?;
+            out.write_all(self.sanitizer.piece(text).as_bytes())?;
             return Ok(out.flush()?);
         }
-        match self.held.iter_mut().find(|held| held.id == *id) {
-            Some(held) => held.text.push_str(text),
-            None => self.held.push(Held { id: id.clone(), text: text.to_owned(), finish: None }),
+        match self.buffered.iter_mut().find(|answer| answer.id == *id) {
+            Some(answer) => answer.text.push_str(text),
+            None => self.buffered.push(BufferedAnswer { id: id.clone(), text: text.to_owned(), finish: None }),
         }
         Ok(())
     }
 
     fn done(&mut self, id: &MessageId, finish: Finish) -> Result<(), Exit> {
-        if self.speaking.as_ref().is_none_or(|speaking| speaking == id) {
+        if self.printing.as_ref().is_none_or(|printing| printing == id) {
             return self.end_answer(Some(finish));
         }
-        match self.held.iter_mut().find(|held| held.id == *id) {
-            Some(held) => held.finish = Some(finish),
-            None => self.held.push(Held { id: id.clone(), text: String::new(), finish: Some(finish) }),
+        match self.buffered.iter_mut().find(|answer| answer.id == *id) {
+            Some(answer) => answer.finish = Some(finish),
+            None => self.buffered.push(BufferedAnswer { id: id.clone(), text: String::new(), finish: Some(finish) }),
         }
         Ok(())
     }
 
-    /// Ends the line of an answer and writes what has come of others meanwhile.
+    /// Ends the answer's line and prints the next buffered answer.
     fn end_answer(&mut self, finish: Option<Finish>) -> Result<(), Exit> {
-        self.speaking = None;
-        self.shown = Printable::default();
+        self.printing = None;
+        self.sanitizer = Sanitizer::default();
         writeln!(io::stdout().lock())?;
         if finish == Some(Finish::Error) {
-            self.note(self.setup.words().cut)?;
+            self.note(self.setup.strings().cut)?;
         }
-        if self.held.is_empty() {
+        if self.buffered.is_empty() {
             return Ok(());
         }
-        let Held { id, text, finish } = self.held.remove(0);
+        let BufferedAnswer { id, text, finish } = self.buffered.remove(0);
         self.piece(&id, &text)?;
         finish.map_or(Ok(()), |finish| self.done(&id, finish))
     }
 }
 
-/// JSON escapes U+0000 to U+001F; a terminal also heeds U+007F to U+009F.
+/// Escapes U+007F to U+009F too: JSON does not require it, but terminals interpret them.
 fn write_json(event: &Event) -> Result<(), Exit> {
     let json = serde_json::to_string(event).map_err(|error| Exit::Io(error.into()))?;
     let mut line = String::with_capacity(json.len() + 1);

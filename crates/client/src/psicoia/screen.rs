@@ -1,23 +1,23 @@
-//! What a person sees.
+//! Terminal output.
 
 use std::io::{self, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::input::Above;
+use crate::input::LinePrinter;
 use crate::wrap::{Wrap, wrapped};
 
 /// `_POSIX_VDISABLE`: no key has this function.
 const DISABLED: u8 = 0;
 
-/// How a text looks.
+/// Text style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     Plain,
-    /// Who speaks.
+    /// Name before a line.
     Speaker,
-    /// The program's own remarks.
+    /// Notes of the program.
     Dim,
     /// Help for a person at risk.
     Help,
@@ -34,29 +34,29 @@ impl Style {
     }
 }
 
-/// The terminal's settings, which become what they were when this is dropped.
+/// Guard that restores the terminal's settings on drop.
 ///
-/// While no line is being edited what is typed is not shown: it would land in the middle of an answer. It
-/// waits for the next prompt, where the line editor takes it as if it were typed then.
+/// Echo is off while no line is being edited: typed text would land in the middle of an answer. It is kept
+/// for the next prompt.
 pub(crate) struct Terminal(Option<Termios>);
 
 impl Terminal {
-    /// To be called before the line editor is made, whose idea of a terminal without it is the one it finds.
+    /// Saves the settings and turns echo off. Must precede the line editor, which restores the settings it finds.
     pub(crate) fn quiet() -> Self {
-        // What is no terminal needs no restoring.
+        // Not a terminal: nothing to restore.
         let terminal = Self(tcgetattr(io::stdin()).ok());
         terminal.silence();
         terminal
     }
 
-    /// Again, as after the program was stopped and continued by a shell.
+    /// Turns echo off; to be repeated after SIGCONT, because the shell resets the mode.
     pub(crate) fn silence(&self) {
         let Some(mut quiet) = self.0.clone() else { return };
-        // Without lines of the terminal's own: backspace is the editor's. A signal must not discard what was
-        // typed or is being shown.
+        // Non-canonical mode: the editor handles backspace. NOFLSH: a signal must not discard typed or
+        // pending text.
         quiet.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
         quiet.local_modes |= LocalModes::NOFLSH;
-        // Ctrl-\ would end the program before it can restore this.
+        // Ctrl-\ would end the program without restoring the settings.
         quiet.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
     }
@@ -70,20 +70,20 @@ impl Drop for Terminal {
     }
 }
 
-/// The output. While a line is being edited only whole lines appear, above it.
+/// Output. While a line is being edited, only whole lines are printed, above it.
 pub(crate) struct Screen {
     color: bool,
-    above: Above,
+    printer: LinePrinter,
     /// A line is being edited.
     pub(crate) prompting: bool,
-    /// The line that pieces have begun.
+    /// The line being streamed.
     line: Wrap,
     pub(crate) terminal: Terminal,
 }
 
 impl Screen {
-    pub(crate) fn new(color: bool, above: Above, terminal: Terminal) -> Self {
-        Self { color, above, prompting: false, line: Wrap::default(), terminal }
+    pub(crate) fn new(color: bool, printer: LinePrinter, terminal: Terminal) -> Self {
+        Self { color, printer, prompting: false, line: Wrap::default(), terminal }
     }
 
     pub(crate) fn styled(&self, style: Style, text: &str) -> String {
@@ -93,28 +93,28 @@ impl Screen {
         }
     }
 
-    /// Whole lines, broken between words.
+    /// Prints whole lines, wrapped between words.
     pub(crate) fn lines(&mut self, style: Style, text: &str) -> io::Result<()> {
         self.verbatim(style, &wrapped(text, width()))
     }
 
-    /// Whole lines as they are, for what is to be copied.
+    /// Prints whole lines unwrapped, for text to be copied.
     pub(crate) fn verbatim(&mut self, style: Style, text: &str) -> io::Result<()> {
         self.whole(self.styled(style, text))
     }
 
-    /// A line of `speaker`.
+    /// Prints a complete line of `speaker`.
     pub(crate) fn speech(&mut self, speaker: &str, text: &str) -> io::Result<()> {
         let label = format!("{speaker}:");
         let text = wrapped(&format!("{label} {text}"), width());
         match text.strip_prefix(&label) {
             Some(rest) => self.whole(self.styled(Style::Speaker, &label) + rest),
-            // The terminal is narrower than that.
+            // The terminal is narrower than the label.
             None => self.whole(text),
         }
     }
 
-    /// Begins a line of `speaker`, whose text comes in pieces.
+    /// Starts a streamed line of `speaker`.
     pub(crate) fn begin(&mut self, speaker: &str) -> io::Result<()> {
         self.end_line()?;
         let label = format!("{speaker}:");
@@ -122,13 +122,13 @@ impl Screen {
         self.write(&format!("{} ", self.styled(Style::Speaker, &label)))
     }
 
-    /// The next piece of a line, while none is being edited.
+    /// Prints the next delta of the streamed line. Must not be called while a line is being edited.
     pub(crate) fn piece(&mut self, text: &str) -> io::Result<()> {
         let shown = self.line.piece(text, width());
         self.write(&shown)
     }
 
-    /// Ends the line that pieces have begun.
+    /// Ends the streamed line.
     pub(crate) fn end_line(&mut self) -> io::Result<()> {
         let mut line = std::mem::take(&mut self.line);
         if !line.is_open() {
@@ -141,7 +141,7 @@ impl Screen {
     fn whole(&mut self, mut text: String) -> io::Result<()> {
         text.push('\n');
         if self.prompting {
-            return self.above.print(text).map_err(|error| io::Error::other(error.to_string()));
+            return self.printer.print(text).map_err(|error| io::Error::other(error.to_string()));
         }
         self.end_line()?;
         self.write(&text)
@@ -154,7 +154,7 @@ impl Screen {
     }
 }
 
-/// Columns of the terminal, as they are now.
+/// Current width of the terminal in columns.
 fn width() -> Option<usize> {
     let size = tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|&columns| 0 < columns)
@@ -162,7 +162,7 @@ fn width() -> Option<usize> {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // The editor is in the middle of a line, and has asked for bracketed paste.
+        // The editor is mid-line and has enabled bracketed paste: undo both.
         if self.prompting {
             let _ = self.write("\u{1b}[?2004l\n");
         }

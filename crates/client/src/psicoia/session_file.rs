@@ -1,9 +1,9 @@
-//! Where the secrets of sessions are kept between runs: a file that only its owner can read.
+//! Session file: stores resume tokens between runs, readable by its owner only.
 //!
-//! The first line is the current session's token. Each line below it is an earlier token, newest
-//! first, with the time at which another one took its place. A token leaves the file when the server
-//! has erased its session, or as the oldest beyond [`MAX_EARLIER`]; a server that does not know it is
-//! no reason, because it may run with the wrong database for a while.
+//! The first line is the current token. Each further line is an earlier token, newest first, with
+//! the time at which it was replaced. A token is removed when its session was erased, or as the
+//! oldest beyond [`MAX_EARLIER`]; not when a server does not know it, because the server may run
+//! with another database for a while.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -17,16 +17,16 @@ use tempfile::NamedTempFile;
 
 use crate::exit::Exit;
 
-/// As many as the library keeps.
+/// The bound of the library.
 const MAX_EARLIER: usize = 32;
-/// Tries, and the pause after each: three seconds for another run's change, which takes milliseconds.
+/// Attempts to lock and the pause between them: three seconds in total for a change of another run that takes
+/// milliseconds.
 const LOCK_TRIES: u32 = 300;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionFile(PathBuf);
 
-/// The content of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub(crate) current: Option<UserText>,
@@ -36,7 +36,7 @@ pub(crate) struct Tokens {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Earlier {
     token: UserText,
-    /// When it ceased to be the current one; kept as it is written.
+    /// Time of replacement, verbatim as in the file.
     since: String,
 }
 
@@ -61,7 +61,7 @@ impl Tokens {
         self.earlier.iter().map(|earlier| &earlier.token)
     }
 
-    /// Makes `token` the current one; that of before becomes the newest earlier one.
+    /// Makes `token` the current one; the former becomes the newest earlier one.
     fn keep(&mut self, token: &UserText, now: &str) {
         let before = self.current.replace(token.clone()).filter(|before| before != token);
         self.earlier.retain(|earlier| earlier.token != *token);
@@ -69,7 +69,7 @@ impl Tokens {
         self.earlier.truncate(MAX_EARLIER);
     }
 
-    /// The session of `token` is erased on the server.
+    /// Removes the token of an erased session.
     fn drop_erased(&mut self, token: &UserText) {
         self.current.take_if(|current| current == token);
         self.earlier.retain(|earlier| earlier.token != *token);
@@ -81,8 +81,8 @@ impl SessionFile {
         Self(path)
     }
 
-    /// The file for `address`, as the XDG base directory specification has it; `None` where
-    /// there is no home.
+    /// Path for `address` after the XDG base directory specification; `None` without a home
+    /// directory.
     pub(crate) fn of(address: &Address, state: Option<PathBuf>) -> Option<Self> {
         let absolute = state.filter(|path| path.is_absolute());
         let state = absolute.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
@@ -91,7 +91,7 @@ impl SessionFile {
         Some(Self(state.join("psicoia").join(name)))
     }
 
-    /// The tokens, none if there is no file.
+    /// Reads the tokens; a missing file is empty.
     pub(crate) fn read(&self) -> Result<Tokens, Exit> {
         match fs::read_to_string(&self.0) {
             Ok(text) => Ok(Tokens::parse(&text)),
@@ -100,21 +100,21 @@ impl SessionFile {
         }
     }
 
-    /// Makes `token` the current one, and keeps the one before it.
+    /// Stores `token` as the current one and keeps the former.
     #[expect(clippy::disallowed_methods, reason = "the edge: the date is only written, never compared")]
     pub(crate) fn keep(&self, token: &UserText) -> Result<(), Exit> {
         let now = Timestamp::from(SystemTime::now());
         self.change(|tokens| tokens.keep(token, &now.to_string()))
     }
 
-    /// Drops `token`, whose session is erased on the server.
+    /// Removes the token of an erased session.
     pub(crate) fn drop_erased(&self, token: &UserText) -> Result<(), Exit> {
         self.change(|tokens| tokens.drop_erased(token))
     }
 
     fn change(&self, change: impl FnOnce(&mut Tokens)) -> Result<(), Exit> {
         let _lock = self.lock().map_err(|error| self.failed(error))?;
-        // Read under the lock: another run may have written since this one has started.
+        // Read under the lock: another run may have written since this one started.
         let before = self.read()?;
         let mut tokens = before.clone();
         change(&mut tokens);
@@ -128,7 +128,7 @@ impl SessionFile {
         self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// A file of its own, because the one with the tokens is replaced: a lock on it would end with it.
+    /// Locks a separate file: the token file is replaced by rename, which would orphan a lock on it.
     fn lock(&self) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.folder())?;
         let mut name = self.0.file_name().unwrap_or_default().to_owned();
@@ -142,17 +142,18 @@ impl SessionFile {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             }
         }
-        // A run that was stopped while it held the lock must not stop every other one.
+        // A suspended run that holds the lock must not block every other one.
         Err(io::Error::new(io::ErrorKind::TimedOut, "another psicoia holds it"))
     }
 
-    /// Whole or not at all: a reader takes no lock, and a crash must not leave an empty file.
+    /// Replaces the file atomically: readers take no lock, and a crash must not leave an empty file.
     fn replace(&self, tokens: &Tokens) -> io::Result<()> {
-        // Made with mode 0600.
+        // Created with mode 0600.
         let mut file = NamedTempFile::new_in(self.folder())?;
         file.write_all(tokens.text().as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&self.0)?;
+        // The rename must survive a power failure too.
         File::open(self.folder())?.sync_all()
     }
 
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_kept_for_its_owner() {
+    fn file_and_folder_are_readable_by_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let address = "ws://[::1]:8765/ws".parse().unwrap();
         let file = SessionFile::of(&address, Some(folder.path().join("state"))).unwrap();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_erased_session_is_dropped() {
+    fn removes_only_erased_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let file = SessionFile::at(folder.path().join("session"));
         ["a", "b", "a", "c"].iter().for_each(|token| file.keep(&UserText::new(*token)).unwrap());
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_at_the_same_time_lose_nothing() {
+    fn concurrent_writers_lose_no_token() {
         let folder = tempfile::tempdir().unwrap();
         let file = SessionFile::at(folder.path().join("session"));
         std::thread::scope(|scope| {
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_not_released_is_not_waited_for_for_ever() {
+    fn times_out_on_a_held_lock() {
         let folder = tempfile::tempdir().unwrap();
         let file = SessionFile::at(folder.path().join("session"));
         let _held = file.lock().unwrap();

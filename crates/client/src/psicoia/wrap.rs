@@ -1,25 +1,24 @@
-//! Breaks lines between words at the terminal's width, while a text is still coming.
+//! Word wrap of streamed text at the terminal's width.
 
 use unicode_width::UnicodeWidthStr as _;
 
-/// Text that is being written from some column on. A word is held back until it is complete, because only
-/// then is it known in which line it goes.
+/// Streaming word wrap. An incomplete word is held back, because its length decides the line it belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Wrap {
-    /// Columns of the line that are used.
+    /// Columns used on the current line.
     column: usize,
-    /// White space that waits for the next word.
+    /// Spaces held back until the next word.
     spaces: usize,
     word: String,
 }
 
 impl Wrap {
-    /// Behind something of `column` columns.
+    /// Starts after `column` used columns.
     pub(crate) fn behind(column: usize) -> Self {
         Self { column, ..Self::default() }
     }
 
-    /// Returns the part of the next piece that is to be shown on a terminal of `width` columns; `None`: one without end.
+    /// Returns the printable part of the next delta for `width` columns; `None` means unlimited.
     pub(crate) fn piece(&mut self, text: &str, width: Option<usize>) -> String {
         let mut shown = String::new();
         for letter in text.chars() {
@@ -36,21 +35,21 @@ impl Wrap {
                 letter => self.word.push(letter),
             }
         }
-        // Longer than a line, it is broken anyway: by the terminal, which knows that it is one word.
+        // A word longer than a line is left to the terminal, which copies it as one word.
         if width.is_none_or(|width| width <= self.word.width()) {
             self.finish_word(&mut shown, width);
         }
         shown
     }
 
-    /// Returns the word that is still held back.
+    /// Returns the word held back.
     pub(crate) fn rest(&mut self, width: Option<usize>) -> String {
         let mut shown = String::new();
         self.finish_word(&mut shown, width);
         shown
     }
 
-    /// Whether the cursor is behind something, or will be.
+    /// True if the line is not empty, held back text included.
     pub(crate) fn is_open(&self) -> bool {
         0 < self.column || !self.word.is_empty()
     }
@@ -74,7 +73,7 @@ impl Wrap {
     }
 }
 
-/// The whole of `text` on a terminal of `width` columns.
+/// Wraps a complete text at `width` columns.
 pub(crate) fn wrapped(text: &str, width: Option<usize>) -> String {
     let mut wrap = Wrap::default();
     let shown = wrap.piece(text, width);
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_between_words_wherever_the_text_is_cut() {
+    fn wraps_between_words_at_any_delta_boundary() {
         for (text, width, want) in [
             ("uno dos tres", Some(8), "uno dos\ntres"),
             ("uno dos tres", Some(7), "uno dos\ntres"),
@@ -103,7 +102,7 @@ mod tests {
                 let mut wrap = Wrap::default();
                 let (one, other) = text.split_at(cut);
                 let shown = [wrap.piece(one, width), wrap.piece(other, width), wrap.rest(width)].concat();
-                // A word longer than a line may be given out in parts.
+                // A word longer than a line may be printed in parts.
                 if !text.contains("supercali") {
                     assert_eq!(shown, want, "{text:?} at {cut}");
                 }

@@ -1,5 +1,5 @@
-//! Frames of the server. Not through [`ServerFrame`]'s own `Deserialize` where it matters:
-//! that one has to keep a whole frame in pieces until it knows the type.
+//! Decodes server frames. Hot types bypass the derived `Deserialize` of [`ServerFrame`], whose
+//! internal tag makes serde buffer the whole frame.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// A frame of a known type that is not what the contract says.
+/// A frame of a known type that violates the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent a frame that is none")]
-pub(crate) struct NotAFrame;
+#[error("the server sent a malformed frame")]
+pub(crate) struct MalformedFrame;
 
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -25,14 +25,14 @@ struct Delta {
     id: MessageId,
     offset: usize,
     text: UserText,
-    /// One of a later version is left out.
+    /// Raw, so that exercises of later versions are ignored.
     #[serde(default)]
     exercise: Option<Value>,
 }
 
-/// An error whose code this version does not know.
+/// Error with a code of a later version.
 #[derive(Deserialize)]
-struct OtherError {
+struct UnknownError {
     message: String,
     #[serde(default)]
     id: Option<MessageId>,
@@ -40,32 +40,32 @@ struct OtherError {
     retry_after_ms: Option<u64>,
 }
 
-/// Reads a line. `None` is to be ignored: a type of a later version, or text that came before
-/// the connection was framed.
-pub(crate) fn frame(line: &str) -> Result<Option<ServerFrame>, NotAFrame> {
-    // `serde` would take an array for an object.
+/// Decodes a line. `None` for lines to ignore: frame types of later versions, and text sent
+/// before the connection was framed.
+pub(crate) fn frame(line: &str) -> Result<Option<ServerFrame>, MalformedFrame> {
+    // serde accepts an array in place of an object.
     if !line.trim_start().starts_with('{') {
         return Ok(None);
     }
     let Ok(Head { kind }) = serde_json::from_str(line) else { return Ok(None) };
     let frame = match &*kind {
         "delta" => serde_json::from_str(line).map(delta),
-        "done" => known::<Done>(line).map(|done| ServerFrame::Done(Box::new(done))),
-        "turn" if is_new::<Role>(line, "role") => return Ok(None),
-        "turn" => known::<Entry>(line).map(ServerFrame::Turn),
-        "support" => known::<Support>(line).map(|support| ServerFrame::Support(Box::new(support))),
-        "notice" if is_new::<NoticeCode>(line, "code") => return Ok(None),
-        "error" => {
-            serde_json::from_str(line).or_else(|_| serde_json::from_str(line).map(other)).map(ServerFrame::Error)
-        }
+        "done" => with_known_values::<Done>(line).map(|done| ServerFrame::Done(Box::new(done))),
+        "turn" if has_unknown_value::<Role>(line, "role") => return Ok(None),
+        "turn" => with_known_values::<Entry>(line).map(ServerFrame::Turn),
+        "support" => with_known_values::<Support>(line).map(|support| ServerFrame::Support(Box::new(support))),
+        "notice" if has_unknown_value::<NoticeCode>(line, "code") => return Ok(None),
+        "error" => serde_json::from_str(line)
+            .or_else(|_| serde_json::from_str(line).map(unknown_error))
+            .map(ServerFrame::Error),
         "welcome" | "accepted" | "queued" | "response" | "notice" | "pong" => serde_json::from_str(line),
         _ => return Ok(None),
     };
-    frame.map(Some).map_err(|_| NotAFrame)
+    frame.map(Some).map_err(|_| MalformedFrame)
 }
 
-/// Reads a frame; where that fails, once more with values that only later servers know replaced.
-fn known<T: DeserializeOwned>(line: &str) -> Result<T, serde_json::Error> {
+/// Decodes a frame; on failure, once more with values of later versions replaced.
+fn with_known_values<T: DeserializeOwned>(line: &str) -> Result<T, serde_json::Error> {
     serde_json::from_str(line).or_else(|error| {
         let Ok(mut frame) = serde_json::from_str::<Map<String, Value>>(line) else { return Err(error) };
         replace::<Finish>(&mut frame, "finish", "stop");
@@ -81,8 +81,8 @@ fn replace<T: DeserializeOwned>(frame: &mut Map<String, Value>, field: &str, ins
     }
 }
 
-/// Tells whether the field holds a name of a later version.
-fn is_new<T: DeserializeOwned>(line: &str, field: &str) -> bool {
+/// True if the field holds a name of a later version.
+fn has_unknown_value<T: DeserializeOwned>(line: &str, field: &str) -> bool {
     let frame = serde_json::from_str::<Map<String, Value>>(line).unwrap_or_default();
     frame.get(field).is_some_and(is_unknown::<T>)
 }
@@ -96,7 +96,7 @@ fn delta(Delta { id, offset, text, exercise }: Delta) -> ServerFrame {
     ServerFrame::Delta { id, offset, text, exercise }
 }
 
-fn other(OtherError { message, id, retry_after_ms }: OtherError) -> ErrorFrame {
+fn unknown_error(UnknownError { message, id, retry_after_ms }: UnknownError) -> ErrorFrame {
     ErrorFrame { code: ErrorCode::Internal, message, id, retry_after_ms, trace_id: None }
 }
 
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_frame_is_read_as_its_own_deserialize_reads_it() {
+    fn matches_derived_deserialize_on_all_vectors() {
         let vectors = include_str!("../../../../proto-line/vectors/valid.jsonl");
         let mut seen = 0;
         for row in vectors.lines() {
@@ -120,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_ignored_and_what_is_broken_is_not() {
+    fn ignores_unknown_types_and_rejects_malformed_frames() {
         for (line, want) in [
             ("Usuario-3 conectado.", Ok(None)),
             (r#"["delta"]"#, Ok(None)),
             (r#"{"type":"hologram","id":7}"#, Ok(None)),
             (r#"{"type":"notice","code":"weather","text":"llueve"}"#, Ok(None)),
-            (r#"{"type":"notice","code":7}"#, Err(NotAFrame)),
+            (r#"{"type":"notice","code":7}"#, Err(MalformedFrame)),
             (r#"{"type":"turn","seq":1,"id":"a","role":"ghost","text":"x","at":"2026-01-02T03:04:05.000Z"}"#, Ok(None)),
-            (r#"{"type":"delta","id":"a","offset":-1,"text":"x"}"#, Err(NotAFrame)),
-            (r#"{"type":"pong","id":"a b"}"#, Err(NotAFrame)),
+            (r#"{"type":"delta","id":"a","offset":-1,"text":"x"}"#, Err(MalformedFrame)),
+            (r#"{"type":"pong","id":"a b"}"#, Err(MalformedFrame)),
         ] {
             assert_eq!(frame(line), want, "{line}");
         }

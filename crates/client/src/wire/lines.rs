@@ -1,4 +1,4 @@
-//! Lines over a byte stream.
+//! Newline-delimited frames over a byte stream.
 
 use std::io;
 use std::pin::Pin;
@@ -12,14 +12,13 @@ use tokio_util::io::poll_read_buf;
 
 use super::WireError;
 
-/// How much is read at once.
+/// Size of a read.
 const READ_BYTES: usize = 4_096;
-/// Frames are put into the write buffer until it holds this much.
+/// Threshold of the write buffer: no frame is added at or above it.
 const WRITE_BYTES: usize = 16_384;
 
-/// Lines over `S`. Buffers at most one line of the server and one frame more than
-/// [`WRITE_BYTES`] of the client; beyond that the socket is not read, and frames stay where
-/// they are.
+/// Line framing over `S`. Buffers at most one server line and one client frame beyond
+/// [`WRITE_BYTES`]; then the socket is not read, and frames stay in the caller's queue.
 #[derive(Debug)]
 pub(crate) struct Lines<S> {
     stream: S,
@@ -39,17 +38,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
             match self.codec.next_line(&mut self.received) {
                 Some(Inbound::Line { text, .. }) => return Poll::Ready(Ok(text)),
                 Some(Inbound::Rejected { .. }) => {
-                    return Poll::Ready(Err(WireError::Lost("the server sent a line that is none".to_owned())));
+                    return Poll::Ready(Err(WireError::Lost("the server sent an invalid line".to_owned())));
                 }
                 None => {}
             }
             self.received.reserve(READ_BYTES);
             let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received);
+            // An idle connection must not hold a buffer.
             if read.is_pending() && self.received.is_empty() {
                 self.received = BytesMut::new();
             }
             if ready!(read)? == 0 {
-                return Poll::Ready(Err(WireError::End));
+                return Poll::Ready(Err(WireError::Eof));
             }
         }
     }
@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
             }
             if self.sending.is_empty() {
                 self.sending = BytesMut::new();
-                // TLS holds back what is not flushed.
+                // TLS buffers until flushed.
                 return Pin::new(&mut self.stream).poll_flush(cx).map_err(Into::into);
             }
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.sending))?;

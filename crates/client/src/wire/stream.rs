@@ -1,4 +1,4 @@
-//! A socket, with or without TLS.
+//! TCP or TLS stream.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::WireError;
 use crate::address::Address;
 
-/// TLS settings other than the machine's own.
+/// TLS settings that replace the platform's.
 pub(crate) type Tls = Arc<ClientConfig>;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) async fn secure(tcp: TcpStream, address: &Address, tls: Option<Tls>) 
     Ok(Stream::Tls(Box::new(stream)))
 }
 
-/// Trusts whom this machine trusts, as the model client of the core does.
+/// Uses the platform's root certificates, as the core's model client does.
 fn platform() -> Result<Tls, WireError> {
     static PLATFORM: OnceLock<Result<Tls, String>> = OnceLock::new();
     let build = || {
@@ -45,7 +45,7 @@ fn platform() -> Result<Tls, WireError> {
     PLATFORM.get_or_init(build).clone().map_err(WireError::Refused)
 }
 
-/// A certificate that is not good now will not be in a second.
+/// Classifies an invalid certificate as final: a retry would fail the same way.
 fn untrusted(error: io::Error) -> WireError {
     let certificate = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
     match certificate {
@@ -54,7 +54,7 @@ fn untrusted(error: io::Error) -> WireError {
     }
 }
 
-/// Does the same with either.
+/// Forwards to either variant.
 macro_rules! either {
     ($stream:expr, $inner:ident => $do:expr) => {
         match $stream.get_mut() {

@@ -1,4 +1,4 @@
-//! Messages of a WebSocket.
+//! Frames as WebSocket messages.
 
 use std::task::{Context, Poll, ready};
 
@@ -18,12 +18,12 @@ use super::WireError;
 use crate::address::Address;
 
 const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("psicoia.v1");
-/// Small, because there may be thousands; tungstenite's default is 128 KiB.
+/// Small, because load tests hold thousands; tungstenite's default is 128 KiB.
 const READ_BYTES: usize = 4_096;
-/// Frames that the socket does not take; one is written at a time. By default there is no bound.
+/// Bound on bytes the socket has not taken: one frame is written at a time. tungstenite's default is unbounded.
 const MAX_WRITE_BYTES: usize = 2 * protocol::limits::MAX_LINE_BYTES;
 
-/// Close codes after which the same would end the same way (`proto-line/SPEC.md` §6).
+/// Close codes after which a reconnect would fail the same way (`proto-line/SPEC.md` §6).
 const FINAL: [u16; 3] = [1003, 1008, 1009];
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct WebSocket<S>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(crate) async fn upgrade(stream: S, address: &Address) -> Result<Self, WireError> {
-        let mut request = address.url().into_client_request().map_err(opening)?;
+        let mut request = address.url().into_client_request().map_err(handshake_error)?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .max_write_buffer_size(MAX_WRITE_BYTES)
             .max_message_size(Some(MAX_SERVER_LINE_BYTES))
             .max_frame_size(Some(MAX_SERVER_LINE_BYTES));
-        let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(opening)?;
+        let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(handshake_error)?;
         Ok(Self(socket))
     }
 
@@ -48,10 +48,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             return Poll::Ready(match ready!(self.0.poll_next_unpin(cx)) {
                 Some(Ok(Message::Text(line))) => Ok(line),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                Some(Ok(Message::Close(frame))) => Err(closed(frame.map(|frame| frame.code.into()))),
-                Some(Ok(Message::Binary(_))) => Err(WireError::Lost("the server sent what is no text".to_owned())),
+                Some(Ok(Message::Close(frame))) => Err(close_error(frame.map(|frame| frame.code.into()))),
+                Some(Ok(Message::Binary(_))) => Err(WireError::Lost("the server sent a binary message".to_owned())),
                 Some(Err(error)) => Err(WireError::Lost(error.to_string())),
-                None => Err(WireError::End),
+                None => Err(WireError::Eof),
             });
         }
     }
@@ -62,15 +62,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         next: &mut dyn FnMut() -> Option<ClientFrame>,
     ) -> Poll<Result<(), WireError>> {
         loop {
-            ready!(self.0.poll_ready_unpin(cx)).map_err(broken)?;
+            ready!(self.0.poll_ready_unpin(cx)).map_err(transport_error)?;
             let Some(frame) = next() else { break };
-            self.0.start_send_unpin(Message::Text(text(&frame))).map_err(broken)?;
+            self.0.start_send_unpin(Message::Text(text(&frame))).map_err(transport_error)?;
         }
-        self.0.poll_flush_unpin(cx).map_err(broken)
+        self.0.poll_flush_unpin(cx).map_err(transport_error)
     }
 }
 
-/// The frame's line, without its ending.
+/// Encodes a frame without its newline.
 fn text(frame: &ClientFrame) -> Utf8Bytes {
     let mut line = BytesMut::new();
     frame.encode_line(&mut line);
@@ -78,24 +78,24 @@ fn text(frame: &ClientFrame) -> Utf8Bytes {
     Utf8Bytes::try_from(line.freeze()).expect("JSON is UTF-8")
 }
 
-fn closed(code: Option<u16>) -> WireError {
+fn close_error(code: Option<u16>) -> WireError {
     match code {
-        Some(1000) => WireError::Ended,
+        Some(1000) => WireError::SessionEnded,
         Some(code) if FINAL.contains(&code) => WireError::Refused(format!("the server closed the connection ({code})")),
         Some(code) => WireError::Lost(format!("the server closed the connection ({code})")),
-        None => WireError::End,
+        None => WireError::Eof,
     }
 }
 
-fn broken(error: Error) -> WireError {
+fn transport_error(error: Error) -> WireError {
     match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => WireError::End,
+        Error::ConnectionClosed | Error::AlreadyClosed => WireError::Eof,
         error => WireError::Lost(error.to_string()),
     }
 }
 
-/// An upgrade that failed. What is the client's fault stays so; what is busy or broken may not.
-fn opening(error: Error) -> WireError {
+/// Classifies a failed upgrade: client errors are final, server errors and `408`/`429` are retryable.
+fn handshake_error(error: Error) -> WireError {
     match error {
         Error::Http(response) => {
             let (status, why) = (response.status(), format!("the server answered with HTTP {}", response.status()));
@@ -112,12 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_codes_are_those_of_the_contract() {
+    fn final_close_codes_match_contract() {
         let rows: Vec<serde_json::Value> =
             serde_json::from_str(include_str!("../../../../proto-line/closes.json")).unwrap();
         for row in rows {
             let Some(code) = row["websocket"].as_u64() else { continue };
-            let reconnects = matches!(closed(Some(code.try_into().unwrap())), WireError::Lost(_));
+            let reconnects = matches!(close_error(Some(code.try_into().unwrap())), WireError::Lost(_));
             assert_eq!(reconnects, row["reconnect"].as_bool().unwrap(), "{row}");
         }
     }

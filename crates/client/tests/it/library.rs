@@ -4,15 +4,15 @@ use client::{Builder, Client, Closed, ErrorCode, Event, Locale, NoticeCode, Requ
 use testkit::watchdog::{LIMIT, within};
 use tokio::net::TcpListener;
 
-use crate::silent::{Silent, WELCOME};
-use crate::world::{World, says, slow};
+use crate::fixture::{Fixture, one_piece, slow_answer};
+use crate::scripted_server::{ScriptedConnections, WELCOME};
 
 fn to(address: impl std::fmt::Display) -> Builder {
     let quick = Duration::from_millis(10);
     Client::builder(address.to_string().parse().unwrap()).client_name("tests").backoff(quick, quick)
 }
 
-/// The next event but the notice that follows every `welcome`.
+/// Next event, skipping the AI notice that follows every `welcome`.
 async fn next(client: &mut Client) -> Event {
     loop {
         let event = within(LIMIT, client.next_event()).await.unwrap().unwrap();
@@ -22,7 +22,7 @@ async fn next(client: &mut Client) -> Event {
     }
 }
 
-/// Events up to the first that fits, that one included.
+/// Events up to and including the first that matches.
 async fn until(client: &mut Client, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
     let mut events = Vec::new();
     while !events.last().is_some_and(&fits) {
@@ -36,12 +36,12 @@ fn is_done(event: &Event) -> bool {
 }
 
 #[tokio::test]
-async fn an_answer_survives_its_connections() {
-    let want = slow().pieces.concat();
-    let world = World::start(slow(), &[]).await;
-    for (scheme, target, path) in [("tcp", world.core, ""), ("ws", world.gateway, "/ws")] {
-        let relay = world.relay(target).await;
-        let mut client = to(format!("{scheme}://{}{path}", relay.address)).connect().await.unwrap();
+async fn answer_survives_disconnects() {
+    let want = slow_answer().pieces.concat();
+    let fixture = Fixture::start(slow_answer(), &[]).await;
+    for (scheme, target, path) in [("tcp", fixture.core, ""), ("ws", fixture.gateway, "/ws")] {
+        let proxy = fixture.flaky_proxy(target).await;
+        let mut client = to(format!("{scheme}://{}{path}", proxy.address)).connect().await.unwrap();
         let id = client.send("hola").unwrap();
         let (mut text, mut seqs, mut connected, mut cuts) = (String::new(), Vec::new(), 0, 0);
         loop {
@@ -51,10 +51,10 @@ async fn an_answer_survives_its_connections() {
                 Event::Delta { id: of, offset, text: piece } => {
                     assert_eq!((of, offset), (id.clone(), text.chars().count()));
                     text.push_str(piece.expose());
-                    // In mid-answer, three times: as soon as each connection has brought something.
+                    // Three times mid-answer: after the first delta of each connection.
                     if cuts < 3 && cuts < connected {
                         cuts += 1;
-                        relay.cut();
+                        proxy.cut();
                     }
                 }
                 Event::Reconnecting { .. } => {}
@@ -74,12 +74,12 @@ async fn an_answer_survives_its_connections() {
 }
 
 #[tokio::test]
-async fn a_message_sent_without_a_connection_is_sent_with_the_next() {
-    let world = World::start(says("buenas"), &[]).await;
-    let relay = world.relay(world.core).await;
-    let mut client = to(format!("tcp://{}", relay.address)).connect().await.unwrap();
+async fn sends_queued_message_after_reconnect() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let proxy = fixture.flaky_proxy(fixture.core).await;
+    let mut client = to(format!("tcp://{}", proxy.address)).connect().await.unwrap();
     until(&mut client, |event| matches!(event, Event::Connected(_))).await;
-    relay.cut();
+    proxy.cut();
     until(&mut client, |event| matches!(event, Event::Reconnecting { .. })).await;
     assert!(!client.is_connected());
     let id = client.send("hola").unwrap();
@@ -93,12 +93,12 @@ async fn a_message_sent_without_a_connection_is_sent_with_the_next() {
 }
 
 #[tokio::test]
-async fn devices_hear_of_each_other_and_sessions_are_resumed() {
-    let world = World::start(says("buenas"), &[]).await;
-    let address = format!("tcp://{}", world.core);
+async fn shares_turns_between_devices_and_resumes() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let address = format!("tcp://{}", fixture.core);
     let mut one = to(&address).connect().await.unwrap();
     let token = one.resume_token().unwrap().expose().to_owned();
-    let mut other = to(format!("ws://{}/ws", world.gateway)).resume(&token).connect().await.unwrap();
+    let mut other = to(format!("ws://{}/ws", fixture.gateway)).resume(&token).connect().await.unwrap();
     until(&mut other, |event| matches!(event, Event::Connected(welcome) if welcome.resumed)).await;
     one.send("hola").unwrap();
     until(&mut one, is_done).await;
@@ -117,11 +117,11 @@ async fn devices_hear_of_each_other_and_sessions_are_resumed() {
 }
 
 #[tokio::test]
-async fn requests() {
-    let world = World::start(says("buenas"), &[]).await;
-    let mut client = to(format!("tcp://{}", world.core)).connect().await.unwrap();
+async fn answers_requests_while_events_wait() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let mut client = to(format!("tcp://{}", fixture.core)).connect().await.unwrap();
     client.send("hola").unwrap();
-    // Asked before a single event was taken: they are kept.
+    // Requested before any event was taken: events are kept.
     let session = client.session().await.unwrap();
     assert_eq!(Some(&session.session), client.session_id());
     until(&mut client, is_done).await;
@@ -139,31 +139,31 @@ async fn requests() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_said_and_not_tried_for_ever() {
-    let world = World::start(says("buenas"), &[]).await;
-    let address = format!("tcp://{}", world.core);
+async fn reports_unknown_sessions_and_unreachable_servers() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let address = format!("tcp://{}", fixture.core);
     let unknown = "x".repeat(43);
     let error = to(&address).resume(&unknown).connect().await.unwrap_err();
     assert!(matches!(error.closed, Closed::BadResume { .. }), "{error}");
 
-    let mut anew = to(&address).resume(&unknown).begin_anew(true).connect().await.unwrap();
-    let (first, second) = (next(&mut anew).await, next(&mut anew).await);
+    let mut replaced = to(&address).resume(&unknown).allow_new_session(true).connect().await.unwrap();
+    let (first, second) = (next(&mut replaced).await, next(&mut replaced).await);
     assert_eq!(first, Event::SessionLost);
     assert!(matches!(second, Event::Connected(welcome) if !welcome.resumed));
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed_address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for scheme in ["tcp", "ws"] {
-        let error = to(format!("{scheme}://{nobody}")).first_attempts(3).connect().await.unwrap_err();
-        assert!(matches!(error.closed, Closed::GaveUp { .. }), "{error}");
+        let error = to(format!("{scheme}://{closed_address}")).initial_attempts(3).connect().await.unwrap_err();
+        assert!(matches!(error.closed, Closed::Unreachable { .. }), "{error}");
     }
-    let error = to(format!("ws://{}/nothing-here", world.gateway)).first_attempts(3).connect().await.unwrap_err();
+    let error = to(format!("ws://{}/nothing-here", fixture.gateway)).initial_attempts(3).connect().await.unwrap_err();
     assert!(matches!(error.closed, Closed::Refused { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn an_answer_is_stopped() {
-    let world = World::start(slow(), &[]).await;
-    let mut client = to(format!("tcp://{}", world.core)).connect().await.unwrap();
+async fn stops_an_answer() {
+    let fixture = Fixture::start(slow_answer(), &[]).await;
+    let mut client = to(format!("tcp://{}", fixture.core)).connect().await.unwrap();
     let id = client.send("hola").unwrap();
     until(&mut client, |event| matches!(event, Event::Delta { .. })).await;
     client.stop(&id).unwrap();
@@ -171,40 +171,40 @@ async fn an_answer_is_stopped() {
     assert!(matches!(events.last(), Some(Event::Done(done)) if done.finish == client::Finish::Stopped), "{events:?}");
 }
 
-/// A server that accepts and then says nothing at all, on a clock that stands still.
+/// Paused clock; the server accepts and sends nothing.
 #[tokio::test(start_paused = true)]
-async fn silence_is_found_out() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("tcp://{}", silent.local_addr().unwrap());
+async fn connect_times_out_on_a_silent_server() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", server.local_addr().unwrap());
     let begin = tokio::time::Instant::now();
-    let error = to(&address).connect_limit(Duration::from_secs(7)).connect().await.unwrap_err();
-    assert!(matches!(error.closed, Closed::GaveUp { .. }), "{error}");
+    let error = to(&address).connect_timeout(Duration::from_secs(7)).connect().await.unwrap_err();
+    assert!(matches!(error.closed, Closed::Unreachable { .. }), "{error}");
     assert_eq!(begin.elapsed().as_secs(), 7);
 }
 
-/// Virtual time: a dead link does not keep a client that leaves.
+/// Paused clock; the server never answers `bye`.
 #[tokio::test(start_paused = true)]
-async fn to_leave_takes_no_longer_than_a_good_bye() {
-    let silent = Silent::start(vec![(WELCOME.to_owned(), true)]).await;
-    let client = to(format!("tcp://{}", silent.address)).connect().await.unwrap();
+async fn leave_is_bounded_on_a_dead_connection() {
+    let server = ScriptedConnections::start(vec![(WELCOME.to_owned(), true)]).await;
+    let client = to(format!("tcp://{}", server.address)).connect().await.unwrap();
     let begin = tokio::time::Instant::now();
     client.leave().await;
     assert_eq!(begin.elapsed().as_secs(), 1);
 }
 
-/// What refuses for good at first is passing once there was a welcome: a captive portal after a sleep.
+/// A final refusal becomes retryable after the first `welcome`: a captive portal after a sleep.
 #[tokio::test]
-async fn something_else_in_the_way_of_a_reconnect_is_not_the_end() {
+async fn reconnects_through_a_captive_portal() {
     let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
     let script = vec![(WELCOME.to_owned(), false), portal(), portal(), (WELCOME.to_owned(), true)];
-    let silent = Silent::start(script).await;
-    let mut client = to(format!("tcp://{}", silent.address)).connect().await.unwrap();
+    let server = ScriptedConnections::start(script).await;
+    let mut client = to(format!("tcp://{}", server.address)).connect().await.unwrap();
     let connected = |event: &Event| matches!(event, Event::Connected(_));
     until(&mut client, connected).await;
     let events = until(&mut client, connected).await;
     assert!(events.iter().filter(|event| matches!(event, Event::Reconnecting { .. })).count() >= 3, "{events:?}");
 
-    let silent = Silent::start(vec![portal()]).await;
-    let error = to(format!("tcp://{}", silent.address)).first_attempts(3).connect().await.unwrap_err();
+    let server = ScriptedConnections::start(vec![portal()]).await;
+    let error = to(format!("tcp://{}", server.address)).initial_attempts(3).connect().await.unwrap_err();
     assert!(error.to_string().contains("ws://"), "{error}");
 }

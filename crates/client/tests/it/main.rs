@@ -1,13 +1,13 @@
-//! The client against a real core in this process, straight and through a gateway, and the
-//! program as a process.
+//! Integration tests: the client against an in-process core, directly and through a gateway,
+//! and the program as a process.
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod library;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
-mod silent;
+mod scripted_server;
 #[cfg(test)]
 mod terminal;
-#[cfg(test)]
-mod world;

@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::silent::{Scripted, Silent};
-use crate::world::{World, says};
+use crate::fixture::{Fixture, one_piece};
+use crate::scripted_server::{ScriptedConnections, ScriptedServer};
 
 async fn psicoia(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
@@ -22,7 +22,7 @@ async fn psicoia(arguments: &[&str], input: &str) -> Output {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    // One that has ended already does not read it.
+    // A program that exited early does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
     within(LIMIT, child.wait_with_output()).await.unwrap().unwrap()
 }
@@ -44,18 +44,18 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_pipe_gets_an_answer_for_each_line_and_the_session_goes_on() {
-    let answer = says("buenas\u{1b}[31m noches\u{7}");
-    let world = World::start(answer, &[]).await;
+async fn answers_each_piped_line_and_resumes() {
+    let answer = one_piece("buenas\u{1b}[31m noches\u{7}");
+    let fixture = Fixture::start(answer, &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
 
-    // The last line has no ending.
+    // The last line has no newline.
     let output = psicoia(&[&address, "--session-file", &session], "hola\n\n¿qué tal?").await;
     assert_eq!(text(&output.stdout), "buenas noches\nbuenas noches\n", "{output:?}");
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
 
-    let address = format!("ws://{}/ws", world.gateway);
+    let address = format!("ws://{}/ws", fixture.gateway);
     let output = psicoia(&[&address, "--session-file", &session, "--json"], "una más\n").await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
     let events = events(&output);
@@ -72,10 +72,10 @@ async fn a_pipe_gets_an_answer_for_each_line_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn a_forgotten_session_is_begun_anew_and_a_named_one_is_not() {
-    let world = World::start(says("buenas"), &[]).await;
+async fn replaces_unknown_session_unless_named() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
     let unknown = "x".repeat(43);
     std::fs::create_dir_all(folder.path().join("state")).unwrap();
     std::fs::write(&session, &unknown).unwrap();
@@ -94,19 +94,19 @@ async fn a_forgotten_session_is_begun_anew_and_a_named_one_is_not() {
     assert!(!text(&output.stderr).is_empty());
 }
 
-/// The tokens of a session file, the current one first.
+/// Tokens of a session file, the current one first.
 fn tokens(session: &str) -> Vec<String> {
     let text = std::fs::read_to_string(session).unwrap();
     text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
-async fn the_way_back_survives_a_server_with_the_wrong_database() {
-    let (right, wrong) = (World::start(says("buenas"), &[]).await, World::start(says("otra"), &[]).await);
+async fn keeps_token_across_a_server_with_another_database() {
+    let (right, wrong) = (Fixture::start(one_piece("buenas"), &[]).await, Fixture::start(one_piece("otra"), &[]).await);
     let folder = tempfile::tempdir().unwrap();
     let session = file(folder.path());
-    let run = async |world: &World, more: &[&str], input: &str| {
-        let address = format!("tcp://{}", world.core);
+    let run = async |fixture: &Fixture, more: &[&str], input: &str| {
+        let address = format!("tcp://{}", fixture.core);
         let output = psicoia(&[&[address.as_str(), "--session-file", &session, "--json"], more].concat(), input).await;
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let events = events(&output);
@@ -119,17 +119,17 @@ async fn the_way_back_survives_a_server_with_the_wrong_database() {
     assert_eq!(tokens(&session)[1], own);
     assert_eq!(run(&right, &[], "").await, (true, 2, "earlier_session".to_owned()));
     assert_eq!(tokens(&session)[0], own);
-    // Nor is it lost for a new session that was asked for.
+    // `--new` keeps it too.
     assert_eq!(run(&right, &["--new"], "").await, (false, 0, "connected".to_owned()));
     assert_eq!((tokens(&session).len(), tokens(&session)[1].clone()), (3, own));
     assert_eq!(run(&right, &[], "").await, (true, 0, "connected".to_owned()));
 }
 
 #[tokio::test]
-async fn two_first_starts_at_once_keep_both_sessions() {
-    let world = World::start(says("buenas"), &[]).await;
+async fn concurrent_first_starts_keep_both_sessions() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
     let run = async || psicoia(&[&address, "--session-file", &session, "--json"], "hola\n").await;
     let (one, other) = tokio::join!(run(), run());
     let of = |output: &Output| events(output)[0]["resume"].as_str().unwrap().to_owned();
@@ -142,22 +142,22 @@ async fn two_first_starts_at_once_keep_both_sessions() {
 }
 
 #[tokio::test]
-async fn exit_codes() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = format!("tcp://{nobody}");
+async fn exits_with_documented_codes() {
+    let closed_address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed_address = format!("tcp://{closed_address}");
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().join("file");
     std::fs::write(&taken, "").unwrap();
     let below = taken.join("session");
-    let world = World::start(says("buenas"), &[]).await;
-    let address = format!("tcp://{}", world.core);
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let address = format!("tcp://{}", fixture.core);
     let session = file(folder.path());
     let long = format!("{}\n", "a".repeat(9_000));
     for (arguments, input, code) in [
         (vec!["http://x"], "", 2),
         (vec!["--resume", "x", "--new"], "", 2),
         (vec!["--help"], "", 0),
-        (vec![&nobody, "--session-file", &session], "hola\n", 69),
+        (vec![&closed_address, "--session-file", &session], "hola\n", 69),
         (vec![&address, "--session-file", below.to_str().unwrap()], "hola\n", 73),
         (vec![&address, "--session-file", &session], &long, 75),
         (vec![&address, "--session-file", &session, "--json"], &long, 75),
@@ -169,43 +169,43 @@ async fn exit_codes() {
 }
 
 #[tokio::test]
-async fn a_plan_that_was_made_is_shown_with_the_help_lines() {
-    let world = World::start(says("buenas"), &[]).await;
+async fn shows_safety_plan_with_help_lines() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
     let arguments = [address.as_str(), "--session-file", &session];
     let output = psicoia(&arguments, "/plan\n").await;
     let none = "Todavía no hay un plan de seguridad en esta charla.\n";
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), none));
     let wishes = "me voy a matar esta noche, ya tengo todo listo\nquiero hacer el plan de seguridad\n";
     let output = psicoia(&arguments, &format!("{wishes}no duermo\ncaminar\n")).await;
-    assert_eq!((output.status.code(), world.standin.total()), (Some(0), 0), "{output:?}");
+    assert_eq!((output.status.code(), fixture.standin.total()), (Some(0), 0), "{output:?}");
     let output = psicoia(&arguments, "/plan\n").await;
-    let told = text(&output.stdout);
+    let printed = text(&output.stdout);
     let steps = "Mi plan de seguridad\n1. Señales de que se acerca un mal momento: no duermo\n\
                  2. Lo que puedo hacer por mi cuenta: caminar\nSi el peligro aumenta: ";
-    assert!(told.starts_with(steps) && told.contains("findahelpline.com"), "{told}");
+    assert!(printed.starts_with(steps) && printed.contains("findahelpline.com"), "{printed}");
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_shown_and_called_so() {
-    let world = World::start(Answer { cut: true, ..says("hasta acá") }, &[]).await;
+async fn reports_truncated_answer() {
+    let fixture = Fixture::start(Answer { cut: true, ..one_piece("hasta acá") }, &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
     let output = psicoia(&[&address, "--session-file", &session], "hola\n").await;
     assert_eq!(text(&output.stdout), "hasta acá\n");
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "psicoia: La respuesta se cortó.\n"));
 }
 
 #[tokio::test]
-async fn what_is_to_be_sent_later_is_sent_later() {
+async fn retries_rate_limited_messages() {
     let settings = [("RATE_MAX_MESSAGES", "1"), ("RATE_WINDOW_SECONDS", "1")];
-    let world = World::start(says("buenas"), &settings).await;
+    let fixture = Fixture::start(one_piece("buenas"), &settings).await;
     let folder = tempfile::tempdir().unwrap();
-    let (address, session) = (format!("tcp://{}", world.core), file(folder.path()));
+    let (address, session) = (format!("tcp://{}", fixture.core), file(folder.path()));
     let output = psicoia(&[&address, "--session-file", &session], "uno\ndos\n").await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "buenas\nbuenas\n"), "{output:?}");
-    // A program is told and decides.
+    // With `--json` the refusal is reported, not retried.
     let output = psicoia(&[&address, "--session-file", &session, "--json"], "uno\ndos\n").await;
     assert!(types(&events(&output)).contains(&"refused"), "{output:?}");
     assert_eq!(types(&events(&output)).last(), Some(&"closed"));
@@ -213,19 +213,19 @@ async fn what_is_to_be_sent_later_is_sent_later() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_named_with_what_to_start() {
+async fn names_unreachable_server_and_remedy() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     for address in [closed.clone(), format!("ws://{closed}/ws")] {
         let output = psicoia(&[&address], "").await;
-        let told = text(&output.stderr);
+        let printed = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69));
         let want = format!("psicoia: cannot connect to {closed}: Connection refused\n");
-        assert!(told.starts_with(&want) && told.contains("scripts/run"), "{told}");
+        assert!(printed.starts_with(&want) && printed.contains("scripts/run"), "{printed}");
     }
 }
 
 #[tokio::test]
-async fn help_lines_need_no_server() {
+async fn shows_help_lines_offline() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = free.local_addr().unwrap().to_string();
     drop(free);
@@ -237,19 +237,19 @@ async fn help_lines_need_no_server() {
         ("\n", "0800-999-0091", 0),
     ] {
         let output = psicoia(&[&closed, "--country", "AR"], input).await;
-        let told = text(&output.stdout);
-        assert_eq!((output.status.code(), told.matches(want).count()), (Some(69), times), "{input:?}: {told}");
+        let printed = text(&output.stdout);
+        assert_eq!((output.status.code(), printed.matches(want).count()), (Some(69), times), "{input:?}: {printed}");
     }
     let output = psicoia(&[&closed, "--country", "AR", "--json"], "/crisis\n").await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(69), ""));
 }
 
-/// The connection is neither made nor refused.
+/// The server accepts and sends nothing.
 #[tokio::test]
-async fn help_lines_do_not_wait_for_the_server() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn shows_help_lines_while_connecting() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
-        .args([&silent.local_addr().unwrap().to_string(), "--country", "AR"])
+        .args([&server.local_addr().unwrap().to_string(), "--country", "AR"])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -264,16 +264,16 @@ async fn help_lines_do_not_wait_for_the_server() {
 }
 
 #[tokio::test]
-async fn lines_of_a_pipe_do_not_wait_for_each_other() {
+async fn sends_piped_lines_without_waiting_for_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (address, session) = (listener.local_addr().unwrap().to_string(), file(folder.path()));
     let arguments = [address.as_str(), "--session-file", &session, "--country", "UY"];
     let served = async {
-        let mut server = Scripted::accept(&listener).await;
+        let mut server = ScriptedServer::accept(&listener).await;
         let (one, two) = (server.message("uno").await, server.message("me quiero morir").await);
         server.help(&two).await;
-        // The second answer comes first, and while the other one is being written.
+        // The second answer completes first, while the first one streams.
         server.say(&format!(r#"{{"type":"delta","id":"{one}","offset":0,"text":"pri"}}"#)).await;
         server.answer(&two, 4, "segunda").await;
         server.say(&format!(r#"{{"type":"delta","id":"{one}","offset":3,"text":"mera"}}"#)).await;
@@ -282,27 +282,26 @@ async fn lines_of_a_pipe_do_not_wait_for_each_other() {
     };
     let run = psicoia(&arguments, "uno\nme quiero morir\n/crisis\n");
     let (output, _server) = tokio::join!(run, served);
-    let told = text(&output.stdout);
-    assert!(told.contains("No estás en soledad.\n  Línea: 135 (24 h)\n"), "{told}");
-    assert!(told.contains("0800 0767") && !told.contains('?'), "the country is known: {told}");
-    assert!(told.find("primera").unwrap() < told.find("segunda\n").unwrap(), "{told}");
+    let printed = text(&output.stdout);
+    assert!(printed.contains("No estás en soledad.\n  Línea: 135 (24 h)\n"), "{printed}");
+    assert!(printed.contains("0800 0767") && !printed.contains('?'), "the country is known: {printed}");
+    assert!(printed.find("primera").unwrap() < printed.find("segunda\n").unwrap(), "{printed}");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-/// Whatever comes from a server reaches the terminal without its escape sequences.
 #[tokio::test]
-async fn a_refusal_is_shown_safely() {
+async fn strips_escape_sequences_from_refusals() {
     let error = r#"{"type":"error","code":"unauthorized","message":"\u001b]0;x\u0007no\u009b2J"}"#;
-    let silent = Silent::start(vec![(error.to_owned(), true)]).await;
-    let output = psicoia(&[&silent.address.to_string()], "").await;
+    let server = ScriptedConnections::start(vec![(error.to_owned(), true)]).await;
+    let output = psicoia(&[&server.address.to_string()], "").await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(77), "psicoia: no2J\n"));
 }
 
-/// Another device erases the session while lines may still come.
+/// Another device erases the session while the input is open.
 #[tokio::test]
-async fn a_conversation_that_the_server_ends_is_closed_once_and_not_well_if_input_is_left() {
-    let world = World::start(says("buenas"), &[]).await;
-    let address = format!("ws://{}/ws", world.gateway);
+async fn reports_one_close_and_fails_when_input_is_left() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let address = format!("ws://{}/ws", fixture.gateway);
     let folder = tempfile::tempdir().unwrap();
     for answered in [false, true] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_psicoia"))
@@ -321,8 +320,8 @@ async fn a_conversation_that_the_server_ends_is_closed_once_and_not_well_if_inpu
         let other = client::Client::builder(address.parse().unwrap()).resume(connected["resume"].as_str().unwrap());
         let mut other = other.connect().await.unwrap();
         if !answered {
-            // Its answer is awaited when the session goes.
-            world.standin.push(Answer { hang: Some(testkit::llm::Hang::Headers), ..says("nunca") });
+            // Erase while its answer is awaited.
+            fixture.standin.push(Answer { hang: Some(testkit::llm::Hang::Headers), ..one_piece("nunca") });
             input.as_mut().unwrap().write_all(b"hola\n").await.unwrap();
             input = None;
             within(LIMIT, output.read_line(&mut line)).await.unwrap().unwrap();

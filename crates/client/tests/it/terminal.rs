@@ -1,4 +1,4 @@
-//! The program with a person at a terminal.
+//! Tests of the program in a pseudo-terminal.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -15,15 +15,15 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::silent::{Scripted, Silent, WELCOME};
-use crate::world::{World, says};
+use crate::fixture::{Fixture, one_piece};
+use crate::scripted_server::{ScriptedConnections, ScriptedServer, WELCOME};
 
 const CTRL_C: &str = "\u{3}";
 
-/// `psicoia` in a terminal, and what it shows, without escape sequences.
+/// `psicoia` in a pseudo-terminal, and its output without escape sequences.
 struct Terminal {
     keyboard: File,
-    /// Keeps the terminal's settings readable after the program has ended.
+    /// Keeps the terminal open, so that its settings stay readable after the exit.
     inside: OwnedFd,
     output: Receiver<Vec<u8>>,
     shown: String,
@@ -56,7 +56,7 @@ impl Terminal {
         let (chunks, output) = channel(64);
         thread::spawn(move || {
             let mut chunk = [0; 4_096];
-            // An error is how the end of the other side shows.
+            // Reading fails once the other side is closed.
             while let Ok(count @ 1..) = screen.read(&mut chunk) {
                 if chunks.blocking_send(chunk[..count].to_vec()).is_err() {
                     return;
@@ -70,7 +70,7 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until `text` is shown; gives what was, up to its end, and forgets it.
+    /// Waits until `text` is shown; takes the output up to its end.
     async fn until(&mut self, text: &str) -> String {
         let mut bytes = Vec::new();
         loop {
@@ -98,7 +98,7 @@ impl Terminal {
     }
 }
 
-/// Without control sequences and carriage returns.
+/// Removes control sequences and carriage returns.
 fn plain(text: &str) -> String {
     let (mut plain, mut letters) = (String::new(), text.chars());
     while let Some(letter) = letters.next() {
@@ -115,16 +115,16 @@ fn plain(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_typed_while_an_answer_streams_waits_for_the_prompt() {
-    let world = World::start(says("eco"), &[]).await;
+async fn keeps_type_ahead_for_the_prompt() {
+    let fixture = Fixture::start(one_piece("eco"), &[]).await;
     let pieces = ["Te leo con mu", "cha aten", "ción, sin ap", "uro y sin juzgar."].map(str::to_owned).to_vec();
-    let held = world.standin.push_held(Answer { pieces, ..Answer::default() }, 3);
-    let mut terminal = Terminal::start(24, &world.core.to_string());
+    let held = fixture.standin.push_held(Answer { pieces, ..Answer::default() }, 3);
+    let mut terminal = Terminal::start(24, &fixture.core.to_string());
     terminal.until("Vos: ").await;
     assert!(!terminal.echoes());
     terminal.keys("hola\r");
     let begun = terminal.until("mucha atención, sin").await;
-    // The end of a word that is not complete waits.
+    // An incomplete word is held back.
     assert!(begun.ends_with("PsicoIA: Te leo con\nmucha atención, sin"), "{begun:?}");
     terminal.keys("¿me oís?");
     drop(held);
@@ -133,7 +133,7 @@ async fn what_is_typed_while_an_answer_streams_waits_for_the_prompt() {
     terminal.until("¿me oís?").await;
     terminal.keys("\r");
     terminal.until("PsicoIA: eco\n").await;
-    let body = world.standin.requests().last().unwrap().body();
+    let body = fixture.standin.requests().last().unwrap().body();
     let last = body["messages"].as_array().unwrap().last().unwrap();
     assert_eq!(last["content"], "¿me oís?");
     terminal.keys("salir\r");
@@ -141,12 +141,11 @@ async fn what_is_typed_while_an_answer_streams_waits_for_the_prompt() {
     assert!(terminal.echoes(), "the terminal is what it was");
 }
 
-/// A message is sent when it is written, also behind one without an answer, and help is shown when it comes.
 #[tokio::test]
-async fn nothing_is_held_back_and_help_is_shown_at_once() {
+async fn sends_each_message_at_once_and_shows_help() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut terminal = Terminal::start(80, &listener.local_addr().unwrap().to_string());
-    let mut server = Scripted::accept(&listener).await;
+    let mut server = ScriptedServer::accept(&listener).await;
     terminal.until("Vos: ").await;
     terminal.keys("hola\r");
     let first = server.message("hola").await;
@@ -159,7 +158,7 @@ async fn nothing_is_held_back_and_help_is_shown_at_once() {
     terminal.until("PsicoIA: Te leo.").await;
     terminal.until("PsicoIA: Estoy acá.").await;
     terminal.until("Vos: ").await;
-    // Lines that need no server.
+    // Built-in help lines.
     terminal.keys("/crisis\r");
     terminal.until("findahelpline.com").await;
     terminal.until("Vos: ").await;
@@ -176,11 +175,11 @@ async fn nothing_is_held_back_and_help_is_shown_at_once() {
     assert_eq!(terminal.end().await.code(), Some(0));
 }
 
-/// A server that has opened the session and says nothing more.
+/// The server opens the session and then stays silent.
 #[tokio::test]
-async fn a_dead_link_is_left_at_once() {
-    let silent = Silent::start(vec![(WELCOME.to_owned(), true)]).await;
-    let mut terminal = Terminal::start(80, &silent.address.to_string());
+async fn leaves_a_dead_connection_at_once() {
+    let server = ScriptedConnections::start(vec![(WELCOME.to_owned(), true)]).await;
+    let mut terminal = Terminal::start(80, &server.address.to_string());
     terminal.until("Vos: ").await;
     terminal.keys("/historial\r");
     terminal.until("/historial").await;
@@ -193,13 +192,13 @@ async fn a_dead_link_is_left_at_once() {
     assert!(terminal.echoes());
 }
 
-/// A message that cannot go out has the way to the help lines beside it.
+/// A message that cannot be sent comes with a hint at the help lines.
 #[tokio::test]
-async fn without_a_connection_the_help_lines_are_named_and_shown() {
+async fn offers_help_lines_while_disconnected() {
     let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
     let script = [(WELCOME.to_owned(), false)].into_iter().chain((0..50).map(|_| portal())).collect();
-    let silent = Silent::start(script).await;
-    let mut terminal = Terminal::start(80, &silent.address.to_string());
+    let server = ScriptedConnections::start(script).await;
+    let mut terminal = Terminal::start(80, &server.address.to_string());
     terminal.until("Sin conexión").await;
     terminal.until("/crisis").await;
     terminal.until("Vos: ").await;
@@ -210,14 +209,13 @@ async fn without_a_connection_the_help_lines_are_named_and_shown() {
     terminal.keys(CTRL_C);
 }
 
-/// What was missed is told also to a person who has seen that there was no connection.
 #[tokio::test]
-async fn back_after_a_while_the_missed_entries_are_counted() {
+async fn reports_missed_entries_after_reconnect() {
     let portal = || ("HTTP/1.1 403 Forbidden".to_owned(), false);
     let missed = WELCOME.replace(r#""seq":0"#, r#""seq":9,"missed":7"#);
     let script = vec![(WELCOME.to_owned(), false), portal(), portal(), (missed, true)];
-    let silent = Silent::start(script).await;
-    let mut terminal = Terminal::start(80, &silent.address.to_string());
+    let server = ScriptedConnections::start(script).await;
+    let mut terminal = Terminal::start(80, &server.address.to_string());
     terminal.until("Sin conexión").await;
     terminal.until("Conectado otra vez.").await;
     terminal.until("Faltan: 7").await;

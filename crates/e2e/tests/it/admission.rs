@@ -1,4 +1,4 @@
-//! One address against everybody else: whatever it holds, others are served.
+//! Admission control: one address must not exhaust the capacity of others.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use testkit::ws_peer::WsPeer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::person::Person;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
+use crate::test_client::TestClient;
 
 const ATTACKER: &str = "127.0.0.66";
 const PERSON: &str = "127.0.0.7";
-/// What one address may have, of 100 connections and 228 sockets.
+/// Limit of one address, of 100 connections and 228 sockets.
 const PER_ADDRESS: usize = 20;
-/// More than there are sockets.
+/// More than the total of sockets.
 const FLOOD: usize = 300;
 
-/// Only the gateway is trusted, and only by the core.
-async fn town() -> Town {
+/// Settings: the core trusts only the gateway's PROXY headers.
+async fn node() -> SingleNode {
     Plan::with_gateway()
         .core("TRUSTED_PROXIES", "127.0.0.1")
         .gateway("TRUSTED_PROXIES", "192.0.2.1")
@@ -38,7 +38,7 @@ async fn connect_from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> 
     socket.connect(to).await
 }
 
-/// Opens sockets and sends `start` on each. All of them, those that were dropped included.
+/// Opens sockets and sends `start` on each; returns all, including dropped ones.
 async fn flood(to: SocketAddr, start: &'static [u8]) -> Vec<TcpStream> {
     let open = (0..FLOOD).map(|_| async move {
         let mut stream = connect_from(ATTACKER, to).await.ok()?;
@@ -48,7 +48,7 @@ async fn flood(to: SocketAddr, start: &'static [u8]) -> Vec<TcpStream> {
     join_all(open).await.into_iter().flatten().collect()
 }
 
-/// Whether the server has not ended it, whatever it said.
+/// True if the server has not closed the socket.
 fn is_open(stream: &TcpStream) -> bool {
     loop {
         match stream.try_read(&mut [0; 512]) {
@@ -59,9 +59,9 @@ fn is_open(stream: &TcpStream) -> bool {
     }
 }
 
-/// How many of them the server still holds.
+/// Number of sockets the server keeps open.
 async fn held(streams: &[TcpStream]) -> usize {
-    // What the server sends away has ended some time after it was opened.
+    // Rejected sockets are closed with some delay.
     let mut count = usize::MAX;
     let settled = within(LIMIT, async {
         loop {
@@ -76,21 +76,22 @@ async fn held(streams: &[TcpStream]) -> usize {
     settled.await.unwrap()
 }
 
-async fn a_person_is_served(town: &Town) {
-    let gateway = town.gateways[0].address();
+async fn a_person_is_served(node: &SingleNode) {
+    let gateway = node.gateways[0].address();
     let stream = connect_from(PERSON, gateway).await.unwrap();
-    let mut person = Person::new(WsPeer::upgrade(stream, &format!("ws://{gateway}/ws"), Face::Frames).await.unwrap());
+    let mut person =
+        TestClient::new(WsPeer::upgrade(stream, &format!("ws://{gateway}/ws"), Face::Frames).await.unwrap());
     person.hello().await;
     assert_eq!(person.ask("m1", "hola").await.text, "eco: hola");
-    let mut person = Person::new(LinePeer::new(connect_from(PERSON, town.core.address()).await.unwrap()));
+    let mut person = TestClient::new(LinePeer::new(connect_from(PERSON, node.core.address()).await.unwrap()));
     person.hello().await;
     assert_eq!(person.ask("m1", "hola").await.text, "eco: hola");
 }
 
 #[tokio::test]
-async fn sockets_and_handshakes() {
-    let town = town().await;
-    let (gateway, core) = (town.gateways[0].address(), town.core.address());
+async fn bounds_sockets_and_handshakes_per_address() {
+    let node = node().await;
+    let (gateway, core) = (node.gateways[0].address(), node.core.address());
     for (to, start) in [
         (gateway, &b""[..]),
         (gateway, b"GET /ws HTTP/1.1\r\nhost: x\r\nx-slow: "),
@@ -100,35 +101,35 @@ async fn sockets_and_handshakes() {
         (core, b"hola"),
     ] {
         let streams = flood(to, start).await;
-        a_person_is_served(&town).await;
+        a_person_is_served(&node).await;
         let held = held(&streams).await;
         assert!(held <= 2 * PER_ADDRESS, "{held} of {start:?}");
     }
 }
 
 #[tokio::test]
-async fn a_header_of_someone_who_is_not_trusted_ends_at_its_first_certain_byte() {
-    let town = town().await;
+async fn rejects_untrusted_proxy_header_at_its_first_certain_byte() {
+    let node = node().await;
     for start in [&b"\r\n\r\n\0"[..], b"PROXY TCP4 "] {
-        let mut stream = connect_from(ATTACKER, town.core.address()).await.unwrap();
+        let mut stream = connect_from(ATTACKER, node.core.address()).await.unwrap();
         stream.write_all(start).await.unwrap();
-        // Long before `HANDSHAKE_SECONDS`, of which the core's clock tells.
+        // Long before `HANDSHAKE_SECONDS`, by the core's clock.
         let _reset = within(LIMIT, stream.read_to_end(&mut Vec::new())).await.unwrap();
     }
-    town.core.wait_for_times(2, "connection refused in its PROXY header").await;
-    let lines = town.core.logs();
+    node.core.wait_for_times(2, "connection refused in its PROXY header").await;
+    let lines = node.core.logs();
     assert!(!lines.iter().any(|line| line.contains("handshake_timeout")), "{lines:?}");
 }
 
 #[tokio::test]
-async fn upgrades_and_messages() {
-    let town = town().await;
-    let gateway = town.gateways[0].address();
+async fn bounds_upgrades_and_messages_per_address() {
+    let node = node().await;
+    let gateway = node.gateways[0].address();
     let url = format!("ws://{gateway}/ws");
     let mut held = Vec::new();
     for _ in 0..2 * PER_ADDRESS {
         let stream = connect_from(ATTACKER, gateway).await.unwrap();
-        held.extend(WsPeer::upgrade(stream, &url, Face::Frames).await.ok().map(Person::new));
+        held.extend(WsPeer::upgrade(stream, &url, Face::Frames).await.ok().map(TestClient::new));
     }
     let mut welcomed = 0;
     for person in &mut held {
@@ -136,33 +137,33 @@ async fn upgrades_and_messages() {
         welcomed += usize::from(person.try_send(hello).await && person.read().await.is_some());
     }
     assert!(welcomed <= PER_ADDRESS, "{welcomed}");
-    a_person_is_served(&town).await;
+    a_person_is_served(&node).await;
 }
 
-/// A trusted peer may take its time over a header, and cannot keep others out with that.
+/// Slow headers of a trusted peer are allowed, but must not block others.
 #[tokio::test]
-async fn headers_that_do_not_end() {
+async fn closes_unfinished_headers() {
     let plan = Plan::with_gateway().core("MAX_CONNECTIONS", 1).core("HANDSHAKE_SECONDS", 600);
-    let town = plan.start().await;
+    let node = plan.start().await;
     let mut stuck = Vec::new();
     for _ in 0..FLOOD {
-        let mut stream = TcpStream::connect(town.core.address()).await.unwrap();
+        let mut stream = TcpStream::connect(node.core.address()).await.unwrap();
         stream.write_all(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\xc8").await.unwrap();
         stuck.push(stream);
     }
-    let mut person = town.at_gateway(Face::Frames).await;
+    let mut person = node.at_gateway(Face::Frames).await;
     person.hello().await;
 }
 
 #[tokio::test]
-async fn who_is_turned_away_reads_why() {
-    let town = Plan::default().core("MAX_CONNECTIONS_PER_ADDRESS", 1).start().await;
-    let mut first = town.at_core().await;
+async fn rejected_connection_gets_a_reason() {
+    let node = Plan::default().core("MAX_CONNECTIONS_PER_ADDRESS", 1).start().await;
+    let mut first = node.at_core().await;
     first.hello().await;
-    // Longer than anything that is read before it is refused.
+    // Longer than any prefix read before the rejection.
     let long = [vec![b'x'; 60_000], vec![b'\n']].concat();
     for _ in 0..20 {
-        let mut stream = TcpStream::connect(town.core.address()).await.unwrap();
+        let mut stream = TcpStream::connect(node.core.address()).await.unwrap();
         stream.write_all(&long).await.unwrap();
         let mut answer = String::new();
         within(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

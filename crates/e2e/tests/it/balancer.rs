@@ -1,9 +1,9 @@
-//! Three gateways behind HAProxy, one core: people are spread, and come back when something dies.
+//! Three gateways behind HAProxy and one core: load balancing and recovery.
 
 mod draining;
 mod flood;
 mod haproxy;
-mod traveller;
+mod roaming_client;
 
 use std::collections::BTreeSet;
 
@@ -13,26 +13,26 @@ use testkit::llm::{Answer, Fallback};
 use testkit::peer::ConnectionEnd;
 
 use crate::http;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
 use haproxy::Haproxy;
-use traveller::Traveller;
+use roaming_client::RoamingClient;
 
 const PEOPLE: u8 = 30;
-/// The first of them lives at 127.0.0.10.
+/// Clients have addresses from 127.0.0.10 on.
 const FIRST_HOME: u8 = 10;
 
-async fn balanced(plan: Plan) -> (Town, Haproxy) {
-    let town = plan.gateways(3).start().await;
-    let gateways: Vec<_> = town.gateways.iter().map(|gateway| gateway.address()).collect();
-    let haproxy = Haproxy::start(&town.room("haproxy"), &gateways, &[]).await;
-    (town, haproxy)
+async fn balanced(plan: Plan) -> (SingleNode, Haproxy) {
+    let node = plan.gateways(3).start().await;
+    let gateways: Vec<_> = node.gateways.iter().map(|gateway| gateway.address()).collect();
+    let haproxy = Haproxy::start(&node.subfolder("haproxy"), &gateways, &[]).await;
+    (node, haproxy)
 }
 
-async fn people(haproxy: &Haproxy) -> Vec<Traveller> {
-    join_all((0..PEOPLE).map(|number| Traveller::arrive(FIRST_HOME + number, haproxy.address()))).await
+async fn people(haproxy: &Haproxy) -> Vec<RoamingClient> {
+    join_all((0..PEOPLE).map(|number| RoamingClient::arrive(FIRST_HOME + number, haproxy.address()))).await
 }
 
-/// The `client.address` of every connection in a log.
+/// `client.address` of every connection in a log.
 fn addresses(logs: &[String]) -> Vec<String> {
     let lines = logs.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let opened = lines.filter(|line| line["message"] == "connection opened");
@@ -40,19 +40,19 @@ fn addresses(logs: &[String]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn everyone_is_answered_through_some_gateway() {
-    let (mut town, haproxy) = balanced(Plan::default()).await;
+async fn all_clients_are_answered_through_the_balancer() {
+    let (mut node, haproxy) = balanced(Plan::default()).await;
     let mut people = people(&haproxy).await;
     let in_browsers = join_all(people.iter_mut().map(async |person| {
         for number in 1..=3 {
-            let [.., house] = person.home().octets();
-            let text = format!("mensaje {number} de la casa {house}");
+            let [.., home] = person.home().octets();
+            let text = format!("mensaje {number} de la casa {home}");
             assert_eq!(person.ask(&format!("m{number}"), &text).await, format!("eco: {text}"));
         }
         assert_eq!((person.lost, person.export().await), (0, person.held.clone()));
     }));
     let native = join_all((0..10).map(async |client| {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.hello().await;
         for number in 1..=3 {
             let text = format!("mensaje {number} del programa {client}");
@@ -63,34 +63,34 @@ async fn everyone_is_answered_through_some_gateway() {
 
     let homes: BTreeSet<String> = people.iter().map(|person| person.home().to_string()).collect();
     drop(people);
-    // Only then are their logs whole.
-    for gateway in &mut town.gateways {
+    // Logs are complete only after the exit.
+    for gateway in &mut node.gateways {
         gateway.terminate().await;
     }
-    town.core.terminate().await;
-    let carried: Vec<Vec<String>> = town.gateways.iter().map(|gateway| addresses(&gateway.logs())).collect();
+    node.core.terminate().await;
+    let carried: Vec<Vec<String>> = node.gateways.iter().map(|gateway| addresses(&gateway.logs())).collect();
     for addresses in &carried {
         assert!(5 <= addresses.len(), "{carried:?}");
     }
     assert_eq!(carried.concat().into_iter().collect::<BTreeSet<_>>(), homes);
-    // Through two proxies, the core knows where each of them is.
-    let known: BTreeSet<String> = addresses(&town.core.logs()).into_iter().collect();
+    // The core knows every client's address through two proxies.
+    let known: BTreeSet<String> = addresses(&node.core.logs()).into_iter().collect();
     assert!(homes.is_subset(&known), "{known:?}");
 }
 
 #[tokio::test]
-async fn a_gateway_dies_and_then_the_core() {
+async fn survives_a_gateway_and_then_the_core_dying() {
     let story = Answer::chunks(30).paced(0, 20);
     let answer = story.pieces.concat();
     let plan = Plan::default().core("MAX_IN_FLIGHT", 100).fallback(Fallback::Answer(story));
-    let (mut town, haproxy) = balanced(plan).await;
+    let (mut node, haproxy) = balanced(plan).await;
     let mut people = people(&haproxy).await;
 
-    let Town { standin, gateways, .. } = &mut town;
+    let SingleNode { standin, gateways, .. } = &mut node;
     let talk = join_all(people.iter_mut().map(async |person| {
         for number in 1..=3 {
-            let [.., house] = person.home().octets();
-            let text = format!("mensaje {number} de la casa {house}");
+            let [.., home] = person.home().octets();
+            let text = format!("mensaje {number} de la casa {home}");
             assert_eq!(person.ask(&format!("m{number}"), &text).await, answer);
         }
         let all: Vec<u64> = (1..=6).collect();
@@ -98,17 +98,17 @@ async fn a_gateway_dies_and_then_the_core() {
         assert_eq!(person.export().await, person.held);
     }));
     let murder = async {
-        // In the middle of the second answers.
+        // During the second answers.
         standin.wait_for(|requests| 45 <= requests.len()).await.unwrap();
         gateways[1].kill().await;
     };
     join(talk, murder).await;
     let lost: usize = people.iter().map(|person| person.lost).sum();
     assert!(5 <= lost, "{lost} were on the gateway that died");
-    // Not one answer was generated twice.
-    assert_eq!(town.standin.total(), 3 * u64::from(PEOPLE));
+    // No answer was generated twice.
+    assert_eq!(node.standin.total(), 3 * u64::from(PEOPLE));
 
-    the_core_dies(&mut town, &haproxy, &mut people).await;
+    the_core_dies(&mut node, &haproxy, &mut people).await;
     join_all(people.iter_mut().map(async |person| {
         let back = person.come_back().await;
         assert_eq!(
@@ -122,18 +122,18 @@ async fn a_gateway_dies_and_then_the_core() {
     .await;
 }
 
-/// Kills the core and starts it again.
-async fn the_core_dies(town: &mut Town, haproxy: &Haproxy, people: &mut [Traveller]) {
-    let alive = [0, 2].map(|number: usize| town.gateways[number].address());
-    town.core.kill().await;
-    let endings = join_all(people.iter_mut().map(Traveller::ending)).await;
+/// Kills and restarts the core.
+async fn the_core_dies(node: &mut SingleNode, haproxy: &Haproxy, people: &mut [RoamingClient]) {
+    let alive = [0, 2].map(|number: usize| node.gateways[number].address());
+    node.core.kill().await;
+    let endings = join_all(people.iter_mut().map(RoamingClient::ending)).await;
     assert!(endings.iter().all(|ending| *ending == ConnectionEnd::WebSocket(1012)), "{endings:?}");
     for gateway in alive {
         http::until_status(gateway, "/readyz", 503).await;
         assert_eq!(http::status(gateway, "/healthz", "").await.unwrap(), 200);
     }
     http::until_status(haproxy.address(), "/balancer/health", 503).await;
-    town.core.restart().await;
+    node.core.restart().await;
     for gateway in alive {
         http::until_status(gateway, "/readyz", 200).await;
     }

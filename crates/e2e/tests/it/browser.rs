@@ -1,21 +1,21 @@
-//! The web client in a real browser, against real services.
+//! Web client in real browsers, against real services.
 
+mod continue_answer;
 mod driver;
 mod engine;
-mod go_on;
 mod help;
-mod together;
-mod way_back;
+mod session_recovery;
+mod shared_session;
 
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};
 use testkit::watchdog::LIMIT;
 
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
 use driver::{Browser, ENTER, ESCAPE, TAB, say};
 use engine::Engine;
 
-/// Notes every length the answer on its way is seen to have, in `growth`.
+/// Script that records the lengths of the streaming answer in `growth`.
 const WATCH_GROWTH: &str = "
     window.growth = [];
     const note = () => {
@@ -24,49 +24,49 @@ const WATCH_GROWTH: &str = "
     };
     new MutationObserver(note).observe(one('#log'), { subtree: true, childList: true, characterData: true });
 ";
-/// The network is back, as the browser says it; without it, reconnecting takes a random while.
+/// Script that fires `online`, so that the page reconnects without the rest of its backoff.
 const NUDGE: &str = "dispatchEvent(new Event('online'))";
 const CONNECTED: &str = "one('#status').dataset.state === 'connected'";
 const IDLE: &str = "one('#stop').hidden && !one('[data-streaming]') && one('[data-finish]')";
 
-fn page(town: &Town) -> String {
-    format!("http://{}/", town.gateways[0].address())
+fn page(node: &SingleNode) -> String {
+    format!("http://{}/", node.gateways[0].address())
 }
 
-/// A browser with the page open and connected.
-async fn visitor(town: &Town) -> Option<Browser> {
-    visitor_in(Engine::Chromium, town).await
+/// Opens the page in a browser and waits until it is connected.
+async fn connected_browser(node: &SingleNode) -> Option<Browser> {
+    connected_browser_in(Engine::Chromium, node).await
 }
 
-async fn visitor_in(engine: Engine, town: &Town) -> Option<Browser> {
+async fn connected_browser_in(engine: Engine, node: &SingleNode) -> Option<Browser> {
     let browser = Browser::start(engine).await?;
-    browser.open(&page(town)).await;
+    browser.open(&page(node)).await;
     browser.until(CONNECTED).await;
     Some(browser)
 }
 
-/// A long answer that takes its time.
+/// Long, slow answer.
 fn slow_story() -> Answer {
     Answer::pieces((1..=200).map(|step| format!("paso {step}, "))).paced(0, 50)
 }
 
-engine::in_each_engine!(a_conversation, what_is_clicked_happens);
+engine::in_each_engine!(streams_a_conversation, buttons_work);
 
-async fn what_is_clicked_happens(engine: Engine) {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor_in(engine, &town).await else { return };
+async fn buttons_work(engine: Engine) {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser_in(engine, &node).await else { return };
     browser.fill("#message", "uno").await;
     browser.click("#send").await;
     browser.until(IDLE).await;
     assert_eq!(browser.entries().await, json!([["user", "uno"], ["assistant", "eco: uno"]]));
-    // All outside of an open dialog is silent, so what comes meanwhile is spoken inside.
+    // Content outside an open dialog is inert, so announcements are made inside.
     browser.click("#help-open").await;
     browser.until("one('#help').open && one('#help-lines a')").await;
     browser.run("one('#message').value = 'dos'; one('#composer').requestSubmit();").await;
     browser.until("one('#help .announcer').textContent.includes('eco: dos')").await;
     browser.press(ESCAPE).await;
     browser.until("!one('#help').open").await;
-    // A number of the help lines can be called. Nothing is, here.
+    // Help lines are `tel:` links. The test does not follow them.
     let watch = "addEventListener('click', (event) => {
         document.body.dataset.cancelled = event.defaultPrevented;
         event.preventDefault();
@@ -80,17 +80,17 @@ async fn what_is_clicked_happens(engine: Engine) {
     browser.close().await;
 }
 
-async fn a_conversation(engine: Engine) {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor_in(engine, &town).await else { return };
-    // WebKit speaks the language of the machine.
+async fn streams_a_conversation(engine: Engine) {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser_in(engine, &node).await else { return };
+    // WebKit uses the locale of the machine.
     if engine == Engine::Chromium {
         assert_eq!(browser.run("return navigator.languages").await, json!(["es-AR", "es"]));
         let words = "return [document.documentElement.lang, one('#status .words').textContent]";
         assert_eq!(browser.run(words).await, json!(["es", "Conectado"]));
     }
 
-    town.standin.push(slow_story());
+    node.standin.push(slow_story());
     browser.run(WATCH_GROWTH).await;
     browser.write("Contame un cuento largo.").await;
     browser.until("growth.length >= 4").await;
@@ -98,9 +98,9 @@ async fn a_conversation(engine: Engine) {
     browser.click("#stop").await;
     browser.until("one('[data-role=assistant][data-finish=stopped]')").await;
     let entries = browser.entries().await;
-    let told = entries[1][1].as_str().unwrap();
+    let answer = entries[1][1].as_str().unwrap();
     assert_eq!(entries[0], json!(["user", "Contame un cuento largo."]));
-    assert!(told.starts_with("paso 1, paso 2, ") && !told.contains("paso 200"), "{told}");
+    assert!(answer.starts_with("paso 1, paso 2, ") && !answer.contains("paso 200"), "{answer}");
 
     browser.write("Gracias, ¿y ahora?").await;
     browser.until("entries().length === 4 && one('[data-finish=stop]')").await;
@@ -117,9 +117,9 @@ async fn a_conversation(engine: Engine) {
 }
 
 #[tokio::test]
-async fn help_by_keyboard() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn opens_help_by_keyboard() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.run("document.activeElement.blur()").await;
     let focus = "return document.activeElement.id";
     for _ in 0..5 {
@@ -149,9 +149,9 @@ async fn help_by_keyboard() {
 }
 
 #[tokio::test]
-async fn another_language() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn switches_language() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     let words =
         "return ['#status .words', '#welcome h2', '.disclaimer', '#chips'].map((place) => one(place).innerText)";
     let spanish = browser.run(words).await;
@@ -163,7 +163,7 @@ async fn another_language() {
     for place in 0..4 {
         assert_ne!(spanish[place], english[place]);
     }
-    // It is remembered, and the server answers errors in it too.
+    // The choice is stored, and server errors use it too.
     browser.reload().await;
     browser.until(CONNECTED).await;
     assert_eq!(browser.run(words).await, english);
@@ -172,14 +172,14 @@ async fn another_language() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_dies() {
-    let mut town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn reconnects_after_a_gateway_dies() {
+    let mut node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.write("uno").await;
     browser.until(IDLE).await;
     assert_eq!(browser.console_errors().await, [""; 0]);
 
-    town.gateway().kill().await;
+    node.gateway().kill().await;
     let state = browser.until("one('#status').dataset.state !== 'connected' && one('#status').innerText").await;
     let words = state.as_str().unwrap().trim();
     assert!(words.starts_with("Reconectando") || words.starts_with("Sin conexión"), "{words:?}");
@@ -188,7 +188,7 @@ async fn a_gateway_that_dies() {
     browser.until("!one('#connection-note').hidden").await;
     browser.screenshot("browser-reconnecting").await;
 
-    town.gateway().restart().await;
+    node.gateway().restart().await;
     browser.until(CONNECTED).await;
     browser.until("entries().length === 4 && all('[data-finish]').length === 2").await;
     browser.write("tres").await;
@@ -204,20 +204,20 @@ async fn a_gateway_that_dies() {
 }
 
 #[tokio::test]
-async fn a_core_that_dies_in_mid_answer() {
-    let mut town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn recovers_from_a_core_killed_mid_answer() {
+    let mut node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.write("uno").await;
     browser.until(IDLE).await;
-    town.standin.push(slow_story());
+    node.standin.push(slow_story());
     browser.run(WATCH_GROWTH).await;
     browser.write("dos").await;
     browser.until("growth.length >= 4").await;
-    town.core.kill().await;
+    node.core.kill().await;
     browser.until("one('#status').dataset.state !== 'connected'").await;
-    // What it had begun to say is forgotten; what was accepted is not, and gets its answer.
-    town.standin.push(Answer::pieces(["otra ", "cosa"]));
-    town.core.restart().await;
+    // The partial answer is lost; the accepted message is stored and gets its answer.
+    node.standin.push(Answer::pieces(["otra ", "cosa"]));
+    node.core.restart().await;
     browser.run(NUDGE).await;
     browser.until("all('[data-finish=stop]').length === 2").await;
     let expected = [["user", "uno"], ["assistant", "eco: uno"], ["user", "dos"], ["assistant", "otra cosa"]];
@@ -229,14 +229,14 @@ async fn a_core_that_dies_in_mid_answer() {
 }
 
 #[tokio::test]
-async fn two_tabs() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn two_tabs_share_the_session() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     let first = browser.tab().await;
     browser.write("uno").await;
     browser.until(IDLE).await;
     let second = browser.new_tab().await;
-    browser.open(&page(&town)).await;
+    browser.open(&page(&node)).await;
     browser.until("entries().length === 2").await;
     browser.write("dos").await;
     browser.show(&first).await;
@@ -253,7 +253,7 @@ async fn two_tabs() {
     browser.close().await;
 }
 
-/// What can be scrolled sideways or reaches beyond the edges of the page.
+/// Script that lists elements that scroll horizontally or overflow the page.
 const TOO_WIDE: &str = "
     const scrolls = ['html', 'body', '#scroller', '#help', '.dialog-body']
         .filter((place) => one(place).scrollWidth > one(place).clientWidth);
@@ -265,9 +265,9 @@ const TOO_WIDE: &str = "
 ";
 
 #[tokio::test]
-async fn narrow_and_wide() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn fits_every_screen() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     let widths = [360, 1_440];
     for width in widths {
         browser.resize(width, 740).await;
@@ -291,15 +291,15 @@ async fn narrow_and_wide() {
     browser.close().await;
 }
 
-/// The links to the pages about the service, with what they say.
+/// Links to the information pages, with their texts.
 const GUIDES: &str = "
     return all('.guides a').map((link) => [link.textContent, new URL(link.href).pathname + new URL(link.href).search, link.target, link.rel]);
 ";
 
 #[tokio::test]
-async fn the_pages_about_the_service_are_one_press_away() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+async fn links_to_the_information_pages() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     let links = |lang: &str, names: [&str; 2]| {
         let link = |name: &str, page: &str| json!([name, format!("/{page}?lang={lang}"), "_blank", "noopener"]);
         json!([link(names[0], "acerca"), link(names[1], "proteccion")])
@@ -307,7 +307,7 @@ async fn the_pages_about_the_service_are_one_press_away() {
     assert_eq!(browser.run(GUIDES).await, links("es", ["Acerca de", "Protección"]));
     browser.write("hola").await;
     browser.until(IDLE).await;
-    // The last two: a page of 360 px and one of 640 at 200 %.
+    // The last two: 360 px wide, and 640 px at 200 %.
     for (width, height) in [(1_440, 740), (360, 740), (180, 370), (320, 400)] {
         browser.resize(width, height).await;
         assert_eq!(browser.run(TOO_WIDE).await, json!([]), "{width} px");
@@ -328,18 +328,18 @@ async fn the_pages_about_the_service_are_one_press_away() {
     browser.close().await;
 }
 
-/// With a model that runs somewhere: `PSICOIA_LOCAL_LLM` is its `…/chat/completions`.
+/// Uses a real model: `PSICOIA_LOCAL_LLM` is its `…/chat/completions` URL.
 #[tokio::test]
-async fn a_real_model() {
+async fn answers_with_a_real_model() {
     let Some(model) = std::env::var_os("PSICOIA_LOCAL_LLM") else {
         return say("skipped: PSICOIA_LOCAL_LLM is not set");
     };
-    // The stand-in must not be needed.
+    // The stand-in must not be called.
     let plan = Plan::with_gateway().fallback(Fallback::Answer(Answer::status(500)));
-    // One on a small machine may have to read its instructions for a while.
+    // On a small machine the prompt alone may take minutes.
     let plan = plan.core("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", 60).core("LLM_TIMEOUT_SECONDS", 90);
-    let town = plan.core("LLM_URL", model.to_str().unwrap()).start().await;
-    let Some(browser) = visitor(&town).await else { return };
+    let node = plan.core("LLM_URL", model.to_str().unwrap()).start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.patience(6 * LIMIT).await;
     browser.run(WATCH_GROWTH).await;
     browser.write("Contame con muchos detalles cómo puedo ordenar mi semana.").await;
@@ -352,6 +352,6 @@ async fn a_real_model() {
     for answer in [1, 3] {
         assert!(!browser.entries().await[answer][1].as_str().unwrap().trim().is_empty());
     }
-    assert_eq!((browser.console_errors().await, town.standin.total()), (Vec::new(), 0));
+    assert_eq!((browser.console_errors().await, node.standin.total()), (Vec::new(), 0));
     browser.close().await;
 }

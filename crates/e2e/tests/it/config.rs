@@ -1,4 +1,4 @@
-//! The settings, from outside: what a wrong one costs, and that their list is the truth.
+//! Configuration: errors, `.env` files and the documented list of variables.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,9 @@ use testkit::line_peer::LinePeer;
 use testkit::llm::{LlmStandin, Options};
 use tokio::net::TcpListener;
 
-use crate::person::Person;
 use crate::program::{Kind, Program, Setting, run};
-use crate::town::Plan;
+use crate::single_node::Plan;
+use crate::test_client::TestClient;
 
 const USAGE: Option<i32> = Some(2);
 const BAD_CONFIG: Option<i32> = Some(78);
@@ -20,7 +20,7 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// Settings that are wrong, and how each is named. The port is not wrong, but taken.
+/// Invalid settings with their error texts. The port is valid, but in use.
 fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
     let (own, names): (&[(&'static str, &str)], _) = match kind {
         Kind::Core => (
@@ -58,29 +58,29 @@ fn mistakes(kind: Kind, port: u16) -> (Vec<Setting>, Vec<&'static str>) {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_at_once_before_the_port_is_taken() {
+async fn reports_all_mistakes_before_binding() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for kind in Kind::BOTH {
         let (settings, names) = mistakes(kind, taken.local_addr().unwrap().port());
         for argument in [None, Some("--check-config")] {
             let output = run(kind, folder.path(), &settings, argument).await;
-            let told = stderr(&output);
-            assert_eq!(output.status.code(), BAD_CONFIG, "{told}");
+            let reported = stderr(&output);
+            assert_eq!(output.status.code(), BAD_CONFIG, "{reported}");
             let head = format!("{}: bad configuration, {} problems:", kind.name(), names.len());
-            assert_eq!(told.lines().next(), Some(head.as_str()), "{told}");
+            assert_eq!(reported.lines().next(), Some(head.as_str()), "{reported}");
             for name in &names {
-                let lines = told.lines().filter(|line| line.trim_start().starts_with(name)).count();
-                assert_eq!(lines, 1, "{name}in\n{told}");
+                let lines = reported.lines().filter(|line| line.trim_start().starts_with(name)).count();
+                assert_eq!(lines, 1, "{name}in\n{reported}");
             }
-            assert_eq!(told.lines().count(), names.len() + 1, "{told}");
+            assert_eq!(reported.lines().count(), names.len() + 1, "{reported}");
             assert!(output.stdout.is_empty(), "{output:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_good_configuration_is_only_checked() {
+async fn check_config_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for kind in Kind::BOTH {
@@ -94,7 +94,7 @@ async fn a_good_configuration_is_only_checked() {
 }
 
 #[tokio::test]
-async fn a_port_in_use() {
+async fn reports_a_port_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
@@ -108,13 +108,13 @@ async fn a_port_in_use() {
 }
 
 #[tokio::test]
-async fn a_flag_that_does_not_exist() {
+async fn rejects_unknown_flags() {
     let folder = tempfile::tempdir().unwrap();
     for kind in Kind::BOTH {
         let output = run(kind, folder.path(), &[], Some("--no-such-flag")).await;
         assert_eq!(output.status.code(), USAGE);
         assert!(stderr(&output).contains("--no-such-flag"), "{}", stderr(&output));
-        // What else is wrong is told with it.
+        // Other errors are reported too.
         let output = run(kind, folder.path(), &[("LOG_LEVEL", "loud".to_owned())], Some("--no-such-flag")).await;
         assert!(["--no-such-flag", "LOG_LEVEL: "].iter().all(|it| stderr(&output).contains(it)), "{}", stderr(&output));
         let output = run(kind, folder.path(), &[], Some("--help")).await;
@@ -124,23 +124,23 @@ async fn a_flag_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn health() {
-    let mut town = Plan::with_gateway().start().await;
-    let ports = [(Kind::Core, town.core.address().port()), (Kind::Gateway, town.gateways[0].address().port())];
-    let folder = town.room("elsewhere");
+async fn health_check_reports_the_state() {
+    let mut node = Plan::with_gateway().start().await;
+    let ports = [(Kind::Core, node.core.address().port()), (Kind::Gateway, node.gateways[0].address().port())];
+    let folder = node.subfolder("elsewhere");
     for want in [0, 1] {
         for (kind, port) in ports {
             let output = run(kind, &folder, &[(kind.port(), port.to_string())], Some("--check-health")).await;
             assert_eq!(output.status.code(), Some(want), "{}: {}", kind.name(), stderr(&output));
         }
-        town.gateway().terminate().await;
-        town.core.terminate().await;
+        node.gateway().terminate().await;
+        node.core.terminate().await;
     }
 }
 
-/// `.env.example` promises: "the programs read `.env` in the folder where they are started".
+/// `.env.example` documents: "the programs read `.env` in the folder where they are started".
 #[tokio::test]
-async fn the_dotenv_of_another_folder_is_not_read() {
+async fn ignores_dotenv_of_another_folder() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "APP_PORT=x\nWS_PORT=x\n").unwrap();
     let inner = folder.path().join("inner");
@@ -153,9 +153,9 @@ async fn the_dotenv_of_another_folder_is_not_read() {
     }
 }
 
-/// One start tells all of it: lines that are none, names that are no setting, values of either.
+/// One start reports all errors: malformed lines, unknown names and invalid values.
 #[tokio::test]
-async fn mistakes_in_dotenv_have_their_lines() {
+async fn reports_line_numbers_of_dotenv_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     let dotenv = b"\xef\xbb\xbf# contrase\xf1a\r\nHTTP_PORT=80\r\nADMIN_HOST=localhost\r\nhttps_proxy=http://x\r\nAPP_PROT=5002\r\n\
         LOG_LEVEL=loud\r\nnonsense\r\nDRAIN_SECONDS='soon'\r\nTRUSTED_PROXIES=${NETWORK}\r\nLOG_FORMAT=fancy\r\nLOG_FORMAT=odd";
@@ -163,11 +163,11 @@ async fn mistakes_in_dotenv_have_their_lines() {
     for kind in Kind::BOTH {
         let settings = [("WORKERS", "none".to_owned()), ("DRAIN_SECONDS", "later".to_owned())];
         let output = run(kind, folder.path(), &settings, Some("--check-config")).await;
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), BAD_CONFIG, "{told}");
-        let mut told: Vec<_> = told.lines().map(str::trim).collect();
-        assert!(told[0].ends_with("7 problems:"), "{told:?}");
-        told.sort();
+        let reported = stderr(&output);
+        assert_eq!(output.status.code(), BAD_CONFIG, "{reported}");
+        let mut reported: Vec<_> = reported.lines().map(str::trim).collect();
+        assert!(reported[0].ends_with("7 problems:"), "{reported:?}");
+        reported.sort();
         for want in [
             ".env, line 5: APP_PROT is no setting; did you mean APP_PORT?",
             ".env, line 7: not NAME=value",
@@ -177,24 +177,24 @@ async fn mistakes_in_dotenv_have_their_lines() {
             "LOG_LEVEL: \"loud\" is neither",
             "LOG_FORMAT: \"odd\" is neither json nor pretty (.env, line 11)",
         ] {
-            assert_eq!(told.iter().filter(|line| line.starts_with(want)).count(), 1, "{want} in {told:#?}");
+            assert_eq!(reported.iter().filter(|line| line.starts_with(want)).count(), 1, "{want} in {reported:#?}");
         }
         let located =
-            told.iter().filter(|line| line.ends_with(" (.env, line 6)") || line.ends_with(" (.env, line 11)"));
-        assert_eq!(located.count(), 2, "the environment wins, and has no lines: {told:#?}");
+            reported.iter().filter(|line| line.ends_with(" (.env, line 6)") || line.ends_with(" (.env, line 11)"));
+        assert_eq!(located.count(), 2, "the environment wins, and has no lines: {reported:#?}");
     }
 }
 
-/// A key goes out as it stands in `.env`.
+/// A key is sent verbatim as in `.env`.
 #[tokio::test]
-async fn a_dollar_in_dotenv_stays() {
+async fn dotenv_does_not_expand_dollars() {
     let standin = LlmStandin::start(Options::default()).await.unwrap();
     for (line, want) in [("gsk$a1", "gsk$a1"), ("\"gsk$a1\"", "gsk$a1"), ("'gsk${a1}' # mine", "gsk${a1}")] {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("GROQ_API_KEY=x\nLLM_URL={}\nAPP_PORT=0\nGROQ_API_KEY={line}\n", standin.url());
         std::fs::write(folder.path().join(".env"), text).unwrap();
         let core = Program::start(Kind::Core, folder.path(), &[]).await;
-        let mut person = Person::new(LinePeer::connect(core.address()).await.unwrap());
+        let mut person = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
         person.hello().await;
         person.ask("a", "hola").await;
         let authorization = standin.requests().last().unwrap().authorization().map(str::to_owned);
@@ -202,7 +202,7 @@ async fn a_dollar_in_dotenv_stays() {
     }
 }
 
-/// Variables and their defaults; nothing is an empty default.
+/// Variables with their defaults; no default is empty.
 type Defaults = BTreeMap<String, String>;
 
 fn defaults(command: &clap::Command) -> Defaults {
@@ -213,7 +213,7 @@ fn defaults(command: &clap::Command) -> Defaults {
         .collect()
 }
 
-/// Reads `#NAME=default` and `NAME=value`. Each has a comment above.
+/// Parses `#NAME=default` and `NAME=value`; asserts that a comment precedes each.
 fn documented() -> Vec<(String, String)> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.env.example");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -227,14 +227,14 @@ fn documented() -> Vec<(String, String)> {
             assert!(explained, "{name} stands in .env.example without a word");
             entries.push((name.to_owned(), value.to_owned()));
         }
-        // One comment may explain several in a row.
+        // One comment may cover several consecutive variables.
         explained = line.starts_with("# ") || (explained && setting.is_some());
     }
     entries
 }
 
 #[test]
-fn the_example_lists_every_variable_with_its_default() {
+fn example_lists_every_variable_with_its_default() {
     let (core, gateway) = (defaults(&core_server::Args::command()), defaults(&ws_gateway::Args::command()));
     for (name, value) in &core {
         let other = gateway.get(name).unwrap_or(value);
@@ -243,23 +243,23 @@ fn the_example_lists_every_variable_with_its_default() {
     let wanted: Defaults = core.into_iter().chain(gateway).collect();
     let documented = documented();
     assert!(20 <= documented.len(), "found only {}", documented.len());
-    let told: Defaults = documented.iter().cloned().collect();
-    assert_eq!(told.len(), documented.len(), "something is listed twice");
+    let reported: Defaults = documented.iter().cloned().collect();
+    assert_eq!(reported.len(), documented.len(), "something is listed twice");
     let differ = |(name, value): &(&String, &String), other: &Defaults| other.get(*name) != Some(value);
-    let missing: Vec<_> = wanted.iter().filter(|pair| differ(pair, &told)).collect();
-    // Those of docker compose alone have their defaults there.
+    let missing: Vec<_> = wanted.iter().filter(|pair| differ(pair, &reported)).collect();
+    // Variables of docker compose only have their defaults there.
     let compose =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker-compose.yml")).unwrap();
     let in_compose = |(name, value): &(&String, &String)| compose.contains(&format!("${{{name}:-{value}}}"));
-    let wrong: Vec<_> = told.iter().filter(|pair| differ(pair, &wanted) && !in_compose(pair)).collect();
-    let unknown: Vec<_> = wanted.keys().chain(told.keys()).filter(|name| !boot::is_known_variable(name)).collect();
+    let wrong: Vec<_> = reported.iter().filter(|pair| differ(pair, &wanted) && !in_compose(pair)).collect();
+    let unknown: Vec<_> = wanted.keys().chain(reported.keys()).filter(|name| !boot::is_known_variable(name)).collect();
     assert!(unknown.is_empty(), "boot's list of names lacks {unknown:?}");
     assert!(missing.is_empty() && wrong.is_empty(), "the services have {missing:?},\n.env.example has {wrong:?}");
 }
 
-/// The example is a `.env` that both services take as it is.
+/// Both services accept the example unchanged.
 #[tokio::test]
-async fn the_example_can_be_used() {
+async fn example_is_a_valid_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let lines: String = documented().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     std::fs::write(folder.path().join(".env"), lines).unwrap();
@@ -269,9 +269,9 @@ async fn the_example_can_be_used() {
     }
 }
 
-/// Keys that no provider can have given out are found before one is asked.
+/// Malformed keys are rejected before any provider is called.
 #[tokio::test]
-async fn keys_that_cannot_be_right() {
+async fn rejects_malformed_keys() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
     for (value, in_file) in [
@@ -292,9 +292,9 @@ async fn keys_that_cannot_be_right() {
         for argument in [None, Some("--check-config")] {
             let settings = [("APP_PORT", "0".to_owned()), key.clone()];
             let output = run(Kind::Core, folder.path(), &settings, argument).await;
-            let told = stderr(&output);
-            assert_eq!(output.status.code(), BAD_CONFIG, "{key:?}: {told}");
-            assert!(told.contains(&format!("{}: ", key.0)) && !told.contains("gsk_4f"), "{key:?}: {told}");
+            let reported = stderr(&output);
+            assert_eq!(output.status.code(), BAD_CONFIG, "{key:?}: {reported}");
+            assert!(reported.contains(&format!("{}: ", key.0)) && !reported.contains("gsk_4f"), "{key:?}: {reported}");
         }
     }
 }

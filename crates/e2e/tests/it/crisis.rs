@@ -1,30 +1,30 @@
-//! The whole way of a person in crisis, word by word: a first sign, the direct question, plan and means, the emergency, the safety
-//! plan, and the good-bye. In both languages, with a model and without, in frames and in a terminal.
+//! Complete crisis dialogue: first sign, direct question, plan and means, emergency, safety plan and good-bye. In both
+//! languages, with and without a model, in frames and in the plain face.
 
 use protocol::Face;
 use serde_json::{Value, json};
 use testkit::llm::Answer;
 use testkit::peer::Peer;
 
-use crate::person::Person;
 use crate::safety_plan::ANSWERS;
-use crate::town::Plan;
+use crate::single_node::Plan;
+use crate::test_client::TestClient;
 
-/// What message `id` brought.
+/// Frames of one turn.
 #[derive(Debug)]
-struct Told {
-    /// Level of the help that came before everything else.
+struct Turn {
+    /// Level of the help that preceded the answer.
     level: Option<String>,
     text: String,
     done: Value,
 }
 
-impl Told {
+impl Turn {
     fn source(&self) -> &str {
         self.done["source"].as_str().unwrap()
     }
 
-    /// It is one line with a question at most, and asks one if it `asks`.
+    /// Asserts one line with one question if `asks`, else none.
     fn is_well_formed(&self, asks: bool) {
         let questions = self.text.matches('?').count();
         assert_eq!(questions, usize::from(asks), "{}", self.text);
@@ -32,30 +32,30 @@ impl Told {
     }
 }
 
-async fn say<P: Peer>(person: &mut Person<P>, id: &str, text: &str) -> Told {
+async fn say<P: Peer>(person: &mut TestClient<P>, id: &str, text: &str) -> Turn {
     person.say(id, text).await;
-    let (mut level, mut told) = (None, String::new());
+    let (mut level, mut text) = (None, String::new());
     loop {
         let frame = person.frame().await;
         match frame["type"].as_str() {
             Some("support") if frame["id"] == id => {
-                assert!(told.is_empty(), "help comes first: {frame}");
+                assert!(text.is_empty(), "help comes first: {frame}");
                 assert!(!frame["resources"].as_array().unwrap().is_empty(), "{frame}");
                 level = Some(frame["level"].as_str().unwrap().to_owned());
             }
             Some("delta") => {
                 let offset = usize::try_from(frame["offset"].as_u64().unwrap()).unwrap();
-                told = told.chars().take(offset).collect();
-                told.push_str(frame["text"].as_str().unwrap());
+                text = text.chars().take(offset).collect();
+                text.push_str(frame["text"].as_str().unwrap());
             }
-            Some("done") if frame["id"] == id => return Told { level, text: told, done: frame },
+            Some("done") if frame["id"] == id => return Turn { level, text, done: frame },
             Some("error") => panic!("{frame}"),
             _ => {}
         }
     }
 }
 
-/// A way through a crisis with a model, in one language.
+/// Dialogue with a model, in one language.
 struct Way {
     locale: &'static str,
     /// No sign of risk.
@@ -96,58 +96,58 @@ const WAYS: [Way; 2] = [
 #[tokio::test]
 async fn a_yes_to_a_models_question_leads_to_help_a_plan_and_lines_at_the_good_bye() {
     for way in WAYS {
-        let mut town = Plan::with_gateway().core("RATE_MAX_MESSAGES", 1_000).core("LLM_SUMMARY", "off").start().await;
+        let mut node = Plan::with_gateway().core("RATE_MAX_MESSAGES", 1_000).core("LLM_SUMMARY", "off").start().await;
         let hello = json!({"type": "hello", "v": 1, "locale": way.locale});
-        let mut person = town.at_gateway(Face::Frames).await;
+        let mut person = node.at_gateway(Face::Frames).await;
         person.send(hello).await;
         let welcome = person.first_frame().await.unwrap();
 
-        town.standin.push(Answer::text(way.asks));
-        let told = say(&mut person, "a", way.first).await;
-        assert_eq!((told.level.as_deref(), told.text.as_str()), (None, way.asks));
+        node.standin.push(Answer::text(way.asks));
+        let turn = say(&mut person, "a", way.first).await;
+        assert_eq!((turn.level.as_deref(), turn.text.as_str()), (None, way.asks));
 
-        town.standin.push(Answer::text(way.asks_means));
-        let told = say(&mut person, "b", way.yes).await;
-        assert_eq!((told.level.as_deref(), told.text.as_str()), (Some("high"), way.asks_means));
+        node.standin.push(Answer::text(way.asks_means));
+        let turn = say(&mut person, "b", way.yes).await;
+        assert_eq!((turn.level.as_deref(), turn.text.as_str()), (Some("high"), way.asks_means));
 
         // The question is read from the stored conversation too.
-        town.core.kill().await;
-        town.core.restart().await;
-        let mut person = town.at_core().await;
+        node.core.kill().await;
+        node.core.restart().await;
+        let mut person = node.at_core().await;
         person.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"]})).await;
         assert_eq!(person.first_frame().await.unwrap()["resumed"], true);
-        let calls = town.standin.total();
-        let told = say(&mut person, "c", way.yes).await;
-        assert_eq!((told.level.as_deref(), told.source()), (Some("imminent"), "companion"), "{told:?}");
-        told.is_well_formed(true);
+        let calls = node.standin.total();
+        let turn = say(&mut person, "c", way.yes).await;
+        assert_eq!((turn.level.as_deref(), turn.source()), (Some("imminent"), "companion"), "{turn:?}");
+        turn.is_well_formed(true);
 
-        let told = say(&mut person, "plan", way.wants_plan).await;
-        assert_eq!(told.done["exercise"], "safety_plan", "{told:?}");
+        let turn = say(&mut person, "plan", way.wants_plan).await;
+        assert_eq!(turn.done["exercise"], "safety_plan", "{turn:?}");
         for (number, answer) in ANSWERS.into_iter().enumerate() {
-            let told = say(&mut person, &format!("p{number}"), answer).await;
-            assert_eq!((&told.done["exercise"], told.level), (&json!("safety_plan"), None), "{}", told.text);
+            let turn = say(&mut person, &format!("p{number}"), answer).await;
+            assert_eq!((&turn.done["exercise"], turn.level), (&json!("safety_plan"), None), "{}", turn.text);
         }
         person.send(json!({"type": "request", "id": "x", "method": "safety_plan", "params": {}})).await;
         let plan = person.frame_of("response").await["result"]["plan"].take();
         let texts: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["text"].clone()).collect();
         assert_eq!(texts, ANSWERS.map(Value::from), "{plan}");
 
-        let told = say(&mut person, "bye", way.bye).await;
-        assert_eq!((told.level.is_some(), told.source()), (true, "companion"), "{told:?}");
-        told.is_well_formed(true);
-        assert_eq!(town.standin.total(), calls, "at imminent risk the companion answers");
+        let turn = say(&mut person, "bye", way.bye).await;
+        assert_eq!((turn.level.is_some(), turn.source()), (true, "companion"), "{turn:?}");
+        turn.is_well_formed(true);
+        assert_eq!(node.standin.total(), calls, "at imminent risk the companion answers");
     }
 }
 
 #[tokio::test]
 async fn without_a_level_the_model_answers_a_good_bye() {
-    let town = Plan::default().start().await;
+    let node = Plan::default().start().await;
     for way in WAYS {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.send(json!({"type": "hello", "v": 1, "locale": way.locale})).await;
         person.first_frame().await.unwrap();
-        let told = say(&mut person, "a", way.no_risk_bye).await;
-        assert_eq!((told.level.as_deref(), told.source()), (None, "llm"), "{told:?}");
+        let turn = say(&mut person, "a", way.no_risk_bye).await;
+        assert_eq!((turn.level.as_deref(), turn.source()), (None, "llm"), "{turn:?}");
     }
 }
 
@@ -199,33 +199,33 @@ const TERMINALS: [Terminal; 2] = [
     },
 ];
 
-async fn tell<P: Peer>(person: &mut Person<P>, text: &str) -> String {
+async fn send_line<P: Peer>(person: &mut TestClient<P>, text: &str) -> String {
     person.write(text).await;
     person.line().await
 }
 
 #[tokio::test]
 async fn in_a_terminal_the_companion_leads_from_the_first_word_to_the_plan_and_the_lines() {
-    let town = Plan::default().core("LLM_URL", "").core("RATE_MAX_MESSAGES", 1_000).start().await;
+    let node = Plan::default().core("LLM_URL", "").core("RATE_MAX_MESSAGES", 1_000).start().await;
     for Terminal { language, help, risk, yes, company, wants_plan, steps, bye, here, leave } in TERMINALS {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.lines(3).await;
-        tell(&mut person, &format!("/idioma {language}")).await;
+        send_line(&mut person, &format!("/idioma {language}")).await;
 
         // The direct question, and a yes to it: lines both times, before the answer.
         for says in [risk, yes] {
-            let line = tell(&mut person, says).await;
+            let line = send_line(&mut person, says).await;
             assert!(line.starts_with(help), "{says}: {line}");
             let answer = person.line().await;
             assert_eq!(answer.matches('?').count(), 1, "{says}: {answer}");
         }
         // No lines again while they are in sight.
-        let answer = tell(&mut person, company).await;
+        let answer = send_line(&mut person, company).await;
         assert!(!answer.starts_with(help) && answer.contains('?'), "{answer}");
 
-        let mut answers = vec![tell(&mut person, wants_plan).await];
+        let mut answers = vec![send_line(&mut person, wants_plan).await];
         for step in steps {
-            answers.push(tell(&mut person, step).await);
+            answers.push(send_line(&mut person, step).await);
         }
         assert!(answers.iter().all(|answer| answer.matches('?').count() == 1), "{answers:#?}");
         person.write("/plan").await;
@@ -234,14 +234,14 @@ async fn in_a_terminal_the_companion_leads_from_the_first_word_to_the_plan_and_t
             assert!(line.starts_with(&format!("{number}. ")) && line.ends_with(step), "{plan:#?}");
         }
 
-        let line = tell(&mut person, bye).await;
+        let line = send_line(&mut person, bye).await;
         assert!(line.starts_with(help), "{line}");
         let answer = person.line().await;
         assert!(answer.contains('?'), "{answer}");
-        // What is answered to it holds nobody.
-        let answer = tell(&mut person, here).await;
+        // The reply to it must not hold the person back with a question.
+        let answer = send_line(&mut person, here).await;
         assert!(!answer.contains('?'), "{answer}");
-        let line = tell(&mut person, leave).await;
+        let line = send_line(&mut person, leave).await;
         assert!(line.starts_with(help), "{line}");
         person.line().await;
         assert_eq!(person.read().await, None);

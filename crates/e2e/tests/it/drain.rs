@@ -1,4 +1,4 @@
-//! SIGTERM in the middle of a conversation.
+//! SIGTERM mid-conversation.
 
 use protocol::Face;
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use testkit::watchdog::LIMIT;
 use tokio::join;
 use tokio::time::Instant;
 
-use crate::person::Person;
 use crate::program::Program;
-use crate::town::Plan;
+use crate::single_node::Plan;
+use crate::test_client::TestClient;
 
-/// Longer than the answers below take, shorter than the default.
+/// Longer than the answers below, shorter than the default.
 const DRAIN_SECONDS: u64 = 6;
 
 fn slow() -> Answer {
@@ -23,16 +23,16 @@ fn plan() -> Plan {
     Plan::with_gateway().core("DRAIN_SECONDS", DRAIN_SECONDS).fallback(Fallback::Answer(slow()))
 }
 
-/// Someone whose answer has begun.
-async fn listening<P: Peer>(mut person: Person<P>) -> Person<P> {
+/// Client whose answer is streaming.
+async fn listening<P: Peer>(mut person: TestClient<P>) -> TestClient<P> {
     person.hello().await;
     person.say("a", "hola").await;
     assert_eq!(person.frame_of("delta").await["offset"], 0);
     person
 }
 
-/// Frames up to the end, and how that came.
-async fn rest<P: Peer>(person: &mut Person<P>) -> (Vec<Value>, ConnectionEnd) {
+/// Frames up to the end of the connection, and its kind.
+async fn rest<P: Peer>(person: &mut TestClient<P>) -> (Vec<Value>, ConnectionEnd) {
     let mut frames = Vec::new();
     while let Some(line) = person.read().await {
         frames.push(serde_json::from_str(&line).unwrap());
@@ -40,7 +40,7 @@ async fn rest<P: Peer>(person: &mut Person<P>) -> (Vec<Value>, ConnectionEnd) {
     (frames, person.peer.ending().unwrap())
 }
 
-/// The answer came to its end after the notice, and nothing behind it.
+/// Asserts that the answer completed after the notice and was the last frame.
 fn went_on(frames: &[Value]) {
     let notice = frames.iter().find(|frame| frame["type"] == "notice").unwrap();
     assert_eq!(notice["code"], "draining");
@@ -68,17 +68,17 @@ async fn terminate(program: &mut Program) {
 }
 
 #[tokio::test]
-async fn the_core_lets_answers_end() {
-    let mut town = plan().start().await;
-    let mut native = listening(town.at_core().await).await;
-    let mut browser = listening(town.at_gateway(Face::Frames).await).await;
-    // Nothing is under way for these two.
-    let mut idle = town.at_gateway(Face::Frames).await;
+async fn core_drain_finishes_answers() {
+    let mut node = plan().start().await;
+    let mut native = listening(node.at_core().await).await;
+    let mut browser = listening(node.at_gateway(Face::Frames).await).await;
+    // These two connections are idle.
+    let mut idle = node.at_gateway(Face::Frames).await;
     idle.hello().await;
-    let mut terminal = town.at_core().await;
+    let mut terminal = node.at_core().await;
     terminal.lines(3).await;
     let ((), native, browser, idle, terminal) =
-        join!(terminate(&mut town.core), rest(&mut native), rest(&mut browser), rest(&mut idle), terminal.ending(),);
+        join!(terminate(&mut node.core), rest(&mut native), rest(&mut browser), rest(&mut idle), terminal.ending(),);
     went_on(&native.0);
     assert_eq!(native.1, ConnectionEnd::Unexplained);
     went_on(&browser.0);
@@ -87,14 +87,14 @@ async fn the_core_lets_answers_end() {
     assert_eq!(terminal, ConnectionEnd::Unexplained);
 }
 
-/// Who is still there when the time is over is told why, like everyone else (`proto-line/SPEC.md` §8).
+/// A connection left at the drain timeout gets a reason too (`proto-line/SPEC.md` §8).
 #[tokio::test]
-async fn the_core_does_not_wait_for_ever() {
+async fn core_drain_times_out() {
     let answer = Answer::chunks(2).paced(0, 60_000);
-    let mut town = Plan::with_gateway().core("DRAIN_SECONDS", "0.3").fallback(Fallback::Answer(answer)).start().await;
-    let mut person = listening(town.at_gateway(Face::Frames).await).await;
-    let (status, (frames, ending)) = join!(town.core.terminate(), rest(&mut person));
-    let logs = town.core.logs().join("\n");
+    let mut node = Plan::with_gateway().core("DRAIN_SECONDS", "0.3").fallback(Fallback::Answer(answer)).start().await;
+    let mut person = listening(node.at_gateway(Face::Frames).await).await;
+    let (status, (frames, ending)) = join!(node.core.terminate(), rest(&mut person));
+    let logs = node.core.logs().join("\n");
     assert_eq!(status.code(), Some(0), "{logs}");
     assert!(logs.contains("drain timed out"), "{logs}");
     assert_eq!((&frames[0]["type"], &frames[0]["code"]), (&json!("notice"), &json!("draining")), "{frames:?}");
@@ -103,14 +103,14 @@ async fn the_core_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn the_gateway_says_good_bye() {
-    let mut town = plan().start().await;
-    let mut program = listening(town.at_gateway(Face::Frames).await).await;
-    let mut person = town.at_gateway(Face::Plain).await;
+async fn gateway_drain_sends_close() {
+    let mut node = plan().start().await;
+    let mut program = listening(node.at_gateway(Face::Frames).await).await;
+    let mut person = node.at_gateway(Face::Plain).await;
     person.lines(3).await;
-    let ((), program, person) = join!(terminate(town.gateway()), rest(&mut program), person.ending());
+    let ((), program, person) = join!(terminate(node.gateway()), rest(&mut program), person.ending());
     assert_eq!(program.1, ConnectionEnd::WebSocket(1001));
     assert_eq!(person, ConnectionEnd::WebSocket(1001));
-    // The answer belongs to the session, not to the connection: it goes on.
-    town.core.wait_for("turn ended").await;
+    // The answer belongs to the session, not to the connection: it continues.
+    node.core.wait_for("turn ended").await;
 }

@@ -1,20 +1,20 @@
-//! What was accepted is kept and every answer arrives whole, whatever is killed, cut or full
-//! on the way.
+//! Accepted messages are kept and every answer arrives complete, across kills, disconnects and
+//! full disks.
 
-pub(crate) mod chance;
+pub(crate) mod chaos_client;
+pub(crate) mod client_fleet;
 mod core_killed;
-pub(crate) mod crowd;
 mod disk;
-mod erased;
+mod encryption_at_rest;
+mod erase;
+pub(crate) mod flaky_proxy;
 mod gateways_killed;
-pub(crate) mod house;
+mod interrupted_turn;
 mod late_header;
-mod mid_turn;
-mod postgres_away;
-mod random_talk;
-pub(crate) mod recital;
+mod postgres_outage;
+mod random_operations;
 mod retention;
-pub(crate) mod road;
-mod secrets;
+pub(crate) mod scripted_answers;
+pub(crate) mod seeded_rng;
+pub(crate) mod sqlite_node;
 mod streams_cut;
-pub(crate) mod talker;

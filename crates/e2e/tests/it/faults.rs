@@ -1,23 +1,23 @@
-//! A bad model costs nobody else: each fault of a provider ends in an answer or a clear end of it,
-//! at a known time and after a known number of calls. All of it by a clock that stands still.
+//! Provider faults: each ends in an answer or a clear end, after a known time and number of
+//! calls, and affects no other user. Under a paused clock.
 
 mod cancelled;
-mod hanging;
+mod fault_fixture;
 mod one_provider;
 mod provider;
 mod refusals;
-mod scene;
 mod several_providers;
+mod silent_provider;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use testkit::llm::{Answer, Outcome};
 
+use fault_fixture::{AnswerOutcome, Fixture};
 use provider::Script;
-use scene::{Heard, Scene};
 
-/// What holds unless a row says otherwise: no pauses, so that times are exact.
+/// Default settings of a row: without backoff, so that times are exact.
 const SETTINGS: [(&str, &str); 9] = [
     ("LLM_MAX_RETRIES", "3"),
     ("LLM_BACKOFF_INITIAL", "0"),
@@ -30,27 +30,27 @@ const SETTINGS: [(&str, &str); 9] = [
     ("RATE_MAX_MESSAGES", "1000"),
 ];
 
-/// How much later than a row says something may be: the clock moves in steps of 5 ms (`testkit::clock`), a
-/// pause of no time ends with one too, and what is on its way through the system's sockets may miss some.
+/// Tolerance of times: the clock moves in steps of 5 ms (`testkit::clock`), a zero pause takes one step too, and
+/// data in the system's sockets may miss some.
 const LATE: Duration = Duration::from_millis(50);
 
-/// A fault, and what a person and the providers see of it.
+/// Fault with its expected outcome, time and calls.
 struct Row {
     fault: String,
     settings: Vec<(&'static str, &'static str)>,
     providers: Vec<Script>,
-    heard: Heard,
-    /// From `accepted` to `done`.
+    outcome: AnswerOutcome,
+    /// Time from `accepted` to `done`, in milliseconds.
     ms: RangeInclusive<u64>,
     calls: Calls,
 }
 
-/// How each call of each provider ended.
+/// Outcomes of calls by provider.
 type Calls = &'static [&'static [Outcome]];
 
 impl Row {
-    fn new(fault: impl Into<String>, providers: Vec<Script>, heard: Heard, ms: u64, calls: Calls) -> Self {
-        Self { fault: fault.into(), settings: SETTINGS.to_vec(), providers, heard, ms: ms..=ms, calls }
+    fn new(fault: impl Into<String>, providers: Vec<Script>, outcome: AnswerOutcome, ms: u64, calls: Calls) -> Self {
+        Self { fault: fault.into(), settings: SETTINGS.to_vec(), providers, outcome, ms: ms..=ms, calls }
     }
 
     fn with(mut self, name: &'static str, value: &'static str) -> Self {
@@ -59,52 +59,52 @@ impl Row {
         self
     }
 
-    /// Where chance or calendar time is part of it.
+    /// Widens the expected time, for faults with jitter or calendar time.
     fn within(self, ms: RangeInclusive<u64>) -> Self {
         Self { ms, ..self }
     }
 }
 
-/// Settings with one try for each message.
+/// Settings with one attempt per message.
 fn one_try() -> Vec<(&'static str, &'static str)> {
     let others = SETTINGS.into_iter().filter(|(name, _)| *name != "LLM_MAX_RETRIES");
     others.chain([("LLM_MAX_RETRIES", "1")]).collect()
 }
 
-/// How many calls each provider got.
-async fn counts(scene: &Scene) -> Vec<usize> {
-    scene.calls().await.iter().map(Vec::len).collect()
+/// Number of calls by provider.
+async fn counts(fixture: &Fixture) -> Vec<usize> {
+    fixture.calls().await.iter().map(Vec::len).collect()
 }
 
 async fn check(rows: impl IntoIterator<Item = Row>) {
-    for Row { fault, settings, providers, heard, ms, calls } in rows {
-        let mut scene = Scene::open(providers, &settings).await;
-        let (got, took) = scene.ask().await;
-        assert_eq!(got, heard, "{fault}");
+    for Row { fault, settings, providers, outcome, ms, calls } in rows {
+        let mut fixture = Fixture::open(providers, &settings).await;
+        let (got, took) = fixture.ask().await;
+        assert_eq!(got, outcome, "{fault}");
         assert!(in_time(took, &ms), "{fault}: {took:?}, not {ms:?} ms");
-        assert_eq!(scene.calls().await, calls, "{fault}");
+        assert_eq!(fixture.calls().await, calls, "{fault}");
     }
 }
 
-/// Never earlier than it should be, and hardly later.
+/// True if not earlier than expected, and later by at most [`LATE`].
 fn in_time(took: Duration, ms: &RangeInclusive<u64>) -> bool {
     let (from, to) = (Duration::from_millis(*ms.start()), Duration::from_millis(*ms.end()));
     (from..=to + LATE).contains(&took)
 }
 
-fn answer(text: &str) -> Heard {
-    Heard::Answer(text.to_owned())
+fn answer(text: &str) -> AnswerOutcome {
+    AnswerOutcome::Answer(text.to_owned())
 }
 
-fn broken(text: &str) -> Heard {
-    Heard::Broken(text.to_owned())
+fn broken(text: &str) -> AnswerOutcome {
+    AnswerOutcome::Broken(text.to_owned())
 }
 
 fn good() -> Answer {
     Answer::text("ya estoy")
 }
 
-/// An answer that goes on after this.
+/// First deltas of a longer answer.
 fn begun() -> Answer {
     Answer::pieces(["hasta ", "acá"])
 }

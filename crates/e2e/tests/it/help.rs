@@ -12,8 +12,8 @@ use testkit::llm::{Answer, Fallback, Hang};
 use testkit::peer::Peer;
 use tokio::net::TcpStream;
 
-use crate::person::Person;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
+use crate::test_client::TestClient;
 
 const WISH: &str = "me quiero morir";
 
@@ -23,7 +23,7 @@ fn silent() -> Fallback {
 }
 
 /// The next frame is help for message `id`, with lines.
-async fn is_helped<P: Peer>(person: &mut Person<P>, id: &str) {
+async fn is_helped<P: Peer>(person: &mut TestClient<P>, id: &str) {
     let frame = person.frame().await;
     assert_eq!(
         (&frame["type"], &frame["id"], &frame["level"]),
@@ -36,13 +36,13 @@ async fn is_helped<P: Peer>(person: &mut Person<P>, id: &str) {
 }
 
 /// The next line is the plain face's one line of help.
-async fn is_helped_plainly<P: Peer>(person: &mut Person<P>) {
+async fn is_helped_plainly<P: Peer>(person: &mut TestClient<P>) {
     let line = person.line().await;
     assert!(line.starts_with("Ayuda: ") && line.contains("/crisis"), "{line}");
 }
 
 /// Frames up to the `done` of message `id`.
-async fn until_done<P: Peer>(person: &mut Person<P>, id: &str) -> Vec<Value> {
+async fn until_done<P: Peer>(person: &mut TestClient<P>, id: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
         frames.push(person.frame().await);
@@ -54,8 +54,8 @@ async fn until_done<P: Peer>(person: &mut Person<P>, id: &str) -> Vec<Value> {
     }
 }
 
-async fn resume(town: &Town, welcome: &Value, since: u64) -> (Person<LinePeer<TcpStream>>, Value) {
-    let mut person = town.at_core().await;
+async fn resume(node: &SingleNode, welcome: &Value, since: u64) -> (TestClient<LinePeer<TcpStream>>, Value) {
+    let mut person = node.at_core().await;
     person.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": since})).await;
     let welcome = person.frame().await;
     assert_eq!(welcome["resumed"], true, "{welcome}");
@@ -64,9 +64,9 @@ async fn resume(town: &Town, welcome: &Value, since: u64) -> (Person<LinePeer<Tc
 
 /// What the product exists for.
 #[tokio::test]
-async fn the_eleventh_message_of_a_minute_gets_lines_at_once_and_an_answer() {
-    let town = Plan::with_gateway().start().await;
-    let mut person = town.at_gateway(Face::Frames).await;
+async fn message_beyond_the_rate_limit_gets_help_and_an_answer() {
+    let node = Plan::with_gateway().start().await;
+    let mut person = node.at_gateway(Face::Frames).await;
     let welcome = person.hello().await;
     for number in 1..=10 {
         person.ask(&format!("m{number}"), "hola").await;
@@ -82,10 +82,10 @@ async fn the_eleventh_message_of_a_minute_gets_lines_at_once_and_an_answer() {
     assert_eq!((&done["source"], &done["finish"]), (&json!("companion"), &json!("stop")), "{done}");
     assert!(answer.iter().any(|frame| frame["type"] == "turn" && frame["role"] == "support"), "{answer:?}");
     // Ten calls were allowed, and ten were made: risk words buy none.
-    assert_eq!(town.standin.total(), 10);
+    assert_eq!(node.standin.total(), 10);
 
     // After a reload it is still there, with lines.
-    let (mut again, _) = resume(&town, &welcome, 20).await;
+    let (mut again, _) = resume(&node, &welcome, 20).await;
     let stored: Vec<_> = [again.frame().await, again.frame().await, again.frame().await].into();
     let roles: Vec<_> = stored.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["user", "support", "assistant"], "{stored:?}");
@@ -98,15 +98,15 @@ async fn the_eleventh_message_of_a_minute_gets_lines_at_once_and_an_answer() {
 }
 
 #[tokio::test]
-async fn a_model_that_hangs_and_limits_used_up_delay_nothing() {
-    let town = Plan::with_gateway().core("PER_USER_MAX", 1).fallback(silent()).start().await;
-    let mut person = town.at_gateway(Face::Frames).await;
+async fn hanging_model_and_exhausted_limits_delay_no_help() {
+    let node = Plan::with_gateway().core("PER_USER_MAX", 1).fallback(silent()).start().await;
+    let mut person = node.at_gateway(Face::Frames).await;
     person.hello().await;
-    let mut other = town.at_gateway(Face::Plain).await;
+    let mut other = node.at_gateway(Face::Plain).await;
     other.lines(3).await;
     person.say("a", "hola").await;
     person.frame_of("accepted").await;
-    // As many as may be under way are.
+    // As many as may be in progress are.
     person.say("b", "¿estás?").await;
     assert_eq!(person.frame().await["code"], "user_busy");
     person.say("c", WISH).await;
@@ -126,22 +126,22 @@ async fn a_model_that_hangs_and_limits_used_up_delay_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_queue_keeps_nobody_in_risk_waiting_for_help_or_an_answer() {
+async fn full_queue_delays_neither_help_nor_answer() {
     let plan = Plan::default().core("MAX_IN_FLIGHT", 1).core("QUEUE_MAX", 1).fallback(silent());
-    let town = plan.start().await;
+    let node = plan.start().await;
     let mut crowd = Vec::new();
     for _ in 0..2 {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.hello().await;
         person.say("a", "hola").await;
         person.frame_of("accepted").await;
         // Once it has the slot, the next one has to wait for it.
-        town.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
+        node.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
         crowd.push(person);
     }
     // The one has the slot, the other the place in the queue.
     crowd[1].frame_of("queued").await;
-    let mut person = town.at_core().await;
+    let mut person = node.at_core().await;
     person.hello().await;
     person.say("a", "hola").await;
     assert_eq!(person.frame().await["code"], "overloaded");
@@ -150,21 +150,21 @@ async fn a_full_queue_keeps_nobody_in_risk_waiting_for_help_or_an_answer() {
     assert_eq!(person.frame().await["type"], "accepted");
     let rest = until_done(&mut person, "b").await;
     assert_eq!(rest[rest.len() - 1]["source"], "companion", "{rest:?}");
-    assert_eq!(town.standin.total(), 1, "no call was made for it");
+    assert_eq!(node.standin.total(), 1, "no call was made for it");
 }
 
 /// Within the limits it goes before those who came earlier.
 #[tokio::test]
-async fn in_risk_goes_ahead_in_the_queue() {
-    let town = Plan::default().core("MAX_IN_FLIGHT", 1).start().await;
-    let held = town.standin.push_held(Answer::text("ya"), 0);
+async fn messages_in_risk_precede_others_in_the_queue() {
+    let node = Plan::default().core("MAX_IN_FLIGHT", 1).start().await;
+    let held = node.standin.push_held(Answer::text("ya"), 0);
     let mut people = Vec::new();
     for (number, text) in ["primero", "segundo", WISH].into_iter().enumerate() {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.hello().await;
         person.say("a", text).await;
         person.frame_of("accepted").await;
-        town.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
+        node.standin.wait_for(|calls| calls.len() == 1).await.unwrap();
         if 0 < number {
             assert_eq!(person.frame_of("queued").await["ahead"], 0, "{text}");
         }
@@ -179,14 +179,14 @@ async fn in_risk_goes_ahead_in_the_queue() {
         let messages = body["messages"].as_array().unwrap();
         messages[messages.len() - 1]["content"].as_str().unwrap().to_owned()
     };
-    let asked: Vec<_> = town.standin.requests().iter().map(last).collect();
+    let asked: Vec<_> = node.standin.requests().iter().map(last).collect();
     assert_eq!(asked, ["primero", WISH, "segundo"]);
 }
 
 #[tokio::test]
-async fn a_text_that_is_too_long_is_refused_and_helped() {
-    let town = Plan::default().start().await;
-    let mut person = town.at_core().await;
+async fn oversized_text_is_refused_with_help() {
+    let node = Plan::default().start().await;
+    let mut person = node.at_core().await;
     person.hello().await;
     person.say("a", &format!("{WISH}. {}", "Hoy fue un día largo. ".repeat(500))).await;
     is_helped(&mut person, "a").await;
@@ -203,49 +203,49 @@ async fn a_text_that_is_too_long_is_refused_and_helped() {
 }
 
 #[tokio::test]
-async fn during_drain_a_message_gets_its_help() {
+async fn draining_core_sends_help() {
     let answer = Answer::chunks(2).paced(0, 4_000);
-    let mut town = Plan::with_gateway().core("DRAIN_SECONDS", 20).fallback(Fallback::Answer(answer)).start().await;
-    let mut framed = town.at_gateway(Face::Frames).await;
+    let mut node = Plan::with_gateway().core("DRAIN_SECONDS", 20).fallback(Fallback::Answer(answer)).start().await;
+    let mut framed = node.at_gateway(Face::Frames).await;
     framed.hello().await;
-    let mut plain = town.at_core().await;
+    let mut plain = node.at_core().await;
     plain.lines(3).await;
     framed.say("a", "hola").await;
     framed.frame_of("delta").await;
     plain.write("hola").await;
-    town.standin.wait_for(|calls| calls.len() == 2).await.unwrap();
-    town.core.ask_to_stop();
+    node.standin.wait_for(|calls| calls.len() == 2).await.unwrap();
+    node.core.ask_to_stop();
     framed.frame_of("notice").await;
     framed.say("b", WISH).await;
     is_helped(&mut framed, "b").await;
     plain.write(WISH).await;
     is_helped_plainly(&mut plain).await;
-    // The answers under way come to their end; what was not accepted is refused.
+    // The answers in progress come to their end; unaccepted messages is refused.
     assert_eq!(framed.frame_of("error").await["code"], "shutting_down");
     let lines = plain.lines(2).await;
     assert!(!lines[0].starts_with("Ayuda: "), "{lines:?}");
     assert_eq!(plain.read().await, None);
-    town.core.terminate().await;
+    node.core.terminate().await;
 }
 
 /// A model is configured, and is not asked: the companion answers a good-bye, with the lines.
 #[tokio::test]
-async fn nobody_in_risk_leaves_without_lines() {
-    let town = Plan::default().start().await;
-    let mut framed = town.at_core().await;
+async fn leaving_at_risk_repeats_the_help_lines() {
+    let node = Plan::default().start().await;
+    let mut framed = node.at_core().await;
     framed.hello().await;
     framed.say("a", WISH).await;
     is_helped(&mut framed, "a").await;
     until_done(&mut framed, "a").await;
-    let asked = town.standin.total();
+    let asked = node.standin.total();
     framed.say("b", "chau, me voy a dormir").await;
     is_helped(&mut framed, "b").await;
     let answer = until_done(&mut framed, "b").await;
     assert_eq!(answer[answer.len() - 1]["source"], "companion", "{answer:?}");
-    assert_eq!(town.standin.total(), asked);
+    assert_eq!(node.standin.total(), asked);
 
     for (words, risk, help) in [("salir", WISH, "Ayuda: "), ("exit", "I want to kill myself", "Help: ")] {
-        let mut plain = town.at_core().await;
+        let mut plain = node.at_core().await;
         plain.lines(3).await;
         plain.write(risk).await;
         plain.lines(2).await;
@@ -255,7 +255,7 @@ async fn nobody_in_risk_leaves_without_lines() {
         plain.line().await;
         assert_eq!(plain.read().await, None);
     }
-    let mut calm = town.at_core().await;
+    let mut calm = node.at_core().await;
     calm.lines(3).await;
     calm.write("salir").await;
     assert_eq!(calm.line().await, "Gracias por hablar conmigo. Cuidate mucho.");

@@ -1,4 +1,4 @@
-//! What the service tells of itself, counts without knowing anybody, and keeps no longer than somebody can reach it.
+//! Disclosure of AI and operator, anonymous statistics, and erasure of unreachable conversations.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,15 +14,15 @@ use testkit::llm::{Answer, Fallback};
 use testkit::process::built;
 use testkit::watchdog::{LIMIT, within};
 
-use crate::http::{self, LOOK_AGAIN};
+use crate::http::{self, POLL_INTERVAL};
 use crate::metrics::Metrics;
-use crate::person::Person;
 use crate::program::Program;
-use crate::town::Plan;
+use crate::single_node::Plan;
+use crate::test_client::TestClient;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Runs `core-server` with `arguments` in `folder` on `input`; gives its exit code and what it wrote.
+/// Runs `core-server` with `arguments` in `folder` on `input`; returns its exit code and output.
 fn core(folder: &Path, arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
     let mut child = Command::new(built("core-server").unwrap())
         .args(arguments)
@@ -38,30 +38,30 @@ fn core(folder: &Path, arguments: &[&str], input: &[u8]) -> (Option<i32>, String
 }
 
 #[test]
-fn explain_needs_no_settings_and_keeps_nothing() {
+fn explain_works_without_settings_and_writes_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    // A configuration with which no core would start.
+    // An invalid configuration.
     std::fs::write(folder.path().join(".env"), "APP_PORT=no\nNO_SUCH_NAME=1\n").unwrap();
-    let (code, told) = core(folder.path(), &["explain", "--json"], b"hola\nquiero morirme\n\xff\n");
-    assert_eq!(code, Some(0), "{told}");
-    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&lines[0]["level"], &lines[1]["level"]), (&json!("none"), &json!("high")), "{told}");
+    let (code, reported) = core(folder.path(), &["explain", "--json"], b"hola\nquiero morirme\n\xff\n");
+    assert_eq!(code, Some(0), "{reported}");
+    let lines: Vec<Value> = reported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["level"], &lines[1]["level"]), (&json!("none"), &json!("high")), "{reported}");
     assert_eq!(lines[2], json!({"line": 3, "error": "invalid_utf8"}));
-    let (code, told) = core(folder.path(), &["explain", "--conversation"], "quiero morirme\n".as_bytes());
-    assert!(code == Some(0) && told.starts_with("1: high, remembered high, C-SSRS "), "{told}");
+    let (code, reported) = core(folder.path(), &["explain", "--conversation"], "quiero morirme\n".as_bytes());
+    assert!(code == Some(0) && reported.starts_with("1: high, remembered high, C-SSRS "), "{reported}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left, [".env"]);
     assert_eq!(core(folder.path(), &["explain", "--nothing"], b"").0, Some(2));
 }
 
 #[tokio::test]
-async fn everybody_is_told_that_it_is_no_person_and_who_runs_it() {
+async fn discloses_ai_and_operator() {
     let plan = Plan::with_gateway()
         .both("OPERATOR_NAME", "Casa <del> Encuentro")
         .both("OPERATOR_CONTACT", "hola@casa.example")
         .both("RETENTION_DAYS", "30");
-    let mut town = plan.core("MODEL_NAME", "modelo-1").start().await;
-    let mut program = town.at_gateway(Face::Frames).await;
+    let mut node = plan.core("MODEL_NAME", "modelo-1").start().await;
+    let mut program = node.at_gateway(Face::Frames).await;
     program.send(json!({"type": "request", "id": "r1", "method": "about"})).await;
     let about = program.frame().await;
     let result = &about["result"];
@@ -77,21 +77,21 @@ async fn everybody_is_told_that_it_is_no_person_and_who_runs_it() {
     assert_eq!((&notice["type"], &notice["code"]), (&json!("notice"), &json!("ai")), "{notice}");
     assert!(notice["text"].as_str().unwrap().starts_with("Soy una inteligencia artificial, no una persona"));
 
-    let mut person = town.at_core().await;
+    let mut person = node.at_core().await;
     let greeting = person.lines(3).await;
     assert_eq!(greeting[1], "Bienvenido a PsicoIA: soy una inteligencia artificial, no una persona.");
     person.write("/acerca").await;
     person.write("/ia").await;
-    let mut told = vec![person.line().await];
-    while !told.last().unwrap().starts_with("Soy una inteligencia artificial") {
-        told.push(person.line().await);
+    let mut reported = vec![person.line().await];
+    while !reported.last().unwrap().starts_with("Soy una inteligencia artificial") {
+        reported.push(person.line().await);
     }
-    let told = told.join("\n");
+    let reported = reported.join("\n");
     for want in ["Casa <del> Encuentro", "hola@casa.example", "30 días", "365 días", "modelo-1 (127.0.0.1)", "/borrar"]
     {
-        assert!(told.contains(want), "{want}: {told}");
+        assert!(reported.contains(want), "{want}: {reported}");
     }
-    pages(town.gateway()).await;
+    pages(node.gateway()).await;
 }
 
 async fn pages(gateway: &Program) {
@@ -114,7 +114,7 @@ async fn pages(gateway: &Program) {
 }
 
 #[tokio::test]
-async fn a_report_is_one_object_of_what_was_counted() {
+async fn report_prints_one_object_of_counts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data/psicoia.db");
     let store = SqliteStore::open(&file, Keyring::default()).await.unwrap();
@@ -122,27 +122,30 @@ async fn a_report_is_one_object_of_what_was_counted() {
     let counts = vec![ReferralCount { month, kind, level, language, count: 2 }];
     store.count_referrals(ReferralBatch { source: 1, number: 1, counts }).await.unwrap();
     drop(store);
-    let (code, told) = core(folder.path(), &["report", "--year", "2026", "--json"], b"");
+    let (code, reported) = core(folder.path(), &["report", "--year", "2026", "--json"], b"");
     let row = json!({"month": "2026-11", "kind": "suicide", "level": "high", "language": "es", "count": 2});
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json!({"year": 2026, "total": 2, "referrals": [row]}));
+    assert_eq!(code, Some(0), "{reported}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&reported).unwrap(),
+        json!({"year": 2026, "total": 2, "referrals": [row]})
+    );
     assert_eq!(core(folder.path(), &["report"], b"").0, Some(2));
 }
 
-/// By the core that drains, at the latest.
+/// Counts are written when the core drains, at the latest.
 #[tokio::test]
-async fn help_that_was_shown_is_counted_and_nothing_else() {
-    let mut town = Plan::default().start().await;
-    let mut person = town.at_core().await;
+async fn counts_shown_help_without_personal_data() {
+    let mut node = Plan::default().start().await;
+    let mut person = node.at_core().await;
     person.hello().await;
     person.say("a", "quiero morirme").await;
     person.frame_of("done").await;
     drop(person);
-    town.core.terminate().await;
-    let (code, told) = core(&town.room("core"), &["report", "--year", &year(), "--json"], b"");
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((code, &told["total"]), (Some(0), &json!(1)), "{told}");
-    let row = &told["referrals"][0];
+    node.core.terminate().await;
+    let (code, reported) = core(&node.subfolder("core"), &["report", "--year", &year(), "--json"], b"");
+    let reported: Value = serde_json::from_str(&reported).unwrap();
+    assert_eq!((code, &reported["total"]), (Some(0), &json!(1)), "{reported}");
+    let row = &reported["referrals"][0];
     assert_eq!((&row["kind"], &row["level"], &row["language"]), (&json!("suicide"), &json!("high"), &json!("es")));
 }
 
@@ -151,7 +154,7 @@ fn year() -> String {
 }
 
 #[tokio::test]
-async fn a_conversation_that_nobody_reaches_is_erased() {
+async fn erases_unreachable_conversations() {
     for (days, is_kept) in [("365", false), ("500", true), ("0", true)] {
         let folder = tempfile::tempdir().unwrap();
         let token = conversation(folder.path(), 400).await;
@@ -162,14 +165,14 @@ async fn a_conversation_that_nobody_reaches_is_erased() {
             core.wait_for("old entries and sessions removed").await;
         }
         let peer = testkit::line_peer::LinePeer::connect(core.address()).await.unwrap();
-        let mut person = Person::new(peer);
+        let mut person = TestClient::new(peer);
         person.send(json!({"type": "hello", "v": 1, "resume": token.expose()})).await;
         let first = person.first_frame().await.unwrap();
         assert_eq!(first["type"] == "welcome", is_kept, "{days}: {first}");
     }
 }
 
-/// Makes a conversation that was last used so many days ago; gives the token that resumes it.
+/// Creates a conversation last used `days_ago` days ago; returns its resume token.
 async fn conversation(folder: &Path, days_ago: i64) -> ResumeToken {
     let store = Arc::new(SqliteStore::open(&folder.join("data/psicoia.db"), Keyring::default()).await.unwrap());
     let at = Timestamp::from_unix_ms(core_server::turn::now().unix_ms() - days_ago * DAY_MS);
@@ -190,22 +193,25 @@ async fn conversation(folder: &Path, days_ago: i64) -> ResumeToken {
 }
 
 #[tokio::test]
-async fn beyond_the_tokens_of_a_day_the_companion_answers() {
+async fn companion_answers_beyond_the_token_budget() {
     let answer = Answer { usage: true, ..Answer::text("acá estoy") };
     let plan = Plan::default().core("LLM_TOKENS_PER_DAY", 1).core("LLM_SUMMARY", "off");
-    let town = plan.fallback(Fallback::Answer(answer)).start().await;
-    let mut person = town.at_core().await;
+    let node = plan.fallback(Fallback::Answer(answer)).start().await;
+    let mut person = node.at_core().await;
     person.hello().await;
-    assert_eq!(http::get(town.core.admin(), "/readyz").await.unwrap().0, 200);
+    assert_eq!(http::get(node.core.admin(), "/readyz").await.unwrap().0, 200);
     let first = person.ask("a", "hoy cociné arroz").await;
     assert_eq!((first.text.as_str(), &first.done["source"]), ("acá estoy", &json!("llm")));
-    let calls = town.standin.total();
+    let calls = node.standin.total();
     let second = person.ask("b", "y mañana sopa").await;
-    assert_eq!((&second.done["source"], town.standin.total()), (&json!("companion"), calls));
-    let (status, told) = http::get(town.core.admin(), "/readyz").await.unwrap();
-    assert!(status == 200 && told.contains("degraded") && told.contains("LLM_TOKENS_PER_DAY is used up"), "{told}");
+    assert_eq!((&second.done["source"], node.standin.total()), (&json!("companion"), calls));
+    let (status, reported) = http::get(node.core.admin(), "/readyz").await.unwrap();
+    assert!(
+        status == 200 && reported.contains("degraded") && reported.contains("LLM_TOKENS_PER_DAY is used up"),
+        "{reported}"
+    );
     let used = usage(&first.done);
-    Metrics::of(&town.core).await.assert(&[
+    Metrics::of(&node.core).await.assert(&[
         ("psicoia_core_model_tokens_per_day", 1.0),
         ("psicoia_core_model_tokens_today", used),
         ("psicoia_core_model_tokens_total", used),
@@ -216,23 +222,23 @@ fn usage(done: &Value) -> f64 {
     ["prompt_tokens", "completion_tokens"].iter().map(|field| done["usage"][field].as_f64().unwrap()).sum()
 }
 
-/// Stopped before a word, it is counted all the same.
+/// A call stopped before its first chunk counts too.
 #[tokio::test]
-async fn an_answer_that_is_stopped_costs_its_prompt() {
-    let town = Plan::default().fallback(Fallback::Answer(Answer::text("acá estoy").paced(60_000, 0))).start().await;
-    let mut person = town.at_core().await;
+async fn stopped_answer_costs_its_prompt() {
+    let node = Plan::default().fallback(Fallback::Answer(Answer::text("acá estoy").paced(60_000, 0))).start().await;
+    let mut person = node.at_core().await;
     person.hello().await;
     person.say("a", "hoy cociné arroz").await;
-    town.standin.wait_for(|requests| !requests.is_empty()).await.unwrap();
+    node.standin.wait_for(|requests| !requests.is_empty()).await.unwrap();
     person.send(json!({"type": "stop", "id": "a"})).await;
     person.frame_of("done").await;
     let counted = within(LIMIT, async {
         loop {
-            let metrics = Metrics::of(&town.core).await;
+            let metrics = Metrics::of(&node.core).await;
             if 10.0 < metrics.get("psicoia_core_model_tokens_total") {
                 return;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     });
     counted.await.unwrap();

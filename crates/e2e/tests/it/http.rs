@@ -1,4 +1,4 @@
-//! Plain HTTP requests: what a load balancer or a stranger would send.
+//! Plain HTTP requests, as a load balancer sends them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use testkit::watchdog::{LIMIT, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Pause between two looks at a process that tells nobody when it changes.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Poll interval for state without a notification.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// The status of the answer to a GET of `path`, with `headers` (each ended by CR LF).
+/// Sends a GET of `path` with `headers` (each ending with CR LF); returns the status.
 pub(crate) async fn status(address: SocketAddr, path: &str, headers: &str) -> io::Result<u16> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     let head = within(LIMIT, async {
@@ -26,7 +26,7 @@ pub(crate) async fn status(address: SocketAddr, path: &str, headers: &str) -> io
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The status and the body of the answer to a GET of `path`.
+/// Sends a GET of `path`; returns the status and body.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let answer = within(LIMIT, async {
@@ -42,11 +42,11 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, Str
     Ok((status.parse().map_err(io::Error::other)?, body.to_owned()))
 }
 
-/// Waits until someone listens at `address` and answers a GET of `path` with `want`.
+/// Waits until a GET of `path` at `address` returns `want`.
 pub(crate) async fn until_status(address: SocketAddr, path: &str, want: u16) {
     let seen = within(LIMIT, async {
         while !status(address, path, "Connection: close\r\n").await.is_ok_and(|status| status == want) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     });
     seen.await.unwrap_or_else(|expired| panic!("{path} of {address} is not {want}: {expired}"));

@@ -1,4 +1,4 @@
-//! A core that hangs: its kernel goes on accepting connections, it does not answer any.
+//! Hung core: its kernel accepts connections, the process does not respond.
 
 use futures_util::future::join_all;
 use protocol::Face;
@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use testkit::peer::ConnectionEnd;
 use testkit::ws_peer::WsPeer;
 
-use crate::person::Person;
 use crate::program::{Kind, Program};
+use crate::test_client::TestClient;
 
 struct Pair {
     cores: [Program; 2],
@@ -31,14 +31,14 @@ impl Pair {
         Self { cores, gateway, _folder: folder }
     }
 
-    async fn arrive(&self) -> Person<WsPeer> {
-        Person::new(WsPeer::connect(self.gateway.address(), Face::Frames).await.unwrap())
+    async fn arrive(&self) -> TestClient<WsPeer> {
+        TestClient::new(WsPeer::connect(self.gateway.address(), Face::Frames).await.unwrap())
     }
 }
 
-/// It is ejected without a newcomer, no newcomer is sent there afterwards, and it comes back by itself.
+/// The core is ejected by a health check, gets no connections while ejected, and is restored by itself.
 #[tokio::test]
-async fn it_gets_nobody_once_it_is_found_out() {
+async fn ejects_a_hung_core() {
     let pair = Pair::start().await;
     pair.cores[0].suspend();
     pair.gateway.wait_for("core ejected").await;
@@ -54,9 +54,9 @@ async fn it_gets_nobody_once_it_is_found_out() {
     drop(people);
 }
 
-/// Those who were sent there before it is found out are told to try again, not left waiting.
+/// Clients connected before the ejection get a retryable close instead of hanging.
 #[tokio::test]
-async fn who_was_sent_there_is_told_to_come_back() {
+async fn clients_of_a_hung_core_are_asked_to_retry() {
     let pair = Pair::start().await;
     pair.cores[0].suspend();
     let mut people = join_all((0..4).map(|_| pair.arrive())).await;

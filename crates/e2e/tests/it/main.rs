@@ -1,44 +1,44 @@
-//! Both services together: in this process under a clock that stands still (`transcripts`), and as
-//! the processes people run, with real clients (everything else).
+//! End-to-end tests of both services: in process under a paused clock (`transcripts`, `faults`,
+//! `rate_limits`), and as real processes with real clients.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what is unexpected here fails the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an unexpected value fails the test")]
 
 mod admin;
 mod admission;
 mod answers;
-mod bad_lines;
 mod balancer;
+mod blocked_log_reader;
 mod browser;
-mod budget;
-mod codes;
+mod close_codes;
 mod config;
-mod cores;
+mod core_failover;
 mod crisis;
 mod drain;
 mod durability;
-mod fair;
+mod fairness;
 mod faults;
-mod files;
-mod foreign;
+mod file_descriptors;
 mod guard;
 mod help;
 mod honesty;
 mod http;
 mod hung_core;
+mod in_process_stack;
+mod invalid_lines;
 mod metrics;
-mod model;
+mod model_faults;
 mod network;
+mod other_protocols;
 mod overload;
-mod person;
 mod postgres;
 mod privacy;
 mod program;
 mod prototype;
+mod rate_limits;
 mod safety_plan;
 mod several_cores;
-mod slow;
+mod single_node;
+mod slow_clients;
 mod summary;
-mod town;
+mod test_client;
 mod transcripts;
-mod unread_log;
-mod world;

@@ -1,4 +1,4 @@
-//! What the services count, read as Prometheus reads it, and the list of it in `deploy/METRICS.md`.
+//! Metrics in Prometheus format, and their table in `deploy/METRICS.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use testkit::llm::Answer;
 
 use crate::http;
 use crate::program::Program;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
 
-/// The label of the stand-in for the model.
+/// Label value of the stand-in for the model.
 pub(crate) const PROVIDER: &str = "provider=\"127.0.0.1/llama-3.1-8b-instant\"";
 
-/// The series of one scrape, as `name{label="value"}`, labels sorted; of histograms only count and sum.
+/// Series of one scrape as `name{label="value"}`, labels sorted; histograms with count and sum only.
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
@@ -41,7 +41,7 @@ impl Metrics {
         Self(series.collect())
     }
 
-    /// The value of a series such as `things_total{kind="good"}`.
+    /// Value of a series such as `things_total{kind="good"}`.
     pub(crate) fn get(&self, series: &str) -> f64 {
         let series = if series.contains('{') { series.to_owned() } else { format!("{series}{{}}") };
         *self.0.get(&series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
@@ -82,8 +82,8 @@ fn kind_name(kind: MetricKind) -> &'static str {
     }
 }
 
-/// Every metric of the table is told with its kind and meaning, has a series with just its labels, and nothing else is.
-fn told_as_listed(text: &str, listed: &[MetricDescription]) {
+/// The scrape contains exactly the metrics of the table, with their kinds, help texts and labels.
+fn matches_table(text: &str, listed: &[MetricDescription]) {
     let lines = |word: &str| -> BTreeMap<String, String> {
         let rest = text.lines().filter_map(|line| line.strip_prefix(word)?.trim_start().split_once(' '));
         rest.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
@@ -116,17 +116,17 @@ fn names_follow_the_conventions() {
 }
 
 #[tokio::test]
-async fn everything_listed_is_told_and_nothing_else() {
-    let mut town = Plan::with_gateway().start().await;
-    let listed = [(town.core.admin(), core_metrics()), (town.gateway().admin(), gateway_metrics())];
+async fn documented_metrics_match_exposed_metrics() {
+    let mut node = Plan::with_gateway().start().await;
+    let listed = [(node.core.admin(), core_metrics()), (node.gateway().admin(), gateway_metrics())];
     for (address, listed) in listed {
         let (status, text) = http::get(address, "/metrics").await.unwrap();
         assert_eq!(status, 200);
-        told_as_listed(&text, &listed);
+        matches_table(&text, &listed);
     }
 }
 
-/// The table of one service in `deploy/METRICS.md`.
+/// Table of one service in `deploy/METRICS.md`.
 fn table(metrics: &[MetricDescription]) -> String {
     let row = |it: &MetricDescription| {
         let labels: Vec<_> = it.labels.iter().map(|label| format!("`{label}`")).collect();
@@ -136,7 +136,7 @@ fn table(metrics: &[MetricDescription]) -> String {
 }
 
 #[test]
-fn the_list_in_the_docs_is_the_one_of_the_programs() {
+fn metrics_table_matches_the_code() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/METRICS.md");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let rows: String = text.lines().filter(|line| line.starts_with("| `")).map(|line| format!("{line}\n")).collect();
@@ -148,34 +148,34 @@ fn the_list_in_the_docs_is_the_one_of_the_programs() {
     assert_eq!(rows, want, "the rows of deploy/METRICS.md should be\n{want}");
 }
 
-async fn nothing_yet(town: &mut Town) {
-    Metrics::of(&town.core).await.assert(&[
+async fn nothing_yet(node: &mut SingleNode) {
+    Metrics::of(&node.core).await.assert(&[
         ("psicoia_core_connections_open", 0.0),
         ("psicoia_core_messages_accepted_total", 0.0),
         ("psicoia_core_sessions_live", 0.0),
         ("psicoia_core_model_concurrency_limit", 20.0),
     ]);
-    Metrics::of(town.gateway()).await.assert(&[("psicoia_gateway_connections_open", 0.0)]);
+    Metrics::of(node.gateway()).await.assert(&[("psicoia_gateway_connections_open", 0.0)]);
 }
 
 #[tokio::test]
-async fn a_conversation_counts() {
-    let mut town = Plan::with_gateway().core("RATE_MAX_MESSAGES", 3).start().await;
-    nothing_yet(&mut town).await;
-    let mut person = town.at_gateway(Face::Frames).await;
+async fn counts_a_conversation() {
+    let mut node = Plan::with_gateway().core("RATE_MAX_MESSAGES", 3).start().await;
+    nothing_yet(&mut node).await;
+    let mut person = node.at_gateway(Face::Frames).await;
     person.hello().await;
     person.ask("a", "hola").await;
     person.ask("b", "sigo").await;
     person.say("a", "hola").await;
     person.frame_of("done").await;
-    town.standin.push(Answer::chunks(500).paced(0, 20));
+    node.standin.push(Answer::chunks(500).paced(0, 20));
     person.say("c", "largo").await;
     person.frame_of("delta").await;
     person.say("d", "de más").await;
     assert_eq!(person.frame_of("error").await["code"], "rate_limited");
     let whole = format!("psicoia_core_model_calls_total{{outcome=\"success\",{PROVIDER}}}");
     let in_use = format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}");
-    Metrics::of(&town.core).await.assert(&[
+    Metrics::of(&node.core).await.assert(&[
         ("psicoia_core_connections_open", 1.0),
         ("psicoia_core_sessions_live", 1.0),
         ("psicoia_core_model_permits_in_use", 1.0),
@@ -191,13 +191,13 @@ async fn a_conversation_counts() {
     person.frame_of("done").await;
     person.send(json!({"type": "bye"})).await;
     person.ending().await;
-    town.gateway().wait_for("connection closed").await;
-    town.core.wait_for("connection closed").await;
-    when_it_is_over(&mut town).await;
+    node.gateway().wait_for("connection closed").await;
+    node.core.wait_for("connection closed").await;
+    when_it_is_over(&mut node).await;
 }
 
-async fn when_it_is_over(town: &mut Town) {
-    let metrics = Metrics::of(&town.core).await;
+async fn when_it_is_over(node: &mut SingleNode) {
+    let metrics = Metrics::of(&node.core).await;
     metrics.assert(&[
         ("psicoia_core_connections_opened_total", 1.0),
         ("psicoia_core_connections_closed_total{reason=\"bye\"}", 1.0),
@@ -213,8 +213,8 @@ async fn when_it_is_over(town: &mut Town) {
         (&format!("psicoia_core_model_connections_in_use{{{PROVIDER}}}"), 0.0),
     ]);
     assert!(0.0 < metrics.get("psicoia_core_commit_duration_seconds_sum"));
-    let core = format!("{{core=\"{}\"}}", town.core.address());
-    let gateway = Metrics::of(town.gateway()).await;
+    let core = format!("{{core=\"{}\"}}", node.core.address());
+    let gateway = Metrics::of(node.gateway()).await;
     gateway.assert(&[
         ("psicoia_gateway_connections_opened_total", 1.0),
         ("psicoia_gateway_connections_open", 0.0),
@@ -225,16 +225,16 @@ async fn when_it_is_over(town: &mut Town) {
     ]);
 }
 
-/// Pages of strangers and half an upgrade are counted where they are refused.
+/// Rejected origins and incomplete upgrades are counted.
 #[tokio::test]
-async fn refused_upgrades_count() {
-    let mut town = Plan::with_gateway().start().await;
-    let address = town.gateway().address();
+async fn counts_rejected_upgrades() {
+    let mut node = Plan::with_gateway().start().await;
+    let address = node.gateway().address();
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let stranger = format!("{upgrade}Origin: https://example.org\r\n");
     assert_eq!(http::status(address, "/ws", &stranger).await.unwrap(), 403);
     assert_eq!(http::status(address, "/ws", upgrade).await.unwrap(), 426);
-    Metrics::of(town.gateway()).await.assert(&[
+    Metrics::of(node.gateway()).await.assert(&[
         ("psicoia_gateway_upgrades_rejected_total{reason=\"origin\"}", 1.0),
         ("psicoia_gateway_upgrades_rejected_total{reason=\"malformed\"}", 1.0),
         ("psicoia_gateway_connections_opened_total", 0.0),

@@ -1,9 +1,9 @@
-//! Bad networks, real ones: people in a namespace of their own, on a link to the services that is
-//! slow, narrow, loses packets or is down for a while. They resume; nothing is lost or doubled.
+//! Impaired networks: clients in their own network namespace, on a link with delay, low bandwidth,
+//! packet loss or an outage. They resume; nothing is lost or duplicated.
 
-mod guest;
-mod net;
-mod trouble;
+mod impairment;
+mod namespace;
+mod namespaced_program;
 
 use std::time::Duration;
 
@@ -14,68 +14,68 @@ use testkit::llm::{Answer, Fallback};
 use testkit::watchdog::within;
 use tokio::time::{Instant, sleep};
 
-use crate::town::{Plan, Town};
-use guest::Guest;
-use net::Net;
-use trouble::{DELAY, RATE_BITS, Road, Trouble};
+use crate::single_node::{Plan, SingleNode};
+use impairment::{DELAY, ImpairedLink, Impairment, RATE_BITS};
+use namespace::Namespace;
+use namespaced_program::NamespacedProgram;
 
-/// Half of them come through the gateway, half straight to the core.
+/// Half connect through the gateway, half to the core.
 const PEOPLE: usize = 6;
 const CUT: Duration = Duration::from_secs(10);
-/// For everything that one person does. Longer than a client needs to notice a dead connection.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one client's run: longer than the client's keepalive takes to detect a dead connection.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Services at our end of `net`, for people who may talk as much as they like.
-async fn town(net: &Net, plan: Plan) -> Town {
+/// Starts services at this end of `net`, without rate limits.
+async fn node(net: &Namespace, plan: Plan) -> SingleNode {
     let here = net.here().to_string();
     let plan = plan.core("APP_HOST", &here).core("TRUSTED_PROXIES", &here).core("RATE_MAX_MESSAGES", 1_000);
     let plan = plan.gateway("WS_HOST", &here).gateway("TCP_HOST", &here);
     plan.core("MAX_IN_FLIGHT", 100).start().await
 }
 
-/// One after another through the gateway and to the core, over `road`.
-async fn arrive(net: &Net, road: &mut Road<'_>, town: &Town) -> Vec<Guest> {
-    let gateway = road.to(town.gateways[0].address()).await;
-    let core = road.to(town.core.address()).await;
+/// Connects clients over `link`, alternating between the gateway and the core.
+async fn arrive(net: &Namespace, link: &mut ImpairedLink<'_>, node: &SingleNode) -> Vec<NamespacedProgram> {
+    let gateway = link.to(node.gateways[0].address()).await;
+    let core = link.to(node.core.address()).await;
     let address = |number: usize| match number % 2 {
         0 => format!("ws://{gateway}/ws"),
         _ => format!("tcp://{core}"),
     };
-    let folder = town.room("guests");
+    let folder = node.subfolder("guests");
     let arriving = (0..PEOPLE).map(|number| {
         let address: Address = address(number).parse().unwrap();
-        Guest::arrive(net, number, address, &folder)
+        NamespacedProgram::arrive(net, number, address, &folder)
     });
-    within(PATIENCE, join_all(arriving)).await.unwrap()
+    within(TIMEOUT, join_all(arriving)).await.unwrap()
 }
 
-/// What the model says: different with each call, in `pieces` pieces.
-fn recite<const PIECES: usize, const GAP_MS: u64>(number: u64, said: &str) -> Answer {
+/// Model: answers differ with each call and come in `PIECES` deltas.
+fn scripted_answer<const PIECES: usize, const GAP_MS: u64>(number: u64, said: &str) -> Answer {
     let piece = |index: usize| format!("{number}.{index} ñandú, 🌱 y «{said}». ");
     Answer::pieces((0..PIECES).map(piece)).paced(GAP_MS, GAP_MS)
 }
 
-/// Everyone says goodbye. Each message is stored once, and has one answer, which is the one that
-/// was shown; and the model was called once for each.
-async fn compare(town: &Town, guests: Vec<Guest>) {
+/// Ends all clients; asserts that each message is stored once with the one answer that was
+/// shown, and that the model was called once for each.
+async fn compare(node: &SingleNode, guests: Vec<NamespacedProgram>) {
     let mut said = Vec::new();
     for guest in guests {
         let token = guest.token();
-        let shown = within(PATIENCE, guest.leave()).await.unwrap();
-        assert_eq!(stored(town, &token).await, shown);
+        let shown = within(TIMEOUT, guest.leave()).await.unwrap();
+        assert_eq!(stored(node, &token).await, shown);
         said.extend(shown.into_iter().filter(|entry| entry.role == "user").map(|entry| entry.text));
     }
     let asked = |request: &testkit::llm::Request| {
         let body = request.body();
         body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned()
     };
-    let mut asked: Vec<String> = town.standin.requests().iter().map(asked).collect();
+    let mut asked: Vec<String> = node.standin.requests().iter().map(asked).collect();
     asked.sort();
     said.sort();
     assert_eq!(asked, said);
 }
 
-/// An entry, as it was shown or as it is stored.
+/// Entry as shown or as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     seq: u64,
@@ -91,9 +91,9 @@ impl Entry {
     }
 }
 
-/// The whole session of this token, asked for from this side of the network.
-async fn stored(town: &Town, token: &str) -> Vec<Entry> {
-    let mut person = town.at_core().await;
+/// Exports the session of a token from this side of the link.
+async fn stored(node: &SingleNode, token: &str) -> Vec<Entry> {
+    let mut person = node.at_core().await;
     person.send(serde_json::json!({"type": "hello", "v": 1, "resume": token})).await;
     assert_eq!(person.frame().await["resumed"], true);
     let mut entries: Vec<Entry> = Vec::new();
@@ -109,72 +109,72 @@ async fn stored(town: &Town, token: &str) -> Vec<Entry> {
     }
 }
 
-/// Everyone asks so many things, one after another.
-async fn ask(guests: &mut [Guest], messages: usize) {
+/// Sends sequential `messages` from every client and reads the answers.
+async fn ask(guests: &mut [NamespacedProgram], messages: usize) {
     let asking = guests.iter_mut().map(async |guest| {
         for _ in 0..messages {
             guest.say().await;
             guest.answered().await;
         }
     });
-    within(PATIENCE, join_all(asking)).await.unwrap();
+    within(TIMEOUT, join_all(asking)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_delay_of_100_ms() {
-    let Some(net) = Net::lay() else { return };
-    let town = town(&net, Plan::with_gateway().fallback(Fallback::Reply(recite::<8, 3>))).await;
-    let mut road = Trouble::Delay.on(&net);
-    let mut guests = arrive(&net, &mut road, &town).await;
+async fn survives_100_ms_delay() {
+    let Some(net) = Namespace::create() else { return };
+    let node = node(&net, Plan::with_gateway().fallback(Fallback::Reply(scripted_answer::<8, 3>))).await;
+    let mut link = Impairment::Delay.on(&net);
+    let mut guests = arrive(&net, &mut link, &node).await;
     ask(&mut guests, 4).await;
     for guest in &guests {
         assert!(2 * DELAY <= guest.soonest_accepted(), "there was no delay: {:?}", guest.soonest_accepted());
     }
-    compare(&town, guests).await;
+    compare(&node, guests).await;
 }
 
 #[tokio::test]
-async fn a_loss_of_5_percent() {
-    let Some(net) = Net::lay() else { return };
-    let town = town(&net, Plan::with_gateway().fallback(Fallback::Reply(recite::<40, 5>))).await;
-    let mut road = Trouble::Loss.on(&net);
-    let mut guests = arrive(&net, &mut road, &town).await;
+async fn survives_5_percent_loss() {
+    let Some(net) = Namespace::create() else { return };
+    let node = node(&net, Plan::with_gateway().fallback(Fallback::Reply(scripted_answer::<40, 5>))).await;
+    let mut link = Impairment::Loss.on(&net);
+    let mut guests = arrive(&net, &mut link, &node).await;
     ask(&mut guests, 4).await;
-    compare(&town, guests).await;
-    // Of about a thousand there were.
-    assert!(10 <= road.lost(), "{} packets were lost", road.lost());
+    compare(&node, guests).await;
+    // Of about a thousand packets.
+    assert!(10 <= link.lost(), "{} packets were lost", link.lost());
 }
 
 #[tokio::test]
-async fn one_megabit_a_second() {
-    let Some(net) = Net::lay() else { return };
-    let town = town(&net, Plan::with_gateway().fallback(Fallback::Reply(recite::<400, 1>))).await;
-    let mut road = Trouble::Rate.on(&net);
-    let mut guests = arrive(&net, &mut road, &town).await;
+async fn survives_1_mbit_bandwidth() {
+    let Some(net) = Namespace::create() else { return };
+    let node = node(&net, Plan::with_gateway().fallback(Fallback::Reply(scripted_answer::<400, 1>))).await;
+    let mut link = Impairment::Rate.on(&net);
+    let mut guests = arrive(&net, &mut link, &node).await;
     let begin = Instant::now();
     ask(&mut guests, 2).await;
-    let (took, bytes) = (begin.elapsed(), guests.iter().map(Guest::bytes_shown).sum::<usize>());
+    let (took, bytes) = (begin.elapsed(), guests.iter().map(NamespacedProgram::bytes_shown).sum::<usize>());
     let least = Duration::from_secs_f64(bytes as f64 * 8.0 / f64::from(RATE_BITS));
     assert!(Duration::from_secs(1) <= least && least <= took, "{bytes} bytes of answers in {took:?}");
-    compare(&town, guests).await;
+    compare(&node, guests).await;
 }
 
-/// While answers come, and before messages are sent. The gateway gives its connections up, so those
-/// people resume; the core's others wait for TCP to go on.
+/// Cuts the link mid-answer, and before messages are sent. The gateway times its connections out, so its
+/// clients resume; the core's clients continue with TCP retransmission.
 #[tokio::test]
-async fn a_cut_of_ten_seconds() {
-    let Some(net) = Net::lay() else { return };
+async fn survives_10_second_outage() {
+    let Some(net) = Namespace::create() else { return };
     let plan = Plan::with_gateway().gateway("PING_SECONDS", 1).gateway("PONG_SECONDS", 2);
-    let town = town(&net, plan.fallback(Fallback::Reply(recite::<40, 50>))).await;
-    let mut guests = arrive(&net, &mut Road::plain(), &town).await;
+    let node = node(&net, plan.fallback(Fallback::Reply(scripted_answer::<40, 50>))).await;
+    let mut guests = arrive(&net, &mut ImpairedLink::plain(), &node).await;
     ask(&mut guests, 1).await;
 
     let (listening, silent) = guests.split_at_mut(PEOPLE / 2);
     let beginnings = listening.iter_mut().map(async |guest| {
         guest.say().await;
-        guest.heard_pieces(5).await;
+        guest.received_deltas(5).await;
     });
-    within(PATIENCE, join_all(beginnings)).await.unwrap();
+    within(TIMEOUT, join_all(beginnings)).await.unwrap();
     net.cut();
     let cut = Instant::now();
     for guest in silent {
@@ -185,13 +185,13 @@ async fn a_cut_of_ten_seconds() {
     let up = Instant::now();
     let waiting = guests.iter_mut().map(async |guest| {
         guest.answered().await;
-        guest.first_heard_after(up)
+        guest.first_event_after(up)
     });
-    let waits = within(PATIENCE, join_all(waiting)).await.unwrap();
-    net::say(&format!("from link up to going on: {waits:?}"));
+    let waits = within(TIMEOUT, join_all(waiting)).await.unwrap();
+    namespace::say(&format!("from link up to going on: {waits:?}"));
     ask(&mut guests, 1).await;
     for guest in guests.iter().step_by(2) {
         assert!(guest.resumed(), "a person at the gateway has not resumed");
     }
-    compare(&town, guests).await;
+    compare(&node, guests).await;
 }

@@ -1,5 +1,5 @@
-//! Many times what the model can answer: part of it is served, all the rest is refused with a time to
-//! come back, and afterwards everything is as before. How soon is for `loadgen overload` to measure.
+//! Overload of the model: a part is served, the rest is refused with a retry delay, and service
+//! recovers. `loadgen overload` measures the latencies.
 
 use futures_util::future::join_all;
 use protocol::Face;
@@ -7,24 +7,24 @@ use serde_json::Value;
 use testkit::llm::{Answer, Fallback};
 use testkit::ws_peer::WsPeer;
 
-use crate::person::Person;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
+use crate::test_client::TestClient;
 
 const SLOTS: usize = 4;
 const QUEUE: usize = 8;
 const PEOPLE: usize = 60;
-/// Of each person, one after another: whoever is refused says the next at once.
+/// Sequential messages per client; a refused client sends the next at once.
 const MESSAGES: usize = 20;
 const ANSWER_MS: u64 = 100;
 
-async fn arrive(town: &Town) -> Person<WsPeer> {
-    let mut person = town.at_gateway(Face::Frames).await;
+async fn arrive(node: &SingleNode) -> TestClient<WsPeer> {
+    let mut person = node.at_gateway(Face::Frames).await;
     person.hello().await;
     person
 }
 
-/// The one frame that ends a message: its `done`, or the error that refused it.
-async fn outcome(person: &mut Person<WsPeer>, id: &str) -> Value {
+/// Terminal frame of a message: `done` or the error that refused it.
+async fn outcome(person: &mut TestClient<WsPeer>, id: &str) -> Value {
     person.say(id, "hola").await;
     let mut accepted = false;
     loop {
@@ -48,13 +48,13 @@ async fn outcome(person: &mut Person<WsPeer>, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_too_much_is_refused_and_the_rest_is_served() {
+async fn refuses_the_excess_and_serves_the_rest() {
     let fallback = Fallback::Answer(Answer::text("te escucho").paced(ANSWER_MS, 0));
     let plan = Plan::with_gateway().core("MAX_IN_FLIGHT", SLOTS).core("QUEUE_MAX", QUEUE);
-    // Calls are counted: answers only.
+    // Without summaries, every counted call is an answer.
     let plan = plan.core("RATE_MAX_MESSAGES", 1_000).core("LLM_SUMMARY", "off");
-    let town = plan.fallback(fallback).start().await;
-    let mut people = join_all((0..PEOPLE).map(|_| arrive(&town))).await;
+    let node = plan.fallback(fallback).start().await;
+    let mut people = join_all((0..PEOPLE).map(|_| arrive(&node))).await;
     let talk = join_all(people.iter_mut().map(async |person| {
         let mut served = 0;
         for number in 0..MESSAGES {
@@ -65,13 +65,13 @@ async fn what_is_too_much_is_refused_and_the_rest_is_served() {
     let served: u64 = talk.await.into_iter().sum();
     let refused = (PEOPLE * MESSAGES) as u64 - served;
     assert!((SLOTS + QUEUE) as u64 <= served && 0 < refused, "{served} served, {refused} refused");
-    // Nothing was asked of the model that was refused, and no more than it can do.
-    assert_eq!((town.standin.total(), town.standin.most_in_flight()), (served, SLOTS));
+    // Refused messages caused no call.
+    assert_eq!((node.standin.total(), node.standin.most_in_flight()), (served, SLOTS));
 
-    // As many at once as there is room for.
+    // Concurrency reached the limit and did not exceed it.
     let again = join_all(people.iter_mut().take(SLOTS + QUEUE).map(|person| outcome(person, "again"))).await;
     assert!(again.iter().all(|outcome| outcome["type"] == "done"), "{again:?}");
-    let mut newcomer = arrive(&town).await;
+    let mut newcomer = arrive(&node).await;
     assert_eq!(newcomer.ask("m", "hola").await.text, "te escucho");
-    assert_eq!(town.standin.total(), served + (SLOTS + QUEUE) as u64 + 1);
+    assert_eq!(node.standin.total(), served + (SLOTS + QUEUE) as u64 + 1);
 }

@@ -1,16 +1,16 @@
-//! A PostgreSQL that is stopped and started while everything else goes on.
+//! PostgreSQL server that tests stop and start.
 
 use std::sync::{Arc, Mutex};
 
 use testkit::postgres::{Postgres, Stop};
 use tokio::task::spawn_blocking;
 
-/// A server of its own. Its calls block, and are made where that holds up nobody.
+/// PostgreSQL server of one test. Blocking calls run on blocking threads.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Mutex<Postgres>>);
 
 impl Server {
-    /// A new one, and the URL of a database in it.
+    /// Starts a server; returns it with the URL of a new database.
     pub(crate) async fn start() -> (Self, String) {
         let start = || {
             let postgres = Postgres::start_new().unwrap();
@@ -29,12 +29,12 @@ impl Server {
         spawn_blocking(move || work(&mut postgres.lock().unwrap())).await.unwrap()
     }
 
-    /// Runs SQL in the database of [`Server::start`]; gives the rows as `psql` writes them.
+    /// Runs SQL in the database of [`Server::start`]; returns the rows in `psql` format.
     pub(crate) async fn sql(&self, sql: &'static str) -> String {
         self.with(|postgres| postgres.sql("psicoia", sql).unwrap()).await
     }
 
-    /// Breaks all its connections off.
+    /// Terminates all connections.
     pub(crate) async fn stop(&self) {
         self.with(|postgres| postgres.stop(Stop::Immediate)).await;
     }

@@ -1,4 +1,4 @@
-//! Nothing that people write or read, and no key or token, is ever logged.
+//! No text of a person, answer, key or token is logged.
 
 use protocol::Face;
 use protocol::limits::MAX_LINE_BYTES;
@@ -7,21 +7,21 @@ use testkit::llm::{Answer, Hang};
 use testkit::peer::Peer as _;
 use testkit::ws_peer::WsPeer;
 
-use crate::person::Person;
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
+use crate::test_client::TestClient;
 
-/// In everything that people write and read here.
+/// Marker in all texts of these tests.
 const SECRET: &str = "xilofonos-violetas";
 const KEY: &str = "gsk_llave-de-marmol";
 
-/// Everything that a log line may hold of a person, with a secret in it.
-fn written(what: &str) -> String {
-    format!("{what} {SECRET}")
+/// Personal data that a log line might contain, each with the marker.
+fn written(text: &str) -> String {
+    format!("{text} {SECRET}")
 }
 
-/// Talks in the plain face, commands and mistakes included; returns the resume token.
-async fn at_a_terminal(town: &Town) -> String {
-    let mut person = town.at_core().await;
+/// Chats in the plain face, including commands and errors; returns the resume token.
+async fn at_a_terminal(node: &SingleNode) -> String {
+    let mut person = node.at_core().await;
     person.lines(3).await;
     person.write(&written("hola")).await;
     assert!(person.line().await.contains(SECRET));
@@ -37,16 +37,16 @@ async fn at_a_terminal(town: &Town) -> String {
     person.write(&SECRET.repeat(500)).await;
     person.write("salir").await;
     person.ending().await;
-    // Half a line, and gone.
-    let mut person = town.at_core().await;
+    // Disconnects mid-line.
+    let mut person = node.at_core().await;
     person.peer.send_bytes(SECRET.as_bytes()).await.unwrap();
     person.peer.cut();
     token
 }
 
-/// Breaks every rule there is for frames; returns the resume token and the trace id of the connection.
-async fn as_a_program(town: &Town) -> (String, String) {
-    let mut person = town.at_gateway(Face::Frames).await;
+/// Sends every kind of invalid frame; returns the resume token and the trace id of the connection.
+async fn as_a_program(node: &SingleNode) -> (String, String) {
+    let mut person = node.at_gateway(Face::Frames).await;
     let trace = person.peer.trace_id().unwrap().to_owned();
     person.send(json!({"type": "hello", "v": 1, "resume": written("rt_"), "client": SECRET, "auth": SECRET})).await;
     assert_eq!(person.frame().await["code"], "bad_resume");
@@ -68,7 +68,7 @@ async fn as_a_program(town: &Town) -> (String, String) {
     person.write(&format!("{{\"type\":\"message\",\n\"text\":\"{SECRET}\"}}")).await;
     assert_eq!(person.frame().await["code"], "bad_frame");
     for (id, answer) in [("a", Answer::text(written("eco"))), ("b", Answer { cut: true, ..Answer::text(SECRET) })] {
-        town.standin.push(answer);
+        node.standin.push(answer);
         assert!(person.ask(id, &written("mensaje")).await.text.contains(SECRET));
     }
     person.send(json!({"type": "request", "id": "r4", "method": "export"})).await;
@@ -76,12 +76,12 @@ async fn as_a_program(town: &Town) -> (String, String) {
     (token, trace)
 }
 
-/// Failures of the model, and messages beyond what is allowed.
-async fn with_a_broken_model(person: &mut Person<WsPeer>, town: &Town) {
+/// Provokes model failures and exceeds the limits.
+async fn with_a_broken_model(person: &mut TestClient<WsPeer>, node: &SingleNode) {
     let garbage = Answer { garbage: true, ..Answer::text(SECRET) };
     let faults = [Answer::status(500), Answer::status(401), Answer::default().hanging(Hang::Headers), garbage];
     for (id, fault) in ["c", "d", "e", "f"].into_iter().zip(faults) {
-        town.standin.push(fault);
+        node.standin.push(fault);
         person.ask(id, &written("otra cosa")).await;
     }
     person.say("g", &written("una de más")).await;
@@ -90,7 +90,7 @@ async fn with_a_broken_model(person: &mut Person<WsPeer>, town: &Town) {
     person.ending().await;
 }
 
-/// Checks that `line` begins as every line does, and returns it.
+/// Asserts the common prefix of log lines and returns `line`.
 fn well_formed(line: &str) -> Value {
     let object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let mut rest = line.strip_prefix('{').unwrap();
@@ -109,23 +109,23 @@ async fn nothing_private_is_logged(level: &str) {
     let plan = Plan::with_gateway().core("GROQ_API_KEY", KEY).both("LOG_LEVEL", level);
     let plan =
         plan.core("RATE_MAX_MESSAGES", 4).core("LLM_MAX_RETRIES", 1).core("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", "0.2");
-    let mut town = plan.start().await;
-    let mut tokens = vec![at_a_terminal(&town).await];
-    let (token, trace) = as_a_program(&town).await;
-    let mut person = town.at_gateway(Face::Frames).await;
+    let mut node = plan.start().await;
+    let mut tokens = vec![at_a_terminal(&node).await];
+    let (token, trace) = as_a_program(&node).await;
+    let mut person = node.at_gateway(Face::Frames).await;
     tokens.push(person.hello().await["resume"].as_str().unwrap().to_owned());
-    with_a_broken_model(&mut person, &town).await;
-    let mut person = town.at_gateway(Face::Plain).await;
+    with_a_broken_model(&mut person, &node).await;
+    let mut person = node.at_gateway(Face::Plain).await;
     person.lines(3).await;
     person.write(&format!("/reanudar {token}")).await;
     person.write("salir").await;
     person.ending().await;
     tokens.push(token);
 
-    assert!(town.standin.requests().iter().all(|request| request.authorization() == Some(&format!("Bearer {KEY}"))));
-    town.gateway().terminate().await;
-    town.core.terminate().await;
-    let logs = town.logs();
+    assert!(node.standin.requests().iter().all(|request| request.authorization() == Some(&format!("Bearer {KEY}"))));
+    node.gateway().terminate().await;
+    node.core.terminate().await;
+    let logs = node.logs();
     let tokens = tokens.iter().map(|token| token.as_str());
     for secret in [SECRET, KEY, "xilofonos", "violetas", "marmol"].into_iter().chain(tokens) {
         assert!(5 <= secret.len());
@@ -141,25 +141,25 @@ async fn nothing_private_is_logged(level: &str) {
 }
 
 #[tokio::test]
-async fn at_level_info() {
+async fn logs_no_texts_at_info() {
     nothing_private_is_logged("info").await;
 }
 
 #[tokio::test]
-async fn at_level_debug() {
+async fn logs_no_texts_at_debug() {
     nothing_private_is_logged("debug").await;
 }
 
 #[tokio::test]
-async fn at_level_trace() {
+async fn logs_no_texts_at_trace() {
     nothing_private_is_logged("trace").await;
 }
 
 #[tokio::test]
-async fn who_is_at_risk_is_not_logged() {
-    let mut town = Plan::default().core("LOG_LEVEL", "trace").start().await;
-    let before = town.logs().len();
-    let mut person = town.at_core().await;
+async fn risk_is_not_logged() {
+    let mut node = Plan::default().core("LOG_LEVEL", "trace").start().await;
+    let before = node.logs().len();
+    let mut person = node.at_core().await;
     person.hello().await;
     for (id, text, answer, source) in [
         ("a", "hola", Answer::text("Te leo."), "llm"),
@@ -167,41 +167,41 @@ async fn who_is_at_risk_is_not_logged() {
         ("c", "ya me tomé todas las pastillas para morirme", Answer::text("Te leo."), "companion"),
     ] {
         if source != "companion" {
-            town.standin.push(answer);
+            node.standin.push(answer);
         }
         person.say(id, text).await;
         assert_eq!(person.frame_of("done").await["source"], source, "{text}");
     }
-    town.core.terminate().await;
-    let logs = town.logs();
+    node.core.terminate().await;
+    let logs = node.logs();
     let lines = logs.get(before..).unwrap_or_default();
     assert_eq!(lines.iter().filter(|line| line.contains("turn ended")).count(), 3);
     for word in ["companion", "screened", "imminent", "suicide", "risk", "turn.source"] {
-        let told: Vec<&String> = lines.iter().filter(|line| line.contains(word)).collect();
-        assert!(told.is_empty(), "{word}: {told:#?}");
+        let leaks: Vec<&String> = lines.iter().filter(|line| line.contains(word)).collect();
+        assert!(leaks.is_empty(), "{word}: {leaks:#?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_summed_up_is_not_logged() {
+async fn summaries_are_not_logged() {
     let plan = Plan::default().core("LOG_LEVEL", "trace").core("RATE_MAX_MESSAGES", 99);
-    let mut town = plan.core("LLM_HISTORY_MAX_MESSAGES", 2).core("LLM_SUMMARY_EVERY_MESSAGES", 2).start().await;
-    let mut person = town.at_core().await;
+    let mut node = plan.core("LLM_HISTORY_MAX_MESSAGES", 2).core("LLM_SUMMARY_EVERY_MESSAGES", 2).start().await;
+    let mut person = node.at_core().await;
     person.hello().await;
     for number in 1..=4 {
         person.ask(&format!("m{number}"), &written("mensaje")).await;
     }
-    town.core.wait_for("older messages summed up").await;
-    // The stand-in echoes: its summary is what it was to sum up.
+    node.core.wait_for("older messages summed up").await;
+    // The stand-in echoes, so the summary contains the texts.
     person.ask("m5", "¿te acordás?").await;
-    let read = town.standin.requests().pop().unwrap().body();
+    let read = node.standin.requests().pop().unwrap().body();
     assert!(read["messages"][0]["content"].as_str().unwrap().contains(SECRET), "{read}");
-    // And once more in vain.
-    town.standin.push(Answer::text("sí"));
-    town.standin.push(Answer { garbage: true, ..Answer::text(SECRET) });
+    // A second summary fails.
+    node.standin.push(Answer::text("sí"));
+    node.standin.push(Answer { garbage: true, ..Answer::text(SECRET) });
     person.ask("m6", &written("mensaje")).await;
-    town.core.wait_for("no summary").await;
-    town.core.terminate().await;
-    let leaks: Vec<String> = town.logs().into_iter().filter(|line| line.contains(SECRET)).collect();
+    node.core.wait_for("no summary").await;
+    node.core.terminate().await;
+    let leaks: Vec<String> = node.logs().into_iter().filter(|line| line.contains(SECRET)).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
 }

@@ -1,5 +1,5 @@
-//! A service as a process: started in a folder of its own, found by its log, started again
-//! where it was.
+//! Service as a process: started in its own folder, located by its log, restarted at the same
+//! address.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,10 +10,10 @@ use testkit::process::{Launch, Service, built};
 use testkit::watchdog::{LIMIT, within};
 use tokio::process::Command;
 
-/// The name of a variable and its value.
+/// Name and value of an environment variable.
 pub(crate) type Setting = (&'static str, String);
 
-/// Which of the two services.
+/// Kind of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Core,
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// The variable with the port it listens on.
+    /// Variable of the listening port.
     pub(crate) fn port(self) -> &'static str {
         match self {
             Self::Core => "APP_PORT",
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// A running service. Killed when dropped.
+/// Running service. Killed on drop.
 pub(crate) struct Program {
     kind: Kind,
     launch: Launch,
@@ -53,12 +53,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts one in `folder` with `settings`, and waits until it listens.
+    /// Starts a service in `folder` with `settings` and waits until it listens.
     pub(crate) async fn start(kind: Kind, folder: &Path, settings: &[Setting]) -> Self {
         Self::launched(kind, kind.launch(folder), settings).await
     }
 
-    /// The same with a `launch` that ends up as the program.
+    /// Starts a service by `launch`, which must exec the binary.
     pub(crate) async fn launched(kind: Kind, launch: Launch, settings: &[Setting]) -> Self {
         let launch = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let (service, [address, admin]) = listening(&launch).await;
@@ -69,7 +69,7 @@ impl Program {
         self.address
     }
 
-    /// Where it tells its health and metrics.
+    /// Address of its admin port.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
     }
@@ -78,28 +78,28 @@ impl Program {
         self.service.pid().unwrap()
     }
 
-    /// Every line it has logged so far.
+    /// Log lines so far.
     pub(crate) fn logs(&self) -> Vec<String> {
         self.service.logs()
     }
 
-    /// Reads its log, or leaves it in the pipe.
+    /// Resumes or pauses reading its log from the pipe.
     pub(crate) fn read_log(&self, on: bool) {
         self.service.read_log(on);
     }
 
-    /// Waits until it logs `message`.
+    /// Waits for a log line with `message`.
     pub(crate) async fn wait_for(&self, message: &str) {
         self.wait_for_times(1, message).await;
     }
 
-    /// Waits until it logs a line like that.
+    /// Waits for a matching log line.
     pub(crate) async fn wait_for_line(&self, condition: impl FnMut(&str) -> bool) {
         let found = self.service.wait_for_log(condition).await;
         assert!(found.is_ok_and(|line| line.is_some()), "no such line in\n{}", self.logs().join("\n"));
     }
 
-    /// Waits until it has logged `message` so many times.
+    /// Waits until `message` was logged `times` times.
     pub(crate) async fn wait_for_times(&self, times: usize, message: &str) {
         let (mut seen, message) = (0, field("message", message));
         let last = |line: &str| {
@@ -110,45 +110,45 @@ impl Program {
         assert!(found.is_ok_and(|line| line.is_some()), "{seen} of {times} {message} in\n{}", self.logs().join("\n"));
     }
 
-    /// How often it has logged `message`.
+    /// Number of log lines with `message`.
     pub(crate) fn said(&self, message: &str) -> usize {
         let message = field("message", message);
         self.logs().iter().filter(|line| line.contains(&message)).count()
     }
 
-    /// Asks it to stop.
+    /// Sends SIGTERM.
     pub(crate) fn ask_to_stop(&self) {
         self.service.ask_to_stop().unwrap();
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits for the exit.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.service.terminate().await.unwrap()
     }
 
-    /// Stops it where it is, without its noticing: it hangs until [`Program::resume`].
+    /// Sends SIGSTOP: the service hangs until [`Program::resume`].
     pub(crate) fn suspend(&self) {
         self.service.suspend().unwrap();
     }
 
-    /// Lets it go on after [`Program::suspend`].
+    /// Sends SIGCONT after [`Program::suspend`].
     pub(crate) fn resume(&self) {
         self.service.resume().unwrap();
     }
 
-    /// Ends it without warning.
+    /// Sends SIGKILL.
     pub(crate) async fn kill(&mut self) {
         self.service.kill().await.unwrap();
     }
 
-    /// Starts it again where it was: at the same address, in the same folder.
+    /// Restarts it at the same address in the same folder.
     pub(crate) async fn restart(&mut self) {
         let launch = self.launch.clone().env(self.kind.port(), self.address.port().to_string());
         (self.service, [self.address, self.admin]) = listening(&launch).await;
     }
 }
 
-/// A field as it stands in a log line.
+/// Field in the format of a log line.
 fn field(name: &str, value: &str) -> String {
     format!("\"{name}\":\"{value}\"")
 }
@@ -162,14 +162,14 @@ async fn listening(launch: &Launch) -> (Service, [SocketAddr; 2]) {
     }
 }
 
-/// Where the service listens, and where its admin port is, if this is the line that says so.
+/// Parses the listening and admin addresses of the `ready` line.
 fn addresses(line: &str) -> Option<[SocketAddr; 2]> {
     let line: Value = serde_json::from_str(line).ok().filter(|line: &Value| line["message"] == "ready")?;
     let address = |name: &str| line[name].as_str()?.parse().ok();
     Some([address("listen")?, address("admin")?])
 }
 
-/// Runs a service to its end, with `settings` and one more argument, if any.
+/// Runs a service to its exit, with `settings` and an optional argument.
 pub(crate) async fn run(kind: Kind, folder: &Path, settings: &[Setting], argument: Option<&str>) -> Output {
     let mut command = Command::new(built(kind.name()).unwrap());
     command.current_dir(folder).env_clear().env("ADMIN_PORT", "0").args(argument).kill_on_drop(true);

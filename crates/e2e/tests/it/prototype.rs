@@ -1,4 +1,4 @@
-//! What people did with the prototype works as it did.
+//! Compatibility with the prototype.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use testkit::process::Launch;
 use testkit::watchdog::{LIMIT, within};
 use testkit::ws_peer::WsPeer;
 
-use crate::person::Person;
 use crate::program::{Kind, Program};
-use crate::town::Plan;
+use crate::single_node::Plan;
+use crate::test_client::TestClient;
 
 const GOODBYE: &str = "Gracias por hablar conmigo. Cuidate mucho.";
 
@@ -26,9 +26,9 @@ fn greeting(number: u32) -> [String; 3] {
 }
 
 #[tokio::test]
-async fn a_terminal() {
-    let town = Plan::default().start().await;
-    let mut person = town.at_core().await;
+async fn serves_a_terminal() {
+    let node = Plan::default().start().await;
+    let mut person = node.at_core().await;
     assert_eq!(person.lines(3).await, greeting(1));
     for line in ["uno", "dos", "tres"] {
         person.write(line).await;
@@ -40,9 +40,9 @@ async fn a_terminal() {
 }
 
 #[tokio::test]
-async fn netcat() {
-    let town = Plan::default().start().await;
-    let port = town.core.address().port();
+async fn serves_a_half_closed_netcat() {
+    let node = Plan::default().start().await;
+    let port = node.core.address().port();
     let netcat = |number: u32, typed: &'static str, want: &'static [&'static str]| async move {
         let script = format!("printf '{typed}' | nc -N 127.0.0.1 {port}");
         let mut shell = Launch::new("sh").argument("-c").argument(script).spawn().unwrap();
@@ -53,14 +53,14 @@ async fn netcat() {
         assert!(status.success(), "{typed:?}: {status}");
     };
     netcat(1, "hola\\nsalir\\n", &["eco: hola", GOODBYE]).await;
-    // Without a good-bye: closing the sending side is enough.
+    // Half-closing replaces the good-bye command.
     netcat(2, "uno\\ndos\\n", &["eco: uno", "eco: dos"]).await;
 }
 
 #[tokio::test]
-async fn a_web_page_without_subprotocol() {
-    let town = Plan::with_gateway().start().await;
-    let mut person = town.at_gateway(Face::Plain).await;
+async fn serves_websockets_without_a_subprotocol() {
+    let node = Plan::with_gateway().start().await;
+    let mut person = node.at_gateway(Face::Plain).await;
     assert_eq!(person.lines(3).await, greeting(1));
     for text in ["hola", "¿qué tal?"] {
         person.write(text).await;
@@ -69,12 +69,12 @@ async fn a_web_page_without_subprotocol() {
 }
 
 #[tokio::test]
-async fn a_hundred_web_pages_at_once() {
-    // They all come from one address, as behind a router.
-    let town = Plan::with_gateway().core("RATE_ADDRESS_FACTOR", 100).start().await;
-    let gateway = town.gateways[0].address();
+async fn serves_100_websockets_of_one_address() {
+    // All share one address, as behind a NAT.
+    let node = Plan::with_gateway().core("RATE_ADDRESS_FACTOR", 100).start().await;
+    let gateway = node.gateways[0].address();
     let talks = (0..100).map(|number| async move {
-        let mut person = Person::new(WsPeer::connect(gateway, Face::Plain).await.unwrap());
+        let mut person = TestClient::new(WsPeer::connect(gateway, Face::Plain).await.unwrap());
         let label = person.lines(3).await.swap_remove(0);
         let texts: Vec<String> = (0..5).map(|message| format!("persona {number}, mensaje {message}")).collect();
         for text in &texts {
@@ -88,10 +88,10 @@ async fn a_hundred_web_pages_at_once() {
     labels.sort();
     labels.dedup();
     assert_eq!(labels.len(), 100, "{labels:?}");
-    assert_eq!(town.standin.total(), 500);
+    assert_eq!(node.standin.total(), 500);
 }
 
-/// Writes the prototype's `.env`, each value other than the default. `core`: the core's port.
+/// Writes a prototype's `.env` with non-default values. `core` is the core's port.
 fn write_dotenv(folder: &Path, url: &str, core: u16) {
     let text = format!(
         "APP_HOST=127.0.0.1\nAPP_PORT={core}\nMAX_IN_FLIGHT=3\nPER_USER_MAX=1\n\
@@ -105,7 +105,7 @@ fn write_dotenv(folder: &Path, url: &str, core: u16) {
 }
 
 #[tokio::test]
-async fn the_dotenv_of_old() {
+async fn reads_the_prototype_dotenv() {
     let standin = LlmStandin::start(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     write_dotenv(folder.path(), &standin.url(), 0);
@@ -113,7 +113,7 @@ async fn the_dotenv_of_old() {
     write_dotenv(folder.path(), &standin.url(), core.address().port());
     let gateway = Program::start(Kind::Gateway, folder.path(), &[]).await;
 
-    let mut person = Person::new(WsPeer::connect(gateway.address(), Face::Frames).await.unwrap());
+    let mut person = TestClient::new(WsPeer::connect(gateway.address(), Face::Frames).await.unwrap());
     let welcome = person.hello().await;
     assert_eq!(welcome["limits"]["rate"], json!({"messages": 4, "window_ms": 120_000}));
     let mut traces = Vec::new();
@@ -133,12 +133,12 @@ async fn the_dotenv_of_old() {
         assert_eq!(request.request_id(), Some(format!("Usuario-1:m{number}").as_str()));
         assert_eq!(request.traceparent().unwrap().split('-').nth(1), Some(trace.as_str()));
     }
-    // The instructions, two earlier lines, and the message.
+    // System prompt, two earlier lines, and the message.
     let roles = standin.requests()[2].body();
     let roles: Vec<_> = roles["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user"]);
 
-    // Two tries, and the companion; the fifth message is one too many.
+    // Two attempts, then the companion; the fifth message exceeds the limit.
     standin.push(Answer::status(500));
     standin.push(Answer::status(500));
     assert_eq!(person.ask("d", "mensaje d").await.done["source"], "companion");

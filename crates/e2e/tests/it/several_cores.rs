@@ -1,9 +1,9 @@
-//! Several cores on one PostgreSQL and one Redis, all of them real.
+//! Several cores on one PostgreSQL and one Redis, as real processes.
 
-pub(crate) mod city;
+mod catch_up;
+pub(crate) mod cluster;
 mod devices;
-mod killed_in_turn;
 mod limits;
-mod missed;
-mod redis_away;
+mod redis_outage;
+mod rolling_kills;
 mod tokens;

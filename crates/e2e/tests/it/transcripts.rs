@@ -1,11 +1,11 @@
-//! Every conversation of `proto-line/transcripts`, in process, over TCP and through the gateway.
+//! Every transcript of `proto-line/transcripts`, in process, over TCP and through the gateway.
 
 use testkit::clock::FrozenClock;
 use testkit::transcript::{self, Transport};
 
-use crate::world::Whole;
+use crate::in_process_stack::InProcessStack;
 
-/// A moved folder must fail the run, not pass with nothing to do.
+/// Lower bound: a moved folder must fail the run, not pass without transcripts.
 const MIN_TRANSCRIPTS: usize = 70;
 
 fn replay_all(transport: Transport) {
@@ -16,7 +16,7 @@ fn replay_all(transport: Transport) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let played = runtime.block_on(async {
             let _frozen = FrozenClock::freeze();
-            let mut whole = Whole::start(transcript, transport).await;
+            let mut whole = InProcessStack::start(transcript, transport).await;
             transcript::run(transcript, &mut whole).await
         });
         failures.extend(played.err().map(|failure| failure.to_string()));

@@ -1,4 +1,4 @@
-//! The result of a comparison.
+//! Report of a comparison.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::bridge::Options;
 
-/// The row others are compared with.
+/// Reference row.
 const PEER: &str = "HAProxy";
 
-/// One round of one route.
+/// One round of a route.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) p50_us: f64,
@@ -17,7 +17,7 @@ pub(super) struct Sample {
     pub(super) cpu_us_each: f64,
 }
 
-/// All rounds of one route.
+/// All rounds of a route.
 #[derive(Debug)]
 pub(super) struct RouteSamples {
     name: &'static str,
@@ -31,7 +31,7 @@ impl RouteSamples {
     }
 }
 
-/// A value over all rounds.
+/// Spread of a value over all rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Spread {
@@ -55,7 +55,7 @@ impl Spread {
     }
 }
 
-/// One measure of a route, and how it stands to HAProxy's of the same round.
+/// Measured value of a route, and its ratio to HAProxy's of the same round.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Measure {
@@ -70,27 +70,27 @@ impl Measure {
     }
 }
 
-/// What one route does.
+/// Results of one route.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Its name.
     pub name: &'static str,
-    /// Half of the round trips on one connection take at most this, in microseconds.
+    /// Median round trip on one connection, in microseconds.
     pub round_trip_p50_us: Measure,
     /// Round trips per second on all connections together.
     pub rate_per_second: Measure,
-    /// Processor time of the bridge per round trip, in microseconds.
+    /// CPU time of the bridge per round trip, in microseconds.
     pub cpu_us_each: Measure,
     /// Memory of the bridge per idle connection, in bytes.
     pub idle_bytes_each: Option<f64>,
-    /// The same beside HAProxy's.
+    /// Ratio of that to HAProxy's.
     pub idle_ratio: Option<f64>,
 }
 
 /// The whole comparison.
 #[derive(Debug, Clone, Serialize)]
 pub struct BridgeReport {
-    /// Times each route was measured.
+    /// Measurements of each route.
     pub rounds: usize,
     /// Connections in the throughput phase.
     pub connections: usize,
@@ -139,13 +139,13 @@ impl fmt::Display for BridgeReport {
                 row.name,
                 p50.value.median,
                 p50.value.min,
-                least(p50.ratio),
+                lower_is_better(p50.ratio),
                 rate.value.median,
                 rate.value.max,
-                most(rate.ratio),
+                higher_is_better(rate.ratio),
                 cpu.value.median,
                 cpu.value.min,
-                least(cpu.ratio),
+                lower_is_better(cpu.ratio),
                 row.idle_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
             )?;
         }
@@ -153,13 +153,13 @@ impl fmt::Display for BridgeReport {
     }
 }
 
-/// A ratio of which less is better.
-fn least(ratio: Option<Spread>) -> String {
+/// Formats a ratio with its minimum.
+fn lower_is_better(ratio: Option<Spread>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2} ({:.2})", ratio.median, ratio.min))
 }
 
-/// A ratio of which more is better.
-fn most(ratio: Option<Spread>) -> String {
+/// Formats a ratio with its maximum.
+fn higher_is_better(ratio: Option<Spread>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2} ({:.2})", ratio.median, ratio.max))
 }
 
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_of_the_same_round() {
+    fn compares_within_each_round() {
         let samples = |name, p50s: [f64; 3]| RouteSamples {
             name,
             rounds: p50s.map(|p50_us| Sample { p50_us, rate_per_second: 1.0, cpu_us_each: 1.0 }).to_vec(),

@@ -1,7 +1,7 @@
-//! One way to the echo: what a client sends and gets on it, byte for byte.
+//! Route to the echo server, with its request and response bytes.
 //!
-//! A WebSocket client is as light as a TCP one here: its messages are always the same,
-//! so both frames are made once.
+//! A WebSocket client costs as little as a TCP one: its messages are constant, so both frames
+//! are encoded once.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use tokio::net::TcpStream;
 
 use crate::error::LoadError;
 
-/// Any mask does, and the server has to undo it all the same.
+/// Constant mask: the server has to unmask it all the same.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const FINAL_TEXT: u8 = 0x81;
 const MASKED: u8 = 0x80;
-/// Longest payload whose length fits a frame's second byte.
+/// Longest payload whose length fits the second byte of a frame header.
 const SHORT_PAYLOAD: usize = 125;
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-/// More than any answer to an upgrade has.
-const MOST_HEAD_BYTES: usize = 4_096;
+/// Bound on the response to an upgrade.
+const MAX_HEAD_BYTES: usize = 4_096;
 
-/// A way to the echo.
+/// Route to the echo server.
 #[derive(Debug)]
 pub(super) struct Route {
     /// Its name in the report.
     pub(super) name: &'static str,
-    /// The process whose cost counts.
+    /// Process that is measured.
     pub(super) pid: u32,
     address: SocketAddr,
     websocket: bool,
@@ -36,13 +36,13 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Over TCP: `line` and its ending, there and back.
+    /// Route over TCP: echoes `line` and its newline.
     pub(super) fn tcp(name: &'static str, pid: u32, address: SocketAddr, line: &str) -> Self {
         let bytes = format!("{line}\n").into_bytes();
         Self { name, pid, address, websocket: false, request: bytes.clone(), response: bytes }
     }
 
-    /// Over a WebSocket: `line` as a text message, there and back.
+    /// Route over a WebSocket: echoes `line` as a text message.
     pub(super) fn websocket(name: &'static str, pid: u32, address: SocketAddr, line: &str) -> Self {
         let length = u8::try_from(line.len().min(SHORT_PAYLOAD)).unwrap_or_default();
         let masked = line.bytes().zip(MASK.into_iter().cycle()).map(|(byte, mask)| byte ^ mask);
@@ -69,7 +69,7 @@ impl Route {
         stream.write_all(format!("GET /ws HTTP/1.1\r\nHost: {}\r\n{UPGRADE}", self.address).as_bytes()).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            if MOST_HEAD_BYTES < head.len() || stream.read_buf(&mut head).await? == 0 {
+            if MAX_HEAD_BYTES < head.len() || stream.read_buf(&mut head).await? == 0 {
                 return Err(self.problem("no answer to the upgrade"));
             }
         }
@@ -80,7 +80,7 @@ impl Route {
         Err(self.problem(&format!("refuses the upgrade: {status}")))
     }
 
-    /// One round trip.
+    /// Makes one round trip.
     pub(super) async fn exchange(&self, stream: &mut TcpStream) -> Result<(), LoadError> {
         let mut back = [0; SHORT_PAYLOAD + 2];
         let back = back.get_mut(..self.response.len()).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Route {
         self.check(back)
     }
 
-    /// One round trip on the blocking interface.
+    /// Makes one round trip with blocking I/O.
     pub(super) fn exchange_blocking(&self, mut stream: &std::net::TcpStream) -> Result<(), LoadError> {
         let mut back = [0; SHORT_PAYLOAD + 2];
         let back = back.get_mut(..self.response.len()).unwrap_or_default();
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames() {
+    fn encodes_frames_as_in_rfc_6455() {
         let address = "127.0.0.1:1".parse().unwrap();
         let route = Route::websocket("x", 1, address, "Hello");
         // The examples of RFC 6455, section 5.7.

@@ -1,4 +1,4 @@
-//! The processes of a comparison. All end when this is dropped.
+//! Processes of a comparison, killed on drop.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,11 +15,11 @@ use crate::bridge::route::Route;
 use crate::error::LoadError;
 use crate::folder::Folder;
 
-/// How often, and how many times, HAProxy's port is tried.
-const TRY_EVERY: Duration = Duration::from_millis(20);
-const MOST_TRIES: usize = 250;
+/// Interval and number of connection attempts while HAProxy starts: five seconds in total.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const MAX_TRIES: usize = 250;
 
-/// Running processes and the ways through them.
+/// Running processes and the routes through them.
 #[derive(Debug)]
 pub(super) struct Servers {
     routes: Vec<Route>,
@@ -33,7 +33,7 @@ impl Servers {
         let folder = Folder::new(&std::env::temp_dir())?;
         let line = "x".repeat(options.line_bytes.clamp(1, Route::longest_line()));
         let echo = Launch::new(&options.loadgen).argument("echo").directory(folder.path()).start().await?;
-        let (echo_address, pid) = whereabouts(&echo, "echo")?;
+        let (echo_address, pid) = address_and_pid(&echo, "echo")?;
         let mut routes = vec![Route::tcp("none (echo)", pid, echo_address, &line)];
         let mut services = vec![echo];
         if let Some(program) = &options.haproxy {
@@ -43,7 +43,7 @@ impl Servers {
         }
         if let Some(program) = &options.gateway {
             let gateway = start_gateway(program, echo_address, options, folder.path()).await?;
-            let (address, pid) = whereabouts(&gateway, "ws-gateway")?;
+            let (address, pid) = address_and_pid(&gateway, "ws-gateway")?;
             routes.push(Route::websocket("ws-gateway", pid, address, &line));
             services.push(gateway);
         }
@@ -61,7 +61,7 @@ async fn start_gateway(
     options: &Options,
     folder: &Path,
 ) -> Result<Service, ProcessError> {
-    let connections = most_connections(options).to_string();
+    let connections = max_connections(options).to_string();
     let launch = Launch::new(program)
         .env("WS_HOST", "127.0.0.1")
         .env("WS_PORT", "0")
@@ -82,7 +82,7 @@ async fn start_haproxy(
     options: &Options,
     folder: &Path,
 ) -> Result<(Service, SocketAddr), LoadError> {
-    // HAProxy does not say which port it got, so it is given one that was free a moment ago.
+    // HAProxy does not report a chosen port, so it gets one that was free a moment ago.
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
     let mut config = String::new();
     // Writing to a String cannot fail.
@@ -90,26 +90,26 @@ async fn start_haproxy(
         config,
         "global\n  maxconn {}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
          listen bridge\n  bind {address}\n  server echo {echo}\n",
-        most_connections(options)
+        max_connections(options)
     );
     let path = folder.join("haproxy.cfg");
     fs::write(&path, config).map_err(|source| LoadError::File { path: path.clone(), source })?;
     let service = Launch::new(program).argument("-db").argument("-f").argument(&path).directory(folder).spawn()?;
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         if TcpStream::connect(address).await.is_ok() {
             return Ok((service, address));
         }
-        sleep(TRY_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     Err(LoadError::Route { route: "HAProxy", problem: format!("does not listen: {}", service.logs().join(" | ")) })
 }
 
-/// Room for both phases, and some to spare.
-fn most_connections(options: &Options) -> usize {
+/// Connections of both phases, with a reserve.
+fn max_connections(options: &Options) -> usize {
     options.connections + options.idle + 500
 }
 
-fn whereabouts(service: &Service, name: &'static str) -> Result<(SocketAddr, u32), LoadError> {
+fn address_and_pid(service: &Service, name: &'static str) -> Result<(SocketAddr, u32), LoadError> {
     let address = service.listen().ok_or(LoadError::Route { route: name, problem: "has no address".to_owned() })?;
     Ok((address, pid_of(service, name)?))
 }

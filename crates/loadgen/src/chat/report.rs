@@ -1,4 +1,4 @@
-//! The result of a chat run.
+//! Report of a chat run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,37 +8,37 @@ use serde::Serialize;
 
 use crate::chat::Options;
 use crate::chat::tally::Tally;
-use crate::disk::Floor;
-use crate::observed::Cost;
+use crate::disk::DiskBaseline;
 use crate::stats::{Percentiles, rate};
+use crate::watched_process::Cost;
 
-/// What a chat run measured. Latencies count from when a message was due.
+/// Results of a chat run. Latencies count from the time a message was due.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatReport {
-    /// How many people there were.
+    /// Number of users.
     pub people: usize,
-    /// Turns that were answered.
+    /// Answered turns.
     pub turns: u64,
-    /// From the first message to the last answer.
+    /// Time from the first message to the last answer.
     pub seconds: f64,
     /// Answered turns per second.
     pub turns_per_second: f64,
-    /// Deltas that came.
+    /// Deltas received.
     pub chunks: u64,
     /// Deltas per second.
     pub chunks_per_second: f64,
-    /// Turns that failed, by error code; also `connection_lost` and `no_answer`.
+    /// Failed turns by error code; also `connection_lost` and `no_answer`.
     pub errors: BTreeMap<String, u64>,
-    /// To `accepted`.
+    /// Latency of `accepted`.
     pub accepted: Option<Percentiles>,
-    /// To the first `delta`.
+    /// Latency of the first `delta`.
     pub first: Option<Percentiles>,
-    /// To `done`; in the plain face to the answer's line.
+    /// Latency of `done`; in the plain face, of the answer's line.
     pub done: Option<Percentiles>,
-    /// Of the processes watched, per answered turn.
+    /// Resources of each measured process per answered turn.
     pub costs: Vec<Cost>,
-    /// What the disk takes that `accepted` waits for, if it was measured.
-    pub disk: Option<Floor>,
+    /// Baseline of the disk that `accepted` waits for, if measured.
+    pub disk: Option<DiskBaseline>,
 }
 
 impl ChatReport {
@@ -68,8 +68,8 @@ impl fmt::Display for ChatReport {
         for (code, count) in &self.errors {
             writeln!(f, "error {code}: {count}")?;
         }
-        if let Some(floor) = &self.disk {
-            writeln!(f, "disk: {floor}")?;
+        if let Some(baseline) = &self.disk {
+            writeln!(f, "disk: {baseline}")?;
         }
         for (name, latency) in [("accepted", self.accepted), ("first delta", self.first), ("done", self.done)] {
             if let Some(latency) = latency {

@@ -1,25 +1,25 @@
-//! What is counted while people chat.
+//! Counters of a chat run.
 
 use std::collections::BTreeMap;
 
 use crate::stats::Latency;
 
-/// Counts and latencies of all people together.
+/// Counts and latencies of all users together.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Turns that were answered.
+    /// Answered turns.
     pub(crate) turns: u64,
-    /// Deltas that came.
+    /// Deltas received.
     pub(crate) chunks: u64,
-    /// Turns that failed, by code.
+    /// Failed turns, by code.
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) accepted: Latency,
     pub(crate) first: Latency,
     pub(crate) done: Latency,
-    /// To an error that refused the message.
+    /// Latency of refusals.
     pub(crate) refused: Latency,
-    /// Refusals that did not say when to come back.
-    pub(crate) hopeless: u64,
+    /// Refusals without `retry_after_ms`.
+    pub(crate) without_retry_after: u64,
 }
 
 impl Tally {

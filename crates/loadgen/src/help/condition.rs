@@ -1,4 +1,4 @@
-//! All that may be wrong when somebody needs help.
+//! Fault conditions under which help is measured.
 
 use std::fmt;
 
@@ -6,60 +6,60 @@ use serde::Serialize;
 use testkit::llm::{Answer, Fallback, Hang};
 
 use super::fault::Stores;
-use super::visitor::Door;
-use crate::town::Setting;
+use super::raw_user::EntryPoint;
+use crate::service_stack::Setting;
 
-/// Longer than any run: nothing that hangs is given up before everybody is helped.
-const FOR_EVER_SECONDS: u32 = 600;
-/// Beside those who are counted: witnesses, and others who are in the way.
-const OTHERS: usize = 200;
+/// Timeout longer than any run: a hanging call must not time out before all users are helped.
+const LONGER_THAN_RUN_SECONDS: u32 = 600;
+/// Connections besides the measured ones: witnesses and background load.
+const OTHER_CONNECTIONS: usize = 200;
 
-/// All that is wrong, or nothing.
+/// Fault condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// Nothing is wrong.
+    /// No fault.
     Well,
-    /// The model has been asked and says nothing.
+    /// The model sends nothing after a call.
     ModelSilent,
-    /// The model has begun an answer and does not go on.
+    /// The model stalls mid-answer.
     ModelStuck,
-    /// The person has sent as many messages as they may.
+    /// The user's rate limit is exhausted.
     LimitsUsedUp,
-    /// As many of the person's messages as may be are being answered.
+    /// The user's concurrency limit is exhausted.
     PersonBusy,
-    /// Every slot is taken, and every place in the queue.
+    /// All slots and queue places are taken.
     QueueFull,
-    /// Another process holds the lock for writing to the SQLite database.
+    /// Another process holds SQLite's write lock.
     SqliteLocked,
-    /// PostgreSQL takes connections and answers nothing.
+    /// PostgreSQL accepts connections and does not respond.
     PostgresFrozen,
-    /// PostgreSQL is gone.
+    /// PostgreSQL is down.
     PostgresKilled,
-    /// Redis takes connections and answers nothing.
+    /// Redis accepts connections and does not respond.
     RedisFrozen,
-    /// Redis is gone.
+    /// Redis is down.
     RedisKilled,
-    /// The core has been asked to stop, and waits for answers that have begun.
+    /// The core is draining.
     Draining,
-    /// Others talk as fast as they are answered.
+    /// Other users chat in a closed loop.
     UnderLoad,
 }
 
-/// What people do before they are in risk.
+/// Exchange before the message in risk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(super) enum Preparation {
     Nothing,
-    /// A message, and its whole answer.
+    /// A message and its complete answer.
     Answered,
-    /// A message that the model has been asked about.
+    /// A message whose model call is running.
     Asked,
-    /// A message whose answer has begun.
+    /// A message whose answer is streaming.
     Begun,
 }
 
 impl Condition {
-    /// In the order in which they are measured.
+    /// All conditions in order of measurement.
     pub const ALL: [Self; 13] = [
         Self::Well,
         Self::ModelSilent,
@@ -84,17 +84,17 @@ impl Condition {
         self.needs_redis() || matches!(self, Self::PostgresFrozen | Self::PostgresKilled)
     }
 
-    pub(super) fn before(self) -> Before {
+    pub(super) fn preparation(self) -> Preparation {
         match self {
-            Self::LimitsUsedUp => Before::Answered,
-            Self::ModelSilent | Self::PersonBusy => Before::Asked,
-            Self::ModelStuck | Self::Draining => Before::Begun,
-            _ => Before::Nothing,
+            Self::LimitsUsedUp => Preparation::Answered,
+            Self::ModelSilent | Self::PersonBusy => Preparation::Asked,
+            Self::ModelStuck | Self::Draining => Preparation::Begun,
+            _ => Preparation::Nothing,
         }
     }
 
-    /// The code of the error that a message without risk gets, where that shows that the condition is there. Drain shows by
-    /// its notice: what it refuses it refuses when the answers that have begun are at their end.
+    /// Error code of a message without risk, where it proves the condition. A drain is proved by its notice, because it
+    /// refuses messages only after the running answers.
     pub(super) fn refuses_with(self) -> Option<&'static str> {
         match self {
             Self::LimitsUsedUp => Some("rate_limited"),
@@ -114,34 +114,34 @@ impl Condition {
         })
     }
 
-    /// Of the core and of the gateway. All come from one address.
+    /// Settings of the core and the gateway. All users share one address.
     pub(super) fn settings(self, people: usize, stores: &Stores) -> [Vec<Setting>; 2] {
-        let everybody = people * Door::ALL.len() + OTHERS;
-        let doors = ["MAX_CONNECTIONS_PER_ADDRESS", "CONNECTS_PER_MINUTE_PER_ADDRESS"];
-        let doors = doors.map(|name| (name, everybody.to_string())).to_vec();
-        // Calls to the model are answers only.
+        let connections = people * EntryPoint::ALL.len() + OTHER_CONNECTIONS;
+        let limits = ["MAX_CONNECTIONS_PER_ADDRESS", "CONNECTS_PER_MINUTE_PER_ADDRESS"];
+        let limits = limits.map(|name| (name, connections.to_string())).to_vec();
+        // Without summaries, every model call is an answer.
         let mut core = vec![("LLM_SUMMARY", "off".to_owned()), ("RATE_ADDRESS_FACTOR", "1000000".to_owned())];
-        core.extend(self.limits(everybody).map(|(name, limit)| (name, limit.to_string())));
-        if !matches!(self.before(), Before::Nothing) || self == Self::QueueFull {
-            let patience = FOR_EVER_SECONDS.to_string();
-            core.extend(PATIENCE.map(|name| (name, patience.clone())));
+        core.extend(self.limits(connections).map(|(name, limit)| (name, limit.to_string())));
+        if !matches!(self.preparation(), Preparation::Nothing) || self == Self::QueueFull {
+            let patience = LONGER_THAN_RUN_SECONDS.to_string();
+            core.extend(TIMEOUT_SETTINGS.map(|name| (name, patience.clone())));
         }
-        core.extend(doors.iter().cloned().chain(stores.settings()));
-        [core, doors]
+        core.extend(limits.iter().cloned().chain(stores.settings()));
+        [core, limits]
     }
 
-    fn limits(self, everybody: usize) -> [Limit; 4] {
+    fn limits(self, connections: usize) -> [Limit; 4] {
         let used_up = if self == Self::LimitsUsedUp { 1 } else { 1_000_000 };
         let busy = if self == Self::PersonBusy { 1 } else { 2 };
-        let [slots, queue] = if self == Self::QueueFull { [1, 1] } else { [everybody; 2] };
+        let [slots, queue] = if self == Self::QueueFull { [1, 1] } else { [connections; 2] };
         [("RATE_MAX_MESSAGES", used_up), ("PER_USER_MAX", busy), ("MAX_IN_FLIGHT", slots), ("QUEUE_MAX", queue)]
     }
 }
 
 type Limit = (&'static str, usize);
 
-/// How long the core waits for a model, for a slot, and for the end of answers.
-const PATIENCE: [&str; 7] = [
+/// Timeouts of the core for model calls, queue and drain.
+const TIMEOUT_SETTINGS: [&str; 7] = [
     "LLM_TIMEOUT_SECONDS",
     "LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
     "LLM_SILENCE_TIMEOUT_SECONDS",

@@ -1,4 +1,4 @@
-//! How a condition comes about, and whether it has lasted.
+//! Injects a fault and verifies that it held.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use testkit::redis::Redis;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-use super::LIMIT;
+use super::STEP_TIMEOUT;
+use super::background_load::BackgroundLoad;
 use super::condition::Condition;
-use super::crowd::Crowd;
-use super::visitor::{Door, Visitor};
+use super::raw_user::{EntryPoint, RawUser};
 use crate::error::LoadError;
+use crate::service_stack::{ServiceStack, Setting};
 use crate::stats::rate;
-use crate::town::{Setting, Town};
 
-/// What a core logs when it shares.
-const LINKED: &str = "redis connected";
-/// What a core logs when it cannot.
-const NOT_LINKED: &str = "redis connection lost; enforcing per-core share of limits";
-/// Calls to the model that show that others talk.
-const TALKING: u64 = 500;
+/// Logged by a core once Redis is connected.
+const REDIS_CONNECTED: &str = "redis connected";
+/// Logged by a core when Redis is lost.
+const REDIS_LOST: &str = "redis connection lost; enforcing per-core share of limits";
+/// Model calls after which the background load counts as running.
+const MIN_BACKGROUND_CALLS: u64 = 500;
 
-/// The servers that the core needs beside a model.
+/// Database and Redis servers of a run.
 #[derive(Debug, Default)]
 pub(super) struct Stores {
     postgres: Option<Postgres>,
@@ -38,7 +38,7 @@ impl Stores {
         if !condition.needs_postgres() {
             return Ok(Self::default());
         }
-        let (postgres, database) = apart(|| {
+        let (postgres, database) = run_blocking(|| {
             let postgres = Postgres::start_new()?;
             let database = postgres.create_database("psicoia")?;
             Ok::<_, PostgresError>((postgres, database))
@@ -53,28 +53,27 @@ impl Stores {
         database.chain(self.redis.iter().map(|redis| ("REDIS_URL", redis.url())))
     }
 
-    /// Waits until the core shares through Redis, if there is one.
-    pub(super) async fn linked(&self, town: &Town) -> Result<(), LoadError> {
-        if self.redis.is_some() { town.core.wait_for_log(LINKED).await } else { Ok(()) }
+    pub(super) async fn wait_until_redis_connected(&self, stack: &ServiceStack) -> Result<(), LoadError> {
+        if self.redis.is_some() { stack.core.wait_for_log(REDIS_CONNECTED).await } else { Ok(()) }
     }
 }
 
-/// A condition that is there; over when dropped.
+/// Injected fault, reverted on drop.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// Servers run, hang or are gone for as long as this.
+    /// Servers, running, frozen or killed.
     _stores: Stores,
-    /// Holds a transaction.
+    /// Holds an open write transaction.
     _lock: Option<Connection>,
-    /// Those who have the slot and the place in the queue.
-    _in_the_way: Vec<Visitor>,
-    talk: Option<Talk>,
+    /// Users that occupy the slot and the queue.
+    _queue_fillers: Vec<RawUser>,
+    load: Option<MeasuredLoad>,
 }
 
-/// Others who talk, and the calls that the model had when the fault had begun.
+/// Background load, and the model's call count at its start.
 #[derive(Debug)]
-struct Talk {
-    _crowd: Crowd,
+struct MeasuredLoad {
+    _load: BackgroundLoad,
     begin: Instant,
     calls: u64,
 }
@@ -82,16 +81,16 @@ struct Talk {
 impl Fault {
     pub(super) async fn begin(
         condition: Condition,
-        town: &Town,
+        stack: &ServiceStack,
         mut stores: Stores,
-        witness: &mut Visitor,
+        witness: &mut RawUser,
     ) -> Result<Self, LoadError> {
-        let (mut lock, mut in_the_way, mut talk) = (None, Vec::new(), None);
+        let (mut lock, mut queue_fillers, mut load) = (None, Vec::new(), None);
         match condition {
-            Condition::QueueFull => in_the_way = fill_queue(town).await?,
-            Condition::SqliteLocked => lock = Some(lock_database(town)?),
+            Condition::QueueFull => queue_fillers = fill_queue(stack).await?,
+            Condition::SqliteLocked => lock = Some(lock_database(stack)?),
             Condition::PostgresFrozen => stores.postgres.as_ref().map_or(Ok(()), |server| server.freeze(true))?,
-            Condition::PostgresKilled => stores = apart(move || stores.without_postgres()).await,
+            Condition::PostgresKilled => stores = run_blocking(move || stores.without_postgres()).await,
             Condition::RedisFrozen => stores.redis.as_ref().map_or(Ok(()), |redis| redis.freeze(true))?,
             Condition::RedisKilled => {
                 if let Some(redis) = &mut stores.redis {
@@ -99,66 +98,66 @@ impl Fault {
                 }
             }
             Condition::Draining => {
-                town.core.ask_to_stop()?;
-                seen(condition, witness.draining()).await?;
+                stack.core.ask_to_stop()?;
+                required(condition, witness.draining()).await?;
             }
-            Condition::UnderLoad => talk = Some(Talk::begin(town).await?),
+            Condition::UnderLoad => load = Some(MeasuredLoad::begin(stack).await?),
             Condition::Well
             | Condition::ModelSilent
             | Condition::ModelStuck
             | Condition::LimitsUsedUp
             | Condition::PersonBusy => {}
         }
-        Ok(Self { _stores: stores, _lock: lock, _in_the_way: in_the_way, talk })
+        Ok(Self { _stores: stores, _lock: lock, _queue_fillers: queue_fillers, load })
     }
 
-    /// Checks that the condition has been there until now. Gives the answers a second that others had, if they talked.
+    /// Verifies that the condition still holds. Returns the answers per second of the background load, if any.
     pub(super) async fn lasted(
         self,
         condition: Condition,
-        town: &Town,
-        witness: &mut Visitor,
+        stack: &ServiceStack,
+        witness: &mut RawUser,
     ) -> Result<Option<f64>, LoadError> {
         if condition.needs_redis() {
-            town.core.wait_for_log(NOT_LINKED).await?;
+            stack.core.wait_for_log(REDIS_LOST).await?;
         }
         if let Some(code) = condition.refuses_with() {
-            let got = seen(condition, witness.is_refused_with()).await?;
+            let got = required(condition, witness.is_refused_with()).await?;
             if got != code {
                 return Err(LoadError::Lapsed { condition, got });
             }
         }
-        Ok(self.talk.map(|talk| talk.calls_per_second(&town.model.standin)))
+        Ok(self.load.map(|load| load.calls_per_second(&stack.model.standin)))
     }
 }
 
-/// A result that must come.
-async fn seen<T>(condition: Condition, result: impl Future<Output = Result<T, String>>) -> Result<T, LoadError> {
+/// Bounds a step that must succeed.
+async fn required<T>(condition: Condition, result: impl Future<Output = Result<T, String>>) -> Result<T, LoadError> {
     let lapsed = |got: String| LoadError::Lapsed { condition, got };
-    timeout(LIMIT, result).await.map_err(|_| lapsed("nothing".to_owned()))?.map_err(lapsed)
+    timeout(STEP_TIMEOUT, result).await.map_err(|_| lapsed("nothing".to_owned()))?.map_err(lapsed)
 }
 
-/// Takes the only slot and the only place in the queue.
-async fn fill_queue(town: &Town) -> Result<Vec<Visitor>, LoadError> {
-    let mut people = Door::Core.open(town, 2).await?;
-    for (person, told) in people.iter_mut().zip(["accepted", "queued"]) {
-        seen(Condition::QueueFull, person.asks_and_waits(told)).await?;
-        // Only once the first one has the slot does the next one have to wait.
-        let model = &town.model.standin;
+/// Occupies the only slot and the only queue place.
+async fn fill_queue(stack: &ServiceStack) -> Result<Vec<RawUser>, LoadError> {
+    let mut people = EntryPoint::Core.open(stack, 2).await?;
+    for (person, frame) in people.iter_mut().zip(["accepted", "queued"]) {
+        required(Condition::QueueFull, person.asks_and_waits(frame)).await?;
+        // The second message must follow the first call, or it would take the slot.
+        let model = &stack.model.standin;
         model.wait_for(|_| model.in_flight() == 1).await.map_err(ProcessError::from)?;
     }
     Ok(people)
 }
 
-/// Locks the database for writing, as another process.
-fn lock_database(town: &Town) -> Result<Connection, LoadError> {
-    let database = Connection::open(town.folder().join("core/data/psicoia.db"))?;
+/// Takes SQLite's write lock from another process.
+fn lock_database(stack: &ServiceStack) -> Result<Connection, LoadError> {
+    let database = Connection::open(stack.folder().join("core/data/psicoia.db"))?;
     database.execute_batch("BEGIN IMMEDIATE")?;
     Ok(database)
 }
 
 impl Stores {
-    /// Ends PostgreSQL as in a crash.
+    /// Crashes PostgreSQL.
     fn without_postgres(mut self) -> Self {
         if let Some(postgres) = &mut self.postgres {
             postgres.stop(Stop::Immediate);
@@ -167,11 +166,11 @@ impl Stores {
     }
 }
 
-impl Talk {
-    async fn begin(town: &Town) -> Result<Self, LoadError> {
-        let (crowd, model) = (Crowd::start(town)?, &town.model.standin);
-        model.wait_for(|_| TALKING <= model.total()).await.map_err(ProcessError::from)?;
-        Ok(Self { _crowd: crowd, begin: Instant::now(), calls: model.total() })
+impl MeasuredLoad {
+    async fn begin(stack: &ServiceStack) -> Result<Self, LoadError> {
+        let (load, model) = (BackgroundLoad::start(stack)?, &stack.model.standin);
+        model.wait_for(|_| MIN_BACKGROUND_CALLS <= model.total()).await.map_err(ProcessError::from)?;
+        Ok(Self { _load: load, begin: Instant::now(), calls: model.total() })
     }
 
     fn calls_per_second(&self, model: &LlmStandin) -> f64 {
@@ -179,7 +178,7 @@ impl Talk {
     }
 }
 
-/// Does what blocks where it holds up nothing else.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs blocking work off the runtime's thread.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -1,4 +1,4 @@
-//! The result: how soon help comes, and to how many.
+//! Report of a help run.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,46 +6,47 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::condition::Condition;
-use super::visitor::Door;
+use super::raw_user::EntryPoint;
 use crate::stats::{Latency, Percentiles};
 
-/// Within this, help is to be on the wire.
+/// Goal for the time to help.
 pub const GOAL: Duration = Duration::from_millis(50);
 
-/// Help in every condition and at every door.
+/// Results by condition and entry point.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct HelpReport {
-    /// By condition, and in each by door.
+    /// Rows by condition, then by entry point.
     pub rows: Vec<HelpRow>,
-    /// Calls a second that others' talk made under load.
+    /// Model calls per second of the background load.
     pub others_per_second: Option<f64>,
 }
 
-/// Help in one condition at one door.
+/// Results of one condition at one entry point.
 #[derive(Debug, Clone, Serialize)]
 pub struct HelpRow {
-    /// What was wrong.
+    /// Fault condition.
     pub condition: Condition,
-    /// Where people came in.
-    pub door: Door,
-    /// People who sent a message in risk.
+    /// Path by which the users connected.
+    #[serde(rename = "door")]
+    pub entry_point: EntryPoint,
+    /// Users that sent a message in risk.
     pub people: usize,
-    /// Those of them who got help.
+    /// Users that got help.
     pub helped: usize,
-    /// Those of them who got it within the goal.
+    /// Users that got help within the goal.
     pub in_time: usize,
-    /// From the message to the help, of those who got it.
+    /// Time from the message to the help.
     pub latency: Option<Percentiles>,
 }
 
 impl HelpRow {
-    pub(super) fn new(condition: Condition, door: Door, taken: &[Option<Duration>]) -> Self {
+    pub(super) fn new(condition: Condition, entry_point: EntryPoint, taken: &[Option<Duration>]) -> Self {
         let helped = || taken.iter().copied().flatten();
         let mut latency = Latency::default();
         helped().for_each(|taken| latency.record(taken));
         Self {
             condition,
-            door,
+            entry_point,
             people: taken.len(),
             helped: helped().count(),
             in_time: helped().filter(|taken| *taken <= GOAL).count(),
@@ -55,7 +56,7 @@ impl HelpRow {
 }
 
 impl HelpReport {
-    /// People who got no help.
+    /// Number of users without help.
     pub fn not_helped(&self) -> usize {
         self.rows.iter().map(|row| row.people - row.helped).sum()
     }
@@ -82,8 +83,8 @@ impl fmt::Display for HelpReport {
 
 impl fmt::Display for HelpRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { condition, door, people, helped, in_time, latency } = self;
-        write!(f, "{condition:<26} {door:<8} {:>11}", format!("{helped}/{people}"))?;
+        let Self { condition, entry_point, people, helped, in_time, latency } = self;
+        write!(f, "{condition:<26} {entry_point:<8} {:>11}", format!("{helped}/{people}"))?;
         match latency {
             Some(it) => write!(f, " {:>9.2} {:>9.2} {:>9.2}", it.p50_ms, it.p99_ms, it.max_ms)?,
             None => write!(f, " {:>9} {:>9} {:>9}", "-", "-", "-")?,
@@ -97,16 +98,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_without_help_and_those_with_late_help_are_told() {
+    fn counts_missing_and_late_help() {
         let taken = [Some(GOAL), Some(2 * GOAL), None];
-        let rows = vec![HelpRow::new(Condition::QueueFull, Door::Plain, &taken)];
+        let rows = vec![HelpRow::new(Condition::QueueFull, EntryPoint::Plain, &taken)];
         let report = HelpReport { rows, others_per_second: None };
         assert_eq!(report.not_helped(), 1);
         let text = report.to_string();
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!((row[2], row[3], row[7]), ("plain", "2/3", "1/3"), "{text}");
         assert!(text.ends_with("not helped: 1\n"), "{text}");
-        let nobody = HelpRow::new(Condition::Well, Door::Core, &[None]);
-        assert!(nobody.latency.is_none() && nobody.to_string().contains("0/1"), "{nobody}");
+        let unhelped = HelpRow::new(Condition::Well, EntryPoint::Core, &[None]);
+        assert!(unhelped.latency.is_none() && unhelped.to_string().contains("0/1"), "{unhelped}");
     }
 }

@@ -1,4 +1,4 @@
-//! The result of an overload.
+//! Report of an overload run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,54 +10,55 @@ use super::Options;
 use crate::chat::tally::Tally;
 use crate::stats::{Percentiles, rate};
 
-/// What came of too many messages.
+/// Results of an overload run.
 #[derive(Debug, Clone, Serialize)]
 pub struct OverloadReport {
-    /// Answers a second that the model can give.
+    /// Answers per second that the model can give.
     pub capacity_per_second: f64,
-    /// Messages a second that were sent.
+    /// Messages sent per second.
     pub offered_per_second: f64,
-    /// From the first message to the last answer.
+    /// Time from the first message to the last answer.
     pub seconds: f64,
-    /// Messages that were answered.
+    /// Answered messages.
     pub served: u64,
-    /// The same as a part of what the model could have answered in that time.
+    /// Answered messages as a fraction of the capacity in that time.
     pub served_of_capacity: f64,
-    /// Messages that were not, by error code; also `connection_lost` and `no_answer`.
+    /// Failed messages by error code; also `connection_lost` and `no_answer`.
     pub refused: BTreeMap<String, u64>,
-    /// From a message to its refusal.
+    /// Latency of refusals.
     pub refusal: Option<Percentiles>,
     /// Refusals without `retry_after_ms`.
     pub without_retry_after: u64,
-    /// From a message that was answered to its `accepted`.
+    /// Latency of `accepted`, of answered messages.
     pub accepted: Option<Percentiles>,
-    /// To the end of its answer.
+    /// Latency of `done`.
     pub done: Option<Percentiles>,
-    /// Calls to the model at once, at most, and how many may be.
+    /// Highest number of concurrent calls to the model.
     pub most_at_once: usize,
-    /// The slots.
+    /// Allowed number of concurrent calls.
     pub slots: usize,
-    /// How it was when the overload was over; `None`: nobody was heard any more.
-    pub back: Option<Back>,
+    /// Recovery after the overload; `None` if no later message was answered.
+    pub back: Option<Recovery>,
 }
 
-/// The end of an overload, for someone who comes then.
+/// Recovery, as measured by a user who arrives at the end of the overload.
 #[derive(Debug, Clone, Serialize)]
-pub struct Back {
-    /// From the end of the overload to the first message that was not refused.
-    pub heard_after_ms: f64,
-    /// To its answer.
+pub struct Recovery {
+    /// Time from the end of the overload to the first message that was not refused.
+    #[serde(rename = "heard_after_ms")]
+    pub accepted_after_ms: f64,
+    /// Time from the end of the overload to its answer.
     pub answered_after_ms: f64,
-    /// Messages that were refused before.
+    /// Messages refused before it.
     pub refused: u64,
-    /// Answers from then on, the first included.
+    /// Latency of answers from then on, the first included.
     pub done: Option<Percentiles>,
 }
 
-impl Back {
-    pub(super) fn new(heard: Duration, answered: Duration, refused: u64, tally: &Tally) -> Self {
-        let [heard_after_ms, answered_after_ms] = [heard, answered].map(|time| time.as_secs_f64() * 1e3);
-        Self { heard_after_ms, answered_after_ms, refused, done: tally.done.percentiles() }
+impl Recovery {
+    pub(super) fn new(accepted: Duration, answered: Duration, refused: u64, tally: &Tally) -> Self {
+        let [accepted_after_ms, answered_after_ms] = [accepted, answered].map(|time| time.as_secs_f64() * 1e3);
+        Self { accepted_after_ms, answered_after_ms, refused, done: tally.done.percentiles() }
     }
 }
 
@@ -67,7 +68,7 @@ impl OverloadReport {
         tally: &Tally,
         took: Duration,
         most_at_once: usize,
-        back: Option<Back>,
+        back: Option<Recovery>,
     ) -> Self {
         let sent = tally.turns + tally.errors.values().sum::<u64>();
         Self {
@@ -78,7 +79,7 @@ impl OverloadReport {
             served_of_capacity: rate(tally.turns, took) / options.capacity(),
             refused: tally.errors.clone(),
             refusal: tally.refused.percentiles(),
-            without_retry_after: tally.hopeless,
+            without_retry_after: tally.without_retry_after,
             accepted: tally.accepted.percentiles(),
             done: tally.done.percentiles(),
             most_at_once,
@@ -97,19 +98,19 @@ impl fmt::Display for OverloadReport {
             writeln!(f, "{code}: {count}")?;
         }
         let latencies = [("refused", self.refusal), ("accepted", self.accepted), ("done", self.done)];
-        for (what, latency) in latencies {
+        for (name, latency) in latencies {
             if let Some(latency) = latency {
-                writeln!(f, "{what}: {latency}")?;
+                writeln!(f, "{name}: {latency}")?;
             }
         }
         writeln!(f, "without retry_after_ms: {}", self.without_retry_after)?;
         writeln!(f, "at once at the model: {} of {}", self.most_at_once, self.slots)?;
-        let Some(Back { heard_after_ms, answered_after_ms, refused, done }) = &self.back else {
+        let Some(Recovery { accepted_after_ms, answered_after_ms, refused, done }) = &self.back else {
             return writeln!(f, "when it was over nobody was heard");
         };
         writeln!(
             f,
-            "when it was over: heard after {heard_after_ms:.0} ms ({refused} refused before), answered after {answered_after_ms:.0} ms"
+            "when it was over: heard after {accepted_after_ms:.0} ms ({refused} refused before), answered after {answered_after_ms:.0} ms"
         )?;
         done.map_or(Ok(()), |done| writeln!(f, "from then on done: {done}"))
     }

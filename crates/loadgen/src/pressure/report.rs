@@ -1,4 +1,4 @@
-//! The result of a run under pressure.
+//! Report of a pressure run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use serde::Serialize;
 use testkit::footprint::Footprint;
 
-use super::siege::Fates;
-use super::{Look, Options};
-use crate::disk::Floor;
+use super::attack_load::Outcomes;
+use super::{Options, PhaseSample};
+use crate::disk::DiskBaseline;
 use crate::stats::Percentiles;
 
-/// What one process did in a phase.
+/// Resources used by a process in one phase.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
-pub struct Part {
-    /// Processor time, as a part of one processor's.
+pub struct ProcessUsage {
+    /// CPU time as a fraction of one processor.
     pub processors: f64,
     pub resident_bytes_before: u64,
     pub resident_bytes_peak: u64,
     pub resident_bytes_after: u64,
 }
 
-impl Part {
+impl ProcessUsage {
     pub(super) fn new(before: &Footprint, after: &Footprint, peak: u64, took: Duration) -> Self {
         Self {
             processors: after.processor_time_since(before).as_secs_f64() / took.as_secs_f64(),
@@ -34,56 +34,57 @@ impl Part {
     }
 }
 
-/// What goes on in a phase.
+/// Kind of phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Nobody is in the way.
+pub enum PhaseKind {
+    /// No attack.
     Quiet,
-    /// Others' services on the same machine are under pressure: the machine's part in what it costs.
-    Elsewhere,
-    /// The services that people use are.
+    /// Attack on other services of the same machine: the machine's share of the slowdown.
+    #[serde(rename = "elsewhere")]
+    OtherStack,
+    /// Attack on the services of the users.
     Pressure,
 }
 
-impl Kind {
-    /// The order in which phases take turns.
-    pub(super) const CYCLE: [Self; 3] = [Self::Quiet, Self::Elsewhere, Self::Pressure];
+impl PhaseKind {
+    /// Order of the phases.
+    pub(super) const CYCLE: [Self; 3] = [Self::Quiet, Self::OtherStack, Self::Pressure];
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for PhaseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Quiet => "quiet",
-            Self::Elsewhere => "elsewhere",
+            Self::OtherStack => "elsewhere",
             Self::Pressure => "pressure",
         })
     }
 }
 
-/// One phase.
+/// Results of one phase.
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Row {
-    pub kind: Kind,
+    pub kind: PhaseKind,
     pub turns: u64,
-    /// Turns that failed, by error code; also `connection_lost` and `no_answer`.
+    /// Failed turns by error code; also `connection_lost` and `no_answer`.
     pub errors: BTreeMap<String, u64>,
     pub accepted: Option<Percentiles>,
     pub first: Option<Percentiles>,
     pub done: Option<Percentiles>,
-    pub core: Part,
-    pub gateway: Part,
-    pub load: Part,
-    /// Processor time that the machine's host gave to others, as a part of one processor's: where it is not
-    /// near 0 the latencies are the host's.
+    pub core: ProcessUsage,
+    pub gateway: ProcessUsage,
+    pub load: ProcessUsage,
+    /// Steal time as a fraction of one processor: unless it is near 0, the host causes the
+    /// latencies.
     pub stolen: f64,
 }
 
-/// A percentile of a phase, in milliseconds; `None` where nothing happened.
+/// Percentile of a phase in milliseconds; `None` without samples.
 type Measure = fn(&Row) -> Option<f64>;
 
-/// What is compared.
+/// Compared percentiles.
 const MEASURES: [(&str, Measure); 6] = [
     ("accepted p50", |row| row.accepted.map(|all| all.p50_ms)),
     ("accepted p99", |row| row.accepted.map(|all| all.p99_ms)),
@@ -93,64 +94,75 @@ const MEASURES: [(&str, Measure); 6] = [
     ("done p99", |row| row.done.map(|all| all.p99_ms)),
 ];
 
-/// How the same percentile of the people's latency stands in the kinds of phases.
+/// Comparison of a latency percentile between the kinds of phases.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Ratio {
-    pub what: &'static str,
+    #[serde(rename = "what")]
+    pub percentile: &'static str,
     /// Medians over the phases, in milliseconds.
     pub quiet_ms: f64,
-    pub elsewhere_ms: f64,
+    #[serde(rename = "elsewhere_ms")]
+    pub other_stack_ms: f64,
     pub pressure_ms: f64,
-    /// Under pressure beside quiet: what people notice.
+    /// Ratio of pressure to quiet: the slowdown that users notice.
     pub of_quiet: f64,
-    /// Under pressure beside pressure on others: what they pay because it is their services.
-    pub of_elsewhere: f64,
+    /// Ratio of pressure to elsewhere: the slowdown without the machine's share.
+    #[serde(rename = "of_elsewhere")]
+    pub of_other_stack: f64,
 }
 
-/// The whole run.
+/// Results of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct PressureReport {
-    /// People who talked.
+    /// Number of users.
     pub people: usize,
-    /// How long a phase was.
+    /// Duration of a phase.
     pub phase_seconds: f64,
-    /// How far those in the way came behind others for a processor.
-    pub siege_nice: u8,
-    /// Where randomness began.
+    /// Niceness of the attackers' thread.
+    #[serde(rename = "siege_nice")]
+    pub attack_nice: u8,
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// The disk on which the database was.
-    pub disk: Floor,
-    /// The phases in their order.
+    /// Baseline of the database's disk.
+    pub disk: DiskBaseline,
+    /// Phases in their order.
     pub rows: Vec<Row>,
-    /// Pressure beside the other kinds.
+    /// Comparisons between the kinds of phases.
     pub ratios: Vec<Ratio>,
-    /// What became of those who were in the way of people, as they saw it.
-    pub fates: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    /// Why connections ended, as core and gateway logged it.
+    /// Outcomes of the attackers, by attack.
+    #[serde(rename = "fates")]
+    pub outcomes: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    /// Close reasons logged by the core and the gateway.
     pub endings: [BTreeMap<String, u64>; 2],
 }
 
 impl PressureReport {
-    pub(super) fn new(options: &Options, disk: Floor, looks: &[Look], fates: Fates, logs: [Vec<String>; 2]) -> Self {
-        let rows: Vec<Row> = looks.iter().map(Row::new).collect();
+    pub(super) fn new(
+        options: &Options,
+        disk: DiskBaseline,
+        samples: &[PhaseSample],
+        outcomes: Outcomes,
+        logs: [Vec<String>; 2],
+    ) -> Self {
+        let rows: Vec<Row> = samples.iter().map(Row::new).collect();
         Self {
             people: options.people,
             phase_seconds: options.phase.as_secs_f64(),
-            siege_nice: options.siege_nice,
+            attack_nice: options.attack_nice,
             seed: options.seed,
             disk,
-            ratios: MEASURES.iter().map(|(what, measure)| Ratio::new(what, &rows, *measure)).collect(),
+            ratios: MEASURES.iter().map(|(percentile, measure)| Ratio::new(percentile, &rows, *measure)).collect(),
             rows,
-            fates: fates.into_inner(),
+            outcomes: outcomes.into_inner(),
             endings: logs.map(|lines| endings(&lines)),
         }
     }
 }
 
 impl Row {
-    fn new(look: &Look) -> Self {
-        let Look { kind, tally, parts: [core, gateway, load], stolen } = look;
+    fn new(sample: &PhaseSample) -> Self {
+        let PhaseSample { kind, tally, parts: [core, gateway, load], stolen } = sample;
         Self {
             kind: *kind,
             turns: tally.turns,
@@ -167,15 +179,22 @@ impl Row {
 }
 
 impl Ratio {
-    fn new(what: &'static str, rows: &[Row], measure: Measure) -> Self {
-        let [quiet_ms, elsewhere_ms, pressure_ms] = Kind::CYCLE.map(|kind| median(rows, kind, measure));
+    fn new(percentile: &'static str, rows: &[Row], measure: Measure) -> Self {
+        let [quiet_ms, other_stack_ms, pressure_ms] = PhaseKind::CYCLE.map(|kind| median(rows, kind, measure));
         let of = |other: f64| if other == 0.0 { 0.0 } else { pressure_ms / other };
-        Self { what, quiet_ms, elsewhere_ms, pressure_ms, of_quiet: of(quiet_ms), of_elsewhere: of(elsewhere_ms) }
+        Self {
+            percentile,
+            quiet_ms,
+            other_stack_ms,
+            pressure_ms,
+            of_quiet: of(quiet_ms),
+            of_other_stack: of(other_stack_ms),
+        }
     }
 }
 
-/// The median over the phases of one kind; of an even number, the mean of the middle two.
-fn median(rows: &[Row], kind: Kind, measure: Measure) -> f64 {
+/// Median over the phases of one kind; of an even number, the mean of the middle two.
+fn median(rows: &[Row], kind: PhaseKind, measure: Measure) -> f64 {
     let mut values: Vec<f64> = rows.iter().filter(|row| row.kind == kind).filter_map(measure).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -186,7 +205,7 @@ fn median(rows: &[Row], kind: Kind, measure: Measure) -> f64 {
     }
 }
 
-/// The reasons in the lines that say why a connection ended.
+/// Counts the close reasons in log lines.
 fn endings(lines: &[String]) -> BTreeMap<String, u64> {
     let mut endings = BTreeMap::new();
     let reasons = lines.iter().filter_map(|line| line.split_once("\"close.reason\":\"")?.1.split_once('"'));
@@ -198,10 +217,10 @@ fn endings(lines: &[String]) -> BTreeMap<String, u64> {
 
 impl fmt::Display for PressureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { people, phase_seconds, siege_nice, seed, disk, .. } = self;
+        let Self { people, phase_seconds, attack_nice, seed, disk, .. } = self;
         writeln!(
             f,
-            "{people} people, phases of {phase_seconds:.0} s, those in the way at nice {siege_nice}, seed {seed}; \
+            "{people} people, phases of {phase_seconds:.0} s, those in the way at nice {attack_nice}, seed {seed}; \
              milliseconds as p50 / p99 / max"
         )?;
         writeln!(f, "disk: {disk}")?;
@@ -212,15 +231,15 @@ impl fmt::Display for PressureReport {
              | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
-        for Ratio { what, quiet_ms, elsewhere_ms, pressure_ms, of_quiet, of_elsewhere } in &self.ratios {
+        for Ratio { percentile, quiet_ms, other_stack_ms, pressure_ms, of_quiet, of_other_stack } in &self.ratios {
             writeln!(
                 f,
-                "{what}: quiet {quiet_ms:.2} ms, pressure elsewhere {elsewhere_ms:.2} ms, under pressure \
-                 {pressure_ms:.2} ms: × {of_quiet:.2} of quiet, × {of_elsewhere:.2} of elsewhere"
+                "{percentile}: quiet {quiet_ms:.2} ms, pressure elsewhere {other_stack_ms:.2} ms, under pressure \
+                 {pressure_ms:.2} ms: × {of_quiet:.2} of quiet, × {of_other_stack:.2} of elsewhere"
             )?;
         }
-        for (who, fates) in &self.fates {
-            writeln!(f, "{who}: {}", counts(fates))?;
+        for (label, outcomes) in &self.outcomes {
+            writeln!(f, "{label}: {}", counts(outcomes))?;
         }
         let [core, gateway] = &self.endings;
         writeln!(f, "connections of the core ended with: {}", counts(core))?;
@@ -236,7 +255,7 @@ impl fmt::Display for Row {
                 |all| format!("{:.2} / {:.2} / {:.1}", all.p50_ms, all.p99_ms, all.max_ms),
             )
         };
-        let memory = |part: &Part| {
+        let memory = |part: &ProcessUsage| {
             let [before, peak, after] =
                 [part.resident_bytes_before, part.resident_bytes_peak, part.resident_bytes_after]
                     .map(|bytes| bytes >> 10);
@@ -262,7 +281,7 @@ impl fmt::Display for Row {
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
-    counts.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -270,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_counted() {
+    fn counts_close_reasons() {
         let lines = [
             r#"{"message":"connection closed","close.reason":"idle","duration_ms":1}"#,
             r#"{"message":"connection closed","close.reason":"bye","duration_ms":1}"#,

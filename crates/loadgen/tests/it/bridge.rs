@@ -3,7 +3,7 @@ use std::time::Duration;
 use loadgen::bridge::{self, Options};
 
 #[tokio::test]
-async fn the_floor_is_measured() {
+async fn measures_the_baseline() {
     let options = Options {
         loadgen: env!("CARGO_BIN_EXE_loadgen").into(),
         gateway: None,
@@ -17,14 +17,14 @@ async fn the_floor_is_measured() {
     };
     let report = bridge::run(&options).await.unwrap();
     assert_eq!(report.rows.len(), 1);
-    let floor = &report.rows[0];
-    assert!(0.0 < floor.round_trip_p50_us.value.min, "{report}");
-    assert!(0.0 < floor.rate_per_second.value.min, "{report}");
-    assert!(floor.round_trip_p50_us.ratio.is_none() && floor.idle_bytes_each.is_some(), "{report}");
+    let baseline = &report.rows[0];
+    assert!(0.0 < baseline.round_trip_p50_us.value.min, "{report}");
+    assert!(0.0 < baseline.rate_per_second.value.min, "{report}");
+    assert!(baseline.round_trip_p50_us.ratio.is_none() && baseline.idle_bytes_each.is_some(), "{report}");
 }
 
 #[tokio::test]
-async fn a_binary_that_is_not_there_is_an_error() {
+async fn rejects_missing_binary() {
     let options = Options {
         loadgen: "/nonexistent/loadgen".into(),
         gateway: None,

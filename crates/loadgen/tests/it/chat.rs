@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use loadgen::chat::{self, Options};
-use loadgen::{Observed, Via, idle};
+use loadgen::{Target, WatchedProcess, idle};
 use protocol::Face;
 use tokio::net::TcpListener;
 
@@ -10,7 +10,7 @@ use crate::fake_core;
 
 fn options(address: SocketAddr) -> Options {
     Options {
-        via: Via::Tcp { host: address.to_string() },
+        target: Target::Tcp { host: address.to_string() },
         face: Face::Frames,
         people: 5,
         messages: 4,
@@ -19,7 +19,7 @@ fn options(address: SocketAddr) -> Options {
         think: Duration::ZERO,
         timeout: Duration::from_secs(20),
         limit: Duration::from_secs(60),
-        observed: vec![Observed { name: "own".to_owned(), pid: std::process::id() }],
+        watched: vec![WatchedProcess { name: "own".to_owned(), pid: std::process::id() }],
         disk: None,
     }
 }
@@ -39,15 +39,15 @@ async fn closed_loop_counts_every_turn() {
 }
 
 #[tokio::test]
-async fn websockets_give_the_same_counts() {
+async fn websocket_counts_match_tcp() {
     let address = fake_core::start_websocket().await;
-    let via = format!("ws://{address}/ws").parse().unwrap();
-    let report = chat::run(&Options { via, ..options(address) }).await.unwrap();
+    let target = format!("ws://{address}/ws").parse().unwrap();
+    let report = chat::run(&Options { target, ..options(address) }).await.unwrap();
     assert_eq!((report.turns, report.chunks), (20, 40));
 }
 
 #[tokio::test]
-async fn open_loop_keeps_to_its_rate_and_its_limit() {
+async fn open_loop_respects_rate_and_limit() {
     let address = fake_core::start().await;
     let all = Options { rate: Some(1_000.0), ..options(address) };
     assert_eq!(chat::run(&all).await.unwrap().turns, 20);
@@ -57,7 +57,7 @@ async fn open_loop_keeps_to_its_rate_and_its_limit() {
 }
 
 #[tokio::test]
-async fn failures_are_counted_by_code() {
+async fn counts_failures_by_code() {
     let address = fake_core::start().await;
     let refused = Options { text: fake_core::REFUSED.to_owned(), ..options(address) };
     let report = chat::run(&refused).await.unwrap();
@@ -68,7 +68,7 @@ async fn failures_are_counted_by_code() {
 }
 
 #[tokio::test]
-async fn the_disk_is_told_beside_accepted() {
+async fn reports_disk_beside_accepted() {
     let address = fake_core::start().await;
     let disk = Some(env!("CARGO_TARGET_TMPDIR").into());
     let report = chat::run(&Options { disk, ..options(address) }).await.unwrap();
@@ -81,14 +81,14 @@ async fn the_disk_is_told_beside_accepted() {
 }
 
 #[tokio::test]
-async fn idle_people_are_all_there() {
+async fn connects_all_idle_users() {
     let address = fake_core::start().await;
     let options = idle::Options {
-        via: Via::Tcp { host: address.to_string() },
+        target: Target::Tcp { host: address.to_string() },
         face: Face::Frames,
         people: 100,
         settle: Duration::from_millis(1),
-        observed: vec![Observed { name: "own".to_owned(), pid: std::process::id() }],
+        watched: vec![WatchedProcess { name: "own".to_owned(), pid: std::process::id() }],
     };
     let report = idle::run(&options).await.unwrap();
     assert_eq!((report.people, report.costs.len()), (100, 1));

@@ -1,4 +1,4 @@
-//! A core that answers every message with two deltas, over TCP or a WebSocket.
+//! Fake core: answers every message with two deltas, over TCP or a WebSocket.
 
 use std::net::SocketAddr;
 
@@ -10,17 +10,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_util::task::TaskTracker;
 
-/// What a message must hold to be refused.
+/// Messages with this text are refused.
 pub(crate) const REFUSED: &str = "demasiado";
 
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Over TCP.
 pub(crate) async fn start() -> SocketAddr {
     listen(serve).await
 }
 
-/// Over a WebSocket, as behind a gateway.
+/// Starts behind a WebSocket, like a gateway.
 pub(crate) async fn start_websocket() -> SocketAddr {
     listen(serve_websocket).await
 }

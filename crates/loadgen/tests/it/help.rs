@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
 use loadgen::Binaries;
-use loadgen::help::{self, Condition, Door};
+use loadgen::help::{self, Condition, EntryPoint};
 
-/// Few people: what is measured means nothing, but that everybody is helped does.
+/// Few users: asserts that all are helped, not the latencies.
 #[tokio::test]
-async fn everybody_is_helped_whatever_is_wrong() {
+async fn every_user_gets_help_in_every_condition() {
     let options = help::Options {
         binaries: Binaries::default(),
         disk: std::env::temp_dir(),
@@ -19,13 +19,14 @@ async fn everybody_is_helped_whatever_is_wrong() {
         assert_eq!((row.people, row.helped), (3, 3), "{report}");
         assert_eq!(row.latency.unwrap().count, 3, "{report}");
     }
-    let measured: BTreeSet<_> = report.rows.iter().map(|row| format!("{} {}", row.condition, row.door)).collect();
-    assert_eq!(measured.len(), Condition::ALL.len() * Door::ALL.len(), "{report}");
+    let measured: BTreeSet<_> =
+        report.rows.iter().map(|row| format!("{} {}", row.condition, row.entry_point)).collect();
+    assert_eq!(measured.len(), Condition::ALL.len() * EntryPoint::ALL.len(), "{report}");
     assert!(0.0 < report.others_per_second.unwrap(), "{report}");
 }
 
 #[tokio::test]
-async fn a_binary_that_is_not_there_is_an_error() {
+async fn rejects_missing_binary() {
     let nowhere = Some("/nonexistent/core-server".into());
     let options = help::Options {
         binaries: Binaries { core: nowhere, gateway: None },

@@ -1,4 +1,4 @@
-//! A gateway that drains, and is still among those that the balancer knows as ready.
+//! Draining gateway that the balancer still considers ready.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 
 use super::haproxy::Haproxy;
-use super::traveller::Traveller;
-use crate::town::Plan;
+use super::roaming_client::RoamingClient;
+use crate::single_node::Plan;
 
-/// A gateway that passes its checks and refuses everything else with 503, as one does between SIGTERM and its
-/// second failed check.
+/// Gateway that passes health checks and responds 503 to other requests, as one does between SIGTERM and its second
+/// failed check.
 struct Draining {
     address: SocketAddr,
     refused: watch::Receiver<usize>,
@@ -55,14 +55,14 @@ async fn answer(stream: TcpStream, refused: &watch::Sender<usize>) -> std::io::R
 }
 
 #[tokio::test]
-async fn those_who_reconnect_are_served_by_another_gateway() {
-    let town = Plan::with_gateway().start().await;
+async fn reconnecting_clients_reach_another_gateway() {
+    let node = Plan::with_gateway().start().await;
     let draining = Draining::start().await;
-    let gateways = [draining.address, town.gateways[0].address()];
-    let haproxy = Haproxy::start(&town.room("haproxy"), &gateways, &[]).await;
+    let gateways = [draining.address, node.gateways[0].address()];
+    let haproxy = Haproxy::start(&node.subfolder("haproxy"), &gateways, &[]).await;
 
-    // Each new connection goes first to the one that has the fewest: the one that drains.
-    let people = join_all((20..40).map(|home| Traveller::arrive(home, haproxy.address()))).await;
+    // leastconn sends each new connection to the draining gateway first.
+    let people = join_all((20..40).map(|home| RoamingClient::arrive(home, haproxy.address()))).await;
     assert_eq!(people.len(), 20);
     assert!(0 < *draining.refused.borrow(), "the draining gateway was never tried");
 }

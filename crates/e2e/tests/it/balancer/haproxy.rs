@@ -1,4 +1,4 @@
-//! HAProxy with the configuration that is deployed, but for its addresses.
+//! HAProxy with the deployed configuration, except its addresses.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use tokio::net::TcpSocket;
 
 use crate::http;
 
-/// The balancer. Killed when dropped.
+/// Running balancer. Killed on drop.
 pub(super) struct Haproxy {
     address: SocketAddr,
     service: Service,
-    /// Keeps the port ours: bound and not listened on, beside HAProxy, which shares it (`SO_REUSEPORT`).
+    /// Reserves the port: bound but not listening, shared with HAProxy by `SO_REUSEPORT`.
     _port: TcpSocket,
 }
 
 impl Haproxy {
-    /// Starts one in front of `gateways`, with its configuration in `folder` and `environment` in its own.
+    /// Starts a balancer in front of `gateways`, with its configuration in `folder` and these environment variables.
     pub(super) async fn start(folder: &Path, gateways: &[SocketAddr], environment: &[(&str, &str)]) -> Self {
         let port = TcpSocket::new_v4().unwrap();
         port.set_reuseport(true).unwrap();
@@ -35,7 +35,7 @@ impl Haproxy {
         haproxy
     }
 
-    /// There is no line that says so; but it ends at once when its configuration is wrong.
+    /// Waits until it listens. HAProxy logs no ready line, but exits at once on an invalid configuration.
     async fn until_it_listens(&mut self) {
         tokio::select! {
             ended = self.service.wait() => panic!("{ended:?}\n{}", self.service.logs().join("\n")),

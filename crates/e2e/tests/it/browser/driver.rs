@@ -1,4 +1,4 @@
-//! A browser with a profile of its own, in Spanish, driven over `WebDriver`.
+//! Browser with its own profile, in Spanish, driven over `WebDriver`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use url::{ParseError, Url};
 
 use super::engine::{Engine, Running};
 
-/// The keys, as `WebDriver` names them.
+/// Key codes of `WebDriver`.
 pub(super) const ENTER: char = '\u{e007}';
 pub(super) const ESCAPE: char = '\u{e00c}';
 pub(super) const TAB: char = '\u{e004}';
 
-/// Comes before every script: the texts of a page as a person sees them.
+/// Prelude of every script: accessors to the visible texts of the page.
 const PRELUDE: &str = "
     const one = (selector) => document.querySelector(selector);
     const all = (selector) => [...document.querySelectorAll(selector)];
     const entries = () => all('#log [data-role]').map((entry) => [entry.dataset.role, entry.querySelector('.text').textContent]);
 ";
 
-/// A browser. Chromium ends with its driver, `WebKit` with its display.
+/// Running browser. Chromium ends with its driver, `WebKit` with its display.
 pub(super) struct Browser {
     client: Client,
     engine: Engine,
@@ -36,7 +36,7 @@ pub(super) struct Browser {
     _profile: TempDir,
 }
 
-/// A command that only this browser knows.
+/// Browser-specific command.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,
@@ -54,7 +54,7 @@ impl WebDriverCompatibleCommand for Extension {
 }
 
 impl Browser {
-    /// Starts one; `None`, and says so, where browser tests are not wanted.
+    /// Starts a browser; prints a note and returns `None` where browser tests are disabled.
     pub(super) async fn start(engine: Engine) -> Option<Self> {
         if std::env::var_os("PSICOIA_SKIP_BROWSER").is_some_and(|skip| skip == "1") {
             say("skipped: PSICOIA_SKIP_BROWSER=1");
@@ -72,7 +72,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// How long [`Browser::until`] waits.
+    /// Sets the timeout of [`Browser::until`].
     pub(super) async fn patience(&self, limit: Duration) {
         let timeouts = TimeoutConfiguration::new(Some(limit), Some(limit), None);
         self.client.update_timeouts(timeouts).await.unwrap();
@@ -94,7 +94,7 @@ impl Browser {
         self.client.window().await.unwrap()
     }
 
-    /// Opens a tab and goes there. The profile is the same.
+    /// Opens a tab with the same profile and loads a page.
     pub(super) async fn new_tab(&self) -> WindowHandle {
         let handle = self.client.new_window(true).await.unwrap().handle;
         self.show(&handle).await;
@@ -116,33 +116,33 @@ impl Browser {
         clicked.await.unwrap_or_else(|error: CmdError| panic!("{selector}: {error}"));
     }
 
-    /// Types into a field, and nothing more.
+    /// Types into a field without submitting.
     pub(super) async fn fill(&self, selector: &str, text: &str) {
         let field = self.client.find(Locator::Css(selector)).await.unwrap();
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// Presses a key, wherever the focus is.
+    /// Presses a key on the focused element.
     pub(super) async fn press(&self, key: char) {
         let keys = KeyActions::new("keyboard".to_owned());
         let keys = keys.then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
         self.client.perform_actions(keys).await.unwrap();
     }
 
-    /// What the script returns. It knows [`PRELUDE`].
+    /// Runs a script after [`PRELUDE`] and returns its result.
     pub(super) async fn run(&self, script: &str) -> Value {
         let ran = self.client.execute(&format!("{PRELUDE}{script}"), Vec::new()).await;
         ran.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Returns the value the script passes to its last argument.
+    /// Runs an asynchronous script and returns the value passed to its last argument.
     pub(super) async fn run_async(&self, script: &str) -> Value {
         let ran = self.client.execute_async(&format!("{PRELUDE}{script}"), Vec::new()).await;
         ran.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Waits until `expression` is truthy, and returns its value. It is looked at whenever the page changes.
+    /// Waits until `expression` is truthy and returns its value. Evaluated on every change of the page.
     pub(super) async fn until(&self, expression: &str) -> Value {
         let script = format!(
             "{PRELUDE}
@@ -165,13 +165,13 @@ impl Browser {
         }
     }
 
-    /// Who said what, as the page shows it.
+    /// Entries (role and text) as shown.
     pub(super) async fn entries(&self) -> Value {
         self.run("return entries()").await
     }
 
-    /// The errors the page has logged since the last look, and warnings about headers of the page that the browser does
-    /// not understand. `WebKit` does not tell.
+    /// Errors logged by the page since the last call, and warnings about response headers that the browser does not
+    /// understand. `WebKit` does not report them.
     pub(super) async fn console_errors(&self) -> Vec<String> {
         if self.engine == Engine::WebKit {
             return Vec::new();
@@ -183,7 +183,7 @@ impl Browser {
         log.as_array().unwrap().iter().filter(counts).map(message).collect()
     }
 
-    /// Makes the page as large as this, whatever the smallest window may be. Chromium only.
+    /// Emulates a page size, also below the smallest window size. Chromium only.
     pub(super) async fn resize(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size});
@@ -191,7 +191,7 @@ impl Browser {
         self.until(&format!("innerWidth === {width}")).await;
     }
 
-    /// Writes what is seen, once it stands still, to a file of the target folder, for people to look at.
+    /// Saves a screenshot to the target folder once animations have ended, for review.
     pub(super) async fn screenshot(&self, name: &str) {
         let still = "
             const ends = document.getAnimations().filter((move) => move.effect.getComputedTiming().endTime < Infinity);
@@ -203,7 +203,7 @@ impl Browser {
     }
 }
 
-/// Says something in the output of the test.
+/// Prints to the test's output.
 #[expect(clippy::print_stderr, reason = "a test that does not run must not look like one that passed")]
 pub(super) fn say(words: &str) {
     eprintln!("{words}");

@@ -1,4 +1,4 @@
-//! The engines the page is tried in: how each is started, and with what.
+//! Browser engines: drivers, displays and their start.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::json;
 use testkit::process::{Launch, Service};
 use testkit::watchdog::until;
 
-/// Runs each of these scenarios in each engine.
+/// Generates a test per scenario and engine.
 macro_rules! in_each_engine {
     ($($scenario:ident),+ $(,)?) => {
         $(mod $scenario {
@@ -37,7 +37,7 @@ pub(super) enum Engine {
     WebKit,
 }
 
-/// A driver, and the display its browser needs.
+/// Running driver, and the display of its browser.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) port: u16,
@@ -46,7 +46,7 @@ pub(super) struct Running {
 }
 
 impl Engine {
-    /// Names the packages it needs.
+    /// Packages to install.
     pub(super) fn needs(self) -> &'static str {
         match self {
             Self::Chromium => {
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Starts its driver. Whatever the browser keeps, it keeps in `profile`.
+    /// Starts the driver. The browser stores its data in `profile`.
     pub(super) async fn launch(self, profile: &Path) -> Running {
         match self {
             Self::Chromium => {
@@ -67,7 +67,7 @@ impl Engine {
                 Running { port, _driver: driver, _display: None }
             }
             Self::WebKit => {
-                // Its browser has no headless mode. The display says its number once it can be used.
+                // MiniBrowser has no headless mode. The display prints its number once it is ready.
                 let screen = ["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"];
                 let xvfb = screen.iter().fold(Launch::new("Xvfb"), |launch, argument| launch.argument(argument));
                 let display = self.spawn(xvfb);
@@ -76,25 +76,27 @@ impl Engine {
                 let driver = at_home("WebKitWebDriver", profile)
                     .argument("--port=0")
                     .env("DISPLAY", format!(":{number}"))
-                    // No bus, no portals, no sandbox of its own beside the one the tests run in.
+                    // No D-Bus, no portals, and no sandbox inside the tests' own.
                     .env("GTK_USE_PORTAL", "0")
                     .env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1")
                     .env("LIBGL_ALWAYS_SOFTWARE", "1");
                 let driver = self.spawn(driver);
                 let mut port = None;
                 let pid = driver.pid().and_then(|pid| i32::try_from(pid).ok()).unwrap();
-                let heard = until(async || {
+                let started = until(async || {
                     port = port.or_else(|| port_of(pid));
                     port.is_some()
                 });
-                heard.await.unwrap_or_else(|_| panic!("WebKitWebDriver does not start:\n{}", driver.logs().join("\n")));
+                started
+                    .await
+                    .unwrap_or_else(|_| panic!("WebKitWebDriver does not start:\n{}", driver.logs().join("\n")));
                 Running { port: port.unwrap(), _driver: driver, _display: Some(display) }
             }
         }
     }
 
-    /// Starts `chromedriver` and returns its port. It takes a free port of IPv6 and then the same one of IPv4, which
-    /// another process may have: then it ends, and the next one takes another port.
+    /// Starts `chromedriver` and returns its port. It binds a free port of IPv6 and then the same one of IPv4, which
+    /// may be in use: then it exits, and the next attempt gets another port.
     async fn chromedriver(self, profile: &Path) -> (Service, u16) {
         loop {
             let driver = self.spawn(at_home("chromedriver", profile).argument("--port=0"));
@@ -121,17 +123,17 @@ impl Engine {
 }
 
 fn at_home(program: &str, profile: &Path) -> Launch {
-    // The page guesses the country by the time zone.
+    // The page derives the country from the time zone.
     let launch = Launch::new(program).env("TZ", "America/Argentina/Buenos_Aires");
     ["HOME", "TMPDIR"].iter().fold(launch, |launch, name| launch.env(name, profile))
 }
 
-/// The port, in `ChromeDriver was started successfully on port 38345.`
+/// Parses the port of `ChromeDriver was started successfully on port 38345.`
 fn announced_port(line: &str) -> Option<u16> {
     line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
 }
 
-/// The port a process listens at that does not say which.
+/// Finds the listening port of a process that does not print it.
 fn port_of(pid: i32) -> Option<u16> {
     let sockets: HashSet<u64> = Process::new(pid).ok()?.fd().ok()?.flatten().fold(HashSet::new(), |mut sockets, fd| {
         if let FDTarget::Socket(inode) = fd.target {
@@ -166,7 +168,7 @@ fn webkit() -> Vec<(&'static str, serde_json::Value)> {
     vec![("webkitgtk:browserOptions", json!({"binary": browser, "args": ["--automation"]}))]
 }
 
-/// The browser that comes with the driver, wherever this machine's libraries are.
+/// Path of the driver's browser, which depends on the library folder.
 fn mini_browser() -> Option<PathBuf> {
     let libraries = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     let mut places = libraries

@@ -5,9 +5,9 @@ use testkit::llm::{Answer, Fallback, Hang};
 
 use super::driver::{Browser, ESCAPE};
 use super::engine::{Engine, in_each_engine};
-use super::{CONNECTED, IDLE, NUDGE, TOO_WIDE, page, visitor, visitor_in};
+use super::{CONNECTED, IDLE, NUDGE, TOO_WIDE, connected_browser, connected_browser_in, page};
 use crate::safety_plan::{ANSWERS, OPENING};
-use crate::town::{Plan, Town};
+use crate::single_node::{Plan, SingleNode};
 
 in_each_engine!(the_card_comes_while_the_model_hangs, a_message_that_waits_shows_the_way_to_help);
 
@@ -27,8 +27,8 @@ const LEVELS: &str = "
     return ['high', 'imminent', 'concern', 'riesgo', 'nivel'].filter((word) => read.includes(word));
 ";
 
-/// A town whose model never says anything.
-async fn silent_town() -> Town {
+/// A node whose model never says anything.
+async fn silent_town() -> SingleNode {
     let hangs = Answer { hang: Some(Hang::Headers), ..Answer::default() };
     Plan::with_gateway().fallback(Fallback::Answer(hangs)).start().await
 }
@@ -38,8 +38,8 @@ async fn numbers(browser: &Browser) -> Vec<Value> {
 }
 
 async fn the_card_comes_while_the_model_hangs(engine: Engine) {
-    let town = silent_town().await;
-    let Some(browser) = visitor_in(engine, &town).await else { return };
+    let node = silent_town().await;
+    let Some(browser) = connected_browser_in(engine, &node).await else { return };
     browser.run(LISTEN).await;
     browser.write("hola").await;
     browser.until("one('[data-streaming]')").await;
@@ -54,14 +54,14 @@ async fn the_card_comes_while_the_model_hangs(engine: Engine) {
     assert!(called.contains(&json!("tel:08009990091")) && called.contains(&json!("tel:911")), "{called:?}");
     assert_eq!(browser.run(LEVELS).await, json!([]));
 
-    // Spoken once, the numbers too, whatever is told of it later.
+    // Spoken once, the numbers too, whatever is sent about it later.
     let spoken = browser.run("return spoken.filter((words) => words.includes('0800-999-0091')).length").await;
     assert_eq!(spoken, 1, "{}", browser.run("return spoken").await);
 
     // Another tab has it, and so has this one after a reload.
     let first = browser.tab().await;
     browser.new_tab().await;
-    browser.open(&page(&town)).await;
+    browser.open(&page(&node)).await;
     browser.until(CARD).await;
     assert_eq!(numbers(&browser).await, called);
     browser.show(&first).await;
@@ -80,8 +80,8 @@ async fn the_card_comes_while_the_model_hangs(engine: Engine) {
 /// What the product exists for.
 #[tokio::test]
 async fn the_eleventh_message_of_a_minute_gets_a_card_and_an_answer() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     for number in 1..=10 {
         browser.write(&format!("mensaje {number}")).await;
         browser.until(&format!("all('[data-finish=stop]').length === {number}")).await;
@@ -96,14 +96,14 @@ async fn the_eleventh_message_of_a_minute_gets_a_card_and_an_answer() {
     browser.reload().await;
     browser.until(CARD).await;
     assert_eq!(browser.entries().await, entries);
-    assert_eq!((town.standin.total(), browser.console_errors().await), (10, Vec::new()));
+    assert_eq!((node.standin.total(), browser.console_errors().await), (10, Vec::new()));
     browser.close().await;
 }
 
 #[tokio::test]
 async fn the_person_says_where_they_are() {
-    let town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor(&town).await else { return };
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.write(WISH).await;
     browser.until(CARD).await;
     let asked = browser.until("one('[data-role=support] .yes')?.textContent").await;
@@ -137,11 +137,11 @@ async fn the_person_says_where_they_are() {
 }
 
 async fn a_message_that_waits_shows_the_way_to_help(engine: Engine) {
-    let mut town = Plan::with_gateway().start().await;
-    let Some(browser) = visitor_in(engine, &town).await else { return };
+    let mut node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser_in(engine, &node).await else { return };
     browser.write("uno").await;
     browser.until(IDLE).await;
-    town.gateway().kill().await;
+    node.gateway().kill().await;
     browser.until("one('#status').dataset.state !== 'connected'").await;
     browser.write(WISH).await;
     browser.until("one('[data-role=user][data-state=waiting] .see-help')").await;
@@ -150,7 +150,7 @@ async fn a_message_that_waits_shows_the_way_to_help(engine: Engine) {
     browser.run("one('[data-role=user][data-state=waiting] .see-help').click()").await;
     browser.until("one('#help').open && one('#help-lines .own a[href=\"tel:08009990091\"]')").await;
     browser.press(ESCAPE).await;
-    town.gateway().restart().await;
+    node.gateway().restart().await;
     browser.run(NUDGE).await;
     browser.until(CARD).await;
     browser.until("!one('[data-state=waiting]')").await;
@@ -159,8 +159,8 @@ async fn a_message_that_waits_shows_the_way_to_help(engine: Engine) {
 
 #[tokio::test]
 async fn help_fits_every_screen() {
-    let town = silent_town().await;
-    let Some(browser) = visitor(&town).await else { return };
+    let node = silent_town().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     browser.write(WISH).await;
     browser.until(CARD).await;
     for theme in ["light", "dark"] {
@@ -207,8 +207,8 @@ const KEEP_FILES: &str = "
 
 #[tokio::test]
 async fn a_plan_can_be_saved_also_after_a_reload_and_without_a_connection() {
-    let mut town = Plan::with_gateway().core("RATE_MAX_MESSAGES", 100).start().await;
-    let Some(browser) = visitor(&town).await else { return };
+    let mut node = Plan::with_gateway().core("RATE_MAX_MESSAGES", 100).start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
     assert_eq!(browser.run("return one('#save-plan').hidden").await, true);
     let mut answered = 0;
     for text in OPENING.into_iter().chain(ANSWERS) {
@@ -235,12 +235,12 @@ async fn a_plan_can_be_saved_also_after_a_reload_and_without_a_connection() {
     }
     assert!(!file.contains("/crisis"), "the page has no commands: {file}");
 
-    town.gateway().kill().await;
+    node.gateway().kill().await;
     browser.until("one('#status').dataset.state !== 'connected'").await;
     browser.click("#save-plan").await;
     browser.until("files.length === 2").await;
     assert_eq!(browser.run("return files[1] === files[0]").await, true);
-    town.gateway().restart().await;
+    node.gateway().restart().await;
     browser.run(NUDGE).await;
     browser.until(CONNECTED).await;
     // It goes with the conversation.

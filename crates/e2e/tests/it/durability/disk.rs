@@ -1,4 +1,4 @@
-//! A database file that is locked, on a full disk, or damaged.
+//! Database file that is locked, on a full disk, deleted or damaged.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,53 +10,53 @@ use testkit::process::{Launch, built};
 use testkit::watchdog::{LIMIT, within};
 use tokio::process::Command;
 
-use super::house::{House, entries, numbered, visit};
-use super::mid_turn::{all_is_well_again, is_answered, is_unavailable, listening};
-use crate::http::{self, LOOK_AGAIN};
-use crate::person::Person;
+use super::interrupted_turn::{all_is_well_again, is_answered, is_unavailable, listening};
+use super::sqlite_node::{SqliteNode, connect_client, entries, numbered};
+use crate::http::{self, POLL_INTERVAL};
 use crate::program::{Kind, Program};
+use crate::test_client::TestClient;
 
-/// Another process keeps the database longer than the core waits: nobody is left without a
-/// word, and the answer that ended meanwhile is stored.
+/// Another process locks the database longer than the core waits: clients get an error, and the
+/// answer that completed meanwhile is stored.
 #[tokio::test]
-async fn a_locked_database_loses_nothing() {
-    let house = House::new().await;
-    let core = house.core(&[]).await;
-    let (mut speaker, _) = visit(&core, None).await;
-    let (mut listener, held) = listening(&house, &core).await;
-    let other = house.open_database();
+async fn locked_database_loses_nothing() {
+    let node = SqliteNode::new().await;
+    let core = node.core(&[]).await;
+    let (mut speaker, _) = connect_client(&core, None).await;
+    let (mut listener, held) = listening(&node, &core).await;
+    let other = node.open_database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     drop(held);
 
     speaker.say("b", "¿estás?").await;
-    // It waits for its turn to write, and then for the lock: each as long as SQLite's patience.
+    // It waits in the write queue and then for the lock, each up to SQLite's busy timeout.
     core.wait_for("group commit failed").await;
     is_unavailable(&speaker.frame().await, "b");
     core.wait_for("the answer could not be stored yet").await;
-    // Who only reads does not wait.
+    // Reads are not blocked.
     assert_eq!(entries(&mut speaker).await, []);
     other.execute_batch("ROLLBACK").unwrap();
     all_is_well_again(&mut speaker, "¿estás?").await;
     is_answered(&mut listener).await;
 }
 
-/// A core whose database is on a disk of 16 megabytes, in a mount namespace of its own.
-async fn on_a_small_disk(house: &House) -> Program {
-    fs::create_dir(house.folder().join("data")).unwrap();
+/// Starts a core with its database on a 16 MB disk, in its own mount namespace.
+async fn on_a_small_disk(node: &SqliteNode) -> Program {
+    fs::create_dir(node.folder().join("data")).unwrap();
     let core = built(Kind::Core.name()).unwrap().canonicalize().unwrap();
-    let launch = NAMESPACE.iter().fold(Launch::new("unshare").directory(house.folder()), Launch::argument);
+    let launch = NAMESPACE.iter().fold(Launch::new("unshare").directory(node.folder()), Launch::argument);
     let script = "mount -t tmpfs -o size=16m,mode=700 tmpfs data && exec \"$0\"";
     let launch = ["sh", "-c", script].iter().fold(launch, Launch::argument).argument(core);
-    Program::launched(Kind::Core, launch, &house.settings(&[])).await
+    Program::launched(Kind::Core, launch, &node.settings(&[])).await
 }
 
-/// How many say something long when the disk is full: more than there is room for in the files
-/// that are there.
+/// Clients that send long messages on the full disk: more than fit into the free pages of the
+/// existing files.
 const SPEAKERS: usize = 12;
 
 const NAMESPACE: [&str; 3] = ["--user", "--map-root-user", "--mount"];
 
-/// Fills the disk of the process `pid` up; returns the file that does it.
+/// Fills the disk of process `pid`; returns the file to delete.
 fn fill(pid: u32, folder: &Path) -> PathBuf {
     let path = PathBuf::from(format!("/proc/{pid}/root{}/data/filler", folder.display()));
     let mut file = File::create(&path).unwrap();
@@ -67,20 +67,20 @@ fn fill(pid: u32, folder: &Path) -> PathBuf {
 
 #[tokio::test]
 #[expect(clippy::print_stderr, reason = "a test that cannot be run says so")]
-async fn a_full_disk_loses_nothing() {
+async fn full_disk_loses_nothing() {
     let allowed = Command::new("unshare").args(NAMESPACE).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status();
     if !allowed.await.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: this kernel lets nobody mount a small disk (unshare --user --mount)");
         return;
     }
-    let house = House::new().await;
-    let core = on_a_small_disk(&house).await;
+    let node = SqliteNode::new().await;
+    let core = on_a_small_disk(&node).await;
     let mut speakers = Vec::new();
     for _ in 0..SPEAKERS {
-        speakers.push(visit(&core, None).await.0);
+        speakers.push(connect_client(&core, None).await.0);
     }
-    let (mut listener, held) = listening(&house, &core).await;
-    let filler = fill(core.pid(), house.folder());
+    let (mut listener, held) = listening(&node, &core).await;
+    let filler = fill(core.pid(), node.folder());
 
     let long = "🌱".repeat(8_000);
     for speaker in &mut speakers {
@@ -88,19 +88,19 @@ async fn a_full_disk_loses_nothing() {
     }
     let mut refused = Vec::new();
     for mut speaker in speakers {
-        // A few find room in what the log has already.
-        let told = speaker.frame().await;
-        if told["type"] != "accepted" {
-            is_unavailable(&told, "b");
+        // A few fit into the existing log.
+        let reported = speaker.frame().await;
+        if reported["type"] != "accepted" {
+            is_unavailable(&reported, "b");
             assert_eq!(entries(&mut speaker).await, []);
             refused.push(speaker);
         }
     }
     assert!(SPEAKERS / 2 < refused.len(), "only {} of {SPEAKERS} were refused", refused.len());
     drop(held);
-    // No message gets in, and the readiness says so.
-    let told = readiness(&core, 503).await;
-    assert!(told.contains("full"), "{told}");
+    // Messages are refused, and readiness fails.
+    let reported = readiness(&core, 503).await;
+    assert!(reported.contains("full"), "{reported}");
     fs::remove_file(filler).unwrap();
     readiness(&core, 200).await;
     for mut speaker in refused {
@@ -109,71 +109,71 @@ async fn a_full_disk_loses_nothing() {
     is_answered(&mut listener).await;
 }
 
-/// What `/readyz` tells once its status is `status`.
+/// Body of `/readyz` once its status is `status`.
 async fn readiness(core: &Program, status: u16) -> String {
     let seen = within(LIMIT, async {
         loop {
-            let (got, told) = http::get(core.admin(), "/readyz").await.unwrap();
+            let (got, reported) = http::get(core.admin(), "/readyz").await.unwrap();
             if got == status {
-                return told;
+                return reported;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     });
     seen.await.unwrap()
 }
 
 #[tokio::test]
-async fn nothing_is_accepted_into_a_file_that_was_deleted() {
-    let house = House::new().await;
-    let core = house.core(&[]).await;
-    let (mut person, _) = visit(&core, None).await;
+async fn rejects_messages_after_the_file_was_deleted() {
+    let node = SqliteNode::new().await;
+    let core = node.core(&[]).await;
+    let (mut person, _) = connect_client(&core, None).await;
     readiness(&core, 200).await;
-    let aside = house.folder().join("aside.db");
-    fs::rename(house.database(), &aside).unwrap();
-    let told = readiness(&core, 503).await;
-    assert!(told.contains("moved or deleted"), "{told}");
+    let aside = node.folder().join("aside.db");
+    fs::rename(node.database(), &aside).unwrap();
+    let reported = readiness(&core, 503).await;
+    assert!(reported.contains("moved or deleted"), "{reported}");
     person.say("b", "¿estás?").await;
     is_unavailable(&person.frame().await, "b");
-    // Back in its place it is the same again.
-    fs::rename(&aside, house.database()).unwrap();
+    // Moved back, the file is used again.
+    fs::rename(&aside, node.database()).unwrap();
     readiness(&core, 200).await;
     all_is_well_again(&mut person, "¿estás?").await;
 }
 
-/// One core for a file: the second says so and ends, and the first notices nothing.
+/// A file belongs to one core: the second exits with an error, the first is not affected.
 #[tokio::test]
-async fn a_second_core_on_a_file_is_refused_until_the_first_has_ended() {
-    let house = House::new().await;
-    let mut core = house.core(&[]).await;
-    let (mut person, welcome) = visit(&core, None).await;
-    let output = house.run(&[], None).await;
+async fn rejects_a_second_core_on_one_file() {
+    let node = SqliteNode::new().await;
+    let mut core = node.core(&[]).await;
+    let (mut person, welcome) = connect_client(&core, None).await;
+    let output = node.run(&[], None).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(75), "{text}");
     assert!(text.contains("another core-server (process ") && text.contains("sqlite://data/psicoia.db"), "{text}");
     person.ask("a", "hola").await;
-    // `rekey` may run meanwhile, and a core that was killed leaves no lock.
-    let rekey = house.run(&[], Some("rekey")).await;
+    // `rekey` may run concurrently, and a killed core leaves no lock.
+    let rekey = node.run(&[], Some("rekey")).await;
     assert!(rekey.status.success(), "{}", String::from_utf8_lossy(&rekey.stderr));
     core.kill().await;
-    let core = house.core(&[]).await;
-    let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+    let core = node.core(&[]).await;
+    let (mut person, _) = connect_client(&core, welcome["resume"].as_str()).await;
     assert_eq!(entries(&mut person).await, numbered(&["hola", "eco: hola"]));
 }
 
-/// A row that does not open is missing alone: answers, history and the way back stay.
+/// An undecryptable row is skipped: answers, history and resuming work.
 #[tokio::test]
-async fn a_row_that_does_not_open_is_missing_alone() {
-    let house = House::new().await;
-    let mut core = house.core(&[]).await;
-    let (mut person, welcome) = visit(&core, None).await;
+async fn undecryptable_row_is_skipped() {
+    let node = SqliteNode::new().await;
+    let mut core = node.core(&[]).await;
+    let (mut person, welcome) = connect_client(&core, None).await;
     person.ask("a", "hola").await;
     person.ask("b", "¿estás?").await;
     core.terminate().await;
-    house.open_database().execute("UPDATE entries SET key_id = 1 WHERE seq IN (1, 4)", []).unwrap();
-    let core = house.core(&[]).await;
+    node.open_database().execute("UPDATE entries SET key_id = 1 WHERE seq IN (1, 4)", []).unwrap();
+    let core = node.core(&[]).await;
 
-    let mut person = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    let mut person = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
     person.send(json!({"type": "hello", "v": 1, "resume": welcome["resume"], "since": 0})).await;
     assert_eq!(person.frame().await["seq"], 4);
     for seq in [2, 3] {
@@ -194,7 +194,7 @@ async fn a_row_that_does_not_open_is_missing_alone() {
     core.wait_for("unreadable entries skipped").await;
 }
 
-/// What is done to the bytes of a good database.
+/// Damage to the bytes of a valid database.
 type Damage = fn(&mut Vec<u8>);
 
 const DAMAGES: [(&str, Damage); 4] = [
@@ -204,28 +204,28 @@ const DAMAGES: [(&str, Damage); 4] = [
     ("the end missing", |bytes| bytes.truncate(5_000)),
 ];
 
-/// Nobody's conversations are thrown away because a file cannot be read.
+/// An unreadable file is never replaced: it may hold conversations.
 #[tokio::test]
-async fn a_damaged_file_is_refused_and_left_as_it_is() {
-    let house = House::new().await;
-    let mut core = house.core(&[]).await;
-    let (mut person, welcome) = visit(&core, None).await;
+async fn damaged_file_is_rejected_unchanged() {
+    let node = SqliteNode::new().await;
+    let mut core = node.core(&[]).await;
+    let (mut person, welcome) = connect_client(&core, None).await;
     person.ask("a", "hola").await;
     core.terminate().await;
-    let good = fs::read(house.database()).unwrap();
+    let good = fs::read(node.database()).unwrap();
     for (name, damage) in DAMAGES {
         let mut bytes = good.clone();
         damage(&mut bytes);
-        fs::write(house.database(), &bytes).unwrap();
-        let output = house.run(&[], None).await;
+        fs::write(node.database(), &bytes).unwrap();
+        let output = node.run(&[], None).await;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name}: {text}");
         assert!(text.contains("sqlite://data/psicoia.db"), "{name}: {text}");
-        assert!(fs::read(house.database()).unwrap() == bytes, "{name}: the file was changed");
+        assert!(fs::read(node.database()).unwrap() == bytes, "{name}: the file was changed");
     }
-    fs::write(house.database(), &good).unwrap();
-    // It was the file, and nothing else.
-    let core = house.core(&[]).await;
-    let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+    fs::write(node.database(), &good).unwrap();
+    // With the original bytes the core starts.
+    let core = node.core(&[]).await;
+    let (mut person, _) = connect_client(&core, welcome["resume"].as_str()).await;
     assert_eq!(entries(&mut person).await, numbered(&["hola", "eco: hola"]));
 }

@@ -1,4 +1,4 @@
-//! Nobody pays for an answer that nobody will read: the call ends at the provider.
+//! An answer without readers costs no tokens: the provider's call is cancelled.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use serde_json::json;
 use testkit::llm::{Answer, Hang, Outcome};
 use testkit::peer::Peer as _;
 
+use super::fault_fixture::{Fixture, pass};
 use super::provider::{Provider, Script};
-use super::scene::{Scene, pass};
 use super::{LATE, SETTINGS, begun};
 
-/// Calls may take as long as they like here.
+/// Settings without timeouts of calls.
 fn patient() -> Vec<(&'static str, &'static str)> {
     let limits = [
         "LLM_FIRST_TOKEN_TIMEOUT_SECONDS",
@@ -23,14 +23,14 @@ fn patient() -> Vec<(&'static str, &'static str)> {
     others.chain(limits).chain([("ORPHAN_SECONDS", "5"), ("IDLE_SECONDS", "3600")]).collect()
 }
 
-/// Where calls go silent: before the response, before the first word, in mid-answer.
+/// Points at which calls hang: before the response, before the first chunk, mid-answer.
 fn silences() -> [Answer; 3] {
     [Answer::default().hanging(Hang::Headers), Answer::default().hanging(Hang::Stream), begun().hanging(Hang::Stream)]
 }
 
-/// The only call was given up by the core about this long after it came.
-async fn assert_cancelled(scene: &Scene, ran: Duration) {
-    let Some(Provider::Standin(standin)) = scene.providers.first() else { panic!("no stand-in") };
+/// Asserts that the core cancelled the only call, which ran for about `ran`.
+async fn assert_cancelled(fixture: &Fixture, ran: Duration) {
+    let Some(Provider::Standin(standin)) = fixture.providers.first() else { panic!("no stand-in") };
     let calls = standin.wait_for(|calls| calls.iter().all(|call| call.outcome != Outcome::Running)).await.unwrap();
     assert_eq!((calls.len(), calls[0].outcome), (1, Outcome::Cancelled));
     let took = calls[0].ended.unwrap() - calls[0].arrived;
@@ -38,30 +38,30 @@ async fn assert_cancelled(scene: &Scene, ran: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_stop() {
+async fn stop_cancels_the_provider_call() {
     for silence in silences() {
-        let mut scene = Scene::open(vec![Script::Answers(vec![silence.clone()])], &patient()).await;
-        let id = scene.say().await;
+        let mut fixture = Fixture::open(vec![Script::Answers(vec![silence.clone()])], &patient()).await;
+        let id = fixture.say().await;
         pass(Duration::from_secs(7)).await;
-        scene.person.send(json!({"type": "stop", "id": id})).await;
-        let done = scene.person.frame_of("done").await;
+        fixture.person.send(json!({"type": "stop", "id": id})).await;
+        let done = fixture.person.frame_of("done").await;
         assert_eq!(
             (&done["finish"], &done["chars"]),
             (&json!("stopped"), &json!(silence.pieces.concat().chars().count()))
         );
-        assert_cancelled(&scene, Duration::from_secs(7)).await;
+        assert_cancelled(&fixture, Duration::from_secs(7)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_nobody_who_listens() {
+async fn abandoned_answer_cancels_the_provider_call() {
     for silence in silences() {
-        let mut scene = Scene::open(vec![Script::Answers(vec![silence.clone()])], &patient()).await;
-        scene.say().await;
+        let mut fixture = Fixture::open(vec![Script::Answers(vec![silence.clone()])], &patient()).await;
+        fixture.say().await;
         pass(Duration::from_secs(7)).await;
-        scene.person.peer.cut();
+        fixture.person.peer.cut();
         pass(Duration::from_secs(5)).await;
         pass(LATE).await;
-        assert_cancelled(&scene, Duration::from_secs(12)).await;
+        assert_cancelled(&fixture, Duration::from_secs(12)).await;
     }
 }

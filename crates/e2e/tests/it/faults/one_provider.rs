@@ -1,4 +1,4 @@
-//! What becomes of one provider's faults.
+//! Faults of a single provider.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,13 +6,19 @@ use serde_json::json;
 use testkit::llm::Outcome::{Cancelled, Finished};
 use testkit::llm::{Answer, Hang, RetryAfter};
 
+use super::fault_fixture::{AnswerOutcome, Fixture, pass};
 use super::provider::Script;
-use super::scene::{Heard, Scene, pass};
 use super::{Calls, LATE, Row, SETTINGS, answer, begun, broken, check, good};
 
-/// A provider that gives these answers.
-fn row<const N: usize>(fault: impl Into<String>, answers: [Answer; N], heard: Heard, ms: u64, calls: Calls) -> Row {
-    Row::new(fault, vec![Script::Answers(answers.into())], heard, ms, calls)
+/// Row with one provider that gives these answers.
+fn row<const N: usize>(
+    fault: impl Into<String>,
+    answers: [Answer; N],
+    outcome: AnswerOutcome,
+    ms: u64,
+    calls: Calls,
+) -> Row {
+    Row::new(fault, vec![Script::Answers(answers.into())], outcome, ms, calls)
 }
 
 fn too_many(retry_after: RetryAfter) -> Answer {
@@ -24,7 +30,7 @@ fn date(at: SystemTime) -> RetryAfter {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_may_pass() {
+async fn retries_transient_status() {
     const FAILED: Calls = &[&[Finished, Finished, Finished]];
     const REPEATED: Calls = &[&[Finished, Finished]];
     check([409, 425, 429, 498, 499].map(|status| {
@@ -34,39 +40,38 @@ async fn a_status_that_may_pass() {
     let [bad, worse, worst] = [500, 503, 408].map(Answer::status);
     check([
         row("500 once", [bad.clone(), good()], answer("ya estoy"), 0, &[&[Finished, Finished]]),
-        row("three kinds of it", [bad.clone(), worse.clone(), worst], Heard::Companion, 0, FAILED),
-        row("full jitter", [bad.clone(), worse, bad.clone()], Heard::Companion, 0, FAILED)
+        row("three kinds of it", [bad.clone(), worse.clone(), worst], AnswerOutcome::Companion, 0, FAILED),
+        row("full jitter", [bad.clone(), worse, bad.clone()], AnswerOutcome::Companion, 0, FAILED)
             .with("LLM_BACKOFF_INITIAL", "1")
             .within(0..=3_000),
-        row("one try", [bad], Heard::Companion, 0, &[&[Finished]]).with("LLM_MAX_RETRIES", "1"),
+        row("one try", [bad], AnswerOutcome::Companion, 0, &[&[Finished]]).with("LLM_MAX_RETRIES", "1"),
     ])
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_stays() {
+async fn does_not_retry_permanent_status() {
     let quota = json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}});
-    check([row("429, no quota", [Answer::refusal(429, quota)], Heard::Companion, 0, &[&[Finished]])]).await;
+    check([row("429, no quota", [Answer::refusal(429, quota)], AnswerOutcome::Companion, 0, &[&[Finished]])]).await;
     let rows = [307, 400, 401, 402, 403, 404, 422];
-    check(
-        rows.map(|status| {
-            row(format!("status {status}"), [Answer::status(status)], Heard::Companion, 0, &[&[Finished]])
-        }),
-    )
+    check(rows.map(|status| {
+        row(format!("status {status}"), [Answer::status(status)], AnswerOutcome::Companion, 0, &[&[Finished]])
+    }))
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 #[expect(clippy::disallowed_methods, reason = "a Retry-After date is calendar time")]
-async fn too_many_requests() {
+async fn honours_retry_after() {
     const REPEATED: Calls = &[&[Finished, Finished]];
     let (now, minutes) = (SystemTime::now(), Duration::from_secs(600));
     let patient = |asked: &str, after, ms| {
         row(format!("429, {asked}"), [too_many(after), good()], answer("ya estoy"), ms, REPEATED)
     };
-    // None is waited for that wants to be asked later than the longest pause.
-    let impatient =
-        |asked: &str, after| row(format!("429, {asked}"), [too_many(after)], Heard::Companion, 0, &[&[Finished]]);
+    // A `Retry-After` beyond the longest backoff is not waited for.
+    let impatient = |asked: &str, after| {
+        row(format!("429, {asked}"), [too_many(after)], AnswerOutcome::Companion, 0, &[&[Finished]])
+    };
     check([
         patient("two seconds", RetryAfter::Seconds(2), 2_000),
         patient("a date", date(now + Duration::from_secs(4)), 0).within(1_000..=4_000),
@@ -76,14 +81,14 @@ async fn too_many_requests() {
         impatient("a date that is far", date(now + minutes)),
         impatient("ten hours", RetryAfter::Seconds(35_000)),
         impatient("longer than there is time", RetryAfter::Text("1e300".to_owned())),
-        row("429, after the deadline", [too_many(RetryAfter::Seconds(2))], Heard::Companion, 0, &[&[Finished]])
+        row("429, after the deadline", [too_many(RetryAfter::Seconds(2))], AnswerOutcome::Companion, 0, &[&[Finished]])
             .with("LLM_DEADLINE_SECONDS", "1"),
     ])
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence() {
+async fn times_out_on_silence() {
     const GIVEN_UP: Calls = &[&[Cancelled, Finished]];
     let [mute, wordless] = [Hang::Headers, Hang::Stream].map(|hang| Answer::default().hanging(hang));
     let mutes = || [mute.clone(), mute.clone(), mute.clone()];
@@ -92,8 +97,8 @@ async fn silence() {
         row("no response", [mute.clone(), good()], answer("ya estoy"), 2_000, GIVEN_UP),
         row("no first word", [wordless, good()], answer("ya estoy"), 2_000, GIVEN_UP),
         row("chunks without a word", [nothings, good()], answer("ya estoy"), 2_000, GIVEN_UP),
-        row("no response to any", mutes(), Heard::Companion, 6_000, &[&[Cancelled, Cancelled, Cancelled]]),
-        row("past the deadline", mutes(), Heard::Companion, 3_000, &[&[Cancelled, Cancelled]])
+        row("no response to any", mutes(), AnswerOutcome::Companion, 6_000, &[&[Cancelled, Cancelled, Cancelled]]),
+        row("past the deadline", mutes(), AnswerOutcome::Companion, 3_000, &[&[Cancelled, Cancelled]])
             .with("LLM_DEADLINE_SECONDS", "3"),
         row("in mid-answer", [begun().hanging(Hang::Stream)], broken("hasta acá"), 1_000, &[&[Cancelled]]),
     ])
@@ -101,7 +106,7 @@ async fn silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_drip() {
+async fn tolerates_slow_streams_up_to_the_total_timeout() {
     let then_nothing = Answer::pieces(["hola", "", "", "", "", "", "", ""]).paced(300, 300);
     check([
         row("in time", [begun().paced(500, 500)], answer("hasta acá"), 1_000, &[&[Finished]]),
@@ -112,7 +117,7 @@ async fn a_slow_drip() {
             6_000,
             &[&[Cancelled]],
         ),
-        // LLM_TIMEOUT_SECONDS limits silence, not an answer that still comes.
+        // LLM_TIMEOUT_SECONDS limits silence, not an answer that is streaming.
         row(
             "past the limit of silence",
             [Answer::pieces(["a"; 6]).paced(500, 900)],
@@ -128,7 +133,7 @@ async fn a_slow_drip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks() {
+async fn reports_truncated_stream() {
     const REPEATED: Calls = &[&[Finished, Finished]];
     let cut = |answer| Answer { cut: true, ..answer };
     let garbage = |answer| Answer { garbage: true, ..answer };
@@ -141,17 +146,17 @@ async fn a_stream_that_breaks() {
     .await;
 }
 
-/// A chunk as it is on the wire.
+/// Chunk in wire format.
 fn chunk(delta: &str, finish: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n")
 }
 
-/// An answer that was withheld, or that has no words, is the provider's answer: it is not retried.
+/// A filtered or empty answer is final: it is not retried.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_withheld() {
+async fn does_not_retry_filtered_answers() {
     const ONCE: Calls = &[&[Finished]];
     let ending = |answer, finish: &str| Answer { finish: finish.to_owned(), ..answer };
-    let none = |fault: &str, answer| row(fault, [answer, good()], Heard::Companion, 0, ONCE);
+    let none = |fault: &str, answer| row(fault, [answer, good()], AnswerOutcome::Companion, 0, ONCE);
     check([
         none("filtered", ending(Answer::default(), "content_filter")),
         none("not a word", Answer::default()),
@@ -160,20 +165,20 @@ async fn an_answer_that_is_withheld() {
         row("filtered in mid-answer", [ending(begun(), "content_filter"), good()], broken("hasta acá"), 0, ONCE),
     ])
     .await;
-    // One person's filtered messages are not held against the provider.
+    // Filtered messages of one user do not count against the provider.
     let filtered = ending(Answer::default(), "content_filter");
     let answers = std::iter::repeat_n(filtered, 15).chain([good()]).collect();
-    let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
+    let mut fixture = Fixture::open(vec![Script::Answers(answers)], &SETTINGS).await;
     for _ in 0..15 {
-        assert_eq!(scene.ask().await.0, Heard::Companion);
+        assert_eq!(fixture.ask().await.0, AnswerOutcome::Companion);
     }
-    assert_eq!(scene.ask().await.0, answer("ya estoy"));
-    assert_eq!(scene.calls().await, [[Finished; 16]]);
+    assert_eq!(fixture.ask().await.0, answer("ya estoy"));
+    assert_eq!(fixture.calls().await, [[Finished; 16]]);
 }
 
-/// A failure that is told in the stream is one, whatever it looks like.
+/// Error events inside the stream count as failures, in every known format.
 #[tokio::test(start_paused = true)]
-async fn a_failure_told_in_the_stream() {
+async fn detects_errors_inside_the_stream() {
     const REPEATED: Calls = &[&[Finished, Finished]];
     let done = "data: [DONE]\n\n";
     let finish = |reason: &str| [chunk("{}", &format!("\"{reason}\"")), done.to_owned()].concat();
@@ -202,7 +207,7 @@ async fn a_failure_told_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mishap_after_the_end_of_the_answer() {
+async fn ignores_errors_after_the_finish_reason() {
     const ONCE: Calls = &[&[Finished]];
     let whole = chunk("{\"content\":\"ya estoy\"}", "\"stop\"");
     let then = |after: &str| Answer::raw([whole.as_str(), after]);
@@ -211,22 +216,22 @@ async fn a_mishap_after_the_end_of_the_answer() {
         row("garbage", [then("data: {\"usage\":\n\n")], answer("ya estoy"), 0, ONCE),
         row("an error", [then("data: {\"error\":{\"message\":\"late\"}}\n\n")], answer("ya estoy"), 0, ONCE),
         row("no blank line", [Answer::raw([whole.trim_end()])], answer("ya estoy"), 0, ONCE),
-        // Counts of tokens are waited for, but not long.
+        // Token counts after the answer are awaited, within a limit.
         row("silence", [then("").hanging(Hang::Stream)], answer("ya estoy"), 1_000, &[&[Cancelled]]),
     ])
     .await;
 }
 
-/// Reasoning models think before they answer: that is no silence, and no answer.
+/// Reasoning before the answer counts as activity, not as silence or answer text.
 #[tokio::test(start_paused = true)]
-async fn a_model_that_thinks() {
+async fn reasoning_counts_as_activity() {
     const ONCE: Calls = &[&[Finished]];
     let text = |text: &str| chunk(&format!("{{\"content\":\"{text}\"}}"), "null");
     let thinks = |times: usize| std::iter::repeat_n(chunk("{\"reasoning_content\":\"mm\"}", "null"), times);
     let ends = || [text("ya estoy"), chunk("{}", "\"stop\"")];
     let slowly = |groups: Vec<String>| Answer::raw(groups).paced(500, 900);
     check([
-        // The limits are 2 s to the first sign, 1 s between two, 6 s for all of it.
+        // Timeouts: 2 s to the first chunk, 1 s between chunks, 6 s in total.
         row("for long", [slowly(thinks(5).chain(ends()).collect())], answer("ya estoy"), 5_900, ONCE),
         row(
             "in its text",
@@ -242,7 +247,7 @@ async fn a_model_that_thinks() {
             2_000,
             &[&[Cancelled, Finished]],
         ),
-        row("without an end", [slowly(thinks(20).collect())], Heard::Companion, 6_000, &[&[Cancelled]])
+        row("without an end", [slowly(thinks(20).collect())], AnswerOutcome::Companion, 6_000, &[&[Cancelled]])
             .with("LLM_MAX_RETRIES", "1"),
         row("at once", [Answer::text("<think>mm</think>ya estoy")], answer("ya estoy"), 0, ONCE),
         row("unopened", [Answer::pieces(["m", "m</thi", "nk>", "ya estoy"])], answer("ya estoy"), 0, ONCE),
@@ -250,10 +255,10 @@ async fn a_model_that_thinks() {
     .await;
 }
 
-/// Thinking that nothing opens cannot be told from an answer until it is closed: then it is taken back. After two such
-/// answers in a row the next ones are not shown before, until one comes without: a single one may be a person's wish.
+/// Reasoning without an opening tag looks like an answer until its closing tag, which retracts it. After two such
+/// answers in a row the next ones are held back until one comes without: a single one may be requested by a person.
 #[tokio::test(start_paused = true)]
-async fn a_model_that_is_found_to_think_aloud() {
+async fn withholds_inline_reasoning_after_two_occurrences() {
     let aloud = || Answer::pieces(["qqq", "mm</think>", "ya estoy"]).paced(100, 100);
     let (shown, held): (&[&str], &[&str]) = (&["qqq", "ya estoy"], &["ya estoy"]);
     let rows = [
@@ -266,50 +271,50 @@ async fn a_model_that_is_found_to_think_aloud() {
         (aloud(), shown),
     ];
     let answers = rows.iter().map(|(answer, _)| answer.clone()).collect();
-    let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
+    let mut fixture = Fixture::open(vec![Script::Answers(answers)], &SETTINGS).await;
     for (number, (_, pieces)) in rows.iter().enumerate() {
-        assert_eq!(scene.ask_for_pieces().await, *pieces, "answer {number}");
+        assert_eq!(fixture.ask_for_pieces().await, *pieces, "answer {number}");
     }
-    let requests = scene.providers[0].bodies();
+    let requests = fixture.providers[0].bodies();
     assert!(requests.iter().all(|body| !body.contains("qqq")), "it is sent back: {requests:?}");
 }
 
-/// All that was shown was thinking: it is taken back by the companion's answer, and no delta is empty.
+/// All text shown was reasoning: the companion's answer replaces it, and no delta is empty.
 #[tokio::test(start_paused = true)]
-async fn a_model_that_only_thinks_aloud() {
+async fn replaces_answer_of_reasoning_only() {
     let aloud = Answer::pieces(["qqq", "</think>"]).paced(100, 100);
-    let mut scene = Scene::open(vec![Script::Answers(vec![aloud])], &SETTINGS).await;
-    let pieces = scene.ask_for_pieces().await;
+    let mut fixture = Fixture::open(vec![Script::Answers(vec![aloud])], &SETTINGS).await;
+    let pieces = fixture.ask_for_pieces().await;
     assert_eq!((pieces.len(), pieces[0].as_str()), (2, "qqq"));
     assert!(!pieces[1].is_empty());
 }
 
-/// Nobody waits for the end of a response whose answer is complete, or which is an error.
+/// The end of a response is not awaited once its answer is complete, or if it is an error.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_does_not_end() {
+async fn does_not_wait_for_the_end_of_the_response() {
     let endless = |answer: Answer| answer.hanging(Hang::End);
     let rows = [(vec![endless(good())], 1), (vec![endless(Answer::status(500)), good()], 2)];
     for (answers, calls) in rows {
-        let mut scene = Scene::open(vec![Script::Answers(answers)], &SETTINGS).await;
-        let (heard, took) = scene.ask().await;
-        assert_eq!(heard, answer("ya estoy"));
+        let mut fixture = Fixture::open(vec![Script::Answers(answers)], &SETTINGS).await;
+        let (outcome, took) = fixture.ask().await;
+        assert_eq!(outcome, answer("ya estoy"));
         assert!(took <= LATE, "{took:?}");
         pass(Duration::from_millis(500)).await;
-        assert_eq!(scene.calls().await, [&[Cancelled, Finished][..calls]]);
+        assert_eq!(fixture.calls().await, [&[Cancelled, Finished][..calls]]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_answer_at_all() {
+async fn retries_invalid_responses() {
     const THRICE: Calls = &[&[Finished, Finished, Finished]];
-    const UNHEARD: Calls = &[&[]];
+    const NO_CALL: Calls = &[&[]];
     let once = Script::Bytes(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n\
          {\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"hola\"},\"finish_reason\":\"stop\"}]}",
     );
     check([Row::new("a completion that is no stream", vec![once], answer("hola"), 0, &[&[Finished]])]).await;
     let never = [
-        ("no connection", Script::Gone, UNHEARD),
+        ("no connection", Script::Gone, NO_CALL),
         ("a connection that ends", Script::Bytes(""), THRICE),
         ("not HTTP", Script::Bytes("SSH-2.0-OpenSSH_9.2p1\r\n"), THRICE),
         (
@@ -330,7 +335,7 @@ async fn what_is_no_answer_at_all() {
             THRICE,
         ),
     ];
-    check(never.map(|(fault, script, calls)| Row::new(fault, vec![script], Heard::Companion, 0, calls))).await;
+    check(never.map(|(fault, script, calls)| Row::new(fault, vec![script], AnswerOutcome::Companion, 0, calls))).await;
     let begun = concat!(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
         "33\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"hasta\"}}]}\n\n\r\n",

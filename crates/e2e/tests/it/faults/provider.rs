@@ -1,4 +1,4 @@
-//! A provider of the model that does as it is told.
+//! Scripted model provider.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,20 +9,20 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// What a provider is told to do.
+/// Script of a provider.
 #[derive(Debug, Clone)]
 pub(super) enum Script {
-    /// These answers, one a call, and none after them.
+    /// One answer per call; further calls fail the test.
     Answers(Vec<Answer>),
     /// The same answer to every call.
     Always(Answer),
-    /// These bytes to every call, then the end of the connection.
+    /// Raw bytes to every call, then the end of the connection.
     Bytes(&'static str),
-    /// Nobody listens there.
+    /// Refuses connections.
     Gone,
 }
 
-/// One provider, as it was told.
+/// Running provider.
 pub(super) enum Provider {
     Standin(LlmStandin),
     Bytes {
@@ -30,7 +30,7 @@ pub(super) enum Provider {
         calls: Arc<AtomicUsize>,
         _stop: DropGuard,
     },
-    /// The socket keeps the port from being given to somebody else, and refuses connections.
+    /// Bound but not listening: reserves the port and refuses connections.
     Gone(TcpSocket),
 }
 
@@ -45,7 +45,7 @@ impl Provider {
             }
             Script::Always(answer) => Self::standin(Fallback::Answer(answer)).await,
             Script::Answers(answers) => {
-                // A call too many is answered, so that a row that does not expect it sees the answer.
+                // An unexpected call is answered, so that the answer fails the row.
                 let provider = Self::standin(Fallback::Answer(Answer::text("one call too many"))).await;
                 if let Self::Standin(standin) = &provider {
                     answers.into_iter().for_each(|answer| standin.push(answer));
@@ -76,13 +76,13 @@ impl Provider {
         }
     }
 
-    /// Bodies of the calls, as they were sent.
+    /// Request bodies as sent.
     pub(super) fn bodies(&self) -> Vec<String> {
         let Self::Standin(standin) = self else { return Vec::new() };
         standin.requests().iter().map(|call| call.body().to_string()).collect()
     }
 
-    /// How each call ended; none may still be running.
+    /// Outcome of each call; a running one fails the test.
     pub(super) async fn calls(&self) -> Vec<Outcome> {
         match self {
             Self::Standin(standin) => {
@@ -95,7 +95,7 @@ impl Provider {
     }
 }
 
-/// Each connection counts as a call: none is used for two.
+/// Each connection counts as a call: none is reused.
 async fn serve(listener: TcpListener, bytes: &'static str, calls: Arc<AtomicUsize>, tasks: TaskTracker) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -105,7 +105,7 @@ async fn serve(listener: TcpListener, bytes: &'static str, calls: Arc<AtomicUsiz
             assert_ne!(stream.read(&mut asked).await.unwrap(), 0);
             stream.write_all(bytes.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
-            // To close with something unread would take back what was just written.
+            // Closing with unread input sends a reset, which discards the response.
             while stream.read(&mut asked).await.is_ok_and(|count| 0 < count) {}
         });
     }

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 use testkit::line_peer::LinePeer;
 
 use super::{WISH, is_helped, is_helped_plainly};
-use crate::durability::house::{House, visit};
-use crate::person::Person;
+use crate::durability::sqlite_node::{SqliteNode, connect_client};
 use crate::postgres::Server;
-use crate::several_cores::city::{NOT_LINKED, Plan as CityPlan};
+use crate::several_cores::cluster::{Plan as ClusterPlan, REDIS_LOST};
+use crate::test_client::TestClient;
 
 /// Says it again until it is accepted, as a client does. Returns the frames since.
-async fn insist(person: &mut Person<LinePeer<tokio::net::TcpStream>>, id: &str) -> Vec<Value> {
+async fn insist(person: &mut TestClient<LinePeer<tokio::net::TcpStream>>, id: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
         let frame = person.frame().await;
@@ -30,23 +30,23 @@ fn is_stored_once(frames: &[Value]) {
 }
 
 #[tokio::test]
-async fn a_locked_database_delays_no_help() {
-    let house = House::new().await;
-    let core = house.core(&[]).await;
-    let (mut person, welcome) = visit(&core, None).await;
-    let mut plain = Person::new(LinePeer::connect(core.address()).await.unwrap());
+async fn locked_database_delays_no_help() {
+    let node = SqliteNode::new().await;
+    let core = node.core(&[]).await;
+    let (mut person, welcome) = connect_client(&core, None).await;
+    let mut plain = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
     plain.lines(3).await;
-    let other = house.open_database();
+    let other = node.open_database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     person.say("a", WISH).await;
     is_helped(&mut person, "a").await;
     plain.write(WISH).await;
     is_helped_plainly(&mut plain).await;
     // Somebody who only comes now cannot even be greeted.
-    let mut late = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    let mut late = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
     late.write(WISH).await;
     is_helped_plainly(&mut late).await;
-    let mut program = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    let mut program = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
     program.send(json!({"type": "hello", "v": 1})).await;
     program.say("p", WISH).await;
     is_helped(&mut program, "p").await;
@@ -55,7 +55,7 @@ async fn a_locked_database_delays_no_help() {
     other.execute_batch("ROLLBACK").unwrap();
     person.say("a", WISH).await;
     is_stored_once(&insist(&mut person, "a").await);
-    let (mut again, _) = visit(&core, welcome["resume"].as_str()).await;
+    let (mut again, _) = connect_client(&core, welcome["resume"].as_str()).await;
     again.send(json!({"type": "request", "id": "r", "method": "history"})).await;
     let entries = again.frame_of("response").await["result"]["entries"].take();
     let roles: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["role"].as_str().unwrap()).collect();
@@ -63,16 +63,16 @@ async fn a_locked_database_delays_no_help() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_delays_no_help() {
+async fn unavailable_database_delays_no_help() {
     let (server, url) = Server::start().await;
-    let house = House::new().await;
-    let core = house.core(&[("DATABASE_URL", url)]).await;
-    let (mut person, _) = visit(&core, None).await;
+    let node = SqliteNode::new().await;
+    let core = node.core(&[("DATABASE_URL", url)]).await;
+    let (mut person, _) = connect_client(&core, None).await;
     server.stop().await;
     person.say("a", WISH).await;
     is_helped(&mut person, "a").await;
     assert_eq!(person.frame().await["code"], "unavailable");
-    let mut late = Person::new(LinePeer::connect(core.address()).await.unwrap());
+    let mut late = TestClient::new(LinePeer::connect(core.address()).await.unwrap());
     late.write(WISH).await;
     is_helped_plainly(&mut late).await;
     server.start_again().await;
@@ -82,20 +82,20 @@ async fn a_database_that_is_away_delays_no_help() {
 
 /// A limit that is used up shows whether the level is remembered: in risk nothing is refused.
 #[tokio::test]
-async fn the_level_outlives_the_core() {
-    let house = House::new().await;
+async fn level_survives_restart() {
+    let node = SqliteNode::new().await;
     let one_an_hour = [("RATE_MAX_MESSAGES", "1".to_owned()), ("RATE_WINDOW_SECONDS", "3600".to_owned())];
-    let mut core = house.core(&one_an_hour).await;
-    let (mut person, in_risk) = visit(&core, None).await;
+    let mut core = node.core(&one_an_hour).await;
+    let (mut person, in_risk) = connect_client(&core, None).await;
     person.say("a", WISH).await;
     is_helped(&mut person, "a").await;
     person.frame_of("done").await;
-    let (mut other, calm) = visit(&core, None).await;
+    let (mut other, calm) = connect_client(&core, None).await;
     other.ask("a", "hola").await;
     core.kill().await;
     core.restart().await;
     for (welcome, wants) in [(&in_risk, "done"), (&calm, "error")] {
-        let (mut person, _) = visit(&core, welcome["resume"].as_str()).await;
+        let (mut person, _) = connect_client(&core, welcome["resume"].as_str()).await;
         person.say("b", "bueno").await;
         person.frame_of("done").await;
         person.say("c", "sigo acá").await;
@@ -111,10 +111,10 @@ async fn the_level_outlives_the_core() {
 }
 
 #[tokio::test]
-async fn devices_at_several_cores_get_help_with_redis_and_after_it_was_away() {
-    let mut city = CityPlan::default().start().await;
-    let (mut first, welcome) = city.arrive(0).await;
-    let (mut second, _) = city.resume(1, &welcome, 0).await;
+async fn devices_on_several_cores_get_help_across_a_redis_outage() {
+    let mut cluster = ClusterPlan::default().start().await;
+    let (mut first, welcome) = cluster.arrive(0).await;
+    let (mut second, _) = cluster.resume(1, &welcome, 0).await;
     first.say("x", "hola").await;
     first.frame_of("done").await;
     second.frame_of("done").await;
@@ -143,16 +143,16 @@ async fn devices_at_several_cores_get_help_with_redis_and_after_it_was_away() {
     second.frame_of("done").await;
 
     // Another person, on both cores too.
-    let (mut first, welcome) = city.arrive(0).await;
-    let (mut second, _) = city.resume(1, &welcome, 0).await;
-    city.redis.kill().await.unwrap();
-    for core in &city.cores {
-        core.wait_for(NOT_LINKED).await;
+    let (mut first, welcome) = cluster.arrive(0).await;
+    let (mut second, _) = cluster.resume(1, &welcome, 0).await;
+    cluster.redis.kill().await.unwrap();
+    for core in &cluster.cores {
+        core.wait_for(REDIS_LOST).await;
     }
     first.say("c", WISH).await;
     is_helped(&mut first, "c").await;
     first.frame_of("done").await;
-    city.redis.start().await.unwrap();
+    cluster.redis.start().await.unwrap();
     let turn = loop {
         let turn = second.frame_of("turn").await;
         if turn["role"] == "support" {

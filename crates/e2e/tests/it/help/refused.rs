@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::{WISH, is_helped, is_helped_plainly};
-use crate::town::Plan;
+use crate::single_node::Plan;
 
 /// In one line, as `nc` sends it.
 fn in_latin_1(text: &str) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn long(times: usize) -> String {
 
 #[tokio::test]
 async fn in_the_plain_face() {
-    let town = Plan::default().start().await;
+    let node = Plan::default().start().await;
     let lines = [
         in_latin_1("no quiero vivir más"),
         in_latin_1("/me quiero matar"),
@@ -28,7 +28,7 @@ async fn in_the_plain_face() {
         in_latin_1(&long(30_000)),
     ];
     for line in lines {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.lines(3).await;
         person.peer.send_bytes(&line).await.unwrap();
         is_helped_plainly(&mut person).await;
@@ -47,7 +47,7 @@ async fn in_the_plain_face() {
             }
         }
     }
-    let mut person = town.at_core().await;
+    let mut person = node.at_core().await;
     person.lines(3).await;
     for command in ["/Crísis", "/crisis.", "/CRISIS!!"] {
         for bytes in [[command.as_bytes(), b"\n"].concat(), in_latin_1(command)] {
@@ -60,7 +60,7 @@ async fn in_the_plain_face() {
 
 #[tokio::test]
 async fn in_frames() {
-    let town = Plan::default().start().await;
+    let node = Plan::default().start().await;
     let frames = [
         json!({"type": "message", "id": "a", "text": format!("{WISH}\0")}).to_string(),
         json!({"type": "message", "id": "a b", "text": WISH}).to_string(),
@@ -73,7 +73,7 @@ async fn in_frames() {
         WISH.to_owned(),
     ];
     for frame in frames {
-        let mut person = town.at_core().await;
+        let mut person = node.at_core().await;
         person.hello().await;
         person.peer.send_bytes(&in_latin_1(&frame)).await.unwrap();
         let first = person.frame().await;
@@ -93,14 +93,14 @@ async fn in_frames() {
 
 #[tokio::test]
 async fn by_a_core_that_goes_away() {
-    let mut town = Plan::default().core("DRAIN_SECONDS", 20).start().await;
-    let mut framed = town.at_core().await;
+    let mut node = Plan::default().core("DRAIN_SECONDS", 20).start().await;
+    let mut framed = node.at_core().await;
     framed.hello().await;
-    let mut plain = town.at_core().await;
+    let mut plain = node.at_core().await;
     plain.lines(3).await;
-    let mut silent = town.at_core().await;
+    let mut silent = node.at_core().await;
     silent.lines(3).await;
-    town.core.ask_to_stop();
+    node.core.ask_to_stop();
     framed.frame_of("notice").await;
     let begin = Instant::now();
     framed.say("b", WISH).await;
@@ -112,6 +112,6 @@ async fn by_a_core_that_goes_away() {
     assert_eq!(plain.read().await, None);
     // The others do not hold it up for long.
     assert_eq!(silent.read().await, None);
-    town.core.terminate().await;
+    node.core.terminate().await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }

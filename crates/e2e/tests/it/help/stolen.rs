@@ -1,13 +1,13 @@
 //! A stolen database does not tell who was at risk.
 
 use super::{WISH, is_helped};
-use crate::durability::house::{House, visit};
+use crate::durability::sqlite_node::{SqliteNode, connect_client};
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// Every value of the table `entries`, as text where it is text.
-fn values(house: &House) -> Vec<String> {
-    let db = house.open_database();
+fn values(node: &SqliteNode) -> Vec<String> {
+    let db = node.open_database();
     let mut rows = db.prepare("SELECT * FROM entries").unwrap();
     let columns = rows.column_count();
     let read = |row: &rusqlite::Row<'_>| {
@@ -17,11 +17,11 @@ fn values(house: &House) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_in_a_stolen_file_tells_who_was_at_risk() {
-    let house = House::new().await;
+async fn stolen_database_reveals_no_risk() {
+    let node = SqliteNode::new().await;
     let settings = [("DATA_KEY", KEY.to_owned()), ("RATE_MAX_MESSAGES", "2".to_owned())];
-    let mut core = house.core(&settings).await;
-    let (mut person, _) = visit(&core, None).await;
+    let mut core = node.core(&settings).await;
+    let (mut person, _) = connect_client(&core, None).await;
     person.ask("a", "hola").await;
     person.say("b", WISH).await;
     is_helped(&mut person, "b").await;
@@ -46,12 +46,12 @@ async fn nothing_in_a_stolen_file_tells_who_was_at_risk() {
         "suicide",
         "morir",
     ];
-    let values = values(&house);
+    let values = values(&node);
     assert!(40 <= values.len(), "{values:?}");
     for value in values {
         assert!(!words.iter().any(|word| value.contains(word)), "{value}");
     }
-    for (name, bytes) in house.files() {
+    for (name, bytes) in node.files() {
         let holds = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
         assert!(!["morir", "imminent", "self_harm", "companion"].into_iter().any(holds), "{name}");
     }

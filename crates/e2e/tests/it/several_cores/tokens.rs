@@ -1,19 +1,19 @@
-//! The tokens of a day (`LLM_TOKENS_PER_DAY`), counted by all cores together.
+//! Daily token budget (`LLM_TOKENS_PER_DAY`), shared by all cores.
 
 use protocol::UserText;
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};
 use testkit::watchdog::{LIMIT, within};
 
-use super::city::{City, LINKED, NOT_LINKED, Plan};
-use crate::http::{self, LOOK_AGAIN};
+use super::cluster::{Cluster, Plan, REDIS_CONNECTED, REDIS_LOST};
+use crate::http::{self, POLL_INTERVAL};
 use crate::metrics::Metrics;
 
-/// What the provider counts of every call.
+/// Tokens reported by the provider per call.
 const COST: u64 = 100;
 
-/// A city with so many calls a day.
-async fn city(calls: u64) -> City {
+/// Starts a cluster with a budget of `calls` calls per day.
+async fn cluster(calls: u64) -> Cluster {
     let event = |event: Value| format!("data: {event}\n\n");
     let text = json!({"choices": [{"index": 0, "delta": {"content": "acá estoy"}, "finish_reason": null}]});
     let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
@@ -25,8 +25,8 @@ async fn city(calls: u64) -> City {
     plan.start().await
 }
 
-impl City {
-    /// Somebody new says something harmless at a core. Returns where the answer comes from.
+impl Cluster {
+    /// Sends a harmless message in a new session on a core; returns the answer's source.
     async fn source_at(&self, core: usize) -> String {
         let (mut person, _) = self.arrive(core).await;
         let reply = person.ask("a", "hoy cociné arroz").await;
@@ -40,14 +40,14 @@ impl City {
                 #[expect(clippy::float_cmp, reason = "whole numbers")]
                 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
                 while Metrics::of(core).await.get("psicoia_core_model_tokens_today") != (calls * COST) as f64 {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             });
             known.await.unwrap();
         }
     }
 
-    /// Waits until a core says that nothing is left.
+    /// Waits until a core reports an exhausted budget.
     async fn is_used_up(&self, core: usize) {
         let used_up = within(LIMIT, async {
             while !http::get(self.cores[core].admin(), "/readyz")
@@ -56,7 +56,7 @@ impl City {
                 .1
                 .contains("LLM_TOKENS_PER_DAY is used up")
             {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         });
         used_up.await.unwrap();
@@ -64,21 +64,21 @@ impl City {
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_day_are_those_of_all_cores() {
-    let city = city(4).await;
+async fn token_budget_is_shared_by_all_cores() {
+    let cluster = cluster(4).await;
     for core in [0, 0] {
-        assert_eq!(city.source_at(core).await, "llm");
+        assert_eq!(cluster.source_at(core).await, "llm");
     }
-    city.know(2).await;
+    cluster.know(2).await;
     for core in [1, 1] {
-        assert_eq!(city.source_at(core).await, "llm");
+        assert_eq!(cluster.source_at(core).await, "llm");
     }
-    city.know(4).await;
+    cluster.know(4).await;
     for core in [0, 1] {
-        city.is_used_up(core).await;
-        // Nobody is refused: the companion answers.
-        assert_eq!(city.source_at(core).await, "companion");
-        let (mut person, _) = city.arrive(core).await;
+        cluster.is_used_up(core).await;
+        // Not refused: the companion answers.
+        assert_eq!(cluster.source_at(core).await, "companion");
+        let (mut person, _) = cluster.arrive(core).await;
         person.say("a", "me quiero morir").await;
         let help = person.frame().await;
         assert_eq!((&help["type"], &help["level"]), (&json!("support"), &json!("high")), "{help}");
@@ -86,38 +86,38 @@ async fn the_tokens_of_a_day_are_those_of_all_cores() {
         let done = person.frame_of("done").await;
         assert_eq!((&done["source"], &done["finish"]), (&json!("companion"), &json!("stop")), "{done}");
     }
-    assert_eq!(city.standin.total(), 4);
+    assert_eq!(cluster.standin.total(), 4);
 }
 
 #[tokio::test]
-async fn without_redis_each_core_has_its_part_of_what_is_left() {
-    let mut city = city(10).await;
+async fn token_budget_is_split_without_redis() {
+    let mut cluster = cluster(10).await;
     for core in [0, 1] {
-        assert_eq!(city.source_at(core).await, "llm");
+        assert_eq!(cluster.source_at(core).await, "llm");
     }
-    city.know(2).await;
-    city.redis.kill().await.unwrap();
-    for core in &city.cores {
-        core.wait_for(NOT_LINKED).await;
+    cluster.know(2).await;
+    cluster.redis.kill().await.unwrap();
+    for core in &cluster.cores {
+        core.wait_for(REDIS_LOST).await;
     }
     for core in [0, 1] {
-        // Half of the eight that are left.
+        // Half of the remaining eight.
         for number in 1..=4 {
-            assert_eq!(city.source_at(core).await, "llm", "{number} at {core}");
+            assert_eq!(cluster.source_at(core).await, "llm", "{number} at {core}");
         }
-        city.is_used_up(core).await;
-        assert_eq!(city.source_at(core).await, "companion");
+        cluster.is_used_up(core).await;
+        assert_eq!(cluster.source_at(core).await, "companion");
     }
-    assert_eq!(city.standin.total(), 10);
+    assert_eq!(cluster.standin.total(), 10);
 
-    // One that has forgotten everything is told again.
-    city.redis.start().await.unwrap();
-    for core in &city.cores {
-        core.wait_for_times(2, LINKED).await;
+    // An emptied Redis is filled again.
+    cluster.redis.start().await.unwrap();
+    for core in &cluster.cores {
+        core.wait_for_times(2, REDIS_CONNECTED).await;
     }
-    city.know(10).await;
+    cluster.know(10).await;
     for core in [0, 1] {
-        assert_eq!(city.source_at(core).await, "companion");
+        assert_eq!(cluster.source_at(core).await, "companion");
     }
-    assert_eq!(city.standin.total(), 10);
+    assert_eq!(cluster.standin.total(), 10);
 }
