@@ -53,7 +53,7 @@ fn specified(max_bytes: usize, stream: &[u8]) -> Vec<Inbound> {
     whole.chain(refused).collect()
 }
 
-/// A line that is refused, with its first bytes as text: those that are no UTF-8 as Latin-1.
+/// Returns a rejected line, with its first bytes as text: those that are no UTF-8 as Latin-1.
 fn rejected(code: ErrorCode, line: &[u8], max_bytes: usize) -> Inbound {
     let (mut rest, mut text) = (&line[..max_bytes.min(line.len())], String::new());
     while !rest.is_empty() {
