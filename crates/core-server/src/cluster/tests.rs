@@ -108,7 +108,7 @@ const USER: UserLabel = UserLabel(7);
 const GRANTED: ClaimOutcome = ClaimOutcome::Granted { before: 0, was_stopped: false };
 
 fn counted(kind: WindowKind, from: u8) -> CountedAttempt {
-    CountedAttempt { kind, from: household(from), at: Instant::now() }
+    CountedAttempt { kind, from: subnet(from), at: Instant::now() }
 }
 
 /// Runs a command over a connection of its own.
@@ -117,7 +117,7 @@ async fn command<T: redis::FromRedisValue>(redis: &Redis, command: &redis::Cmd) 
     command.query_async(&mut client.get_multiplexed_async_connection().await.unwrap()).await.unwrap()
 }
 
-fn household(number: u8) -> boot::ClientSubnet {
+fn subnet(number: u8) -> boot::ClientSubnet {
     boot::ClientSubnet::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
 
@@ -328,7 +328,7 @@ async fn redis_outage_falls_back_to_shares_and_recovers() {
     }
     // Restored twice, the event counts once: two more are admitted.
     for _ in 0..2 {
-        a.cluster.restore_windows(kept.kind, &[(USER, kept.at)], &[(household(1), kept.at)]).await;
+        a.cluster.restore_windows(kept.kind, &[(USER, kept.at)], &[(subnet(1), kept.at)]).await;
     }
     for (id, fits) in [("1", true), ("2", true), ("3", false)] {
         assert_eq!(matches!(b.claim(id, 2).await, ClaimOutcome::Granted { .. }), fits, "{id}");

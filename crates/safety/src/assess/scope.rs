@@ -135,7 +135,12 @@ impl Frames {
         found.dedup();
         let sentences = if found.is_empty() { Sentences::default() } else { Sentences::of(tokens, matches) };
         let governs = |(frame, found): &(u16, &Match)| {
-            let (begin, end) = sentences.governed(tables.frames.get(usize::from(*frame))?.scope, found)?;
+            let of_frame = tables.frames.get(usize::from(*frame))?;
+            // The "no" of "no, me voy a matar" answers a question: it denies nothing of what follows.
+            if of_frame.effect == Effect::Deny && sentences.is_apart(found.begin) {
+                return None;
+            }
+            let (begin, end) = sentences.governed(of_frame.scope, found)?;
             Some(Governed { frame: *frame, begin, end })
         };
         let mut governed: Vec<Governed> = found.iter().filter_map(governs).collect();
@@ -222,6 +227,11 @@ impl Sentences {
             turns,
             length: tokens.len(),
         }
+    }
+
+    /// Returns `true` if a comma or the end of a sentence follows the token at `at`.
+    fn is_apart(&self, at: usize) -> bool {
+        self.parts.binary_search(&(at + 1)).is_ok()
     }
 
     /// Returns the tokens that a frame found at `found` governs.
