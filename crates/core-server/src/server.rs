@@ -182,7 +182,7 @@ impl Server {
                 }
                 Err(error) => {
                     if let Some(pause) = pauses.next_delay(&error) {
-                        tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                        tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed; backing off");
                         self.metrics.accept_backoffs.inc();
                         sleep(pause).await;
                     }

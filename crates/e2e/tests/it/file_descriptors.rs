@@ -41,7 +41,7 @@ async fn backs_off_without_file_descriptors() {
         let mut service = starved(kind, folder.path()).start().await.unwrap();
         let address = service.listen().unwrap();
         let held = join_all((0..CONNECTIONS).map(|_| TcpStream::connect(address))).await;
-        let refused = |line: &str| line.contains("\"message\":\"cannot accept connections\"");
+        let refused = |line: &str| line.contains("\"message\":\"accept failed; backing off\"");
         // Three times: accepting is retried while the shortage lasts.
         let mut times = 0;
         let third = |line: &str| {

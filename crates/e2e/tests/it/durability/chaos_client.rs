@@ -303,7 +303,12 @@ impl ChaosClient {
         loop {
             let after = entries.last().map_or(0, |entry| entry.seq);
             let page = match pin!(self.client.export(after)).await {
-                Err(RequestError::Refused(error)) if error.code == ErrorCode::Unavailable => return None,
+                // The core is going away, or this machine is out of breath: the caller exports again.
+                Err(RequestError::Refused(error))
+                    if matches!(error.code, ErrorCode::Unavailable | ErrorCode::Timeout) =>
+                {
+                    return None;
+                }
                 Err(RequestError::TimedOut) => return None,
                 page => page.unwrap(),
             };
