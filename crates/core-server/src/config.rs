@@ -15,7 +15,7 @@ use protocol::server_frame::{About, ModelHost};
 pub use args::{Args, Command};
 
 use crate::cluster::{ClusterLimits, ClusterSettings, RedisUrl};
-use crate::connection::Times;
+use crate::connection::Timeouts;
 use crate::explain::{ExplainOptions, explain};
 use crate::guard::{GuardKind, GuardSettings};
 use crate::limits::RateLimit;
@@ -58,7 +58,7 @@ pub struct Config {
     /// Rate limit on new connections per address.
     pub connects: RateLimit,
     /// Timeouts of a connection.
-    pub times: Times,
+    pub timeouts: Timeouts,
     /// Rate limit on messages per person.
     pub rate: RateLimit,
     /// Rate limit on messages per address.
@@ -139,7 +139,7 @@ impl Config {
                 ),
                 window: MINUTE,
             },
-            times: times(p, args),
+            timeouts: timeouts(p, args),
             rate,
             address_rate: limits.address_rate,
             per_user_max: limits.per_user_max,
@@ -233,8 +233,8 @@ impl fmt::Display for Config {
     }
 }
 
-fn times(p: &mut ConfigError, args: &Args) -> Times {
-    Times {
+fn timeouts(p: &mut ConfigError, args: &Args) -> Timeouts {
+    Timeouts {
         greet_delay: Duration::from_millis(p.number("GREET_DELAY_MS", &args.greet_delay_ms, 0..=60_000)),
         handshake: p.seconds("HANDSHAKE_SECONDS", &args.handshake_seconds, 0.1..=3_600.0),
         idle: p.seconds("IDLE_SECONDS", &args.idle_seconds, 1.0..=604_800.0),

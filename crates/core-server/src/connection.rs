@@ -4,17 +4,17 @@
 //! the only code that writes to the socket. Whatever takes time runs as a task of its own, so
 //! that the loop never waits for anything but its socket.
 
-mod arrivals;
 mod frames;
+mod input;
 mod line_reader;
 mod notices;
-mod pace;
 mod plain;
 mod plain_lines;
 mod read_ahead;
+mod read_throttle;
 mod replay;
 mod texts;
-mod times;
+mod timers;
 
 use std::future::ready;
 use std::io;
@@ -36,14 +36,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use frames::too_many_connections;
-pub use times::Times;
+pub use timers::Timeouts;
 
 use crate::limits::RequestLimiter;
 use crate::session::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
 use line_reader::LineReader;
-use pace::Pace;
-use plain::Plain;
+use plain::PlainState;
 use read_ahead::ReadAhead;
+use read_throttle::ReadThrottle;
 use replay::Replay;
 
 /// Bytes gathered for one write; frames beyond it wait in the outbox, where deltas join.
@@ -52,7 +52,7 @@ const WRITE_BYTES: usize = 16 * 1_024;
 const MAX_REQUESTS: usize = 8;
 /// Requests of one connection that run at once; the others wait their turn. Reads of the database are
 /// first come, first served: a client with many must not make the others' answers wait for all of them.
-const RUNNING_REQUESTS: usize = 2;
+const MAX_RUNNING_REQUESTS: usize = 2;
 /// How long we wait for a peer to take its last bytes and close, and before that, while the server drains, for a
 /// message that calls for help.
 const LINGER: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub struct Context {
     /// The conversations.
     pub sessions: Arc<Sessions>,
     /// Time limits.
-    pub times: Times,
+    pub timeouts: Timeouts,
     /// Where work that may outlive a connection runs.
     pub tasks: TaskTracker,
     /// Cancelled when the server is going away.
@@ -86,25 +86,25 @@ pub struct Peer {
     /// Whether it understands the closing line.
     pub closing_line: bool,
     /// Whether it may still say who it speaks for: a PROXY header would be believed, and there was none.
-    pub may_introduce: bool,
+    pub accepts_late_header: bool,
     /// When it connected.
-    pub since: Instant,
+    pub connected_at: Instant,
 }
 
 /// A connection that is to be served, from its first byte or from a PROXY header that came late.
 #[derive(Debug)]
-pub struct Beginning<S> {
+pub struct PendingConnection<S> {
     /// Its socket.
     pub stream: S,
     /// What was read of it.
     pub first: BytesMut,
     /// What was begun with it.
-    pub begun: Begun,
+    pub partial: PartialSession,
 }
 
 /// What a peer got before it said who it speaks for.
 #[derive(Debug, Default)]
-pub struct Begun {
+pub struct PartialSession {
     attached: Option<Attached>,
     outbox: Arc<Outbox>,
     out: BytesMut,
@@ -114,13 +114,13 @@ pub struct Begun {
 #[derive(Debug)]
 pub enum Outcome<S> {
     /// It is over.
-    Over(CloseReason),
+    Closed(CloseReason),
     /// The first that came is a PROXY header: the connection is another one's, and begins anew.
-    Introduced(Box<Beginning<S>>),
+    PeerReidentified(Box<PendingConnection<S>>),
 }
 
 /// What is done with the connection when a task of its has ended.
-type Continuation = Box<dyn FnOnce(&mut Connection) + Send>;
+type Completion = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A client's connection without its socket.
 pub struct Connection {
@@ -132,7 +132,7 @@ pub struct Connection {
     language: Language,
     outbox: Arc<Outbox>,
     /// Turns of requests, in the order they came.
-    request_turns: Arc<Semaphore>,
+    request_permits: Arc<Semaphore>,
     /// Bytes being written.
     out: BytesMut,
     /// Since when no byte of `out` was taken.
@@ -140,10 +140,10 @@ pub struct Connection {
     /// Stored entries to be written before anything in the outbox.
     replay: Option<Replay>,
     /// Work the next line waits for.
-    task: Option<JoinHandle<Continuation>>,
+    task: Option<JoinHandle<Completion>>,
     /// The last line, for the idle limit.
-    heard_at: Instant,
-    pace: Pace,
+    last_read_at: Instant,
+    read_throttle: ReadThrottle,
     /// What was read and is not handled yet.
     ahead: ReadAhead,
     /// Assesses while no session is open.
@@ -153,13 +153,13 @@ pub struct Connection {
     /// Not a byte has come yet.
     silent: bool,
     /// The end of the stream was read.
-    has_read_all: bool,
+    has_read_eof: bool,
     /// The client will send no more, and all it sent was handled.
-    ended: bool,
+    has_handled_eof: bool,
     /// Since when the server is going away.
     draining_since: Option<Instant>,
     /// Since the server is going away, everything was read that had come by then.
-    is_drained_dry: bool,
+    has_read_backlog: bool,
     /// Set when the connection is to end once everything is written.
     closing: Option<CloseReason>,
 }
@@ -168,7 +168,7 @@ pub struct Connection {
 enum FaceState {
     /// No byte yet, no announcement: plain after the greeting delay.
     Undecided,
-    Plain(Plain),
+    Plain(PlainState),
     Frames,
 }
 
@@ -199,7 +199,7 @@ impl Connection {
             None | Some(Face::Plain) => FaceState::Undecided,
             Some(Face::Frames) => FaceState::Frames,
         };
-        let heard_at = peer.since;
+        let last_read_at = peer.connected_at;
         Self {
             context,
             peer,
@@ -207,21 +207,21 @@ impl Connection {
             attached: None,
             language: Language::default(),
             outbox: Arc::default(),
-            request_turns: Arc::new(Semaphore::new(RUNNING_REQUESTS)),
+            request_permits: Arc::new(Semaphore::new(MAX_RUNNING_REQUESTS)),
             out: BytesMut::new(),
             stalled_since: None,
             replay: None,
             task: None,
-            heard_at,
-            pace: Pace::new(heard_at),
+            last_read_at,
+            read_throttle: ReadThrottle::new(last_read_at),
             ahead: ReadAhead::default(),
             lone_watch: None,
             reminder_at: None,
             silent: true,
-            has_read_all: false,
-            ended: false,
+            has_read_eof: false,
+            has_handled_eof: false,
             draining_since: None,
-            is_drained_dry: false,
+            has_read_backlog: false,
             closing: None,
         }
     }
@@ -229,11 +229,11 @@ impl Connection {
     /// Goes on with what was begun before the peer said who it speaks for: a person who was greeted
     /// is not greeted again. A program ignores what came before its `welcome`.
     #[must_use]
-    pub fn continuing(mut self, begun: Begun) -> Self {
-        self.out = begun.out;
-        if begun.attached.is_some() && !matches!(self.face, FaceState::Frames) {
-            self.face = FaceState::Plain(Plain::default());
-            (self.attached, self.outbox) = (begun.attached, begun.outbox);
+    pub fn with_partial_session(mut self, partial: PartialSession) -> Self {
+        self.out = partial.out;
+        if partial.attached.is_some() && !matches!(self.face, FaceState::Frames) {
+            self.face = FaceState::Plain(PlainState::default());
+            (self.attached, self.outbox) = (partial.attached, partial.outbox);
         }
         self
     }
@@ -262,14 +262,14 @@ impl Connection {
         let reason = loop {
             self.handle_ready();
             self.fill();
-            if let Some(reason) = self.finished() {
+            if let Some(reason) = self.close_reason_if_done() {
                 if reason == CloseReason::Draining && !self.ahead.is_empty() {
                     self.refuse_unhandled();
                     continue;
                 }
                 break reason;
             }
-            self.silent = !reader.is_touched();
+            self.silent = !reader.has_received();
             let deadline = self.next_deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -278,19 +278,19 @@ impl Connection {
                 biased;
                 () = &mut drained, if self.draining_since.is_none() => self.drain(),
                 written = sink.write_buf(&mut self.out), if !self.out.is_empty() => self.on_written(&written),
-                done = ended(&mut self.task), if self.task.is_some() => self.on_task(done),
+                done = join(&mut self.task), if self.task.is_some() => self.on_completion(done),
                 () = outbox.changed() => {}
                 line = reader.next(), if self.wants_line() => self.on_line(line),
                 // Nothing was left to be read.
-                () = ready(()), if self.draining_since.is_some() && !self.is_drained_dry => self.is_drained_dry = true,
-                () = &mut timer => self.on_timer(),
+                () = ready(()), if self.draining_since.is_some() && !self.has_read_backlog => self.has_read_backlog = true,
+                () = &mut timer => self.fire_timers(),
             }
         };
-        if reader.is_at_header() && self.peer.may_introduce {
+        if reader.is_at_proxy_header() && self.peer.accepts_late_header {
             let (source, first) = reader.into_parts();
-            let Self { attached, outbox, out, .. } = self;
-            let begun = Begun { attached, outbox, out };
-            return Outcome::Introduced(Box::new(Beginning { stream: source.unsplit(sink), first, begun }));
+            let stream = source.unsplit(sink);
+            let partial = PartialSession { attached: self.attached, outbox: self.outbox, out: self.out };
+            return Outcome::PeerReidentified(Box::new(PendingConnection { stream, first, partial }));
         }
         let rest = std::mem::take(&mut self.out);
         let last = self.peer.closing_line.then_some(reason);
@@ -301,9 +301,9 @@ impl Connection {
         if reason != CloseReason::SlowConsumer {
             // A peer that does not take its last bytes in time does without them.
             // Boxed: a connection does not carry the room for its end through its life.
-            let _ = timeout(LINGER, Box::pin(farewell(sink, reader.into_parts().0, rest, last))).await;
+            let _ = timeout(LINGER, Box::pin(close_handshake(sink, reader.into_parts().0, rest, last))).await;
         }
-        Outcome::Over(reason)
+        Outcome::Closed(reason)
     }
 
     /// Joins a session, in place of the one before. Returns its highest `seq`; `None` if it is gone.
@@ -328,7 +328,7 @@ impl Connection {
                 continue;
             }
             let Some(frame) = self.outbox.take() else {
-                self.settle_erased();
+                self.write_erased_error();
                 break;
             };
             self.render(frame);
@@ -347,56 +347,56 @@ impl Connection {
             (FaceState::Frames | FaceState::Undecided, frame) => frame.encode_line(&mut self.out),
             (FaceState::Plain(_), ServerFrame::Support(support)) => {
                 let line = self.attached.as_ref().map(|attached| attached.session.help_line(&support.help));
-                line.iter().for_each(|line| self.say(line));
+                line.iter().for_each(|line| self.write_line(line));
             }
             (FaceState::Plain(plain), frame) => {
                 if let Some(line) = plain.render(frame, language) {
-                    self.say(&line);
+                    self.write_line(&line);
                 }
             }
         }
     }
 
     /// Writes a line of the plain face.
-    fn say(&mut self, line: &str) {
+    fn write_line(&mut self, line: &str) {
         self.out.extend_from_slice(line.as_bytes());
         self.out.extend_from_slice(b"\n");
     }
 
     /// Why the connection is over, once there is nothing left to write.
-    fn finished(&self) -> Option<CloseReason> {
-        let told = self.outbox.close_reason();
-        if told == Some(CloseReason::SlowConsumer) || self.closing == Some(CloseReason::SlowConsumer) {
+    fn close_reason_if_done(&self) -> Option<CloseReason> {
+        let outbox_reason = self.outbox.close_reason();
+        if outbox_reason == Some(CloseReason::SlowConsumer) || self.closing == Some(CloseReason::SlowConsumer) {
             return Some(CloseReason::SlowConsumer);
         }
         if !self.out.is_empty() || self.task.is_some() || self.replay.is_some() || !self.outbox.is_empty() {
             return (self.closing == Some(CloseReason::ClientGone)).then_some(CloseReason::ClientGone);
         }
         let quiet = !self.is_awaiting() && self.outbox.requests() == 0;
-        let left = (self.ended && quiet).then_some(CloseReason::ClientGone);
+        let left = (self.has_handled_eof && quiet).then_some(CloseReason::ClientGone);
         let drained = (self.is_drained() && quiet).then_some(CloseReason::Draining);
-        self.closing.or(told).or(left).or(drained)
+        self.closing.or(outbox_reason).or(left).or(drained)
     }
 
     /// Tells whether the server is going away and nothing more is awaited from the client, or what came is to be refused.
     fn is_drained(&self) -> bool {
         let is_silent = || self.lingers_until().is_some_and(|until| until <= Instant::now());
-        self.is_drained_dry && (self.has_read_all || !self.ahead.is_empty() || is_silent())
+        self.has_read_backlog && (self.has_read_eof || !self.ahead.is_empty() || is_silent())
     }
 
     /// Whether an answer is on its way that this connection should still get.
     fn is_awaiting(&self) -> bool {
-        self.owes_line() || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
+        self.owes_answer_line() || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
     }
 
     /// Whether a plain message has not got its one line yet.
-    fn owes_line(&self) -> bool {
+    fn owes_answer_line(&self) -> bool {
         matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some())
     }
 
     fn on_line(&mut self, line: io::Result<Option<Inbound>>) {
-        self.heard_at = Instant::now();
-        self.pace.note(self.heard_at);
+        self.last_read_at = Instant::now();
+        self.read_throttle.record_line(self.last_read_at);
         match line {
             Ok(inbound) => self.on_inbound(inbound),
             Err(error) => self.on_read_error(&error),
@@ -419,15 +419,15 @@ impl Connection {
 
     /// Runs `work` as a task of its own; the next line waits until what it returns has been
     /// done with this connection. If the connection ends first, `work` still goes on.
-    fn later<C>(&mut self, work: impl Future<Output = C> + Send + 'static)
+    fn spawn_then<C>(&mut self, work: impl Future<Output = C> + Send + 'static)
     where
         C: FnOnce(&mut Self) + Send + 'static,
     {
-        let task = self.context.tasks.spawn(async move { Box::new(work.await) as Continuation });
+        let task = self.context.tasks.spawn(async move { Box::new(work.await) as Completion });
         self.task = Some(task);
     }
 
-    fn on_task(&mut self, done: Option<Continuation>) {
+    fn on_completion(&mut self, done: Option<Completion>) {
         self.task = None;
         match done {
             Some(then) => then(self),
@@ -447,7 +447,7 @@ impl Connection {
 }
 
 /// Waits for the task; `None` if it panicked.
-async fn ended(task: &mut Option<JoinHandle<Continuation>>) -> Option<Continuation> {
+async fn join(task: &mut Option<JoinHandle<Completion>>) -> Option<Completion> {
     match task {
         Some(task) => task.await.ok(),
         None => std::future::pending().await,
@@ -456,7 +456,7 @@ async fn ended(task: &mut Option<JoinHandle<Continuation>>) -> Option<Continuati
 
 /// Writes what is left and the closing line, then closes so that the peer gets all of it: a
 /// socket closed with unread bytes would be reset, and what is on its way lost.
-async fn farewell(
+async fn close_handshake(
     mut sink: impl AsyncWrite + Unpin,
     mut source: impl AsyncRead + Unpin,
     mut rest: BytesMut,

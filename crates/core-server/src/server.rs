@@ -1,7 +1,7 @@
 //! Accepts clients, learns who they are, and drains when asked to.
 
 mod admin;
-mod hop;
+mod preamble;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::Config;
-use crate::connection::{self, Beginning, Begun, Connection, Outcome};
+use crate::connection::{self, Connection, Outcome, PartialSession, PendingConnection};
 use crate::guard::{Guard, GuardError};
 use crate::limits::{ConcurrencyLimiter, RequestLimiter};
 use crate::llm::{Model, ModelError};
@@ -30,14 +30,14 @@ use crate::metrics::{Metrics, OpenConnection};
 use crate::session::{Policy, Sessions};
 use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding, Referrals};
-use hop::Arrival;
+use preamble::Preamble;
 
 /// Time for connections to be told when their drain time is over.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 /// Time for a refused client to take its one line.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// A silent peer is asked for life after this time: half-open connections end.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 
 /// Everything the server's connections share.
 #[derive(Debug)]
@@ -46,10 +46,10 @@ pub struct Server {
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     /// Of sockets for which there was no room, and of those refused in their PROXY header.
-    dropped: LogThrottle,
-    refused: LogThrottle,
+    drop_log: LogThrottle,
+    rejection_log: LogThrottle,
     /// What other cores tell, until it is taken up.
-    heard: Mutex<Option<mpsc::Receiver<ClusterEvent>>>,
+    cluster_events: Mutex<Option<mpsc::Receiver<ClusterEvent>>>,
 }
 
 /// The server cannot be made.
@@ -89,8 +89,8 @@ impl Server {
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
         let policy = Policy { per_user_max, orphan, retention, unreached };
-        let share = |settings| Cluster::new(settings, metrics.redis_disconnects.clone());
-        let (cluster, heard) = config.cluster.map(share).unzip();
+        let new_cluster = |settings| Cluster::new(settings, metrics.redis_disconnects.clone());
+        let (cluster, cluster_events) = config.cluster.map(new_cluster).unzip();
         let slots = ConcurrencyLimiter::new(config.max_in_flight, config.queue_max, config.queue_timeout);
         let Config { rate, address_rate, .. } = config;
         let budget = BudgetSettings { rate, address_rate };
@@ -108,7 +108,7 @@ impl Server {
         };
         let context = connection::Context {
             sessions: Sessions::new(engine, policy, tasks.clone(), draining.clone()),
-            times: config.times,
+            timeouts: config.timeouts,
             tasks,
             draining,
             request_limiter: RequestLimiter::default(),
@@ -123,9 +123,9 @@ impl Server {
                 connects: config.connects,
                 trusted: config.trusted_proxies,
             }),
-            dropped: LogThrottle::default(),
-            refused: LogThrottle::default(),
-            heard: Mutex::new(heard),
+            drop_log: LogThrottle::default(),
+            rejection_log: LogThrottle::default(),
+            cluster_events: Mutex::new(cluster_events),
         })
     }
 
@@ -134,9 +134,9 @@ impl Server {
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
         let sweeping = Arc::clone(&self.context.sessions).sweep_forever();
         // Answers that end while the server drains are told to the other cores too.
-        let sharing = CancellationToken::new();
-        let _end_sharing = sharing.clone().drop_guard();
-        self.share(&sharing);
+        let upkeep_end = CancellationToken::new();
+        let _end_upkeep = upkeep_end.clone().drop_guard();
+        self.spawn_upkeep(&upkeep_end);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.accept_all(&listener) => {}
@@ -147,7 +147,7 @@ impl Server {
         tracing::info!(tasks.open = tasks.len(), "draining");
         self.context.draining.cancel();
         tasks.close();
-        if timeout(self.context.times.drain + DRAIN_MARGIN, tasks.wait()).await.is_err() {
+        if timeout(self.context.timeouts.drain + DRAIN_MARGIN, tasks.wait()).await.is_err() {
             tracing::warn!(tasks.left = tasks.len(), "drain timed out");
         }
         self.context.sessions.flush_at_end().await;
@@ -156,16 +156,16 @@ impl Server {
 
     /// Works in the background until `end`: keeps in touch with the other cores, if there are any, and brings
     /// counts to the store.
-    fn share(&self, end: &CancellationToken) {
+    fn spawn_upkeep(&self, end: &CancellationToken) {
         let sessions = Arc::clone(&self.context.sessions);
         // Not among the tasks a drain waits for.
         let upkeep = TaskTracker::new();
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).flush_forever()));
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).count_tokens_forever()));
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(cluster), Some(heard)) = (sessions.engine().cluster.clone(), heard) {
-            let hearing = Arc::clone(&sessions).hear_forever(heard);
-            upkeep.spawn(end.clone().run_until_cancelled_owned(hearing));
+        let cluster_events = self.cluster_events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(cluster), Some(cluster_events)) = (sessions.engine().cluster.clone(), cluster_events) {
+            let handling = Arc::clone(&sessions).hear_forever(cluster_events);
+            upkeep.spawn(end.clone().run_until_cancelled_owned(handling));
             upkeep.spawn(
                 end.clone().run_until_cancelled_owned(async move { cluster.run(&sessions.engine().slots).await }),
             );
@@ -173,18 +173,18 @@ impl Server {
     }
 
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener) {
-        let mut pauses = AcceptBackoff::default();
+        let mut backoff = AcceptBackoff::default();
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    pauses.reset();
+                    backoff.reset();
                     self.accept(stream, address);
                 }
                 Err(error) => {
-                    if let Some(pause) = pauses.next_delay(&error) {
-                        tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed; backing off");
+                    if let Some(delay) = backoff.next_delay(&error) {
+                        tracing::warn!(%error, pause_ms = delay.as_millis(), "accept failed; backing off");
                         self.metrics.accept_backoffs.inc();
-                        sleep(pause).await;
+                        sleep(delay).await;
                     }
                 }
             }
@@ -194,16 +194,16 @@ impl Server {
     fn accept(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
         let permit = match self.admission.accept(address.ip()) {
             Ok(permit) => permit,
-            Err(refusal) => {
-                if let Some(suppressed) = self.dropped.admit(Instant::now()) {
-                    tracing::warn!(client.address = %address.ip(), suppressed, "connection dropped: {refusal}");
+            Err(rejection) => {
+                if let Some(suppressed) = self.drop_log.admit(Instant::now()) {
+                    tracing::warn!(client.address = %address.ip(), suppressed, "connection dropped: {rejection}");
                 }
                 return;
             }
         };
         // A socket without these options works too.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME));
         let server = Arc::clone(self);
         self.context.tasks.spawn(async move { server.handle_socket(stream, address.ip(), Some(permit)).await });
     }
@@ -220,99 +220,110 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let beginning = Beginning { stream, first: BytesMut::new(), begun: Begun::default() };
-        let mut next = Some(Box::new(beginning));
-        let mut client = Client { address, counted: self.metrics.open_connection(), permit };
+        let pending = PendingConnection { stream, first: BytesMut::new(), partial: PartialSession::default() };
+        let mut next = Some(Box::new(pending));
+        let mut client = ClientSocket { address, counted: self.metrics.open_connection(), permit };
         // Twice at most: who has introduced itself is not asked again.
-        while let Some(beginning) = next.take() {
-            next = self.serve_one(beginning, &mut client).await;
+        while let Some(pending) = next.take() {
+            next = self.serve_one(pending, &mut client).await;
         }
     }
 
     /// Serves the client until it leaves, or turns out to speak for somebody else.
-    async fn serve_one<S>(&self, mut beginning: Box<Beginning<S>>, client: &mut Client<'_>) -> Option<Box<Beginning<S>>>
+    async fn serve_one<S>(
+        &self,
+        mut pending: Box<PendingConnection<S>>,
+        client: &mut ClientSocket<'_>,
+    ) -> Option<Box<PendingConnection<S>>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let begin = Instant::now();
+        let started_at = Instant::now();
         let trusted = self.admission.trusts(client.address);
         // A peer that speaks for itself is counted before a byte of it is waited for.
         let early = (!trusted).then(|| self.admit(client.address, client));
-        let arrival = match early {
-            Some(None) => Arrival::Ordinary,
+        let preamble = match early {
+            Some(None) => Preamble::Absent,
             // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
-            Some(Some(_)) | None => Box::pin(self.arrive(&mut beginning, trusted)).await,
+            Some(Some(_)) | None => Box::pin(self.read_preamble(&mut pending, trusted)).await,
         };
-        let is_check = arrival.is_check();
-        let peer = match arrival {
-            Arrival::Lost => {
+        let is_health_check = preamble.is_health_check();
+        let peer = match preamble {
+            Preamble::Closed => {
                 client.counted.closing(CloseReason::ClientGone);
                 return None;
             }
-            Arrival::Late | Arrival::BadHeader => return self.refused(client, CloseReason::HandshakeTimeout),
-            Arrival::Untrusted => return self.refused(client, CloseReason::Unauthorized),
-            arrival => arrival.peer(client.address, begin, trusted),
+            Preamble::TimedOut | Preamble::Malformed => {
+                return self.reject_preamble(client, CloseReason::HandshakeTimeout);
+            }
+            Preamble::Untrusted => return self.reject_preamble(client, CloseReason::Unauthorized),
+            preamble => preamble.peer(client.address, started_at, trusted),
         };
-        let seat = match early {
-            Some(seat) => seat,
-            None if is_check => None,
+        let permit = match early {
+            Some(permit) => permit,
+            None if is_health_check => None,
             None => self.admit(peer.address, client),
         };
-        let Beginning { stream, first, begun } = *beginning;
-        let visit = Visit { trace: peer.trace.trace_id, address: peer.address, is_check, begin };
-        visit.log_opened();
-        let outcome = if seat.is_some() || is_check {
-            Box::pin(Connection::new(peer, Arc::clone(&self.context)).continuing(begun).run(stream, first)).await
+        let PendingConnection { stream, first, partial } = *pending;
+        let log = ConnectionLog { trace: peer.trace.trace_id, address: peer.address, is_health_check, started_at };
+        log.opened();
+        let outcome = if permit.is_some() || is_health_check {
+            Box::pin(Connection::new(peer, Arc::clone(&self.context)).with_partial_session(partial).run(stream, first))
+                .await
         } else {
-            Outcome::Over(Box::pin(turn_away(stream, peer)).await)
+            Outcome::Closed(Box::pin(reject_over_capacity(stream, peer)).await)
         };
-        drop(seat);
+        drop(permit);
         match outcome {
-            Outcome::Over(reason) => {
+            Outcome::Closed(reason) => {
                 client.counted.closing(reason);
-                visit.log_closed(reason);
+                log.closed(reason);
                 None
             }
-            Outcome::Introduced(anew) => {
-                visit.log_introduced();
-                Some(anew)
+            Outcome::PeerReidentified(pending) => {
+                log.restarted();
+                Some(pending)
             }
         }
     }
 
     /// How a connection begins. A trusted peer may take its time, unless too many others do.
-    async fn arrive<S>(&self, beginning: &mut Beginning<S>, trusted: bool) -> Arrival
+    async fn read_preamble<S>(&self, pending: &mut PendingConnection<S>, trusted: bool) -> Preamble
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let arriving = hop::arrive(&mut beginning.stream, &mut beginning.first, self.context.times, trusted);
+        let reading = preamble::read_preamble(&mut pending.stream, &mut pending.first, self.context.timeouts, trusted);
         if !trusted {
-            return arriving.await;
+            return reading.await;
         }
         let permit = self.admission.preamble();
         tokio::select! {
-            arrival = arriving => arrival,
-            () = permit.evicted() => Arrival::Late,
+            preamble = reading => preamble,
+            () = permit.evicted() => Preamble::TimedOut,
         }
     }
 
     /// A seat for a person at `address`. One who comes too often is treated as if there were none left.
-    fn admit(&self, address: IpAddr, client: &mut Client<'_>) -> Option<ConnectionPermit> {
+    fn admit(&self, address: IpAddr, client: &mut ClientSocket<'_>) -> Option<ConnectionPermit> {
         self.admission.connect(address, Instant::now()).ok()?;
-        let seat = self.admission.acquire_connection(address)?;
+        let permit = self.admission.acquire_connection(address)?;
         if let Some(permit) = &mut client.permit {
             permit.finish_handshake();
         }
-        Some(seat)
+        Some(permit)
     }
 
     /// There is nothing more to serve.
-    fn refused<S>(&self, client: &mut Client<'_>, reason: CloseReason) -> Option<Box<Beginning<S>>> {
+    fn reject_preamble<S>(
+        &self,
+        client: &mut ClientSocket<'_>,
+        reason: CloseReason,
+    ) -> Option<Box<PendingConnection<S>>> {
         client.counted.closing(reason);
-        if let Some(suppressed) = self.refused.admit(Instant::now()) {
+        if let Some(suppressed) = self.rejection_log.admit(Instant::now()) {
             tracing::warn!(
                 client.address = %client.address, close.reason = %reason, suppressed,
-                "connection refused in its PROXY header"
+                "connection rejected because of its PROXY header"
             );
         }
         None
@@ -320,7 +331,7 @@ impl Server {
 }
 
 /// A client while it is served.
-struct Client<'a> {
+struct ClientSocket<'a> {
     /// Where its socket comes from.
     address: IpAddr,
     counted: OpenConnection<'a>,
@@ -329,27 +340,27 @@ struct Client<'a> {
 }
 
 /// What is logged of a connection.
-struct Visit {
+struct ConnectionLog {
     trace: TraceId,
     address: IpAddr,
     /// A gateway's question whether this core answers: one every few seconds, and no person's.
-    is_check: bool,
-    begin: Instant,
+    is_health_check: bool,
+    started_at: Instant,
 }
 
-impl Visit {
-    fn log_opened(&self) {
+impl ConnectionLog {
+    fn opened(&self) {
         let Self { trace, address, .. } = self;
-        if self.is_check {
-            tracing::debug!(trace_id = %trace, client.address = %address, "checked by a gateway");
+        if self.is_health_check {
+            tracing::debug!(trace_id = %trace, client.address = %address, "gateway health check");
         } else {
             tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
         }
     }
 
-    fn log_closed(&self, reason: CloseReason) {
+    fn closed(&self, reason: CloseReason) {
         let Self { trace, address, .. } = self;
-        if !self.is_check {
+        if !self.is_health_check {
             tracing::info!(
                 trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms = self.duration_ms(),
                 "connection closed"
@@ -357,23 +368,23 @@ impl Visit {
         }
     }
 
-    fn log_introduced(&self) {
+    fn restarted(&self) {
         let Self { trace, address, .. } = self;
         tracing::info!(
             trace_id = %trace, client.address = %address, duration_ms = self.duration_ms(),
-            "connection begins anew: its PROXY header came late"
+            "late PROXY header; restarting connection"
         );
     }
 
     fn duration_ms(&self) -> u64 {
-        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 /// Tells a client that there is no room for it, and reads what it has sent: a socket closed with unread bytes is
 /// reset, and the reset may overtake the line.
-async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
-    let tell = async {
+async fn reject_over_capacity(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
+    let send = async {
         stream.write_all(&connection::too_many_connections(&peer)).await?;
         stream.shutdown().await?;
         let mut unread = [0; 1_024];
@@ -381,6 +392,6 @@ async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connec
         Ok::<(), io::Error>(())
     };
     // Who does not take the line in time does without it.
-    let _ = timeout(REFUSAL_LIMIT, tell).await;
+    let _ = timeout(REJECTION_TIMEOUT, send).await;
     CloseReason::TooManyConnections
 }

@@ -54,7 +54,7 @@ impl Connection {
         match frame {
             Ok(ClientFrame::Hello(hello)) => self.hello(hello),
             Ok(ClientFrame::Request(Request { id, method, .. })) if method == "about" => {
-                self.told_of_service(&method, &id).into_iter().for_each(|response| self.outbox.push(response));
+                self.service_response(&method, &id).into_iter().for_each(|response| self.outbox.push(response));
             }
             Ok(frame) => self.error(ErrorCode::HelloRequired, frame.id().cloned()),
             Err(Rejection { id, .. }) if meant == Some(FrameHint::Other) => self.error(ErrorCode::HelloRequired, id),
@@ -66,8 +66,8 @@ impl Connection {
     /// as nothing was said, everything else is out of place.
     pub(super) fn on_frame_in_plain(&mut self, line: &UserText, is_hello: bool) {
         let frame = ClientFrame::parse(line.expose());
-        let chatted = matches!(&self.face, FaceState::Plain(plain) if plain.chatted);
-        if is_hello && !chatted {
+        let has_sent_message = matches!(&self.face, FaceState::Plain(plain) if plain.has_sent_message);
+        if is_hello && !has_sent_message {
             self.face = FaceState::Frames;
             // The greeting's session belongs to nobody now; nothing was said in it.
             self.attached = None;
@@ -75,7 +75,7 @@ impl Connection {
         }
         if let Ok(ClientFrame::Request(Request { id, method, .. })) = &frame
             && method == "about"
-            && let Some(response) = self.told_of_service(method, id)
+            && let Some(response) = self.service_response(method, id)
         {
             return response.encode_line(&mut self.out);
         }
@@ -100,12 +100,12 @@ impl Connection {
         self.lone_watch.get_or_insert_default().learn(country, time_zone.as_ref(), language);
         let sessions = Arc::clone(&self.context.sessions);
         match resume.map(|token| token.expose().parse::<ResumeToken>()) {
-            None => self.later(async move {
+            None => self.spawn_then(async move {
                 let opened = sessions.create(locale, country).await.map(Some);
                 move |connection: &mut Self| connection.on_opened(opened, false, since, time_zone)
             }),
             Some(Err(_)) => self.error(ErrorCode::BadResume, None),
-            Some(Ok(token)) => self.later(async move {
+            Some(Ok(token)) => self.spawn_then(async move {
                 let opened = sessions.resume(token, locale, country).await;
                 move |connection: &mut Self| connection.on_opened(opened, true, since, time_zone)
             }),
@@ -126,7 +126,7 @@ impl Connection {
             }
             Ok(None) => self.error(ErrorCode::BadResume, None),
             Err(error) => {
-                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "no session could be opened");
+                tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "failed to open session");
                 let error = Refusal::from(&error).frame(self.language());
                 self.outbox.push(ServerFrame::Error(error.with_trace(self.peer.trace.trace_id)));
             }
@@ -159,7 +159,7 @@ impl Connection {
         // Straight to the socket: what the session tells from now on comes after the replay.
         ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
         self.write_ai_notice();
-        self.hand_over();
+        self.transfer_lone_watch();
         self.replay = (after < seq).then_some(Replay { after, last: seq });
     }
 
@@ -175,13 +175,13 @@ impl Connection {
     /// Hands a message to the session; the next line waits until it is accepted or refused.
     pub(super) fn submit(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
         // What came before its session was there, or for the one before, is assessed now.
-        self.watch(&id, &text);
+        self.assess(&id, &text);
         self.note_use();
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
         let (session, connection) = (Arc::clone(session), *connection);
         let risk = session.risk();
         let message = Message { id, text, trace, from: ClientSubnet::of(self.peer.address), risk };
-        self.later(async move {
+        self.spawn_then(async move {
             session.submit(connection, message).await;
             |_: &mut Self| {}
         });
@@ -190,7 +190,7 @@ impl Connection {
     fn stop(&mut self, id: MessageId) {
         let Some(Attached { session, .. }) = &self.attached else { return };
         let session = Arc::clone(session);
-        self.later(async move {
+        self.spawn_then(async move {
             let found = session.stop(&id).await;
             move |connection: &mut Self| {
                 if !found {
@@ -204,12 +204,12 @@ impl Connection {
     /// neither a message nor, before there are too many, the next request. Its deadline ends only the
     /// waiting.
     fn request(&mut self, request: Request, trace: Traceparent) {
-        if let Some(response) = self.told_of_service(&request.method, &request.id) {
+        if let Some(response) = self.service_response(&request.method, &request.id) {
             return self.outbox.push(response);
         }
         let Some(Attached { session, id: from, .. }) = &self.attached else { return };
         let (session, from, outbox) = (Arc::clone(session), *from, Arc::clone(&self.outbox));
-        let turns = Arc::clone(&self.request_turns);
+        let permits = Arc::clone(&self.request_permits);
         let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         let (id, erases) = (request.id.clone(), request.method == "erase");
         let deadline = Instant::now() + request.timeout;
@@ -222,10 +222,11 @@ impl Connection {
         let work = self.context.tasks.spawn({
             let (session, place) = (Arc::clone(&session), Arc::clone(&place));
             async move {
-                let turn = async { (turns.acquire().await.ok(), context.request_limiter.acquire(address).await) };
+                let permits_held =
+                    async { (permits.acquire().await.ok(), context.request_limiter.acquire(address).await) };
                 // One that has not begun by its deadline must not begin later: its place is that of a line to come.
-                let result = match timeout_at(deadline, turn).await {
-                    Ok(_turn) => session.request(request).await,
+                let result = match timeout_at(deadline, permits_held).await {
+                    Ok(_permit) => session.request(request).await,
                     Err(_) => Err(RequestError::TooLate),
                 };
                 drop(place);
@@ -247,7 +248,7 @@ impl Connection {
         };
         if erases {
             // What comes after it must not find the session any more.
-            self.later(async move {
+            self.spawn_then(async move {
                 let erased = answer.await;
                 move |connection: &mut Self| {
                     if let Some(language) = erased {
@@ -263,11 +264,11 @@ impl Connection {
 }
 
 /// How a request ended: in time or not, unless its task panicked.
-type End = Result<Result<Result<ResponseResult, RequestError>, JoinError>, Elapsed>;
+type RequestOutcome = Result<Result<Result<ResponseResult, RequestError>, JoinError>, Elapsed>;
 
 /// What a request is answered that ended so. `erased`: it was an `erase`, and the session is gone
 /// with so many entries, by this request or by an earlier one whose deadline had passed.
-fn response(end: End, erased: Option<u64>) -> Result<ResponseResult, Refusal> {
+fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, Refusal> {
     let refused = |code| Err(Refusal { code, retry_after: None });
     match (end, erased) {
         (Ok(Ok(Ok(result))), _) => Ok(result),

@@ -23,7 +23,7 @@ pub(super) struct LineReader<R> {
     codec: LineCodec,
     touched: bool,
     /// A PROXY header came first.
-    at_header: bool,
+    at_proxy_header: bool,
     /// No line has been read yet, and what comes first may be another protocol.
     opening: bool,
 }
@@ -33,17 +33,17 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// another protocol, which is an error with [`ForeignProtocol`] inside.
     pub(super) fn new(source: R, first: BytesMut, codec: LineCodec, opening: bool) -> Self {
         let touched = !first.is_empty();
-        Self { source, buffer: first, codec, touched, at_header: false, opening }
+        Self { source, buffer: first, codec, touched, at_proxy_header: false, opening }
     }
 
     /// Whether any byte has come.
-    pub(super) fn is_touched(&self) -> bool {
+    pub(super) fn has_received(&self) -> bool {
         self.touched
     }
 
     /// Whether a PROXY header is where the first line should be; then no line comes any more.
-    pub(super) fn is_at_header(&self) -> bool {
-        self.at_header
+    pub(super) fn is_at_proxy_header(&self) -> bool {
+        self.at_proxy_header
     }
 
     /// The next line; `None` at the end of the stream, where a cut line is dropped.
@@ -68,8 +68,8 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 return Poll::Ready(Ok(None));
             }
             // A gateway that was so slow to introduce itself that it was taken for a person.
-            if !self.touched && is_header(&self.buffer) {
-                self.at_header = true;
+            if !self.touched && is_proxy_header(&self.buffer) {
+                self.at_proxy_header = true;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             self.touched = true;
@@ -92,7 +92,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 }
 
 /// Whether this is a PROXY header, or the certain beginning of one: no line to be taken.
-fn is_header(bytes: &[u8]) -> bool {
+fn is_proxy_header(bytes: &[u8]) -> bool {
     matches!(
         proxy_header::parse(bytes),
         ProxyHeaderParse::Header { .. }

@@ -21,7 +21,7 @@ impl Connection {
 
     /// The response to a request about the service; `None` for any other. It needs neither the store nor, for
     /// `about`, a session.
-    pub(super) fn told_of_service(&self, method: &str, id: &MessageId) -> Option<ServerFrame> {
+    pub(super) fn service_response(&self, method: &str, id: &MessageId) -> Option<ServerFrame> {
         let result = match method {
             "about" => ResponseResult::About(Box::new(self.context.about.clone())),
             "ai" if self.attached.is_some() => {
@@ -35,13 +35,13 @@ impl Connection {
     }
 
     /// Says in the plain face what the service is, or does where somebody is at risk.
-    pub(super) fn say_guide(&mut self, topic: Topic) {
+    pub(super) fn write_guide(&mut self, topic: Topic) {
         let (language, about) = (self.language(), &self.context.about);
         let mut lines = guide::plain_lines(topic, &facts(about), language);
         if topic == Topic::About {
             lines.push(texts::models(language, &about.models));
         }
-        lines.iter().for_each(|line| self.say(line));
+        lines.iter().for_each(|line| self.write_line(line));
     }
 
     /// Notes that a person uses the session now.

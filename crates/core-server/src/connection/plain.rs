@@ -7,15 +7,15 @@ use super::texts;
 
 /// What the plain face remembers of its connection.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct PlainState {
     /// A message was sent: the connection stays plain for good.
-    pub(super) chatted: bool,
+    pub(super) has_sent_message: bool,
     /// The message whose one line has not been written; the next line waits for it.
     pub(super) awaiting: Option<MessageId>,
     /// The line so far.
     reply: String,
     /// `/borrar` was written once.
-    pub(super) erase_asked: bool,
+    pub(super) erase_requested: bool,
     /// Goes in front of the next answer, in its line.
     reminder: Option<String>,
 }
@@ -23,8 +23,8 @@ pub(super) struct Plain {
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
-    Say,
-    Leave,
+    Message,
+    Exit,
     Help,
     History,
     Session,
@@ -46,11 +46,11 @@ impl<'a> Command<'a> {
         let line = line.trim();
         let is = |word: &str| line.eq_ignore_ascii_case(word);
         if is("salir") || is("exit") || is("quit") {
-            return Self::Leave;
+            return Self::Exit;
         }
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         if !word.strip_prefix('/').is_some_and(|name| name.starts_with(char::is_alphabetic)) {
-            return Self::Say;
+            return Self::Message;
         }
         // Somebody in distress does not look at what stands behind it.
         let word = word.trim_end_matches(|letter: char| !letter.is_alphanumeric());
@@ -73,9 +73,9 @@ impl<'a> Command<'a> {
 
     /// Returns what a person may have said with a line that is no message: all of it where the command is not known,
     /// else what stands behind one that takes nothing of the kind.
-    pub(super) fn said(&self, line: &'a str) -> Option<&'a str> {
+    pub(super) fn trailing_text(&self, line: &'a str) -> Option<&'a str> {
         match self {
-            Self::Say | Self::Leave | Self::Crisis => None,
+            Self::Message | Self::Exit | Self::Crisis => None,
             // A token is a secret.
             Self::Resume(token) if !token.contains(char::is_whitespace) => None,
             Self::Unknown => Some(line.trim().trim_start_matches('/')),
@@ -108,10 +108,10 @@ pub(super) fn language_named(name: &str) -> Option<Locale> {
     }
 }
 
-impl Plain {
+impl PlainState {
     /// The next line waits for the answer to `id`.
-    pub(super) fn expect(&mut self, id: MessageId) {
-        self.chatted = true;
+    pub(super) fn await_answer(&mut self, id: MessageId) {
+        self.has_sent_message = true;
         self.awaiting = Some(id);
         self.reply = String::new();
     }
@@ -130,7 +130,7 @@ impl Plain {
                 None
             }
             ServerFrame::Done(done) if awaited == Some(&done.id) => {
-                let line = fold(&std::mem::take(&mut self.reply));
+                let line = to_single_line(&std::mem::take(&mut self.reply));
                 self.awaiting = None;
                 if line.is_empty() {
                     return Some(ErrorCode::Stopped.message(language, None));
@@ -160,8 +160,8 @@ pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
     }
     let line = |entry: &Entry| match entry.role {
         // It says what it is.
-        Role::Support => fold(entry.text.expose()),
-        role => format!("{}: {}", texts::speaker(language, role), fold(entry.text.expose())),
+        Role::Support => to_single_line(entry.text.expose()),
+        role => format!("{}: {}", texts::speaker(language, role), to_single_line(entry.text.expose())),
     };
     entries.iter().map(line).collect()
 }
@@ -172,14 +172,14 @@ pub(super) fn safety_plan(plan: Option<&SafetyPlan>, language: Language) -> Vec<
         None => vec![texts::no_plan(language).to_owned()],
         Some(plan) => {
             let [crisis, ..] = texts::help(language);
-            plan.lines().map(|line| fold(&line)).chain([crisis.to_owned()]).collect()
+            plan.lines().map(|line| to_single_line(&line)).chain([crisis.to_owned()]).collect()
         }
     }
 }
 
 /// One line a terminal can show safely: line breaks become one space, other control
 /// characters and escape sequences are removed.
-pub(super) fn fold(text: &str) -> String {
+pub(super) fn to_single_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(letter) = rest.next() {
@@ -224,12 +224,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands() {
+    fn parses_commands() {
         for (line, want) in [
-            ("hola", Command::Say),
-            ("SALIR", Command::Leave),
-            (" Quit ", Command::Leave),
-            ("salir de casa me cuesta", Command::Say),
+            ("hola", Command::Message),
+            ("SALIR", Command::Exit),
+            (" Quit ", Command::Exit),
+            ("salir de casa me cuesta", Command::Message),
             ("/ayuda", Command::Help),
             ("/HELP", Command::Help),
             ("/reanudar  abc ", Command::Resume("abc")),
@@ -269,16 +269,16 @@ mod tests {
             ("/urgencia", Command::Crisis),
             ("/emergency", Command::Crisis),
             ("/bailar", Command::Unknown),
-            ("/ no es un comando", Command::Say),
-            ("/", Command::Say),
-            ("1/2", Command::Say),
+            ("/ no es un comando", Command::Message),
+            ("/", Command::Message),
+            ("1/2", Command::Message),
         ] {
             assert_eq!(Command::parse(line), want, "{line}");
         }
     }
 
     #[test]
-    fn what_is_said_with_a_command() {
+    fn trailing_text_of_commands() {
         for (line, want) in [
             ("/me quiero matar", Some("me quiero matar")),
             ("/plan me quiero matar", Some("me quiero matar")),
@@ -287,12 +287,12 @@ mod tests {
             ("/reanudar me quiero matar", Some("me quiero matar")),
             ("me quiero matar", None),
         ] {
-            assert_eq!(Command::parse(line).said(line), want, "{line}");
+            assert_eq!(Command::parse(line).trailing_text(line), want, "{line}");
         }
     }
 
     #[test]
-    fn a_plan_is_lines_that_a_terminal_can_show() {
+    fn safety_plan_lines_are_safe_for_terminals() {
         let step = PlanStep { heading: "Señales".to_owned(), text: UserText::new("no\u{1b}[2J duermo") };
         let (title, footer) = ("Mi plan".to_owned(), "Si el peligro aumenta: emergencias.".to_owned());
         let plan = SafetyPlan { title, steps: vec![step], footer };
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn languages_have_codes_and_names() {
+    fn parses_language_codes_and_names() {
         for (name, want) in [
             ("es", Some(Language::Spanish)),
             ("EN", Some(Language::English)),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn folded_lines() {
+    fn to_single_line_removes_controls() {
         for (text, want) in [
             ("hola", "hola"),
             ("uno\ndos\r\n\r\ntres\n", "uno dos tres"),
@@ -330,7 +330,7 @@ mod tests {
             ("a\u{1b}", "a"),
             ("uno\u{2028}dos", "uno dos"),
         ] {
-            assert_eq!(fold(text), want, "{text:?}");
+            assert_eq!(to_single_line(text), want, "{text:?}");
         }
     }
 }

@@ -19,13 +19,13 @@ const LINE_BYTES: usize = 64;
 /// Queue of what was read ahead. Holds no memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
-    waiting: VecDeque<Arrival>,
+    waiting: VecDeque<Input>,
     bytes: usize,
 }
 
 /// What came from the client.
 #[derive(Debug)]
-pub(super) enum Arrival {
+pub(super) enum Input {
     /// A line.
     Line(Line),
     /// A line that cannot be used.
@@ -45,7 +45,7 @@ pub(super) struct Line {
     pub(super) frame: Option<Box<Result<ClientFrame, Rejection>>>,
 }
 
-impl Arrival {
+impl Input {
     fn bytes(&self) -> usize {
         match self {
             Self::Line(line) => LINE_BYTES + line.text.len_bytes(),
@@ -65,25 +65,25 @@ impl ReadAhead {
     }
 
     /// Adds what came last.
-    pub(super) fn push(&mut self, arrival: Arrival) {
-        self.bytes += arrival.bytes();
-        self.waiting.push_back(arrival);
+    pub(super) fn push(&mut self, input: Input) {
+        self.bytes += input.bytes();
+        self.waiting.push_back(input);
     }
 
     /// Puts the first one back: something else has to be done before it.
-    pub(super) fn put_back(&mut self, arrival: Arrival) {
-        self.bytes += arrival.bytes();
-        self.waiting.push_front(arrival);
+    pub(super) fn put_back(&mut self, input: Input) {
+        self.bytes += input.bytes();
+        self.waiting.push_front(input);
     }
 
     /// Takes the first one.
-    pub(super) fn pop(&mut self) -> Option<Arrival> {
-        let arrival = self.waiting.pop_front()?;
-        self.bytes -= arrival.bytes();
+    pub(super) fn pop(&mut self) -> Option<Input> {
+        let input = self.waiting.pop_front()?;
+        self.bytes -= input.bytes();
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
-        Some(arrival)
+        Some(input)
     }
 }
 
@@ -94,20 +94,20 @@ mod tests {
 
     use super::*;
 
-    fn line(text: &str) -> Arrival {
-        Arrival::Line(Line { text: UserText::new(text), trace: Traceparent::random(), id: None, frame: None })
+    fn line(text: &str) -> Input {
+        Input::Line(Line { text: UserText::new(text), trace: Traceparent::random(), id: None, frame: None })
     }
 
-    fn text_of(arrival: Option<Arrival>) -> Option<String> {
-        match arrival? {
-            Arrival::Line(line) => Some(line.text.expose().to_owned()),
-            Arrival::Rejected(code) => Some(code.to_string()),
-            Arrival::End => Some("end".to_owned()),
+    fn text_of(input: Option<Input>) -> Option<String> {
+        match input? {
+            Input::Line(line) => Some(line.text.expose().to_owned()),
+            Input::Rejected(code) => Some(code.to_string()),
+            Input::End => Some("end".to_owned()),
         }
     }
 
     #[test]
-    fn room_for_so_many_lines_or_bytes() {
+    fn bounded_by_lines_and_bytes() {
         let mut ahead = ReadAhead::default();
         for _ in 0..MAX_LINES {
             assert!(ahead.has_room());
@@ -123,14 +123,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn first_in_first_out_and_nothing_is_left_of_it(
+        fn queue_matches_model_and_frees_memory(
             steps in proptest::collection::vec(proptest::option::of("[a-z]{0,9}"), 0..60)
         ) {
             let (mut ahead, mut model) = (ReadAhead::default(), VecDeque::new());
             for step in steps {
                 match step {
                     Some(text) if text.is_empty() => {
-                        ahead.put_back(Arrival::End);
+                        ahead.put_back(Input::End);
                         model.push_front("end".to_owned());
                     }
                     Some(text) => {

@@ -28,13 +28,13 @@ impl Connection {
             return;
         };
         let session = Arc::clone(session);
-        self.later(async move {
+        self.spawn_then(async move {
             let page = session.entries_after(replay.after, PAGE).await;
-            move |connection: &mut Self| connection.replay_page(replay, page)
+            move |connection: &mut Self| connection.on_replay_page(replay, page)
         });
     }
 
-    fn replay_page(&mut self, replay: Replay, page: Result<ReadableEntries, StoreError>) {
+    fn on_replay_page(&mut self, replay: Replay, page: Result<ReadableEntries, StoreError>) {
         self.replay = None;
         match page {
             Err(error) => {
@@ -44,7 +44,7 @@ impl Connection {
                 self.closing = Some(match error {
                     StoreError::NoSession { .. } => CloseReason::Erased,
                     error => {
-                        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "the replay broke off");
+                        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "replay failed");
                         CloseReason::Internal
                     }
                 });

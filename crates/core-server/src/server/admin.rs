@@ -14,8 +14,8 @@ use crate::llm::{Model, Readiness};
 use crate::store::Store;
 
 /// How long an answer of the database counts, and how long it has for one.
-const STORE_LASTS: Duration = Duration::from_secs(1);
-const STORE_LIMIT: Duration = Duration::from_secs(1);
+const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
+const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Server {
     /// What the admin port of this server tells. To be called once: each has metrics of the process.
@@ -24,7 +24,7 @@ impl Server {
         let store = Arc::clone(&context.sessions.engine().store);
         let admin = Admin::new(self.metrics.registry().clone(), move || refresh(&context))
             .with(Arc::new(DrainingProbe(self.context.draining.clone())))
-            .with(Arc::new(CachedProbe::new(StoreProbe(store), STORE_LASTS, STORE_LIMIT)));
+            .with(Arc::new(CachedProbe::new(StoreProbe(store), STORE_CHECK_TTL, STORE_CHECK_TIMEOUT)));
         let engine = self.context.sessions.engine();
         let admin = match &engine.model {
             Some(model) => {
@@ -66,9 +66,9 @@ fn refresh(context: &connection::Context) {
     if let Some(model) = &engine.model {
         model.refresh_metrics(&metrics.model);
     }
-    let linked = engine.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
-    let (is_linked, cores) = linked.unwrap_or((false, 1));
-    metrics.redis_up.set(is_linked.into());
+    let membership = engine.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
+    let (is_connected, cores) = membership.unwrap_or((false, 1));
+    metrics.redis_up.set(is_connected.into());
     metrics.cluster_members.set(to_gauge(cores));
     if let Some((usage, _)) = engine.store.pool() {
         metrics.database.set(usage);
@@ -154,8 +154,6 @@ impl Probe for RedisProbe {
             return ProbeState::Ok;
         }
         let cores = self.0.members();
-        ProbeState::Degraded(format!(
-            "it cannot be reached: this core goes on with its share of the limits, 1 of {cores}"
-        ))
+        ProbeState::Degraded(format!("not connected; enforcing per-core share of limits, 1 of {cores}"))
     }
 }

@@ -116,7 +116,7 @@ async fn rejects_untrusted_proxy_header_at_its_first_certain_byte() {
         // Long before `HANDSHAKE_SECONDS`, by the core's clock.
         let _reset = within(LIMIT, stream.read_to_end(&mut Vec::new())).await.unwrap();
     }
-    node.core.wait_for_times(2, "connection refused in its PROXY header").await;
+    node.core.wait_for_times(2, "connection rejected because of its PROXY header").await;
     let lines = node.core.logs();
     assert!(!lines.iter().any(|line| line.contains("handshake_timeout")), "{lines:?}");
 }

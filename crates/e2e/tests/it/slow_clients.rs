@@ -78,7 +78,7 @@ async fn closes_slow_proxy_headers() {
     let dripping = join_all((0..DRIPPERS).map(|_| drip(node.core.address(), start)));
     let (answers, ()) = join(dripping, talks(&node)).await;
     assert!(answers.iter().all(Vec::is_empty), "{answers:?}");
-    node.core.wait_for_times(DRIPPERS, "connection refused in its PROXY header").await;
+    node.core.wait_for_times(DRIPPERS, "connection rejected because of its PROXY header").await;
     let logs = node.core.logs();
     assert_eq!(logs.iter().filter(|line| line.contains("handshake_timeout")).count(), DRIPPERS, "{logs:?}");
 }

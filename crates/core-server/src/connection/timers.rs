@@ -9,7 +9,7 @@ use super::{Connection, FaceState, LINGER};
 
 /// Time limits of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
+pub struct Timeouts {
     /// After which the plain face greets someone who says nothing.
     pub greet_delay: Duration,
     /// For a PROXY header that has begun, and for `hello` where frames were announced.
@@ -24,26 +24,26 @@ pub struct Times {
 
 impl Connection {
     /// Does what is due.
-    pub(super) fn on_timer(&mut self) {
-        let (now, times) = (Instant::now(), self.context.times);
+    pub(super) fn fire_timers(&mut self) {
+        let (now, timeouts) = (Instant::now(), self.context.timeouts);
         let over = |since: Instant, limit: Duration| since + limit <= now;
         self.remind_if_due(now);
-        if self.stalled_since.is_some_and(|since| over(since, times.write)) {
+        if self.stalled_since.is_some_and(|since| over(since, timeouts.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
-        } else if self.draining_since.is_some_and(|since| over(since, times.drain)) {
+        } else if self.draining_since.is_some_and(|since| over(since, timeouts.drain)) {
             // Where the drain time is as short as the lingering, nothing may be in progress.
-            if self.finished().is_none() {
+            if self.close_reason_if_done().is_none() {
                 self.give_up_draining();
             }
         } else if self.may_be_greeted() {
-            if over(self.peer.since, times.greet_delay) {
+            if over(self.peer.connected_at, timeouts.greet_delay) {
                 self.greet();
             }
-        } else if self.awaits_hello() && over(self.heard_at, times.handshake) {
+        } else if self.awaits_hello() && over(self.last_read_at, timeouts.handshake) {
             self.closing = Some(CloseReason::HandshakeTimeout);
-        } else if over(self.heard_at, times.idle) {
+        } else if over(self.last_read_at, timeouts.idle) {
             if self.is_awaiting() {
-                self.heard_at = now;
+                self.last_read_at = now;
             } else {
                 self.closing = Some(CloseReason::Idle);
             }
@@ -52,30 +52,30 @@ impl Connection {
 
     /// When something may be due next.
     pub(super) fn next_deadline(&self) -> Instant {
-        let times = self.context.times;
+        let timeouts = self.context.timeouts;
         let waits_for_client = if self.closing.is_some() {
             // Only what is still to be written keeps it open; nothing else is due any more.
-            Instant::now() + times.idle
+            Instant::now() + timeouts.idle
         } else if self.may_be_greeted() {
-            self.peer.since + times.greet_delay
+            self.peer.connected_at + timeouts.greet_delay
         } else if self.awaits_hello() {
-            self.heard_at + times.handshake
+            self.last_read_at + timeouts.handshake
         } else {
-            self.heard_at + times.idle
+            self.last_read_at + timeouts.idle
         };
-        let stalled = self.stalled_since.map(|since| since + times.write);
+        let stalled = self.stalled_since.map(|since| since + timeouts.write);
         let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| {
             let first = self.lingers_until().filter(|until| Instant::now() < *until);
-            first.unwrap_or(since + times.drain)
+            first.unwrap_or(since + timeouts.drain)
         });
-        let paced = Some(self.pace.ready_at()).filter(|ready| Instant::now() < *ready);
+        let paced = Some(self.read_throttle.ready_at()).filter(|ready| Instant::now() < *ready);
         [stalled, drained, paced, self.reminder_at].into_iter().flatten().fold(waits_for_client, Instant::min)
     }
 
     /// Returns until when an idle connection is read while the server is going away: a message that is written just
     /// then may call for help, and nothing can be said any more once the connection is closed.
     pub(super) fn lingers_until(&self) -> Option<Instant> {
-        self.draining_since.map(|since| since + LINGER.min(self.context.times.drain))
+        self.draining_since.map(|since| since + LINGER.min(self.context.timeouts.drain))
     }
 
     /// The answer under way does not end in time: the person is told, and will find it
@@ -84,7 +84,7 @@ impl Connection {
         if self.closing.is_none() {
             match self.face {
                 FaceState::Frames => self.error(ErrorCode::ShuttingDown, None),
-                FaceState::Plain(_) => self.say_error(ErrorCode::ShuttingDown),
+                FaceState::Plain(_) => self.write_error(ErrorCode::ShuttingDown),
                 FaceState::Undecided => {}
             }
             self.closing = Some(CloseReason::Draining);

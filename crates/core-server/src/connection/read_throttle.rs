@@ -11,19 +11,19 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Who sends more is not refused, but read no faster: their own TCP connection fills up.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct ReadThrottle {
     /// When a client that had sent at the pace of [`INTERVAL`] would have sent all it has sent
     /// ("theoretical arrival time" of the generic cell rate algorithm).
     due: Instant,
 }
 
-impl Pace {
+impl ReadThrottle {
     pub(super) fn new(now: Instant) -> Self {
         Self { due: now }
     }
 
     /// A line was read at `now`.
-    pub(super) fn note(&mut self, now: Instant) {
+    pub(super) fn record_line(&mut self, now: Instant) {
         self.due = self.due.max(now) + INTERVAL;
     }
 
@@ -38,20 +38,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_then_one_line_each_interval() {
+    fn allows_burst_then_one_line_per_interval() {
         // An hour after the clock's beginning, so that there is a before.
         let now = Instant::now() + Duration::from_secs(3_600);
-        let mut pace = Pace::new(now);
+        let mut throttle = ReadThrottle::new(now);
         for _ in 0..=BURST {
-            assert!(pace.ready_at() <= now);
-            pace.note(now);
+            assert!(throttle.ready_at() <= now);
+            throttle.record_line(now);
         }
-        assert_eq!(pace.ready_at(), now + INTERVAL);
+        assert_eq!(throttle.ready_at(), now + INTERVAL);
         let later = now + INTERVAL * 10;
         for _ in 0..10 {
-            assert!(pace.ready_at() <= later);
-            pace.note(later);
+            assert!(throttle.ready_at() <= later);
+            throttle.record_line(later);
         }
-        assert_eq!(pace.ready_at(), later + INTERVAL);
+        assert_eq!(throttle.ready_at(), later + INTERVAL);
     }
 }

@@ -8,36 +8,36 @@ use protocol::trace::Traceparent;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{Peer, Times};
+use crate::connection::{Peer, Timeouts};
 
 /// How a connection began.
 #[derive(Debug)]
-pub(super) enum Arrival {
+pub(super) enum Preamble {
     /// With a header, which has been removed from the bytes read.
     Header(ProxyHeader),
     /// With something else, or nothing for the greeting delay.
-    Ordinary,
+    Absent,
     /// With a header that cannot be read.
-    BadHeader,
+    Malformed,
     /// With a header, of somebody whose word is not believed.
     Untrusted,
     /// With part of a header whose rest did not come in time.
-    Late,
+    TimedOut,
     /// It closed before it said anything.
-    Lost,
+    Closed,
 }
 
 /// Reads until it is clear whether there is a header. `first` holds what was read and is not
 /// part of it.
 ///
 /// Of a peer that is not `trusted` no header is read: the first byte that certainly belongs to one is enough.
-pub(super) async fn arrive(
+pub(super) async fn read_preamble(
     stream: &mut (impl AsyncRead + Unpin),
     first: &mut BytesMut,
-    times: Times,
+    timeouts: Timeouts,
     trusted: bool,
-) -> Arrival {
-    let begin = Instant::now();
+) -> Preamble {
+    let started_at = Instant::now();
     loop {
         let deadline = match parse(first) {
             ProxyHeaderParse::Header { .. }
@@ -45,41 +45,41 @@ pub(super) async fn arrive(
             | ProxyHeaderParse::Incomplete { unambiguous: true }
                 if !trusted =>
             {
-                return Arrival::Untrusted;
+                return Preamble::Untrusted;
             }
             ProxyHeaderParse::Header { header, len } => {
                 first.advance(len);
-                return Arrival::Header(header);
+                return Preamble::Header(header);
             }
-            ProxyHeaderParse::Absent => return Arrival::Ordinary,
-            ProxyHeaderParse::Invalid => return Arrival::BadHeader,
-            ProxyHeaderParse::Incomplete { unambiguous: true } => begin + times.handshake,
-            ProxyHeaderParse::Incomplete { unambiguous: false } => begin + times.greet_delay,
+            ProxyHeaderParse::Absent => return Preamble::Absent,
+            ProxyHeaderParse::Invalid => return Preamble::Malformed,
+            ProxyHeaderParse::Incomplete { unambiguous: true } => started_at + timeouts.handshake,
+            ProxyHeaderParse::Incomplete { unambiguous: false } => started_at + timeouts.greet_delay,
         };
         match timeout_at(deadline, stream.read_buf(first)).await {
-            Err(_) if deadline == begin + times.greet_delay => return Arrival::Ordinary,
-            Err(_) => return Arrival::Late,
-            Ok(Ok(0)) if first.is_empty() => return Arrival::Lost,
+            Err(_) if deadline == started_at + timeouts.greet_delay => return Preamble::Absent,
+            Err(_) => return Preamble::TimedOut,
+            Ok(Ok(0)) if first.is_empty() => return Preamble::Closed,
             // It closed its sending side; what it sent is for the connection to judge.
-            Ok(Ok(0)) => return Arrival::Ordinary,
+            Ok(Ok(0)) => return Preamble::Absent,
             Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Arrival::Lost,
+            Ok(Err(_)) => return Preamble::Closed,
         }
     }
 }
 
-impl Arrival {
+impl Preamble {
     /// Whether a gateway only asks whether the core answers.
-    pub(super) fn is_check(&self) -> bool {
+    pub(super) fn is_health_check(&self) -> bool {
         matches!(self, Self::Header(header) if header.is_health_check())
     }
 
     /// Who is at the other end of a connection from `address` that began at `since`. A `trusted` one without
     /// a header may be a gateway that is slow.
-    pub(super) fn peer(self, address: IpAddr, since: Instant, trusted: bool) -> Peer {
+    pub(super) fn peer(self, address: IpAddr, connected_at: Instant, trusted: bool) -> Peer {
         let header = match self {
             Self::Header(header) => Some(header),
-            Self::Ordinary | Self::BadHeader | Self::Untrusted | Self::Late | Self::Lost => None,
+            Self::Absent | Self::Malformed | Self::Untrusted | Self::TimedOut | Self::Closed => None,
         };
         let source = header.as_ref().and_then(|header| header.source);
         let announced = header.as_ref().and_then(|header| header.trace);
@@ -87,9 +87,9 @@ impl Arrival {
             address: source.map_or(address, |source| source.ip()).to_canonical(),
             trace: announced.unwrap_or_else(Traceparent::random),
             face: header.as_ref().and_then(|header| header.face),
-            may_introduce: trusted && header.is_none(),
+            accepts_late_header: trusted && header.is_none(),
             closing_line: header.is_some_and(|header| header.closing_line),
-            since,
+            connected_at,
         }
     }
 }

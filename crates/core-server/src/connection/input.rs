@@ -9,7 +9,7 @@ use protocol::{ClientFrame, CloseReason, ErrorCode, Inbound, MessageId, ServerFr
 use tokio::time::Instant;
 
 use super::plain::Command;
-use super::read_ahead::{Arrival, Line};
+use super::read_ahead::{Input, Line};
 use super::{Attached, Connection, FaceState, MAX_REQUESTS, WRITE_BYTES};
 use crate::session::crisis_lines;
 
@@ -17,82 +17,85 @@ impl Connection {
     /// Tells whether one more line may be read. While not, the peer's TCP connection fills up: that is the
     /// back-pressure.
     pub(super) fn wants_line(&self) -> bool {
-        !self.has_read_all && self.closing.is_none() && self.ahead.has_room() && self.pace.ready_at() <= Instant::now()
+        !self.has_read_eof
+            && self.closing.is_none()
+            && self.ahead.has_room()
+            && self.read_throttle.ready_at() <= Instant::now()
     }
 
     /// Tells whether the next arrival may be handled.
     fn may_handle(&self) -> bool {
-        let over = self.ended || self.draining_since.is_some() || self.closing.is_some();
+        let over = self.has_handled_eof || self.draining_since.is_some() || self.closing.is_some();
         let room = self.out.len() < WRITE_BYTES && self.outbox.places() < MAX_REQUESTS;
-        room && !self.owes_line() && !over && self.task.is_none() && self.replay.is_none()
+        room && !self.owes_answer_line() && !over && self.task.is_none() && self.replay.is_none()
     }
 
     /// Takes what was read. A message is assessed now, whatever it has to wait for.
     pub(super) fn on_inbound(&mut self, inbound: Option<Inbound>) {
-        let arrival = match inbound {
+        let input = match inbound {
             None => {
-                self.has_read_all = true;
-                Arrival::End
+                self.has_read_eof = true;
+                Input::End
             }
-            Some(Inbound::Rejected { code, readable }) => match self.heed_rejected(readable.trimmed()) {
-                Some(()) => Arrival::Rejected(code),
+            Some(Inbound::Rejected { code, readable }) => match self.inspect_rejected(readable.trimmed()) {
+                Some(()) => Input::Rejected(code),
                 None => return self.greet_if_undecided(),
             },
             Some(Inbound::Line { trace, text }) => {
                 let trace = trace.unwrap_or_else(|| self.peer.trace.child());
-                match self.heed(text, trace) {
-                    Some(line) => Arrival::Line(line),
+                match self.inspect(text, trace) {
+                    Some(line) => Input::Line(line),
                     None => return self.greet_if_undecided(),
                 }
             }
         };
         if self.ahead.is_empty() && self.may_handle() {
-            self.handle(arrival);
+            self.handle(input);
         } else {
-            self.ahead.push(arrival);
+            self.ahead.push(input);
         }
     }
 
     /// Handles what may be handled of what was read ahead.
     pub(super) fn handle_ready(&mut self) {
         while self.may_handle()
-            && let Some(arrival) = self.ahead.pop()
+            && let Some(input) = self.ahead.pop()
         {
-            self.handle(arrival);
+            self.handle(input);
         }
     }
 
     /// Refuses messages that were read and are not handled any more: the server is going away.
     pub(super) fn refuse_unhandled(&mut self) {
-        while let Some(arrival) = self.ahead.pop() {
-            let Arrival::Line(line) = arrival else { continue };
+        while let Some(input) = self.ahead.pop() {
+            let Input::Line(line) = input else { continue };
             match (&self.face, line.frame.as_deref()) {
                 (FaceState::Frames, Some(Ok(ClientFrame::Message { id, .. }))) => {
                     self.error(ErrorCode::ShuttingDown, Some(id.clone()));
                 }
                 (FaceState::Plain(_) | FaceState::Undecided, None)
-                    if Command::parse(line.text.expose()) == Command::Say =>
+                    if Command::parse(line.text.expose()) == Command::Message =>
                 {
-                    self.say_error(ErrorCode::ShuttingDown);
+                    self.write_error(ErrorCode::ShuttingDown);
                 }
                 _ => {}
             }
         }
     }
 
-    fn handle(&mut self, arrival: Arrival) {
+    fn handle(&mut self, input: Input) {
         if let FaceState::Undecided = self.face
-            && !matches!(&arrival, Arrival::Line(line) if ClientFrame::hint(line.text.expose()).is_some())
-            && !matches!(arrival, Arrival::End)
+            && !matches!(&input, Input::Line(line) if ClientFrame::hint(line.text.expose()).is_some())
+            && !matches!(input, Input::End)
         {
-            self.ahead.put_back(arrival);
+            self.ahead.put_back(input);
             return self.greet();
         }
-        self.say_help();
-        match arrival {
-            Arrival::End => self.half_close(),
-            Arrival::Rejected(code) => self.on_rejected(code),
-            Arrival::Line(line) => match self.face {
+        self.write_pending_help();
+        match input {
+            Input::End => self.half_close(),
+            Input::Rejected(code) => self.on_rejected(code),
+            Input::Line(line) => match self.face {
                 FaceState::Frames => {
                     let Line { text, trace, frame, .. } = line;
                     let frame = frame.unwrap_or_else(|| Box::new(ClientFrame::parse(text.expose())));
@@ -105,10 +108,10 @@ impl Connection {
 
     /// Looks at a line as it arrives: a message is assessed, help lines that are asked for are shown. `None`:
     /// nothing is left to be done for it.
-    fn heed(&mut self, text: UserText, trace: Traceparent) -> Option<Line> {
+    fn inspect(&mut self, text: UserText, trace: Traceparent) -> Option<Line> {
         if let FaceState::Frames = self.face {
             let frame = Box::new(ClientFrame::parse(text.expose()));
-            self.watch_frame(&frame, &text);
+            self.assess_frame(&frame, &text);
             return Some(Line { text, trace, id: None, frame: Some(frame) });
         }
         let text = text.trimmed();
@@ -117,22 +120,22 @@ impl Connection {
                 self.show_crisis_lines();
                 return None;
             }
-            Command::Say if ClientFrame::hint(text.expose()).is_some() => {
-                self.watch_frame(&ClientFrame::parse(text.expose()), &text);
+            Command::Message if ClientFrame::hint(text.expose()).is_some() => {
+                self.assess_frame(&ClientFrame::parse(text.expose()), &text);
                 None
             }
-            Command::Say if MAX_TEXT_CHARS < text.chars() => {
-                self.watch_refused(MessageId::random(), &text);
+            Command::Message if MAX_TEXT_CHARS < text.chars() => {
+                self.assess_unsubmitted(MessageId::random(), &text);
                 None
             }
-            Command::Say => {
+            Command::Message => {
                 let id = MessageId::random();
-                self.watch(&id, &text);
+                self.assess(&id, &text);
                 Some(id)
             }
             command => {
-                if let Some(said) = command.said(text.expose()) {
-                    self.watch_refused(MessageId::random(), &UserText::new(said));
+                if let Some(text_behind) = command.trailing_text(text.expose()) {
+                    self.assess_unsubmitted(MessageId::random(), &UserText::new(text_behind));
                 }
                 None
             }
@@ -141,52 +144,52 @@ impl Connection {
     }
 
     /// Assesses the message that a frame brings, also one that cannot be used as far as it can be read.
-    fn watch_frame(&mut self, frame: &Result<ClientFrame, Rejection>, line: &UserText) {
+    fn assess_frame(&mut self, frame: &Result<ClientFrame, Rejection>, line: &UserText) {
         match frame {
-            Ok(ClientFrame::Message { id, text }) => self.watch(id, text),
+            Ok(ClientFrame::Message { id, text }) => self.assess(id, text),
             Ok(_) => {}
             Err(Rejection { id, text, .. }) => {
                 let id = || id.clone().unwrap_or_else(MessageId::random);
                 if let Some(text) = text {
-                    self.watch_refused(id(), text);
+                    self.assess_unsubmitted(id(), text);
                 } else if let Some(text) = text_within(line.expose()) {
-                    self.watch_refused(id(), &UserText::new(text));
+                    self.assess_unsubmitted(id(), &UserText::new(text));
                 }
             }
         }
     }
 
     /// Looks at what can be read of a line that is refused. `None`: it asked for the help lines, and has them.
-    fn heed_rejected(&mut self, readable: UserText) -> Option<()> {
+    fn inspect_rejected(&mut self, readable: UserText) -> Option<()> {
         if !matches!(self.face, FaceState::Frames) && Command::parse(readable.expose()) == Command::Crisis {
             self.show_crisis_lines();
             return None;
         }
         match ClientFrame::parse(readable.expose()) {
-            Ok(ClientFrame::Message { id, text }) => self.watch_refused(id, &text),
-            frame => self.watch_frame(&frame, &readable),
+            Ok(ClientFrame::Message { id, text }) => self.assess_unsubmitted(id, &text),
+            frame => self.assess_frame(&frame, &readable),
         }
         Some(())
     }
 
     /// Assesses a text that is not submitted, in its beginning and its end where it is long: that costs no more than
     /// a message does. Help for it is stored apart.
-    fn watch_refused(&mut self, id: MessageId, text: &UserText) {
-        if self.observe(&id, &both_ends(text)) {
+    fn assess_unsubmitted(&mut self, id: MessageId, text: &UserText) {
+        if self.assess_text(&id, &both_ends(text)) {
             self.save_help();
         }
     }
 
     /// Assesses a message, in the session or, where the store has not opened one yet, without.
-    pub(super) fn watch(&mut self, id: &MessageId, text: &UserText) {
-        let is_shown = self.observe(id, text);
+    pub(super) fn assess(&mut self, id: &MessageId, text: &UserText) {
+        let is_shown = self.assess_text(id, text);
         if is_shown && self.draining_since.is_some() {
             self.save_help();
         }
     }
 
     /// Assesses a text. Returns whether help was shown for it.
-    fn observe(&mut self, id: &MessageId, text: &UserText) -> bool {
+    fn assess_text(&mut self, id: &MessageId, text: &UserText) -> bool {
         if let Some(Attached { session, .. }) = &self.attached {
             return session.assess(id, text);
         }
@@ -194,7 +197,7 @@ impl Connection {
         let Some((support, line)) = shown else { return false };
         match self.face {
             FaceState::Frames => self.outbox.push(ServerFrame::Support(Box::new(support))),
-            FaceState::Undecided | FaceState::Plain(_) => self.say(&line),
+            FaceState::Undecided | FaceState::Plain(_) => self.write_line(&line),
         }
         true
     }
@@ -208,7 +211,7 @@ impl Connection {
 
     /// Hands what was assessed without a session over to the one that is attached now: what was shown here is not
     /// shown again.
-    pub(super) fn hand_over(&mut self) {
+    pub(super) fn transfer_lone_watch(&mut self) {
         if let Some(Attached { session, .. }) = &self.attached
             && let Some(watch) = self.lone_watch.take()
         {
@@ -217,7 +220,7 @@ impl Connection {
     }
 
     /// Writes help that waits in the outbox, in the plain face: it goes before what is said next.
-    fn say_help(&mut self) {
+    fn write_pending_help(&mut self) {
         while !matches!(self.face, FaceState::Frames)
             && let Some(help) = self.outbox.take_help()
         {
@@ -233,17 +236,17 @@ impl Connection {
 
     pub(super) fn show_crisis_lines(&mut self) {
         if let FaceState::Plain(plain) = &mut self.face {
-            plain.erase_asked = false;
+            plain.erase_requested = false;
         }
         let lines = match &self.attached {
             Some(Attached { session, .. }) => session.crisis_lines(),
             None => crisis_lines(self.language),
         };
-        lines.iter().for_each(|line| self.say(line));
+        lines.iter().for_each(|line| self.write_line(line));
     }
 
     fn half_close(&mut self) {
-        self.ended = true;
+        self.has_handled_eof = true;
         if let Some(Attached { session, id, .. }) = &self.attached {
             session.half_close(*id);
         }
@@ -254,7 +257,7 @@ impl Connection {
         self.save_help();
         match self.face {
             FaceState::Frames => self.error(code, None),
-            FaceState::Undecided | FaceState::Plain(_) => self.say_error(code),
+            FaceState::Undecided | FaceState::Plain(_) => self.write_error(code),
         }
     }
 
@@ -262,7 +265,7 @@ impl Connection {
     pub(super) fn on_read_error(&mut self, error: &std::io::Error) {
         use protocol::foreign::ForeignProtocol;
         if error.get_ref().is_some_and(|inner| inner.is::<ForeignProtocol>()) {
-            self.say(super::texts::FOREIGN_PROTOCOL);
+            self.write_line(super::texts::FOREIGN_PROTOCOL);
             self.closing = Some(CloseReason::VersionUnsupported);
         } else {
             self.closing = Some(CloseReason::ClientGone);
@@ -324,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_a_damaged_frame() {
+    fn extracts_text_of_damaged_frames() {
         for (line, want) in [
             ("me quiero morir", Some("me quiero morir")),
             (r#"{"type":"message","id":"a","text":"me quiero"#, Some("me quiero")),
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_both_ends_are_read() {
+    fn long_texts_keep_both_ends() {
         let whole = "ñ".repeat(MAX_TEXT_CHARS);
         assert_eq!(both_ends(&UserText::new(whole.clone())).expose(), whole);
         for more in [1, 2, 50_000] {
