@@ -1,8 +1,8 @@
-//! One task per client: reading, writing, time limits. Turns bytes into frames and back.
+//! Client connections, one task each: reading, writing, timeouts. Converts bytes to frames and back.
 //!
-//! Everything that is to be told goes through the connection's [`Outbox`]; the loop below is
-//! the only code that writes to the socket. Whatever takes time runs as a task of its own, so
-//! that the loop never waits for anything but its socket.
+//! All output passes through the connection's [`Outbox`] or its write buffer; the loop below is the only code that
+//! writes to the socket. Slow work (the store, the model) runs in tasks of its own, so that the loop waits for its
+//! socket only.
 
 mod frames;
 mod input;
@@ -46,63 +46,60 @@ use read_ahead::ReadAhead;
 use read_throttle::ReadThrottle;
 use replay::Replay;
 
-/// Bytes gathered for one write; frames beyond it wait in the outbox, where deltas join.
+/// Bytes buffered for one write. Further frames wait in the outbox, where deltas are joined.
 const WRITE_BYTES: usize = 16 * 1_024;
-/// Requests one connection may have under way; the next line waits for one of them.
+/// Requests of one connection in flight, queued ones included; beyond it the next line waits.
 const MAX_REQUESTS: usize = 8;
-/// Requests of one connection that run at once; the others wait their turn. Reads of the database are
-/// first come, first served: a client with many must not make the others' answers wait for all of them.
+/// Requests of one connection that run at once; the others queue. The database serves reads first come, first
+/// served: a client with many requests must not make the answers of other clients wait for all of them.
 const MAX_RUNNING_REQUESTS: usize = 2;
-/// How long we wait for a peer to take its last bytes and close, and before that, while the server drains, for a
-/// message that calls for help.
+/// Timeout of the close handshake. In a drain, also the time for which an idle connection is still read: a message
+/// that calls for help may be on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Debug)]
 pub struct Context {
-    /// The conversations.
     pub sessions: Arc<Sessions>,
-    /// Time limits.
     pub timeouts: Timeouts,
-    /// Where work that may outlive a connection runs.
+    /// Runs work that may outlive its connection; a drain waits for it.
     pub tasks: TaskTracker,
-    /// Cancelled when the server is going away.
+    /// Cancelled when the server begins to drain.
     pub draining: CancellationToken,
-    /// Turns of requests, by address.
+    /// Limits concurrent requests by client subnet.
     pub request_limiter: RequestLimiter,
-    /// What the service tells of itself.
+    /// Facts about the service: the result of the request `about`.
     pub about: About,
 }
 
-/// Who is at the other end.
+/// Client at the other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// The person's address.
+    /// The person's address: of the PROXY header, else of the socket.
     pub address: IpAddr,
     /// The connection's trace.
     pub trace: Traceparent,
-    /// The face a gateway announced; then its lines are tagged.
+    /// Face announced by a gateway, whose lines are tagged then.
     pub face: Option<Face>,
-    /// Whether it understands the closing line.
+    /// Understands the closing line.
     pub closing_line: bool,
-    /// Whether it may still say who it speaks for: a PROXY header would be believed, and there was none.
+    /// Trusted peer without a PROXY header so far: one that comes first still counts, once.
     pub accepts_late_header: bool,
-    /// When it connected.
+    /// Base of the greeting delay.
     pub connected_at: Instant,
 }
 
-/// A connection that is to be served, from its first byte or from a PROXY header that came late.
+/// Connection that is not served yet: a new socket, or one that restarts at a late PROXY header.
 #[derive(Debug)]
 pub struct PendingConnection<S> {
-    /// Its socket.
     pub stream: S,
-    /// What was read of it.
+    /// Bytes read from the stream and not consumed.
     pub first: BytesMut,
-    /// What was begun with it.
+    /// Empty for a new socket.
     pub partial: PartialSession,
 }
 
-/// What a peer got before it said who it speaks for.
+/// State created before a late PROXY header arrived; carried into the restart.
 #[derive(Debug, Default)]
 pub struct PartialSession {
     attached: Option<Attached>,
@@ -110,69 +107,68 @@ pub struct PartialSession {
     out: BytesMut,
 }
 
-/// How serving a client ended.
+/// Result of serving a client.
 #[derive(Debug)]
 pub enum Outcome<S> {
-    /// It is over.
+    /// The connection ended.
     Closed(CloseReason),
-    /// The first that came is a PROXY header: the connection is another one's, and begins anew.
+    /// A late PROXY header named another client as the peer: the connection must be served again, for that client.
     PeerReidentified(Box<PendingConnection<S>>),
 }
 
-/// What is done with the connection when a task of its has ended.
+/// Callback with the result of a task, run on the connection's own task.
 type Completion = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A client's connection without its socket.
+/// State of a client's connection, without its socket.
 pub struct Connection {
     context: Arc<Context>,
     peer: Peer,
     face: FaceState,
     attached: Option<Attached>,
-    /// Spoken while no session says otherwise: that of the last `hello`, or of the session before.
+    /// Language without a session: that of the last `hello`, or of the erased session.
     language: Language,
     outbox: Arc<Outbox>,
-    /// Turns of requests, in the order they came.
+    /// Limits running requests to [`MAX_RUNNING_REQUESTS`]; first come, first served.
     request_permits: Arc<Semaphore>,
-    /// Bytes being written.
+    /// Write buffer.
     out: BytesMut,
-    /// Since when no byte of `out` was taken.
+    /// Time of the last progress of `out`; `None` while it is empty. Base of the write timeout.
     stalled_since: Option<Instant>,
-    /// Stored entries to be written before anything in the outbox.
+    /// Replay in progress: its entries go out before any frame of the outbox except help.
     replay: Option<Replay>,
-    /// Work the next line waits for.
+    /// Task that the next line waits for, so that lines take effect in their order.
     task: Option<JoinHandle<Completion>>,
-    /// The last line, for the idle limit.
+    /// Time of the last line. Base of the idle and handshake timeouts.
     last_read_at: Instant,
     read_throttle: ReadThrottle,
-    /// What was read and is not handled yet.
     ahead: ReadAhead,
-    /// Assesses while no session is open.
+    /// Assesses messages while no session is open, so that help never waits for the store.
     lone_watch: Option<Box<LoneWatch>>,
-    /// When the person is to be reminded that they talk with no person.
+    /// Due time of the reminder that answers come from no person.
     reminder_at: Option<Instant>,
-    /// Not a byte has come yet.
+    /// No byte was received yet.
     silent: bool,
-    /// The end of the stream was read.
+    /// The end of the stream was read; earlier lines may still wait in `ahead`.
     has_read_eof: bool,
-    /// The client will send no more, and all it sent was handled.
+    /// The end of the stream was handled, and so was every line before it.
     has_handled_eof: bool,
-    /// Since when the server is going away.
+    /// Start of the drain, as seen by this connection.
     draining_since: Option<Instant>,
-    /// Since the server is going away, everything was read that had come by then.
-    has_read_backlog: bool,
-    /// Set when the connection is to end once everything is written.
+    /// In a drain: everything that had arrived by its start was read.
+    backlog_read: bool,
+    /// Ends the connection, once everything is written.
     closing: Option<CloseReason>,
 }
 
 #[derive(Debug)]
 enum FaceState {
-    /// No byte yet, no announcement: plain after the greeting delay.
+    /// No line and no announcement yet; becomes plain after the greeting delay.
     Undecided,
     Plain(PlainState),
     Frames,
 }
 
-/// The session this connection belongs to.
+/// Membership in a session; dropping it detaches the connection.
 #[derive(Debug)]
 struct Attached {
     session: Arc<Session>,
@@ -193,7 +189,6 @@ impl Drop for Attached {
 }
 
 impl Connection {
-    /// A connection of `peer` on which nothing happened yet.
     pub fn new(peer: Peer, context: Arc<Context>) -> Self {
         let face = match peer.face {
             None | Some(Face::Plain) => FaceState::Undecided,
@@ -221,13 +216,13 @@ impl Connection {
             has_read_eof: false,
             has_handled_eof: false,
             draining_since: None,
-            has_read_backlog: false,
+            backlog_read: false,
             closing: None,
         }
     }
 
-    /// Goes on with what was begun before the peer said who it speaks for: a person who was greeted
-    /// is not greeted again. A program ignores what came before its `welcome`.
+    /// Takes over the session and output from before a late PROXY header: a person who was greeted is not greeted
+    /// again. A program ignores output before its `welcome`.
     #[must_use]
     pub fn with_partial_session(mut self, partial: PartialSession) -> Self {
         self.out = partial.out;
@@ -238,9 +233,8 @@ impl Connection {
         self
     }
 
-    /// Serves the client on `stream`, of which `first` was read already, until it leaves,
-    /// breaks a rule or the server drains, and tells the peer why. Unless it turns out that it
-    /// speaks for somebody else.
+    /// Serves the client on `stream`, of which `first` was read already, until the client leaves, breaks a rule or the
+    /// server drains; then sends the close reason. Returns early, with the stream, at a late PROXY header.
     pub async fn run<S>(mut self, stream: S, first: BytesMut) -> Outcome<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -250,7 +244,8 @@ impl Connection {
         if self.peer.face.is_some() {
             codec.expect_tags();
         }
-        // A gateway, which announces the face, has spoken HTTP and TLS already.
+        // Only without a gateway can HTTP or TLS arrive here by mistake: a gateway, which announces the face, has
+        // ended both.
         let mut reader = LineReader::new(source, first, codec, self.peer.face.is_none());
         if self.peer.face == Some(Face::Plain) && matches!(self.face, FaceState::Undecided) {
             self.greet();
@@ -275,14 +270,16 @@ impl Connection {
                 timer.as_mut().reset(deadline);
             }
             tokio::select! {
+                // In this order: output before input, and the last arms only when no input is ready.
                 biased;
                 () = &mut drained, if self.draining_since.is_none() => self.drain(),
                 written = sink.write_buf(&mut self.out), if !self.out.is_empty() => self.on_written(&written),
                 done = join(&mut self.task), if self.task.is_some() => self.on_completion(done),
                 () = outbox.changed() => {}
                 line = reader.next(), if self.wants_line() => self.on_line(line),
-                // Nothing was left to be read.
-                () = ready(()), if self.draining_since.is_some() && !self.has_read_backlog => self.has_read_backlog = true,
+                // Reached when nothing is left to read: a line that arrived before the drain must get its assessment
+                // and its error.
+                () = ready(()), if self.draining_since.is_some() && !self.backlog_read => self.backlog_read = true,
                 () = &mut timer => self.fire_timers(),
             }
         };
@@ -299,14 +296,14 @@ impl Connection {
         }
         drop(self);
         if reason != CloseReason::SlowConsumer {
-            // A peer that does not take its last bytes in time does without them.
-            // Boxed: a connection does not carry the room for its end through its life.
+            // Best effort: after the timeout the last bytes are dropped with the socket.
+            // Boxed: keeps the handshake's state out of this long-lived future.
             let _ = timeout(LINGER, Box::pin(close_handshake(sink, reader.into_parts().0, rest, last))).await;
         }
         Outcome::Closed(reason)
     }
 
-    /// Joins a session, in place of the one before. Returns its highest `seq`; `None` if it is gone.
+    /// Joins a session in place of the current one. Returns its highest `seq`, or `None` if it was erased.
     fn attach(&mut self, Opened { session, token, .. }: Opened, resumed: bool) -> Option<u64> {
         let (id, seq) = session.attach(Arc::clone(&self.outbox))?;
         tracing::info!(
@@ -316,11 +313,11 @@ impl Connection {
         Some(seq)
     }
 
-    /// Moves frames from the outbox to the bytes being written.
+    /// Moves frames from the outbox to the write buffer.
     fn fill(&mut self) {
         while self.out.len() < WRITE_BYTES {
             if let Some(replay) = self.replay {
-                // Help does not wait for it: the store may be slow.
+                // Help overtakes the replay, which waits for the store.
                 match self.outbox.take_help() {
                     Some(help) => self.render(help),
                     None => return self.continue_replay(replay),
@@ -357,13 +354,13 @@ impl Connection {
         }
     }
 
-    /// Writes a line of the plain face.
+    /// Appends a line of the plain face to the write buffer.
     fn write_line(&mut self, line: &str) {
         self.out.extend_from_slice(line.as_bytes());
         self.out.extend_from_slice(b"\n");
     }
 
-    /// Why the connection is over, once there is nothing left to write.
+    /// Returns the close reason once nothing is left to write; a slow consumer or a lost client ends at once.
     fn close_reason_if_done(&self) -> Option<CloseReason> {
         let outbox_reason = self.outbox.close_reason();
         if outbox_reason == Some(CloseReason::SlowConsumer) || self.closing == Some(CloseReason::SlowConsumer) {
@@ -378,18 +375,18 @@ impl Connection {
         self.closing.or(outbox_reason).or(left).or(drained)
     }
 
-    /// Tells whether the server is going away and nothing more is awaited from the client, or what came is to be refused.
+    /// Returns true in a drain when no more input is expected, or when input waits that must be refused.
     fn is_drained(&self) -> bool {
         let is_silent = || self.lingers_until().is_some_and(|until| until <= Instant::now());
-        self.has_read_backlog && (self.has_read_eof || !self.ahead.is_empty() || is_silent())
+        self.backlog_read && (self.has_read_eof || !self.ahead.is_empty() || is_silent())
     }
 
-    /// Whether an answer is on its way that this connection should still get.
+    /// Returns true while an answer is in progress that this connection should still get.
     fn is_awaiting(&self) -> bool {
         self.owes_answer_line() || self.attached.as_ref().is_some_and(|attached| attached.session.is_busy())
     }
 
-    /// Whether a plain message has not got its one line yet.
+    /// Returns true while a plain message lacks its one line of answer.
     fn owes_answer_line(&self) -> bool {
         matches!(&self.face, FaceState::Plain(plain) if plain.awaiting.is_some())
     }
@@ -417,8 +414,8 @@ impl Connection {
         }
     }
 
-    /// Runs `work` as a task of its own; the next line waits until what it returns has been
-    /// done with this connection. If the connection ends first, `work` still goes on.
+    /// Spawns `work` and runs the callback that it returns on this connection; the next line waits for that. If the
+    /// connection ends first, `work` still completes, without its callback.
     fn spawn_then<C>(&mut self, work: impl Future<Output = C> + Send + 'static)
     where
         C: FnOnce(&mut Self) + Send + 'static,
@@ -435,7 +432,7 @@ impl Connection {
         }
     }
 
-    /// Tells a program what went wrong.
+    /// Sends an error frame.
     fn error(&self, code: ErrorCode, id: Option<MessageId>) {
         let error = ErrorFrame::new(code, self.language()).with_id(id).with_trace(self.peer.trace.trace_id);
         self.outbox.push(ServerFrame::Error(error));
@@ -446,7 +443,7 @@ impl Connection {
     }
 }
 
-/// Waits for the task; `None` if it panicked.
+/// Waits for the task. Returns `None` if it panicked.
 async fn join(task: &mut Option<JoinHandle<Completion>>) -> Option<Completion> {
     match task {
         Some(task) => task.await.ok(),
@@ -454,8 +451,8 @@ async fn join(task: &mut Option<JoinHandle<Completion>>) -> Option<Completion> {
     }
 }
 
-/// Writes what is left and the closing line, then closes so that the peer gets all of it: a
-/// socket closed with unread bytes would be reset, and what is on its way lost.
+/// Writes the rest of the output and the closing line, half-closes, and reads until the peer closes: a socket closed
+/// with unread bytes is reset, and the reset discards output in transit.
 async fn close_handshake(
     mut sink: impl AsyncWrite + Unpin,
     mut source: impl AsyncRead + Unpin,

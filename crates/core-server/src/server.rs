@@ -1,4 +1,4 @@
-//! Accepts clients, learns who they are, and drains when asked to.
+//! Server: accepts connections, identifies their peers, and drains on shutdown.
 
 mod admin;
 mod preamble;
@@ -32,42 +32,42 @@ use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding, Referrals};
 use preamble::Preamble;
 
-/// Time for connections to be told when their drain time is over.
+/// Time after the drain timeout for connections to send `shutting_down` and close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
-/// Time for a refused client to take its one line.
+/// Timeout for a rejected client to read its error line.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// A silent peer is asked for life after this time: half-open connections end.
+/// Silence before TCP keepalive probes, which end half-open connections.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 
-/// Everything the server's connections share.
+/// Core server: accept loop, admission and shared state of its connections.
 #[derive(Debug)]
 pub struct Server {
     context: Arc<connection::Context>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
-    /// Of sockets for which there was no room, and of those refused in their PROXY header.
+    /// For sockets dropped at accept; `rejection_log` for connections rejected because of their PROXY header.
     drop_log: LogThrottle,
     rejection_log: LogThrottle,
-    /// What other cores tell, until it is taken up.
+    /// Taken once, by [`Self::serve`].
     cluster_events: Mutex<Option<mpsc::Receiver<ClusterEvent>>>,
 }
 
-/// The server cannot be made.
+/// A server cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The client for the model.
+    /// The model's client cannot be created.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The client for the second opinion.
+    /// The second opinion's client cannot be created.
     #[error(transparent)]
     Guard(#[from] GuardError),
 }
 
-/// Opens the port of `config`.
+/// Binds the listener of `config`.
 ///
 /// # Errors
 ///
-/// The port is taken, or the address is not ours; the message says which.
+/// The port is taken, or the address belongs to no interface of this host; the message names both settings.
 pub async fn bind(config: &Config) -> io::Result<TcpListener> {
     TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
         let Config { host, port, .. } = config;
@@ -76,11 +76,11 @@ pub async fn bind(config: &Config) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server with the settings of `config` that keeps its conversations in `store`.
+    /// Creates a server with the settings of `config` on `store`.
     ///
     /// # Errors
     ///
-    /// A client cannot be made.
+    /// See [`ServerError`].
     pub fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, ServerError> {
         safety::prepare();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
@@ -129,11 +129,11 @@ impl Server {
         })
     }
 
-    /// Serves clients of `listener` until `shutdown`, then drains: clients are told, answers
-    /// under way end, connections close. Returns how much was left when the time was over.
+    /// Serves clients of `listener` until `shutdown`, then drains: clients get a notice, answers in progress end,
+    /// connections close. Returns the number of tasks left when the drain timed out, else 0.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> usize {
         let sweeping = Arc::clone(&self.context.sessions).sweep_forever();
-        // Answers that end while the server drains are told to the other cores too.
+        // Upkeep outlives `shutdown`: answers that end during the drain must still be published to the other cores.
         let upkeep_end = CancellationToken::new();
         let _end_upkeep = upkeep_end.clone().drop_guard();
         self.spawn_upkeep(&upkeep_end);
@@ -142,6 +142,7 @@ impl Server {
             () = self.accept_all(&listener) => {}
             () = sweeping => {}
         }
+        // Closed before the drain, so that new connections go to another core.
         drop(listener);
         let tasks = &self.context.tasks;
         tracing::info!(tasks.open = tasks.len(), "draining");
@@ -154,11 +155,11 @@ impl Server {
         tasks.len()
     }
 
-    /// Works in the background until `end`: keeps in touch with the other cores, if there are any, and brings
+    /// Spawns background work that runs until `end`: exchange with the other cores of the cluster, and the flush of
     /// counts to the store.
     fn spawn_upkeep(&self, end: &CancellationToken) {
         let sessions = Arc::clone(&self.context.sessions);
-        // Not among the tasks a drain waits for.
+        // A tracker of its own: these never end by themselves, so the drain must not wait for them.
         let upkeep = TaskTracker::new();
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).flush_forever()));
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).count_tokens_forever()));
@@ -201,14 +202,14 @@ impl Server {
                 return;
             }
         };
-        // A socket without these options works too.
+        // Best effort: a socket without these options works too.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME));
         let server = Arc::clone(self);
         self.context.tasks.spawn(async move { server.handle_socket(stream, address.ip(), Some(permit)).await });
     }
 
-    /// Serves one client whose socket comes from `address`, from its first byte to its last.
+    /// Serves one client on `stream`, from its first byte to its last; `address` is the socket's.
     pub async fn handle<S>(&self, stream: S, address: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -223,13 +224,13 @@ impl Server {
         let pending = PendingConnection { stream, first: BytesMut::new(), partial: PartialSession::default() };
         let mut next = Some(Box::new(pending));
         let mut client = ClientSocket { address, counted: self.metrics.open_connection(), permit };
-        // Twice at most: who has introduced itself is not asked again.
+        // At most one restart: a PROXY header is accepted once per connection.
         while let Some(pending) = next.take() {
             next = self.serve_one(pending, &mut client).await;
         }
     }
 
-    /// Serves the client until it leaves, or turns out to speak for somebody else.
+    /// Serves the client until the connection ends. Returns it at a late PROXY header, to be served again.
     async fn serve_one<S>(
         &self,
         mut pending: Box<PendingConnection<S>>,
@@ -240,11 +241,11 @@ impl Server {
     {
         let started_at = Instant::now();
         let trusted = self.admission.trusts(client.address);
-        // A peer that speaks for itself is counted before a byte of it is waited for.
+        // An untrusted peer is admitted by its own address before any read: silent sockets must count at once.
         let early = (!trusted).then(|| self.admit(client.address, client));
         let preamble = match early {
             Some(None) => Preamble::Absent,
-            // Boxed, as the conversation is: what only a connection's beginning needs is let go with it.
+            // Boxed so that handshake state is freed before the session future runs.
             Some(Some(_)) | None => Box::pin(self.read_preamble(&mut pending, trusted)).await,
         };
         let is_health_check = preamble.is_health_check();
@@ -261,6 +262,7 @@ impl Server {
         };
         let permit = match early {
             Some(permit) => permit,
+            // A full core is alive: its health check must not need a permit.
             None if is_health_check => None,
             None => self.admit(peer.address, client),
         };
@@ -273,6 +275,7 @@ impl Server {
         } else {
             Outcome::Closed(Box::pin(reject_over_capacity(stream, peer)).await)
         };
+        // Before a restart, which takes a permit for the address in the late header.
         drop(permit);
         match outcome {
             Outcome::Closed(reason) => {
@@ -287,7 +290,8 @@ impl Server {
         }
     }
 
-    /// How a connection begins. A trusted peer may take its time, unless too many others do.
+    /// Reads the preamble. A trusted peer has the whole timeout, unless too many others wait: then the oldest is
+    /// evicted.
     async fn read_preamble<S>(&self, pending: &mut PendingConnection<S>, trusted: bool) -> Preamble
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -303,7 +307,8 @@ impl Server {
         }
     }
 
-    /// A seat for a person at `address`. One who comes too often is treated as if there were none left.
+    /// Acquires a connection permit for `address`. Connect-rate violations get the same error as a full server, so
+    /// that a flooder learns nothing.
     fn admit(&self, address: IpAddr, client: &mut ClientSocket<'_>) -> Option<ConnectionPermit> {
         self.admission.connect(address, Instant::now()).ok()?;
         let permit = self.admission.acquire_connection(address)?;
@@ -313,7 +318,7 @@ impl Server {
         Some(permit)
     }
 
-    /// There is nothing more to serve.
+    /// Counts and logs a connection rejected because of its PROXY header.
     fn reject_preamble<S>(
         &self,
         client: &mut ClientSocket<'_>,
@@ -330,20 +335,20 @@ impl Server {
     }
 }
 
-/// A client while it is served.
 struct ClientSocket<'a> {
-    /// Where its socket comes from.
+    /// Address of the socket, not of a PROXY header.
     address: IpAddr,
     counted: OpenConnection<'a>,
-    /// None where there is no socket.
+    /// `None` for a stream without a socket, as in [`Server::handle`].
     permit: Option<SocketPermit>,
 }
 
-/// What is logged of a connection.
+/// Fields of a connection's log lines.
 struct ConnectionLog {
     trace: TraceId,
     address: IpAddr,
-    /// A gateway's question whether this core answers: one every few seconds, and no person's.
+    /// Health check of a gateway: one every few seconds, without a person. Its opening is logged at debug level, its
+    /// end not at all.
     is_health_check: bool,
     started_at: Instant,
 }
@@ -381,8 +386,8 @@ impl ConnectionLog {
     }
 }
 
-/// Tells a client that there is no room for it, and reads what it has sent: a socket closed with unread bytes is
-/// reset, and the reset may overtake the line.
+/// Sends `too_many_connections` and reads until the client closes: a socket closed with unread bytes is reset, and the
+/// reset may overtake the line.
 async fn reject_over_capacity(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
     let send = async {
         stream.write_all(&connection::too_many_connections(&peer)).await?;
@@ -391,7 +396,7 @@ async fn reject_over_capacity(mut stream: impl AsyncRead + AsyncWrite + Unpin, p
         while 0 < stream.read(&mut unread).await? {}
         Ok::<(), io::Error>(())
     };
-    // Who does not take the line in time does without it.
+    // Best effort: give up after the timeout; the socket is closed anyway.
     let _ = timeout(REJECTION_TIMEOUT, send).await;
     CloseReason::TooManyConnections
 }

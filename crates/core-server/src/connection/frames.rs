@@ -1,4 +1,4 @@
-//! The framed face: what each client frame does (`proto-line/SPEC.md` §3 to §5).
+//! The framed face: handlers of client frames (`proto-line/SPEC.md` §3 to §5).
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::session::{Opened, Outbox, RequestError, known_country};
 use crate::store::StoreError;
 use crate::turn::{Message, Refusal};
 
-/// Version of the protocol.
+/// Protocol version.
 const VERSION: u64 = 1;
-/// When to reconnect after `draining`; clients add jitter of their own.
+/// Reconnect delay sent with `draining`, in milliseconds; clients add jitter of their own.
 const RECONNECT_IN_MS: u64 = 1_000;
 
 pub(super) fn draining_notice() -> ServerFrame {
@@ -28,7 +28,7 @@ pub(super) fn draining_notice() -> ServerFrame {
 }
 
 impl Connection {
-    /// Takes a frame, and the line that brought it, on a framed connection.
+    /// Handles a frame of a framed connection; `line` is its source.
     pub(super) fn on_frame(&mut self, frame: Result<ClientFrame, Rejection>, line: &UserText, trace: Traceparent) {
         if self.attached.is_none() {
             return self.before_welcome(frame, ClientFrame::hint(line.expose()));
@@ -41,15 +41,15 @@ impl Connection {
             Ok(ClientFrame::Ping { id }) => self.outbox.push(ServerFrame::Pong { id }),
             Ok(ClientFrame::Bye) => self.closing = Some(CloseReason::Bye),
             Err(Rejection { code, id, .. }) => {
-                // What was read of it may have come before its session was there.
+                // Help for its readable part may have been shown before the session was opened.
                 self.save_help();
                 self.error(code, id);
             }
         }
     }
 
-    /// Without a session only `hello` does something. Another client frame is told so,
-    /// well formed or not.
+    /// Handles a frame without a session: `hello` opens one and `about` is answered; every other client frame, well
+    /// formed or not, gets `hello_required`.
     fn before_welcome(&mut self, frame: Result<ClientFrame, Rejection>, meant: Option<FrameHint>) {
         match frame {
             Ok(ClientFrame::Hello(hello)) => self.hello(hello),
@@ -62,14 +62,14 @@ impl Connection {
         }
     }
 
-    /// Takes a client frame on a plain connection: `hello` makes it framed for good as long
-    /// as nothing was said, everything else is out of place.
+    /// Handles a client frame of a plain connection: `hello` makes it framed for good unless a message was sent before;
+    /// every other frame is rejected.
     pub(super) fn on_frame_in_plain(&mut self, line: &UserText, is_hello: bool) {
         let frame = ClientFrame::parse(line.expose());
         let has_sent_message = matches!(&self.face, FaceState::Plain(plain) if plain.has_sent_message);
         if is_hello && !has_sent_message {
             self.face = FaceState::Frames;
-            // The greeting's session belongs to nobody now; nothing was said in it.
+            // Drops the greeting's session, which is empty.
             self.attached = None;
             return self.before_welcome(frame, Some(FrameHint::Hello));
         }
@@ -136,10 +136,10 @@ impl Connection {
     fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>) {
         let (session, token, swept) = (Arc::clone(&opened.session), opened.token.expose(), opened.swept);
         let Some(seq) = self.attach(opened, resumed) else {
-            // Erased while it was opened.
+            // Erased by another connection in the meantime.
             return self.error(ErrorCode::BadResume, None);
         };
-        // Replayed are the newest entries after `since`; without it, none.
+        // Replays the newest entries after `since`; none without it.
         let oldest = seq.saturating_sub(MAX_REPLAY_ENTRIES as u64);
         let since = since.unwrap_or(seq).min(seq);
         let after = since.max(oldest);
@@ -156,10 +156,10 @@ impl Connection {
             trace_id: self.peer.trace.trace_id,
             limits: self.limits(),
         };
-        // Straight to the socket: what the session tells from now on comes after the replay.
+        // Bypasses the outbox, whose frames from now on must follow the replay.
         ServerFrame::Welcome(Box::new(welcome)).encode_line(&mut self.out);
         self.write_ai_notice();
-        self.transfer_lone_watch();
+        self.transfer_watch();
         self.replay = (after < seq).then_some(Replay { after, last: seq });
     }
 
@@ -172,9 +172,9 @@ impl Connection {
         }
     }
 
-    /// Hands a message to the session; the next line waits until it is accepted or refused.
+    /// Submits a message to the session; the next line waits until it is accepted or refused.
     pub(super) fn submit(&mut self, id: MessageId, text: UserText, trace: Traceparent) {
-        // What came before its session was there, or for the one before, is assessed now.
+        // A message read before its session was opened, or during another one, is not assessed in this session yet.
         self.assess(&id, &text);
         self.note_use();
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
@@ -200,9 +200,9 @@ impl Connection {
         });
     }
 
-    /// Runs a request as a task that owns what it uses, and answers it from another: it delays
-    /// neither a message nor, before there are too many, the next request. Its deadline ends only the
-    /// waiting.
+    /// Runs a request in a task of its own and responds from a second one, so that it delays no message and, below
+    /// [`MAX_REQUESTS`](super::MAX_REQUESTS), no other request. The deadline ends the wait for a running request,
+    /// never the request itself: an `erase` completes.
     fn request(&mut self, request: Request, trace: Traceparent) {
         if let Some(response) = self.service_response(&request.method, &request.id) {
             return self.outbox.push(response);
@@ -217,14 +217,14 @@ impl Connection {
             session.await_erasure(from);
         }
         outbox.expect_response();
-        // Held by both tasks: a client that gives up early gets no more work done at once for it.
+        // Held by both tasks: a short timeout must not let a client run more requests at once.
         let place = Outbox::place(&outbox);
         let work = self.context.tasks.spawn({
             let (session, place) = (Arc::clone(&session), Arc::clone(&place));
             async move {
                 let permits_held =
                     async { (permits.acquire().await.ok(), context.request_limiter.acquire(address).await) };
-                // One that has not begun by its deadline must not begin later: its place is that of a line to come.
+                // A request that has not begun by its deadline must not begin later: the client took it for failed.
                 let result = match timeout_at(deadline, permits_held).await {
                     Ok(_permit) => session.request(request).await,
                     Err(_) => Err(RequestError::TooLate),
@@ -247,7 +247,7 @@ impl Connection {
             erased.map(|_| language)
         };
         if erases {
-            // What comes after it must not find the session any more.
+            // The next line waits: it must not find the erased session.
             self.spawn_then(async move {
                 let erased = answer.await;
                 move |connection: &mut Self| {
@@ -263,11 +263,11 @@ impl Connection {
     }
 }
 
-/// How a request ended: in time or not, unless its task panicked.
+/// Result of a request's task: done, panicked (`JoinError`), or past its deadline (`Elapsed`).
 type RequestOutcome = Result<Result<Result<ResponseResult, RequestError>, JoinError>, Elapsed>;
 
-/// What a request is answered that ended so. `erased`: it was an `erase`, and the session is gone
-/// with so many entries, by this request or by an earlier one whose deadline had passed.
+/// Maps the end of a request to its response. `erased`: it was an `erase`, and the session with so many entries is
+/// gone, by this request or by an earlier one whose deadline had passed.
 fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, Refusal> {
     let refused = |code| Err(Refusal { code, retry_after: None });
     match (end, erased) {
@@ -280,7 +280,7 @@ fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, 
     }
 }
 
-/// What a peer there is no room for gets, in the form its face needs.
+/// Encodes the error `too_many_connections` for the peer's face, with the closing line if the peer understands it.
 pub fn too_many_connections(peer: &Peer) -> BytesMut {
     let mut out = BytesMut::new();
     let error = ErrorFrame::new(ErrorCode::TooManyConnections, Locale::default().language());

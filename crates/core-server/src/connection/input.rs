@@ -1,4 +1,4 @@
-//! What comes from the client: assessed as it arrives, handled in its order.
+//! Client input: assessed on arrival, handled in order.
 
 use std::str::Chars;
 
@@ -14,8 +14,7 @@ use super::{Attached, Connection, FaceState, MAX_REQUESTS, WRITE_BYTES};
 use crate::session::crisis_lines;
 
 impl Connection {
-    /// Tells whether one more line may be read. While not, the peer's TCP connection fills up: that is the
-    /// back-pressure.
+    /// Returns true if one more line may be read. Otherwise the peer's TCP connection fills up: the back-pressure.
     pub(super) fn wants_line(&self) -> bool {
         !self.has_read_eof
             && self.closing.is_none()
@@ -23,14 +22,14 @@ impl Connection {
             && self.read_throttle.ready_at() <= Instant::now()
     }
 
-    /// Tells whether the next arrival may be handled.
+    /// Returns true if the next input may be handled. Lines that a drain finds unhandled are refused instead.
     fn may_handle(&self) -> bool {
         let over = self.has_handled_eof || self.draining_since.is_some() || self.closing.is_some();
         let room = self.out.len() < WRITE_BYTES && self.outbox.places() < MAX_REQUESTS;
         room && !self.owes_answer_line() && !over && self.task.is_none() && self.replay.is_none()
     }
 
-    /// Takes what was read. A message is assessed now, whatever it has to wait for.
+    /// Assesses a message at once, then handles it, or queues it behind earlier input.
     pub(super) fn on_inbound(&mut self, inbound: Option<Inbound>) {
         let input = match inbound {
             None => {
@@ -56,7 +55,7 @@ impl Connection {
         }
     }
 
-    /// Handles what may be handled of what was read ahead.
+    /// Handles input that was read ahead, as far as it may be.
     pub(super) fn handle_ready(&mut self) {
         while self.may_handle()
             && let Some(input) = self.ahead.pop()
@@ -65,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// Refuses messages that were read and are not handled any more: the server is going away.
+    /// Refuses the messages that were read ahead: the server drains.
     pub(super) fn refuse_unhandled(&mut self) {
         while let Some(input) = self.ahead.pop() {
             let Input::Line(line) = input else { continue };
@@ -106,8 +105,8 @@ impl Connection {
         }
     }
 
-    /// Looks at a line as it arrives: a message is assessed, help lines that are asked for are shown. `None`:
-    /// nothing is left to be done for it.
+    /// Assesses the message in a line on its arrival, and shows help lines on request. Returns `None` if nothing is
+    /// left to handle.
     fn inspect(&mut self, text: UserText, trace: Traceparent) -> Option<Line> {
         if let FaceState::Frames = self.face {
             let frame = Box::new(ClientFrame::parse(text.expose()));
@@ -143,7 +142,7 @@ impl Connection {
         Some(Line { text, trace, id, frame: None })
     }
 
-    /// Assesses the message that a frame brings, also one that cannot be used as far as it can be read.
+    /// Assesses the message in a frame; of a malformed frame, the readable part.
     fn assess_frame(&mut self, frame: &Result<ClientFrame, Rejection>, line: &UserText) {
         match frame {
             Ok(ClientFrame::Message { id, text }) => self.assess(id, text),
@@ -159,7 +158,7 @@ impl Connection {
         }
     }
 
-    /// Looks at what can be read of a line that is refused. `None`: it asked for the help lines, and has them.
+    /// Assesses the readable part of a rejected line. Returns `None` if it requested the help lines, which are shown.
     fn inspect_rejected(&mut self, readable: UserText) -> Option<()> {
         if !matches!(self.face, FaceState::Frames) && Command::parse(readable.expose()) == Command::Crisis {
             self.show_crisis_lines();
@@ -172,15 +171,15 @@ impl Connection {
         Some(())
     }
 
-    /// Assesses a text that is not submitted, in its beginning and its end where it is long: that costs no more than
-    /// a message does. Help for it is stored apart.
+    /// Assesses a text that is not submitted. Of a long one only both ends are read, so that it costs no more than a
+    /// message. Stores the help, which no message will bring to the store.
     fn assess_unsubmitted(&mut self, id: MessageId, text: &UserText) {
         if self.assess_text(&id, &both_ends(text)) {
             self.save_help();
         }
     }
 
-    /// Assesses a message, in the session or, where the store has not opened one yet, without.
+    /// Assesses a message. In a drain it will be refused, so its help is stored now.
     pub(super) fn assess(&mut self, id: &MessageId, text: &UserText) {
         let is_shown = self.assess_text(id, text);
         if is_shown && self.draining_since.is_some() {
@@ -188,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// Assesses a text. Returns whether help was shown for it.
+    /// Assesses a text in the session or, before the store has opened one, without. Returns true if help was shown.
     fn assess_text(&mut self, id: &MessageId, text: &UserText) -> bool {
         if let Some(Attached { session, .. }) = &self.attached {
             return session.assess(id, text);
@@ -202,16 +201,15 @@ impl Connection {
         true
     }
 
-    /// Stores help whose message is not submitted.
+    /// Stores help that was shown for a text which is not submitted.
     pub(super) fn save_help(&self) {
         if let Some(Attached { session, .. }) = &self.attached {
             session.save_help_later();
         }
     }
 
-    /// Hands what was assessed without a session over to the one that is attached now: what was shown here is not
-    /// shown again.
-    pub(super) fn transfer_lone_watch(&mut self) {
+    /// Moves assessments made without a session to the attached one, so that help already shown is not repeated.
+    pub(super) fn transfer_watch(&mut self) {
         if let Some(Attached { session, .. }) = &self.attached
             && let Some(watch) = self.lone_watch.take()
         {
@@ -219,7 +217,7 @@ impl Connection {
         }
     }
 
-    /// Writes help that waits in the outbox, in the plain face: it goes before what is said next.
+    /// Plain face: writes help from the outbox before the reply to the next line, which bypasses the outbox.
     fn write_pending_help(&mut self) {
         while !matches!(self.face, FaceState::Frames)
             && let Some(help) = self.outbox.take_help()
@@ -253,7 +251,7 @@ impl Connection {
     }
 
     fn on_rejected(&mut self, code: ErrorCode) {
-        // What was read of it may have come before its session was there.
+        // Help for its readable part may have been shown before the session was opened.
         self.save_help();
         match self.face {
             FaceState::Frames => self.error(code, None),
@@ -261,7 +259,7 @@ impl Connection {
         }
     }
 
-    /// The stream failed, or is another protocol's.
+    /// Closes after a read error; a client of another protocol (HTTP, TLS) gets an explanation first.
     pub(super) fn on_read_error(&mut self, error: &std::io::Error) {
         use protocol::foreign::ForeignProtocol;
         if error.get_ref().is_some_and(|inner| inner.is::<ForeignProtocol>()) {
@@ -273,7 +271,7 @@ impl Connection {
     }
 }
 
-/// Returns at most as many characters as a message may have: those at the beginning of `text` and at its end.
+/// Shortens `text` to the maximum length of a message, keeping its beginning and its end.
 fn both_ends(text: &UserText) -> UserText {
     let chars = text.chars();
     if chars <= MAX_TEXT_CHARS {
@@ -284,7 +282,7 @@ fn both_ends(text: &UserText) -> UserText {
     UserText::new(format!("{}\n{}", text.first_chars(half).expose(), end.expose()))
 }
 
-/// Returns the text of a message whose frame is cut or damaged, or the whole line where it is no frame at all.
+/// Extracts the text from a cut or damaged frame; returns the whole line if it is no frame at all.
 fn text_within(line: &str) -> Option<String> {
     if !line.starts_with(['{', '[', '"']) {
         return Some(line.to_owned());
@@ -295,7 +293,7 @@ fn text_within(line: &str) -> Option<String> {
     })
 }
 
-/// Reads a string of JSON up to its end, as far as it goes.
+/// Decodes the contents of a JSON string up to its closing quote, or as far as it goes.
 fn unescaped(value: &str) -> String {
     let (mut text, mut rest) = (String::new(), value.chars());
     while let Some(letter) = rest.next().filter(|letter| *letter != '"') {
@@ -308,7 +306,7 @@ fn unescaped(value: &str) -> String {
     text
 }
 
-/// Reads an escape behind its backslash; `None` for one that is cut, and for half of a pair.
+/// Decodes an escape after its backslash. Returns `None` for a cut one, and for half of a surrogate pair.
 fn escaped(rest: &mut Chars<'_>) -> Option<char> {
     match rest.next()? {
         'n' | 'r' => Some('\n'),

@@ -1,4 +1,4 @@
-//! Lines from a socket, without a buffer while nothing comes.
+//! Line reader without a buffer for idle sockets.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,45 +12,43 @@ use protocol::{Inbound, LineCodec};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-/// Room made for one read.
+/// Buffer space reserved for one read.
 const READ_BYTES: usize = 4_096;
 
-/// Reads lines. Holds memory only while part of a line is there.
+/// Reads lines. Allocates only while part of a line is buffered: most connections are idle most of the time.
 #[derive(Debug)]
 pub(super) struct LineReader<R> {
     source: R,
     buffer: BytesMut,
     codec: LineCodec,
     touched: bool,
-    /// A PROXY header came first.
     at_proxy_header: bool,
-    /// No line has been read yet, and what comes first may be another protocol.
+    /// No line was read yet, and the client may speak another protocol.
     opening: bool,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// Reads `source`, of which `first` has been read already. `opening`: what comes first may be
-    /// another protocol, which is an error with [`ForeignProtocol`] inside.
+    /// Reads `source`, of which `first` was read already. `opening`: the client may speak another protocol, which is an
+    /// error with [`ForeignProtocol`] inside.
     pub(super) fn new(source: R, first: BytesMut, codec: LineCodec, opening: bool) -> Self {
         let touched = !first.is_empty();
         Self { source, buffer: first, codec, touched, at_proxy_header: false, opening }
     }
 
-    /// Whether any byte has come.
     pub(super) fn has_received(&self) -> bool {
         self.touched
     }
 
-    /// Whether a PROXY header is where the first line should be; then no line comes any more.
+    /// Returns true if the stream begins with a PROXY header in place of the first line; no line follows then.
     pub(super) fn is_at_proxy_header(&self) -> bool {
         self.at_proxy_header
     }
 
-    /// The next line; `None` at the end of the stream, where a cut line is dropped.
+    /// Reads the next line; `None` at the end of the stream, where a cut line is dropped.
     ///
     /// # Cancel safety
     ///
-    /// Safe: what has been read stays here.
+    /// Safe: bytes read stay in the buffer.
     pub(super) async fn next(&mut self) -> io::Result<Option<Inbound>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -67,7 +65,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(None));
             }
-            // A gateway that was so slow to introduce itself that it was taken for a person.
+            // A trusted proxy whose header arrived after the preamble timeout.
             if !self.touched && is_proxy_header(&self.buffer) {
                 self.at_proxy_header = true;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -85,13 +83,13 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         filled
     }
 
-    /// Gives the source back, and what was read and not used.
+    /// Returns the source and the unconsumed bytes.
     pub(super) fn into_parts(self) -> (R, BytesMut) {
         (self.source, self.buffer)
     }
 }
 
-/// Whether this is a PROXY header, or the certain beginning of one: no line to be taken.
+/// Returns true for a PROXY header or an unambiguous beginning of one, which must not be read as a line.
 fn is_proxy_header(bytes: &[u8]) -> bool {
     matches!(
         proxy_header::parse(bytes),

@@ -1,5 +1,4 @@
-//! What people are told of the service: that it is no person, at the start, on request and after hours of use;
-//! and who runs it.
+//! Notices about the service: that it is no person (at the start, on request, after hours of use), and its operator.
 
 use protocol::server_frame::{About, NoticeCode, ResponseResult};
 use protocol::{Language, MessageId, ServerFrame};
@@ -8,19 +7,19 @@ use tokio::time::Instant;
 
 use super::{Attached, Connection, texts};
 
-/// The notice that answers come from no person, in the words of `text`.
+/// Builds the notice that answers come from no person.
 fn ai_notice(text: &str) -> ServerFrame {
     ServerFrame::Notice { code: NoticeCode::Ai, text: Some(text.to_owned()), reconnect_in_ms: None }
 }
 
 impl Connection {
-    /// Writes the notice behind a `welcome`, before anything that the session tells.
+    /// Writes the notice after a `welcome`, before any frame of the session.
     pub(super) fn write_ai_notice(&mut self) {
         ai_notice(guide::notice(self.language())).encode_line(&mut self.out);
     }
 
-    /// The response to a request about the service; `None` for any other. It needs neither the store nor, for
-    /// `about`, a session.
+    /// Builds the response to a request about the service; `None` for any other method. Uses no store; `about` needs no
+    /// session either.
     pub(super) fn service_response(&self, method: &str, id: &MessageId) -> Option<ServerFrame> {
         let result = match method {
             "about" => ResponseResult::About(Box::new(self.context.about.clone())),
@@ -34,7 +33,7 @@ impl Connection {
         Some(ServerFrame::Response { id: id.clone(), result })
     }
 
-    /// Says in the plain face what the service is, or does where somebody is at risk.
+    /// Plain face: writes the page on the service, or on its conduct when a person is at risk.
     pub(super) fn write_guide(&mut self, topic: Topic) {
         let (language, about) = (self.language(), &self.context.about);
         let mut lines = guide::plain_lines(topic, &facts(about), language);
@@ -44,14 +43,14 @@ impl Connection {
         lines.iter().for_each(|line| self.write_line(line));
     }
 
-    /// Notes that a person uses the session now.
+    /// Records use of the session and schedules the reminder.
     pub(super) fn note_use(&mut self) {
         if let Some(Attached { session, .. }) = &self.attached {
             self.reminder_at = session.note_use(Instant::now());
         }
     }
 
-    /// Reminds every connection of the session, if it is time and none of them has done so.
+    /// Reminds all connections of the session when due, unless one of them already did.
     pub(super) fn remind_if_due(&mut self, now: Instant) {
         if self.reminder_at.take_if(|at| *at <= now).is_some()
             && let Some(Attached { session, .. }) = &self.attached

@@ -5,22 +5,22 @@ use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame};
 
 use super::texts;
 
-/// What the plain face remembers of its connection.
+/// State of the plain face of one connection.
 #[derive(Debug, Default)]
 pub(super) struct PlainState {
     /// A message was sent: the connection stays plain for good.
     pub(super) has_sent_message: bool,
-    /// The message whose one line has not been written; the next line waits for it.
+    /// Message without its line of answer yet; the next line waits for it.
     pub(super) awaiting: Option<MessageId>,
-    /// The line so far.
+    /// Answer so far; it is written as one line.
     reply: String,
-    /// `/borrar` was written once.
+    /// `/borrar` was the last line; a second one confirms it.
     pub(super) erase_requested: bool,
-    /// Goes in front of the next answer, in its line.
+    /// Prefix of the next answer, in the same line.
     reminder: Option<String>,
 }
 
-/// What a line asks for.
+/// Meaning of a line in the plain face.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     Message,
@@ -41,7 +41,7 @@ pub(super) enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Reads a line. A word behind a slash at its start is a command, anything else is a message.
+    /// Parses a line: a leading word with a slash is a command, anything else is a message.
     pub(super) fn parse(line: &'a str) -> Self {
         let line = line.trim();
         let is = |word: &str| line.eq_ignore_ascii_case(word);
@@ -52,7 +52,7 @@ impl<'a> Command<'a> {
         if !word.strip_prefix('/').is_some_and(|name| name.starts_with(char::is_alphabetic)) {
             return Self::Message;
         }
-        // Somebody in distress does not look at what stands behind it.
+        // Punctuation after a command is ignored: `/crisis!!!` of a person in distress must work.
         let word = word.trim_end_matches(|letter: char| !letter.is_alphanumeric());
         match without_accents(word).as_str() {
             "/ayuda" | "/help" => Self::Help,
@@ -71,12 +71,12 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Returns what a person may have said with a line that is no message: all of it where the command is not known,
-    /// else what stands behind one that takes nothing of the kind.
+    /// Returns free text in a line that is no message, for assessment: the whole line of an unknown command, else the
+    /// text behind one that takes no such argument.
     pub(super) fn trailing_text(&self, line: &'a str) -> Option<&'a str> {
         match self {
             Self::Message | Self::Exit | Self::Crisis => None,
-            // A token is a secret.
+            // A resume token is a secret: it must not reach the assessment.
             Self::Resume(token) if !token.contains(char::is_whitespace) => None,
             Self::Unknown => Some(line.trim().trim_start_matches('/')),
             _ => line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest),
@@ -84,7 +84,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Lower case, without the accents of Spanish, composed or not.
+/// Lower-cases `word` and removes Spanish accents, composed or not.
 fn without_accents(word: &str) -> String {
     let letters = word.chars().flat_map(char::to_lowercase).filter(|letter| !('\u{300}'..='\u{36f}').contains(letter));
     letters
@@ -99,7 +99,7 @@ fn without_accents(word: &str) -> String {
         .collect()
 }
 
-/// The language `/idioma` names, if the product speaks it.
+/// Parses the argument of `/idioma`; `None` for an unsupported language.
 pub(super) fn language_named(name: &str) -> Option<Locale> {
     match name.to_lowercase().as_str() {
         "es" | "español" | "espanol" | "spanish" => Some(Language::Spanish.into()),
@@ -109,21 +109,21 @@ pub(super) fn language_named(name: &str) -> Option<Locale> {
 }
 
 impl PlainState {
-    /// The next line waits for the answer to `id`.
+    /// Makes the next line wait for the answer to `id`.
     pub(super) fn await_answer(&mut self, id: MessageId) {
         self.has_sent_message = true;
         self.awaiting = Some(id);
         self.reply = String::new();
     }
 
-    /// Takes a frame in. Gives the line for the awaited message once it is complete; what
-    /// concerns other messages does not show.
+    /// Consumes a frame. Returns the line of the awaited message once it is complete; frames of other messages are
+    /// dropped.
     pub(super) fn render(&mut self, frame: ServerFrame, language: Language) -> Option<String> {
         let awaited = self.awaiting.as_ref();
         match frame {
             ServerFrame::Delta { id, offset, text, .. } if awaited == Some(&id) => {
                 if offset == 0 {
-                    // The answer begins again: another text takes the place of its pieces so far.
+                    // The answer restarted: another text replaces the pieces so far.
                     self.reply.clear();
                 }
                 self.reply.push_str(text.expose());
@@ -153,20 +153,20 @@ impl PlainState {
     }
 }
 
-/// The last entries as lines.
+/// Renders entries as lines.
 pub(super) fn history(entries: &[Entry], language: Language) -> Vec<String> {
     if entries.is_empty() {
         return vec![texts::no_history(language).to_owned()];
     }
     let line = |entry: &Entry| match entry.role {
-        // It says what it is.
+        // Without a speaker: a help line introduces itself.
         Role::Support => to_single_line(entry.text.expose()),
         role => format!("{}: {}", texts::speaker(language, role), to_single_line(entry.text.expose())),
     };
     entries.iter().map(line).collect()
 }
 
-/// A safety plan as lines, and the way to the help lines below it.
+/// Renders a safety plan as lines, followed by the command for help lines.
 pub(super) fn safety_plan(plan: Option<&SafetyPlan>, language: Language) -> Vec<String> {
     match plan {
         None => vec![texts::no_plan(language).to_owned()],
@@ -177,8 +177,8 @@ pub(super) fn safety_plan(plan: Option<&SafetyPlan>, language: Language) -> Vec<
     }
 }
 
-/// One line a terminal can show safely: line breaks become one space, other control
-/// characters and escape sequences are removed.
+/// Converts `text` to one line that a terminal can show safely: line breaks become one space, other control characters
+/// and escape sequences are removed. A model's answer must not control the person's terminal.
 pub(super) fn to_single_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -198,8 +198,8 @@ pub(super) fn to_single_line(text: &str) -> String {
     line
 }
 
-/// Skips what follows ESC: a control sequence up to its final byte, an operating system
-/// command up to its terminator, else one character (ECMA-48).
+/// Skips the rest of an escape sequence after ESC: a control sequence up to its final byte, an operating system command
+/// up to its terminator, else one character (ECMA-48).
 fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match rest.next() {
         Some('[') => {

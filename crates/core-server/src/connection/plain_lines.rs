@@ -1,4 +1,4 @@
-//! The plain face: what each line does (`proto-line/SPEC.md` §2).
+//! The plain face: handlers of lines (`proto-line/SPEC.md` §2).
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::session::{Opened, Session};
 use crate::store::StoreError;
 use crate::turn::Refusal;
 
-/// Entries `/historial` shows.
+/// Entries shown by `/historial`.
 const HISTORY_ENTRIES: usize = 20;
 
 impl Connection {
-    /// Takes a line on a connection that is not framed.
+    /// Handles a line of a connection that is not framed.
     pub(super) fn on_plain_line(&mut self, line: Line) {
         match ClientFrame::hint(line.text.expose()) {
             Some(meant) => self.on_frame_in_plain(&line.text, meant.is_hello()),
@@ -28,7 +28,7 @@ impl Connection {
         }
     }
 
-    /// Opens a session and greets.
+    /// Opens a session, then writes the greeting.
     pub(super) fn greet(&mut self) {
         let sessions = Arc::clone(&self.context.sessions);
         self.spawn_then(async move {
@@ -43,7 +43,7 @@ impl Connection {
             Ok(opened) => {
                 let user = opened.session.user();
                 self.attach(opened, false);
-                self.transfer_lone_watch();
+                self.transfer_watch();
                 texts::greeting(user).iter().for_each(|line| self.write_line(line));
             }
             Err(error) => {
@@ -53,7 +53,6 @@ impl Connection {
         }
     }
 
-    /// Does what a line asks.
     fn execute_command(&mut self, line: Line) {
         let Line { text, trace, id, .. } = line;
         let Some((session, token)) = self.attached.as_ref().map(|it| (Arc::clone(&it.session), it.token.clone()))
@@ -164,7 +163,7 @@ impl Connection {
                     let line = texts::resumed(opened.session.language(), opened.session.user());
                     match connection.attach(opened, true) {
                         Some(_) => connection.write_line(&line),
-                        // Erased while it was opened.
+                        // Erased by another connection in the meantime.
                         None => connection.write_error(ErrorCode::BadResume),
                     }
                 }
@@ -184,7 +183,7 @@ impl Connection {
             let language = session.language();
             move |connection: &mut Self| match erased {
                 Err(error) if !is_gone => connection.on_store_error(&error),
-                // Also where another device was faster.
+                // Also if another device erased it first.
                 Ok(_) | Err(_) => {
                     connection.write_line(texts::erased(language));
                     connection.attached = None;
@@ -194,7 +193,7 @@ impl Connection {
         });
     }
 
-    /// Says the one line a message is owed whose session was erased before its answer.
+    /// Writes the one line of answer to a message whose session was erased before.
     pub(super) fn write_erased_error(&mut self) {
         let is_erased = self.outbox.close_reason() == Some(CloseReason::Erased);
         if let FaceState::Plain(plain) = &mut self.face
@@ -206,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// Says in one line what went wrong.
+    /// Writes an error as one line.
     pub(super) fn write_error(&mut self, code: ErrorCode) {
         let message = code.message(self.language(), None);
         self.write_line(&message);
@@ -214,7 +213,7 @@ impl Connection {
 
     fn on_store_error(&mut self, error: &StoreError) {
         if let StoreError::NoSession { .. } = error {
-            // The session has closed this connection.
+            // Erased; the session closes this connection.
             return self.write_line(texts::erased_meanwhile(self.language()));
         }
         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "store operation failed");

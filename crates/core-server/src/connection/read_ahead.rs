@@ -1,7 +1,7 @@
-//! What a client has sent and is not handled yet.
+//! Queue of client input that was read ahead.
 //!
-//! Lines are read, and messages assessed, while an earlier line is still being handled; then they are
-//! handled in their order. Without I/O.
+//! Lines are read, and messages assessed, while an earlier line is still being handled; then they are handled in order.
+//! Without I/O.
 
 use std::collections::VecDeque;
 
@@ -9,39 +9,37 @@ use protocol::client_frame::Rejection;
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, ErrorCode, MessageId, UserText};
 
-/// Lines that may wait. Beyond it the client's TCP connection fills up.
+/// Maximum number of queued lines. Beyond it reads pause, and TCP flow control slows the client.
 const MAX_LINES: usize = 16;
-/// Bytes that may wait, before one more line.
+/// Bytes at which reads pause; the last line may exceed it.
 const MAX_BYTES: usize = 64 * 1_024;
-/// What a line weighs besides its text, about.
+/// Approximate overhead of a line besides its text, in bytes.
 const LINE_BYTES: usize = 64;
 
-/// Queue of what was read ahead. Holds no memory while it is empty.
+/// FIFO queue without memory while it is empty.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     waiting: VecDeque<Input>,
     bytes: usize,
 }
 
-/// What came from the client.
+/// One input of the client.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A line.
     Line(Line),
-    /// A line that cannot be used.
+    /// Too long, or not UTF-8.
     Rejected(ErrorCode),
-    /// The client sends no more.
+    /// End of the stream.
     End,
 }
 
-/// A line as it came.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) text: UserText,
     pub(super) trace: Traceparent,
-    /// Its id if it is a message of the plain face.
+    /// Message id in the plain face, assigned on arrival: assessment and submission share it.
     pub(super) id: Option<MessageId>,
-    /// What it says, where the connection was framed when it came.
+    /// Parsed frame, if the connection was framed on arrival.
     pub(super) frame: Option<Box<Result<ClientFrame, Rejection>>>,
 }
 
@@ -55,7 +53,6 @@ impl Input {
 }
 
 impl ReadAhead {
-    /// Tells whether one more may be read.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < MAX_LINES && self.bytes < MAX_BYTES
     }
@@ -64,19 +61,17 @@ impl ReadAhead {
         self.waiting.is_empty()
     }
 
-    /// Adds what came last.
     pub(super) fn push(&mut self, input: Input) {
         self.bytes += input.bytes();
         self.waiting.push_back(input);
     }
 
-    /// Puts the first one back: something else has to be done before it.
+    /// Returns an input to the front of the queue.
     pub(super) fn put_back(&mut self, input: Input) {
         self.bytes += input.bytes();
         self.waiting.push_front(input);
     }
 
-    /// Takes the first one.
     pub(super) fn pop(&mut self) -> Option<Input> {
         let input = self.waiting.pop_front()?;
         self.bytes -= input.bytes();

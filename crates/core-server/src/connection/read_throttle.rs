@@ -1,19 +1,18 @@
-//! How fast a client's lines are read.
+//! Throttle for the lines of one client: the generic cell rate algorithm.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lines a client may send at once: a replay of everything it has not heard of, and more.
+/// Lines accepted in one burst: enough for a client that resends everything without an answer after a reconnect.
 const BURST: u32 = 200;
-/// Time between two lines of a client that keeps sending.
+/// Minimum mean time between lines beyond the burst: 50 lines a second.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Who sends more is not refused, but read no faster: their own TCP connection fills up.
+/// Back-pressure instead of rejection: reads pause, and TCP flow control slows the sender.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadThrottle {
-    /// When a client that had sent at the pace of [`INTERVAL`] would have sent all it has sent
-    /// ("theoretical arrival time" of the generic cell rate algorithm).
+    /// "Theoretical arrival time": the time of the next line if all lines so far had come one per [`INTERVAL`].
     due: Instant,
 }
 
@@ -22,12 +21,11 @@ impl ReadThrottle {
         Self { due: now }
     }
 
-    /// A line was read at `now`.
     pub(super) fn record_line(&mut self, now: Instant) {
         self.due = self.due.max(now) + INTERVAL;
     }
 
-    /// When the next line may be read.
+    /// Returns the earliest time to read the next line.
     pub(super) fn ready_at(self) -> Instant {
         self.due.checked_sub(INTERVAL * BURST).unwrap_or(self.due)
     }

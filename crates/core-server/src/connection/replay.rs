@@ -1,4 +1,4 @@
-//! What a client missed, page by page, before it hears what happens now.
+//! Replay of missed entries, page by page, before live frames.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use protocol::{CloseReason, ServerFrame};
 use super::{Attached, Connection};
 use crate::store::{ReadableEntries, StoreError};
 
-/// Entries read from the store at once.
+/// Page size, in entries: bounds the memory of one replay.
 const PAGE: usize = 50;
 
-/// A replay under way: entries after `after`, up to `last`.
+/// Replay in progress: entries with `after` < `seq` <= `last`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Replay {
     pub(super) after: u64,
@@ -18,7 +18,7 @@ pub(super) struct Replay {
 }
 
 impl Connection {
-    /// Reads the next page of a replay.
+    /// Reads the next page, unless a task is running: its completion comes back here.
     pub(super) fn continue_replay(&mut self, replay: Replay) {
         if self.task.is_some() {
             return;
@@ -38,7 +38,7 @@ impl Connection {
         self.replay = None;
         match page {
             Err(error) => {
-                // What comes after it is not told either: the client would take it for all there is.
+                // Live frames must not follow the gap: the client would take them for the next entries.
                 self.attached = None;
                 self.outbox = Arc::default();
                 self.closing = Some(match error {
@@ -50,7 +50,7 @@ impl Connection {
                 });
             }
             Ok(page) => {
-                // Past what does not open, too: it is left out, and the replay goes on behind it.
+                // Also past entries that cannot be decrypted, which are left out.
                 let after = page.last_seq().unwrap_or(replay.after).min(replay.last);
                 for entry in page.entries.into_iter().take_while(|entry| entry.seq <= replay.last) {
                     ServerFrame::Turn(entry).encode_line(&mut self.out);

@@ -1,4 +1,4 @@
-//! Everything the plain face says besides answers and errors (`proto-line/SPEC.md` §2).
+//! Texts of the plain face besides answers and errors (`proto-line/SPEC.md` §2).
 
 use protocol::server_frame::{ModelHost, Role};
 use protocol::{Country, Language, UserLabel};
@@ -6,7 +6,7 @@ use safety::guide;
 
 use Language::{English, Spanish};
 
-/// The greeting; the first line carries the person's label.
+/// Returns the greeting; the first line carries the person's label.
 pub(super) fn greeting(user: UserLabel) -> [String; 3] {
     [
         format!("{user} conectado."),
@@ -15,7 +15,7 @@ pub(super) fn greeting(user: UserLabel) -> [String; 3] {
     ]
 }
 
-/// For clients of HTTP and TLS. Their language is not known, and a person may read it in either.
+/// Reply to HTTP and TLS clients. In both languages, since theirs is not known.
 pub(super) const FOREIGN_PROTOCOL: &str = "En este puerto se habla el protocolo de líneas de PsicoIA, no HTTP ni TLS: \
     abrí la página del gateway. / This port speaks PsicoIA's line protocol, neither HTTP nor TLS: open the gateway's page.";
 
@@ -61,7 +61,7 @@ pub(super) fn help(language: Language) -> [&'static str; 13] {
     }
 }
 
-/// Says where answers come from.
+/// Names the models and their hosts.
 pub(super) fn models(language: Language, models: &[ModelHost]) -> String {
     let names: Vec<String> = models.iter().map(|it| format!("{} ({})", it.name, it.host)).collect();
     match (language, names.is_empty()) {

@@ -1,4 +1,4 @@
-//! Time limits of a connection. One timer serves them all.
+//! Timeouts of a connection, all on one timer.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use tokio::time::Instant;
 
 use super::{Connection, FaceState, LINGER};
 
-/// Time limits of a connection.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// After which the plain face greets someone who says nothing.
+    /// Silence of a new connection before the plain face greets.
     pub greet_delay: Duration,
-    /// For a PROXY header that has begun, and for `hello` where frames were announced.
+    /// For the rest of a PROXY header, and for `hello` on a framed connection.
     pub handshake: Duration,
-    /// Without a line from the client.
+    /// Between two lines of the client; an answer in progress extends it.
     pub idle: Duration,
-    /// For the client to take what is written.
+    /// Without progress in writing: the client is a slow consumer.
     pub write: Duration,
-    /// For answers under way to end when the server is going away.
+    /// For answers in progress when the server drains.
     pub drain: Duration,
 }
 
 impl Connection {
-    /// Does what is due.
+    /// Fires every expired timer.
     pub(super) fn fire_timers(&mut self) {
         let (now, timeouts) = (Instant::now(), self.context.timeouts);
         let over = |since: Instant, limit: Duration| since + limit <= now;
@@ -31,7 +31,7 @@ impl Connection {
         if self.stalled_since.is_some_and(|since| over(since, timeouts.write)) {
             self.closing = Some(CloseReason::SlowConsumer);
         } else if self.draining_since.is_some_and(|since| over(since, timeouts.drain)) {
-            // Where the drain time is as short as the lingering, nothing may be in progress.
+            // With a drain timeout as short as `LINGER` nothing may be in progress: then the loop ends by itself.
             if self.close_reason_if_done().is_none() {
                 self.give_up_draining();
             }
@@ -50,11 +50,11 @@ impl Connection {
         }
     }
 
-    /// When something may be due next.
+    /// Returns the earliest time at which a timer may expire.
     pub(super) fn next_deadline(&self) -> Instant {
         let timeouts = self.context.timeouts;
         let waits_for_client = if self.closing.is_some() {
-            // Only what is still to be written keeps it open; nothing else is due any more.
+            // Only unwritten output keeps the connection open; no timer of input counts any more.
             Instant::now() + timeouts.idle
         } else if self.may_be_greeted() {
             self.peer.connected_at + timeouts.greet_delay
@@ -72,14 +72,14 @@ impl Connection {
         [stalled, drained, paced, self.reminder_at].into_iter().flatten().fold(waits_for_client, Instant::min)
     }
 
-    /// Returns until when an idle connection is read while the server is going away: a message that is written just
-    /// then may call for help, and nothing can be said any more once the connection is closed.
+    /// Returns the time until which a drain still reads an idle connection: a message on its way may call for help, and
+    /// after the close no help can be shown.
     pub(super) fn lingers_until(&self) -> Option<Instant> {
         self.draining_since.map(|since| since + LINGER.min(self.context.timeouts.drain))
     }
 
-    /// The answer under way does not end in time: the person is told, and will find it
-    /// after they reconnect if it ends at all.
+    /// Ends a drain whose answer in progress took too long: sends `shutting_down`. If the answer still ends, the person
+    /// gets it after a reconnect.
     fn give_up_draining(&mut self) {
         if self.closing.is_none() {
             match self.face {
@@ -91,12 +91,12 @@ impl Connection {
         }
     }
 
-    /// Whether the greeting delay counts: nobody has said a thing.
+    /// Returns true while the greeting delay runs: no face, no byte and no task yet.
     fn may_be_greeted(&self) -> bool {
         matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent && self.draining_since.is_none()
     }
 
-    /// Whether a program is expected to say `hello`.
+    /// Returns true while the handshake timeout runs: a framed connection without a session.
     fn awaits_hello(&self) -> bool {
         matches!(self.face, FaceState::Frames) && self.attached.is_none() && self.task.is_none()
     }

@@ -1,4 +1,4 @@
-//! What the admin port tells: metrics, and whether the core is ready.
+//! Admin port: metrics and readiness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::connection;
 use crate::llm::{Model, Readiness};
 use crate::store::Store;
 
-/// How long an answer of the database counts, and how long it has for one.
+/// Cache time and timeout of the store's check: frequent probes must neither load the database nor pile up behind it.
 const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
 const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// What the admin port of this server tells. To be called once: each has metrics of the process.
+    /// Builds the admin service of this server. Must be called once: each admin service registers the process metrics.
     pub fn admin(&self) -> Admin {
         let context = Arc::clone(&self.context);
         let store = Arc::clone(&context.sessions.engine().store);
@@ -42,14 +42,14 @@ impl Server {
 }
 
 impl Server {
-    /// Prepares the second opinion, where there is one. See [`Guard::prepare`](crate::guard::Guard::prepare).
+    /// Prepares the second opinion, if configured. See [`Guard::prepare`](crate::guard::Guard::prepare).
     pub async fn prepare_guard(&self) {
         if let Some(guard) = &self.context.sessions.engine().guard {
             guard.prepare().await;
         }
     }
 
-    /// Asks the providers of the model once whether they are there, and logs what they say. See [`Model::check`].
+    /// Checks the model's providers once, and logs the results. See [`Model::check`].
     pub async fn check_model(&self) {
         if let Some(model) = &self.context.sessions.engine().model {
             model.check().await;
@@ -57,7 +57,7 @@ impl Server {
     }
 }
 
-/// Tells what is not counted as it happens.
+/// Sets the gauges that are read at a scrape instead of being counted.
 fn refresh(context: &connection::Context) {
     let engine = context.sessions.engine();
     let metrics = &engine.metrics;
@@ -75,7 +75,7 @@ fn refresh(context: &connection::Context) {
     }
 }
 
-/// Whether the database answers. Without it nothing can be accepted.
+/// Down while the database does not answer: no message can be accepted.
 struct StoreProbe(Arc<dyn Store>);
 
 #[async_trait]
@@ -92,7 +92,7 @@ impl Probe for StoreProbe {
     }
 }
 
-/// Whether answers come from the model. Otherwise they are the companion's.
+/// Degraded while answers come from the companion instead of the model.
 struct ModelProbe(Arc<connection::Context>);
 
 impl ModelProbe {
@@ -116,7 +116,7 @@ impl Probe for ModelProbe {
     }
 }
 
-/// Whether the tokens of the day last. Otherwise answers are the companion's until midnight.
+/// Degraded while the day's tokens are used up: the companion answers until midnight UTC.
 struct TokensProbe(Arc<connection::Context>);
 
 #[async_trait]
@@ -140,7 +140,7 @@ impl Probe for TokensProbe {
     }
 }
 
-/// Whether the cores can agree on the limits. Without Redis each has its share.
+/// Degraded without Redis: the cores cannot agree on the limits, so each enforces its share.
 struct RedisProbe(Arc<Cluster>);
 
 #[async_trait]

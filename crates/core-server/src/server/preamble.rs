@@ -1,4 +1,4 @@
-//! The first bytes of a connection: a PROXY header, or an ordinary client already talking.
+//! Preamble of a connection: a PROXY header, or the first bytes of a client without one.
 
 use std::net::IpAddr;
 
@@ -10,27 +10,24 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connection::{Peer, Timeouts};
 
-/// How a connection began.
 #[derive(Debug)]
 pub(super) enum Preamble {
-    /// With a header, which has been removed from the bytes read.
+    /// PROXY header, removed from the bytes read.
     Header(ProxyHeader),
-    /// With something else, or nothing for the greeting delay.
+    /// Other bytes, or none within the greeting delay.
     Absent,
-    /// With a header that cannot be read.
     Malformed,
-    /// With a header, of somebody whose word is not believed.
+    /// PROXY header of an untrusted peer.
     Untrusted,
-    /// With part of a header whose rest did not come in time.
+    /// Incomplete header at the handshake timeout, or at its eviction in favour of newer connections.
     TimedOut,
-    /// It closed before it said anything.
+    /// Closed before the first byte, or failed.
     Closed,
 }
 
-/// Reads until it is clear whether there is a header. `first` holds what was read and is not
-/// part of it.
+/// Reads until a PROXY header is complete or ruled out. Leaves in `first` the bytes that belong to no header.
 ///
-/// Of a peer that is not `trusted` no header is read: the first byte that certainly belongs to one is enough.
+/// Rejects an untrusted peer at the first byte that belongs to a header for certain.
 pub(super) async fn read_preamble(
     stream: &mut (impl AsyncRead + Unpin),
     first: &mut BytesMut,
@@ -60,7 +57,7 @@ pub(super) async fn read_preamble(
             Err(_) if deadline == started_at + timeouts.greet_delay => return Preamble::Absent,
             Err(_) => return Preamble::TimedOut,
             Ok(Ok(0)) if first.is_empty() => return Preamble::Closed,
-            // It closed its sending side; what it sent is for the connection to judge.
+            // Half-closed: the connection handles the bytes sent before.
             Ok(Ok(0)) => return Preamble::Absent,
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return Preamble::Closed,
@@ -69,13 +66,11 @@ pub(super) async fn read_preamble(
 }
 
 impl Preamble {
-    /// Whether a gateway only asks whether the core answers.
     pub(super) fn is_health_check(&self) -> bool {
         matches!(self, Self::Header(header) if header.is_health_check())
     }
 
-    /// Who is at the other end of a connection from `address` that began at `since`. A `trusted` one without
-    /// a header may be a gateway that is slow.
+    /// Returns the peer of a socket from `address`. A `trusted` one without a header may be a slow gateway.
     pub(super) fn peer(self, address: IpAddr, connected_at: Instant, trusted: bool) -> Peer {
         let header = match self {
             Self::Header(header) => Some(header),

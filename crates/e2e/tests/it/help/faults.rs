@@ -129,7 +129,7 @@ async fn devices_on_several_cores_get_help_across_a_redis_outage() {
             }
         };
         assert!(!turn["resources"].as_array().unwrap().is_empty(), "{turn}");
-        // A core that looks up what was stored meanwhile finds the answer, and tells it as an entry.
+        // A core that catches up from the store may find the answer there, and sends it as an entry.
         loop {
             let frame = device.frame().await;
             if frame["type"] == "done" || frame["role"] == "assistant" {

@@ -1,4 +1,4 @@
-//! Help for what is refused: lines that cannot be used, commands that are none, messages to a core that goes away.
+//! Help for refused input: lines that cannot be used, unknown commands, messages to a draining core.
 
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
