@@ -39,7 +39,7 @@ pub use frames::too_many_connections;
 pub use timers::Timeouts;
 
 use crate::limits::RequestLimiter;
-use crate::session::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
+use crate::session::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
 use line_reader::LineReader;
 use plain::PlainState;
 use read_ahead::ReadAhead;
@@ -143,7 +143,7 @@ pub struct Connection {
     read_throttle: ReadThrottle,
     ahead: ReadAhead,
     /// Assesses messages while no session is open, so that help never waits for the store.
-    lone_watch: Option<Box<LoneWatch>>,
+    pre_session_watch: Option<Box<PreSessionWatch>>,
     /// Due time of the reminder that answers come from no person.
     reminder_at: Option<Instant>,
     /// No byte was received yet.
@@ -210,7 +210,7 @@ impl Connection {
             last_read_at,
             read_throttle: ReadThrottle::new(last_read_at),
             ahead: ReadAhead::default(),
-            lone_watch: None,
+            pre_session_watch: None,
             reminder_at: None,
             silent: true,
             has_read_eof: false,
@@ -292,7 +292,7 @@ impl Connection {
         let rest = std::mem::take(&mut self.out);
         let last = self.peer.closing_line.then_some(reason);
         if outbox.close_reason() == Some(CloseReason::SlowConsumer) {
-            self.context.sessions.engine().metrics.slow_consumer_disconnects.inc();
+            self.context.sessions.turns().metrics.slow_consumer_disconnects.inc();
         }
         drop(self);
         if reason != CloseReason::SlowConsumer {

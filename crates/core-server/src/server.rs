@@ -27,9 +27,9 @@ use crate::guard::{Guard, GuardError};
 use crate::limits::{ConcurrencyLimiter, RequestLimiter};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
-use crate::session::{Policy, Sessions};
+use crate::session::{SessionLimits, Sessions};
 use crate::store::Store;
-use crate::turn::{Budget, BudgetSettings, Context, Engine, Folding, Referrals};
+use crate::turn::{Budget, BudgetSettings, Context, Referrals, Summarizer, TurnService};
 use preamble::Preamble;
 
 /// Time after the drain timeout for connections to send `shutting_down` and close.
@@ -88,13 +88,13 @@ impl Server {
         let metrics = Arc::new(Metrics::new(&counted));
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
-        let policy = Policy { per_user_max, orphan, retention, unreached };
+        let limits = SessionLimits { per_user_max, abandoned_after: orphan, retention, unreached };
         let new_cluster = |settings| Cluster::new(settings, metrics.redis_disconnects.clone());
         let (cluster, cluster_events) = config.cluster.map(new_cluster).unzip();
         let slots = ConcurrencyLimiter::new(config.max_in_flight, config.queue_max, config.queue_timeout);
         let Config { rate, address_rate, .. } = config;
         let budget = BudgetSettings { rate, address_rate };
-        let engine = Engine {
+        let turns = TurnService {
             store,
             budget: Budget::new(budget, Arc::clone(&slots), cluster.clone()),
             slots,
@@ -102,12 +102,12 @@ impl Server {
             guard: config.guard.map(|guard| Guard::new(guard, metrics.guard.clone())).transpose()?,
             context: Context::new(config.context),
             cluster,
-            folding: Folding::new(draining.clone()),
+            summarizer: Summarizer::new(draining.clone()),
             referrals: Referrals::default(),
             metrics: Arc::clone(&metrics),
         };
         let context = connection::Context {
-            sessions: Sessions::new(engine, policy, tasks.clone(), draining.clone()),
+            sessions: Sessions::new(turns, limits, tasks.clone(), draining.clone()),
             timeouts: config.timeouts,
             tasks,
             draining,
@@ -164,11 +164,11 @@ impl Server {
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).flush_forever()));
         upkeep.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&sessions).count_tokens_forever()));
         let cluster_events = self.cluster_events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(cluster), Some(cluster_events)) = (sessions.engine().cluster.clone(), cluster_events) {
-            let handling = Arc::clone(&sessions).hear_forever(cluster_events);
+        if let (Some(cluster), Some(cluster_events)) = (sessions.turns().cluster.clone(), cluster_events) {
+            let handling = Arc::clone(&sessions).run_cluster_events(cluster_events);
             upkeep.spawn(end.clone().run_until_cancelled_owned(handling));
             upkeep.spawn(
-                end.clone().run_until_cancelled_owned(async move { cluster.run(&sessions.engine().slots).await }),
+                end.clone().run_until_cancelled_owned(async move { cluster.run(&sessions.turns().slots).await }),
             );
         }
     }

@@ -5,14 +5,14 @@
 //! them, and belong to the session: a connection that ends does not end them.
 
 mod answering;
+mod cluster_events;
 mod continuous_use;
-mod elsewhere;
-mod hearing;
 mod help;
 mod language;
-mod life;
+mod lifecycle;
 mod outbox;
 mod registry;
+mod replicas;
 mod requests;
 mod retention;
 mod risk;
@@ -37,19 +37,21 @@ use tokio_util::sync::CancellationToken;
 
 pub use help::known_country;
 pub use outbox::Outbox;
-pub use registry::{Opened, Policy, Sessions};
+pub use registry::{Opened, SessionLimits, Sessions};
 pub use requests::RequestError;
 use risk::BEYOND_LIMITS_PAUSE;
-pub use risk::{LoneWatch, crisis_lines};
+pub use risk::{PreSessionWatch, crisis_lines};
 
 use answering::{done, stored_done};
-use elsewhere::Elsewhere;
-use state::{Listener, Pending, Running, State, To};
+use replicas::RemoteReplicas;
+use state::{Listener, Pending, Recipients, Running, State};
 use watch::Watch;
 
 use crate::cluster::SessionEvent;
 use crate::store::{SessionRecord, StoreError};
-use crate::turn::{Admission, Answerer, Job, Message, NotRecorded, Outcome, Permit, Refusal, Unanswered};
+use crate::turn::{
+    Admission, AnswerOwner, Message, MessageRejection, Outcome, PendingTurn, Permit, RecordError, TurnError,
+};
 
 /// Least time between two checks whether a running answer still has listeners.
 const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,7 +72,7 @@ pub struct Session {
     /// What is remembered of risk. Locked under the state or alone, never the other way round.
     watch: Mutex<Watch>,
     /// A message has ended that waited or was answered.
-    moved_on: Notify,
+    turn_ended: Notify,
 }
 
 /// Tells the connections of a session apart.
@@ -82,11 +84,11 @@ impl Session {
     fn new(sessions: Arc<Sessions>, record: SessionRecord, token: ResumeToken, fresh: bool) -> Self {
         let mut state = State::new(&record);
         let SessionRecord { user, id, created_at, .. } = record;
-        state.elsewhere = sessions
-            .engine()
+        state.replicas = sessions
+            .turns()
             .cluster
             .as_ref()
-            .map(|cluster| Box::new(Elsewhere::new(Arc::clone(cluster), user, fresh)));
+            .map(|cluster| Box::new(RemoteReplicas::new(Arc::clone(cluster), user, fresh)));
         let watch = if fresh { Watch::of_new() } else { Watch::default() };
         Self {
             sessions,
@@ -97,7 +99,7 @@ impl Session {
             commit: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             watch: Mutex::new(watch),
-            moved_on: Notify::new(),
+            turn_ended: Notify::new(),
         }
     }
 
@@ -122,9 +124,9 @@ impl Session {
     }
 
     /// Whether the store knew more of the session when it gave `record`.
-    fn is_behind(&self, record: &SessionRecord) -> bool {
+    fn is_outdated(&self, record: &SessionRecord) -> bool {
         let state = self.state();
-        state.told.seq() < record.seq || (state.locale != record.locale && !state.is_locale_unsaved)
+        state.published.seq() < record.seq || (state.locale != record.locale && !state.is_locale_unsaved)
     }
 
     /// Whether a message is under way.
@@ -142,24 +144,24 @@ impl Session {
         }
         let connection = ConnectionId(state.next_connection);
         state.next_connection += 1;
-        state.tell_under_way(&outbox);
+        state.push_in_flight(&outbox);
         state.connections.push(Listener { id: connection, outbox, half_closed: false });
-        state.count_listeners();
-        Some((connection, state.told.seq()))
+        state.on_connections_changed();
+        Some((connection, state.published.seq()))
     }
 
     /// Forgets a connection. What it sent goes on.
     pub fn detach(&self, connection: ConnectionId) {
         let mut state = self.state();
         state.connections.retain(|listener| listener.id != connection);
-        state.count_listeners();
+        state.on_connections_changed();
     }
 
     /// The client of a connection closed its sending side: it hears on, but may be gone for good.
     pub fn half_close(&self, connection: ConnectionId) {
         let mut state = self.state();
         state.connections.iter_mut().filter(|listener| listener.id == connection).for_each(|it| it.half_closed = true);
-        state.count_listeners();
+        state.on_connections_changed();
     }
 
     /// Takes a message of connection `from`: everyone concerned is told what becomes of it.
@@ -170,34 +172,34 @@ impl Session {
             self.admit_in_risk().await;
         }
         let commit = self.commit.lock().await;
-        let (after, under_way) = {
+        let (after, in_flight) = {
             let mut state = self.state();
             if state.is_gone() {
                 // Its connection was closed, which is all there is to say.
                 state.admitting -= 1;
                 return;
             }
-            if let Some(seq) = state.sent_again(&message.id, from) {
+            if let Some(seq) = state.adopt_resubmission(&message.id, from) {
                 state.admitting -= 1;
-                return state.tell_accepted(from, &message, seq);
+                return state.publish_accepted(from, &message, seq);
             }
-            (state.told.seq(), state.under_way())
+            (state.published.seq(), state.in_flight())
         };
         self.save_language().await;
-        let busy = self.sessions.policy().per_user_max <= under_way;
-        let admission = self.found(self.sessions.engine().admit(self.user, after, &message, busy).await);
+        let busy = self.sessions.limits().per_user_max <= in_flight;
+        let admission = self.end_if_missing(self.sessions.turns().admit(self.user, after, &message, busy).await);
         match &admission {
-            Ok(Admission::Accepted(entry, _)) => self.learn_before(entry.seq).await,
-            Ok(Admission::Known(entries, _)) => self.learn_known(entries, (from, &message.id)).await,
-            Ok(Admission::Refused(_)) | Err(_) => {}
+            Ok(Admission::Accepted(entry, _)) => self.catch_up_before(entry.seq).await,
+            Ok(Admission::Known(entries, _)) => self.catch_up_to_known(entries, (from, &message.id)).await,
+            Ok(Admission::Rejected(_)) | Err(_) => {}
         }
-        self.tell_admission(from, message, admission);
+        self.publish_admission(from, message, admission);
         self.save_help().await;
         drop(commit);
     }
 
     /// Tells everyone concerned what becomes of a message.
-    fn tell_admission(
+    fn publish_admission(
         self: &Arc<Self>,
         from: ConnectionId,
         message: Message,
@@ -206,45 +208,47 @@ impl Session {
         let mut state = self.state();
         state.admitting -= 1;
         match admission {
-            Ok(Admission::Accepted(entry, answerer)) => {
-                self.sessions.engine().metrics.messages_accepted.inc();
-                state.tell_accepted(from, &message, entry.seq);
+            Ok(Admission::Accepted(entry, owner)) => {
+                self.sessions.turns().metrics.messages_accepted.inc();
+                state.publish_accepted(from, &message, entry.seq);
                 // Unless another core, where it was sent again, has told of it already.
-                if state.told.next(entry.seq) {
+                if state.published.advance(entry.seq) {
                     state.messages += 1;
-                    state.publish(To::EveryoneBut(from), ServerFrame::Turn(entry.clone()));
+                    state.publish(Recipients::AllExcept(from), ServerFrame::Turn(entry.clone()));
                 }
-                self.answer_or_follow(&mut state, (from, answerer), message, entry.seq);
+                self.answer_or_follow(&mut state, (from, owner), message, entry.seq);
             }
-            Ok(Admission::Known(entries, answerer)) => self.repeated(&mut state, from, message, (entries, answerer)),
+            Ok(Admission::Known(entries, owner)) => self.on_resubmitted(&mut state, from, message, (entries, owner)),
             // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
-            Ok(Admission::Refused(refusal)) => self.refuse(&state, To::Only(from), message.id, refusal),
+            Ok(Admission::Rejected(rejection)) => self.reject(&state, Recipients::Only(from), message.id, rejection),
             Err(StoreError::NoSession { .. }) => {}
-            Err(error) => self.not_kept(&state, To::Only(from), (message.id, message.trace), &error.into()),
+            Err(error) => {
+                self.record_failed(&state, Recipients::Only(from), (message.id, message.trace), &error.into())
+            }
         }
     }
 
     /// A message that was stored before gets its answer again; if there is none and none is
     /// coming from here it is answered now, as the budget allowed.
-    fn repeated(
+    fn on_resubmitted(
         self: &Arc<Self>,
         state: &mut State,
         from: ConnectionId,
         message: Message,
-        (entries, answerer): (Vec<Entry>, Answerer),
+        (entries, owner): (Vec<Entry>, AnswerOwner),
     ) {
         let first = entries.iter().find(|entry| entry.role == Role::User);
         let seq = first.map_or(0, |entry| entry.seq);
         let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
-        self.sessions.engine().metrics.messages_deduplicated.inc();
-        state.tell_accepted(from, &message, seq);
+        self.sessions.turns().metrics.messages_deduplicated.inc();
+        state.publish_accepted(from, &message, seq);
         if let Some(answer) = answer {
             // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
-            state.publish(To::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
-            state.publish(To::Only(from), stored_done(answer));
+            state.publish(Recipients::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
+            state.publish(Recipients::Only(from), stored_done(answer));
         } else {
             let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
-            self.answer_or_follow(state, (from, answerer), Message { text, ..message }, seq);
+            self.answer_or_follow(state, (from, owner), Message { text, ..message }, seq);
         }
     }
 
@@ -252,13 +256,13 @@ impl Session {
     fn answer_or_follow(
         self: &Arc<Self>,
         state: &mut State,
-        (from, answerer): (ConnectionId, Answerer),
+        (from, owner): (ConnectionId, AnswerOwner),
         message: Message,
         seq: u64,
     ) {
-        match answerer {
-            Answerer::Here(permit) => self.enqueue(state, (from, permit), message, seq),
-            Answerer::Elsewhere => self.follow(state, from, message, seq),
+        match owner {
+            AnswerOwner::ThisCore(permit) => self.enqueue(state, (from, permit), message, seq),
+            AnswerOwner::OtherCore => self.follow(state, from, message, seq),
         }
     }
 
@@ -270,7 +274,7 @@ impl Session {
         seq: u64,
     ) {
         let message_risk = self.message_risk(&message.id, &message.text);
-        let job = Job {
+        let turn = PendingTurn {
             id: message.id,
             label: MessageLabel { user: self.user, number: state.messages },
             seq,
@@ -284,14 +288,14 @@ impl Session {
             emergency: state.whereabouts.emergency_number(),
         };
         if permit.is_beyond_limits() {
-            self.sessions.engine().metrics.answers_beyond_limits.inc();
+            self.sessions.turns().metrics.answers_beyond_limits.inc();
             state.beyond_limits_until = Some(Instant::now() + BEYOND_LIMITS_PAUSE);
         }
         if state.is_gone() {
             // Erased between its admission and this lock: there is nothing to answer.
-            return self.release_later(job, false);
+            return self.release_later(turn, false);
         }
-        state.waiting.push_back(Pending { job, sender, permit });
+        state.waiting.push_back(Pending { turn, sender, permit });
         if !state.answering {
             state.answering = true;
             self.sessions.tasks().spawn(Arc::clone(self).answer_all());
@@ -300,37 +304,37 @@ impl Session {
 
     /// Answers one message after another until none waits.
     async fn answer_all(self: Arc<Self>) {
-        while let Some((job, stop, permit)) = self.next_job() {
+        while let Some((turn, stop, permit)) = self.next_turn() {
             let mut outcome = {
                 let mut answer = pin!(async {
-                    if permit.in_turn {
-                        stop.run_until_cancelled(self.our_turn()).await;
+                    if permit.is_behind_others {
+                        stop.run_until_cancelled(self.wait_for_earlier_turns()).await;
                     }
-                    self.sessions.engine().answer(&job, permit, &*self, &stop).await
+                    self.sessions.turns().answer(&turn, permit, &*self, &stop).await
                 });
                 tokio::select! {
                     outcome = &mut answer => outcome,
-                    () = self.orphaned() => {
+                    () = self.until_abandoned() => {
                         stop.cancel();
                         answer.await
                     }
                 }
             };
-            let fold = outcome.as_mut().ok().and_then(|outcome| outcome.fold.take());
-            self.conclude(job, outcome).await;
+            let summary_job = outcome.as_mut().ok().and_then(|outcome| outcome.summary_job.take());
+            self.conclude(turn, outcome).await;
             self.save_raised_help().await;
-            if let Some(fold) = fold {
+            if let Some(summary_job) = summary_job {
                 let sessions = Arc::clone(&self.sessions);
-                self.sessions.tasks().spawn(async move { sessions.engine().fold(fold).await });
+                self.sessions.tasks().spawn(async move { sessions.turns().summarize(summary_job).await });
             }
         }
     }
 
     /// Waits until nobody has listened for the orphan limit.
-    async fn orphaned(&self) {
-        let limit = self.sessions.policy().orphan;
+    async fn until_abandoned(&self) {
+        let limit = self.sessions.limits().abandoned_after;
         loop {
-            let wake = match self.state().deserted_since {
+            let wake = match self.state().abandoned_since {
                 Some(since) if since + limit <= Instant::now() => return,
                 Some(since) => since + limit,
                 // A client that leaves during the sleep has been gone for less than the limit when we
@@ -341,10 +345,10 @@ impl Session {
         }
     }
 
-    fn next_job(&self) -> Option<(Job, CancellationToken, Permit)> {
-        self.moved_on.notify_waiters();
+    fn next_turn(&self) -> Option<(PendingTurn, CancellationToken, Permit)> {
+        self.turn_ended.notify_waiters();
         let mut state = self.state();
-        let Some(Pending { job, sender, permit }) = state.waiting.pop_front() else {
+        let Some(Pending { turn, sender, permit }) = state.waiting.pop_front() else {
             state.answering = false;
             // Connections that wait for the session to be idle (drain, half-close) look again.
             state.wake();
@@ -352,35 +356,35 @@ impl Session {
         };
         let stop = CancellationToken::new();
         state.running = Some(Running {
-            id: job.id.clone(),
-            seq: job.seq,
-            claim: job.claim,
+            id: turn.id.clone(),
+            seq: turn.seq,
+            claim: turn.claim,
             sender,
             draft: UserText::default(),
             chars: 0,
             ahead: 0,
             stop: stop.clone(),
             released: false,
-            given_up: false,
+            superseded: false,
         });
-        Some((job, stop, permit))
+        Some((turn, stop, permit))
     }
 
     /// Stores the answer and tells everyone that it is complete.
-    async fn conclude(&self, job: Job, outcome: Result<Outcome, Unanswered>) {
+    async fn conclude(&self, turn: PendingTurn, outcome: Result<Outcome, TurnError>) {
         let _commit = self.commit.lock().await;
         let (after, draft) = {
             let state = self.state();
-            let kept = state.running.as_ref().filter(|running| !running.given_up && !state.is_gone());
-            (state.told.seq(), kept.map_or_else(UserText::default, |running| running.draft.clone()))
+            let kept = state.running.as_ref().filter(|running| !running.superseded && !state.is_gone());
+            (state.published.seq(), kept.map_or_else(UserText::default, |running| running.draft.clone()))
         };
         if !draft.is_empty() {
             self.watch_state().answered(&draft);
         }
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
-            Ok(outcome) => (self.sessions.engine().record(&job, after, draft, &outcome).await.map(Some), Ok(outcome)),
-            Err(unanswered) => (Ok(None), Err(unanswered)),
+            Ok(outcome) => (self.sessions.turns().record(&turn, after, draft, &outcome).await.map(Some), Ok(outcome)),
+            Err(turn_error) => (Ok(None), Err(turn_error)),
         };
         if is_gone(&recorded, &outcome) {
             self.gone(0);
@@ -388,40 +392,40 @@ impl Session {
         // Before it is told: who hears that this one has ended finds its claim gone.
         self.state().running.iter_mut().for_each(|running| running.released = true);
         let is_stopped = matches!((&recorded, &outcome), (Ok(None), Ok(outcome)) if outcome.finish == Finish::Stopped);
-        let budget = &self.sessions.engine().budget;
+        let budget = &self.sessions.turns().budget;
         if is_stopped {
-            budget.note_stopped(self.user, &job.id);
+            budget.note_stopped(self.user, &turn.id);
         }
-        budget.release(self.user, &job.id, job.claim, is_stopped).await;
+        budget.release(self.user, &turn.id, turn.claim, is_stopped).await;
         if let Ok(Some(seq)) = recorded {
-            self.learn_before(seq).await;
+            self.catch_up_before(seq).await;
         }
         let mut state = self.state();
-        let Some(Running { sender, given_up: false, .. }) = state.running.take() else { return };
+        let Some(Running { sender, superseded: false, .. }) = state.running.take() else { return };
         match (recorded, outcome) {
             (Ok(seq), Ok(outcome)) => {
-                state.told.settle(seq.unwrap_or_default());
-                state.publish(To::Everyone, done(job.id, seq, outcome));
+                state.published.skip_to(seq.unwrap_or_default());
+                state.publish(Recipients::All, done(turn.id, seq, outcome));
             }
             // Its connections are closed: this is no error for an operator.
             _ if state.is_gone() => {}
-            (Ok(_), Err(Unanswered::NoSession)) => {}
-            (Ok(_), Err(Unanswered::Refused(refusal))) => {
-                self.refuse(&state, state.concerned(sender), job.id, refusal);
+            (Ok(_), Err(TurnError::NoSession)) => {}
+            (Ok(_), Err(TurnError::Rejected(rejection))) => {
+                self.reject(&state, state.recipients_of(sender), turn.id, rejection);
             }
-            (Err(error), _) => self.not_kept(&state, To::Everyone, (job.id, job.trace), &error),
+            (Err(error), _) => self.record_failed(&state, Recipients::All, (turn.id, turn.trace), &error),
         }
     }
 
     /// Tells that message `id` gets no answer now.
-    fn refuse(&self, state: &State, to: To, id: MessageId, refusal: Refusal) {
-        self.sessions.engine().metrics.message_rejected(refusal.code);
-        state.refuse(to, id, refusal);
+    fn reject(&self, state: &State, to: Recipients, id: MessageId, rejection: MessageRejection) {
+        self.sessions.turns().metrics.message_rejected(rejection.code);
+        state.reject(to, id, rejection);
     }
 
-    fn not_kept(&self, state: &State, to: To, (id, trace): (MessageId, Traceparent), error: &NotRecorded) {
-        tracing::error!(trace_id = %trace.trace_id, %error, "the message has no answer, or one that is not kept");
-        self.refuse(state, to, id, error.into());
+    fn record_failed(&self, state: &State, to: Recipients, (id, trace): (MessageId, Traceparent), error: &RecordError) {
+        tracing::error!(trace_id = %trace.trace_id, %error, "failed to record answer");
+        self.reject(state, to, id, error.into());
     }
 
     /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one,
@@ -430,10 +434,10 @@ impl Session {
         if self.stop_here(&mut self.state(), id) {
             return true;
         }
-        let Some(cluster) = &self.sessions.engine().cluster else { return false };
-        let is_claimed = cluster.in_flight(self.user).await.is_some_and(|under_way| under_way.contains(id));
+        let Some(cluster) = &self.sessions.turns().cluster else { return false };
+        let is_claimed = cluster.in_flight(self.user).await.is_some_and(|in_flight| in_flight.contains(id));
         if is_claimed {
-            self.tell_others(SessionEvent::Stop { id: id.clone() });
+            self.publish_to_cores(SessionEvent::Stop { id: id.clone() });
         }
         is_claimed
     }
@@ -443,31 +447,31 @@ impl Session {
             running.stop.cancel();
             return true;
         }
-        let Some(Pending { job, .. }) = state.take_waiting(id) else { return false };
-        self.release_later(job.clone(), true);
-        let outcome = self.sessions.engine().not_begun(&job);
-        state.publish(To::Everyone, done(job.id, None, outcome));
+        let Some(Pending { turn, .. }) = state.take_waiting(id) else { return false };
+        self.release_later(turn.clone(), true);
+        let outcome = self.sessions.turns().stopped_before_start(&turn);
+        state.publish(Recipients::All, done(turn.id, None, outcome));
         true
     }
 
     /// Gives back the claim to a message that is not answered after all. `is_stopped`: the person
     /// stopped it.
-    fn release_later(&self, job: Job, is_stopped: bool) {
+    fn release_later(&self, turn: PendingTurn, is_stopped: bool) {
         let (sessions, user) = (Arc::clone(&self.sessions), self.user);
         if is_stopped {
             // At once: the message may be sent again before the task has run.
-            sessions.engine().budget.note_stopped(user, &job.id);
+            sessions.turns().budget.note_stopped(user, &turn.id);
         }
-        if job.claim.is_some() {
-            let release = async move { sessions.engine().budget.release(user, &job.id, job.claim, is_stopped).await };
+        if turn.claim.is_some() {
+            let release = async move { sessions.turns().budget.release(user, &turn.id, turn.claim, is_stopped).await };
             self.sessions.tasks().spawn(release);
         }
     }
 
     /// Tells the other cores on which the session is live.
-    fn tell_others(&self, event: SessionEvent) {
-        if let Some(elsewhere) = &self.state().elsewhere {
-            elsewhere.tell(event);
+    fn publish_to_cores(&self, event: SessionEvent) {
+        if let Some(replicas) = &self.state().replicas {
+            replicas.publish(event);
         }
     }
 
@@ -479,13 +483,13 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // First: one that is made anew joins the other cores again.
-        self.state().elsewhere = None;
-        self.sessions.let_go(self.user);
+        self.state().replicas = None;
+        self.sessions.evict(self.user);
     }
 }
 
 /// Whether a turn has ended because the store has no session any more.
-fn is_gone(recorded: &Result<Option<u64>, NotRecorded>, outcome: &Result<Outcome, Unanswered>) -> bool {
-    matches!(recorded, Err(NotRecorded::Store(StoreError::NoSession { .. })))
-        || matches!(outcome, Err(Unanswered::NoSession))
+fn is_gone(recorded: &Result<Option<u64>, RecordError>, outcome: &Result<Outcome, TurnError>) -> bool {
+    matches!(recorded, Err(RecordError::Store(StoreError::NoSession { .. })))
+        || matches!(outcome, Err(TurnError::NoSession))
 }

@@ -1,6 +1,6 @@
 //! One message from admission to stored answer: limits, context, model, store.
 //!
-//! It knows nothing of connections: who listens is an [`Audience`].
+//! It knows nothing of connections: who listens is an [`AnswerSink`].
 
 mod admission;
 mod budget;
@@ -8,15 +8,15 @@ mod calibration;
 mod companion;
 mod context;
 mod exchange;
-mod folding;
+mod excluded;
 mod generate;
 mod instructions;
 mod opinion;
 mod record;
 mod referrals;
-mod refused;
 mod risk;
 mod stream;
+mod summarizer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,19 +35,19 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use admission::Admission;
-pub use budget::{Answerer, Attempt, Budget, BudgetSettings, Permit, Start};
+pub use budget::{AnswerOwner, Attempt, AttemptKind, Budget, BudgetSettings, Permit};
 pub use context::{Context, ContextSettings};
-pub use folding::{Fold, Folding, SummarySettings};
-pub use record::{NotRecorded, RECORD_TIMEOUT};
+pub use record::{RECORD_TIMEOUT, RecordError};
 pub use referrals::Referrals;
 pub use risk::{MessageRisk, Risk};
+pub use summarizer::{Summarizer, SummaryJob, SummarySettings};
 
 /// When someone with too many messages under way may try again: about as long as an answer takes.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
 
 /// What turns need; shared by all of them.
 #[derive(Debug)]
-pub struct Engine {
+pub struct TurnService {
     /// Sessions and entries.
     pub store: Arc<dyn Store>,
     /// Admits everything that leads to a call to the model.
@@ -63,7 +63,7 @@ pub struct Engine {
     /// The other cores, where there are any.
     pub cluster: Option<Arc<Cluster>>,
     /// What is being summed up.
-    pub folding: Folding,
+    pub summarizer: Summarizer,
     /// How often help was shown.
     pub referrals: Referrals,
     /// What is counted.
@@ -87,7 +87,7 @@ pub struct Message {
 
 /// Why a message gets no answer now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct MessageRejection {
     /// What to tell the client.
     pub code: ErrorCode,
     /// When to try again, where that makes sense.
@@ -96,7 +96,7 @@ pub struct Refusal {
 
 /// An accepted message that waits for its answer.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct PendingTurn {
     /// The message's id.
     pub id: MessageId,
     /// Its label in logs and towards the model.
@@ -122,7 +122,7 @@ pub struct Job {
 }
 
 #[cfg(test)]
-impl Job {
+impl PendingTurn {
     /// Message `number` of a person, stored at `seq`.
     fn sample(seq: u64, number: u64) -> Self {
         Self {
@@ -142,17 +142,17 @@ impl Job {
 }
 
 /// Whoever follows an answer. Neither call blocks.
-pub trait Audience: Send + Sync {
+pub trait AnswerSink: Send + Sync {
     /// The answer waits for a model slot behind `ahead` others.
     fn queued(&self, ahead: usize);
     /// The answer has its model slot.
-    fn begun(&self);
+    fn started(&self);
     /// The next piece of the answer, and the exercise that it offers or goes on with.
     fn delta(&self, piece: UserText, exercise: Option<Exercise>);
     /// The pieces so far are no part of the answer: the next one is its first.
     fn restart(&self);
     /// A second opinion finds the message graver than it was taken for: this is the risk now.
-    fn raised(&self, risk: Risk);
+    fn risk_raised(&self, risk: Risk);
 }
 
 /// How an answer went.
@@ -172,11 +172,11 @@ pub struct Outcome {
     pub usage: Option<Usage>,
     /// Exercise that it offers or goes on with.
     pub exercise: Option<Exercise>,
-    /// What is to be summed up now that it is complete: see [`Engine::fold`].
-    pub fold: Option<Fold>,
+    /// What is to be summed up now that it is complete: see [`TurnService::fold`].
+    pub summary_job: Option<SummaryJob>,
 }
 
-impl Refusal {
+impl MessageRejection {
     /// The person has as many messages under way as they may.
     pub fn busy() -> Self {
         Self { code: ErrorCode::UserBusy, retry_after: Some(BUSY_RETRY) }
@@ -188,12 +188,12 @@ impl Refusal {
     }
 
     /// Whoever was to answer is gone.
-    pub fn deserted() -> Self {
+    pub fn abandoned() -> Self {
         Self { code: ErrorCode::Unavailable, retry_after: Some(BUSY_RETRY) }
     }
 
     /// Tells whether a limit refuses, and not a fault.
-    pub fn is_of_a_limit(self) -> bool {
+    pub fn is_limit(self) -> bool {
         matches!(self.code, ErrorCode::RateLimited | ErrorCode::UserBusy | ErrorCode::Overloaded)
     }
 
@@ -208,14 +208,14 @@ impl Refusal {
 }
 
 /// What people are told when too many wait for the model.
-impl From<LimiterSaturated> for Refusal {
+impl From<LimiterSaturated> for MessageRejection {
     fn from(full: LimiterSaturated) -> Self {
         Self { code: ErrorCode::Overloaded, retry_after: Some(full.retry_after) }
     }
 }
 
 /// What people are told when the store fails.
-impl From<&StoreError> for Refusal {
+impl From<&StoreError> for MessageRejection {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::NoSession { .. } => Self { code: ErrorCode::BadResume, retry_after: None },
@@ -227,16 +227,16 @@ impl From<&StoreError> for Refusal {
 
 /// Why a message has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
+pub enum TurnError {
     /// No model slot was free in time, or the store failed.
-    Refused(Refusal),
+    Rejected(MessageRejection),
     /// The session was erased, or its time was over.
     NoSession,
 }
 
-impl From<Refusal> for Unanswered {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<MessageRejection> for TurnError {
+    fn from(rejection: MessageRejection) -> Self {
+        Self::Rejected(rejection)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Attached, Connection, FaceState, Peer, Replay};
 use crate::session::{Opened, Outbox, RequestError, known_country};
 use crate::store::StoreError;
-use crate::turn::{Message, Refusal};
+use crate::turn::{Message, MessageRejection};
 
 /// Protocol version.
 const VERSION: u64 = 1;
@@ -97,7 +97,7 @@ impl Connection {
         let Hello { resume, since, locale, country, time_zone, .. } = hello;
         let country = country.and_then(known_country);
         let language = locale.map(Locale::language);
-        self.lone_watch.get_or_insert_default().learn(country, time_zone.as_ref(), language);
+        self.pre_session_watch.get_or_insert_default().learn(country, time_zone.as_ref(), language);
         let sessions = Arc::clone(&self.context.sessions);
         match resume.map(|token| token.expose().parse::<ResumeToken>()) {
             None => self.spawn_then(async move {
@@ -121,13 +121,13 @@ impl Connection {
     ) {
         match opened {
             Ok(Some(opened)) => {
-                time_zone.iter().for_each(|zone| opened.session.guess_place(zone));
+                time_zone.iter().for_each(|zone| opened.session.note_time_zone(zone));
                 self.welcome(opened, resumed, since);
             }
             Ok(None) => self.error(ErrorCode::BadResume, None),
             Err(error) => {
                 tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "failed to open session");
-                let error = Refusal::from(&error).frame(self.language());
+                let error = MessageRejection::from(&error).frame(self.language());
                 self.outbox.push(ServerFrame::Error(error.with_trace(self.peer.trace.trace_id)));
             }
         }
@@ -164,7 +164,7 @@ impl Connection {
     }
 
     fn limits(&self) -> Limits {
-        let rate = self.context.sessions.engine().budget.rate();
+        let rate = self.context.sessions.turns().budget.rate();
         Limits {
             max_line_bytes: MAX_LINE_BYTES,
             max_text_chars: MAX_TEXT_CHARS,
@@ -218,7 +218,7 @@ impl Connection {
         }
         outbox.expect_response();
         // Held by both tasks: a short timeout must not let a client run more requests at once.
-        let place = Outbox::place(&outbox);
+        let place = Outbox::occupy(&outbox);
         let work = self.context.tasks.spawn({
             let (session, place) = (Arc::clone(&session), Arc::clone(&place));
             async move {
@@ -268,13 +268,13 @@ type RequestOutcome = Result<Result<Result<ResponseResult, RequestError>, JoinEr
 
 /// Maps the end of a request to its response. `erased`: it was an `erase`, and the session with so many entries is
 /// gone, by this request or by an earlier one whose deadline had passed.
-fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, Refusal> {
-    let refused = |code| Err(Refusal { code, retry_after: None });
+fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, MessageRejection> {
+    let refused = |code| Err(MessageRejection { code, retry_after: None });
     match (end, erased) {
         (Ok(Ok(Ok(result))), _) => Ok(result),
-        (Ok(Ok(Err(error @ (RequestError::UnknownMethod | RequestError::BadParams)))), _) => Err(error.refusal()),
+        (Ok(Ok(Err(error @ (RequestError::UnknownMethod | RequestError::BadParams)))), _) => Err(error.rejection()),
         (_, Some(erased)) => Ok(ResponseResult::Erased { erased }),
-        (Ok(Ok(Err(error))), None) => Err(error.refusal()),
+        (Ok(Ok(Err(error))), None) => Err(error.rejection()),
         (Ok(Err(_)), None) => refused(ErrorCode::Internal),
         (Err(_), None) => refused(ErrorCode::Timeout),
     }

@@ -25,7 +25,7 @@ impl Connection {
     /// Returns true if the next input may be handled. Lines that a drain finds unhandled are refused instead.
     fn may_handle(&self) -> bool {
         let over = self.has_handled_eof || self.draining_since.is_some() || self.closing.is_some();
-        let room = self.out.len() < WRITE_BYTES && self.outbox.places() < MAX_REQUESTS;
+        let room = self.out.len() < WRITE_BYTES && self.outbox.occupied() < MAX_REQUESTS;
         room && !self.owes_answer_line() && !over && self.task.is_none() && self.replay.is_none()
     }
 
@@ -192,7 +192,7 @@ impl Connection {
         if let Some(Attached { session, .. }) = &self.attached {
             return session.assess(id, text);
         }
-        let shown = self.lone_watch.get_or_insert_default().observe(id, text, self.language);
+        let shown = self.pre_session_watch.get_or_insert_default().observe(id, text, self.language);
         let Some((support, line)) = shown else { return false };
         match self.face {
             FaceState::Frames => self.outbox.push(ServerFrame::Support(Box::new(support))),
@@ -211,7 +211,7 @@ impl Connection {
     /// Moves assessments made without a session to the attached one, so that help already shown is not repeated.
     pub(super) fn transfer_watch(&mut self) {
         if let Some(Attached { session, .. }) = &self.attached
-            && let Some(watch) = self.lone_watch.take()
+            && let Some(watch) = self.pre_session_watch.take()
         {
             watch.hand_over(session);
         }

@@ -14,7 +14,7 @@ use super::read_ahead::Line;
 use super::{Attached, Connection, FaceState, texts};
 use crate::session::{Opened, Session};
 use crate::store::StoreError;
-use crate::turn::Refusal;
+use crate::turn::MessageRejection;
 
 /// Entries shown by `/historial`.
 const HISTORY_ENTRIES: usize = 20;
@@ -107,7 +107,7 @@ impl Connection {
         let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         self.spawn_then(async move {
             let _permit = context.request_limiter.acquire(address).await;
-            let entries = session.last_entries_told(HISTORY_ENTRIES).await;
+            let entries = session.last_entries_with_help(HISTORY_ENTRIES).await;
             move |connection: &mut Self| match entries {
                 Ok(entries) => history(&entries, language).iter().for_each(|line| connection.write_line(line)),
                 Err(error) => connection.on_store_error(&error),
@@ -217,7 +217,7 @@ impl Connection {
             return self.write_line(texts::erased_meanwhile(self.language()));
         }
         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "store operation failed");
-        let error = Refusal::from(error).frame(self.language());
+        let error = MessageRejection::from(error).frame(self.language());
         self.write_line(&error.message);
     }
 }

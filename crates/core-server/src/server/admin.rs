@@ -21,12 +21,12 @@ impl Server {
     /// Builds the admin service of this server. Must be called once: each admin service registers the process metrics.
     pub fn admin(&self) -> Admin {
         let context = Arc::clone(&self.context);
-        let store = Arc::clone(&context.sessions.engine().store);
+        let store = Arc::clone(&context.sessions.turns().store);
         let admin = Admin::new(self.metrics.registry().clone(), move || refresh(&context))
             .with(Arc::new(DrainingProbe(self.context.draining.clone())))
             .with(Arc::new(CachedProbe::new(StoreProbe(store), STORE_CHECK_TTL, STORE_CHECK_TIMEOUT)));
-        let engine = self.context.sessions.engine();
-        let admin = match &engine.model {
+        let turns = self.context.sessions.turns();
+        let admin = match &turns.model {
             Some(model) => {
                 let admin = admin.with(Arc::new(ModelProbe(Arc::clone(&self.context))));
                 let is_limited = model.tokens().limit().is_some();
@@ -34,7 +34,7 @@ impl Server {
             }
             None => admin,
         };
-        match &engine.cluster {
+        match &turns.cluster {
             Some(cluster) => admin.with(Arc::new(RedisProbe(Arc::clone(cluster)))),
             None => admin,
         }
@@ -44,14 +44,14 @@ impl Server {
 impl Server {
     /// Prepares the second opinion, if configured. See [`Guard::prepare`](crate::guard::Guard::prepare).
     pub async fn prepare_guard(&self) {
-        if let Some(guard) = &self.context.sessions.engine().guard {
+        if let Some(guard) = &self.context.sessions.turns().guard {
             guard.prepare().await;
         }
     }
 
     /// Checks the model's providers once, and logs the results. See [`Model::check`].
     pub async fn check_model(&self) {
-        if let Some(model) = &self.context.sessions.engine().model {
+        if let Some(model) = &self.context.sessions.turns().model {
             model.check().await;
         }
     }
@@ -59,18 +59,18 @@ impl Server {
 
 /// Sets the gauges that are read at a scrape instead of being counted.
 fn refresh(context: &connection::Context) {
-    let engine = context.sessions.engine();
-    let metrics = &engine.metrics;
+    let turns = context.sessions.turns();
+    let metrics = &turns.metrics;
     metrics.sessions_live.set(to_gauge(context.sessions.live_count()));
-    metrics.set_concurrency(engine.slots.load());
-    if let Some(model) = &engine.model {
+    metrics.set_concurrency(turns.slots.load());
+    if let Some(model) = &turns.model {
         model.refresh_metrics(&metrics.model);
     }
-    let membership = engine.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
+    let membership = turns.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
     let (is_connected, cores) = membership.unwrap_or((false, 1));
     metrics.redis_up.set(is_connected.into());
     metrics.cluster_members.set(to_gauge(cores));
-    if let Some((usage, _)) = engine.store.pool() {
+    if let Some((usage, _)) = turns.store.pool() {
         metrics.database.set(usage);
     }
 }
@@ -97,7 +97,7 @@ struct ModelProbe(Arc<connection::Context>);
 
 impl ModelProbe {
     fn readiness(&self) -> Option<Readiness> {
-        self.0.sessions.engine().model.as_ref().map(Model::readiness)
+        self.0.sessions.turns().model.as_ref().map(Model::readiness)
     }
 }
 
@@ -126,7 +126,7 @@ impl Probe for TokensProbe {
     }
 
     async fn state(&self) -> ProbeState {
-        match &self.0.sessions.engine().model {
+        match &self.0.sessions.turns().model {
             Some(model) if model.tokens().is_used_up() => ProbeState::Degraded(
                 "LLM_TOKENS_PER_DAY is used up: the companion answers until midnight UTC".to_owned(),
             ),
@@ -135,7 +135,7 @@ impl Probe for TokensProbe {
     }
 
     fn detail(&self) -> Option<String> {
-        let tokens = self.0.sessions.engine().model.as_ref()?.tokens();
+        let tokens = self.0.sessions.turns().model.as_ref()?.tokens();
         Some(format!("{} of {}", tokens.used(), tokens.limit()?))
     }
 }

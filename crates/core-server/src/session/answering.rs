@@ -1,33 +1,33 @@
-//! An answer as it reaches the session's connections: piece by piece, then its end.
+//! An answer as it reaches the session's connections: delta by delta, then its end.
 
 use protocol::server_frame::{Done, Entry, Exercise, Finish, Source, Timing};
 use protocol::{MessageId, ServerFrame, UserText};
 
 use super::Session;
-use super::state::To;
-use crate::turn::{Audience, Outcome, Risk};
+use super::state::Recipients;
+use crate::turn::{AnswerSink, Outcome, Risk};
 
-impl Audience for Session {
+impl AnswerSink for Session {
     fn queued(&self, ahead: usize) {
         let mut state = self.state();
         let Some(running) = &mut state.running else { return };
         running.ahead = ahead;
         let (id, sender) = (running.id.clone(), running.sender);
-        state.publish(state.concerned(sender), ServerFrame::Queued { id, ahead });
+        state.publish(state.recipients_of(sender), ServerFrame::Queued { id, ahead });
     }
 
-    fn begun(&self) {
+    fn started(&self) {
         self.state().running.iter_mut().for_each(|running| running.ahead = 0);
     }
 
-    fn delta(&self, piece: UserText, exercise: Option<Exercise>) {
+    fn delta(&self, text: UserText, exercise: Option<Exercise>) {
         let mut state = self.state();
-        let Some(running) = state.running.as_mut().filter(|running| !running.given_up) else { return };
+        let Some(running) = state.running.as_mut().filter(|running| !running.superseded) else { return };
         let offset = running.chars;
-        running.chars += piece.chars();
-        running.draft.push(&piece);
+        running.chars += text.chars();
+        running.draft.push(&text);
         let id = running.id.clone();
-        state.publish(To::Everyone, ServerFrame::Delta { id, offset, text: piece, exercise });
+        state.publish(Recipients::All, ServerFrame::Delta { id, offset, text, exercise });
     }
 
     fn restart(&self) {
@@ -37,7 +37,7 @@ impl Audience for Session {
         }
     }
 
-    fn raised(&self, risk: Risk) {
+    fn risk_raised(&self, risk: Risk) {
         let id = self.state().running.as_ref().map(|running| running.id.clone());
         if let Some(id) = id {
             self.raise(&id, risk);
@@ -46,7 +46,7 @@ impl Audience for Session {
 }
 
 pub(super) fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerFrame {
-    let Outcome { finish, source, model, chars, timing, usage, exercise, fold: _ } = outcome;
+    let Outcome { finish, source, model, chars, timing, usage, exercise, summary_job: _ } = outcome;
     ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage, exercise }))
 }
 

@@ -8,14 +8,14 @@ use protocol::{Language, ServerFrame, UserLabel};
 use tokio::time::Instant;
 
 use super::Session;
-use super::state::To;
+use super::state::Recipients;
 
 /// Use after which people are reminded that they talk with no person (New York's General Business Law, article 47).
 const REMIND_AFTER: Duration = Duration::from_secs(3 * 3_600);
 /// Time without a message after which use begins again.
 const PAUSE: Duration = Duration::from_secs(15 * 60);
 /// People remembered before those who have paused are first looked for.
-const FIRST_LOOK: usize = 1_024;
+const FIRST_CLEANUP: usize = 1_024;
 
 /// Use by one person.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +41,12 @@ pub(super) struct ContinuousUse(Mutex<Uses>);
 struct Uses {
     by_person: HashMap<UserLabel, Use>,
     /// How many there may be before those who have paused are looked for.
-    next_look: usize,
+    next_cleanup: usize,
 }
 
 impl Default for ContinuousUse {
     fn default() -> Self {
-        Self(Mutex::new(Uses { by_person: HashMap::new(), next_look: FIRST_LOOK }))
+        Self(Mutex::new(Uses { by_person: HashMap::new(), next_cleanup: FIRST_CLEANUP }))
     }
 }
 
@@ -54,9 +54,9 @@ impl ContinuousUse {
     /// Notes that `user` uses the service at `now`. Returns when a reminder is due.
     pub(super) fn note(&self, user: UserLabel, now: Instant) -> Option<Instant> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if uses.next_look <= uses.by_person.len() {
+        if uses.next_cleanup <= uses.by_person.len() {
             uses.by_person.retain(|_, it| now < it.last + PAUSE);
-            uses.next_look = FIRST_LOOK.max(2 * uses.by_person.len());
+            uses.next_cleanup = FIRST_CLEANUP.max(2 * uses.by_person.len());
         }
         let it = uses.by_person.entry(user).or_insert(Use { since: now, last: now });
         if it.last + PAUSE <= now {
@@ -89,7 +89,7 @@ impl Session {
         let (is_due, next) = self.sessions.uses().remind(self.user, now);
         if is_due {
             let language = self.language();
-            self.state().publish(To::Everyone, reminder(language));
+            self.state().publish(Recipients::All, reminder(language));
         }
         next
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn three_hours_without_a_pause() {
+    fn reminds_after_three_hours_without_pause() {
         let every = |step: usize, until: u32| (0..=until).step_by(step).collect::<Vec<_>>();
         assert_eq!(reminders(&every(14, 179)), [180], "the last message was 12 minutes before");
         assert_eq!(reminders(&every(10, 370)), [180, 360]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn several_connections_give_one_reminder() {
+    fn reminds_once_for_several_connections() {
         let (uses, begin) = (ContinuousUse::default(), Instant::now());
         let mut due = None;
         for minute in (0..=179).step_by(10) {
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_paused_are_forgotten() {
+    fn removes_paused_users() {
         let (uses, begin) = (ContinuousUse::default(), Instant::now());
-        for user in 0..FIRST_LOOK as u64 {
+        for user in 0..FIRST_CLEANUP as u64 {
             uses.note(UserLabel(user), begin);
         }
         uses.note(UserLabel(9_999), begin + PAUSE);

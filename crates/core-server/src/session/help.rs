@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_fit_the_need_and_resources_are_never_missing() {
+    fn every_need_has_its_text_and_resources() {
         let now = Timestamp::from_unix_ms(1_790_000_000_000);
         let need = |level, kinds: &[Kind], subject| Need {
             level,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn countries_that_there_are() {
+    fn known_country_resolves_aliases_and_rejects_unknown_codes() {
         for (code, want) in [("AR", Some("AR")), ("gb", Some("GB")), ("UK", Some("GB")), ("QQ", None), ("ZZ", None)] {
             let known = known_country(code.parse().unwrap());
             assert_eq!(known.as_ref().map(Country::as_str), want, "{code}");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_country_is_asked_for_until_it_is_chosen() {
+    fn asks_country_until_chosen() {
         let now = Timestamp::from_unix_ms(1_790_000_000_000);
         let need = Need { level: Level::High, ..Need::default() };
         let ask = |country: Option<&str>, zone: Option<&str>| {

@@ -21,7 +21,7 @@ const ENGLISH: &str = " about after again alone always am and angry anxious anym
     bad because been being boyfriend brother but by can cannot cant could cry crying day days dead depressed die didnt \
     doesnt doing dont down even every everyone everything exhausted family father feel feeling feels felt fine for from \
     girlfriend give going gonna good got had happy hard has hate have havent hello help her here hes hi him his home hopeless \
-    how hurt hurts husband i id if ill im isnt it its ive job just keep kill know life like live lonely long lost lot love \
+    how hurt hurts husband i id if ill im isnt it its ive turn just keep kill know lifecycle like live lonely long lost lot love \
     make maybe mom mother much must my myself need never night nobody nothing now of off okay one our out over pain panic \
     people please really right sad say scared school see she should shes sister sleep sleeping some someone something \
     sometimes still stop stressed stuck talk tell than thank thanks that thats the their them then there theres they \
@@ -42,7 +42,7 @@ const OTHER: &str = " ahora al algo alguien als aber amigo antes ao apenas aqui 
 impl Session {
     /// Adopts the language of the first message that is long enough to tell, unless one was chosen
     /// before. Errors about that message are in it already; [`Session::submit`] stores it.
-    pub fn heed_language(&self, text: &UserText) {
+    pub fn detect_language(&self, text: &UserText) {
         let mut state = self.state();
         if !state.is_language_open {
             return;
@@ -65,8 +65,8 @@ impl Session {
             }
             state.locale
         };
-        match self.found(self.sessions.engine().store.set_locale(self.user, locale).await) {
-            Ok(()) => self.tell_others(SessionEvent::Locale { locale }),
+        match self.end_if_missing(self.sessions.turns().store.set_locale(self.user, locale).await) {
+            Ok(()) => self.publish_to_cores(SessionEvent::Locale { locale }),
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => {
                 // The message is refused for the same reason. The next one tries again.
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clearly_english_or_not() {
+    fn detects_english() {
         for (text, want) in [
             ("I feel lonely today", Some(true)),
             ("i want to die", Some(true)),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_is_in_both_lists() {
+    fn word_lists_share_only_known_words() {
         // These are words of both; where they stand alone they say nothing, and together with others they decide.
         let both: Vec<_> = ENGLISH.split_ascii_whitespace().filter(|word| lists(OTHER, word)).collect();
         assert_eq!(both, ["die"]);

@@ -35,16 +35,16 @@ struct State {
     /// Requests under way; their responses will come here.
     requests: usize,
     /// Requests without a response, or whose work goes on after it.
-    places: usize,
+    occupied: usize,
 }
 
 /// RAII: a request occupies its connection until it has its response and its work has ended.
 #[derive(Debug)]
-pub struct RequestPlace(Arc<Outbox>);
+pub struct RequestPermit(Arc<Outbox>);
 
-impl Drop for RequestPlace {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
-        self.0.state().places -= 1;
+        self.0.state().occupied -= 1;
         self.0.wake();
     }
 }
@@ -116,14 +116,14 @@ impl Outbox {
     }
 
     /// Counts a request until the last clone of what is returned is dropped.
-    pub fn place(outbox: &Arc<Self>) -> Arc<RequestPlace> {
-        outbox.state().places += 1;
-        Arc::new(RequestPlace(Arc::clone(outbox)))
+    pub fn occupy(outbox: &Arc<Self>) -> Arc<RequestPermit> {
+        outbox.state().occupied += 1;
+        Arc::new(RequestPermit(Arc::clone(outbox)))
     }
 
     /// Requests that occupy this connection.
-    pub fn places(&self) -> usize {
-        self.state().places
+    pub fn occupied(&self) -> usize {
+        self.state().occupied
     }
 
     /// Requests whose response is still to come.
@@ -215,39 +215,44 @@ pub(super) fn delta(id: protocol::MessageId, offset: usize, text: UserText) -> S
 mod tests {
     use super::*;
 
-    fn piece(id: &str, offset: usize, text: &str) -> ServerFrame {
+    fn delta_frame(id: &str, offset: usize, text: &str) -> ServerFrame {
         delta(id.parse().unwrap(), offset, UserText::new(text))
     }
 
     #[test]
-    fn a_backlog_of_deltas_becomes_one() {
+    fn joins_waiting_deltas() {
         let outbox = Outbox::default();
         for (offset, text) in [(0, "a"), (1, "ñ"), (2, "o")] {
-            outbox.push(piece("x", offset, text));
+            outbox.push(delta_frame("x", offset, text));
         }
-        outbox.push(piece("y", 3, "z"));
+        outbox.push(delta_frame("y", 3, "z"));
         outbox.push(ServerFrame::Pong { id: None });
-        outbox.push(piece("y", 4, "z"));
+        outbox.push(delta_frame("y", 4, "z"));
         let frames: Vec<_> = std::iter::from_fn(|| outbox.take()).collect();
         assert_eq!(
             frames,
-            [piece("x", 0, "año"), piece("y", 3, "z"), ServerFrame::Pong { id: None }, piece("y", 4, "z")]
+            [
+                delta_frame("x", 0, "año"),
+                delta_frame("y", 3, "z"),
+                ServerFrame::Pong { id: None },
+                delta_frame("y", 4, "z")
+            ]
         );
         assert_eq!(outbox.state().bytes, 0);
     }
 
     #[test]
-    fn a_full_outbox_closes_its_connection_and_holds_nothing() {
+    fn full_outbox_closes_connection_and_frees_its_queue() {
         let outbox = Outbox::default();
         let text = "x".repeat(1_000);
         let mut pushed = 0;
         while outbox.close_reason().is_none() {
-            outbox.push(piece("x", pushed * 2_000, &text));
+            outbox.push(delta_frame("x", pushed * 2_000, &text));
             pushed += 1;
         }
         assert_eq!(outbox.close_reason(), Some(CloseReason::SlowConsumer));
         assert!((900..1_100).contains(&pushed), "{pushed}");
-        outbox.push(piece("x", 0, "late"));
+        outbox.push(delta_frame("x", 0, "late"));
         assert!(outbox.is_empty());
     }
 }

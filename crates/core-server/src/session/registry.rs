@@ -11,64 +11,64 @@ use tokio_util::task::TaskTracker;
 use super::Session;
 use super::continuous_use::ContinuousUse;
 use crate::store::{NewSession, SessionRecord, StoreError};
-use crate::turn::{Engine, now};
+use crate::turn::{TurnService, now};
 
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Sessions {
-    engine: Engine,
-    policy: Policy,
+    turns: TurnService,
+    limits: SessionLimits,
     tasks: TaskTracker,
     draining: CancellationToken,
     live: Mutex<Live>,
     uses: ContinuousUse,
     /// Whose sessions were opened and are not noted as in use yet.
-    reached: Mutex<HashSet<UserLabel>>,
+    opened_users: Mutex<HashSet<UserLabel>>,
 }
 
 #[derive(Debug, Default)]
 struct Live {
     sessions: HashMap<UserLabel, Weak<Session>>,
-    departures: Departures,
+    evictions: EvictionEpochs,
 }
 
 /// How many sessions were let go so far, by groups of people: whoever comes back is to be held up by
 /// what became of their own session, not by a crowd that comes and goes.
 #[derive(Debug, Clone, Copy)]
-struct Departures([u32; GROUPS]);
+struct EvictionEpochs([u32; SHARDS]);
 
-/// Groups of people in [`Departures`]: few enough to be copied at every resume.
-const GROUPS: usize = 64;
+/// Groups of people in [`EvictionEpochs`]: few enough to be copied at every resume.
+const SHARDS: usize = 64;
 
-impl Default for Departures {
+impl Default for EvictionEpochs {
     fn default() -> Self {
-        Self([0; GROUPS])
+        Self([0; SHARDS])
     }
 }
 
-impl Departures {
+impl EvictionEpochs {
     /// How many of the group of `user`.
     fn of(&self, user: UserLabel) -> u32 {
-        self.0[group(user)]
+        self.0[shard(user)]
     }
 
-    fn note(&mut self, user: UserLabel) {
-        let departed = &mut self.0[group(user)];
-        *departed = departed.wrapping_add(1);
+    fn advance(&mut self, user: UserLabel) {
+        let epoch = &mut self.0[shard(user)];
+        *epoch = epoch.wrapping_add(1);
     }
 }
 
-fn group(user: UserLabel) -> usize {
-    usize::try_from(user.0 % GROUPS as u64).unwrap_or_default()
+fn shard(user: UserLabel) -> usize {
+    usize::try_from(user.0 % SHARDS as u64).unwrap_or_default()
 }
 
 /// What holds for every session.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct SessionLimits {
     /// Messages of one person that may wait or be answered at once.
     pub per_user_max: usize,
     /// How long an answer goes on that nobody listens to.
-    pub orphan: Duration,
+    pub abandoned_after: Duration,
     /// How long entries, and sessions that nobody uses, are kept; `None`: for good.
     pub retention: Option<Duration>,
     /// How long conversations are kept that nobody opens; `None`: for good.
@@ -88,9 +88,14 @@ pub struct Opened {
 
 impl Sessions {
     /// No session is live. Answers run on `tasks`. `draining` is cancelled when the server is going away.
-    pub fn new(engine: Engine, policy: Policy, tasks: TaskTracker, draining: CancellationToken) -> Arc<Self> {
-        let (uses, reached) = (ContinuousUse::default(), Mutex::default());
-        Arc::new(Self { engine, policy, tasks, draining, live: Mutex::default(), uses, reached })
+    pub fn new(
+        turns: TurnService,
+        limits: SessionLimits,
+        tasks: TaskTracker,
+        draining: CancellationToken,
+    ) -> Arc<Self> {
+        let (uses, opened_users) = (ContinuousUse::default(), Mutex::default());
+        Arc::new(Self { turns, limits, tasks, draining, live: Mutex::default(), uses, opened_users })
     }
 
     /// Begins a session; without `locale` its language is that of its first message.
@@ -107,7 +112,7 @@ impl Sessions {
         let locale = locale.unwrap_or_default();
         let token = ResumeToken::random();
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, country, created_at: now() };
-        let record = self.engine.store.create_session(new).await?;
+        let record = self.turns.store.create_session(new).await?;
         let swept = record.pruned;
         let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), true));
         if let Some(locale) = chosen {
@@ -129,33 +134,33 @@ impl Sessions {
         country: Option<Country>,
     ) -> Result<Option<Opened>, StoreError> {
         let (session, record) = loop {
-            let departures = self.live().departures;
-            let Some(record) = self.engine.store.session_by_token(&token).await? else {
+            let evictions = self.live().evictions;
+            let Some(record) = self.turns.store.session_by_token(&token).await? else {
                 return Ok(None);
             };
             // Read once more if the live session may have ended since: the record lacks what it stored last.
-            let departed = departures.of(record.user);
-            if let Some(session) = self.live_session((record.clone(), &token), departed) {
+            let epoch = evictions.of(record.user);
+            if let Some(session) = self.live_session((record.clone(), &token), epoch) {
                 break (session, record);
             }
         };
-        let may_be_swept = record.seq == record.pruned || self.policy.retention.is_some();
+        let may_be_swept = record.seq == record.pruned || self.limits.retention.is_some();
         if may_be_swept {
             // Before it is relied on: a sweep, here or on another core, does not know who has just come back.
-            match self.engine.store.touch(&[record.user], now()).await {
+            match self.turns.store.touch(&[record.user], now()).await {
                 // A database that only reads sweeps nothing, and what it has can be read.
                 Err(error @ StoreError::Unavailable(_)) => tracing::warn!(%error, "use of a session not recorded"),
                 touched => touched?,
             }
         }
-        if !may_be_swept && self.policy.unreached.is_some() {
-            self.reached().insert(record.user);
+        if !may_be_swept && self.limits.unreached.is_some() {
+            self.opened_users().insert(record.user);
         }
-        if may_be_swept || session.is_behind(&record) {
+        if may_be_swept || session.is_outdated(&record) {
             // Where it was swept or erased meanwhile it is gone, and cannot be attached to.
             session.catch_up().await?;
         }
-        match session.take_up(locale, country, record.seq).await {
+        match session.apply_hello(locale, country, record.seq).await {
             // Erased since its record was read.
             Err(StoreError::NoSession { .. }) => Ok(None),
             taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.pruned })),
@@ -163,16 +168,16 @@ impl Sessions {
     }
 
     /// The session of `record`: the live one if there is one, which may know more by now. `None`
-    /// if none is and more than `departed` of its group were let go: this one may have been among them.
+    /// if none is and more than `epoch` of its group were let go: this one may have been among them.
     fn live_session(
         self: &Arc<Self>,
         (record, token): (SessionRecord, &ResumeToken),
-        departed: u32,
+        epoch: u32,
     ) -> Option<Arc<Session>> {
         let mut live = self.live();
         match live.sessions.get(&record.user) {
             Some(session) => session.upgrade(),
-            None if live.departures.of(record.user) != departed => None,
+            None if live.evictions.of(record.user) != epoch => None,
             None => {
                 let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), false));
                 live.sessions.insert(session.user(), Arc::downgrade(&session));
@@ -182,10 +187,10 @@ impl Sessions {
     }
 
     /// Forgets the session of `user`, which nothing holds any more. No other is made before.
-    pub(super) fn let_go(&self, user: UserLabel) {
+    pub(super) fn evict(&self, user: UserLabel) {
         let mut live = self.live();
         live.sessions.remove(&user);
-        live.departures.note(user);
+        live.evictions.advance(user);
     }
 
     /// The session of `user`, if it is live.
@@ -204,16 +209,16 @@ impl Sessions {
     }
 
     /// What turns need.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    pub fn turns(&self) -> &TurnService {
+        &self.turns
     }
 
     pub(super) fn uses(&self) -> &ContinuousUse {
         &self.uses
     }
 
-    pub(super) fn policy(&self) -> Policy {
-        self.policy
+    pub(super) fn limits(&self) -> SessionLimits {
+        self.limits
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {
@@ -225,17 +230,17 @@ impl Sessions {
     }
 
     /// Takes those whose sessions were opened since the last call.
-    pub(super) fn take_reached(&self) -> Vec<UserLabel> {
-        std::mem::take(&mut *self.reached()).into_iter().collect()
+    pub(super) fn take_opened_users(&self) -> Vec<UserLabel> {
+        std::mem::take(&mut *self.opened_users()).into_iter().collect()
     }
 
     /// Notes later that `users` have opened their sessions.
-    pub(super) fn put_back_reached(&self, users: Vec<UserLabel>) {
-        self.reached().extend(users);
+    pub(super) fn restore_opened_users(&self, users: Vec<UserLabel>) {
+        self.opened_users().extend(users);
     }
 
-    fn reached(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn opened_users(&self) -> MutexGuard<'_, HashSet<UserLabel>> {
+        self.opened_users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -251,18 +256,18 @@ mod tests {
 
     /// With a crowd that comes and goes while the database is slow, nobody could come back.
     #[tokio::test]
-    async fn only_their_own_departure_makes_a_record_old() {
+    async fn only_eviction_in_its_shard_invalidates_a_record() {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
         let opened = sessions.create(None, None).await.unwrap();
         let (user, token) = (opened.session.user(), opened.token.clone());
         drop(opened);
         let record = store.session_by_token(&token).await.unwrap().unwrap();
-        let departed = sessions.live().departures.of(user);
-        (1..GROUPS as u64).for_each(|other| sessions.let_go(UserLabel(user.0 + other)));
-        let session = sessions.live_session((record.clone(), &token), departed);
+        let epoch = sessions.live().evictions.of(user);
+        (1..SHARDS as u64).for_each(|other| sessions.evict(UserLabel(user.0 + other)));
+        let session = sessions.live_session((record.clone(), &token), epoch);
         assert!(session.is_some());
         drop(session);
-        assert!(sessions.live_session((record, &token), departed).is_none());
+        assert!(sessions.live_session((record, &token), epoch).is_none());
     }
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{Session, known_country};
 use crate::cluster::SessionEvent;
 use crate::store::{Page, ReadableEntries, StoreError};
-use crate::turn::Refusal;
+use crate::turn::MessageRejection;
 
 /// Room left in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
@@ -37,12 +37,12 @@ pub enum RequestError {
 
 impl RequestError {
     /// What to answer.
-    pub fn refusal(&self) -> Refusal {
-        let refused = |code| Refusal { code, retry_after: None };
+    pub fn rejection(&self) -> MessageRejection {
+        let rejected = |code| MessageRejection { code, retry_after: None };
         match self {
-            Self::UnknownMethod => refused(ErrorCode::UnknownMethod),
-            Self::BadParams => refused(ErrorCode::BadParams),
-            Self::TooLate => refused(ErrorCode::Timeout),
+            Self::UnknownMethod => rejected(ErrorCode::UnknownMethod),
+            Self::BadParams => rejected(ErrorCode::BadParams),
+            Self::TooLate => rejected(ErrorCode::Timeout),
             Self::Store(error) => error.into(),
         }
     }
@@ -115,7 +115,7 @@ impl Session {
             session: self.id.clone(),
             user: self.user,
             created_at: self.created_at,
-            seq: state.told.seq(),
+            seq: state.published.seq(),
             connections: state.all_connections(),
             locale: state.locale,
         }
@@ -178,7 +178,7 @@ impl Session {
     ///
     /// The store failed.
     pub async fn safety_plan(&self) -> Result<Option<SafetyPlan>, StoreError> {
-        self.found(self.sessions.engine().safety_plan(self.user, self.language()).await)
+        self.end_if_missing(self.sessions.turns().safety_plan(self.user, self.language()).await)
     }
 
     /// The last `limit` entries, oldest first, without those that do not open.
@@ -205,7 +205,7 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn last_entries_told(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn last_entries_with_help(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut entries = self.last_entries(limit).await?;
         for entry in &mut entries {
             if let Some(help) = &entry.help {
@@ -216,25 +216,25 @@ impl Session {
     }
 
     async fn readable(&self, page: Page) -> Result<ReadableEntries, StoreError> {
-        let mut found = self.found(self.sessions.engine().store.readable_entries(self.user, page).await)?;
-        self.dress(&mut found.entries);
+        let mut found = self.end_if_missing(self.sessions.turns().store.readable_entries(self.user, page).await)?;
+        self.attach_resources(&mut found.entries);
         Ok(found)
     }
 
     /// Takes the session up for a connection: its language and country, if it has any, and the memory of risk.
-    pub(super) async fn take_up(
+    pub(super) async fn apply_hello(
         &self,
         locale: Option<Locale>,
         country: Option<Country>,
         seq: u64,
     ) -> Result<(), StoreError> {
-        self.speak(locale).await?;
-        self.be_in(country).await?;
-        self.remember_risk(seq).await
+        self.apply_locale(locale).await?;
+        self.apply_country(country).await?;
+        self.restore_risk(seq).await
     }
 
     /// Answers in `locale` from now on, if one is given: it counts as chosen, the same as before or not.
-    pub(super) async fn speak(&self, locale: Option<Locale>) -> Result<(), StoreError> {
+    pub(super) async fn apply_locale(&self, locale: Option<Locale>) -> Result<(), StoreError> {
         match locale {
             Some(locale) if locale != self.locale() => self.set_locale(locale).await,
             Some(locale) => {
@@ -253,9 +253,9 @@ impl Session {
     pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
         // As the language of a message: the one that comes later is stored later.
         let _commit = self.commit.lock().await;
-        self.found(self.sessions.engine().store.set_locale(self.user, locale).await)?;
+        self.end_if_missing(self.sessions.turns().store.set_locale(self.user, locale).await)?;
         self.state().choose(locale);
-        self.tell_others(SessionEvent::Locale { locale });
+        self.publish_to_cores(SessionEvent::Locale { locale });
         Ok(())
     }
 }

@@ -11,27 +11,27 @@ use crate::store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use crate::turn::now;
 
 /// How often what is old enough is looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Rows removed at once: few, so that nobody who writes waits for long.
-const BATCH: usize = 200;
+const BATCH_ROWS: usize = 200;
 /// Pause between two batches.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a session is kept in which nothing was ever said, such as that of a page that was only looked at.
-const EMPTY_KEPT: Duration = Duration::from_secs(86_400);
+const EMPTY_RETENTION: Duration = Duration::from_secs(86_400);
 
 impl Sessions {
-    /// Removes, now and every hour, what was said longer than [`super::Policy::retention`] ago and
+    /// Removes, now and every hour, what was said longer than [`super::SessionLimits::retention`] ago and
     /// sessions that nobody used for as long; conversations that nobody opened for
-    /// [`super::Policy::unreached`]; and sessions in which nothing was ever said. Does not end.
+    /// [`super::SessionLimits::unreached`]; and sessions in which nothing was ever said. Does not end.
     pub async fn sweep_forever(self: Arc<Self>) {
-        let mut hours = interval(SWEEP_EVERY);
-        hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            hours.tick().await;
-            if let Err(error) = upgrade_legacy_entries(&*self.engine().store, BATCH_PAUSE).await {
+            ticks.tick().await;
+            if let Err(error) = upgrade_legacy_entries(&*self.turns().store, BATCH_PAUSE).await {
                 tracing::error!(%error, "entries of an earlier version could not be written anew");
             }
-            match self.sweep(self.policy().retention).await {
+            match self.sweep(self.limits().retention).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "old entries and sessions removed"),
                 Err(error) => tracing::error!(%error, "old entries and sessions could not be removed"),
@@ -41,20 +41,20 @@ impl Sessions {
 
     async fn sweep(&self, retention: Option<Duration>) -> Result<usize, StoreError> {
         let live = self.users();
-        let store = &self.engine().store;
+        let store = &self.turns().store;
         let now = now();
         // Somebody may sit there for days and say nothing.
         store.touch(&live, now).await?;
         let cutoffs = Cutoffs {
-            empty_before: before(now, EMPTY_KEPT),
+            empty_before: before(now, EMPTY_RETENTION),
             entries_before: retention.map(|kept| before(now, kept)),
-            inactive_before: self.policy().unreached.map(|kept| before(now, kept)),
+            inactive_before: self.limits().unreached.map(|kept| before(now, kept)),
         };
         let mut removed = 0;
         loop {
-            let batch = store.prune(cutoffs, BATCH).await?;
+            let batch = store.prune(cutoffs, BATCH_ROWS).await?;
             removed += batch;
-            if batch < BATCH {
+            if batch < BATCH_ROWS {
                 return Ok(removed);
             }
             sleep(BATCH_PAUSE).await;
@@ -75,9 +75,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::limits::{ConcurrencyLimiter, RateLimit};
-    use crate::session::Policy;
+    use crate::session::SessionLimits;
     use crate::store::{MemoryStore, NewSession, Store as _};
-    use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Engine, Folding, Referrals};
+    use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Referrals, Summarizer, TurnService};
 
     /// Live sessions on `store`, which nobody answers.
     pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
@@ -90,7 +90,7 @@ pub(super) mod tests {
         };
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
         let slots = ConcurrencyLimiter::new(1, 1, Duration::from_secs(1));
-        let engine = Engine {
+        let turns = TurnService {
             store,
             budget: Budget::new(BudgetSettings { rate, address_rate: rate }, Arc::clone(&slots), None),
             slots,
@@ -98,16 +98,21 @@ pub(super) mod tests {
             guard: None,
             context: Context::new(context),
             cluster: None,
-            folding: Folding::new(CancellationToken::new()),
+            summarizer: Summarizer::new(CancellationToken::new()),
             referrals: Referrals::default(),
             metrics: Arc::default(),
         };
-        let policy = Policy { per_user_max: 1, orphan: Duration::from_secs(1), retention: None, unreached: None };
-        Sessions::new(engine, policy, TaskTracker::new(), CancellationToken::new())
+        let limits = SessionLimits {
+            per_user_max: 1,
+            abandoned_after: Duration::from_secs(1),
+            retention: None,
+            unreached: None,
+        };
+        Sessions::new(turns, limits, TaskTracker::new(), CancellationToken::new())
     }
 
     #[tokio::test]
-    async fn a_session_somebody_sits_in_is_not_old() {
+    async fn sweep_keeps_live_sessions() {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
         let long_ago = Timestamp::from_unix_ms(0);
@@ -123,7 +128,7 @@ pub(super) mod tests {
         let there = sessions.resume(tokens[1].clone(), None, None).await.unwrap().unwrap();
         assert_eq!(sessions.sweep(None).await.unwrap(), 2);
         drop(there);
-        assert_eq!(sessions.sweep(Some(EMPTY_KEPT)).await.unwrap(), 0);
+        assert_eq!(sessions.sweep(Some(EMPTY_RETENTION)).await.unwrap(), 0);
         let mut left = Vec::new();
         for token in &tokens {
             left.push(store.session_by_token(token).await.unwrap().is_some());

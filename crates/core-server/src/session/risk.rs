@@ -16,16 +16,16 @@ use tokio::time::{sleep, sleep_until};
 use super::Session;
 use super::help::{Whereabouts, wire_resources};
 use super::language::is_english;
-use super::state::{State, To};
-use super::watch::{Watch, folded_after, is_imminent_help, need_of};
+use super::state::{Recipients, State};
+use super::watch::{Watch, is_imminent_help, need_of, restore_after};
 use crate::cluster::SessionEvent;
 use crate::store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
 use crate::turn::{MessageRisk, Risk, now};
 
 /// Stored entries that are read at once to restore the memory of risk, and pages of them in which imminent risk is
 /// looked for, from the newest back: about 100 messages a day for two months. What is sealed has no index.
-const RESTORED_PAGE: usize = 500;
-const RESTORED_PAGES: usize = 24;
+const RESTORE_PAGE_ENTRIES: usize = 500;
+const MAX_RESTORE_PAGES: usize = 24;
 /// Help that waits to be stored, at most: the oldest gives way.
 const MAX_UNSAVED: usize = 8;
 /// Messages in risk that may wait for their answer beyond `PER_USER_MAX`.
@@ -33,14 +33,14 @@ const MAX_BEYOND_LIMITS: usize = 8;
 /// Pause after a message that was answered beyond the limits.
 pub(super) const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two tries to store help, and how many there are: for five minutes. Later messages try again.
-const SAVE_PAUSE: Duration = Duration::from_secs(1);
+const SAVE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 const SAVE_TRIES: usize = 300;
 
 impl Session {
     /// Assesses message `id` as it arrives. Help that it calls for goes to every connection of the session
     /// at once. A message that was assessed before changes nothing. Returns whether help was sent.
     pub fn assess(&self, id: &MessageId, text: &UserText) -> bool {
-        self.heed_language(text);
+        self.detect_language(text);
         let now = now();
         let need = self.watch_state().observe(id, text, now);
         let Some(need) = need.or_else(|| self.need_at_parting(id, text)) else { return false };
@@ -96,7 +96,10 @@ impl Session {
     /// Tells whether nothing was said in it yet.
     fn is_untouched(&self) -> bool {
         let state = self.state();
-        state.told.seq() == 0 && state.admitting == 0 && state.unsaved_help.is_empty() && state.connections.len() <= 1
+        state.published.seq() == 0
+            && state.admitting == 0
+            && state.unsaved_help.is_empty()
+            && state.connections.len() <= 1
     }
 
     /// Takes over what was assessed on a connection before it had this session, which has just begun.
@@ -124,9 +127,9 @@ impl Session {
 
     /// Counts help that is shown, in memory.
     fn count_help(&self, need: Need, language: Language) {
-        let engine = self.sessions.engine();
-        engine.metrics.help_shown(need.level);
-        engine.referrals.note(now(), need.kinds.most_urgent(), need.level.max(Level::Concern), language);
+        let turns = self.sessions.turns();
+        turns.metrics.help_shown(need.level);
+        turns.referrals.note(now(), need.kinds.most_urgent(), need.level.max(Level::Concern), language);
     }
 
     /// Returns the risk in force.
@@ -139,23 +142,23 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub(super) async fn remember_risk(&self, seq: u64) -> Result<(), StoreError> {
-        if self.watch_state().is_folded() {
+    pub(super) async fn restore_risk(&self, seq: u64) -> Result<(), StoreError> {
+        if self.watch_state().is_restored() {
             return Ok(());
         }
-        let newest = self.stored(Page::Before { seq: seq.saturating_add(1), limit: RESTORED_PAGE }).await?;
-        let mut after = folded_after(self.newest_imminent_help(&newest).await?, seq);
-        let mut folded = Watch::of_new();
-        let first = newest.first_seq().filter(|_| RESTORED_PAGE <= newest.rows()).unwrap_or_default();
+        let newest = self.stored(Page::Before { seq: seq.saturating_add(1), limit: RESTORE_PAGE_ENTRIES }).await?;
+        let mut after = restore_after(self.newest_imminent_help(&newest).await?, seq);
+        let mut restored = Watch::of_new();
+        let first = newest.first_seq().filter(|_| RESTORE_PAGE_ENTRIES <= newest.rows()).unwrap_or_default();
         // Page by page: a long conversation is never in memory as a whole.
         while after.saturating_add(1) < first {
-            let page = self.stored(Page::After { seq: after, limit: RESTORED_PAGE }).await?;
+            let page = self.stored(Page::After { seq: after, limit: RESTORE_PAGE_ENTRIES }).await?;
             let Some(last) = page.last_seq() else { break };
-            page.entries.iter().filter(|entry| entry.seq < first).for_each(|entry| folded.learn(entry));
+            page.entries.iter().filter(|entry| entry.seq < first).for_each(|entry| restored.learn(entry));
             after = last.min(first.saturating_sub(1));
         }
-        newest.entries.iter().filter(|entry| after < entry.seq).for_each(|entry| folded.learn(entry));
-        self.watch_state().restore(folded);
+        newest.entries.iter().filter(|entry| after < entry.seq).for_each(|entry| restored.learn(entry));
+        self.watch_state().restore(restored);
         Ok(())
     }
 
@@ -164,18 +167,18 @@ impl Session {
         let find = |page: &ReadableEntries| {
             page.entries.iter().rev().find(|entry| is_imminent_help(entry)).map(|help| help.seq)
         };
-        let older = |page: &ReadableEntries| page.first_seq().filter(|_| RESTORED_PAGE <= page.rows());
+        let older = |page: &ReadableEntries| page.first_seq().filter(|_| RESTORE_PAGE_ENTRIES <= page.rows());
         let (mut found, mut before) = (find(newest), older(newest));
-        for _ in 1..RESTORED_PAGES {
+        for _ in 1..MAX_RESTORE_PAGES {
             let Some(seq) = before.filter(|_| found.is_none()) else { break };
-            let page = self.stored(Page::Before { seq, limit: RESTORED_PAGE }).await?;
+            let page = self.stored(Page::Before { seq, limit: RESTORE_PAGE_ENTRIES }).await?;
             (found, before) = (find(&page), older(&page));
         }
         Ok(found)
     }
 
     async fn stored(&self, page: Page) -> Result<ReadableEntries, StoreError> {
-        self.found(self.sessions.engine().store.readable_entries(self.user, page).await)
+        self.end_if_missing(self.sessions.turns().store.readable_entries(self.user, page).await)
     }
 
     /// Returns what message `id` says of risk, as it was assessed on arrival.
@@ -201,7 +204,7 @@ impl Session {
     }
 
     /// Notes the time zone of a client: a guess at the country.
-    pub fn guess_place(&self, time_zone: &UserText) {
+    pub fn note_time_zone(&self, time_zone: &UserText) {
         self.state().whereabouts.time_zone = Some(time_zone.expose().into());
     }
 
@@ -213,15 +216,15 @@ impl Session {
     /// The store failed; the country is in force all the same, as long as this session lives.
     pub async fn set_country(&self, country: Country) -> Result<(), StoreError> {
         self.adopt_country(country);
-        self.show_again();
+        self.resend_help();
         let _commit = self.commit.lock().await;
-        self.found(self.sessions.engine().store.set_country(self.user, country).await)?;
-        self.tell_others(SessionEvent::Country { country });
+        self.end_if_missing(self.sessions.turns().store.set_country(self.user, country).await)?;
+        self.publish_to_cores(SessionEvent::Country { country });
         Ok(())
     }
 
     /// [`Session::set_country`] where it is another one.
-    pub(super) async fn be_in(&self, country: Option<Country>) -> Result<(), StoreError> {
+    pub(super) async fn apply_country(&self, country: Option<Country>) -> Result<(), StoreError> {
         match country {
             Some(country) if self.state().whereabouts.country != Some(country) => self.set_country(country).await,
             _ => Ok(()),
@@ -233,15 +236,15 @@ impl Session {
     }
 
     /// Sends help that was just shown again, with the lines of another country.
-    fn show_again(&self) {
+    fn resend_help(&self) {
         let Some((id, need)) = self.watch_state().shown().map(|(id, need)| (id.clone(), need)) else { return };
         let state = self.state();
         let support = state.whereabouts.support(id, need, state.locale.language(), now());
-        state.publish(To::Everyone, ServerFrame::Support(Box::new(support)));
+        state.publish(Recipients::All, ServerFrame::Support(Box::new(support)));
     }
 
     /// Gives stored help its lines: those of today.
-    pub(super) fn dress(&self, entries: &mut [Entry]) {
+    pub(super) fn attach_resources(&self, entries: &mut [Entry]) {
         for entry in entries.iter_mut().filter(|entry| entry.role == Role::Support) {
             if let Some(help) = &mut entry.help {
                 let need = need_of(help, self.watch_state().is_minor());
@@ -278,14 +281,14 @@ impl Session {
     pub(super) async fn save_help(self: &Arc<Self>) {
         if self.try_save_help().await.is_err() && !std::mem::replace(&mut self.state().is_saving_help, true) {
             let session = Arc::clone(self);
-            self.sessions.tasks().spawn(session.save_help_patiently());
+            self.sessions.tasks().spawn(session.retry_save_help());
         }
     }
 
-    async fn save_help_patiently(self: Arc<Self>) {
+    async fn retry_save_help(self: Arc<Self>) {
         for _ in 0..SAVE_TRIES {
             // A core that goes away tries once more.
-            let is_draining = self.sessions.draining().run_until_cancelled(sleep(SAVE_PAUSE)).await.is_none();
+            let is_draining = self.sessions.draining().run_until_cancelled(sleep(SAVE_RETRY_PAUSE)).await.is_none();
             let _commit = self.commit.lock().await;
             if self.try_save_help().await.is_ok() || is_draining {
                 break;
@@ -299,26 +302,26 @@ impl Session {
             let (after, entry) = {
                 let state = self.state();
                 match state.unsaved_help.front().filter(|_| !state.is_gone()) {
-                    Some(support) => (state.told.seq(), entry_of(support)),
+                    Some(support) => (state.published.seq(), entry_of(support)),
                     None => return Ok(()),
                 }
             };
             let id = entry.id.clone();
-            match self.found(self.sessions.engine().append(self.user, after, entry).await) {
+            match self.end_if_missing(self.sessions.turns().append(self.user, after, entry).await) {
                 Ok(Appended::New(entry)) => {
-                    self.learn_before(entry.seq).await;
-                    let mut told = [entry];
-                    self.dress(&mut told);
-                    let [entry] = told;
+                    self.catch_up_before(entry.seq).await;
+                    let mut published = [entry];
+                    self.attach_resources(&mut published);
+                    let [entry] = published;
                     let mut state = self.state();
                     state.forget_unsaved(&id);
-                    if state.told.next(entry.seq) {
-                        state.publish(To::Everyone, ServerFrame::Turn(entry));
+                    if state.published.advance(entry.seq) {
+                        state.publish(Recipients::All, ServerFrame::Turn(entry));
                     }
                 }
                 // By an attempt whose outcome was not learnt, or for an earlier showing.
                 Ok(Appended::Existing { seq }) => {
-                    self.learn_before(seq.saturating_add(1)).await;
+                    self.catch_up_before(seq.saturating_add(1)).await;
                     self.state().forget_unsaved(&id);
                 }
                 Err(StoreError::NoSession { .. }) => return Ok(()),
@@ -338,18 +341,18 @@ impl Session {
         if let Some(until) = until {
             sleep_until(until).await;
         }
-        let most = self.sessions.policy().per_user_max + MAX_BEYOND_LIMITS;
+        let most = self.sessions.limits().per_user_max + MAX_BEYOND_LIMITS;
         loop {
             // Made before the look: a message that ends in between is not missed.
-            let moved_on = self.moved_on.notified();
+            let turn_ended = self.turn_ended.notified();
             let waits = {
                 let state = self.state();
-                most <= state.under_way() && !state.is_gone()
+                most <= state.in_flight() && !state.is_gone()
             };
             if !waits {
                 return;
             }
-            moved_on.await;
+            turn_ended.await;
         }
     }
 
@@ -361,7 +364,7 @@ impl Session {
 impl State {
     /// Sends help to every connection, and keeps it to be stored.
     fn show(&mut self, support: Support) {
-        self.publish(To::Everyone, ServerFrame::Support(Box::new(support.clone())));
+        self.publish(Recipients::All, ServerFrame::Support(Box::new(support.clone())));
         self.keep_unsaved(support);
     }
 
@@ -392,7 +395,7 @@ fn entry_of(support: &Support) -> NewEntry {
 
 /// Assesses on a connection that has no session yet: the store may be slow, or away.
 #[derive(Debug, Default)]
-pub struct LoneWatch {
+pub struct PreSessionWatch {
     watch: Watch,
     /// Help that was shown last.
     shown: VecDeque<Support>,
@@ -401,7 +404,7 @@ pub struct LoneWatch {
     language: Option<Language>,
 }
 
-impl LoneWatch {
+impl PreSessionWatch {
     /// Assesses message `id` as it arrives. Returns the help that it calls for, and the extra line of the plain face.
     /// `spoken`: the language while nothing says otherwise.
     pub fn observe(&mut self, id: &MessageId, text: &UserText, spoken: Language) -> Option<(Support, String)> {
@@ -430,7 +433,7 @@ impl LoneWatch {
             return;
         }
         if session.is_untouched() {
-            session.adopt(self.watch.begun(), self.shown);
+            session.adopt(self.watch.into_restored(), self.shown);
         } else {
             session.adopt_shown(self.shown);
         }

@@ -10,9 +10,9 @@ use protocol::{
     CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
 };
 
-use super::elsewhere::tests::elsewhere;
+use super::replicas::tests::replicas;
 use super::retention::tests::sessions;
-use super::{ConnectionId, LoneWatch, Opened, Outbox, Session, Sessions};
+use super::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
 use crate::cluster::{CoreId, SessionEvent};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::{Message, Risk, now};
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     /// Stores an entry as another core does.
-    async fn stored_elsewhere(&self, id: &str, role: Role) {
+    async fn store_from_other_core(&self, id: &str, role: Role) {
         let is_answer = role == Role::Assistant;
         let entry = NewEntry {
             id: id.parse().unwrap(),
@@ -58,7 +58,7 @@ impl Scene {
 
     /// As if the session were live on another core too. There is no Redis: no event is published.
     fn beside_another_core(&self) -> CoreId {
-        self.session.state().elsewhere = Some(Box::new(elsewhere(self.session.user())));
+        self.session.state().replicas = Some(Box::new(replicas(self.session.user())));
         core("1f")
     }
 }
@@ -79,7 +79,7 @@ fn message(id: &str) -> Message {
 }
 
 /// What waits in `outbox`, shortly.
-fn told(outbox: &Outbox) -> Vec<String> {
+fn drained(outbox: &Outbox) -> Vec<String> {
     let short = |frame| match frame {
         ServerFrame::Turn(Entry { seq, id, .. }) => format!("turn {seq} {id}"),
         ServerFrame::Accepted { id, seq, .. } => format!("accepted {seq} {id}"),
@@ -99,38 +99,38 @@ async fn settle(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_message_of_another_core_is_told_whatever_is_stored_around_it() {
+async fn publishes_entries_of_other_cores_around_a_resubmitted_message() {
     let scene = Scene::new().await;
     let ((from, sender), (_, other)) = (scene.attach(), scene.attach());
     // Stored here without our knowing, answered by another core; another device's stands between.
-    scene.stored_elsewhere("a", Role::User).await;
-    scene.stored_elsewhere("b", Role::User).await;
-    scene.stored_elsewhere("a", Role::Assistant).await;
+    scene.store_from_other_core("a", Role::User).await;
+    scene.store_from_other_core("b", Role::User).await;
+    scene.store_from_other_core("a", Role::Assistant).await;
     scene.submit(from, "a").await;
     settle(&scene).await;
-    assert_eq!(told(&sender), ["turn 2 b", "accepted 1 a", "delta 0 a", "done Some(3) a"]);
-    assert_eq!(told(&other), ["turn 1 a", "turn 2 b", "turn 3 a"]);
+    assert_eq!(drained(&sender), ["turn 2 b", "accepted 1 a", "delta 0 a", "done Some(3) a"]);
+    assert_eq!(drained(&other), ["turn 1 a", "turn 2 b", "turn 3 a"]);
     assert_eq!(scene.session.state().messages, 2);
 }
 
 #[tokio::test]
-async fn what_was_stored_before_a_new_message_is_told_before_it() {
+async fn publishes_missed_entries_before_a_new_message() {
     let scene = Scene::new().await;
     let ((from, sender), (_, other)) = (scene.attach(), scene.attach());
-    scene.stored_elsewhere("a", Role::User).await;
+    scene.store_from_other_core("a", Role::User).await;
     scene.submit(from, "b").await;
     settle(&scene).await;
-    assert_eq!(told(&sender), ["turn 1 a", "accepted 2 b", "delta 0 b", "done Some(3) b"]);
-    assert_eq!(told(&other), ["turn 1 a", "turn 2 b", "delta 0 b", "done Some(3) b"]);
+    assert_eq!(drained(&sender), ["turn 1 a", "accepted 2 b", "delta 0 b", "done Some(3) b"]);
+    assert_eq!(drained(&other), ["turn 1 a", "turn 2 b", "delta 0 b", "done Some(3) b"]);
 }
 
 #[tokio::test]
-async fn an_erase_ends_the_session_for_all_but_the_one_that_asked() {
+async fn erase_closes_all_connections_but_the_requester() {
     let scene = Scene::new().await;
     let ((from, asked), (other_id, other)) = (scene.attach(), scene.attach());
     scene.submit(from, "a").await;
     settle(&scene).await;
-    told(&other);
+    drained(&other);
     let resumed = scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().unwrap();
     scene.session.await_erasure(from);
     assert_eq!(scene.session.erase().await.unwrap(), 2);
@@ -139,14 +139,14 @@ async fn an_erase_ends_the_session_for_all_but_the_one_that_asked() {
     assert_eq!(scene.session.end_erasure(from), Some(2));
     assert_eq!((asked.close_reason(), other.close_reason()), (None, Some(CloseReason::Erased)));
     scene.submit(other_id, "b").await;
-    assert_eq!(told(&other), Vec::<String>::new());
+    assert_eq!(drained(&other), Vec::<String>::new());
     // Opened before, attached after: there is no way back in.
     assert!(resumed.session.attach(Arc::default()).is_none());
     assert!(scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_deadline_that_passed_spares_no_connection() {
+async fn erase_after_its_deadline_closes_the_requester_too() {
     let scene = Scene::new().await;
     let (from, asked) = scene.attach();
     scene.session.await_erasure(from);
@@ -156,7 +156,7 @@ async fn a_deadline_that_passed_spares_no_connection() {
 }
 
 #[tokio::test]
-async fn a_session_somebody_has_come_back_to_is_not_swept() {
+async fn resumed_session_is_not_swept() {
     let store = Arc::new(MemoryStore::default());
     let sessions = sessions(Arc::clone(&store));
     let token = ResumeToken::random();
@@ -176,51 +176,51 @@ async fn a_session_somebody_has_come_back_to_is_not_swept() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_slower_core_is_not_told_to_readers_of_the_right_answer() {
+async fn ignores_error_of_the_slower_core() {
     let [slower, faster]: [CoreId; 2] = ["1f", "2f"].map(core);
     let error = |id: &str| {
         let id: MessageId = id.parse().unwrap();
         let error = ErrorFrame::new(ErrorCode::Unavailable, Language::Spanish).with_id(Some(id));
         SessionEvent::Frame(Box::new(ServerFrame::Error(error)))
     };
-    let piece = |id: &str| {
+    let delta = |id: &str| {
         let text = UserText::new("Te ");
         SessionEvent::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text, exercise: None }))
     };
     let scene = Scene::new().await;
     scene.beside_another_core();
-    scene.stored_elsewhere("told", Role::User).await;
-    scene.stored_elsewhere("told", Role::Assistant).await;
-    scene.stored_elsewhere("coming", Role::User).await;
-    scene.stored_elsewhere("lost", Role::User).await;
+    scene.store_from_other_core("told", Role::User).await;
+    scene.store_from_other_core("told", Role::Assistant).await;
+    scene.store_from_other_core("coming", Role::User).await;
+    scene.store_from_other_core("lost", Role::User).await;
     scene.session.catch_up().await.unwrap();
     let (_, outbox) = scene.attach();
-    scene.session.hear(faster, piece("coming"));
+    scene.session.on_event(faster, delta("coming"));
     for id in ["told", "coming", "lost"] {
-        scene.session.hear(slower, error(id));
+        scene.session.on_event(slower, error(id));
     }
     // The watcher of the answer that is coming sleeps.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(told(&outbox), ["delta 0 coming", "error unavailable Some(\"lost\")"]);
+    assert_eq!(drained(&outbox), ["delta 0 coming", "error unavailable Some(\"lost\")"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_listens_once_nobody_does_anywhere() {
+async fn abandoned_only_without_remote_connections() {
     let scene = Scene::new().await;
     let core = scene.beside_another_core();
-    assert!(scene.session.state().deserted_since.is_some());
-    scene.session.hear(core, SessionEvent::Here { connections: 1 });
-    assert_eq!(scene.session.state().deserted_since, None);
+    assert!(scene.session.state().abandoned_since.is_some());
+    scene.session.on_event(core, SessionEvent::Here { connections: 1 });
+    assert_eq!(scene.session.state().abandoned_since, None);
     tokio::time::advance(Duration::from_secs(60)).await;
-    scene.session.hear(core, SessionEvent::Here { connections: 0 });
+    scene.session.on_event(core, SessionEvent::Here { connections: 0 });
     // From now on, and not since the last one left here.
-    assert_eq!(scene.session.state().deserted_since, Some(tokio::time::Instant::now()));
+    assert_eq!(scene.session.state().abandoned_since, Some(tokio::time::Instant::now()));
 }
 
 #[tokio::test]
-async fn eight_whole_pages_and_an_answer_wait_for_a_slow_reader() {
+async fn outbox_holds_eight_full_responses() {
     use protocol::limits::MAX_SERVER_LINE_BYTES;
     use protocol::server_frame::ResponseResult;
     let outbox = Outbox::default();
@@ -245,7 +245,7 @@ async fn eight_whole_pages_and_an_answer_wait_for_a_slow_reader() {
 }
 
 #[tokio::test]
-async fn help_that_was_shown_before_there_was_a_session_is_not_shown_again() {
+async fn help_shown_before_the_session_is_not_repeated() {
     let (id, wish): (MessageId, _) = ("a".parse().unwrap(), UserText::new("me quiero morir"));
     // A session that begins, and one in which something was said before.
     for said_before in [None, Some("x")] {
@@ -255,7 +255,7 @@ async fn help_that_was_shown_before_there_was_a_session_is_not_shown_again() {
             scene.submit(from, earlier).await;
             settle(&scene).await;
         }
-        let mut watch = LoneWatch::default();
+        let mut watch = PreSessionWatch::default();
         assert!(watch.observe(&id, &wish, Language::Spanish).is_some());
         assert!(watch.observe(&id, &wish, Language::Spanish).is_none());
         watch.hand_over(&scene.session);
@@ -265,9 +265,9 @@ async fn help_that_was_shown_before_there_was_a_session_is_not_shown_again() {
 }
 
 #[test]
-fn help_before_there_is_a_session_speaks_the_language_of_the_first_message() {
+fn pre_session_help_uses_the_language_of_the_first_message() {
     let help = |chosen, text: &str| {
-        let mut watch = LoneWatch::default();
+        let mut watch = PreSessionWatch::default();
         watch.learn(None, None, chosen);
         let (_, line) = watch.observe(&MessageId::random(), &UserText::new(text), Language::Spanish).unwrap();
         line.split_once(':').unwrap().0.to_owned()
@@ -302,7 +302,7 @@ async fn written_before(store: &MemoryStore, calm: usize) -> ResumeToken {
 }
 
 #[tokio::test]
-async fn imminent_risk_is_restored_from_far_back() {
+async fn restores_imminent_risk_from_older_pages() {
     // The pages that are read meet and overlap in different ways.
     for calm in [3, 60, 470, 498, 499, 520, 1_300] {
         let store = Arc::new(MemoryStore::default());

@@ -16,9 +16,9 @@ use super::help;
 use crate::turn::{MessageRisk, Risk};
 
 /// Last stored entries from which the memory is folded when a session is opened, unless imminent risk was seen before.
-const FOLDED_WITHOUT_RISK: u64 = 40;
+const RESTORED_WITHOUT_RISK: u64 = 40;
 /// Entries before the help for a message in imminent risk: the message itself, and those that give it its context.
-const FOLDED_BEFORE_RISK: u64 = 20;
+const RESTORED_BEFORE_RISK: u64 = 20;
 /// Assessed messages that are known again by their id.
 const MAX_ASSESSED: usize = 64;
 /// Messages of the person for which kinds last, and what a second opinion found.
@@ -45,7 +45,7 @@ pub struct Watch {
     /// What a second opinion has found, and after how many messages.
     raised: Option<(Risk, u64)>,
     /// Stored messages are part of it, or there were none.
-    is_folded: bool,
+    is_restored: bool,
 }
 
 /// A message that was assessed.
@@ -69,7 +69,7 @@ struct Shown {
 impl Watch {
     /// Of a session that begins.
     pub(super) fn of_new() -> Self {
-        Self { is_folded: true, ..Self::default() }
+        Self { is_restored: true, ..Self::default() }
     }
 
     /// Assesses the message `id`, which arrived at `at`. Returns what help is to be shown for it; `None` for
@@ -119,20 +119,20 @@ impl Watch {
     }
 
     /// Takes over what was folded from stored messages; once.
-    pub(super) fn restore(&mut self, folded: Self) {
-        if !self.is_folded {
-            *self = folded;
+    pub(super) fn restore(&mut self, restored: Self) {
+        if !self.is_restored {
+            *self = restored;
         }
     }
 
     /// The same for a session that begins with these messages.
-    pub(super) fn begun(self) -> Self {
-        Self { is_folded: true, ..self }
+    pub(super) fn into_restored(self) -> Self {
+        Self { is_restored: true, ..self }
     }
 
     /// Tells whether stored messages are part of it.
-    pub(super) fn is_folded(&self) -> bool {
-        self.is_folded
+    pub(super) fn is_restored(&self) -> bool {
+        self.is_restored
     }
 
     /// Returns the risk in force at `now`.
@@ -222,7 +222,7 @@ impl Watch {
         shown.level < need.level
             || is_about_other(shown) != is_about_other(need)
             || (need.minor && !shown.minor)
-            || need.kinds.iter().any(|kind| !shown.kinds.iter().any(|known| sort_of(known) == sort_of(kind)))
+            || need.kinds.iter().any(|kind| !shown.kinds.iter().any(|known| help_group(known) == help_group(kind)))
     }
 
     fn note_shown(&mut self, id: &MessageId, need: Need) {
@@ -239,27 +239,27 @@ impl Watch {
 
 /// Kinds that the same lines are for.
 #[derive(Debug, PartialEq, Eq)]
-enum Sort {
+enum HelpGroup {
     Suicide,
     Violence,
     Eating,
     Emergency,
 }
 
-fn sort_of(kind: Kind) -> Sort {
+fn help_group(kind: Kind) -> HelpGroup {
     match kind {
-        Kind::Suicide | Kind::SelfHarm | Kind::HarmToOthers | Kind::Psychosis => Sort::Suicide,
-        Kind::Abuse | Kind::SexualViolence => Sort::Violence,
-        Kind::Eating => Sort::Eating,
-        Kind::Medical | Kind::Substance => Sort::Emergency,
+        Kind::Suicide | Kind::SelfHarm | Kind::HarmToOthers | Kind::Psychosis => HelpGroup::Suicide,
+        Kind::Abuse | Kind::SexualViolence => HelpGroup::Violence,
+        Kind::Eating => HelpGroup::Eating,
+        Kind::Medical | Kind::Substance => HelpGroup::Emergency,
     }
 }
 
 /// Returns the `seq` after which the memory is folded, by the newest help for imminent risk: it lasts until a clear no,
 /// however much is written meanwhile. `last` is the session's newest `seq`.
-pub(super) fn folded_after(newest_imminent: Option<u64>, last: u64) -> u64 {
-    let without_risk = last.saturating_sub(FOLDED_WITHOUT_RISK);
-    newest_imminent.map_or(without_risk, |seq| without_risk.min(seq.saturating_sub(FOLDED_BEFORE_RISK)))
+pub(super) fn restore_after(newest_imminent: Option<u64>, last: u64) -> u64 {
+    let without_risk = last.saturating_sub(RESTORED_WITHOUT_RISK);
+    newest_imminent.map_or(without_risk, |seq| without_risk.min(seq.saturating_sub(RESTORED_BEFORE_RISK)))
 }
 
 /// Tells whether `entry` is help that was shown for imminent risk.

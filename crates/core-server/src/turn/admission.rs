@@ -3,8 +3,8 @@
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
 
-use super::budget::{Answerer, Attempt, Permit, Start};
-use super::{Engine, Message, Refusal, now};
+use super::budget::{AnswerOwner, Attempt, AttemptKind, Permit};
+use super::{Message, MessageRejection, TurnService, now};
 use crate::cluster::CoreId;
 use crate::store::{Appended, NewEntry, StoreError};
 
@@ -12,14 +12,14 @@ use crate::store::{Appended, NewEntry, StoreError};
 #[derive(Debug)]
 pub enum Admission {
     /// Stored now.
-    Accepted(Entry, Answerer),
+    Accepted(Entry, AnswerOwner),
     /// Stored before: its entry and, when there is one, its answer.
-    Known(Vec<Entry>, Answerer),
+    Known(Vec<Entry>, AnswerOwner),
     /// Neither stored nor to be answered.
-    Refused(Refusal),
+    Rejected(MessageRejection),
 }
 
-impl Engine {
+impl TurnService {
     /// Decides on a message of `user`, whose highest `seq` is `after` as far as is known, and
     /// stores it if it is accepted. `is_busy`: they have as many pending here as they may. A message
     /// that was stored before and has its answer, or awaits one, is known, whatever the limits say.
@@ -42,10 +42,10 @@ impl Engine {
             needs_slot: self.needs_slot(),
             in_risk: message.risk.is_high(),
         };
-        match self.budget.begin(attempt, Start::New).await {
-            Ok(Answerer::Here(permit)) => self.store_message(attempt, after, message, permit).await,
-            Ok(Answerer::Elsewhere) => self.store_for_another(user, after, message).await,
-            Err(refusal) => self.known_or(refusal, attempt).await,
+        match self.budget.begin(attempt, AttemptKind::New).await {
+            Ok(AnswerOwner::ThisCore(permit)) => self.store_message(attempt, after, message, permit).await,
+            Ok(AnswerOwner::OtherCore) => self.store_for_another(user, after, message).await,
+            Err(rejection) => self.existing_or(rejection, attempt).await,
         }
     }
 
@@ -66,7 +66,7 @@ impl Engine {
         let known = match self.append(user, after, entry_of(message)).await {
             Ok(Appended::New(entry)) => {
                 self.budget.commit(user, id, &mut permit).await;
-                return Ok(Admission::Accepted(entry, Answerer::Here(permit)));
+                return Ok(Admission::Accepted(entry, AnswerOwner::ThisCore(permit)));
             }
             Ok(Appended::Existing { .. }) => self.store.entries_of(user, id).await,
             Err(error) => Err(error),
@@ -79,13 +79,13 @@ impl Engine {
                 if is_new_here {
                     self.budget.commit(user, id, &mut permit).await;
                 } else {
-                    self.budget.excuse(user, id, &mut permit).await;
+                    self.budget.recount_as_retry(user, id, &mut permit).await;
                 }
-                Ok(Admission::Known(known, Answerer::Here(permit)))
+                Ok(Admission::Known(known, AnswerOwner::ThisCore(permit)))
             }
             known => {
                 self.budget.cancel(user, id, permit).await;
-                Ok(Admission::Known(known?, Answerer::Elsewhere))
+                Ok(Admission::Known(known?, AnswerOwner::OtherCore))
             }
         }
     }
@@ -93,33 +93,33 @@ impl Engine {
     /// Stores a message that another core has claimed: that one may not have come to it yet.
     async fn store_for_another(&self, user: UserLabel, after: u64, message: &Message) -> Result<Admission, StoreError> {
         Ok(match self.append(user, after, entry_of(message)).await? {
-            Appended::New(entry) => Admission::Accepted(entry, Answerer::Elsewhere),
+            Appended::New(entry) => Admission::Accepted(entry, AnswerOwner::OtherCore),
             Appended::Existing { .. } => {
-                Admission::Known(self.store.entries_of(user, &message.id).await?, Answerer::Elsewhere)
+                Admission::Known(self.store.entries_of(user, &message.id).await?, AnswerOwner::OtherCore)
             }
         })
     }
 
     /// Looks a message up that may not be sent as a new one: it may have been accepted before.
-    async fn known_or(&self, refusal: Refusal, attempt: Attempt<'_>) -> Result<Admission, StoreError> {
+    async fn existing_or(&self, rejection: MessageRejection, attempt: Attempt<'_>) -> Result<Admission, StoreError> {
         let Attempt { user, id, .. } = attempt;
         let known = self.store.entries_of(user, id).await?;
         if known.is_empty() {
-            return Ok(Admission::Refused(refusal));
+            return Ok(Admission::Rejected(rejection));
         }
-        if is_answered(&known) || self.budget.is_elsewhere(user, id).await {
-            return Ok(Admission::Known(known, Answerer::Elsewhere));
+        if is_answered(&known) || self.budget.is_held_remotely(user, id).await {
+            return Ok(Admission::Known(known, AnswerOwner::OtherCore));
         }
         // Only the windows treat it differently from a new one.
-        if refusal.code != ErrorCode::RateLimited {
-            return Ok(Admission::Refused(refusal));
+        if rejection.code != ErrorCode::RateLimited {
+            return Ok(Admission::Rejected(rejection));
         }
-        Ok(match self.budget.begin(attempt, Start::Again).await {
-            Ok(answerer) => Admission::Known(known, answerer),
-            Err(again) if matches!(again.code, ErrorCode::UserBusy | ErrorCode::Overloaded) => {
-                Admission::Refused(again)
+        Ok(match self.budget.begin(attempt, AttemptKind::Retry).await {
+            Ok(owner) => Admission::Known(known, owner),
+            Err(retry) if matches!(retry.code, ErrorCode::UserBusy | ErrorCode::Overloaded) => {
+                Admission::Rejected(retry)
             }
-            Err(_) => Admission::Refused(refusal),
+            Err(_) => Admission::Rejected(rejection),
         })
     }
 
@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// Whether events of `core` are our own.
-    pub fn is_this(&self, core: CoreId) -> bool {
+    pub fn is_own_core(&self, core: CoreId) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.is_own_id(core))
     }
 }

@@ -18,7 +18,7 @@ use boot::ClientSubnet;
 use protocol::{MessageId, UserLabel};
 use tokio::time::Instant;
 
-use super::Refusal;
+use super::MessageRejection;
 use crate::cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
 use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use stopped::Stopped;
@@ -38,7 +38,7 @@ pub struct BudgetSettings {
 pub struct Budget {
     settings: BudgetSettings,
     new: Arc<Windows>,
-    again: Arc<Windows>,
+    retry: Arc<Windows>,
     stopped: Stopped,
     slots: Arc<ConcurrencyLimiter>,
     cluster: Option<Arc<Cluster>>,
@@ -63,29 +63,29 @@ pub struct Attempt<'a> {
 
 /// The two ways in which an attempt begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum AttemptKind {
     /// As a new message.
     New,
     /// As one that is stored and has lost its answer through no fault of the person.
-    Again,
+    Retry,
 }
 
 /// The core that answers.
 #[derive(Debug)]
-pub enum Answerer {
+pub enum AnswerOwner {
     /// This core.
-    Here(Permit),
+    ThisCore(Permit),
     /// Another core, which has claimed it.
-    Elsewhere,
+    OtherCore,
 }
 
 /// The right to begin an answer. It is committed, or given back with [`Budget::cancel`].
 #[derive(Debug)]
 pub struct Permit {
     /// Other messages of the session, perhaps on other cores, come first.
-    pub in_turn: bool,
+    pub is_behind_others: bool,
     /// The promise of a slot; `None` if the answer needs none.
-    pub room: Option<PermitReservation>,
+    pub slot_reservation: Option<PermitReservation>,
     /// This attempt's claim.
     pub claim: Option<ClaimNumber>,
     /// The person stopped the last attempt.
@@ -93,12 +93,12 @@ pub struct Permit {
     kind: WindowKind,
     /// `None` once it counts for good.
     reservation: Option<Reservation>,
-    means: Means,
+    scope: PermitScope,
 }
 
 /// What a permit allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Means {
+enum PermitScope {
     /// A call to the model.
     Model,
     /// An answer of the companion, beyond the limits: it costs nothing, and is not counted.
@@ -108,12 +108,12 @@ enum Means {
 impl Permit {
     /// Tells whether the model may be called.
     pub fn may_call_model(&self) -> bool {
-        self.means == Means::Model
+        self.scope == PermitScope::Model
     }
 
     /// Tells whether it was given beyond the limits.
     pub fn is_beyond_limits(&self) -> bool {
-        self.means == Means::Companion
+        self.scope == PermitScope::Companion
     }
 }
 
@@ -124,7 +124,7 @@ impl Budget {
         Self {
             settings,
             new: Windows::new(limits),
-            again: Windows::new(limits),
+            retry: Windows::new(limits),
             stopped: Stopped::default(),
             slots,
             cluster,
@@ -141,67 +141,90 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`]; nothing is counted or claimed.
-    pub async fn begin(&self, attempt: Attempt<'_>, start: Start) -> Result<Answerer, Refusal> {
-        match self.begin_within_limits(attempt, start).await {
-            Err(refusal) if attempt.in_risk && refusal.is_of_a_limit() => self.begin_beyond_limits(attempt).await,
+    /// A [`MessageRejection`]; nothing is counted or claimed.
+    pub async fn begin(&self, attempt: Attempt<'_>, kind: AttemptKind) -> Result<AnswerOwner, MessageRejection> {
+        match self.begin_within_limits(attempt, kind).await {
+            Err(rejection) if attempt.in_risk && rejection.is_limit() => self.begin_beyond_limits(attempt).await,
             begun => begun,
         }
     }
 
     /// Claims the message for the companion's answer.
-    async fn begin_beyond_limits(&self, Attempt { user, id, .. }: Attempt<'_>) -> Result<Answerer, Refusal> {
+    async fn begin_beyond_limits(
+        &self,
+        Attempt { user, id, .. }: Attempt<'_>,
+    ) -> Result<AnswerOwner, MessageRejection> {
         let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
         let claimed = match (&self.cluster, claim) {
             (Some(cluster), Some(number)) => cluster.claim_beyond_limits(Claim { user, id, number }).await,
             _ => None,
         };
-        let in_turn = match claimed {
-            Some(ClaimOutcome::Held) => return Ok(Answerer::Elsewhere),
+        let is_behind_others = match claimed {
+            Some(ClaimOutcome::Held) => return Ok(AnswerOwner::OtherCore),
             Some(ClaimOutcome::Granted { before, .. }) => 0 < before,
             _ => false,
         };
-        let (kind, means) = (WindowKind::New, Means::Companion);
-        Ok(Answerer::Here(Permit { in_turn, room: None, claim, was_stopped: false, kind, reservation: None, means }))
+        let (kind, scope) = (WindowKind::New, PermitScope::Companion);
+        Ok(AnswerOwner::ThisCore(Permit {
+            is_behind_others,
+            slot_reservation: None,
+            claim,
+            was_stopped: false,
+            kind,
+            reservation: None,
+            scope,
+        }))
     }
 
-    async fn begin_within_limits(&self, attempt: Attempt<'_>, start: Start) -> Result<Answerer, Refusal> {
+    async fn begin_within_limits(
+        &self,
+        attempt: Attempt<'_>,
+        attempt_kind: AttemptKind,
+    ) -> Result<AnswerOwner, MessageRejection> {
         let Attempt { user, id, from, is_busy, needs_slot, in_risk: _ } = attempt;
-        let (kind, windows) = match start {
-            Start::New => (WindowKind::New, &self.new),
-            Start::Again => (WindowKind::Retry, &self.again),
+        let (kind, windows) = match attempt_kind {
+            AttemptKind::New => (WindowKind::New, &self.new),
+            AttemptKind::Retry => (WindowKind::Retry, &self.retry),
         };
         let was_stopped = self.stopped.contains(user, id);
-        if was_stopped && start == Start::Again {
-            return Err(Refusal::deserted());
+        if was_stopped && attempt_kind == AttemptKind::Retry {
+            return Err(MessageRejection::abandoned());
         }
-        let reservation = windows.reserve(self.limits_in_force(), user, from).map_err(Refusal::limited)?;
+        let reservation = windows.reserve(self.limits_in_force(), user, from).map_err(MessageRejection::limited)?;
         if is_busy {
-            return Err(Refusal::busy());
+            return Err(MessageRejection::busy());
         }
-        let room = needs_slot.then(|| self.slots.reserve()).transpose()?;
+        let slot_reservation = needs_slot.then(|| self.slots.reserve()).transpose()?;
         let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
         let counted = CountedAttempt { kind, from, at: reservation.at };
         let claimed = match (&self.cluster, claim) {
             (Some(cluster), Some(number)) => cluster.claim(Claim { user, id, number }, counted).await,
             _ => None,
         };
-        let (in_turn, was_stopped) = match claimed {
+        let (is_behind_others, was_stopped) = match claimed {
             None => (false, was_stopped),
             Some(ClaimOutcome::Granted { before, was_stopped: there }) => (0 < before, was_stopped || there),
-            Some(ClaimOutcome::Held) => return Ok(Answerer::Elsewhere),
-            Some(ClaimOutcome::Stopped) => return Err(Refusal::deserted()),
-            Some(ClaimOutcome::Busy) => return Err(Refusal::busy()),
-            Some(ClaimOutcome::RateLimited { wait }) => return Err(Refusal::limited(wait)),
+            Some(ClaimOutcome::Held) => return Ok(AnswerOwner::OtherCore),
+            Some(ClaimOutcome::Stopped) => return Err(MessageRejection::abandoned()),
+            Some(ClaimOutcome::Busy) => return Err(MessageRejection::busy()),
+            Some(ClaimOutcome::RateLimited { wait }) => return Err(MessageRejection::limited(wait)),
         };
-        let (reservation, means) = (Some(reservation), Means::Model);
-        Ok(Answerer::Here(Permit { in_turn, room, claim, was_stopped, kind, reservation, means }))
+        let (reservation, scope) = (Some(reservation), PermitScope::Model);
+        Ok(AnswerOwner::ThisCore(Permit {
+            is_behind_others,
+            slot_reservation,
+            claim,
+            was_stopped,
+            kind,
+            reservation,
+            scope,
+        }))
     }
 
     /// Whether another core has claimed the message.
-    pub async fn is_elsewhere(&self, user: UserLabel, id: &MessageId) -> bool {
+    pub async fn is_held_remotely(&self, user: UserLabel, id: &MessageId) -> bool {
         let Some(cluster) = &self.cluster else { return false };
-        cluster.in_flight(user).await.is_some_and(|under_way| under_way.is_held_remotely(id))
+        cluster.in_flight(user).await.is_some_and(|in_flight| in_flight.is_held_remotely(id))
     }
 
     /// Counts a `permit` for good as what it began as.
@@ -219,9 +242,9 @@ impl Budget {
 
     /// Makes a `permit` that began as that of a new message free, unless the person stopped the last
     /// attempt, or there have been too many free ones: it turned out that the message was stored before.
-    pub async fn excuse(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
+    pub async fn recount_as_retry(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
         let free = match &permit.reservation {
-            Some(counted) if !permit.was_stopped => self.free_in_place_of(user, counted).await,
+            Some(counted) if !permit.was_stopped => self.reserve_retry(user, counted).await,
             _ => None,
         };
         match free {
@@ -231,8 +254,8 @@ impl Budget {
     }
 
     /// A place among the free ones for an attempt that has one among the new ones.
-    async fn free_in_place_of(&self, user: UserLabel, counted: &Reservation) -> Option<Reservation> {
-        let free = self.again.reserve(self.limits_in_force(), user, counted.from).ok()?;
+    async fn reserve_retry(&self, user: UserLabel, counted: &Reservation) -> Option<Reservation> {
+        let free = self.retry.reserve(self.limits_in_force(), user, counted.from).ok()?;
         let counted = CountedAttempt { kind: WindowKind::New, from: counted.from, at: counted.at };
         let excused = match &self.cluster {
             Some(cluster) => cluster.recount_as_retry(user, counted, free.at).await,
@@ -290,10 +313,10 @@ impl Budget {
     }
 
     /// Makes sure that Redis knows what counts here: it may have been restarted empty.
-    pub async fn recall(&self) {
+    pub async fn restore_windows(&self) {
         let Some(cluster) = &self.cluster else { return };
         let now = Instant::now();
-        for (kind, windows) in [(WindowKind::New, &self.new), (WindowKind::Retry, &self.again)] {
+        for (kind, windows) in [(WindowKind::New, &self.new), (WindowKind::Retry, &self.retry)] {
             cluster.restore_windows(kind, &windows.person.events(now), &windows.address.events(now)).await;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the newest count takes over: a handful of answers is enough to follow a model.
-const NEWEST_SHARE: f64 = 0.2;
+const EWMA_ALPHA: f64 = 0.2;
 /// A count that is further off than this is the provider's mistake.
 const BOUNDS: std::ops::RangeInclusive<f64> = 0.25..=4.0;
 
@@ -30,7 +30,7 @@ impl Calibration {
         }
         let mut factors = self.factors();
         match factors.get_mut(model) {
-            Some(factor) => *factor += (ratio - *factor) * NEWEST_SHARE,
+            Some(factor) => *factor += (ratio - *factor) * EWMA_ALPHA,
             None => drop(factors.insert(model.to_owned(), ratio)),
         }
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_what_is_counted() {
+    fn factor_follows_provider_counts() {
         let calibration = Calibration::default();
         for (model, estimated, counted, want) in [
             ("a", 100.0, 0, 1.0),     // No count at all.

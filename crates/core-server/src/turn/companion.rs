@@ -8,7 +8,7 @@ use safety::Level;
 use safety::companion::{self, PlanReader, Reply, Utterance};
 
 use super::stream::Progress;
-use super::{Audience, Engine, Job, Unanswered, now};
+use super::{AnswerSink, PendingTurn, TurnError, TurnService, now};
 use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Entries that it reads, the message itself included: ten exchanges, help shown with each, and a few more.
@@ -16,22 +16,22 @@ const HISTORY_ENTRIES: usize = 41;
 /// Entries that are read at once for a safety plan.
 const PLAN_PAGE_ENTRIES: usize = 200;
 
-impl Engine {
-    /// Has the companion answer `job`.
+impl TurnService {
+    /// Has the companion answer `turn`.
     ///
     /// # Errors
     ///
     /// The session is gone. A store that is away is no error: the message alone is answered then.
     pub(super) async fn answer_by_companion(
         &self,
-        job: &Job,
-        audience: &dyn Audience,
+        turn: &PendingTurn,
+        sink: &dyn AnswerSink,
         progress: &mut Progress,
-    ) -> Result<Finish, Unanswered> {
+    ) -> Result<Finish, TurnError> {
         (progress.source, progress.model) = (Source::Companion, None);
-        let Reply { text, exercise } = self.companion_reply(job).await?;
+        let Reply { text, exercise } = self.companion_reply(turn).await?;
         progress.exercise = exercise;
-        progress.show(UserText::new(text), audience);
+        progress.show(UserText::new(text), sink);
         Ok(Finish::Stop)
     }
 
@@ -54,39 +54,39 @@ impl Engine {
         }
     }
 
-    async fn companion_reply(&self, job: &Job) -> Result<Reply, Unanswered> {
-        let entries = match self.store.recent(job.label.user, HISTORY_ENTRIES).await {
+    async fn companion_reply(&self, turn: &PendingTurn) -> Result<Reply, TurnError> {
+        let entries = match self.store.recent(turn.label.user, HISTORY_ENTRIES).await {
             Ok(recent) => recent.entries,
-            Err(StoreError::NoSession { .. }) => return Err(Unanswered::NoSession),
+            Err(StoreError::NoSession { .. }) => return Err(TurnError::NoSession),
             Err(error) => {
                 // Without the message: the companion may be asked because a person is at risk.
                 tracing::warn!(%error, "the companion answers without a history");
                 Vec::new()
             }
         };
-        let history = history(&entries, job);
-        let said = job.message_risk;
-        let turn = companion::Turn {
+        let history = history(&entries, turn);
+        let said = turn.message_risk;
+        let input = companion::Turn {
             history: &history,
-            level: job.risk.level,
+            level: turn.risk.level,
             now: said.level,
             // The message goes before what is remembered.
-            subject: if said.level == Level::None { job.risk.subject } else { said.subject },
+            subject: if said.level == Level::None { turn.risk.subject } else { said.subject },
             kinds: said.kinds,
-            minor: job.risk.minor,
-            emergency: job.emergency.as_deref(),
-            language: job.language,
-            seed: job.label.user.0,
+            minor: turn.risk.minor,
+            emergency: turn.emergency.as_deref(),
+            language: turn.language,
+            seed: turn.label.user.0,
         };
-        Ok(companion::reply(&turn))
+        Ok(companion::reply(&input))
     }
 }
 
-/// The conversation up to the message of `job`.
-fn history<'a>(entries: &'a [Entry], job: &'a Job) -> Vec<Utterance<'a>> {
-    let placed = placed(entries).into_iter().filter(|placed| placed.message < job.seq);
-    let at = entries.iter().find(|entry| entry.seq == job.seq).map_or_else(now, |entry| entry.at);
-    let message = Utterance { by_person: true, text: job.text.expose(), at };
+/// The conversation up to the message of `turn`.
+fn history<'a>(entries: &'a [Entry], turn: &'a PendingTurn) -> Vec<Utterance<'a>> {
+    let placed = placed(entries).into_iter().filter(|placed| placed.message < turn.seq);
+    let at = entries.iter().find(|entry| entry.seq == turn.seq).map_or_else(now, |entry| entry.at);
+    let message = Utterance { by_person: true, text: turn.text.expose(), at };
     placed.map(|placed| placed.said()).chain([message]).collect()
 }
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_stands_behind_its_message_and_the_message_last() {
+    fn history_pairs_answers_and_ends_with_the_message() {
         use Role::{Assistant, Support, User};
         let entries = [
             entry(3, "gone", Assistant),
@@ -181,8 +181,8 @@ mod tests {
             entry(10, "b", Assistant),
             entry(11, "later", Assistant),
         ];
-        let job = Job::sample(8, 1);
-        let history = history(&entries, &job);
+        let turn = PendingTurn::sample(8, 1);
+        let history = history(&entries, &turn);
         let said: Vec<_> = history.iter().map(|said| (said.by_person, said.text)).collect();
         assert_eq!(said, [(true, "4"), (false, "7"), (true, "6"), (false, "10"), (true, "now")]);
         assert_eq!(history.last().map(|said| said.at), Some(Timestamp::from_unix_ms(8)), "when it was written");
@@ -191,13 +191,13 @@ mod tests {
     /// What the companion answers to a wish for a plan: the question of its first step.
     fn first_step() -> Reply {
         let said = Utterance { by_person: true, text: "quiero hacer el plan de seguridad", at: now() };
-        let turn = companion::Turn {
+        let input = companion::Turn {
             history: &[said],
             level: Level::Imminent,
             now: Level::High,
             ..companion::Turn::new(Language::Spanish)
         };
-        companion::reply(&turn)
+        companion::reply(&input)
     }
 
     fn page(entries: &[Entry]) -> ReadableEntries {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_read_in_the_same_order_wherever_its_pages_end() {
+    fn plan_is_independent_of_page_boundaries() {
         use Role::{Assistant, Support, User};
         let Reply { text, exercise } = first_step();
         assert_eq!(exercise, Some(Exercise::SafetyPlan), "{text}");
@@ -238,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_store_there_is_the_message() {
-        let job = Job::sample(1, 1);
-        let history = history(&[], &job);
+    fn history_without_a_store_is_the_message() {
+        let turn = PendingTurn::sample(1, 1);
+        let history = history(&[], &turn);
         assert_eq!(history.iter().map(|said| said.text).collect::<Vec<_>>(), ["now"]);
     }
 }

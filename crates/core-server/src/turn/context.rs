@@ -1,25 +1,25 @@
 //! What the model gets to read: instructions, a summary of what came earlier, then as much of the
 //! conversation as fits.
 
-mod material;
+mod summary_prompt;
 
 use protocol::{Language, UserText};
 
-use super::Job;
+use super::PendingTurn;
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
-use super::folding::{Fold, SummarySettings};
+use super::excluded::{ExcludedMessages, Omitted, PromptExchange, unanswered_by_model};
 use super::instructions::{instructions, temperature_at_most};
-use super::refused::{Omitted, RefusedMessages, Shown, without_an_answer};
+use super::summarizer::{SummaryJob, SummarySettings};
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Recent, Store, StoreError, Summary};
 
-pub(super) use material::Material;
+pub(super) use summary_prompt::SummaryPrompt;
 
 /// Tokens a chat template spends around each message, besides its text.
 const TOKENS_PER_MESSAGE: f64 = 4.0;
 /// Entries that may be folded into a summary at once, besides those that may stand for themselves.
-const FOLDED_ENTRIES: usize = 100;
+const MAX_SUMMARIZED_ENTRIES: usize = 100;
 
 /// Bounds on what the model gets to read.
 #[derive(Debug, Clone)]
@@ -42,10 +42,10 @@ pub struct Context {
     settings: ContextSettings,
     calibration: Calibration,
     /// Messages that a filter has refused: neither sent again nor summed up.
-    pub(super) flagged: RefusedMessages,
+    pub(super) flagged: ExcludedMessages,
     /// Messages that stand in no prompt any more because they make it too long, or because one of them, which is not
     /// known, was flagged. The summary stands for them.
-    pub(super) omitted: RefusedMessages,
+    pub(super) omitted: ExcludedMessages,
 }
 
 /// What the model gets to read, and how long that is.
@@ -56,9 +56,9 @@ pub(super) struct Prompt {
     /// Tokens by the plain estimate, before it is corrected.
     estimated: f64,
     /// What is to be summed up after the answer, if it is time.
-    pub(super) fold: Option<Fold>,
+    pub(super) summary_job: Option<SummaryJob>,
     /// The earlier exchanges in it, oldest first.
-    pub(super) shown: Vec<Shown>,
+    pub(super) shown: Vec<PromptExchange>,
     /// A summary stands for what came before these.
     pub(super) has_summary: bool,
     /// The message before this one was flagged.
@@ -76,7 +76,7 @@ struct Earlier {
 impl Context {
     /// Within the bounds of `settings`.
     pub fn new(settings: ContextSettings) -> Self {
-        let (flagged, omitted) = (RefusedMessages::default(), RefusedMessages::default());
+        let (flagged, omitted) = (ExcludedMessages::default(), ExcludedMessages::default());
         Self { settings, calibration: Calibration::default(), flagged, omitted }
     }
 
@@ -85,28 +85,28 @@ impl Context {
         self.calibration.learn(model, prompt.estimated, counted);
     }
 
-    /// The conversation up to `job`'s message. Whole exchanges are left out, the oldest
+    /// The conversation up to `turn`'s message. Whole exchanges are left out, the oldest
     /// first, when they do not fit, and the summary stands for them, if there is one; the
     /// message itself always stands.
-    pub(super) async fn build(&self, store: &dyn Store, job: &Job) -> Result<Prompt, StoreError> {
-        self.build_without(store, job, &Omitted::Suspects(Vec::new())).await
+    pub(super) async fn build(&self, store: &dyn Store, turn: &PendingTurn) -> Result<Prompt, StoreError> {
+        self.build_without(store, turn, &Omitted::Suspects(Vec::new())).await
     }
 
     /// The same, without the part of the history that is to be `omitted`.
     pub(super) async fn build_without(
         &self,
         store: &dyn Store,
-        job: &Job,
+        turn: &PendingTurn,
         omitted: &Omitted,
     ) -> Result<Prompt, StoreError> {
         let limit = self.settings.max_entries + 1;
-        let Recent { summary, entries } = store.recent(job.label.user, limit).await?;
+        let Recent { summary, entries } = store.recent(turn.label.user, limit).await?;
         let more = limit <= entries.len() && entries.first().is_some_and(|first| 1 < first.seq);
         let summary = summary.filter(|_| self.settings.summary.is_some());
-        let suspects = without_an_answer(&entries);
-        let exchanges = exchanges(entries, job.seq);
+        let suspects = unanswered_by_model(&entries);
+        let exchanges = exchanges(entries, turn.seq);
         let last = exchanges.last().map(|exchange| exchange.seq);
-        let mut exchanges = self.flagged.without(job.label.user, exchanges);
+        let mut exchanges = self.flagged.without(turn.label.user, exchanges);
         let follows_flagged = last.is_some() && last != exchanges.last().map(|exchange| exchange.seq);
         if let Omitted::Suspects(seqs) = omitted {
             exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
@@ -116,7 +116,7 @@ impl Context {
             Omitted::Suspects(_) | Omitted::Oldest(_) => {
                 // These have gone missing from the prompt, so that the summary has to stand for them.
                 let all = exchanges.len();
-                let mut exchanges = self.omitted.without(job.label.user, exchanges);
+                let mut exchanges = self.omitted.without(turn.label.user, exchanges);
                 if let Omitted::Oldest(seqs) = omitted {
                     exchanges.retain(|exchange| !seqs.contains(&exchange.seq));
                 }
@@ -124,7 +124,7 @@ impl Context {
                 Earlier { summary, exchanges, more }
             }
         };
-        let mut prompt = self.select(earlier, job);
+        let mut prompt = self.select(earlier, turn);
         for shown in &mut prompt.shown {
             shown.is_suspect |= suspects.contains(&shown.seq);
         }
@@ -132,18 +132,19 @@ impl Context {
         Ok(prompt)
     }
 
-    fn select(&self, earlier: Earlier, job: &Job) -> Prompt {
+    fn select(&self, earlier: Earlier, turn: &PendingTurn) -> Prompt {
         let Earlier { summary, mut exchanges, more } = earlier;
         let budget = self.settings.token_budget / self.calibration.factor();
-        let message = self.tokens(job.text.expose());
-        let mut system = instructions(self.settings.system_prompt.as_deref(), job.language, job.risk);
+        let message = self.tokens(turn.text.expose());
+        let mut system = instructions(self.settings.system_prompt.as_deref(), turn.language, turn.risk);
         let mut estimated = self.tokens(&system) + message;
         let (mut count, mut tokens) = self.fitting(&exchanges, budget - estimated);
         let left_out = more || count < exchanges.len();
         let mut has_summary = false;
-        let fold = if left_out { self.fold(&exchanges, budget - estimated, summary.clone(), job) } else { None };
+        let summary_job =
+            if left_out { self.plan_summary(&exchanges, budget - estimated, summary.clone(), turn) } else { None };
         if let Some(summary) = summary.as_ref().filter(|_| left_out) {
-            let longer = format!("{system}\n\n{}\n{}", heading(job.language), summary.text.expose());
+            let longer = format!("{system}\n\n{}\n{}", heading(turn.language), summary.text.expose());
             let with_summary = self.tokens(&longer) + message;
             if with_summary <= budget {
                 (system, estimated, has_summary) = (longer, with_summary, true);
@@ -151,7 +152,7 @@ impl Context {
             }
         }
         exchanges.drain(..exchanges.len() - count);
-        let shown = exchanges.iter().map(Shown::of).collect();
+        let shown = exchanges.iter().map(PromptExchange::of).collect();
         // In one message with the instructions: many chat templates refuse a second of the system's.
         let mut messages = vec![ChatMessage { role: ChatRole::System, content: UserText::new(system) }];
         for Exchange { question, answer, .. } in exchanges {
@@ -160,12 +161,12 @@ impl Context {
                 push(&mut messages, ChatRole::Assistant, answer);
             }
         }
-        push(&mut messages, ChatRole::User, job.text.clone());
+        push(&mut messages, ChatRole::User, turn.text.clone());
         Prompt {
             messages,
-            temperature_at_most: temperature_at_most(job.risk.level),
+            temperature_at_most: temperature_at_most(turn.risk.level),
             estimated: estimated + tokens,
-            fold,
+            summary_job,
             shown,
             has_summary,
             follows_flagged: false,
@@ -188,24 +189,30 @@ impl Context {
 
     /// What to sum up if it is time: all but the newest of those that have `room` beside a summary of
     /// full length. As many of these as there are messages until the next time are folded ahead, with
-    /// `job`'s own if they are too few, so that none goes missing meanwhile.
-    fn fold(&self, exchanges: &[Exchange], room: f64, earlier: Option<Summary>, job: &Job) -> Option<Fold> {
+    /// `turn`'s own if they are too few, so that none goes missing meanwhile.
+    fn plan_summary(
+        &self,
+        exchanges: &[Exchange],
+        room: f64,
+        earlier: Option<Summary>,
+        turn: &PendingTurn,
+    ) -> Option<SummaryJob> {
         let SummarySettings { max_tokens, every_messages } = self.settings.summary?;
-        if !job.label.number.is_multiple_of(every_messages) {
+        if !turn.label.number.is_multiple_of(every_messages) {
             return None;
         }
-        let (count, _) = self.fitting(exchanges, room - self.tokens(heading(job.language)) - f64::from(max_tokens));
+        let (count, _) = self.fitting(exchanges, room - self.tokens(heading(turn.language)) - f64::from(max_tokens));
         let ahead = usize::try_from(every_messages).unwrap_or(usize::MAX);
         let first = (exchanges.len() - count).saturating_add(ahead);
-        let after_all = job.seq + u64::from(count < ahead);
+        let after_all = turn.seq + u64::from(count < ahead);
         let before = exchanges.get(first).map_or(after_all, |exchange| exchange.seq);
-        let Job { label, language, risk, trace, .. } = *job;
-        Some(Fold { label, language, risk, trace, before, earlier })
+        let PendingTurn { label, language, risk, trace, .. } = *turn;
+        Some(SummaryJob { label, language, risk, trace, before, earlier })
     }
 
     /// How many entries are read to be summed up, at most.
-    pub(super) fn entries_to_fold(&self) -> usize {
-        self.settings.max_entries.saturating_add(FOLDED_ENTRIES)
+    pub(super) fn max_entries_to_summarize(&self) -> usize {
+        self.settings.max_entries.saturating_add(MAX_SUMMARIZED_ENTRIES)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "texts have far fewer than 2^52 characters")]

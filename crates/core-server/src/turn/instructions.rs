@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn each_risk_has_its_sections() {
+    fn adds_sections_by_risk() {
         let own = Subject::Own;
         for (risk, want) in [
             (risk(Level::None, own, &[], false), vec![]),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn no_section_has_a_number_to_call_or_denies_what_it_is() {
+    fn sections_have_no_phone_number_and_disclose_ai() {
         let kinds: Vec<_> = Kind::ALL.to_vec();
         for subject in [Subject::Own, Subject::Other] {
             for language in [Language::Spanish, Language::English] {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_temperature_falls_as_the_level_rises() {
+    fn temperature_falls_as_level_rises() {
         let levels = [Level::None, Level::Concern, Level::High, Level::Imminent];
         let highest = levels.map(|level| temperature_at_most(level).unwrap_or(f32::INFINITY));
         assert!(highest.is_sorted_by(|lower, higher| higher <= lower), "{highest:?}");

@@ -3,25 +3,25 @@
 
 use safety::{Kind, Level};
 
-use super::{Audience, Engine, Job, Risk};
+use super::{AnswerSink, PendingTurn, Risk, TurnService};
 
 /// Levels beyond this one are not for a model to find.
 const HIGHEST: Level = Level::High;
 
-impl Engine {
-    /// Tells whether a second opinion on `job` may change anything.
-    pub(super) fn is_opinion_wanted(&self, job: &Job) -> bool {
-        self.guard.is_some() && job.risk.level < HIGHEST
+impl TurnService {
+    /// Tells whether a second opinion on `turn` may change anything.
+    pub(super) fn is_opinion_wanted(&self, turn: &PendingTurn) -> bool {
+        self.guard.is_some() && turn.risk.level < HIGHEST
     }
 
     /// Asks for a second opinion, within its time limit. Returns the job as it is to be answered if that raises the
-    /// level, which `audience` has been told then.
-    pub(super) async fn second_opinion(&self, job: &Job, audience: &dyn Audience) -> Option<Job> {
-        let guard = self.guard.as_ref().filter(|_| self.is_opinion_wanted(job))?;
-        let level = guard.opinion(&job.text).await?;
-        let risk = raised(job.risk, level)?;
-        audience.raised(risk);
-        Some(Job { risk, ..job.clone() })
+    /// level, which `sink` has been told then.
+    pub(super) async fn second_opinion(&self, turn: &PendingTurn, sink: &dyn AnswerSink) -> Option<PendingTurn> {
+        let guard = self.guard.as_ref().filter(|_| self.is_opinion_wanted(turn))?;
+        let level = guard.opinion(&turn.text).await?;
+        let risk = raised(turn.risk, level)?;
+        sink.risk_raised(risk);
+        Some(PendingTurn { risk, ..turn.clone() })
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_only_raises_and_never_above_high() {
+    fn raises_up_to_high_only() {
         use Level::{Concern, High, Imminent, None};
         for (now, opinion, want) in [
             (None, None, Option::None),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_are_known_stay() {
+    fn raise_keeps_known_kinds() {
         let known = Risk { kinds: [Kind::Eating].into_iter().collect(), ..Risk::default() };
         let kinds = |risk| raised(risk, Level::Concern).map(|risk| risk.kinds.iter().collect::<Vec<_>>());
         assert_eq!(kinds(known), Some(vec![Kind::Eating]));

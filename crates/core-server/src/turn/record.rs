@@ -6,37 +6,37 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{UserLabel, UserText};
 use tokio::time::{Instant, sleep};
 
-use super::{Engine, Job, Outcome, Refusal, now};
+use super::{MessageRejection, Outcome, PendingTurn, TurnService, now};
 use crate::store::{Appended, NewEntry, StoreError};
 
 /// How long a finished answer waits for a database that is away: about as long as one takes to
 /// restart or to fail over.
 pub const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two tries to store an answer.
-const RECORD_PAUSE: Duration = Duration::from_millis(250);
+const RECORD_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why an answer that people have read is not kept.
 #[derive(Debug, thiserror::Error)]
-pub enum NotRecorded {
+pub enum RecordError {
     /// The store failed, for longer than [`RECORD_TIMEOUT`] if it was away.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Another core has answered the message too, and was faster: its answer is kept. Whoever sends
     /// the message again gets that one.
     #[error("another core has answered it too, and was faster")]
-    AnsweredElsewhere,
+    AlreadyAnswered,
 }
 
-impl From<&NotRecorded> for Refusal {
-    fn from(reason: &NotRecorded) -> Self {
+impl From<&RecordError> for MessageRejection {
+    fn from(reason: &RecordError) -> Self {
         match reason {
-            NotRecorded::Store(error) => error.into(),
-            NotRecorded::AnsweredElsewhere => Self::deserted(),
+            RecordError::Store(error) => error.into(),
+            RecordError::AlreadyAnswered => Self::abandoned(),
         }
     }
 }
 
-impl Engine {
+impl TurnService {
     /// Appends an entry, and counts how that goes.
     ///
     /// # Errors
@@ -54,15 +54,21 @@ impl Engine {
         appended
     }
 
-    /// Stores the answer `text` to `job`, after entry `after` as far as is known. Says its `seq`.
+    /// Stores the answer `text` to `turn`, after entry `after` as far as is known. Says its `seq`.
     /// A database that is away for a moment is waited for: people have read this answer.
     ///
     /// # Errors
     ///
-    /// [`NotRecorded`]; the answer may or may not be stored.
-    pub async fn record(&self, job: &Job, after: u64, text: UserText, outcome: &Outcome) -> Result<u64, NotRecorded> {
+    /// [`RecordError`]; the answer may or may not be stored.
+    pub async fn record(
+        &self,
+        turn: &PendingTurn,
+        after: u64,
+        text: UserText,
+        outcome: &Outcome,
+    ) -> Result<u64, RecordError> {
         let entry = NewEntry {
-            id: job.id.clone(),
+            id: turn.id.clone(),
             role: Role::Assistant,
             text,
             at: now(),
@@ -70,20 +76,20 @@ impl Engine {
             source: Some(outcome.source),
             help: None,
         };
-        let give_up = Instant::now() + RECORD_TIMEOUT;
+        let deadline = Instant::now() + RECORD_TIMEOUT;
         loop {
-            let stored = match self.append(job.label.user, after, entry.clone()).await {
+            let stored = match self.append(turn.label.user, after, entry.clone()).await {
                 Ok(Appended::New(Entry { seq, .. })) => Ok(seq),
-                Ok(Appended::Existing { seq }) => self.same_answer(job, &entry.text, seq).await,
+                Ok(Appended::Existing { seq }) => self.same_answer(turn, &entry.text, seq).await,
                 Err(error) => Err(error.into()),
             };
             match stored {
-                Err(NotRecorded::Store(error @ StoreError::Unavailable(_))) if Instant::now() < give_up => {
+                Err(RecordError::Store(error @ StoreError::Unavailable(_))) if Instant::now() < deadline => {
                     tracing::warn!(
-                        trace_id = %job.trace.trace_id, message.label = %job.label, %error,
+                        trace_id = %turn.trace.trace_id, message.label = %turn.label, %error,
                         "the answer could not be stored yet"
                     );
-                    sleep(RECORD_PAUSE).await;
+                    sleep(RECORD_RETRY_PAUSE).await;
                 }
                 stored => return stored,
             }
@@ -92,9 +98,9 @@ impl Engine {
 
     /// An answer is stored already: this one, when the database did not live to say so, or the one
     /// that another core gave while the two could not agree.
-    async fn same_answer(&self, job: &Job, text: &UserText, seq: u64) -> Result<u64, NotRecorded> {
-        let entries = self.store.entries_of(job.label.user, &job.id).await?;
+    async fn same_answer(&self, turn: &PendingTurn, text: &UserText, seq: u64) -> Result<u64, RecordError> {
+        let entries = self.store.entries_of(turn.label.user, &turn.id).await?;
         let is_same = entries.iter().any(|entry| entry.role == Role::Assistant && entry.text == *text);
-        if is_same { Ok(seq) } else { Err(NotRecorded::AnsweredElsewhere) }
+        if is_same { Ok(seq) } else { Err(RecordError::AlreadyAnswered) }
     }
 }

@@ -98,14 +98,14 @@ mod tests {
     const NEW_YEARS_EVE: i64 = 1_798_761_599_000;
 
     #[test]
-    fn months_are_those_of_utc() {
+    fn month_is_utc() {
         for (ms, want) in [(NEW_YEARS_EVE, "2026-12"), (NEW_YEARS_EVE + 1_000, "2027-01"), (0, "1970-01")] {
             assert_eq!(month(Timestamp::from_unix_ms(ms)), want);
         }
     }
 
     #[tokio::test]
-    async fn counts_add_up_over_flushes_and_months() {
+    async fn counts_sum_over_flushes_and_months() {
         let (referrals, store) = (Referrals::default(), MemoryStore::default());
         let (december, january) =
             (Timestamp::from_unix_ms(NEW_YEARS_EVE), Timestamp::from_unix_ms(NEW_YEARS_EVE + 1_000));
@@ -116,15 +116,15 @@ mod tests {
             referrals.note(january, Some(Kind::Suicide), Level::High, Language::Spanish);
             referrals.flush(&store).await.unwrap();
         }
-        let told = |counts: Vec<ReferralCount>| -> Vec<String> {
+        let lines = |counts: Vec<ReferralCount>| -> Vec<String> {
             let line =
                 |it: ReferralCount| format!("{} {} {} {} {}", it.month, it.kind, it.level, it.language, it.count);
             counts.into_iter().map(line).collect()
         };
         assert_eq!(
-            told(store.referrals(2026).await.unwrap()),
+            lines(store.referrals(2026).await.unwrap()),
             ["2026-12 none concern en 2", "2026-12 suicide high es 2"]
         );
-        assert_eq!(told(store.referrals(2027).await.unwrap()), ["2027-01 suicide high es 2"]);
+        assert_eq!(lines(store.referrals(2027).await.unwrap()), ["2027-01 suicide high es 2"]);
     }
 }

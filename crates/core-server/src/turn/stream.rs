@@ -9,12 +9,12 @@ use protocol::server_frame::{Exercise, Finish, Source, Usage};
 use safety::screen::{Screen, ScreenContext, Violation};
 use tokio::time::{Instant, timeout};
 
-use super::{Audience, Fold, Job};
+use super::{AnswerSink, PendingTurn, SummaryJob};
 use crate::llm::{CompletionStream, TextDelta};
 
 /// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that
 /// are there. What was shown by then breaks no rule, and what would complete a violation still does not come.
-const HELD_AT_MOST: Duration = Duration::from_millis(250);
+const MAX_HOLD: Duration = Duration::from_millis(250);
 
 /// What is known of an answer while it comes.
 pub(super) struct Progress {
@@ -27,7 +27,7 @@ pub(super) struct Progress {
     pub(super) first: Option<Instant>,
     pub(super) usage: Option<Usage>,
     pub(super) exercise: Option<Exercise>,
-    pub(super) fold: Option<Fold>,
+    pub(super) summary_job: Option<SummaryJob>,
     shown: ShownEnd,
 }
 
@@ -52,13 +52,13 @@ impl Progress {
             first: None,
             usage: None,
             exercise: None,
-            fold: None,
+            summary_job: None,
             shown: ShownEnd::default(),
         }
     }
 
     /// Shows the next piece of the answer, as far as there is room for it. Returns whether all of it was.
-    pub(super) fn show(&mut self, piece: UserText, audience: &dyn Audience) -> bool {
+    pub(super) fn show(&mut self, piece: UserText, sink: &dyn AnswerSink) -> bool {
         let (room, chars) = (MAX_ANSWER_CHARS - self.chars, piece.chars());
         let fits = chars <= room;
         let (piece, chars) = if fits { (piece, chars) } else { (piece.first_chars(room), room) };
@@ -67,29 +67,29 @@ impl Progress {
             self.first.get_or_insert_with(Instant::now);
             self.chars += chars;
             self.shown.add(piece.expose());
-            audience.delta(piece, self.exercise);
+            sink.delta(piece, self.exercise);
         }
         fits
     }
 
     /// Takes back what was shown: it is no part of the answer.
-    fn restart(&mut self, audience: &dyn Audience) {
+    fn restart(&mut self, sink: &dyn AnswerSink) {
         (self.chars, self.shown) = (0, ShownEnd::default());
-        audience.restart();
+        sink.restart();
     }
 
     /// Goes on with what the companion says where the rest of the answer may not be shown.
-    fn replace(&mut self, violation: Violation, audience: &dyn Audience) -> Finish {
+    fn replace(&mut self, violation: Violation, sink: &dyn AnswerSink) -> Finish {
         self.source = Source::Screened;
         let Violation { clean, replacement, .. } = violation;
-        self.show(UserText::new(clean), audience);
+        self.show(UserText::new(clean), sink);
         let joint = self.shown.joint();
         if MAX_ANSWER_CHARS < self.chars + joint.chars().count() + replacement.chars().count() {
             // No room is left behind an answer of full length: it gives way.
-            self.restart(audience);
+            self.restart(sink);
         }
         let text = if self.chars == 0 { replacement.to_owned() } else { format!("{joint}{replacement}") };
-        self.show(UserText::new(text), audience);
+        self.show(UserText::new(text), sink);
         Finish::Stop
     }
 }
@@ -112,31 +112,31 @@ impl ShownEnd {
     }
 }
 
-/// Shows `answer` to `audience` as it comes: only what the screen has released leaves this function. Where it
+/// Shows `answer` to `sink` as it comes: only what the screen has released leaves this function. Where it
 /// finds a violation the call ends, and what the companion says in its place follows.
 pub(super) async fn stream(
-    job: &Job,
+    turn: &PendingTurn,
     mut answer: CompletionStream<'_>,
-    audience: &dyn Audience,
+    sink: &dyn AnswerSink,
     progress: &mut Progress,
 ) -> Finish {
-    let context = ScreenContext { level: job.risk.level, kinds: job.risk.kinds, language: job.language };
+    let context = ScreenContext { level: turn.risk.level, kinds: turn.risk.kinds, language: turn.language };
     let mut screen = Screen::new(context);
     progress.model = Some(answer.model().to_owned());
     let finish = loop {
         let arrived = {
             let mut next = pin!(answer.next());
-            let in_time = if screen.is_holding() { timeout(HELD_AT_MOST, &mut next).await.ok() } else { None };
+            let in_time = if screen.is_holding() { timeout(MAX_HOLD, &mut next).await.ok() } else { None };
             match in_time {
                 Some(arrived) => arrived,
-                None if !progress.show(UserText::new(screen.flush()), audience) => return Finish::Length,
+                None if !progress.show(UserText::new(screen.flush()), sink) => return Finish::Length,
                 None => next.await,
             }
         };
         let TextDelta { text, restarts } = match arrived {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
-                tracing::error!(trace_id = %job.trace.trace_id, message.label = %job.label, %error, "answer broke off");
+                tracing::error!(trace_id = %turn.trace.trace_id, message.label = %turn.label, %error, "model stream failed mid-answer");
                 break Finish::Error;
             }
             None => {
@@ -146,30 +146,30 @@ pub(super) async fn stream(
         };
         if restarts {
             screen = Screen::new(context);
-            progress.restart(audience);
+            progress.restart(sink);
         }
         match screen.push(text.expose()) {
             Ok(clean) => {
-                if !progress.show(UserText::new(clean), audience) {
+                if !progress.show(UserText::new(clean), sink) {
                     return Finish::Length;
                 }
             }
             Err(violation) => {
                 // Ends the call before anything else: nobody needs the rest.
                 drop(answer);
-                return progress.replace(violation, audience);
+                return progress.replace(violation, sink);
             }
         }
     };
     match screen.finish() {
         Ok(rest) => {
-            if progress.show(UserText::new(rest), audience) {
+            if progress.show(UserText::new(rest), sink) {
                 finish
             } else {
                 Finish::Length
             }
         }
-        Err(violation) => progress.replace(violation, audience),
+        Err(violation) => progress.replace(violation, sink),
     }
 }
 
@@ -190,9 +190,9 @@ mod tests {
         }
     }
 
-    impl Audience for Reader {
+    impl AnswerSink for Reader {
         fn queued(&self, _: usize) {}
-        fn begun(&self) {}
+        fn started(&self) {}
         fn delta(&self, piece: UserText, _: Option<Exercise>) {
             assert!(!piece.is_empty());
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(piece.expose());
@@ -200,7 +200,7 @@ mod tests {
         fn restart(&self) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
-        fn raised(&self, _: Risk) {}
+        fn risk_raised(&self, _: Risk) {}
     }
 
     fn violation(clean: &str) -> Violation {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_and_is_clean_is_shown_before_the_replacement() {
+    fn shows_held_clean_text_before_the_replacement() {
         let (reader, mut progress) = (Reader::default(), Progress::new(Source::Llm));
         progress.show(UserText::new("Te leo."), &reader);
         progress.replace(violation(" Podés llamar"), &reader);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_follows_what_was_shown_as_a_sentence_of_its_own() {
+    fn replacement_starts_a_sentence() {
         for (shown, want) in [
             (&[][..], "Otra cosa."),
             (&["Te leo."], "Te leo. Otra cosa."),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_is_whole_however_long_the_answer_was() {
+    fn replacement_is_complete_after_a_long_answer() {
         for before in [MAX_ANSWER_CHARS - 11, MAX_ANSWER_CHARS - 5, MAX_ANSWER_CHARS] {
             let (reader, mut progress) = (Reader::default(), Progress::new(Source::Llm));
             progress.show(UserText::new(".".repeat(before)), &reader);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_cut_at_its_greatest_length() {
+    fn truncates_answer_at_max_chars() {
         let (reader, mut progress) = (Reader::default(), Progress::new(Source::Llm));
         assert!(progress.show(UserText::new("ñ".repeat(MAX_ANSWER_CHARS - 1)), &reader));
         assert!(progress.show(UserText::default(), &reader), "nothing always fits");

@@ -169,7 +169,7 @@ async fn hanging_summary_delays_no_answer() {
     assert!(reply.done["ms"]["queue"].as_u64().unwrap() < 1_000, "{}", reply.done);
     let ended = |requests: &[Request]| requests.iter().all(|it| !sums_up(it) || it.outcome == Outcome::Cancelled);
     node.standin.wait_for(ended).await.unwrap();
-    node.core.wait_for("no summary").await;
+    node.core.wait_for("summarization skipped").await;
     assert!(node.logs().iter().any(|line| line.contains("an answer needs the slot")));
     assert_eq!(node.standin.most_in_flight(), 1);
     // Retried at the next occasion, not before.
@@ -190,7 +190,7 @@ async fn failed_summary_is_retried_at_the_next_occasion() {
     let node = plan(failing).core("LOG_LEVEL", "debug").start().await;
     let (mut person, _) = someone(&node).await;
     talk(&mut person, 1, 8).await;
-    node.core.wait_for("no summary").await;
+    node.core.wait_for("summarization skipped").await;
     assert_eq!(node.standin.total(), 9);
     assert_eq!(read_with(&node, "mensaje 8").1.len(), 5);
 }
@@ -209,9 +209,9 @@ async fn discards_summaries_rejected_by_the_screen() {
     let mut node = plan(bad).core("LOG_LEVEL", "debug").start().await;
     let (mut person, _) = someone(&node).await;
     talk(&mut person, 1, 6).await;
-    node.core.wait_for("no summary").await;
+    node.core.wait_for("summarization skipped").await;
     talk(&mut person, 7, 9).await;
-    node.core.wait_for_times(2, "no summary").await;
+    node.core.wait_for_times(2, "summarization skipped").await;
     assert_eq!(materials(&node), [json!({"exchanges": quoted(1..=6)}), json!({"exchanges": quoted(1..=9)})]);
     talk(&mut person, 10, 10).await;
     assert!(!read_with(&node, "mensaje 10").0.contains(GIST));
@@ -237,7 +237,7 @@ async fn erase_removes_summaries() {
     let confirm = json!({"confirm": welcome["session"]});
     person.send(json!({"type": "request", "id": "r", "method": "erase", "params": confirm})).await;
     assert_eq!(person.frame_of("response").await["result"]["erased"], 12);
-    node.core.wait_for("no summary").await;
+    node.core.wait_for("summarization skipped").await;
     assert!(node.logs().iter().any(|line| line.contains("does not exist")), "{}", node.logs().join("\n"));
     assert_eq!(
         node.standin.requests().iter().filter(|it| sums_up(it)).map(|it| it.outcome).collect::<Vec<_>>(),

@@ -20,7 +20,7 @@ fn entry(seq: u64, role: Role, name: &str, text: &str) -> Entry {
     Entry { seq, id, role, text, at, finish: None, source: None, help: None }
 }
 
-fn folded(entries: &[Entry]) -> Watch {
+fn restored(entries: &[Entry]) -> Watch {
     let mut watch = Watch::of_new();
     entries.iter().for_each(|entry| watch.learn(entry));
     watch
@@ -57,7 +57,7 @@ fn help_is_not_repeated_within_six_messages() {
 }
 
 #[test]
-fn a_message_is_assessed_once_and_another_text_under_its_id_again() {
+fn assesses_each_id_and_text_once() {
     let mut watch = Watch::of_new();
     assert!(watch.observe(&id("a"), &UserText::new(WISH), at(0)).is_some());
     let turns = watch.turns;
@@ -69,7 +69,7 @@ fn a_message_is_assessed_once_and_another_text_under_its_id_again() {
 }
 
 #[test]
-fn the_level_rises_or_other_help_is_asked_for() {
+fn repeats_help_for_a_higher_level_or_another_need() {
     let of =
         |level, kinds: &[Kind], subject| Need { level, kinds: kinds.iter().copied().collect(), subject, minor: false };
     let shown = of(Level::High, &[Kind::Suicide], Subject::Own);
@@ -91,7 +91,7 @@ fn the_level_rises_or_other_help_is_asked_for() {
 }
 
 #[test]
-fn what_was_stored_is_remembered_and_not_shown_again() {
+fn restored_help_is_not_shown_again() {
     let help = Help {
         level: WireLevel::High,
         subject: WireSubject::Own,
@@ -104,7 +104,7 @@ fn what_was_stored_is_remembered_and_not_shown_again() {
         entry(3, Role::Assistant, "m1", WISH),
     ];
     let mut watch = Watch::default();
-    watch.restore(folded(&stored));
+    watch.restore(restored(&stored));
     assert_eq!(watch.risk(at(2_400)).level, Level::High);
     assert_eq!(watch.turns, 1, "answers are not the person's");
     assert_eq!(watch.observe(&id("m2"), &UserText::new(WISH), at(2_400)), None, "not so soon");
@@ -115,7 +115,7 @@ fn what_was_stored_is_remembered_and_not_shown_again() {
 }
 
 #[test]
-fn another_core_has_assessed_and_helped() {
+fn learns_assessment_and_help_of_another_core() {
     let mut watch = Watch::of_new();
     watch.learn(&entry(1, Role::User, "m1", WISH));
     watch.learn(&entry(1, Role::User, "m1", WISH));
@@ -131,7 +131,7 @@ fn another_core_has_assessed_and_helped() {
 }
 
 #[test]
-fn imminent_risk_is_remembered_however_much_was_written_since() {
+fn imminent_risk_outlasts_later_messages() {
     let help = Help {
         level: WireLevel::Imminent,
         subject: WireSubject::Own,
@@ -144,12 +144,12 @@ fn imminent_risk_is_remembered_however_much_was_written_since() {
     ];
     stored.extend((3..203).map(|seq| entry(seq, Role::User, &format!("c{seq}"), CALM)));
     assert!(is_imminent_help(&stored[1]) && !is_imminent_help(&stored[0]));
-    assert_eq!((folded_after(Some(2), 202), folded_after(None, 202), folded_after(None, 8)), (0, 162, 0));
-    assert_eq!(folded(&stored).risk(at(203 * 600)).level, Level::Imminent);
+    assert_eq!((restore_after(Some(2), 202), restore_after(None, 202), restore_after(None, 8)), (0, 162, 0));
+    assert_eq!(restored(&stored).risk(at(203 * 600)).level, Level::Imminent);
 }
 
 #[test]
-fn a_yes_to_the_question_of_an_answer_is_imminent() {
+fn yes_to_a_safety_question_is_imminent() {
     let question = "Lamento que duela tanto como para querer morir. ¿Estás pensando en hacerlo hoy?";
     let mut watch = Watch::of_new();
     watch.observe(&id("m1"), &UserText::new(WISH), at(0));
@@ -159,7 +159,7 @@ fn a_yes_to_the_question_of_an_answer_is_imminent() {
 }
 
 #[test]
-fn help_for_helpers_comes_beside_ones_own() {
+fn risk_of_another_person_keeps_the_own_level() {
     let mut person = Person::new();
     person.writes("me voy a matar esta noche, tengo las pastillas");
     let need = person.writes("mi hermana también se quiere matar").unwrap();

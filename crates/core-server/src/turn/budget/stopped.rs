@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_the_newest_and_no_more_than_its_capacity() {
+    fn keeps_newest_within_capacity() {
         let stopped = Stopped::default();
         let id: MessageId = "m".parse().unwrap();
         let user = |number: usize| UserLabel(number as u64);

@@ -22,22 +22,22 @@ fn id(name: &str) -> MessageId {
     name.parse().unwrap()
 }
 
-fn household(number: u8) -> ClientSubnet {
+fn subnet(number: u8) -> ClientSubnet {
     ClientSubnet::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
 
-async fn begin(budget: &Budget, user: UserLabel, name: &str, start: Start) -> Result<Permit, ErrorCode> {
-    let attempt = Attempt { user, id: &id(name), from: household(1), is_busy: false, needs_slot: true, in_risk: false };
-    match budget.begin(attempt, start).await {
-        Ok(Answerer::Here(permit)) => Ok(permit),
-        Ok(Answerer::Elsewhere) => panic!("there is no other core"),
-        Err(refusal) => Err(refusal.code),
+async fn begin(budget: &Budget, user: UserLabel, name: &str, kind: AttemptKind) -> Result<Permit, ErrorCode> {
+    let attempt = Attempt { user, id: &id(name), from: subnet(1), is_busy: false, needs_slot: true, in_risk: false };
+    match budget.begin(attempt, kind).await {
+        Ok(AnswerOwner::ThisCore(permit)) => Ok(permit),
+        Ok(AnswerOwner::OtherCore) => panic!("there is no other core"),
+        Err(rejection) => Err(rejection.code),
     }
 }
 
 /// Begins an answer that counts; says what it was refused for.
 async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), ErrorCode> {
-    let mut permit = begin(budget, user, name, Start::New).await?;
+    let mut permit = begin(budget, user, name, AttemptKind::New).await?;
     budget.commit(user, &id(name), &mut permit).await;
     budget.settle(user, permit, true).await;
     Ok(())
@@ -45,19 +45,19 @@ async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), Error
 
 /// A message that turns out to be stored without an answer; says whether the attempt was free.
 async fn repeat(budget: &Budget, user: UserLabel, name: &str, called: bool) -> Result<bool, ErrorCode> {
-    let mut permit = begin(budget, user, name, Start::New).await?;
-    budget.excuse(user, &id(name), &mut permit).await;
+    let mut permit = begin(budget, user, name, AttemptKind::New).await?;
+    budget.recount_as_retry(user, &id(name), &mut permit).await;
     let is_free = permit.kind == WindowKind::Retry;
     budget.settle(user, permit, called).await;
     Ok(is_free)
 }
 
 #[tokio::test(start_paused = true)]
-async fn check_and_count_are_one_step() {
+async fn reserve_is_atomic() {
     let budget = budget(100);
     let mut permits = Vec::new();
     for user in 1..=10 {
-        permits.extend(begin(&budget, UserLabel(user), "m", Start::New).await.ok());
+        permits.extend(begin(&budget, UserLabel(user), "m", AttemptKind::New).await.ok());
     }
     assert_eq!(permits.len(), ADDRESS, "none of them is stored yet");
     budget.cancel(ALICE, &id("m"), permits.pop().unwrap()).await;
@@ -74,17 +74,24 @@ async fn check_and_count_are_one_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_refused_for_another_reason_is_not_counted() {
+async fn rejected_attempt_is_not_counted() {
     let budget = budget(0);
     let attempt =
-        Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy: true, needs_slot: true, in_risk: false };
+        Attempt { user: ALICE, id: &id("m"), from: subnet(1), is_busy: true, needs_slot: true, in_risk: false };
     for _ in 0..=PERSON {
-        let refused = budget.begin(attempt, Start::New).await;
-        assert!(matches!(refused, Err(Refusal { code: ErrorCode::UserBusy, .. })), "{refused:?}");
+        let rejected = budget.begin(attempt, AttemptKind::New).await;
+        assert!(matches!(rejected, Err(MessageRejection { code: ErrorCode::UserBusy, .. })), "{rejected:?}");
     }
-    let held = begin(&budget, UserLabel(2), "m", Start::New).await.unwrap();
-    for start in [Start::New, Start::New, Start::New, Start::Again, Start::Again, Start::Again] {
-        assert_eq!(begin(&budget, ALICE, "m", start).await.err(), Some(ErrorCode::Overloaded));
+    let held = begin(&budget, UserLabel(2), "m", AttemptKind::New).await.unwrap();
+    for kind in [
+        AttemptKind::New,
+        AttemptKind::New,
+        AttemptKind::New,
+        AttemptKind::Retry,
+        AttemptKind::Retry,
+        AttemptKind::Retry,
+    ] {
+        assert_eq!(begin(&budget, ALICE, "m", kind).await.err(), Some(ErrorCode::Overloaded));
     }
     drop(held);
     assert_eq!(count(&budget, ALICE, "m").await, Ok(()));
@@ -92,19 +99,19 @@ async fn an_attempt_that_is_refused_for_another_reason_is_not_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_person_stopped_counts_again_once() {
+async fn stopped_message_counts_again_once() {
     let budget = budget(100);
     assert_eq!(count(&budget, ALICE, "m").await, Ok(()));
     budget.note_stopped(ALICE, &id("m"));
-    assert_eq!(begin(&budget, ALICE, "m", Start::Again).await.err(), Some(ErrorCode::Unavailable));
+    assert_eq!(begin(&budget, ALICE, "m", AttemptKind::Retry).await.err(), Some(ErrorCode::Unavailable));
     assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(false));
     assert_eq!(count(&budget, ALICE, "other").await, Err(ErrorCode::RateLimited));
     // That attempt ended for another reason.
-    assert!(begin(&budget, ALICE, "m", Start::Again).await.is_ok());
+    assert!(begin(&budget, ALICE, "m", AttemptKind::Retry).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn free_attempts_have_windows_of_their_own_and_count_if_they_call_the_model() {
+async fn retries_have_their_own_windows_and_count_if_they_call_the_model() {
     let budget = budget(100);
     for _ in 0..3 * ADDRESS {
         assert_eq!(repeat(&budget, ALICE, "m", false).await, Ok(true));
@@ -116,19 +123,18 @@ async fn free_attempts_have_windows_of_their_own_and_count_if_they_call_the_mode
     for want in [Ok(false), Ok(false), Err(ErrorCode::RateLimited)] {
         assert_eq!(repeat(&budget, ALICE, "m", true).await, want);
     }
-    assert_eq!(begin(&budget, ALICE, "m", Start::Again).await.err(), Some(ErrorCode::RateLimited));
+    assert_eq!(begin(&budget, ALICE, "m", AttemptKind::Retry).await.err(), Some(ErrorCode::RateLimited));
     tokio::time::advance(WINDOW).await;
     assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_limits_one_in_risk_gets_the_companion_and_nothing_is_counted() {
+async fn high_risk_beyond_limits_gets_an_uncounted_companion_answer() {
     let begin_in_risk = async |budget: &Budget, is_busy: bool| {
-        let attempt =
-            Attempt { user: ALICE, id: &id("m"), from: household(1), is_busy, needs_slot: true, in_risk: true };
-        match budget.begin(attempt, Start::New).await.unwrap() {
-            Answerer::Here(permit) => permit,
-            Answerer::Elsewhere => panic!("there is no other core"),
+        let attempt = Attempt { user: ALICE, id: &id("m"), from: subnet(1), is_busy, needs_slot: true, in_risk: true };
+        match budget.begin(attempt, AttemptKind::New).await.unwrap() {
+            AnswerOwner::ThisCore(permit) => permit,
+            AnswerOwner::OtherCore => panic!("there is no other core"),
         }
     };
     let budget = budget(0);
@@ -144,7 +150,7 @@ async fn beyond_the_limits_one_in_risk_gets_the_companion_and_nothing_is_counted
     while count(&budget, ALICE, "m").await.is_ok() {}
     for _ in 0..3 * PERSON {
         let mut permit = begin_in_risk(&budget, false).await;
-        assert!(permit.is_beyond_limits() && !permit.may_call_model() && permit.room.is_none());
+        assert!(permit.is_beyond_limits() && !permit.may_call_model() && permit.slot_reservation.is_none());
         budget.commit(ALICE, &id("m"), &mut permit).await;
         budget.settle(ALICE, permit, false).await;
     }

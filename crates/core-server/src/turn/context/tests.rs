@@ -41,12 +41,12 @@ fn texts(prompt: &Prompt) -> Vec<&str> {
 }
 
 /// How many messages of the person the model gets, those that stand in one message counted apart.
-fn asked(prompt: &Prompt) -> usize {
+fn question_count(prompt: &Prompt) -> usize {
     texts(prompt).iter().step_by(2).map(|text| text.split("\n\n").count()).sum()
 }
 
 #[test]
-fn messages_without_an_answer_stand_in_the_next_one() {
+fn joins_unanswered_messages_with_the_next() {
     let question = |seq, id: &str| entry(seq, id, Role::User, id);
     let answer = |seq, id: &str| entry(seq, id, Role::Assistant, &format!("to {id}"));
     for (entries, want) in [
@@ -57,13 +57,13 @@ fn messages_without_an_answer_stand_in_the_next_one() {
         (vec![answer(1, "gone"), question(2, "b"), answer(3, "b")], &["b", "to b", "now"]),
         (vec![question(1, "a"), question(2, "b"), answer(3, "a")], &["a", "to a", "b\n\nnow"]),
     ] {
-        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &Job::sample(9, 1));
+        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &PendingTurn::sample(9, 1));
         assert_eq!(texts(&prompt), want);
     }
 }
 
 #[test]
-fn answers_stand_behind_their_messages_and_later_messages_do_not_show() {
+fn pairs_answers_and_omits_later_messages() {
     let entries = || {
         vec![
             entry(1, "a", Role::User, "q1"),
@@ -78,30 +78,31 @@ fn answers_stand_behind_their_messages_and_later_messages_do_not_show() {
     let cases: [(f64, &[&str]); 4] =
         [(1_000.0, &["q1", "a1", "q2", "a2", "now"]), (33.0, &["q2", "a2", "now"]), (32.9, &["now"]), (0.0, &["now"])];
     for (budget, want) in cases {
-        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &Job::sample(4, 1));
+        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &PendingTurn::sample(4, 1));
         assert_eq!(texts(&prompt), want, "{budget}");
     }
 }
 
 #[test]
-fn what_providers_count_moves_the_budget() {
+fn provider_counts_adjust_the_budget() {
     let context = context("s", 40.0, None);
-    let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &Job::sample(3, 1));
+    let prompt =
+        || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &PendingTurn::sample(3, 1));
     let first = prompt();
-    assert_eq!((asked(&first), first.estimated), (2, 26.0));
+    assert_eq!((question_count(&first), first.estimated), (2, 26.0));
     context.learn("m", &first, 52);
-    assert_eq!(asked(&prompt()), 1, "26 estimated tokens are 52");
+    assert_eq!(question_count(&prompt()), 1, "26 estimated tokens are 52");
 }
 
 #[test]
-fn a_summary_stands_for_what_is_left_out_and_counts() {
+fn summary_replaces_omitted_exchanges_and_counts() {
     let summary = || Some(Summary { first: 1, last: 3, text: UserText::new("gist") });
     let entries = || vec![entry(5, "a", Role::User, "q1"), entry(6, "b", Role::User, "q2")];
     let select = |budget, more, summary: Option<Summary>| {
         let prompt = context("0123456789", budget, Some(1))
-            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &Job::sample(9, 1));
+            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &PendingTurn::sample(9, 1));
         let has = prompt.messages[0].content.expose().ends_with("instruction:\ngist");
-        (has, asked(&prompt) - 1, prompt.estimated, prompt.fold.is_some())
+        (has, question_count(&prompt) - 1, prompt.estimated, prompt.summary_job.is_some())
     };
     let extra = 2.0 + heading(Language::English).len() as f64 + 5.0;
     // 21 for the instructions and the message, 6 for each of two earlier ones.
@@ -111,8 +112,8 @@ fn a_summary_stands_for_what_is_left_out_and_counts() {
     assert_eq!(select(20.0 + extra, true, summary()), (false, 2, 33.0, true), "there is no room for it");
     assert_eq!(select(27.0, false, None), (false, 1, 27.0, true));
     let off = context("s", 9_999.0, None)
-        .select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &Job::sample(9, 1));
-    assert_eq!(off.fold, None);
+        .select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &PendingTurn::sample(9, 1));
+    assert_eq!(off.summary_job, None);
 }
 
 /// A conversation of exchanges of these lengths, each folded when the context says so. Gives, for
@@ -120,7 +121,7 @@ fn a_summary_stands_for_what_is_left_out_and_counts() {
 fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
     let every = context.settings.summary.unwrap().every_messages;
     // `uncovered`: the first message that no summary draws on.
-    let (mut gaps, mut uncovered, mut folds) = (Vec::new(), 1_u64, 0);
+    let (mut gaps, mut uncovered, mut summaries) = (Vec::new(), 1_u64, 0);
     for (number, seq) in (1..=lengths.len() as u64).zip((1_u64..).step_by(2)) {
         let from = seq.saturating_sub(20).max(1);
         let talk = (from..seq).map(|at| {
@@ -130,19 +131,19 @@ fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
         });
         let exchanges = exchanges(talk.collect(), seq);
         let summary = (1 < uncovered).then(|| Summary { first: 1, last: uncovered - 2, text: UserText::new("gist") });
-        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &Job::sample(seq, number));
+        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &PendingTurn::sample(seq, number));
         let shown = (prompt.messages.iter().filter(|message| message.role == ChatRole::User).count() - 1) as u64;
         let first_shown = seq - 2 * shown;
         gaps.push(first_shown.saturating_sub(uncovered) / 2);
-        if let Some(fold) = prompt.fold {
+        if let Some(planned) = prompt.summary_job {
             assert!(number.is_multiple_of(every), "message {number}");
-            assert!(fold.before <= seq + 1 && uncovered <= fold.before, "message {number}: {fold:?}");
-            assert!(first_shown <= fold.before, "message {number}: something is left out for good");
+            assert!(planned.before <= seq + 1 && uncovered <= planned.before, "message {number}: {planned:?}");
+            assert!(first_shown <= planned.before, "message {number}: something is left out for good");
             // Messages have odd numbers here.
-            (uncovered, folds) = (fold.before | 1, folds + 1);
+            (uncovered, summaries) = (planned.before | 1, summaries + 1);
         }
     }
-    assert!(folds <= lengths.len() as u64 / every, "{folds} folds");
+    assert!(summaries <= lengths.len() as u64 / every, "{summaries} summaries");
     gaps
 }
 
@@ -150,7 +151,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_goes_missing_where_messages_are_alike(length in 2..60_usize, every in 1..12_u64) {
+    fn no_gaps_for_messages_of_equal_length(length in 2..60_usize, every in 1..12_u64) {
         let context = context("s", 600.0, Some(every));
         let gaps = gaps(&context, &vec![length; 80]);
         // The first fold may be late by as many messages as there are between two.
@@ -161,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_late_is_caught_up_with(lengths in prop::collection::vec(2..500_usize, 1..60), every in 1..12_u64) {
+    fn late_exchanges_are_summarized_later(lengths in prop::collection::vec(2..500_usize, 1..60), every in 1..12_u64) {
         gaps(&context("s", 600.0, Some(every)), &lengths);
     }
 }

@@ -2,7 +2,7 @@
 
 use protocol::CloseReason;
 
-use super::state::{Life, Pending, State};
+use super::state::{Lifecycle, Pending, State};
 use super::{ConnectionId, Session};
 use crate::cluster::SessionEvent;
 use crate::store::StoreError;
@@ -10,7 +10,7 @@ use crate::store::StoreError;
 impl Session {
     /// Passes on a result of the store. One that finds no session ends this one: another process
     /// erased it, or its time was over.
-    pub(super) fn found<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn end_if_missing<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::NoSession { .. }) = &result {
             self.gone(0);
         }
@@ -23,9 +23,9 @@ impl Session {
     pub(super) fn gone(&self, entries: u64) {
         let mut state = self.state();
         if self.end(&mut state, entries)
-            && let Some(elsewhere) = &state.elsewhere
+            && let Some(replicas) = &state.replicas
         {
-            elsewhere.tell(SessionEvent::Erased);
+            replicas.publish(SessionEvent::Erased);
         }
     }
 
@@ -36,16 +36,16 @@ impl Session {
         }
         let reason = CloseReason::Erased;
         // Before the turns are cancelled: nothing that they still say is published.
-        state.life = Life::Gone { reason, entries };
-        self.moved_on.notify_waiters();
-        for Pending { job, .. } in std::mem::take(&mut state.waiting) {
-            self.release_later(job, false);
+        state.lifecycle = Lifecycle::Gone { reason, entries };
+        self.turn_ended.notify_waiters();
+        for Pending { turn, .. } in std::mem::take(&mut state.waiting) {
+            self.release_later(turn, false);
         }
         if let Some(running) = &state.running {
             running.stop.cancel();
         }
         let spared = std::mem::take(&mut state.erasing);
-        state.close_but(&spared, reason);
+        state.close_except(&spared, reason);
         state.erasing = spared;
         true
     }
@@ -59,10 +59,10 @@ impl Session {
     /// The store failed; the session may or may not be erased.
     pub async fn erase(&self) -> Result<u64, StoreError> {
         let _commit = self.commit.lock().await;
-        if let Life::Gone { entries, .. } = self.state().life {
+        if let Lifecycle::Gone { entries, .. } = self.state().lifecycle {
             return Ok(entries);
         }
-        let erased = match self.sessions.engine().store.erase(self.user).await {
+        let erased = match self.sessions.turns().store.erase(self.user).await {
             Err(StoreError::NoSession { .. }) => Ok(0),
             erased => erased,
         };
@@ -87,9 +87,9 @@ impl Session {
         if let Some(at) = state.erasing.iter().position(|erasing| *erasing == id) {
             state.erasing.swap_remove(at);
         }
-        match state.life {
-            Life::Open => None,
-            Life::Gone { entries, .. } => Some(entries),
+        match state.lifecycle {
+            Lifecycle::Open => None,
+            Lifecycle::Gone { entries, .. } => Some(entries),
         }
     }
 }

@@ -10,40 +10,40 @@ use crate::cluster::{Cluster, CoreId, SessionEvent};
 
 /// What is known of the session on other cores.
 #[derive(Debug)]
-pub(super) struct Elsewhere {
+pub(super) struct RemoteReplicas {
     cluster: Arc<Cluster>,
     user: UserLabel,
     /// Connections of the session on each core that was heard. While there is none, nothing is told.
-    others: BTreeMap<CoreId, Other>,
+    cores: BTreeMap<CoreId, Replica>,
     /// How much was heard so far.
-    heard: u64,
+    revision: u64,
     /// The session has just begun here: nothing of it was stored before.
     fresh: bool,
     /// Messages sent here that another core has under way.
     pub(super) awaited: HashSet<MessageId>,
     /// The answer under way on another core, as far as it was heard.
-    pub(super) mirror: Option<Mirror>,
+    pub(super) remote_draft: Option<RemoteDraft>,
     /// Something has ended elsewhere: it may be our turn.
-    pub(super) moved: Arc<Notify>,
+    pub(super) turn_ended: Arc<Notify>,
 }
 
 /// Ticks without a word of another core after which it is asked whether it is there.
-const ASKED_AFTER: u8 = 2;
+const PROBE_AFTER_TICKS: u8 = 2;
 /// Ticks after which a core that says nothing counts as dead.
-const DEAD_AFTER: u8 = 4;
+const EXPIRE_AFTER_TICKS: u8 = 4;
 
 /// The session on another core.
 #[derive(Debug, Default)]
-struct Other {
+struct Replica {
     /// Its connections, as far as it was heard.
     connections: usize,
     /// Ticks since it was heard.
-    silent: u8,
+    silent_ticks: u8,
 }
 
 /// An answer that another core gives.
 #[derive(Debug)]
-pub(super) struct Mirror {
+pub(super) struct RemoteDraft {
     /// Who gives it. While the cores could not agree, two of them may.
     pub(super) core: CoreId,
     pub(super) id: MessageId,
@@ -51,21 +51,21 @@ pub(super) struct Mirror {
     /// Length of `draft` in characters.
     pub(super) chars: usize,
     /// Whoever gives it was asked for what is missing.
-    asked: bool,
+    gap_requested: bool,
 }
 
 /// What a piece of an answer brought.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum Delta {
     /// Nothing new.
-    Known,
+    Duplicate,
     /// This much, which begins at `offset`.
     New { offset: usize, text: UserText },
     /// Something before it is missing, and was not asked for yet.
     Gap,
 }
 
-impl Elsewhere {
+impl RemoteReplicas {
     /// `fresh`: the session has just begun.
     pub(super) fn new(cluster: Arc<Cluster>, user: UserLabel, fresh: bool) -> Self {
         // Without a link it may be resumed and go on elsewhere before anything is heard here.
@@ -74,52 +74,52 @@ impl Elsewhere {
         Self {
             cluster,
             user,
-            others: BTreeMap::new(),
-            heard: 0,
+            cores: BTreeMap::new(),
+            revision: 0,
             fresh,
             awaited: HashSet::new(),
-            mirror: None,
-            moved: Arc::default(),
+            remote_draft: None,
+            turn_ended: Arc::default(),
         }
     }
 
     /// Whether something may have been stored on another core that is gone by now. The first time
     /// not in a session that has just begun.
-    pub(super) fn may_have_missed_some(&mut self) -> bool {
+    pub(super) fn may_have_missed_events(&mut self) -> bool {
         !std::mem::take(&mut self.fresh)
     }
 
     /// Asks the others who they are and what they are doing.
-    pub(super) fn say_hello(&self, connections: usize) {
-        self.tell(SessionEvent::Hello { connections });
+    pub(super) fn publish_hello(&self, connections: usize) {
+        self.publish(SessionEvent::Hello { connections });
     }
 
     /// Tells the others how many connections there are here.
-    pub(super) fn tell_here(&self, connections: usize) {
-        if !self.others.is_empty() {
-            self.tell(SessionEvent::Here { connections });
+    pub(super) fn publish_connections(&self, connections: usize) {
+        if !self.cores.is_empty() {
+            self.publish(SessionEvent::Here { connections });
         }
     }
 
     /// Tells the others' connections what those here are told.
-    pub(super) fn tell_frame(&self, frame: &ServerFrame) {
-        if !self.others.is_empty() {
-            self.tell(SessionEvent::Frame(Box::new(frame.clone())));
+    pub(super) fn publish_frame(&self, frame: &ServerFrame) {
+        if !self.cores.is_empty() {
+            self.publish(SessionEvent::Frame(Box::new(frame.clone())));
         }
     }
 
     /// Tells the others, whether they were heard or not.
-    pub(super) fn tell(&self, event: SessionEvent) {
-        self.cluster.publish(self.user, event, self.heard);
+    pub(super) fn publish(&self, event: SessionEvent) {
+        self.cluster.publish(self.user, event, self.revision);
     }
 
     /// Something came from `core`; it may have said how many connections it has. Says whether it
     /// was not known.
-    pub(super) fn note(&mut self, core: CoreId, connections: Option<usize>) -> bool {
-        self.heard += 1;
-        let is_new = !self.others.contains_key(&core);
-        let known = self.others.entry(core).or_default();
-        known.silent = 0;
+    pub(super) fn on_event_from(&mut self, core: CoreId, connections: Option<usize>) -> bool {
+        self.revision += 1;
+        let is_new = !self.cores.contains_key(&core);
+        let known = self.cores.entry(core).or_default();
+        known.silent_ticks = 0;
         known.connections = connections.unwrap_or(known.connections);
         is_new
     }
@@ -128,87 +128,91 @@ impl Elsewhere {
     /// at regular intervals; without a link silence says nothing.
     pub(super) fn tick(&mut self, connections: usize) {
         if self.cluster.is_connected() && self.age() {
-            self.say_hello(connections);
+            self.publish_hello(connections);
         }
     }
 
     /// Notes that time has passed. Returns whether some core has to be asked if it is there.
     fn age(&mut self) -> bool {
-        self.others.values_mut().for_each(|other| other.silent += 1);
-        self.others.retain(|_, other| other.silent < DEAD_AFTER);
-        self.others.values().any(|other| ASKED_AFTER <= other.silent)
+        self.cores.values_mut().for_each(|other| other.silent_ticks += 1);
+        self.cores.retain(|_, other| other.silent_ticks < EXPIRE_AFTER_TICKS);
+        self.cores.values().any(|other| PROBE_AFTER_TICKS <= other.silent_ticks)
     }
 
-    /// Nobody listened to what was told when so much had been `heard`.
-    pub(super) fn alone(&mut self, heard: u64) {
-        if self.heard == heard {
-            self.others.clear();
+    /// Nobody listened to what was told when so much had been `revision`.
+    pub(super) fn on_no_subscribers(&mut self, revision: u64) {
+        if self.revision == revision {
+            self.cores.clear();
         }
     }
 
     /// Connections on other cores.
     pub(super) fn connections(&self) -> usize {
-        self.others.values().map(|other| other.connections).sum()
+        self.cores.values().map(|other| other.connections).sum()
     }
 
     #[cfg(test)]
-    fn has_others(&self) -> bool {
-        !self.others.is_empty()
+    fn has_replicas(&self) -> bool {
+        !self.cores.is_empty()
     }
 
-    pub(super) fn mirrors(&self, id: &MessageId) -> bool {
-        self.mirror.as_ref().is_some_and(|mirror| mirror.id == *id)
+    pub(super) fn has_draft_of(&self, id: &MessageId) -> bool {
+        self.remote_draft.as_ref().is_some_and(|remote_draft| remote_draft.id == *id)
     }
 
     /// Whether another core answers `id`, as far as is known here.
     pub(super) fn follows(&self, id: &MessageId) -> bool {
-        self.mirrors(id) || self.awaited.contains(id)
+        self.has_draft_of(id) || self.awaited.contains(id)
     }
 
     /// Whether all of the answer to `id`, of so many characters, was heard from `core`.
-    pub(super) fn has_whole(&self, core: CoreId, id: &MessageId, chars: usize) -> bool {
-        match self.mirror.as_ref().filter(|mirror| mirror.id == *id) {
-            Some(mirror) => mirror.core == core && mirror.chars == chars,
+    pub(super) fn has_complete_draft(&self, core: CoreId, id: &MessageId, chars: usize) -> bool {
+        match self.remote_draft.as_ref().filter(|remote_draft| remote_draft.id == *id) {
+            Some(remote_draft) => remote_draft.core == core && remote_draft.chars == chars,
             None => chars == 0,
         }
     }
 
     /// Takes a piece of the answer to `id` that `core` gives, which begins at `offset`.
-    pub(super) fn take(&mut self, core: CoreId, id: &MessageId, offset: usize, text: UserText) -> Piece {
-        if !self.mirrors(id) {
-            self.mirror = None;
+    pub(super) fn apply_delta(&mut self, core: CoreId, id: &MessageId, offset: usize, text: UserText) -> Delta {
+        if !self.has_draft_of(id) {
+            self.remote_draft = None;
         }
-        let empty = || Mirror { core, id: id.clone(), draft: UserText::default(), chars: 0, asked: false };
-        let mirror = self.mirror.get_or_insert_with(empty);
-        if mirror.core != core {
-            return Piece::Known;
+        let empty = || RemoteDraft { core, id: id.clone(), draft: UserText::default(), chars: 0, gap_requested: false };
+        let remote_draft = self.remote_draft.get_or_insert_with(empty);
+        if remote_draft.core != core {
+            return Delta::Duplicate;
         }
-        let Some(known) = mirror.chars.checked_sub(offset) else {
-            return if std::mem::replace(&mut mirror.asked, true) { Piece::Known } else { Piece::Gap };
+        let Some(known) = remote_draft.chars.checked_sub(offset) else {
+            return if std::mem::replace(&mut remote_draft.gap_requested, true) {
+                Delta::Duplicate
+            } else {
+                Delta::Gap
+            };
         };
         if 0 < known {
-            let held = mirror.draft.without_first_chars(offset);
+            let held = remote_draft.draft.without_first_chars(offset);
             if !(held.expose().starts_with(text.expose()) || text.expose().starts_with(held.expose())) {
                 // The answer began again: what was heard of it before was the model's thinking.
-                mirror.draft = mirror.draft.first_chars(offset);
-                mirror.draft.push(&text);
-                mirror.chars = offset + text.chars();
-                return Piece::New { offset, text };
+                remote_draft.draft = remote_draft.draft.first_chars(offset);
+                remote_draft.draft.push(&text);
+                remote_draft.chars = offset + text.chars();
+                return Delta::New { offset, text };
             }
         }
         if text.chars() <= known {
-            return Piece::Known;
+            return Delta::Duplicate;
         }
         let text = if known == 0 { text } else { text.without_first_chars(known) };
-        let offset = mirror.chars;
-        mirror.chars += text.chars();
-        mirror.draft.push(&text);
-        mirror.asked = false;
-        Piece::New { offset, text }
+        let offset = remote_draft.chars;
+        remote_draft.chars += text.chars();
+        remote_draft.draft.push(&text);
+        remote_draft.gap_requested = false;
+        Delta::New { offset, text }
     }
 }
 
-impl Drop for Elsewhere {
+impl Drop for RemoteReplicas {
     fn drop(&mut self) {
         self.cluster.unsubscribe(self.user);
     }
@@ -225,7 +229,7 @@ pub(super) mod tests {
     use crate::metrics::Metrics;
 
     /// The other cores of a session of `user`, none of which is known yet. There is no Redis.
-    pub(in crate::session) fn elsewhere(user: UserLabel) -> Elsewhere {
+    pub(in crate::session) fn replicas(user: UserLabel) -> RemoteReplicas {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
         let limits = ClusterLimits {
             rate,
@@ -238,62 +242,69 @@ pub(super) mod tests {
             ClusterSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
             Metrics::default().redis_disconnects,
         );
-        Elsewhere::new(cluster, user, false)
+        RemoteReplicas::new(cluster, user, false)
     }
 
     #[test]
-    fn pieces_fit_together_whatever_is_heard_twice_or_not_at_all() {
-        let mut elsewhere = elsewhere(UserLabel(1));
+    fn apply_delta_tolerates_duplicates_and_gaps() {
+        let mut replicas = replicas(UserLabel(1));
         let [core, other]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
-        let new = |offset, text: &str| Piece::New { offset, text: UserText::new(text) };
+        let new = |offset, text: &str| Delta::New { offset, text: UserText::new(text) };
         for (id, offset, text, want) in [
-            ("a", 2, "lost", Piece::Gap),
-            ("a", 6, "lost", Piece::Known),
+            ("a", 2, "lost", Delta::Gap),
+            ("a", 6, "lost", Delta::Duplicate),
             ("a", 0, "¿có", new(0, "¿có")),
             ("a", 3, "mo", new(3, "mo")),
-            ("a", 3, "mo", Piece::Known),
+            ("a", 3, "mo", Delta::Duplicate),
             ("a", 0, "¿cómo?", new(5, "?")),
-            ("a", 9, "…", Piece::Gap),
+            ("a", 9, "…", Delta::Gap),
             ("a", 0, "Hola", new(0, "Hola")),
             ("a", 4, ", Eva", new(4, ", Eva")),
-            ("a", 4, ", ", Piece::Known),
+            ("a", 4, ", ", Delta::Duplicate),
             ("b", 0, "otra", new(0, "otra")),
         ] {
-            let got = elsewhere.take(core, &id.parse().unwrap(), offset, UserText::new(text));
+            let got = replicas.apply_delta(core, &id.parse().unwrap(), offset, UserText::new(text));
             assert_eq!(got, want, "{id} {offset}");
         }
         let id = "b".parse().unwrap();
-        assert_eq!(elsewhere.take(other, &id, 4, UserText::new(" más")), Piece::Known, "it gives another answer");
-        assert_eq!((elsewhere.has_whole(core, &id, 4), elsewhere.has_whole(other, &id, 4)), (true, false));
+        assert_eq!(
+            replicas.apply_delta(other, &id, 4, UserText::new(" más")),
+            Delta::Duplicate,
+            "it gives another answer"
+        );
+        assert_eq!(
+            (replicas.has_complete_draft(core, &id, 4), replicas.has_complete_draft(other, &id, 4)),
+            (true, false)
+        );
     }
 
     #[test]
-    fn alone_only_if_nobody_was_heard_since() {
-        let mut elsewhere = elsewhere(UserLabel(1));
+    fn no_subscribers_is_ignored_after_a_newer_event() {
+        let mut replicas = replicas(UserLabel(1));
         let core: CoreId = serde_json::from_str("\"1f\"").unwrap();
-        assert!(elsewhere.note(core, Some(2)));
-        elsewhere.alone(0);
-        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (true, 2));
-        assert!(!elsewhere.note(core, None));
-        elsewhere.alone(2);
-        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (false, 0));
+        assert!(replicas.on_event_from(core, Some(2)));
+        replicas.on_no_subscribers(0);
+        assert_eq!((replicas.has_replicas(), replicas.connections()), (true, 2));
+        assert!(!replicas.on_event_from(core, None));
+        replicas.on_no_subscribers(2);
+        assert_eq!((replicas.has_replicas(), replicas.connections()), (false, 0));
     }
 
     #[test]
-    fn a_core_that_answers_no_question_is_forgotten() {
-        let mut elsewhere = elsewhere(UserLabel(1));
+    fn removes_core_that_ignores_probes() {
+        let mut replicas = replicas(UserLabel(1));
         let [living, dead]: [CoreId; 2] = serde_json::from_str("[\"1f\",\"2f\"]").unwrap();
-        elsewhere.note(living, Some(1));
-        elsewhere.note(dead, Some(2));
-        let mut asked = Vec::new();
-        for _ in 0..DEAD_AFTER {
-            asked.push(elsewhere.age());
+        replicas.on_event_from(living, Some(1));
+        replicas.on_event_from(dead, Some(2));
+        let mut probes = Vec::new();
+        for _ in 0..EXPIRE_AFTER_TICKS {
+            probes.push(replicas.age());
             // It answers what it is asked.
-            if asked.last() == Some(&true) {
-                elsewhere.note(living, Some(1));
+            if probes.last() == Some(&true) {
+                replicas.on_event_from(living, Some(1));
             }
         }
-        assert_eq!(asked, [false, true, true, false]);
-        assert_eq!((elsewhere.has_others(), elsewhere.connections()), (true, 1));
+        assert_eq!(probes, [false, true, true, false]);
+        assert_eq!((replicas.has_replicas(), replicas.connections()), (true, 1));
     }
 }

@@ -10,20 +10,20 @@ use protocol::server_frame::{Entry, Finish, Role, Source};
 
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
-use super::{Engine, Job};
+use super::{PendingTurn, TurnService};
 use crate::llm::{CallContext, CompletionStream, LlmError, Model};
 use crate::store::StoreError;
 
 /// Most messages that are remembered, of all sessions together, the newest. A forgotten one is found out again.
-const MOST: usize = 4_096;
+const MAX_EXCLUDED: usize = 4_096;
 
 /// Messages that are left out, by their `seq`. Not stored: another provider, or the next version of a filter, may take
 /// them.
 #[derive(Debug, Default)]
-pub(super) struct RefusedMessages(Mutex<Kept>);
+pub(super) struct ExcludedMessages(Mutex<Excluded>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Excluded {
     known: HashSet<(UserLabel, u64)>,
     /// The same, oldest first.
     order: VecDeque<(UserLabel, u64)>,
@@ -31,7 +31,7 @@ struct Kept {
 
 /// An exchange that a prompt holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct PromptExchange {
     pub(super) seq: u64,
     /// Length of its texts.
     pub(super) bytes: usize,
@@ -51,12 +51,12 @@ pub(super) enum Omitted {
 }
 
 /// Why no prompt was answered.
-pub(super) enum NoAnswer {
+pub(super) enum OpenError {
     Model(LlmError),
     Store(StoreError),
 }
 
-impl Shown {
+impl PromptExchange {
     /// `exchange` as it stands in a prompt.
     pub(super) fn of(exchange: &Exchange) -> Self {
         let answer = exchange.answer.as_ref().map_or(0, |answer| answer.expose().len());
@@ -72,7 +72,7 @@ impl Prompt {
     }
 }
 
-impl RefusedMessages {
+impl ExcludedMessages {
     /// Leaves the messages of `user` with these `seqs` out of later prompts.
     fn note(&self, user: UserLabel, seqs: impl IntoIterator<Item = u64>) {
         let mut kept = self.kept();
@@ -81,7 +81,7 @@ impl RefusedMessages {
                 kept.order.push_back(message);
             }
         }
-        while MOST < kept.order.len() {
+        while MAX_EXCLUDED < kept.order.len() {
             if let Some(oldest) = kept.order.pop_front() {
                 kept.known.remove(&oldest);
             }
@@ -95,14 +95,14 @@ impl RefusedMessages {
         exchanges
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Excluded> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The `seq` of the messages among `entries` that the companion has answered, or the model not to the end: half of an
 /// answer may be what a filter has left of it.
-pub(super) fn without_an_answer(entries: &[Entry]) -> HashSet<u64> {
+pub(super) fn unanswered_by_model(entries: &[Entry]) -> HashSet<u64> {
     let is_none = |entry: &&Entry| {
         entry.role == Role::Assistant
             && (entry.source == Some(Source::Companion) || entry.finish == Some(Finish::Error))
@@ -111,60 +111,60 @@ pub(super) fn without_an_answer(entries: &[Entry]) -> HashSet<u64> {
     entries.iter().filter(|entry| entry.role == Role::User && ids.contains(&entry.id)).map(|entry| entry.seq).collect()
 }
 
-impl Engine {
-    /// Opens the answer of `model` to `job` with `prompt`. What is refused is asked once more without the part of the
+impl TurnService {
+    /// Opens the answer of `model` to `turn` with `prompt`. What is refused is asked once more without the part of the
     /// history that may be the cause; the prompt that was answered is given back. What proves to be the cause is
     /// left out from then on.
-    pub(super) async fn open_answer<'a>(
+    pub(super) async fn stream_answer<'a>(
         &self,
         model: &'a Model,
-        job: &Job,
+        turn: &PendingTurn,
         prompt: Prompt,
         context: CallContext,
-    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
+    ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
         let error = match model.stream_completion(&prompt.messages, prompt.temperature_at_most, context).await {
             Ok(answer) => return Ok((answer, prompt)),
             Err(error) => error,
         };
         if error.is_flagged() {
-            self.open_unfiltered(model, job, (prompt, error), context).await
+            self.retry_unfiltered(model, turn, (prompt, error), context).await
         } else if error.is_too_long() {
-            self.open_shorter(model, job, (prompt, error), context).await
+            self.retry_shorter(model, turn, (prompt, error), context).await
         } else {
             if error.is_filtered() {
-                self.note_filtered(job, &prompt);
+                self.note_filtered(turn, &prompt);
             }
-            Err(NoAnswer::Model(error))
+            Err(OpenError::Model(error))
         }
     }
 
     /// After an answer that a filter has taken away. It is not asked for again, at the price of another one's tokens;
     /// the next prompt does without what may be the cause: the message itself, and what is suspected of its history.
     /// All of the history is, where the message before this one met the same.
-    fn note_filtered(&self, job: &Job, prompt: &Prompt) {
-        let (user, suspects) = (job.label.user, suspects(&prompt.shown));
+    fn note_filtered(&self, turn: &PendingTurn, prompt: &Prompt) {
+        let (user, suspects) = (turn.label.user, suspects(&prompt.shown));
         let Context { flagged, omitted, .. } = &self.context;
         if prompt.follows_flagged {
             omitted.note(user, prompt.shown.iter().map(|shown| shown.seq));
         }
         if suspects.is_empty() {
-            flagged.note(user, [job.seq]);
+            flagged.note(user, [turn.seq]);
         } else {
             flagged.note(user, suspects);
-            omitted.note(user, [job.seq]);
+            omitted.note(user, [turn.seq]);
         }
     }
 
     /// After a filter's refusal of a prompt: first without the messages that are suspected, then without any history.
     /// If that is refused as well, it is the message itself.
-    async fn open_unfiltered<'a>(
+    async fn retry_unfiltered<'a>(
         &self,
         model: &'a Model,
-        job: &Job,
+        turn: &PendingTurn,
         (mut prompt, mut error): (Prompt, LlmError),
         context: CallContext,
-    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
-        let (user, flagged) = (job.label.user, &self.context.flagged);
+    ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
+        let (user, flagged) = (turn.label.user, &self.context.flagged);
         let mut all: HashSet<u64> = prompt.shown.iter().map(|shown| shown.seq).collect();
         for omitted in [Omitted::Suspects(suspects(&prompt.shown)), Omitted::Everything] {
             let is_smaller = match &omitted {
@@ -174,7 +174,7 @@ impl Engine {
             if !is_smaller {
                 continue;
             }
-            let smaller = self.context.build_without(&*self.store, job, &omitted).await.map_err(NoAnswer::Store)?;
+            let smaller = self.context.build_without(&*self.store, turn, &omitted).await.map_err(OpenError::Store)?;
             error = match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
                 Ok(answer) => {
                     match omitted {
@@ -185,32 +185,32 @@ impl Engine {
                     return Ok((answer, smaller));
                 }
                 Err(error) if error.is_filtered() => error,
-                Err(error) => return Err(NoAnswer::Model(error)),
+                Err(error) => return Err(OpenError::Model(error)),
             };
             // Older ones may have come in where others went.
             all.extend(smaller.shown.iter().map(|shown| shown.seq));
             prompt = smaller;
         }
-        flagged.note(user, [job.seq]);
-        Err(NoAnswer::Model(error))
+        flagged.note(user, [turn.seq]);
+        Err(OpenError::Model(error))
     }
 
     /// After the refusal of a prompt that is too long: with the newer half of it.
-    async fn open_shorter<'a>(
+    async fn retry_shorter<'a>(
         &self,
         model: &'a Model,
-        job: &Job,
+        turn: &PendingTurn,
         (prompt, error): (Prompt, LlmError),
         context: CallContext,
-    ) -> Result<(CompletionStream<'a>, Prompt), NoAnswer> {
-        let (user, omitted) = (job.label.user, &self.context.omitted);
-        let oldest = too_much(&prompt.shown, job.text.expose().len());
+    ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
+        let (user, omitted) = (turn.label.user, &self.context.omitted);
+        let oldest = excess(&prompt.shown, turn.text.expose().len());
         if oldest.is_empty() {
-            omitted.note(user, [job.seq]);
-            return Err(NoAnswer::Model(error));
+            omitted.note(user, [turn.seq]);
+            return Err(OpenError::Model(error));
         }
         let without = Omitted::Oldest(oldest.clone());
-        let smaller = self.context.build_without(&*self.store, job, &without).await.map_err(NoAnswer::Store)?;
+        let smaller = self.context.build_without(&*self.store, turn, &without).await.map_err(OpenError::Store)?;
         match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
             Ok(answer) => {
                 omitted.note(user, oldest);
@@ -219,25 +219,25 @@ impl Engine {
             Err(error) => {
                 if error.is_too_long() {
                     // Without a history it is the message itself.
-                    omitted.note(user, if smaller.shown.is_empty() { vec![job.seq] } else { oldest });
+                    omitted.note(user, if smaller.shown.is_empty() { vec![turn.seq] } else { oldest });
                 } else if error.is_filtered() && !smaller.has_history() {
-                    self.context.flagged.note(user, [job.seq]);
+                    self.context.flagged.note(user, [turn.seq]);
                 }
-                Err(NoAnswer::Model(error))
+                Err(OpenError::Model(error))
             }
         }
     }
 }
 
 /// Messages of an earlier prompt that may have been flagged themselves.
-fn suspects(shown: &[Shown]) -> Vec<u64> {
+fn suspects(shown: &[PromptExchange]) -> Vec<u64> {
     shown.iter().filter(|shown| shown.is_suspect).map(|shown| shown.seq).collect()
 }
 
 /// The older messages of a prompt that is too long, so that at most half of its bytes remain. Bytes and not
 /// characters: the estimate by characters has just proved wrong, and what it is wrong about has more bytes to a
 /// character. `message`: the bytes of the message itself, which has to stay.
-fn too_much(shown: &[Shown], message: usize) -> Vec<u64> {
+fn excess(shown: &[PromptExchange], message: usize) -> Vec<u64> {
     let total = message + shown.iter().map(|shown| shown.bytes).sum::<usize>();
     let mut room = (total / 2).saturating_sub(message);
     let fitting = shown.iter().rev().take_while(|shown| {
@@ -260,23 +260,23 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_are_remembered() {
-        let refused = RefusedMessages::default();
+    fn keeps_newest_within_capacity() {
+        let excluded = ExcludedMessages::default();
         let left = |user| {
-            let exchanges = refused.without(UserLabel(user), [1, 3, 5].map(exchange).into());
+            let exchanges = excluded.without(UserLabel(user), [1, 3, 5].map(exchange).into());
             exchanges.iter().map(|exchange| exchange.seq).collect::<Vec<_>>()
         };
-        refused.note(UserLabel(1), [3, 3]);
+        excluded.note(UserLabel(1), [3, 3]);
         assert_eq!((left(1), left(2)), (vec![1, 5], vec![1, 3, 5]));
-        refused.note(UserLabel(2), 10..10 + MOST as u64);
+        excluded.note(UserLabel(2), 10..10 + MAX_EXCLUDED as u64);
         assert_eq!(left(1), [1, 3, 5]);
-        assert_eq!(refused.kept().known.len(), MOST);
+        assert_eq!(excluded.kept().known.len(), MAX_EXCLUDED);
     }
 
     #[test]
-    fn half_of_the_bytes_remain() {
-        let shown = |bytes: &[usize]| -> Vec<Shown> {
-            (1..).zip(bytes).map(|(seq, bytes)| Shown { seq, bytes: *bytes, is_suspect: false }).collect()
+    fn excess_keeps_at_most_half_of_the_bytes() {
+        let shown = |bytes: &[usize]| -> Vec<PromptExchange> {
+            (1..).zip(bytes).map(|(seq, bytes)| PromptExchange { seq, bytes: *bytes, is_suspect: false }).collect()
         };
         for (bytes, message, want) in [
             (&[][..], 10, &[][..]),
@@ -288,7 +288,7 @@ mod tests {
             (&[10, 10, 900], 10, &[1, 2, 3]),
             (&[10, 10], 900, &[1, 2]),
         ] {
-            assert_eq!(too_much(&shown(bytes), message), want, "{bytes:?} and {message}");
+            assert_eq!(excess(&shown(bytes), message), want, "{bytes:?} and {message}");
         }
     }
 }
