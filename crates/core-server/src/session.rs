@@ -1,8 +1,8 @@
-//! A conversation as a state machine without sockets: what is accepted, what runs, who listens.
+//! A conversation without sockets: accepted messages, the running answer, and attached connections.
 //!
-//! A [`Session`] is live while a connection holds it or an answer is under way, then it is let
-//! go: memory follows live people. Its turns run one after another, whichever connection sent
-//! them, and belong to the session: a connection that ends does not end them.
+//! A [`Session`] is live while a connection holds it or an answer is in progress; then it is evicted, so that
+//! memory follows the people who are there. Its turns run one after another, from any of its connections, and
+//! belong to the session: they must not end with a connection.
 
 mod answering;
 mod cluster_events;
@@ -53,7 +53,7 @@ use crate::turn::{
     Admission, AnswerOwner, Message, MessageRejection, Outcome, PendingTurn, Permit, RecordError, TurnError,
 };
 
-/// Least time between two checks whether a running answer still has listeners.
+/// Shortest interval between two checks for listeners of a running answer.
 const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A live conversation.
@@ -62,25 +62,25 @@ pub struct Session {
     sessions: Arc<Sessions>,
     user: UserLabel,
     id: SessionId,
-    /// Finds its record again.
+    /// Key of its record in the store.
     token: ResumeToken,
     created_at: Timestamp,
-    /// Held while an entry is stored and told about, so that everyone hears of entries in
-    /// the order of their `seq`.
+    /// Held from before an entry is stored until it is published, so that every connection gets entries in the order
+    /// of their `seq`. Taken before `state`, never under it: it is held across store calls.
     commit: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    /// What is remembered of risk. Locked under the state or alone, never the other way round.
+    /// Memory of risk. Fixed lock order: under `state` or alone, never `state` under it.
     watch: Mutex<Watch>,
-    /// A message has ended that waited or was answered.
+    /// Notified when a turn ends or leaves the queue.
     turn_ended: Notify,
 }
 
-/// Tells the connections of a session apart.
+/// Identifies a connection within its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(u64);
 
 impl Session {
-    /// `fresh`: the session has just begun.
+    /// `fresh`: the session was created by this call's connection, not resumed.
     fn new(sessions: Arc<Sessions>, record: SessionRecord, token: ResumeToken, fresh: bool) -> Self {
         let mut state = State::new(&record);
         let SessionRecord { user, id, created_at, .. } = record;
@@ -103,40 +103,38 @@ impl Session {
         }
     }
 
-    /// The person's label.
     pub fn user(&self) -> UserLabel {
         self.user
     }
 
-    /// The session's public id.
+    /// Returns the session's public id.
     pub fn id(&self) -> &SessionId {
         &self.id
     }
 
-    /// The language to speak.
+    /// Returns the language of texts for the person.
     pub fn language(&self) -> Language {
         self.state().locale.language()
     }
 
-    /// The locale answered in.
     pub fn locale(&self) -> Locale {
         self.state().locale
     }
 
-    /// Whether the store knew more of the session when it gave `record`.
+    /// Returns true if `record` has entries or a locale that this session lacks.
     fn is_outdated(&self, record: &SessionRecord) -> bool {
         let state = self.state();
         state.published.seq() < record.seq || (state.locale != record.locale && !state.is_locale_unsaved)
     }
 
-    /// Whether a message is under way.
+    /// Returns true while a message is being admitted, waits or is answered.
     pub fn is_busy(&self) -> bool {
         let state = self.state();
         state.answering || 0 < state.admitting
     }
 
-    /// Lets `outbox` hear what happens from now on, the answer under way from its start.
-    /// Returns the highest `seq` before that; `None` if the session is gone.
+    /// Attaches `outbox`: it gets every later frame, and the answer in progress from its start. Returns the highest
+    /// `seq` before that; `None` if the session is gone.
     pub fn attach(&self, outbox: Arc<Outbox>) -> Option<(ConnectionId, u64)> {
         let mut state = self.state();
         if state.is_gone() {
@@ -150,22 +148,25 @@ impl Session {
         Some((connection, state.published.seq()))
     }
 
-    /// Forgets a connection. What it sent goes on.
+    /// Detaches a connection. Its messages are still answered.
     pub fn detach(&self, connection: ConnectionId) {
         let mut state = self.state();
         state.connections.retain(|listener| listener.id != connection);
         state.on_connections_changed();
     }
 
-    /// The client of a connection closed its sending side: it hears on, but may be gone for good.
+    /// Marks a connection whose client closed its sending side: it still receives, but may be gone for good.
     pub fn half_close(&self, connection: ConnectionId) {
         let mut state = self.state();
         state.connections.iter_mut().filter(|listener| listener.id == connection).for_each(|it| it.half_closed = true);
         state.on_connections_changed();
     }
 
-    /// Takes a message of connection `from`: everyone concerned is told what becomes of it.
-    /// To be run as a task of its own: it goes on when the connection ends.
+    /// Admits a message of connection `from`, publishes the outcome, and starts or queues its answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: run it as a task of its own. It must outlive the connection, or a stored message stays unanswered.
     pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
         self.state().admitting += 1;
         if message.risk.is_high() {
@@ -175,7 +176,7 @@ impl Session {
         let (after, in_flight) = {
             let mut state = self.state();
             if state.is_gone() {
-                // Its connection was closed, which is all there is to say.
+                // Its connection was closed with the reason: no frame can follow.
                 state.admitting -= 1;
                 return;
             }
@@ -198,7 +199,7 @@ impl Session {
         drop(commit);
     }
 
-    /// Tells everyone concerned what becomes of a message.
+    /// Publishes the outcome of an admission to the connections concerned.
     fn publish_admission(
         self: &Arc<Self>,
         from: ConnectionId,
@@ -211,7 +212,7 @@ impl Session {
             Ok(Admission::Accepted(entry, owner)) => {
                 self.sessions.turns().metrics.messages_accepted.inc();
                 state.publish_accepted(from, &message, entry.seq);
-                // Unless another core, where it was sent again, has told of it already.
+                // Skipped if another core, to which it was resent, has published it already.
                 if state.published.advance(entry.seq) {
                     state.messages += 1;
                     state.publish(Recipients::AllExcept(from), ServerFrame::Turn(entry.clone()));
@@ -219,7 +220,7 @@ impl Session {
                 self.answer_or_follow(&mut state, (from, owner), message, entry.seq);
             }
             Ok(Admission::Known(entries, owner)) => self.on_resubmitted(&mut state, from, message, (entries, owner)),
-            // Whoever has resumed meanwhile sends it again, and hears what becomes of it then.
+            // Only the sender: a client that has resumed meanwhile resends the message and gets its own result.
             Ok(Admission::Rejected(rejection)) => self.reject(&state, Recipients::Only(from), message.id, rejection),
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => {
@@ -228,8 +229,8 @@ impl Session {
         }
     }
 
-    /// A message that was stored before gets its answer again; if there is none and none is
-    /// coming from here it is answered now, as the budget allowed.
+    /// Re-delivers the stored answer of a resubmitted message; without one the message is answered now, as the budget
+    /// allowed.
     fn on_resubmitted(
         self: &Arc<Self>,
         state: &mut State,
@@ -243,7 +244,7 @@ impl Session {
         self.sessions.turns().metrics.messages_deduplicated.inc();
         state.publish_accepted(from, &message, seq);
         if let Some(answer) = answer {
-            // Nobody else asked for it, also if the sender is gone: who resumes has it, or asks again.
+            // Only the requester needs the stored answer; a client that resumes gets it from the replay.
             state.publish(Recipients::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
             state.publish(Recipients::Only(from), stored_done(answer));
         } else {
@@ -252,7 +253,7 @@ impl Session {
         }
     }
 
-    /// A message that connection `from` sent is stored: it is answered here, or by the core that has it.
+    /// Answers a stored message of connection `from` here, or follows the core that holds its claim.
     fn answer_or_follow(
         self: &Arc<Self>,
         state: &mut State,
@@ -292,7 +293,7 @@ impl Session {
             state.beyond_limits_until = Some(Instant::now() + BEYOND_LIMITS_PAUSE);
         }
         if state.is_gone() {
-            // Erased between its admission and this lock: there is nothing to answer.
+            // Erased between the admission and this lock: release the claim, answer nothing.
             return self.release_later(turn, false);
         }
         state.waiting.push_back(Pending { turn, sender, permit });
@@ -302,7 +303,7 @@ impl Session {
         }
     }
 
-    /// Answers one message after another until none waits.
+    /// Worker task: answers one message after another until the queue is empty.
     async fn answer_all(self: Arc<Self>) {
         while let Some((turn, stop, permit)) = self.next_turn() {
             let mut outcome = {
@@ -330,15 +331,15 @@ impl Session {
         }
     }
 
-    /// Waits until nobody has listened for the orphan limit.
+    /// Waits until no connection, here or on another core, has listened for [`SessionLimits::abandoned_after`].
     async fn until_abandoned(&self) {
         let limit = self.sessions.limits().abandoned_after;
         loop {
             let wake = match self.state().abandoned_since {
                 Some(since) if since + limit <= Instant::now() => return,
                 Some(since) => since + limit,
-                // A client that leaves during the sleep has been gone for less than the limit when we
-                // look again. The floor keeps a limit of 0 from spinning.
+                // A disconnect during the sleep resets the deadline, so check again after it. The floor keeps a limit of
+                // 0 from spinning.
                 None => Instant::now() + limit.max(LISTENERS_INTERVAL),
             };
             sleep_until(wake).await;
@@ -350,7 +351,7 @@ impl Session {
         let mut state = self.state();
         let Some(Pending { turn, sender, permit }) = state.waiting.pop_front() else {
             state.answering = false;
-            // Connections that wait for the session to be idle (drain, half-close) look again.
+            // Wakes connections that wait for an idle session to close (drain, half-close).
             state.wake();
             return None;
         };
@@ -370,7 +371,7 @@ impl Session {
         Some((turn, stop, permit))
     }
 
-    /// Stores the answer and tells everyone that it is complete.
+    /// Stores the answer, releases the claim, then publishes `done`. This order is fixed: see below.
     async fn conclude(&self, turn: PendingTurn, outcome: Result<Outcome, TurnError>) {
         let _commit = self.commit.lock().await;
         let (after, draft) = {
@@ -389,7 +390,7 @@ impl Session {
         if is_gone(&recorded, &outcome) {
             self.gone(0);
         }
-        // Before it is told: who hears that this one has ended finds its claim gone.
+        // Release the claim *before* publishing: a core that reacts to `done` must be able to claim.
         self.state().running.iter_mut().for_each(|running| running.released = true);
         let is_stopped = matches!((&recorded, &outcome), (Ok(None), Ok(outcome)) if outcome.finish == Finish::Stopped);
         let budget = &self.sessions.turns().budget;
@@ -407,7 +408,7 @@ impl Session {
                 state.published.skip_to(seq.unwrap_or_default());
                 state.publish(Recipients::All, done(turn.id, seq, outcome));
             }
-            // Its connections are closed: this is no error for an operator.
+            // Its connections are closed: an operator need not act.
             _ if state.is_gone() => {}
             (Ok(_), Err(TurnError::NoSession)) => {}
             (Ok(_), Err(TurnError::Rejected(rejection))) => {
@@ -417,7 +418,7 @@ impl Session {
         }
     }
 
-    /// Tells that message `id` gets no answer now.
+    /// Publishes and counts the rejection of message `id`.
     fn reject(&self, state: &State, to: Recipients, id: MessageId, rejection: MessageRejection) {
         self.sessions.turns().metrics.message_rejected(rejection.code);
         state.reject(to, id, rejection);
@@ -428,8 +429,8 @@ impl Session {
         self.reject(state, to, id, error.into());
     }
 
-    /// Ends the answer to message `id`, or takes it out of the queue. Says whether there was one,
-    /// here or on another core.
+    /// Stops the answer to message `id`, or removes the message from the queue. Returns true if it was in flight, here
+    /// or on another core.
     pub async fn stop(&self, id: &MessageId) -> bool {
         if self.stop_here(&mut self.state(), id) {
             return true;
@@ -454,12 +455,11 @@ impl Session {
         true
     }
 
-    /// Gives back the claim to a message that is not answered after all. `is_stopped`: the person
-    /// stopped it.
+    /// Releases, in a task, the claim to a message that is not answered after all. `is_stopped`: the person stopped it.
     fn release_later(&self, turn: PendingTurn, is_stopped: bool) {
         let (sessions, user) = (Arc::clone(&self.sessions), self.user);
         if is_stopped {
-            // At once: the message may be sent again before the task has run.
+            // Synchronously: the message may be resent before the task has run, and must count as stopped then.
             sessions.turns().budget.note_stopped(user, &turn.id);
         }
         if turn.claim.is_some() {
@@ -468,7 +468,7 @@ impl Session {
         }
     }
 
-    /// Tells the other cores on which the session is live.
+    /// Publishes `event` to the other cores, whether or not one is known to have the session live.
     fn publish_to_cores(&self, event: SessionEvent) {
         if let Some(replicas) = &self.state().replicas {
             replicas.publish(event);
@@ -482,13 +482,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // First: one that is made anew joins the other cores again.
+        // Unsubscribe *before* deregistering: a session recreated in between must subscribe for itself, not lose its
+        // subscription to this drop.
         self.state().replicas = None;
         self.sessions.evict(self.user);
     }
 }
 
-/// Whether a turn has ended because the store has no session any more.
+/// Returns true if a turn ended because the store no longer has the session.
 fn is_gone(recorded: &Result<Option<u64>, RecordError>, outcome: &Result<Outcome, TurnError>) -> bool {
     matches!(recorded, Err(RecordError::Store(StoreError::NoSession { .. })))
         || matches!(outcome, Err(TurnError::NoSession))

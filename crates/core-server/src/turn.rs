@@ -1,6 +1,6 @@
 //! One message from admission to stored answer: limits, context, model, store.
 //!
-//! It knows nothing of connections: who listens is an [`AnswerSink`].
+//! Turns must not depend on connections: an answer goes to an [`AnswerSink`].
 
 mod admission;
 mod budget;
@@ -42,82 +42,82 @@ pub use referrals::Referrals;
 pub use risk::{MessageRisk, Risk};
 pub use summarizer::{Summarizer, SummaryJob, SummarySettings};
 
-/// When someone with too many messages under way may try again: about as long as an answer takes.
+/// `retry_after` for a person with too many messages in flight: about the duration of an answer.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
 
-/// What turns need; shared by all of them.
+/// Admits, answers and records messages; shared by all sessions.
 #[derive(Debug)]
 pub struct TurnService {
     /// Sessions and entries.
     pub store: Arc<dyn Store>,
     /// Admits everything that leads to a call to the model.
     pub budget: Budget,
-    /// Model calls at once.
+    /// Limiter of concurrent model calls.
     pub slots: Arc<ConcurrencyLimiter>,
     /// The model; without one the companion answers.
     pub model: Option<Model>,
-    /// A second opinion on what people write, where one is configured.
+    /// Second opinion on messages, if one is configured.
     pub guard: Option<Guard>,
-    /// What the model gets to read.
+    /// Builder of prompts.
     pub context: Context,
-    /// The other cores, where there are any.
+    /// The other cores, if `REDIS_URL` is set.
     pub cluster: Option<Arc<Cluster>>,
-    /// What is being summed up.
+    /// Summaries in progress.
     pub summarizer: Summarizer,
-    /// How often help was shown.
+    /// Counts of shown help.
     pub referrals: Referrals,
-    /// What is counted.
+    /// Metrics of this core.
     pub metrics: Arc<Metrics>,
 }
 
-/// A message as it came.
+/// A message before admission.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Idempotency key within the session.
     pub id: MessageId,
-    /// What the person wrote.
+    /// Text of the message.
     pub text: UserText,
-    /// Where it stands in its trace.
+    /// Trace context of the message.
     pub trace: Traceparent,
-    /// Where it came from.
+    /// Client subnet, for the limits per address.
     pub from: ClientSubnet,
     /// Risk in force with it.
     pub risk: Risk,
 }
 
-/// Why a message gets no answer now.
+/// Rejection of a message or a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageRejection {
-    /// What to tell the client.
+    /// Error code for the client.
     pub code: ErrorCode,
-    /// When to try again, where that makes sense.
+    /// Delay before a retry; `None` if a retry cannot help.
     pub retry_after: Option<Duration>,
 }
 
-/// An accepted message that waits for its answer.
+/// An accepted message without an answer.
 #[derive(Debug, Clone)]
 pub struct PendingTurn {
     /// The message's id.
     pub id: MessageId,
-    /// Its label in logs and towards the model.
+    /// Its label in logs and in the model's HTTP headers.
     pub label: MessageLabel,
     /// Its `seq`.
     pub seq: u64,
-    /// What the person wrote.
+    /// Text of the message.
     pub text: UserText,
     /// Language to answer in.
     pub language: Language,
-    /// Where it stands in its trace.
+    /// Trace context of the message.
     pub trace: Traceparent,
-    /// When it was accepted.
+    /// Time of its admission, from which durations count.
     pub accepted_at: Instant,
-    /// This core's claim to it, where there are other cores.
+    /// This core's claim to it; `None` without a cluster.
     pub claim: Option<ClaimNumber>,
     /// Risk in force when it was accepted.
     pub risk: Risk,
-    /// What the message itself says of risk.
+    /// Risk of the message alone.
     pub message_risk: MessageRisk,
-    /// Emergency number of the person's country, which only the companion says.
+    /// Emergency number of the person's country; only the companion says it.
     pub emergency: Option<String>,
 }
 
@@ -141,63 +141,63 @@ impl PendingTurn {
     }
 }
 
-/// Whoever follows an answer. Neither call blocks.
+/// Receives the answer's deltas. Implementations must not block.
 pub trait AnswerSink: Send + Sync {
-    /// The answer waits for a model slot behind `ahead` others.
+    /// The turn waits for a model slot behind `ahead` others.
     fn queued(&self, ahead: usize);
-    /// The answer has its model slot.
+    /// The turn has its model slot.
     fn started(&self);
-    /// The next piece of the answer, and the exercise that it offers or goes on with.
+    /// The next text of the answer, and the exercise that it offers or continues.
     fn delta(&self, piece: UserText, exercise: Option<Exercise>);
-    /// The pieces so far are no part of the answer: the next one is its first.
+    /// Discards the deltas so far: the next one is the answer's first.
     fn restart(&self);
-    /// A second opinion finds the message graver than it was taken for: this is the risk now.
+    /// A second opinion has raised the risk to this.
     fn risk_raised(&self, risk: Risk);
 }
 
-/// How an answer went.
+/// Outcome of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// How it ended.
+    /// Reason of its end.
     pub finish: Finish,
-    /// Where it came from.
+    /// Model or companion.
     pub source: Source,
-    /// The model that gave it.
+    /// Name of the model, by the provider.
     pub model: Option<String>,
-    /// Its length.
+    /// Its length in characters.
     pub chars: usize,
-    /// How long it took.
+    /// Durations in milliseconds.
     pub timing: Timing,
-    /// Tokens counted.
+    /// Tokens by the provider's count.
     pub usage: Option<Usage>,
-    /// Exercise that it offers or goes on with.
+    /// Exercise that it offers or continues.
     pub exercise: Option<Exercise>,
-    /// What is to be summed up now that it is complete: see [`TurnService::fold`].
+    /// Summary to make after it; see [`TurnService::summarize`].
     pub summary_job: Option<SummaryJob>,
 }
 
 impl MessageRejection {
-    /// The person has as many messages under way as they may.
+    /// The person has the most messages in flight.
     pub fn busy() -> Self {
         Self { code: ErrorCode::UserBusy, retry_after: Some(BUSY_RETRY) }
     }
 
-    /// The person or their address has sent as much as they may.
+    /// The rate limit of the person or of their address is reached.
     pub fn limited(wait: Duration) -> Self {
         Self { code: ErrorCode::RateLimited, retry_after: Some(wait) }
     }
 
-    /// Whoever was to answer is gone.
+    /// The core that was to answer is gone, or its answer was superseded; a retry gets one.
     pub fn abandoned() -> Self {
         Self { code: ErrorCode::Unavailable, retry_after: Some(BUSY_RETRY) }
     }
 
-    /// Tells whether a limit refuses, and not a fault.
+    /// Returns true if a limit rejects, and not a fault.
     pub fn is_limit(self) -> bool {
         matches!(self.code, ErrorCode::RateLimited | ErrorCode::UserBusy | ErrorCode::Overloaded)
     }
 
-    /// As an error in `language`.
+    /// Builds the error frame in `language`.
     pub fn frame(self, language: Language) -> ErrorFrame {
         let frame = ErrorFrame::new(self.code, language);
         match self.retry_after {
@@ -207,14 +207,14 @@ impl MessageRejection {
     }
 }
 
-/// What people are told when too many wait for the model.
+/// The queue for the model is full.
 impl From<LimiterSaturated> for MessageRejection {
     fn from(full: LimiterSaturated) -> Self {
         Self { code: ErrorCode::Overloaded, retry_after: Some(full.retry_after) }
     }
 }
 
-/// What people are told when the store fails.
+/// A store error, as the client gets it.
 impl From<&StoreError> for MessageRejection {
     fn from(error: &StoreError) -> Self {
         match error {
@@ -225,12 +225,12 @@ impl From<&StoreError> for MessageRejection {
     }
 }
 
-/// Why a message has no answer.
+/// Error of a turn without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnError {
-    /// No model slot was free in time, or the store failed.
+    /// No model slot became free in time, or the store failed.
     Rejected(MessageRejection),
-    /// The session was erased, or its time was over.
+    /// The session was erased, or its retention expired.
     NoSession,
 }
 
@@ -240,7 +240,7 @@ impl From<MessageRejection> for TurnError {
     }
 }
 
-/// Calendar time, for entries and sessions.
+/// Returns calendar time, for entries and sessions.
 #[expect(clippy::disallowed_methods, reason = "the edge: entries carry calendar time")]
 pub fn now() -> Timestamp {
     std::time::SystemTime::now().into()

@@ -1,4 +1,4 @@
-//! An answer as it reaches the session's connections: delta by delta, then its end.
+//! Publishes an answer to the session's connections: delta by delta, then `done`.
 
 use protocol::server_frame::{Done, Entry, Exercise, Finish, Source, Timing};
 use protocol::{MessageId, ServerFrame, UserText};
@@ -31,7 +31,7 @@ impl AnswerSink for Session {
     }
 
     fn restart(&self) {
-        // A delta from offset 0 takes the place of what clients hold of the answer.
+        // Clients replace their draft when a delta comes from offset 0, so no frame is needed here.
         if let Some(running) = self.state().running.as_mut() {
             (running.draft, running.chars) = (UserText::default(), 0);
         }
@@ -50,7 +50,7 @@ pub(super) fn done(id: MessageId, seq: Option<u64>, outcome: Outcome) -> ServerF
     ServerFrame::Done(Box::new(Done { id, seq, finish, source, model, chars, ms: timing, usage, exercise }))
 }
 
-/// The `done` of an answer that was stored before: how long it took is not known any more.
+/// Returns the `done` of an answer that was stored earlier; its timing is not stored.
 pub(super) fn stored_done(answer: &Entry) -> ServerFrame {
     ServerFrame::Done(Box::new(Done {
         id: answer.id.clone(),

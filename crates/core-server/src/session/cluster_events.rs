@@ -1,4 +1,7 @@
-//! What other cores tell of a session, and what is looked up where something was not heard.
+//! Handles cluster events, and catches up from the store when events were missed.
+//!
+//! Publish/subscribe of Redis drops events during a disconnect. The store is the truth: every gap in `seq`, every
+//! new subscription and every new core leads to a catch-up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +18,17 @@ use crate::cluster::{ClusterEvent, CoreId, Envelope, SessionEvent};
 use crate::store::StoreError;
 use crate::turn::{Attempt, AttemptKind, Message, MessageRejection};
 
-/// How often it is looked for cores that died without a word.
+/// Interval of the check for dead cores; [`RemoteReplicas::tick`] counts in it.
 const REPLICA_TICK_INTERVAL: Duration = Duration::from_secs(15);
-/// How often it is made sure that somebody still gives an answer that is heard here.
+/// Interval at which a claim of another core is polled. A core that dies publishes nothing.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Entries read at once.
+/// Entries per store read of a catch-up.
 const CATCH_UP_PAGE_ENTRIES: usize = 200;
-/// Sessions that look into the database at once when the link is back.
+/// Sessions that catch up at once after a reconnect: all live ones would stampede the database.
 const MAX_CONCURRENT_CATCH_UPS: usize = 8;
 
 impl Sessions {
-    /// Takes up what the other cores tell. Does not end as long as they can be heard.
+    /// Handles cluster events until their channel closes.
     pub async fn run_cluster_events(self: Arc<Self>, mut events: mpsc::Receiver<ClusterEvent>) {
         let catch_ups = Arc::new(Semaphore::new(MAX_CONCURRENT_CATCH_UPS));
         let mut ticks = interval(REPLICA_TICK_INTERVAL);
@@ -62,7 +65,6 @@ impl Sessions {
         }
     }
 
-    /// Forgets other cores that died without a word.
     fn tick(&self) {
         for user in self.users() {
             if let Some(session) = self.live_session_of(user) {
@@ -80,8 +82,8 @@ impl Sessions {
         }
     }
 
-    /// What is under way here is claimed under the name this core goes by now, and what counts
-    /// is counted.
+    /// Claims every turn in flight again under this core's new id, and restores the rate windows: Redis may have been
+    /// restarted empty.
     async fn reclaim_all(self: Arc<Self>) {
         let budget = &self.turns().budget;
         budget.restore_windows().await;
@@ -90,7 +92,7 @@ impl Sessions {
             let claims = session.state().in_flight_claims();
             for claim in claims {
                 budget.reclaim(user, &claim.0, claim.1).await;
-                // It may have ended meanwhile.
+                // The turn may have ended during the claim: its own release came too early then.
                 if !session.state().in_flight_claims().contains(&claim) {
                     budget.release(user, &claim.0, claim.1, false).await;
                 }
@@ -100,14 +102,14 @@ impl Sessions {
 }
 
 impl Session {
-    /// Takes what `core` tells.
+    /// Handles an event of `core`.
     pub(super) fn on_event(self: &Arc<Self>, core: CoreId, event: SessionEvent) {
         let mut state = self.state();
         let connections = state.connections.len();
         let Some(replicas) = &mut state.replicas else { return };
         let is_new = replicas.on_event_from(core, event.connections());
         if is_new {
-            // What it told before we listened is not known here.
+            // Its events before this subscription were missed.
             self.spawn_catch_up();
         }
         let is_hello = matches!(event, SessionEvent::Hello { .. });
@@ -154,8 +156,8 @@ impl Session {
         }
     }
 
-    /// Tells that another core gives no answer, unless there is one: while the cores could not agree
-    /// two of them answered, and this one was slower.
+    /// Publishes an error of another core, unless the message has an answer: during a partition two cores may answer
+    /// it, and the error is that of the slower one.
     async fn on_remote_error(self: Arc<Self>, error: ErrorFrame) {
         if let Some(id) = &error.id {
             let answered = self.end_if_missing(self.sessions.turns().is_answered(self.user, id).await);
@@ -169,7 +171,7 @@ impl Session {
 
     fn on_delta(self: &Arc<Self>, state: &mut State, core: CoreId, id: MessageId, (offset, text): (usize, UserText)) {
         if state.is_in_flight(&id) {
-            // Answered here as well, while the cores could not agree.
+            // Answered here as well, during a partition: local clients read this core's answer.
             return;
         }
         let Some(replicas) = &mut state.replicas else { return };
@@ -179,7 +181,7 @@ impl Session {
             Delta::New { offset, text } => {
                 state.publish_locally(Recipients::All, outbox::delta(id.clone(), offset, text));
             }
-            // Whoever gives the answer tells all of it again.
+            // A `Hello` makes the answering core publish its whole draft again.
             Delta::Gap => state.publish_hello(),
         }
         if is_first {
@@ -187,8 +189,7 @@ impl Session {
         }
     }
 
-    /// Follows the answer to a message that was sent here by connection `from` and that another
-    /// core has under way.
+    /// Follows the answer to a message that connection `from` sent here and that another core answers.
     pub(super) fn follow(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, seq: u64) {
         let id = message.id.clone();
         let follows = state.replicas.as_mut().is_some_and(|replicas| replicas.awaited.insert(id.clone()));
@@ -197,16 +198,15 @@ impl Session {
         }
     }
 
-    /// Makes sure that somebody gives the answer to `id` as long as it is followed here: a core
-    /// that dies says nothing. What it leaves is answered here if it was `sent` here and nothing of
-    /// the answer was shown; else whoever sent it is told to do so again.
+    /// Polls the claim to `id` while its answer is followed here. If the core that answers dies, the message is
+    /// answered here if it was `sent` here and no text was shown; else clients get an error, to resend it.
     async fn poll_remote_answer(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
         loop {
             sleep(POLL_INTERVAL).await;
             {
                 let mut state = self.state();
                 if !state.is_followed(&id) {
-                    // Whoever comes back follows it anew.
+                    // A client that comes back starts to follow it again.
                     state.end_remote_draft(&id);
                     return;
                 }
@@ -216,7 +216,7 @@ impl Session {
             if in_flight == Some(true) {
                 continue;
             }
-            // It may have ended unheard, or before it was followed.
+            // The end event may have been lost, or published before we subscribed; ask the store.
             self.catch_up_or_close().await;
             if in_flight == Some(false) && self.is_abandoned(&id).await {
                 return self.take_over(id, sent).await;
@@ -224,25 +224,25 @@ impl Session {
         }
     }
 
-    /// Whether nobody answers `id` any more, and nobody has. Whoever is here has had an answer that
-    /// is stored; it is not followed any more then.
+    /// Returns true if `id` has neither a claim nor a stored answer. A stored answer has been published here by the
+    /// catch-up; it is not followed further.
     async fn is_abandoned(&self, id: &MessageId) -> bool {
         let answered = self.end_if_missing(self.sessions.turns().is_answered(self.user, id).await);
         let mut state = self.state();
         if let Ok(true) = answered {
             state.end_remote_draft(id);
         }
-        // Looked for again where the database is away.
+        // An unavailable database decides nothing: the next poll asks again.
         answered.is_ok() && state.is_followed(id)
     }
 
     async fn take_over(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
-        // As for every message that comes in: the limits look at one of a session at a time.
+        // As for every new message: limits are checked for one message of a session at a time.
         let _commit = self.commit.lock().await;
         let (is_shown, in_flight) = {
             let mut state = self.state();
             if state.is_in_flight(&id) {
-                // It was sent again meanwhile.
+                // Resent meanwhile, and in flight here.
                 state.end_remote_draft(&id);
                 return;
             }
@@ -276,12 +276,12 @@ impl Session {
         self.sessions.tasks().spawn(async move { session.catch_up_or_close().await });
     }
 
-    /// Tells what other cores stored and this one did not hear, and speaks the language that they
-    /// were asked for.
+    /// Publishes entries that other cores stored and whose events were missed, and adopts a locale that was chosen
+    /// there.
     ///
     /// # Errors
     ///
-    /// The store failed; a session that it has no more is gone.
+    /// The store failed. A session that it no longer has is ended, without an error.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _commit = self.commit.lock().await;
         let spoken = self.locale();
@@ -291,7 +291,7 @@ impl Session {
         };
         {
             let mut state = self.state();
-            // Another one by now was asked for after the record was read, or is still to be stored.
+            // A locale that changed meanwhile was chosen after the record was read, or is not stored yet: it wins.
             if state.locale == spoken && record.locale != spoken && !state.is_locale_unsaved {
                 state.choose(record.locale);
             }
@@ -299,28 +299,28 @@ impl Session {
         self.catch_up_to(record.seq, None).await
     }
 
-    /// [`Session::catch_up`]; if that fails the connections end.
+    /// [`Session::catch_up`]; a failure closes the connections.
     async fn catch_up_or_close(&self) {
         let caught_up = self.catch_up().await;
         self.close_unless_ok(caught_up);
     }
 
-    /// Tells what was stored before `seq`, which was stored here, and is not known here: by other
-    /// cores, or by a statement whose answer was lost. To be called under the commit lock.
+    /// Publishes missed entries before `seq`, which this core stored: entries of other cores, or of a commit whose reply
+    /// was lost. Call it under the commit lock.
     pub(super) async fn catch_up_before(&self, seq: u64) {
         let caught_up = self.catch_up_to(seq - 1, None).await;
         self.close_unless_ok(caught_up);
     }
 
-    /// Tells what is not known here up to the last of `entries`, which are stored; those of `own`
-    /// not to the connection that sent the message again. To be called under the commit lock.
+    /// Publishes missed entries up to the last of `entries`, which are stored; those of `own` not to the connection that
+    /// resent the message. Call it under the commit lock.
     pub(super) async fn catch_up_to_known(&self, entries: &[Entry], own: (ConnectionId, &MessageId)) {
         let last = entries.last().map_or(0, |last| last.seq);
         let caught_up = self.catch_up_to(last, Some(own)).await;
         self.close_unless_ok(caught_up);
     }
 
-    /// What could not be read is missing, and what is told later would hide that: connections end.
+    /// Closes the connections after a failed catch-up: later frames must not hide the gap. Clients reconnect and replay.
     fn close_unless_ok(&self, caught_up: Result<(), StoreError>) {
         let mut state = self.state();
         if let Err(error) = caught_up
@@ -331,7 +331,7 @@ impl Session {
         }
     }
 
-    /// Tells entries up to `last` that are not known here. To be called under the commit lock.
+    /// Publishes missed entries up to `last`, page by page. Call it under the commit lock.
     async fn catch_up_to(&self, last: u64, own: Option<(ConnectionId, &MessageId)>) -> Result<(), StoreError> {
         loop {
             let seq = self.state().published.seq();
@@ -343,7 +343,7 @@ impl Session {
             let read_all = found.rows() < CATCH_UP_PAGE_ENTRIES || last <= opened_users;
             let mut state = self.state();
             for entry in found.entries.into_iter().filter(|entry| entry.seq <= last) {
-                // What is not there was swept, as its time was over, or does not open.
+                // A missing entry was pruned by retention, or cannot be decrypted.
                 state.published.skip_to(entry.seq - 1);
                 let sender = own.filter(|(_, id)| **id == entry.id).map(|(from, _)| from);
                 self.apply_entry(&mut state, entry, sender);
@@ -356,10 +356,10 @@ impl Session {
         }
     }
 
-    /// Notes and tells an entry that was stored elsewhere, if it is the next one. If `sender` has
-    /// sent its message again, that connection is told apart.
+    /// Publishes an entry of another core, if it is the next one. `sender`: the connection that has resent its message;
+    /// it gets its result separately.
     fn apply_entry(&self, state: &mut State, entry: Entry, sender: Option<ConnectionId>) {
-        // It may have been heard meanwhile.
+        // Its event may have arrived during the read.
         if !state.published.advance(entry.seq) {
             return;
         }
@@ -369,7 +369,7 @@ impl Session {
         let to = sender.map_or(Recipients::All, Recipients::AllExcept);
         if entry.role != Role::Assistant {
             if sender.is_some() {
-                // Stored when the database did not live to say so: no core has told of it.
+                // The commit succeeded but its reply was lost, so no core has published it.
                 state.publish(to, ServerFrame::Turn(entry));
             } else {
                 state.publish_locally(to, ServerFrame::Turn(entry));
@@ -383,8 +383,8 @@ impl Session {
         }
     }
 
-    /// Ends what is done here for message `id`: while the cores could not agree, another has answered
-    /// it too, and was faster. Gives what was told of our answer.
+    /// Stops the turn of message `id`, which another core has answered faster during a partition. Returns the text that
+    /// was published here.
     fn supersede(&self, state: &mut State, id: &MessageId) -> Option<UserText> {
         if let Some(running) = state.running.as_mut().filter(|running| running.id == *id) {
             running.stop.cancel();
@@ -396,13 +396,13 @@ impl Session {
         Some(UserText::default())
     }
 
-    /// Waits until other cores have answered what they accepted of the session before us.
+    /// Waits until other cores have answered the session's messages that they accepted earlier.
     pub(super) async fn wait_for_earlier_turns(&self) {
         let turn_ended = self.state().replicas.as_ref().map(|replicas| Arc::clone(&replicas.turn_ended));
         let (Some(cluster), Some(turn_ended)) = (&self.sessions.turns().cluster, turn_ended) else { return };
         loop {
             let next = turn_ended.notified();
-            // Without Redis there is nobody to wait for.
+            // Without Redis there is no order among cores, and no wait.
             if !cluster.in_flight(self.user).await.is_some_and(|in_flight| in_flight.is_other_cores_turn()) {
                 return;
             }
@@ -415,10 +415,11 @@ impl Session {
 }
 
 impl State {
-    /// Tells what is missing of an answer of which people here have read so much.
+    /// Publishes the rest of a stored answer of which clients here have `read` the beginning.
     fn publish_rest(&self, to: Recipients, read: &UserText, answer: &Entry) {
         let Some(rest) = answer.text.expose().strip_prefix(read.expose()) else {
-            // They are reading another one, of a core that was not as fast.
+            // Local clients streamed another core's losing duplicate, which is no prefix of the stored answer: end it
+            // with an error so that they reload.
             return self.publish_locally(to, self.error(answer.id.clone(), MessageRejection::abandoned()));
         };
         if !rest.is_empty() {
@@ -427,7 +428,7 @@ impl State {
         self.publish_locally(to, stored_done(answer));
     }
 
-    /// The answer to `id` has ended elsewhere. Gives what was told of it here.
+    /// Stops following the answer to `id`. Returns the draft that was published here.
     fn end_remote_draft(&mut self, id: &MessageId) -> Option<RemoteDraft> {
         let replicas = self.replicas.as_mut()?;
         replicas.turn_ended.notify_waiters();
@@ -435,14 +436,14 @@ impl State {
         replicas.remote_draft.take_if(|remote_draft| remote_draft.id == *id)
     }
 
-    /// Whether it matters here that `core` gives no answer to `id`: not where another one does.
+    /// Returns true if an error of `core` for `id` concerns clients here: false while this or another core answers it.
     fn is_relevant(&self, core: CoreId, id: &MessageId) -> bool {
         let remote_draft = self.replicas.as_ref().and_then(|replicas| replicas.remote_draft.as_ref());
         !self.is_in_flight(id)
             && remote_draft.is_none_or(|remote_draft| remote_draft.id != *id || remote_draft.core == core)
     }
 
-    /// Changes what is known of other cores; `note` gets the number of connections here too.
+    /// Applies `update` to the replicas, with the number of connections here.
     fn update_replicas(&mut self, update: impl FnOnce(&mut RemoteReplicas, usize)) {
         let connections = self.connections.len();
         if let Some(replicas) = &mut self.replicas {
@@ -451,13 +452,12 @@ impl State {
         }
     }
 
-    /// From now on everything is heard. Says whether something may have been missed.
+    /// Handles the start of the subscription. Returns true if events may have been missed before it.
     fn on_subscribed(&mut self) -> bool {
         self.publish_hello();
         self.replicas.as_mut().is_some_and(|replicas| replicas.may_have_missed_events())
     }
 
-    /// Asks the other cores who they are and what they are doing.
     fn publish_hello(&self) {
         let connections = self.connections.len();
         if let Some(replicas) = &self.replicas {
@@ -465,12 +465,12 @@ impl State {
         }
     }
 
-    /// Whether somebody here follows an answer that another core gives.
+    /// Returns true if a connection here follows another core's answer to `id`.
     fn is_followed(&self, id: &MessageId) -> bool {
         !self.connections.is_empty() && self.replicas.as_ref().is_some_and(|replicas| replicas.follows(id))
     }
 
-    /// Tells the other cores the answer under way here, from its start.
+    /// Publishes the answer in progress here to the other cores, from its start.
     fn publish_draft(&self) {
         if let (Some(running), Some(replicas)) = (&self.running, &self.replicas)
             && !running.draft.is_empty()

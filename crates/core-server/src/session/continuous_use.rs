@@ -1,4 +1,4 @@
-//! How long a person has used the service without a pause, without a clock of its own.
+//! Reminders after long use without a pause. Callers pass the time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::Session;
 use super::state::Recipients;
 
-/// Use after which people are reminded that they talk with no person (New York's General Business Law, article 47).
+/// Use after which the person is reminded that no person answers (New York's General Business Law, article 47).
 const REMIND_AFTER: Duration = Duration::from_secs(3 * 3_600);
-/// Time without a message after which use begins again.
+/// Time without a message after which use counts from 0 again.
 const PAUSE: Duration = Duration::from_secs(15 * 60);
-/// People remembered before those who have paused are first looked for.
+/// Entries before the first removal of users who have paused.
 const FIRST_CLEANUP: usize = 1_024;
 
 /// Use by one person.
@@ -26,21 +26,21 @@ struct Use {
 }
 
 impl Use {
-    /// When a reminder is due, unless the person has paused by then or writes once more before.
+    /// Returns the time of the next reminder; `None` if the person will have paused by then unless they write again.
     fn due(&self) -> Option<Instant> {
         let due = self.since + REMIND_AFTER;
         (due < self.last + PAUSE).then_some(due)
     }
 }
 
-/// Use by the people of this core. A connection that is lost does not end it.
+/// Use by every person of this core. A lost connection does not reset it.
 #[derive(Debug)]
 pub(super) struct ContinuousUse(Mutex<Uses>);
 
 #[derive(Debug)]
 struct Uses {
     by_person: HashMap<UserLabel, Use>,
-    /// How many there may be before those who have paused are looked for.
+    /// Size at which users who have paused are removed next. Doubles with the map, so that `note` costs O(1) amortized.
     next_cleanup: usize,
 }
 
@@ -51,7 +51,7 @@ impl Default for ContinuousUse {
 }
 
 impl ContinuousUse {
-    /// Notes that `user` uses the service at `now`. Returns when a reminder is due.
+    /// Records use by `user` at `now`. Returns the time of the next reminder.
     pub(super) fn note(&self, user: UserLabel, now: Instant) -> Option<Instant> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if uses.next_cleanup <= uses.by_person.len() {
@@ -66,7 +66,7 @@ impl ContinuousUse {
         it.due()
     }
 
-    /// Tells whether a reminder is due at `now`, which is counted as given, and when the next one is.
+    /// Returns true if a reminder is due at `now`, which then counts as given, and the time of the next one.
     pub(super) fn remind(&self, user: UserLabel, now: Instant) -> (bool, Option<Instant>) {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(it) = uses.by_person.get_mut(&user) else { return (false, None) };
@@ -79,12 +79,12 @@ impl ContinuousUse {
 }
 
 impl Session {
-    /// Notes that the person uses the session at `now`. Returns when they are to be reminded that it is no person.
+    /// Records use by the session's person at `now`. Returns the time of the next reminder.
     pub fn note_use(&self, now: Instant) -> Option<Instant> {
         self.sessions.uses().note(self.user, now)
     }
 
-    /// Sends the reminder to every connection, if it is due at `now`. Returns when the next one is.
+    /// Sends the reminder to every connection if it is due at `now`. Returns the time of the next one.
     pub fn remind_if_due(&self, now: Instant, reminder: impl FnOnce(Language) -> ServerFrame) -> Option<Instant> {
         let (is_due, next) = self.sessions.uses().remind(self.user, now);
         if is_due {
@@ -102,7 +102,7 @@ mod tests {
     const USER: UserLabel = UserLabel(1);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// The minutes of the reminders of somebody who writes at `minutes`, as a timer would give them.
+    /// Returns the minutes of the reminders, driven by a timer, for messages at `minutes`.
     fn reminders(minutes: &[u32]) -> Vec<u32> {
         let (uses, begin) = (ContinuousUse::default(), Instant::now());
         let (mut due, mut given) = (None, Vec::new());

@@ -1,4 +1,4 @@
-//! Help as it is sent: resources and texts for a need.
+//! Builds help for a need: the text and the help lines.
 
 use protocol::server_frame::{
     Help, Kind as WireKind, Level as WireLevel, Resource, Sms, Subject as WireSubject, Support,
@@ -7,12 +7,12 @@ use protocol::{Country, Language, MessageId, Timestamp, UserText};
 use safety::resources::{self, Location, Need, Selection};
 use safety::{Kind, Level, Subject};
 
-/// Where the person of a session is, as far as is known.
+/// Location of the session's person, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Whereabouts {
     /// Chosen or confirmed by the person.
     pub(super) country: Option<Country>,
-    /// Of the client that was heard last: a guess.
+    /// Time zone of the client that said `hello` last: a guess at the country.
     pub(super) time_zone: Option<Box<str>>,
 }
 
@@ -30,7 +30,7 @@ impl Whereabouts {
         resources::emergency_number(country).map(str::to_owned)
     }
 
-    /// Returns the frame for message `id`.
+    /// Builds the `support` frame for message `id`.
     pub(super) fn support(&self, id: MessageId, need: Need, language: Language, now: Timestamp) -> Support {
         let selection = self.select(need, language, now);
         let text = match country_question(&selection, language) {
@@ -41,12 +41,12 @@ impl Whereabouts {
     }
 }
 
-/// Returns `country` by the code of ISO 3166, also where it came by another one (`UK`); `None` if there is no such country.
+/// Normalizes `country` to its ISO 3166 code, also from an alias (`UK`); `None` if there is no such country.
 pub fn known_country(country: Country) -> Option<Country> {
     resources::parse_country(country.as_str())?.parse().ok()
 }
 
-/// The wire's form of a need and its lines.
+/// Converts a need and its lines to the wire.
 fn help_of(need: Need, selection: Selection) -> Help {
     let level = match need.level {
         Level::None | Level::Concern => WireLevel::Concern,
@@ -61,7 +61,7 @@ fn help_of(need: Need, selection: Selection) -> Help {
     Help { level, subject, kind, resources: wire_resources(selection) }
 }
 
-/// The wire's form of selected lines.
+/// Converts selected lines to the wire.
 pub(super) fn wire_resources(selection: Selection) -> Vec<Resource> {
     let wire = |resource: resources::Resource| Resource {
         name: resource.name,
@@ -96,7 +96,7 @@ fn wire_kind(kind: Kind) -> Option<WireKind> {
     })
 }
 
-/// The engine's form of a kind on the wire.
+/// Converts a kind from the wire.
 pub(super) fn kind_of(kind: WireKind) -> Kind {
     match kind {
         WireKind::Suicide => Kind::Suicide,
@@ -110,7 +110,7 @@ pub(super) fn kind_of(kind: WireKind) -> Kind {
     }
 }
 
-/// What stands above the lines.
+/// Returns the sentence above the lines.
 fn words(need: Need, language: Language) -> &'static str {
     use Language::{English, Spanish};
     let has = |kind| need.kinds.contains(kind);
@@ -156,7 +156,7 @@ fn words(need: Need, language: Language) -> &'static str {
     }
 }
 
-/// Asks where the person is, where that is not known.
+/// Returns the question for the country, unless the person has chosen one.
 fn country_question(selection: &Selection, language: Language) -> Option<String> {
     if !selection.asks_country {
         return None;

@@ -1,7 +1,7 @@
-//! The language of a message, as far as a choice between Spanish and English needs it.
+//! Detects the language of a message, as far as a choice between Spanish and English needs it.
 //!
-//! Counts function words and the plainest words of the conversations held here. A model of languages would
-//! be larger than the rest of the program, and no better at three words.
+//! Counts function words and the most common words of these conversations. A statistical model would be larger
+//! than the rest of the program, and no better at three words.
 
 use protocol::{Language, UserText};
 
@@ -11,9 +11,9 @@ use crate::store::StoreError;
 
 /// Messages of fewer words say nothing about a language: "ok", "hi there".
 const MIN_WORDS: usize = 3;
-/// English words it takes.
+/// Fewest English words of an English message.
 const MIN_ENGLISH: usize = 2;
-/// Per English word at most one of another language in so many, and one in so many of all words at least.
+/// At least this many English words per word of another language, and at least one English word in this many words.
 const SHARE: usize = 3;
 
 /// English words that are none in Spanish or Portuguese; apostrophes left out.
@@ -40,8 +40,8 @@ const OTHER: &str = " ahora al algo alguien als aber amigo antes ao apenas aqui 
     und une uno va vez vida voce voy vos wenn y ya yo zu ";
 
 impl Session {
-    /// Adopts the language of the first message that is long enough to tell, unless one was chosen
-    /// before. Errors about that message are in it already; [`Session::submit`] stores it.
+    /// Adopts the language of the first message that is long enough, unless one was chosen before. Called before
+    /// admission, so that an error about that message is in its language; [`Session::submit`] stores it.
     pub fn detect_language(&self, text: &UserText) {
         let mut state = self.state();
         if !state.is_language_open {
@@ -55,8 +55,8 @@ impl Session {
         }
     }
 
-    /// Stores the language that was taken from a message, and tells the other cores. To be called under
-    /// the commit lock, so that a choice of the person's that comes later is stored later.
+    /// Stores the language that was detected, and publishes it to the other cores. Call it under the commit lock, so
+    /// that a later choice by the person is stored later.
     pub(super) async fn save_language(&self) {
         let locale = {
             let mut state = self.state();
@@ -69,7 +69,7 @@ impl Session {
             Ok(()) => self.publish_to_cores(SessionEvent::Locale { locale }),
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => {
-                // The message is refused for the same reason. The next one tries again.
+                // The message is rejected for the same reason. The next one retries.
                 tracing::warn!(user = %self.user, %error, "the language of the session is not stored yet");
                 self.state().is_locale_unsaved = true;
             }
@@ -77,7 +77,7 @@ impl Session {
     }
 }
 
-/// Whether `text` is clearly English; `None` if it is too short to tell.
+/// Returns true if `text` is clearly English; `None` if it is too short.
 pub(super) fn is_english(text: &UserText) -> Option<bool> {
     let (mut words, mut english, mut other) = (0, 0, 0);
     let letters_only =
@@ -92,7 +92,7 @@ pub(super) fn is_english(text: &UserText) -> Option<bool> {
     (MIN_WORDS <= words).then_some(is_clear)
 }
 
-/// Whether `word` is in a list whose words have a space on either side.
+/// Returns true if `word` is in a list separated by spaces.
 fn lists(list: &str, word: &str) -> bool {
     list.split_ascii_whitespace().any(|listed| listed == word)
 }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn word_lists_share_only_known_words() {
-        // These are words of both; where they stand alone they say nothing, and together with others they decide.
+        // Words of both languages: alone they decide nothing, because both counts grow.
         let both: Vec<_> = ENGLISH.split_ascii_whitespace().filter(|word| lists(OTHER, word)).collect();
         assert_eq!(both, ["die"]);
     }

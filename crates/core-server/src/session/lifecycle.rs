@@ -1,4 +1,4 @@
-//! The life of a session: open until the store has it no more, and how its end reaches everyone.
+//! Lifecycle of a session: open until the store no longer has it, then ended once, for every connection and core.
 
 use protocol::CloseReason;
 
@@ -8,8 +8,8 @@ use crate::cluster::SessionEvent;
 use crate::store::StoreError;
 
 impl Session {
-    /// Passes on a result of the store. One that finds no session ends this one: another process
-    /// erased it, or its time was over.
+    /// Passes a result of the store through, and ends the session if the store no longer has it: another process erased
+    /// it, or its retention expired.
     pub(super) fn end_if_missing<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::NoSession { .. }) = &result {
             self.gone(0);
@@ -17,9 +17,8 @@ impl Session {
         result
     }
 
-    /// Ends the session, of which the store has nothing any more: cancels its turns, closes its
-    /// connections with `erased` and tells the other cores. Every way to the end of a live session
-    /// leads here; the second call changes nothing.
+    /// Ends a session that the store no longer has: cancels its turns, closes its connections with `erased` and
+    /// publishes that to the other cores. Every end of a live session leads here. Idempotent.
     pub(super) fn gone(&self, entries: u64) {
         let mut state = self.state();
         if self.end(&mut state, entries)
@@ -29,13 +28,13 @@ impl Session {
         }
     }
 
-    /// [`Session::gone`] without a word to the other cores. Returns whether the session was open.
+    /// [`Session::gone`] without the event to other cores. Returns true if the session was open.
     pub(super) fn end(&self, state: &mut State, entries: u64) -> bool {
         if state.is_gone() {
             return false;
         }
         let reason = CloseReason::Erased;
-        // Before the turns are cancelled: nothing that they still say is published.
+        // Before the turns are cancelled, so that nothing they still produce is published.
         state.lifecycle = Lifecycle::Gone { reason, entries };
         self.turn_ended.notify_waiters();
         for Pending { turn, .. } in std::mem::take(&mut state.waiting) {
@@ -50,9 +49,12 @@ impl Session {
         true
     }
 
-    /// Removes everything there is of the session. Returns how many entries there were; a session
-    /// that is gone already counts as erased. To be run as a task of its own: half of it must not
-    /// be cancelled.
+    /// Erases the session from the store and ends it. Returns the number of entries; a session that is gone already
+    /// counts as erased.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: run it as a task of its own, or the store may have erased a session that still looks open here.
     ///
     /// # Errors
     ///
@@ -68,20 +70,20 @@ impl Session {
         };
         match &erased {
             Ok(entries) => self.gone(*entries),
-            // The connection that asked may have had its `timeout` long ago.
+            // Logged here: the request may have ended with `timeout` long ago.
             Err(error) => tracing::warn!(user = %self.user, %error, "the session could not be erased"),
         }
         erased
     }
 
-    /// Connection `id` awaits the response to its `erase`: it stays open when the session is gone.
-    /// To be called before the request begins, and ended with [`Session::end_erasure`].
+    /// Keeps connection `id` open when the session ends: it awaits the response to its `erase`. Call it before the
+    /// request begins, and [`Session::end_erasure`] after it.
     pub fn await_erasure(&self, id: ConnectionId) {
         self.state().erasing.push(id);
     }
 
-    /// Connection `id` has its response, or its deadline has passed. Returns how many entries were
-    /// erased if the session is gone; the connection has no session then.
+    /// Ends [`Session::await_erasure`], with the response or at its deadline. Returns the number of erased entries if
+    /// the session is gone; the connection has no session then.
     pub fn end_erasure(&self, id: ConnectionId) -> Option<u64> {
         let mut state = self.state();
         if let Some(at) = state.erasing.iter().position(|erasing| *erasing == id) {

@@ -1,4 +1,4 @@
-//! What waits to be written to one connection.
+//! Bounded queue of frames to one connection.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,19 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::{CloseReason, ServerFrame, UserText};
 use tokio::sync::Notify;
 
-/// Most bytes that may wait, as an estimate: several of the longest server lines. A
-/// connection whose outbox is full is closed with `slow_consumer`; it resumes and has lost
-/// nothing. Responses come on top: the client asked for them, and a connection has a bounded number
-/// of requests at once.
+/// Capacity in bytes, estimated: several of the longest server lines. A full outbox closes its connection with
+/// `slow_consumer`; the client resumes without loss. Responses come on top: the client asked for them, and a
+/// connection has a bounded number of requests at once.
 const MAX_BYTES: usize = 4 * protocol::limits::MAX_SERVER_LINE_BYTES;
 
-/// What one frame weighs besides its text, about.
+/// Estimated bytes of a frame besides its text.
 const FRAME_BYTES: usize = 128;
-/// What a place to get help weighs, about.
+/// Estimated bytes of a help line.
 const RESOURCE_BYTES: usize = 384;
 
-/// The bounded queue between a session and one of its connections. Nobody who puts
-/// something in ever waits.
+/// Bounded queue from a session to one of its connections. Producers never wait: they run under the session's lock.
 #[derive(Debug, Default)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -29,12 +27,12 @@ pub struct Outbox {
 struct State {
     queue: VecDeque<ServerFrame>,
     bytes: usize,
-    /// Where the delta at the back of the queue ends, in characters.
+    /// End of the delta at the back of the queue, in characters.
     delta_end: usize,
     close: Option<CloseReason>,
-    /// Requests under way; their responses will come here.
+    /// Requests whose response is still to come.
     requests: usize,
-    /// Requests without a response, or whose work goes on after it.
+    /// Requests without a response, or whose work continues after it.
     occupied: usize,
 }
 
@@ -50,8 +48,8 @@ impl Drop for RequestPermit {
 }
 
 impl Outbox {
-    /// Puts `frame` in. A delta that continues the one at the back of the queue is joined
-    /// to it: a lone piece is never held back, a backlog becomes one frame.
+    /// Appends `frame`. A delta that continues the one at the back of the queue is joined to it: a single delta is never
+    /// delayed, and a backlog becomes one frame.
     pub fn push(&self, frame: ServerFrame) {
         let mut state = self.state();
         if state.close.is_some() {
@@ -65,7 +63,7 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Ends the connection for `reason` once what is in the queue is written.
+    /// Closes the connection for `reason` after the queue is written. The first reason wins.
     pub fn close(&self, reason: CloseReason) {
         let mut state = self.state();
         if state.close.is_none() {
@@ -75,72 +73,71 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// The next frame to write.
+    /// Removes the next frame.
     pub fn take(&self) -> Option<ServerFrame> {
         let mut state = self.state();
         let frame = state.queue.pop_front()?;
         state.bytes = state.bytes.saturating_sub(weight(&frame));
         if state.queue.is_empty() {
-            // An idle connection holds no memory here.
+            // Frees the buffer: most connections are idle.
             state.queue = VecDeque::new();
             state.bytes = 0;
         }
         Some(frame)
     }
 
-    /// The next frame to write, if it is help.
+    /// Removes the next frame if it is help.
     pub fn take_help(&self) -> Option<ServerFrame> {
         let is_help = matches!(self.state().queue.front(), Some(ServerFrame::Support(_)));
         if is_help { self.take() } else { None }
     }
 
-    /// Whether nothing waits to be written.
     pub fn is_empty(&self) -> bool {
         self.state().queue.is_empty()
     }
 
-    /// Why the connection is to end, if it is.
+    /// Returns the reason to close the connection, if there is one.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.state().close
     }
 
-    /// Counts a request whose response will be put in with [`Outbox::respond`].
+    /// Counts a request whose response will come through [`Outbox::respond`].
     pub fn expect_response(&self) {
         self.state().requests += 1;
     }
 
-    /// Puts in the response to a request.
+    /// Appends the response to a request.
     pub fn respond(&self, frame: ServerFrame) {
         self.state().requests -= 1;
         self.push(frame);
     }
 
-    /// Counts a request until the last clone of what is returned is dropped.
+    /// Counts a request until the last clone of the permit is dropped.
     pub fn occupy(outbox: &Arc<Self>) -> Arc<RequestPermit> {
         outbox.state().occupied += 1;
         Arc::new(RequestPermit(Arc::clone(outbox)))
     }
 
-    /// Requests that occupy this connection.
+    /// Returns the number of requests that occupy this connection.
     pub fn occupied(&self) -> usize {
         self.state().occupied
     }
 
-    /// Requests whose response is still to come.
+    /// Returns the number of requests without a response.
     pub fn requests(&self) -> usize {
         self.state().requests
     }
 
-    /// Makes the connection look around again.
+    /// Wakes the connection's task.
     pub fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits until something was put in, or the connection is to end.
+    /// Waits for a frame, a close reason, or a wake-up.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a change that nobody saw wakes the next call.
+    /// Safe: a notification without a waiter wakes the next call.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -153,7 +150,7 @@ impl Outbox {
 impl State {
     fn add(&mut self, frame: ServerFrame) {
         if let ServerFrame::Support(_) = &frame {
-            // Before everything else, in the order of several.
+            // Help overtakes everything but earlier help: it must not wait behind a backlog.
             let at = self.queue.iter().take_while(|waiting| matches!(waiting, ServerFrame::Support(_))).count();
             self.bytes += weight(&frame);
             return self.queue.insert(at, frame);
@@ -184,7 +181,7 @@ impl State {
     }
 }
 
-/// About how many bytes `frame` takes.
+/// Estimates the bytes of `frame`.
 fn weight(frame: &ServerFrame) -> usize {
     let text = match frame {
         ServerFrame::Delta { text, .. } => text.len_bytes(),
@@ -206,7 +203,7 @@ fn weight(frame: &ServerFrame) -> usize {
     FRAME_BYTES + text
 }
 
-/// A delta of `text` for message `id`.
+/// Builds a delta of `text` for message `id`.
 pub(super) fn delta(id: protocol::MessageId, offset: usize, text: UserText) -> ServerFrame {
     ServerFrame::Delta { id, offset, text, exercise: None }
 }

@@ -1,4 +1,4 @@
-//! All live sessions, and the way into them.
+//! Registry of live sessions: creates, resumes and evicts them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,7 +22,7 @@ pub struct Sessions {
     draining: CancellationToken,
     live: Mutex<Live>,
     uses: ContinuousUse,
-    /// Whose sessions were opened and are not noted as in use yet.
+    /// Users whose sessions were opened since the last flush of their use to the store.
     opened_users: Mutex<HashSet<UserLabel>>,
 }
 
@@ -32,12 +32,12 @@ struct Live {
     evictions: EvictionEpochs,
 }
 
-/// How many sessions were let go so far, by groups of people: whoever comes back is to be held up by
-/// what became of their own session, not by a crowd that comes and goes.
+/// Eviction counts, sharded by user, so that a resume retries only for evictions of its own shard and not for a
+/// crowd that comes and goes.
 #[derive(Debug, Clone, Copy)]
 struct EvictionEpochs([u32; SHARDS]);
 
-/// Groups of people in [`EvictionEpochs`]: few enough to be copied at every resume.
+/// Shards of [`EvictionEpochs`]: few enough to copy them at every resume.
 const SHARDS: usize = 64;
 
 impl Default for EvictionEpochs {
@@ -47,7 +47,7 @@ impl Default for EvictionEpochs {
 }
 
 impl EvictionEpochs {
-    /// How many of the group of `user`.
+    /// Returns the epoch of the shard of `user`.
     fn of(&self, user: UserLabel) -> u32 {
         self.0[shard(user)]
     }
@@ -62,32 +62,32 @@ fn shard(user: UserLabel) -> usize {
     usize::try_from(user.0 % SHARDS as u64).unwrap_or_default()
 }
 
-/// What holds for every session.
+/// Limits of every session.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
-    /// Messages of one person that may wait or be answered at once.
+    /// Messages of one person in flight at once (`PER_USER_MAX`).
     pub per_user_max: usize,
-    /// How long an answer goes on that nobody listens to.
+    /// Time for which an answer continues without a listener (`ORPHAN_SECONDS`).
     pub abandoned_after: Duration,
-    /// How long entries, and sessions that nobody uses, are kept; `None`: for good.
+    /// Retention of entries and of unused sessions (`RETENTION_DAYS`); `None`: for good.
     pub retention: Option<Duration>,
-    /// How long conversations are kept that nobody opens; `None`: for good.
+    /// Retention of conversations that no client opens (`UNREACHED_DAYS`); `None`: for good.
     pub unreached: Option<Duration>,
 }
 
-/// A session somebody may attach to.
+/// A session to attach to.
 #[derive(Debug)]
 pub struct Opened {
-    /// The session.
+    /// The live session.
     pub session: Arc<Session>,
     /// The secret that resumes it.
     pub token: ResumeToken,
-    /// Up to which `seq` its entries are not kept any more.
+    /// Highest `seq` of entries removed by retention.
     pub swept: u64,
 }
 
 impl Sessions {
-    /// No session is live. Answers run on `tasks`. `draining` is cancelled when the server is going away.
+    /// Creates an empty registry. Answers run on `tasks`. `draining` is cancelled when the server begins to drain.
     pub fn new(
         turns: TurnService,
         limits: SessionLimits,
@@ -98,7 +98,7 @@ impl Sessions {
         Arc::new(Self { turns, limits, tasks, draining, live: Mutex::default(), uses, opened_users })
     }
 
-    /// Begins a session; without `locale` its language is that of its first message.
+    /// Creates a session; without `locale` its language is detected from its first message.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Sessions {
         Ok(Opened { session, token, swept })
     }
 
-    /// Goes on with the session of `token`; `None` if there is none. `locale` changes its language.
+    /// Resumes the session of `token`; `None` if there is none. `locale` changes its language.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Sessions {
             let Some(record) = self.turns.store.session_by_token(&token).await? else {
                 return Ok(None);
             };
-            // Read once more if the live session may have ended since: the record lacks what it stored last.
+            // Read again if the live session may have been evicted since: the record may lack its last entries.
             let epoch = evictions.of(record.user);
             if let Some(session) = self.live_session((record.clone(), &token), epoch) {
                 break (session, record);
@@ -146,9 +146,9 @@ impl Sessions {
         };
         let may_be_swept = record.seq == record.pruned || self.limits.retention.is_some();
         if may_be_swept {
-            // Before it is relied on: a sweep, here or on another core, does not know who has just come back.
+            // Before it is used: a sweep, here or on another core, does not know of this resume yet.
             match self.turns.store.touch(&[record.user], now()).await {
-                // A database that only reads sweeps nothing, and what it has can be read.
+                // A read-only database sweeps nothing, and its entries can be read.
                 Err(error @ StoreError::Unavailable(_)) => tracing::warn!(%error, "use of a session not recorded"),
                 touched => touched?,
             }
@@ -157,7 +157,7 @@ impl Sessions {
             self.opened_users().insert(record.user);
         }
         if may_be_swept || session.is_outdated(&record) {
-            // Where it was swept or erased meanwhile it is gone, and cannot be attached to.
+            // A session that was swept or erased meanwhile is gone after this, and cannot be attached to.
             session.catch_up().await?;
         }
         match session.apply_hello(locale, country, record.seq).await {
@@ -167,8 +167,8 @@ impl Sessions {
         }
     }
 
-    /// The session of `record`: the live one if there is one, which may know more by now. `None`
-    /// if none is and more than `epoch` of its group were let go: this one may have been among them.
+    /// Returns the live session of `record`, which may be newer than it, or a new one. `None` if no session is live and
+    /// its shard is past `epoch`: this one may have been evicted after the record was read.
     fn live_session(
         self: &Arc<Self>,
         (record, token): (SessionRecord, &ResumeToken),
@@ -186,29 +186,29 @@ impl Sessions {
         }
     }
 
-    /// Forgets the session of `user`, which nothing holds any more. No other is made before.
+    /// Removes the session of `user` when it is dropped. Until then no other one is created: `live_session` finds the
+    /// dead entry. Both steps under one lock, so that a resume sees the new epoch as soon as the entry is gone.
     pub(super) fn evict(&self, user: UserLabel) {
         let mut live = self.live();
         live.sessions.remove(&user);
         live.evictions.advance(user);
     }
 
-    /// The session of `user`, if it is live.
     pub(super) fn live_session_of(&self, user: UserLabel) -> Option<Arc<Session>> {
         self.live().sessions.get(&user)?.upgrade()
     }
 
-    /// Whose sessions are live.
+    /// Returns the users whose sessions are live.
     pub(super) fn users(&self) -> Vec<UserLabel> {
         self.live().sessions.keys().copied().collect()
     }
 
-    /// How many are live.
+    /// Returns the number of live sessions.
     pub fn live_count(&self) -> usize {
         self.live().sessions.len()
     }
 
-    /// What turns need.
+    /// Returns the service that admits and answers messages.
     pub fn turns(&self) -> &TurnService {
         &self.turns
     }
@@ -229,12 +229,12 @@ impl Sessions {
         &self.draining
     }
 
-    /// Takes those whose sessions were opened since the last call.
+    /// Takes the users whose sessions were opened since the last call.
     pub(super) fn take_opened_users(&self) -> Vec<UserLabel> {
         std::mem::take(&mut *self.opened_users()).into_iter().collect()
     }
 
-    /// Notes later that `users` have opened their sessions.
+    /// Puts `users` back after a failed flush, for the next one.
     pub(super) fn restore_opened_users(&self, users: Vec<UserLabel>) {
         self.opened_users().extend(users);
     }
@@ -254,7 +254,7 @@ mod tests {
     use crate::session::retention::tests::sessions;
     use crate::store::{MemoryStore, Store as _};
 
-    /// With a crowd that comes and goes while the database is slow, nobody could come back.
+    /// Without shards, a crowd that comes and goes during slow reads would make every resume retry for ever.
     #[tokio::test]
     async fn only_eviction_in_its_shard_invalidates_a_record() {
         let store = Arc::new(MemoryStore::default());

@@ -1,4 +1,4 @@
-//! The same session on other cores: who is there, and the answer that one of them gives.
+//! Replicas of a session on other cores: their connections, and the answer that one of them streams.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -8,67 +8,67 @@ use tokio::sync::Notify;
 
 use crate::cluster::{Cluster, CoreId, SessionEvent};
 
-/// What is known of the session on other cores.
+/// The session's replicas, as far as events have arrived here. Its drop unsubscribes.
 #[derive(Debug)]
 pub(super) struct RemoteReplicas {
     cluster: Arc<Cluster>,
     user: UserLabel,
-    /// Connections of the session on each core that was heard. While there is none, nothing is told.
+    /// Cores from which an event arrived. While there is none, frames are not published.
     cores: BTreeMap<CoreId, Replica>,
-    /// How much was heard so far.
+    /// Number of events received so far.
     revision: u64,
-    /// The session has just begun here: nothing of it was stored before.
+    /// The session was created here: no entry can have been missed.
     fresh: bool,
-    /// Messages sent here that another core has under way.
+    /// Messages sent here that another core answers.
     pub(super) awaited: HashSet<MessageId>,
-    /// The answer under way on another core, as far as it was heard.
+    /// The answer in progress on another core, as far as its deltas have arrived.
     pub(super) remote_draft: Option<RemoteDraft>,
-    /// Something has ended elsewhere: it may be our turn.
+    /// Notified when a turn ends on another core: this core may be next.
     pub(super) turn_ended: Arc<Notify>,
 }
 
-/// Ticks without a word of another core after which it is asked whether it is there.
+/// Silent ticks of a core after which it is probed with a `Hello`.
 const PROBE_AFTER_TICKS: u8 = 2;
-/// Ticks after which a core that says nothing counts as dead.
+/// Silent ticks after which a core counts as dead. Leaves two ticks for the reply to the probe.
 const EXPIRE_AFTER_TICKS: u8 = 4;
 
 /// The session on another core.
 #[derive(Debug, Default)]
 struct Replica {
-    /// Its connections, as far as it was heard.
+    /// Its connections by its last event.
     connections: usize,
-    /// Ticks since it was heard.
+    /// Ticks since its last event.
     silent_ticks: u8,
 }
 
-/// An answer that another core gives.
+/// An answer that another core streams.
 #[derive(Debug)]
 pub(super) struct RemoteDraft {
-    /// Who gives it. While the cores could not agree, two of them may.
+    /// The core that streams it. During a partition of Redis two cores may answer one message; the first one is followed.
     pub(super) core: CoreId,
     pub(super) id: MessageId,
     pub(super) draft: UserText,
     /// Length of `draft` in characters.
     pub(super) chars: usize,
-    /// Whoever gives it was asked for what is missing.
+    /// The missing part was requested already.
     gap_requested: bool,
 }
 
-/// What a piece of an answer brought.
+/// Result of applying a delta.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Delta {
-    /// Nothing new.
+    /// Nothing new, or a delta of the core that is not followed.
     Duplicate,
-    /// This much, which begins at `offset`.
+    /// New text from `offset` on.
     New { offset: usize, text: UserText },
-    /// Something before it is missing, and was not asked for yet.
+    /// Text before it is missing and has not been requested yet.
     Gap,
 }
 
 impl RemoteReplicas {
     /// `fresh`: the session has just begun.
     pub(super) fn new(cluster: Arc<Cluster>, user: UserLabel, fresh: bool) -> Self {
-        // Without a link it may be resumed and go on elsewhere before anything is heard here.
+        // Without Redis it may be resumed and continued on another core before any event arrives here.
         let fresh = fresh && cluster.is_connected();
         cluster.subscribe(user);
         Self {
@@ -83,38 +83,37 @@ impl RemoteReplicas {
         }
     }
 
-    /// Whether something may have been stored on another core that is gone by now. The first time
-    /// not in a session that has just begun.
+    /// Returns true if entries may have been stored by a core that is gone by now: every time but the first one of a
+    /// session that was created here.
     pub(super) fn may_have_missed_events(&mut self) -> bool {
         !std::mem::take(&mut self.fresh)
     }
 
-    /// Asks the others who they are and what they are doing.
+    /// Asks the other cores for their connections and the answer in progress.
     pub(super) fn publish_hello(&self, connections: usize) {
         self.publish(SessionEvent::Hello { connections });
     }
 
-    /// Tells the others how many connections there are here.
+    /// Publishes the number of connections here.
     pub(super) fn publish_connections(&self, connections: usize) {
         if !self.cores.is_empty() {
             self.publish(SessionEvent::Here { connections });
         }
     }
 
-    /// Tells the others' connections what those here are told.
+    /// Publishes a frame to the replicas' connections.
     pub(super) fn publish_frame(&self, frame: &ServerFrame) {
         if !self.cores.is_empty() {
             self.publish(SessionEvent::Frame(Box::new(frame.clone())));
         }
     }
 
-    /// Tells the others, whether they were heard or not.
+    /// Publishes an event, also while no other core is known.
     pub(super) fn publish(&self, event: SessionEvent) {
         self.cluster.publish(self.user, event, self.revision);
     }
 
-    /// Something came from `core`; it may have said how many connections it has. Says whether it
-    /// was not known.
+    /// Records an event of `core`, with its connections if the event says so. Returns true if the core is new.
     pub(super) fn on_event_from(&mut self, core: CoreId, connections: Option<usize>) -> bool {
         self.revision += 1;
         let is_new = !self.cores.contains_key(&core);
@@ -124,29 +123,30 @@ impl RemoteReplicas {
         is_new
     }
 
-    /// Forgets cores that died without a word, after asking them whether they are there. To be called
-    /// at regular intervals; without a link silence says nothing.
+    /// Probes silent cores and removes dead ones. Call it at regular intervals. Without Redis it does nothing: silence
+    /// is no sign of death then.
     pub(super) fn tick(&mut self, connections: usize) {
         if self.cluster.is_connected() && self.age() {
             self.publish_hello(connections);
         }
     }
 
-    /// Notes that time has passed. Returns whether some core has to be asked if it is there.
+    /// Advances by one tick. Returns true if a core must be probed.
     fn age(&mut self) -> bool {
         self.cores.values_mut().for_each(|other| other.silent_ticks += 1);
         self.cores.retain(|_, other| other.silent_ticks < EXPIRE_AFTER_TICKS);
         self.cores.values().any(|other| PROBE_AFTER_TICKS <= other.silent_ticks)
     }
 
-    /// Nobody listened to what was told when so much had been `revision`.
+    /// Handles a publish at `revision` that reached no subscriber. Ignored if an event has arrived since: a core may have
+    /// subscribed after that publish.
     pub(super) fn on_no_subscribers(&mut self, revision: u64) {
         if self.revision == revision {
             self.cores.clear();
         }
     }
 
-    /// Connections on other cores.
+    /// Returns the number of connections on other cores.
     pub(super) fn connections(&self) -> usize {
         self.cores.values().map(|other| other.connections).sum()
     }
@@ -160,12 +160,12 @@ impl RemoteReplicas {
         self.remote_draft.as_ref().is_some_and(|remote_draft| remote_draft.id == *id)
     }
 
-    /// Whether another core answers `id`, as far as is known here.
+    /// Returns true if another core is known to answer `id`.
     pub(super) fn follows(&self, id: &MessageId) -> bool {
         self.has_draft_of(id) || self.awaited.contains(id)
     }
 
-    /// Whether all of the answer to `id`, of so many characters, was heard from `core`.
+    /// Returns true if all `chars` characters of the answer to `id` have arrived from `core`.
     pub(super) fn has_complete_draft(&self, core: CoreId, id: &MessageId, chars: usize) -> bool {
         match self.remote_draft.as_ref().filter(|remote_draft| remote_draft.id == *id) {
             Some(remote_draft) => remote_draft.core == core && remote_draft.chars == chars,
@@ -173,7 +173,7 @@ impl RemoteReplicas {
         }
     }
 
-    /// Takes a piece of the answer to `id` that `core` gives, which begins at `offset`.
+    /// Applies a delta of `core`'s answer to `id`. Tolerates duplicates and overlaps; `offset` counts characters.
     pub(super) fn apply_delta(&mut self, core: CoreId, id: &MessageId, offset: usize, text: UserText) -> Delta {
         if !self.has_draft_of(id) {
             self.remote_draft = None;
@@ -193,7 +193,7 @@ impl RemoteReplicas {
         if 0 < known {
             let held = remote_draft.draft.without_first_chars(offset);
             if !(held.expose().starts_with(text.expose()) || text.expose().starts_with(held.expose())) {
-                // The answer began again: what was heard of it before was the model's thinking.
+                // The answer restarted: the text so far was the model's thinking, and is replaced.
                 remote_draft.draft = remote_draft.draft.first_chars(offset);
                 remote_draft.draft.push(&text);
                 remote_draft.chars = offset + text.chars();
@@ -228,7 +228,7 @@ pub(super) mod tests {
     use crate::cluster::{ClusterLimits, ClusterSettings};
     use crate::metrics::Metrics;
 
-    /// The other cores of a session of `user`, none of which is known yet. There is no Redis.
+    /// Returns replicas of a session of `user` before any event. There is no Redis.
     pub(in crate::session) fn replicas(user: UserLabel) -> RemoteReplicas {
         let rate = RateLimit { events: 1, window: Duration::from_secs(1) };
         let limits = ClusterLimits {
@@ -299,7 +299,7 @@ pub(super) mod tests {
         let mut probes = Vec::new();
         for _ in 0..EXPIRE_AFTER_TICKS {
             probes.push(replicas.age());
-            // It answers what it is asked.
+            // The living core replies to the probe.
             if probes.last() == Some(&true) {
                 replicas.on_event_from(living, Some(1));
             }

@@ -1,4 +1,4 @@
-//! Questions about a session (`proto-line/SPEC.md` §5).
+//! Requests about a session (`proto-line/SPEC.md` §5).
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::cluster::SessionEvent;
 use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::MessageRejection;
 
-/// Room left in a line for everything but the entries.
+/// Bytes reserved in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
 
-/// Why a request has no result.
+/// Error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// No method has this name.
@@ -36,7 +36,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// What to answer.
+    /// Maps the error to the code that the client gets.
     pub fn rejection(&self) -> MessageRejection {
         let rejected = |code| MessageRejection { code, retry_after: None };
         match self {
@@ -75,12 +75,11 @@ struct CountryParams {
 }
 
 impl Session {
-    /// Answers `request`. To be run as a task of its own: a deadline ends the waiting for it, and
-    /// neither what it changes nor what it reads.
+    /// Executes `request`. Run it as a task of its own: a deadline ends the wait for the response, never the work.
     ///
     /// # Errors
     ///
-    /// See [`RequestError`]; nothing was changed.
+    /// [`RequestError`]; nothing was changed.
     pub async fn request(self: Arc<Self>, request: Request) -> Result<ResponseResult, RequestError> {
         match request.method.as_str() {
             "session" => Ok(self.describe()),
@@ -128,7 +127,7 @@ impl Session {
         }
         let seq = params.before_seq.unwrap_or(u64::MAX);
         let (entries, beyond) = self.page(Page::Before { seq, limit: limit + 1 }).await?;
-        // The newest are wanted most: what does not fit is left out at the front.
+        // Keep the newest: entries that do not fit are omitted at the front.
         let fits = fitting(entries.iter().rev());
         let left_out = entries.len() - fits;
         let entries = entries.into_iter().skip(left_out).collect();
@@ -146,9 +145,9 @@ impl Session {
         Ok(ResponseResult::Export { entries, more, next })
     }
 
-    /// The entries of a page but for its last row in reading direction, and whether there was that row:
-    /// whether there are more. What does not open is left out. A page without any other entry is passed
-    /// over, because its reader could not tell from where to go on.
+    /// Returns the entries of a page without its last row in reading direction, and true if that row exists: there are
+    /// more. Entries that cannot be decrypted are omitted. A page of nothing else is skipped, because its reader would
+    /// have no `seq` to continue from.
     async fn page(&self, mut page: Page) -> Result<(Vec<Entry>, bool), StoreError> {
         loop {
             let found = self.readable(page).await?;
@@ -181,7 +180,7 @@ impl Session {
         self.end_if_missing(self.sessions.turns().safety_plan(self.user, self.language()).await)
     }
 
-    /// The last `limit` entries, oldest first, without those that do not open.
+    /// Returns the last `limit` entries, oldest first, without those that cannot be decrypted.
     ///
     /// # Errors
     ///
@@ -190,8 +189,8 @@ impl Session {
         Ok(self.readable(Page::Before { seq: u64::MAX, limit }).await?.entries)
     }
 
-    /// Up to `limit` entries after `seq`. Those that do not open are left out: a replay that failed each time
-    /// would have the client connect again for ever.
+    /// Returns up to `limit` entries after `seq`. Those that cannot be decrypted are omitted: a replay that failed each
+    /// time would make the client reconnect for ever.
     ///
     /// # Errors
     ///
@@ -200,7 +199,7 @@ impl Session {
         self.readable(Page::After { seq, limit }).await
     }
 
-    /// [`Session::last_entries`], help as its line of the plain face.
+    /// [`Session::last_entries`], with help as its line of the plain face.
     ///
     /// # Errors
     ///
@@ -221,7 +220,7 @@ impl Session {
         Ok(found)
     }
 
-    /// Takes the session up for a connection: its language and country, if it has any, and the memory of risk.
+    /// Applies the language and the country of a client's `hello`, and restores the memory of risk.
     pub(super) async fn apply_hello(
         &self,
         locale: Option<Locale>,
@@ -233,7 +232,7 @@ impl Session {
         self.restore_risk(seq).await
     }
 
-    /// Answers in `locale` from now on, if one is given: it counts as chosen, the same as before or not.
+    /// Answers in `locale` from now on, if one is given. An unchanged one counts as chosen too.
     pub(super) async fn apply_locale(&self, locale: Option<Locale>) -> Result<(), StoreError> {
         match locale {
             Some(locale) if locale != self.locale() => self.set_locale(locale).await,
@@ -251,7 +250,7 @@ impl Session {
     ///
     /// The store failed.
     pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
-        // As the language of a message: the one that comes later is stored later.
+        // Under the commit lock, as a detected language: the later choice is stored later.
         let _commit = self.commit.lock().await;
         self.end_if_missing(self.sessions.turns().store.set_locale(self.user, locale).await)?;
         self.state().choose(locale);
@@ -264,7 +263,7 @@ fn params<P: DeserializeOwned>(request: Request) -> Result<P, RequestError> {
     serde_json::from_value(request.params.into()).map_err(|_| RequestError::BadParams)
 }
 
-/// How many of `entries`, in their order, fit one server line.
+/// Counts how many of `entries`, in their order, fit one server line.
 fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>) -> usize {
     let mut line = BytesMut::new();
     let mut bytes = ENVELOPE_BYTES;

@@ -1,4 +1,4 @@
-//! Letting go of what was kept long enough.
+//! Hourly sweep: removes entries and sessions past their retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,18 @@ use super::Sessions;
 use crate::store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use crate::turn::now;
 
-/// How often what is old enough is looked for.
+/// Interval between two sweeps; retention is configured in days.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Rows removed at once: few, so that nobody who writes waits for long.
+/// Rows per transaction: few, so that writers wait briefly.
 const BATCH_ROWS: usize = 200;
-/// Pause between two batches.
+/// Pause between two batches, for the writers that wait.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
-/// How long a session is kept in which nothing was ever said, such as that of a page that was only looked at.
+/// Retention of a session without entries, such as that of a page that was opened and closed.
 const EMPTY_RETENTION: Duration = Duration::from_secs(86_400);
 
 impl Sessions {
-    /// Removes, now and every hour, what was said longer than [`super::SessionLimits::retention`] ago and
-    /// sessions that nobody used for as long; conversations that nobody opened for
-    /// [`super::SessionLimits::unreached`]; and sessions in which nothing was ever said. Does not end.
+    /// Removes, now and every hour: entries older than [`super::SessionLimits::retention`] and sessions unused for as
+    /// long; conversations not opened for [`super::SessionLimits::unreached`]; and empty sessions. Never returns.
     pub async fn sweep_forever(self: Arc<Self>) {
         let mut ticks = interval(SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -43,7 +42,7 @@ impl Sessions {
         let live = self.users();
         let store = &self.turns().store;
         let now = now();
-        // Somebody may sit there for days and say nothing.
+        // A live session is in use, even if its person writes nothing for days.
         store.touch(&live, now).await?;
         let cutoffs = Cutoffs {
             empty_before: before(now, EMPTY_RETENTION),
@@ -79,7 +78,7 @@ pub(super) mod tests {
     use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Referrals, Summarizer, TurnService};
 
-    /// Live sessions on `store`, which nobody answers.
+    /// Returns sessions on `store`, without a model or other cores.
     pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
         let context = ContextSettings {
             max_entries: 1,

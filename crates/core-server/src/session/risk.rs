@@ -1,7 +1,7 @@
-//! Help for a person at risk: when it goes out, how it is stored, and who learns of it.
+//! Help for a person at risk: sent at once, stored later, published to the other cores.
 //!
-//! A message is assessed when its bytes arrive, before any limit is asked and apart from the store: what
-//! happens here waits for nothing. Storing follows, when the store can.
+//! A message is assessed when its bytes arrive, before any limit and without the store: sending help must not wait
+//! for anything. It is stored as soon as the store is there.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -22,23 +22,23 @@ use crate::cluster::SessionEvent;
 use crate::store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
 use crate::turn::{MessageRisk, Risk, now};
 
-/// Stored entries that are read at once to restore the memory of risk, and pages of them in which imminent risk is
-/// looked for, from the newest back: about 100 messages a day for two months. What is sealed has no index.
+/// Page size of the reads that restore the memory of risk, and the most pages searched backwards for imminent risk:
+/// about 100 messages a day for two months. A scan, because sealed entries have no index.
 const RESTORE_PAGE_ENTRIES: usize = 500;
 const MAX_RESTORE_PAGES: usize = 24;
-/// Help that waits to be stored, at most: the oldest gives way.
+/// Capacity for help that waits to be stored; the oldest is dropped first.
 const MAX_UNSAVED: usize = 8;
 /// Messages in risk that may wait for their answer beyond `PER_USER_MAX`.
 const MAX_BEYOND_LIMITS: usize = 8;
-/// Pause after a message that was answered beyond the limits.
+/// Pause after a message that was answered beyond the limits: risk words must not buy a flood.
 pub(super) const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two tries to store help, and how many there are: for five minutes. Later messages try again.
+/// Pause and number of retries to store help: five minutes in all, longer than a failover. Later messages retry too.
 const SAVE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 const SAVE_TRIES: usize = 300;
 
 impl Session {
-    /// Assesses message `id` as it arrives. Help that it calls for goes to every connection of the session
-    /// at once. A message that was assessed before changes nothing. Returns whether help was sent.
+    /// Assesses message `id` as it arrives, and sends the help that it calls for to every connection. Idempotent per id
+    /// and text. Returns true if help was sent.
     pub fn assess(&self, id: &MessageId, text: &UserText) -> bool {
         self.detect_language(text);
         let now = now();
@@ -51,7 +51,7 @@ impl Session {
         true
     }
 
-    /// Returns what help a good-bye is answered with: a person in risk does not leave without lines.
+    /// Returns the need for a good-bye: a person in risk must not leave without help lines.
     fn need_at_parting(&self, id: &MessageId, text: &UserText) -> Option<Need> {
         let now = now();
         let (risk, need, is_shown) = {
@@ -84,7 +84,7 @@ impl Session {
         Some(resources::plain_line(&state.whereabouts.select(need, language, now), language))
     }
 
-    /// A second opinion finds message `id` graver than it was taken for.
+    /// Raises the risk of message `id` after a second opinion, and sends the help that it calls for.
     pub(super) fn raise(&self, id: &MessageId, risk: Risk) {
         let Some(need) = self.watch_state().raise(id, risk) else { return };
         let mut state = self.state();
@@ -93,7 +93,7 @@ impl Session {
         state.show(support);
     }
 
-    /// Tells whether nothing was said in it yet.
+    /// Returns true if the session has no entries, none in progress, and no other connection.
     fn is_untouched(&self) -> bool {
         let state = self.state();
         state.published.seq() == 0
@@ -102,7 +102,7 @@ impl Session {
             && state.connections.len() <= 1
     }
 
-    /// Takes over what was assessed on a connection before it had this session, which has just begun.
+    /// Takes over the assessment of a connection from before this new session was created.
     pub fn adopt(&self, watch: Watch, shown: VecDeque<Support>) {
         let is_minor = watch.is_minor();
         *self.watch_state() = watch;
@@ -113,8 +113,8 @@ impl Session {
         shown.into_iter().for_each(|support| state.keep_unsaved(support));
     }
 
-    /// Takes over help that was shown on a connection before it had resumed this session. Its messages are assessed
-    /// when they are submitted.
+    /// Takes over help that was shown on a connection before it resumed this session. Its messages are assessed again
+    /// when they are submitted, in this session's context.
     fn adopt_shown(&self, shown: VecDeque<Support>) {
         for support in shown {
             self.watch_state().learn_shown(&support.id, &support.help);
@@ -125,7 +125,7 @@ impl Session {
         }
     }
 
-    /// Counts help that is shown, in memory.
+    /// Counts shown help, in memory only.
     fn count_help(&self, need: Need, language: Language) {
         let turns = self.sessions.turns();
         turns.metrics.help_shown(need.level);
@@ -137,7 +137,7 @@ impl Session {
         self.watch_state().risk(now())
     }
 
-    /// Restores the memory of risk from the stored messages, unless it has them.
+    /// Restores the memory of risk from stored messages, once.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl Session {
         let mut after = restore_after(self.newest_imminent_help(&newest).await?, seq);
         let mut restored = Watch::of_new();
         let first = newest.first_seq().filter(|_| RESTORE_PAGE_ENTRIES <= newest.rows()).unwrap_or_default();
-        // Page by page: a long conversation is never in memory as a whole.
+        // Page by page, which bounds the memory for a long conversation.
         while after.saturating_add(1) < first {
             let page = self.stored(Page::After { seq: after, limit: RESTORE_PAGE_ENTRIES }).await?;
             let Some(last) = page.last_seq() else { break };
@@ -162,7 +162,7 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the `seq` of the newest help that was shown for imminent risk, in the `newest` page of entries or before.
+    /// Returns the `seq` of the newest help for imminent risk, in the `newest` page of entries or before it.
     async fn newest_imminent_help(&self, newest: &ReadableEntries) -> Result<Option<u64>, StoreError> {
         let find = |page: &ReadableEntries| {
             page.entries.iter().rev().find(|entry| is_imminent_help(entry)).map(|help| help.seq)
@@ -181,13 +181,13 @@ impl Session {
         self.end_if_missing(self.sessions.turns().store.readable_entries(self.user, page).await)
     }
 
-    /// Returns what message `id` says of risk, as it was assessed on arrival.
+    /// Returns the risk of message `id` alone, as assessed on arrival.
     pub(super) fn message_risk(&self, id: &MessageId, text: &UserText) -> MessageRisk {
         let known = self.watch_state().message_risk(id, text);
         known.unwrap_or_else(|| MessageRisk::alone(text.expose()))
     }
 
-    /// Returns all help lines as lines of the plain face: by what is remembered, at any time.
+    /// Returns all help lines for the remembered need, as lines of the plain face.
     pub fn crisis_lines(&self) -> Vec<String> {
         let need = self.watch_state().standing_need(now());
         let state = self.state();
@@ -203,17 +203,17 @@ impl Session {
         resources::plain_line(&state.whereabouts.select(need, language, now()), language)
     }
 
-    /// Notes the time zone of a client: a guess at the country.
+    /// Records the time zone of a client: a guess at the country.
     pub fn note_time_zone(&self, time_zone: &UserText) {
         self.state().whereabouts.time_zone = Some(time_zone.expose().into());
     }
 
-    /// Shows the lines of `country` from now on: the person chose or confirmed it. Help that was shown
-    /// within the last messages is sent again with its lines.
+    /// Uses the help lines of `country` from now on: the person chose or confirmed it. Recent help is sent again with
+    /// these lines.
     ///
     /// # Errors
     ///
-    /// The store failed; the country is in force all the same, as long as this session lives.
+    /// The store failed; the country applies anyway, while this session is live.
     pub async fn set_country(&self, country: Country) -> Result<(), StoreError> {
         self.adopt_country(country);
         self.resend_help();
@@ -223,7 +223,7 @@ impl Session {
         Ok(())
     }
 
-    /// [`Session::set_country`] where it is another one.
+    /// [`Session::set_country`], if it changes.
     pub(super) async fn apply_country(&self, country: Option<Country>) -> Result<(), StoreError> {
         match country {
             Some(country) if self.state().whereabouts.country != Some(country) => self.set_country(country).await,
@@ -235,7 +235,7 @@ impl Session {
         self.state().whereabouts.country = Some(country);
     }
 
-    /// Sends help that was just shown again, with the lines of another country.
+    /// Sends recent help again, with the lines of the country in force.
     fn resend_help(&self) {
         let Some((id, need)) = self.watch_state().shown().map(|(id, need)| (id.clone(), need)) else { return };
         let state = self.state();
@@ -243,7 +243,7 @@ impl Session {
         state.publish(Recipients::All, ServerFrame::Support(Box::new(support)));
     }
 
-    /// Gives stored help its lines: those of today.
+    /// Adds help lines to stored help: the current ones, because the data changes.
     pub(super) fn attach_resources(&self, entries: &mut [Entry]) {
         for entry in entries.iter_mut().filter(|entry| entry.role == Role::Support) {
             if let Some(help) = &mut entry.help {
@@ -254,7 +254,7 @@ impl Session {
         }
     }
 
-    /// Stores help that was shown, if it is not stored yet, in a task of its own: its message is not submitted.
+    /// Stores shown help in a task, for a message that was rejected before submission.
     pub fn save_help_later(self: &Arc<Self>) {
         if self.state().unsaved_help.is_empty() {
             return;
@@ -267,7 +267,7 @@ impl Session {
         });
     }
 
-    /// Stores help that an answer's second opinion has shown.
+    /// Stores help that was shown after a second opinion.
     pub(super) async fn save_raised_help(self: &Arc<Self>) {
         let has_unsaved = !self.state().unsaved_help.is_empty();
         if has_unsaved {
@@ -276,8 +276,8 @@ impl Session {
         }
     }
 
-    /// Stores help that was shown and is not stored, and tells everyone where. To be called under the commit
-    /// lock. Goes on trying in a task of its own while the store is away.
+    /// Stores help that was shown, and publishes its entries. Call it under the commit lock. Retries in a task while the
+    /// store is unavailable.
     pub(super) async fn save_help(self: &Arc<Self>) {
         if self.try_save_help().await.is_err() && !std::mem::replace(&mut self.state().is_saving_help, true) {
             let session = Arc::clone(self);
@@ -287,7 +287,7 @@ impl Session {
 
     async fn retry_save_help(self: Arc<Self>) {
         for _ in 0..SAVE_TRIES {
-            // A core that goes away tries once more.
+            // A draining core retries at once, for the last time.
             let is_draining = self.sessions.draining().run_until_cancelled(sleep(SAVE_RETRY_PAUSE)).await.is_none();
             let _commit = self.commit.lock().await;
             if self.try_save_help().await.is_ok() || is_draining {
@@ -319,14 +319,14 @@ impl Session {
                         state.publish(Recipients::All, ServerFrame::Turn(entry));
                     }
                 }
-                // By an attempt whose outcome was not learnt, or for an earlier showing.
+                // Stored by an attempt whose reply was lost, or at an earlier showing.
                 Ok(Appended::Existing { seq }) => {
                     self.catch_up_before(seq.saturating_add(1)).await;
                     self.state().forget_unsaved(&id);
                 }
                 Err(StoreError::NoSession { .. }) => return Ok(()),
                 Err(error) => {
-                    // Without the person: the line would tell who is at risk.
+                    // Without the user's label: the line would reveal who is at risk.
                     tracing::warn!(%error, "help that was shown is not stored yet");
                     return Err(error);
                 }
@@ -334,8 +334,8 @@ impl Session {
         }
     }
 
-    /// Waits until a message in risk may be admitted. It is never refused for a limit; where it is beyond the
-    /// limits, the session's messages wait here, unread ones with them, and come one a second.
+    /// Waits until a message in risk may be admitted. It is never rejected for a limit; beyond the limits the session's
+    /// messages wait here, one a second, which stops the reads behind them.
     pub(super) async fn admit_in_risk(&self) {
         let until = self.state().beyond_limits_until;
         if let Some(until) = until {
@@ -343,7 +343,7 @@ impl Session {
         }
         let most = self.sessions.limits().per_user_max + MAX_BEYOND_LIMITS;
         loop {
-            // Made before the look: a message that ends in between is not missed.
+            // Registered before the check, so that a turn that ends in between is not missed.
             let turn_ended = self.turn_ended.notified();
             let waits = {
                 let state = self.state();
@@ -362,7 +362,7 @@ impl Session {
 }
 
 impl State {
-    /// Sends help to every connection, and keeps it to be stored.
+    /// Sends help to every connection, and queues it for the store.
     fn show(&mut self, support: Support) {
         self.publish(Recipients::All, ServerFrame::Support(Box::new(support.clone())));
         self.keep_unsaved(support);
@@ -380,7 +380,7 @@ impl State {
     }
 }
 
-/// What is stored of `support`; its lines are not.
+/// Builds the entry of `support`, without its help lines.
 fn entry_of(support: &Support) -> NewEntry {
     NewEntry {
         id: support.id.clone(),
@@ -393,20 +393,20 @@ fn entry_of(support: &Support) -> NewEntry {
     }
 }
 
-/// Assesses on a connection that has no session yet: the store may be slow, or away.
+/// Assessment on a connection that has no session yet: the store may be slow, or unavailable.
 #[derive(Debug, Default)]
 pub struct PreSessionWatch {
     watch: Watch,
-    /// Help that was shown last.
+    /// The last help shown, to be stored by the session.
     shown: VecDeque<Support>,
     place: Whereabouts,
-    /// Chosen, or that of a first message.
+    /// Chosen, or detected from a first message.
     language: Option<Language>,
 }
 
 impl PreSessionWatch {
     /// Assesses message `id` as it arrives. Returns the help that it calls for, and the extra line of the plain face.
-    /// `spoken`: the language while nothing says otherwise.
+    /// `spoken`: the default language.
     pub fn observe(&mut self, id: &MessageId, text: &UserText, spoken: Language) -> Option<(Support, String)> {
         self.language = self.language.or_else(|| Some(if is_english(text)? { Language::English } else { spoken }));
         let language = self.language.unwrap_or(spoken);
@@ -420,14 +420,13 @@ impl PreSessionWatch {
         Some((support, resources::plain_line(&place.select(need, language, now()), language)))
     }
 
-    /// Shows the lines of `country`, or of that of a time zone, and speaks `language`, as far as the client told them.
+    /// Applies the country, the time zone and the language of a client's `hello`, as far as it has them.
     pub fn learn(&mut self, country: Option<Country>, time_zone: Option<&UserText>, language: Option<Language>) {
         self.place = Whereabouts { country, time_zone: time_zone.map(|zone| zone.expose().into()) };
         self.language = language.or(self.language);
     }
 
-    /// Hands over to the session that was opened meanwhile. One in which something was said before has a memory of
-    /// its own.
+    /// Hands over to the session that was opened meanwhile. A session with entries keeps its own memory.
     pub fn hand_over(self, session: &Session) {
         if self.shown.is_empty() {
             return;
@@ -440,7 +439,7 @@ impl PreSessionWatch {
     }
 }
 
-/// Returns all help lines as lines of the plain face, where there is no session.
+/// Returns all help lines as lines of the plain face, without a session.
 pub fn crisis_lines(language: Language) -> Vec<String> {
     let need = resources::Need { level: safety::Level::Concern, ..resources::Need::default() };
     resources::plain_lines(&Whereabouts::default().select(need, language, now()), language)

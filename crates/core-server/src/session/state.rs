@@ -1,4 +1,5 @@
-//! What a live session knows, and how it is told to its connections.
+//! State of a live session, and publishing to its connections. Every method runs under the session's state lock, so
+//! none of them waits.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,54 +20,54 @@ use crate::turn::{Message, MessageRejection, PendingTurn, Permit};
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) lifecycle: Lifecycle,
-    /// Connections whose `erase` has no response yet: they stay open when the session is gone.
+    /// Connections whose `erase` has no response yet: they stay open when the session ends.
     pub(super) erasing: Vec<ConnectionId>,
     pub(super) published: PublishedSeq,
     pub(super) messages: u64,
     pub(super) locale: Locale,
-    /// No language was chosen, and no message was long enough to tell.
+    /// No language was chosen, and no message was long enough to detect one.
     pub(super) is_language_open: bool,
-    /// `locale` was taken from a message and is to be stored.
+    /// `locale` was detected from a message and is not stored yet.
     pub(super) is_locale_unsaved: bool,
     pub(super) connections: Vec<Listener>,
     pub(super) next_connection: u64,
-    /// Since when nobody listens, here or on another core, as far as is known.
+    /// Time since which no connection listens, here or on a known core.
     pub(super) abandoned_since: Option<Instant>,
-    /// Messages being decided on.
+    /// Messages in admission.
     pub(super) admitting: usize,
-    /// Accepted messages whose turn has not come. Bounded by `PER_USER_MAX`.
+    /// Accepted messages that wait for the answers before them. Bounded by `PER_USER_MAX`.
     pub(super) waiting: VecDeque<Pending>,
     pub(super) running: Option<Running>,
-    /// Whether the task that answers one message after another is there.
+    /// The worker task is running.
     pub(super) answering: bool,
     pub(super) whereabouts: Whereabouts,
-    /// Help that was shown and is not stored.
+    /// Help that was shown and is not stored yet.
     pub(super) unsaved_help: VecDeque<Support>,
-    /// The last good-byes that help was shown for.
+    /// Ids of the last good-byes for which help was shown.
     pub(super) partings: VecDeque<MessageId>,
-    /// A task tries to store it.
+    /// A task retries to store `unsaved_help`.
     pub(super) is_saving_help: bool,
-    /// Until when no message beyond the limits is answered: they come one a second.
+    /// Earliest time of the next answer beyond the limits.
     pub(super) beyond_limits_until: Option<Instant>,
-    /// The same session on other cores; boxed: a core alone pays a pointer for it.
+    /// Replicas on other cores. Boxed: a single core pays one pointer for it.
     pub(super) replicas: Option<Box<RemoteReplicas>>,
 }
 
-/// Whether there is a session. It ends once, in [`super::Session::gone`].
+/// Lifecycle of a session. It ends once, in [`super::Session::gone`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
-    /// The store has it, as far as is known.
+    /// The store has it, as far as this core knows.
     Open,
-    /// The store has it no more: connections were closed for `reason`.
+    /// The store no longer has it; its connections were closed for `reason`.
     Gone {
         reason: CloseReason,
-        /// Entries that were erased by this core.
+        /// Number of entries that this core erased.
         entries: u64,
     },
 }
 
-/// Highest `seq` told to the session's connections. It refuses to jump: an entry that it passes
-/// over is never told.
+/// Highest `seq` published to the session's connections. It advances one by one: an entry that it skips would never
+/// be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PublishedSeq(u64);
 
@@ -75,7 +76,7 @@ impl PublishedSeq {
         self.0
     }
 
-    /// Notes that entry `seq` is told now. Returns whether it is the next one; another changes nothing.
+    /// Advances to `seq` if it is the next one, and returns true then.
     #[must_use]
     pub(super) fn advance(&mut self, seq: u64) -> bool {
         let is_next = seq == self.0 + 1;
@@ -83,19 +84,18 @@ impl PublishedSeq {
         is_next
     }
 
-    /// Notes that nothing up to `seq` is left to be told: the store was read up to there, or no
-    /// connection is left that could miss it.
+    /// Skips to `seq`: the store was read up to there, or no connection is left that could miss an entry.
     pub(super) fn skip_to(&mut self, seq: u64) {
         self.0 = self.0.max(seq);
     }
 }
 
-/// A connection that hears what happens.
+/// An attached connection.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) id: ConnectionId,
     pub(super) outbox: Arc<Outbox>,
-    /// Its client sends no more: it may wait for its answer, or be gone for good.
+    /// Its client closed its sending side: it may wait for its answer, or be gone for good.
     pub(super) half_closed: bool,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Pending {
     pub(super) permit: Permit,
 }
 
-/// The answer under way.
+/// The answer in progress.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: MessageId,
@@ -116,23 +116,23 @@ pub(super) struct Running {
     pub(super) sender: ConnectionId,
     pub(super) draft: UserText,
     pub(super) chars: usize,
-    /// Messages that were last told to wait before it for a model slot.
+    /// Its last position in the queue for a model slot; 0 once it has one.
     pub(super) ahead: usize,
     pub(super) stop: CancellationToken,
-    /// Its claim is given back: only its end is to be told.
+    /// Its claim is released: only its end is still to be published.
     pub(super) released: bool,
-    /// Another core has answered the message too, and was faster: its answer was told.
+    /// Another core has answered the message faster, and its answer was published.
     pub(super) superseded: bool,
 }
 
-/// Who gets a frame.
+/// Recipients of a frame.
 #[derive(Clone, Copy)]
 pub(super) enum Recipients {
     All,
     AllExcept(ConnectionId),
-    /// This connection, or everyone once it is gone: it may have resumed as another.
+    /// This connection, or all once it is gone: its client may have resumed on another one.
     Sender(ConnectionId),
-    /// This connection alone: the others have had it.
+    /// This connection alone: the others have the frame already.
     Only(ConnectionId),
 }
 
@@ -144,7 +144,7 @@ impl State {
             published: PublishedSeq(record.seq),
             messages: record.messages,
             locale: record.locale,
-            // What was chosen before is stored, but for Spanish without a region: the first message decides.
+            // A chosen locale is stored; the default one may have been chosen or not, so the first message decides.
             is_language_open: record.messages == 0 && record.locale == Locale::default(),
             is_locale_unsaved: false,
             connections: Vec::new(),
@@ -163,9 +163,9 @@ impl State {
         }
     }
 
-    /// The person, or their program, has chosen `locale`.
+    /// Applies a `locale` that the person, or their client, has chosen.
     pub(super) fn choose(&mut self, locale: Locale) {
-        // The same as was taken from a message may not be stored yet.
+        // A detected locale may not be stored yet: it stays unsaved if the choice is the same.
         self.is_locale_unsaved &= self.locale == locale;
         self.locale = locale;
         self.is_language_open = false;
@@ -175,12 +175,12 @@ impl State {
         self.lifecycle != Lifecycle::Open
     }
 
-    /// Messages accepted whose answer is not complete.
+    /// Number of accepted messages without a complete answer.
     pub(super) fn in_flight(&self) -> usize {
         self.waiting.len() + usize::from(self.running.is_some())
     }
 
-    /// Tells connections here, and those on other cores where they are meant too.
+    /// Publishes to connections here, and on other cores if they are among the recipients.
     pub(super) fn publish(&self, to: Recipients, frame: ServerFrame) {
         if self.is_gone() {
             return;
@@ -196,7 +196,7 @@ impl State {
         self.publish_locally(to, frame);
     }
 
-    /// Tells connections of this core only.
+    /// Publishes to connections of this core only.
     pub(super) fn publish_locally(&self, to: Recipients, frame: ServerFrame) {
         let wanted = |id: ConnectionId| match to {
             Recipients::All => true,
@@ -206,7 +206,7 @@ impl State {
         };
         let mut listeners =
             self.connections.iter().filter(|listener| wanted(listener.id)).map(|listener| &listener.outbox);
-        // The last one gets the frame itself: most sessions have one connection.
+        // The last one gets the frame without a clone: most sessions have one connection.
         if let Some(mut listener) = listeners.next() {
             for next in listeners {
                 std::mem::replace(&mut listener, next).push(frame.clone());
@@ -219,8 +219,8 @@ impl State {
         self.connections.iter().any(|listener| listener.id == connection)
     }
 
-    /// Who is to hear what becomes of a message of connection `sender`: everyone too once its client
-    /// sends no more, as it may be gone for good and have resumed as another.
+    /// Returns the recipients of results for connection `sender`: all once its client closed its sending side, because
+    /// it may be gone for good and have resumed on another connection.
     pub(super) fn recipients_of(&self, sender: ConnectionId) -> Recipients {
         let listens = self.connections.iter().any(|listener| listener.id == sender && !listener.half_closed);
         if listens { Recipients::Sender(sender) } else { Recipients::All }
@@ -235,28 +235,27 @@ impl State {
         self.publish(to, self.error(id, rejection));
     }
 
-    /// What is told of message `id`, which gets no answer now.
+    /// Builds the error frame for message `id`.
     pub(super) fn error(&self, id: MessageId, rejection: MessageRejection) -> ServerFrame {
         ServerFrame::Error(rejection.frame(self.locale.language()).with_id(Some(id)))
     }
 
-    /// Takes message `id` out of those whose turn has not come.
+    /// Removes message `id` from the queue.
     pub(super) fn take_waiting(&mut self, id: &MessageId) -> Option<Pending> {
         let at = self.waiting.iter().position(|pending| pending.turn.id == *id)?;
         self.waiting.remove(at)
     }
 
-    /// Whether a message is answered here or waits for it.
+    /// Returns true if a message is being answered here or waits for it.
     pub(super) fn is_in_flight(&self, id: &MessageId) -> bool {
         self.running.as_ref().is_some_and(|running| running.id == *id)
             || self.waiting.iter().any(|pending| pending.turn.id == *id)
     }
 
-    /// A message that is answered here or waits for it came again: connection `from` is told what
-    /// becomes of it from now on. The one that sent it first may be dead without our knowing. Gives
-    /// its `seq`.
+    /// Makes connection `from` the sender of a message in flight that it has resent: the first sender's connection may be
+    /// dead without a sign. Returns the message's `seq`.
     pub(super) fn adopt_resubmission(&mut self, id: &MessageId, from: ConnectionId) -> Option<u64> {
-        // One that is given up has its answer from another core, which the store knows.
+        // A superseded one has its answer from another core, in the store.
         let running = self.running.as_mut().filter(|running| running.id == *id && !running.superseded);
         if let Some(running) = running {
             running.sender = from;
@@ -267,7 +266,7 @@ impl State {
         Some(pending.turn.seq)
     }
 
-    /// The connections here are other ones, or say less.
+    /// Handles a change of the connections here or of their half-closed state.
     pub(super) fn on_connections_changed(&mut self) {
         self.update_abandoned_since();
         let connections = self.connections.len();
@@ -276,8 +275,8 @@ impl State {
         }
     }
 
-    /// Tells a connection that has just come what is answered here or waits for it, and help that is not
-    /// stored yet: an answer from its start, and that there will be one where it has no word yet.
+    /// Sends a new connection the turns in flight and help that is not stored yet: an answer from its start, or its
+    /// place in the queue while it has no text.
     pub(super) fn push_in_flight(&self, outbox: &Outbox) {
         if let Some(Running { id, draft, ahead, superseded: false, .. }) = &self.running {
             outbox.push(if draft.is_empty() {
@@ -299,7 +298,7 @@ impl State {
         }
     }
 
-    /// Notes since when nobody listens, here or elsewhere, or that somebody does.
+    /// Sets or clears the time since which no connection listens, here or on another core.
     pub(super) fn update_abandoned_since(&mut self) {
         let here = self.connections.iter().any(|listener| !listener.half_closed);
         let remote = self.replicas.as_ref().is_some_and(|replicas| 0 < replicas.connections());
@@ -310,12 +309,12 @@ impl State {
         }
     }
 
-    /// Connections here and on other cores.
+    /// Number of connections here and on other cores.
     pub(super) fn all_connections(&self) -> usize {
         self.connections.len() + self.replicas.as_ref().map_or(0, |replicas| replicas.connections())
     }
 
-    /// Closes every connection but those `left`, which hear nothing more.
+    /// Detaches every connection, and closes all but those `left`.
     pub(super) fn close_except(&mut self, left: &[ConnectionId], reason: CloseReason) {
         for Listener { id, outbox, .. } in std::mem::take(&mut self.connections) {
             if !left.contains(&id) {
@@ -324,7 +323,7 @@ impl State {
         }
     }
 
-    /// Everything that is answered here or waits for it.
+    /// Returns message and claim of every turn in flight, except released ones.
     pub(super) fn in_flight_claims(&self) -> Vec<(MessageId, Option<ClaimNumber>)> {
         let waiting = self.waiting.iter().map(|Pending { turn, .. }| (turn.id.clone(), turn.claim));
         let running = self.running.iter().filter(|running| !running.released);

@@ -1,4 +1,4 @@
-//! The session without a connection: what outboxes get, on a store that other cores write to too.
+//! Sessions without sockets: frames in outboxes, on a store that other cores write to as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Scene {
         Arc::clone(&self.session).submit(from, message(id)).await;
     }
 
-    /// As if the session were live on another core too. There is no Redis: no event is published.
+    /// Makes the session live on another core too. There is no Redis: no event is published.
     fn beside_another_core(&self) -> CoreId {
         self.session.state().replicas = Some(Box::new(replicas(self.session.user())));
         core("1f")
@@ -78,7 +78,7 @@ fn message(id: &str) -> Message {
     }
 }
 
-/// What waits in `outbox`, shortly.
+/// Drains `outbox` into short descriptions.
 fn drained(outbox: &Outbox) -> Vec<String> {
     let short = |frame| match frame {
         ServerFrame::Turn(Entry { seq, id, .. }) => format!("turn {seq} {id}"),
@@ -91,7 +91,7 @@ fn drained(outbox: &Outbox) -> Vec<String> {
     std::iter::from_fn(|| outbox.take()).map(short).collect()
 }
 
-/// Lets everything that is begun come to its end.
+/// Waits until every turn and task has ended.
 async fn settle(scene: &Scene) {
     while scene.session.is_busy() || !scene.sessions.tasks().is_empty() {
         tokio::task::yield_now().await;
@@ -102,7 +102,7 @@ async fn settle(scene: &Scene) {
 async fn publishes_entries_of_other_cores_around_a_resubmitted_message() {
     let scene = Scene::new().await;
     let ((from, sender), (_, other)) = (scene.attach(), scene.attach());
-    // Stored here without our knowing, answered by another core; another device's stands between.
+    // Stored here with a lost reply, answered by another core; a message of another device stands between.
     scene.store_from_other_core("a", Role::User).await;
     scene.store_from_other_core("b", Role::User).await;
     scene.store_from_other_core("a", Role::Assistant).await;
@@ -134,13 +134,13 @@ async fn erase_closes_all_connections_but_the_requester() {
     let resumed = scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().unwrap();
     scene.session.await_erasure(from);
     assert_eq!(scene.session.erase().await.unwrap(), 2);
-    // Two at once, from one connection or from two, have the same end.
+    // A second one, from this connection or another, has the same result.
     assert_eq!(scene.session.erase().await.unwrap(), 2);
     assert_eq!(scene.session.end_erasure(from), Some(2));
     assert_eq!((asked.close_reason(), other.close_reason()), (None, Some(CloseReason::Erased)));
     scene.submit(other_id, "b").await;
     assert_eq!(drained(&other), Vec::<String>::new());
-    // Opened before, attached after: there is no way back in.
+    // Opened before, attached after the erase: rejected.
     assert!(resumed.session.attach(Arc::default()).is_none());
     assert!(scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().is_none());
 }
@@ -167,7 +167,7 @@ async fn resumed_session_is_not_swept() {
         .await
         .unwrap();
     let opened = sessions.resume(token, None, None).await.unwrap().unwrap();
-    // By another core, which does not know who is here.
+    // By another core, which does not know of this connection.
     assert_eq!(
         store.prune(Cutoffs { empty_before: since, entries_before: None, inactive_before: None }, 9).await.unwrap(),
         0
@@ -199,7 +199,7 @@ async fn ignores_error_of_the_slower_core() {
     for id in ["told", "coming", "lost"] {
         scene.session.on_event(slower, error(id));
     }
-    // The watcher of the answer that is coming sleeps.
+    // The poll of the answer in progress sleeps.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -215,7 +215,7 @@ async fn abandoned_only_without_remote_connections() {
     assert_eq!(scene.session.state().abandoned_since, None);
     tokio::time::advance(Duration::from_secs(60)).await;
     scene.session.on_event(core, SessionEvent::Here { connections: 0 });
-    // From now on, and not since the last one left here.
+    // Since now, and not since the last connection here ended.
     assert_eq!(scene.session.state().abandoned_since, Some(tokio::time::Instant::now()));
 }
 
@@ -247,7 +247,7 @@ async fn outbox_holds_eight_full_responses() {
 #[tokio::test]
 async fn help_shown_before_the_session_is_not_repeated() {
     let (id, wish): (MessageId, _) = ("a".parse().unwrap(), UserText::new("me quiero morir"));
-    // A session that begins, and one in which something was said before.
+    // A new session, and one with entries.
     for said_before in [None, Some("x")] {
         let scene = Scene::new().await;
         let (from, _outbox) = scene.attach();
@@ -277,7 +277,7 @@ fn pre_session_help_uses_the_language_of_the_first_message() {
     assert_eq!(help(None, "me quiero morir ya"), "Ayuda");
 }
 
-/// Stored before the core came: imminent risk, and so many calm messages since.
+/// Stores imminent risk and `calm` messages after it, before any core has the session.
 async fn written_before(store: &MemoryStore, calm: usize) -> ResumeToken {
     let token = ResumeToken::random();
     let new = NewSession {
@@ -303,7 +303,7 @@ async fn written_before(store: &MemoryStore, calm: usize) -> ResumeToken {
 
 #[tokio::test]
 async fn restores_imminent_risk_from_older_pages() {
-    // The pages that are read meet and overlap in different ways.
+    // Lengths at which the pages meet or overlap differently.
     for calm in [3, 60, 470, 498, 499, 520, 1_300] {
         let store = Arc::new(MemoryStore::default());
         let token = written_before(&store, calm).await;

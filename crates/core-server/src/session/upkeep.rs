@@ -1,4 +1,4 @@
-//! Work in the background: what has come together in memory is stored, so that nobody waits for it.
+//! Background flush of counts in memory to the store, so that no request waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::Sessions;
 use crate::store::StoreError;
 use crate::turn::now;
 
-/// How often counts of help, and who has opened a session, are stored: as much is lost with a core that is killed.
+/// Interval of the flush; a killed core loses at most this much of its counts.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
-/// Time for the last flush, when the server goes away.
+/// Timeout of the last flush, part of the drain: the store may be away.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often cores tell each other what they have used of the day's tokens.
+/// Interval at which cores add their used tokens to the day's total in Redis.
 const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
 const DAY_MS: u64 = 86_400_000;
 
 impl Sessions {
-    /// Stores again and again what has come together. Does not end.
+    /// Flushes counts at every [`FLUSH_INTERVAL`]. Never returns.
     pub async fn flush_forever(self: Arc<Self>) {
         let mut ticks = interval(FLUSH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,7 +30,7 @@ impl Sessions {
         }
     }
 
-    /// Stores what has come together, if the store takes it in time.
+    /// Flushes a last time, within [`FINAL_FLUSH_TIMEOUT`].
     pub async fn flush_at_end(&self) {
         match timeout(FINAL_FLUSH_TIMEOUT, self.flush()).await {
             Ok(Ok(())) => {}
@@ -51,8 +51,8 @@ impl Sessions {
         turns.referrals.flush(&*turns.store).await
     }
 
-    /// Keeps the tokens of the day: says when one begins, and agrees with the other cores. Ends at once where
-    /// there is no limit.
+    /// Keeps the day's token count: starts each day, and reconciles with the other cores. Returns at once if there is no
+    /// limit.
     pub async fn count_tokens_forever(self: Arc<Self>) {
         let turns = self.turns();
         let Some(tokens) = turns.model.as_ref().map(|model| model.tokens()).filter(|it| it.limit().is_some()) else {

@@ -1,7 +1,7 @@
 //! Memory of risk over a conversation: assesses each message once, and decides when help is shown.
 //!
-//! Without I/O and clock. The risk itself is the [`safety::episode::Episode`]'s: a fold over the person's
-//! messages, which any core can make again from the stored ones.
+//! Without I/O and clock. The level itself is that of [`safety::episode::Episode`]: a fold over the person's
+//! messages, which any core can repeat from the stored ones.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,36 +15,37 @@ use safety::{Kind, Kinds, Level, Subject};
 use super::help;
 use crate::turn::{MessageRisk, Risk};
 
-/// Last stored entries from which the memory is folded when a session is opened, unless imminent risk was seen before.
+/// Last stored entries from which the memory is restored when a session is opened, unless there was imminent risk
+/// before them.
 const RESTORED_WITHOUT_RISK: u64 = 40;
-/// Entries before the help for a message in imminent risk: the message itself, and those that give it its context.
+/// Entries restored before help for imminent risk: its message, and the context of that message.
 const RESTORED_BEFORE_RISK: u64 = 20;
-/// Assessed messages that are known again by their id.
+/// Assessments kept for messages that are resent.
 const MAX_ASSESSED: usize = 64;
-/// Messages of the person for which kinds last, and what a second opinion found.
+/// Messages of the person for which kinds and a second opinion stay in force.
 const LASTS_FOR: u64 = 10;
 /// Messages of the person within which help is not repeated.
 const REPEAT_AFTER: u64 = 6;
 
-/// What a session remembers of risk.
+/// Memory of risk of one session.
 #[derive(Debug, Default)]
 pub struct Watch {
     episode: Episode,
-    /// Kinds of risk that were found last, and whose it was.
+    /// Kinds and subject of the last risk found.
     kinds: Kinds,
     subject: Subject,
-    /// How many messages there had been then.
+    /// Number of messages at that time.
     found: Option<u64>,
     /// The person has said that they are a minor.
     is_minor: bool,
     /// Messages of the person so far.
     turns: u64,
-    /// The last messages.
+    /// Assessments of the last messages, oldest first.
     assessed: VecDeque<Assessed>,
     shown: Option<Shown>,
-    /// What a second opinion has found, and after how many messages.
+    /// Risk by a second opinion, and the number of messages at that time.
     raised: Option<(Risk, u64)>,
-    /// Stored messages are part of it, or there were none.
+    /// Stored messages are part of it, or there are none.
     is_restored: bool,
 }
 
@@ -52,28 +53,28 @@ pub struct Watch {
 #[derive(Debug)]
 struct Assessed {
     id: MessageId,
-    /// Of its text: a refused id may come again with another one.
+    /// Hash of its text: a rejected id may be reused with another text.
     hash: u64,
     risk: MessageRisk,
 }
 
-/// Help that was shown last.
+/// The last help shown.
 #[derive(Debug, Clone)]
 struct Shown {
     id: MessageId,
     need: Need,
-    /// How many messages there had been.
+    /// Number of messages at that time.
     turn: u64,
 }
 
 impl Watch {
-    /// Of a session that begins.
+    /// Creates the memory of a new session.
     pub(super) fn of_new() -> Self {
         Self { is_restored: true, ..Self::default() }
     }
 
-    /// Assesses the message `id`, which arrived at `at`. Returns what help is to be shown for it; `None` for
-    /// none, and for a message that was assessed before.
+    /// Assesses message `id`, which arrived at `at`. Returns the need to show help for; `None` also for a message that
+    /// was assessed before.
     pub fn observe(&mut self, id: &MessageId, text: &UserText, at: Timestamp) -> Option<Need> {
         let hash = hash(text);
         if self.assessed(id, hash).is_some() {
@@ -87,7 +88,7 @@ impl Watch {
         Some(need)
     }
 
-    /// Takes a stored entry in that was not assessed here: another core has done so.
+    /// Applies a stored entry of another core.
     pub(super) fn learn(&mut self, entry: &Entry) {
         match (entry.role, &entry.help) {
             (Role::User, _) if !self.assessed.iter().any(|known| known.id == entry.id) => {
@@ -99,7 +100,7 @@ impl Watch {
         }
     }
 
-    /// Returns what message `id` says of risk, as it was assessed; `None` where it was not, or too long ago.
+    /// Returns the risk of message `id` alone; `None` if it was not assessed, or longer than [`MAX_ASSESSED`] ago.
     pub(super) fn message_risk(&self, id: &MessageId, text: &UserText) -> Option<MessageRisk> {
         self.assessed(id, hash(text)).map(|known| known.risk)
     }
@@ -108,29 +109,29 @@ impl Watch {
         self.assessed.iter().find(|known| known.hash == hash && known.id == *id)
     }
 
-    /// Takes in an answer: it may ask about safety.
+    /// Applies an answer: a question about safety changes the meaning of a "yes".
     pub(super) fn answered(&mut self, answer: &UserText) {
         self.episode.asked(answer.expose());
     }
 
-    /// Notes that another core has shown `help` for message `id`.
+    /// Applies help that another core has shown for message `id`.
     pub(super) fn learn_shown(&mut self, id: &MessageId, help: &Help) {
         self.note_shown(id, need_of(help, self.is_minor));
     }
 
-    /// Takes over what was folded from stored messages; once.
+    /// Replaces the memory by the one from stored messages; only the first call does.
     pub(super) fn restore(&mut self, restored: Self) {
         if !self.is_restored {
             *self = restored;
         }
     }
 
-    /// The same for a session that begins with these messages.
+    /// Marks it as complete, for a session that begins with these messages.
     pub(super) fn into_restored(self) -> Self {
         Self { is_restored: true, ..self }
     }
 
-    /// Tells whether stored messages are part of it.
+    /// Returns true if stored messages are part of it.
     pub(super) fn is_restored(&self) -> bool {
         self.is_restored
     }
@@ -147,7 +148,7 @@ impl Watch {
         }
     }
 
-    /// Takes in that a second opinion finds message `id` graver. Returns what help is to be shown for it.
+    /// Applies a second opinion that raises the risk of message `id`. Returns the need to show help for.
     pub(super) fn raise(&mut self, id: &MessageId, risk: Risk) -> Option<Need> {
         self.raised = Some((risk, self.turns));
         let Risk { level, kinds, subject, minor } = risk;
@@ -159,19 +160,19 @@ impl Watch {
         is_new.then_some(need)
     }
 
-    /// Returns the message and the need that help was last shown for, while it is not to be repeated.
+    /// Returns message and need of the last help, while it is not to be repeated.
     pub(super) fn shown(&self) -> Option<(&MessageId, Need)> {
         let shown = self.shown.as_ref().filter(|shown| self.turns < shown.turn + REPEAT_AFTER)?;
         Some((&shown.id, shown.need))
     }
 
-    /// Returns what lines are asked for at any time: by what is remembered.
+    /// Returns the need for help lines on request, by the risk in force.
     pub(super) fn standing_need(&self, now: Timestamp) -> Need {
         let Risk { level, kinds, subject, minor } = self.risk(now);
         Need { level: level.max(Level::Concern), kinds, subject, minor }
     }
 
-    /// Tells whether the person has said that they are a minor.
+    /// Returns true if the person has said that they are a minor.
     pub(super) fn is_minor(&self) -> bool {
         self.is_minor
     }
@@ -182,7 +183,7 @@ impl Watch {
         self.turns
     }
 
-    /// Assesses `text` into the episode. Returns what it calls for.
+    /// Assesses `text` into the episode. Returns the need that it expresses.
     fn remember(&mut self, id: &MessageId, hash: u64, text: &UserText, at: Timestamp) -> Option<Need> {
         if self.assessed.len() == MAX_ASSESSED {
             self.assessed.pop_front();
@@ -200,7 +201,7 @@ impl Watch {
             self.kinds = Kinds::default();
         }
         assessment.kinds.iter().for_each(|kind| self.kinds.insert(kind));
-        // Somebody else's risk does not hide the person's own, where that is graver.
+        // Another person's risk must not hide the person's own, if that is graver.
         let is_beside = assessment.subject == Subject::Other && assessment.level < before;
         if !(is_beside && self.subject != Subject::Other) {
             self.subject = assessment.subject;
@@ -210,12 +211,12 @@ impl Watch {
         Some(Need { level, kinds, subject: assessment.subject, minor: self.is_minor })
     }
 
-    /// What was found counts for some messages, also without a level.
+    /// Returns true while kinds and subject stay in force, also without a level.
     fn found_lasts(&self) -> bool {
         self.found.is_some_and(|turn| self.turns < turn + LASTS_FOR)
     }
 
-    /// Help is repeated after some messages; before that if the level rises, or other help is asked for.
+    /// Returns true if help is to be shown: again after some messages, or before that for a higher level or another need.
     fn calls_for_help_again(&self, need: Need) -> bool {
         let Some((_, shown)) = self.shown() else { return true };
         let is_about_other = |need: Need| need.subject == Subject::Other;
@@ -226,7 +227,7 @@ impl Watch {
     }
 
     fn note_shown(&mut self, id: &MessageId, need: Need) {
-        // Within its time help for one thing is not forgotten over help for another.
+        // Merged with recent help, so that help for one need does not reset the other's interval.
         let before = self.shown().map(|(_, shown)| shown);
         let mut need = need;
         if let Some(shown) = before.filter(|shown| shown.subject == need.subject) {
@@ -237,7 +238,7 @@ impl Watch {
     }
 }
 
-/// Kinds that the same lines are for.
+/// Kinds that share their help lines.
 #[derive(Debug, PartialEq, Eq)]
 enum HelpGroup {
     Suicide,
@@ -255,19 +256,19 @@ fn help_group(kind: Kind) -> HelpGroup {
     }
 }
 
-/// Returns the `seq` after which the memory is folded, by the newest help for imminent risk: it lasts until a clear no,
-/// however much is written meanwhile. `last` is the session's newest `seq`.
+/// Returns the `seq` after which entries are restored. Imminent risk lasts until a clear denial, over any number of
+/// messages, so the newest help for it is included. `last` is the session's newest `seq`.
 pub(super) fn restore_after(newest_imminent: Option<u64>, last: u64) -> u64 {
     let without_risk = last.saturating_sub(RESTORED_WITHOUT_RISK);
     newest_imminent.map_or(without_risk, |seq| without_risk.min(seq.saturating_sub(RESTORED_BEFORE_RISK)))
 }
 
-/// Tells whether `entry` is help that was shown for imminent risk.
+/// Returns true if `entry` is help for imminent risk.
 pub(super) fn is_imminent_help(entry: &Entry) -> bool {
     entry.help.as_ref().is_some_and(|help| help.level == WireLevel::Imminent)
 }
 
-/// What `help` was shown for, as far as it says.
+/// Returns the need for which `help` was shown, as far as it is on the wire.
 pub(super) fn need_of(help: &Help, minor: bool) -> Need {
     let level = match help.level {
         WireLevel::Concern => Level::Concern,

@@ -1,4 +1,4 @@
-//! Whether a message is taken, and who answers it.
+//! Admission of a message: checks the limits, claims and stores it.
 
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
@@ -8,21 +8,21 @@ use super::{Message, MessageRejection, TurnService, now};
 use crate::cluster::CoreId;
 use crate::store::{Appended, NewEntry, StoreError};
 
-/// What became of a message.
+/// Outcome of an admission.
 #[derive(Debug)]
 pub enum Admission {
     /// Stored now.
     Accepted(Entry, AnswerOwner),
     /// Stored before: its entry and, when there is one, its answer.
     Known(Vec<Entry>, AnswerOwner),
-    /// Neither stored nor to be answered.
+    /// Neither stored nor answered.
     Rejected(MessageRejection),
 }
 
 impl TurnService {
-    /// Decides on a message of `user`, whose highest `seq` is `after` as far as is known, and
-    /// stores it if it is accepted. `is_busy`: they have as many pending here as they may. A message
-    /// that was stored before and has its answer, or awaits one, is known, whatever the limits say.
+    /// Admits a message of `user`, and stores it if it is accepted. `after`: highest known `seq`. `is_busy`: the person
+    /// has the most messages in flight here. A message that was stored before, with an answer or a claim, is
+    /// [`Admission::Known`] regardless of the limits: a retry must not be rejected.
     ///
     /// # Errors
     ///
@@ -49,13 +49,13 @@ impl TurnService {
         }
     }
 
-    /// Whether an answer needs a slot. Where every breaker is open the companion answers at once, however
-    /// many wait for one.
+    /// Returns true if an answer needs a model slot. With every breaker open the companion answers at once, past the
+    /// queue.
     pub fn needs_slot(&self) -> bool {
         self.model.as_ref().is_some_and(|model| !model.is_unavailable())
     }
 
-    /// Stores a message that is to be answered here.
+    /// Stores a message that this core will answer.
     async fn store_message(
         &self,
         Attempt { user, id, .. }: Attempt<'_>,
@@ -73,8 +73,8 @@ impl TurnService {
         };
         match known {
             Ok(known) if !is_answered(&known) => {
-                // Stored since, by another core or by an attempt whose outcome was not learnt: nothing
-                // has been counted for it.
+                // Stored since `after`, by another core or by an attempt whose reply was lost: nothing has been
+                // counted for it yet.
                 let is_new_here = known.first().is_some_and(|first| after < first.seq);
                 if is_new_here {
                     self.budget.commit(user, id, &mut permit).await;
@@ -90,7 +90,7 @@ impl TurnService {
         }
     }
 
-    /// Stores a message that another core has claimed: that one may not have come to it yet.
+    /// Stores a message that another core has claimed: that core may not have stored it yet.
     async fn store_for_another(&self, user: UserLabel, after: u64, message: &Message) -> Result<Admission, StoreError> {
         Ok(match self.append(user, after, entry_of(message)).await? {
             Appended::New(entry) => Admission::Accepted(entry, AnswerOwner::OtherCore),
@@ -100,7 +100,7 @@ impl TurnService {
         })
     }
 
-    /// Looks a message up that may not be sent as a new one: it may have been accepted before.
+    /// A rejected message may be a retry of an accepted one: looks it up before rejecting.
     async fn existing_or(&self, rejection: MessageRejection, attempt: Attempt<'_>) -> Result<Admission, StoreError> {
         let Attempt { user, id, .. } = attempt;
         let known = self.store.entries_of(user, id).await?;
@@ -110,7 +110,7 @@ impl TurnService {
         if is_answered(&known) || self.budget.is_held_remotely(user, id).await {
             return Ok(Admission::Known(known, AnswerOwner::OtherCore));
         }
-        // Only the windows treat it differently from a new one.
+        // Only the rate windows treat a retry differently from a new message.
         if rejection.code != ErrorCode::RateLimited {
             return Ok(Admission::Rejected(rejection));
         }
@@ -123,7 +123,7 @@ impl TurnService {
         })
     }
 
-    /// Whether the message has its answer.
+    /// Returns true if the message has a stored answer.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl TurnService {
         Ok(is_answered(&self.store.entries_of(user, id).await?))
     }
 
-    /// Whether events of `core` are our own.
+    /// Returns true if `core` is this core.
     pub fn is_own_core(&self, core: CoreId) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.is_own_id(core))
     }

@@ -1,13 +1,13 @@
-//! The one place that everything passes which leads to a call to the model.
+//! The one gate to calls of the model: rate windows, queue, and claim.
 //!
-//! An attempt to answer a message is *new*, and counts in the windows of its person and its address;
-//! or the message is stored and has lost its answer. If the person stopped it, the next attempt counts
-//! as new. Otherwise it is free: it counts in windows of its own, as large as those of new messages,
-//! and only if it calls the model. So the calls of a person or an address within a window are at most
-//! twice the limit, whatever clients do and however often cores end; without a fault of the server
-//! they are at most the limit. The limits of a person's messages at once and of the queue hold for all.
+//! An attempt to answer a message is *new*, and counts in the windows of its person and its address; or it is a
+//! *retry*: the message is stored and has lost its answer. If the person stopped it, the next attempt counts as new.
+//! Otherwise a retry is free: it counts in separate windows, as large as those of new messages, and only if it calls
+//! the model. So the calls of a person or an address within a window are at most twice the limit, for any behaviour
+//! of clients and any number of core failures; without a fault of the server they are at most the limit. The limits
+//! of a person's messages in flight and of the queue apply to all attempts.
 //!
-//! Cores count together in Redis, and each of them by itself: what it counts holds while Redis is away.
+//! Cores count together in Redis, and each of them locally as well: its own counts apply while Redis is unavailable.
 
 mod stopped;
 mod windows;
@@ -27,13 +27,13 @@ use windows::{Limits, Reservation, Windows};
 /// Settings of a [`Budget`].
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetSettings {
-    /// Messages per person and time.
+    /// Messages of a person per window.
     pub rate: RateLimit,
-    /// Messages per address and time.
+    /// Messages of an address per window.
     pub address_rate: RateLimit,
 }
 
-/// Decides whether an answer may be begun.
+/// Admits answers within the limits.
 #[derive(Debug)]
 pub struct Budget {
     settings: BudgetSettings,
@@ -44,29 +44,29 @@ pub struct Budget {
     cluster: Option<Arc<Cluster>>,
 }
 
-/// A message that is to be answered.
+/// An attempt to answer a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
-    /// Whose it is.
+    /// Person who wrote it.
     pub user: UserLabel,
-    /// The message.
+    /// Message id.
     pub id: &'a MessageId,
-    /// Where it came from.
+    /// Client subnet, for the limits per address.
     pub from: ClientSubnet,
-    /// The person has as many messages pending here as they may.
+    /// The person has the most messages in flight here.
     pub is_busy: bool,
-    /// Its answer needs a slot; the companion's does not, and there is no queue for it.
+    /// Its answer needs a model slot; the companion's needs none, and no queue.
     pub needs_slot: bool,
     /// The person is in risk: beyond the limits the companion answers.
     pub in_risk: bool,
 }
 
-/// The two ways in which an attempt begins.
+/// Kind of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptKind {
-    /// As a new message.
+    /// A new message.
     New,
-    /// As one that is stored and has lost its answer through no fault of the person.
+    /// A stored message that lost its answer through no fault of the person.
     Retry,
 }
 
@@ -75,50 +75,50 @@ pub enum AttemptKind {
 pub enum AnswerOwner {
     /// This core.
     ThisCore(Permit),
-    /// Another core, which has claimed it.
+    /// Another core, which holds the claim.
     OtherCore,
 }
 
-/// The right to begin an answer. It is committed, or given back with [`Budget::cancel`].
+/// Permit to begin an answer. It is committed, or returned with [`Budget::cancel`].
 #[derive(Debug)]
 pub struct Permit {
-    /// Other messages of the session, perhaps on other cores, come first.
+    /// Other messages of the session, perhaps on other cores, are answered first.
     pub is_behind_others: bool,
-    /// The promise of a slot; `None` if the answer needs none.
+    /// Reservation of a model slot; `None` if the answer needs none.
     pub slot_reservation: Option<PermitReservation>,
     /// This attempt's claim.
     pub claim: Option<ClaimNumber>,
     /// The person stopped the last attempt.
     was_stopped: bool,
     kind: WindowKind,
-    /// `None` once it counts for good.
+    /// Place in the windows; `None` once it is committed.
     reservation: Option<Reservation>,
     scope: PermitScope,
 }
 
-/// What a permit allows.
+/// Answers that a permit allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PermitScope {
     /// A call to the model.
     Model,
-    /// An answer of the companion, beyond the limits: it costs nothing, and is not counted.
+    /// An answer of the companion, beyond the limits: it costs no model call, and is not counted.
     Companion,
 }
 
 impl Permit {
-    /// Tells whether the model may be called.
+    /// Returns true if the model may be called.
     pub fn may_call_model(&self) -> bool {
         self.scope == PermitScope::Model
     }
 
-    /// Tells whether it was given beyond the limits.
+    /// Returns true if it was given beyond the limits.
     pub fn is_beyond_limits(&self) -> bool {
         self.scope == PermitScope::Companion
     }
 }
 
 impl Budget {
-    /// Nothing has been counted yet.
+    /// Creates a budget with empty windows.
     pub fn new(settings: BudgetSettings, slots: Arc<ConcurrencyLimiter>, cluster: Option<Arc<Cluster>>) -> Self {
         let limits = Limits { person: settings.rate, address: settings.address_rate };
         Self {
@@ -131,13 +131,13 @@ impl Budget {
         }
     }
 
-    /// The limit of a person's messages.
+    /// Returns the rate limit of a person.
     pub fn rate(&self) -> RateLimit {
         self.settings.rate
     }
 
-    /// Begins an answer: counts it, promises a slot and claims the message. Where the limits do not allow it
-    /// and the person is in risk, the permit is one for the companion: risk words buy no call to the model.
+    /// Begins an answer: counts it, reserves a slot and claims the message. Beyond the limits, a person in risk gets a
+    /// permit for the companion only: risk words must not buy calls to the model.
     ///
     /// # Errors
     ///
@@ -221,13 +221,13 @@ impl Budget {
         }))
     }
 
-    /// Whether another core has claimed the message.
+    /// Returns true if another core holds the claim to the message.
     pub async fn is_held_remotely(&self, user: UserLabel, id: &MessageId) -> bool {
         let Some(cluster) = &self.cluster else { return false };
         cluster.in_flight(user).await.is_some_and(|in_flight| in_flight.is_held_remotely(id))
     }
 
-    /// Counts a `permit` for good as what it began as.
+    /// Commits the counts of a `permit`, as the kind that it was begun as.
     pub async fn commit(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
         if let Some(reservation) = permit.reservation.take() {
             reservation.keep();
@@ -240,8 +240,8 @@ impl Budget {
         }
     }
 
-    /// Makes a `permit` that began as that of a new message free, unless the person stopped the last
-    /// attempt, or there have been too many free ones: it turned out that the message was stored before.
+    /// Converts a `permit` of a new message into a free retry, because the message was stored before. Commits it as new
+    /// if the person stopped the last attempt, or the windows of retries are full.
     pub async fn recount_as_retry(&self, user: UserLabel, id: &MessageId, permit: &mut Permit) {
         let free = match &permit.reservation {
             Some(counted) if !permit.was_stopped => self.reserve_retry(user, counted).await,
@@ -253,7 +253,7 @@ impl Budget {
         }
     }
 
-    /// A place among the free ones for an attempt that has one among the new ones.
+    /// Reserves a retry in place of an attempt `counted` as new.
     async fn reserve_retry(&self, user: UserLabel, counted: &Reservation) -> Option<Reservation> {
         let free = self.retry.reserve(self.limits_in_force(), user, counted.from).ok()?;
         let counted = CountedAttempt { kind: WindowKind::New, from: counted.from, at: counted.at };
@@ -261,11 +261,11 @@ impl Budget {
             Some(cluster) => cluster.recount_as_retry(user, counted, free.at).await,
             None => None,
         };
-        // Without Redis each core decides alone.
+        // Without Redis the local windows decide.
         excused.unwrap_or(true).then_some(free)
     }
 
-    /// Gives back a permit whose answer is not begun.
+    /// Returns a permit whose answer is not begun: releases the claim and refunds the counts.
     pub async fn cancel(&self, user: UserLabel, id: &MessageId, permit: Permit) {
         let Permit { claim, kind, reservation, .. } = permit;
         if let (Some(cluster), Some(number)) = (&self.cluster, claim) {
@@ -274,7 +274,7 @@ impl Budget {
         }
     }
 
-    /// Ends the attempt of `permit`. One that `called` no model is not counted among the free ones.
+    /// Ends the attempt of `permit`. A retry that `called` no model is refunded.
     pub async fn settle(&self, user: UserLabel, permit: Permit, called: bool) {
         let Permit { kind, reservation: Some(reservation), .. } = permit else { return };
         if called {
@@ -287,14 +287,14 @@ impl Budget {
         }
     }
 
-    /// Notes that the person stopped the message before there was an answer: the next attempt counts as
-    /// a new message. On other cores it does after [`Budget::release`].
+    /// Records that the person stopped the message before it had an answer: the next attempt counts as new. Other cores
+    /// know after [`Budget::release`].
     pub fn note_stopped(&self, user: UserLabel, id: &MessageId) {
         self.stopped.insert(user, id);
     }
 
-    /// Gives back the claim to a message that has its answer, or gets none from this attempt.
-    /// `is_stopped`: because the person stopped it.
+    /// Releases the claim to a message that has its answer, or gets none from this attempt. `is_stopped`: the person
+    /// stopped it.
     pub async fn release(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>, is_stopped: bool) {
         let (Some(cluster), Some(number)) = (&self.cluster, claim) else { return };
         let claim = Claim { user, id, number };
@@ -305,14 +305,14 @@ impl Budget {
         }
     }
 
-    /// Claims a message that is pending here, after the link to Redis was restored.
+    /// Claims a message in flight again, after a reconnect to Redis.
     pub async fn reclaim(&self, user: UserLabel, id: &MessageId, claim: Option<ClaimNumber>) {
         if let (Some(cluster), Some(number)) = (&self.cluster, claim) {
             cluster.reclaim(Claim { user, id, number }).await;
         }
     }
 
-    /// Makes sure that Redis knows what counts here: it may have been restarted empty.
+    /// Restores the local windows in Redis, which may have been restarted empty.
     pub async fn restore_windows(&self) {
         let Some(cluster) = &self.cluster else { return };
         let now = Instant::now();
@@ -321,7 +321,7 @@ impl Budget {
         }
     }
 
-    /// All of the limits while the cores count together, else this core's part of them.
+    /// Returns the full limits while the cores count together, else this core's share.
     fn limits_in_force(&self) -> Limits {
         let part = |limit| self.cluster.as_ref().map_or(limit, |cluster| cluster.effective_limit(limit));
         Limits { person: part(self.settings.rate), address: part(self.settings.address_rate) }

@@ -1,27 +1,26 @@
-//! How far the estimate of tokens is off, learned from what providers count.
+//! Correction of the token estimate, learnt from the providers' counts.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What the newest count takes over: a handful of answers is enough to follow a model.
+/// Weight of the newest count in the moving average: about five answers follow a new model.
 const EWMA_ALPHA: f64 = 0.2;
-/// A count that is further off than this is the provider's mistake.
+/// Plausible ratios; a count outside is the provider's mistake, and is ignored.
 const BOUNDS: std::ops::RangeInclusive<f64> = 0.25..=4.0;
 
-/// For each model, counted tokens to one estimated.
+/// Ratio of counted to estimated tokens, by model.
 #[derive(Debug, Default)]
 pub(super) struct Calibration {
     factors: Mutex<HashMap<String, f64>>,
 }
 
 impl Calibration {
-    /// Counted tokens to one estimated: the most of any model known, since any may be asked.
-    /// 1 as long as nothing was counted.
+    /// Returns the highest ratio of all models, because any of them may be asked next; 1 before the first count.
     pub(super) fn factor(&self) -> f64 {
         self.factors().values().copied().reduce(f64::max).unwrap_or(1.0)
     }
 
-    /// `model` counted `counted` tokens where `estimated` were expected by the plain estimate.
+    /// Learns from one count of `model`: `counted` tokens for `estimated`, before correction.
     #[expect(clippy::cast_precision_loss, reason = "no prompt has 2^52 tokens")]
     pub(super) fn learn(&self, model: &str, estimated: f64, counted: u64) {
         let ratio = counted as f64 / estimated;

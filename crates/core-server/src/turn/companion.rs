@@ -1,4 +1,4 @@
-//! The companion's answers, and the end of the conversation that it reads for them.
+//! Answers by the companion, from the end of the conversation.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,17 +11,17 @@ use super::stream::Progress;
 use super::{AnswerSink, PendingTurn, TurnError, TurnService, now};
 use crate::store::{Page, ReadableEntries, StoreError};
 
-/// Entries that it reads, the message itself included: ten exchanges, help shown with each, and a few more.
+/// Entries read for an answer, with the message: ten exchanges, help for each, and some reserve.
 const HISTORY_ENTRIES: usize = 41;
-/// Entries that are read at once for a safety plan.
+/// Entries per store read of a safety plan.
 const PLAN_PAGE_ENTRIES: usize = 200;
 
 impl TurnService {
-    /// Has the companion answer `turn`.
+    /// Answers `turn` by the companion.
     ///
     /// # Errors
     ///
-    /// The session is gone. A store that is away is no error: the message alone is answered then.
+    /// The session is gone. An unavailable store is no error: the message is answered without its history.
     pub(super) async fn answer_by_companion(
         &self,
         turn: &PendingTurn,
@@ -35,7 +35,7 @@ impl TurnService {
         Ok(Finish::Stop)
     }
 
-    /// Returns the safety plan that the stored conversation of `user` holds, with headings in `language`.
+    /// Reads the safety plan from the stored conversation of `user`, with headings in `language`.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl TurnService {
             Ok(recent) => recent.entries,
             Err(StoreError::NoSession { .. }) => return Err(TurnError::NoSession),
             Err(error) => {
-                // Without the message: the companion may be asked because a person is at risk.
+                // Without the message's label: it would reveal who may be at risk.
                 tracing::warn!(%error, "the companion answers without a history");
                 Vec::new()
             }
@@ -70,7 +70,7 @@ impl TurnService {
             history: &history,
             level: turn.risk.level,
             now: said.level,
-            // The message goes before what is remembered.
+            // The message's own subject wins over the remembered one.
             subject: if said.level == Level::None { turn.risk.subject } else { said.subject },
             kinds: said.kinds,
             minor: turn.risk.minor,
@@ -82,7 +82,7 @@ impl TurnService {
     }
 }
 
-/// The conversation up to the message of `turn`.
+/// Builds the conversation up to the message of `turn`.
 fn history<'a>(entries: &'a [Entry], turn: &'a PendingTurn) -> Vec<Utterance<'a>> {
     let placed = placed(entries).into_iter().filter(|placed| placed.message < turn.seq);
     let at = entries.iter().find(|entry| entry.seq == turn.seq).map_or_else(now, |entry| entry.at);
@@ -90,7 +90,7 @@ fn history<'a>(entries: &'a [Entry], turn: &'a PendingTurn) -> Vec<Utterance<'a>
     placed.map(|placed| placed.said()).chain([message]).collect()
 }
 
-/// An entry where the person remembers it.
+/// An entry at its place in the conversation as the person read it.
 #[derive(Clone, Copy)]
 struct Placed<'a> {
     /// `seq` of the message that it is or answers.
@@ -105,7 +105,7 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// Messages in their order, each with its answer behind it. An answer whose message is not among `entries` is left out.
+/// Orders messages, each followed by its answer. Omits an answer whose message is not among `entries`.
 fn placed<'a>(entries: &'a [Entry]) -> Vec<Placed<'a>> {
     let messages = entries.iter().filter(|entry| entry.role == Role::User);
     let messages: HashMap<_, _> = messages.map(|entry| (&entry.id, entry.seq)).collect();
@@ -123,7 +123,7 @@ fn placed<'a>(entries: &'a [Entry]) -> Vec<Placed<'a>> {
     placed
 }
 
-/// Reads a safety plan from pages of a conversation, two of them in memory at a time.
+/// Reads a safety plan from pages of a conversation, with at most two in memory.
 #[derive(Default)]
 struct WindowedPlan {
     reader: PlanReader,
@@ -131,7 +131,7 @@ struct WindowedPlan {
 }
 
 impl WindowedPlan {
-    /// Reads a page behind which there are others. Its messages wait for the next page: their answers may be there.
+    /// Reads a page that is not the last. Its messages wait for the next page, which may have their answers.
     fn read(&mut self, page: ReadableEntries) {
         let Some(first) = page.first_seq() else { return };
         self.read_before(first, page.entries);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(history.last().map(|said| said.at), Some(Timestamp::from_unix_ms(8)), "when it was written");
     }
 
-    /// What the companion answers to a wish for a plan: the question of its first step.
+    /// Returns the companion's answer to a wish for a plan: the question of its first step.
     fn first_step() -> Reply {
         let said = Utterance { by_person: true, text: "quiero hacer el plan de seguridad", at: now() };
         let input = companion::Turn {
@@ -210,7 +210,7 @@ mod tests {
         let Reply { text, exercise } = first_step();
         assert_eq!(exercise, Some(Exercise::SafetyPlan), "{text}");
         let said = |seq, id, role, text: &str| Entry { text: UserText::new(text), ..entry(seq, id, role) };
-        // Written before the question was stored.
+        // Message "b" was written before the question was stored.
         let entries = [
             said(1, "a", User, "quiero hacer el plan de seguridad"),
             said(2, "a", Support, "ayuda"),

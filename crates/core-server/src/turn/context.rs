@@ -1,5 +1,4 @@
-//! What the model gets to read: instructions, a summary of what came earlier, then as much of the
-//! conversation as fits.
+//! Builds prompts: instructions, a summary of older exchanges, then as much of the conversation as fits.
 
 mod summary_prompt;
 
@@ -18,13 +17,13 @@ pub(super) use summary_prompt::SummaryPrompt;
 
 /// Tokens a chat template spends around each message, besides its text.
 const TOKENS_PER_MESSAGE: f64 = 4.0;
-/// Entries that may be folded into a summary at once, besides those that may stand for themselves.
+/// Entries summarized by one call, besides those that a prompt may hold itself.
 const MAX_SUMMARIZED_ENTRIES: usize = 100;
 
-/// Bounds on what the model gets to read.
+/// Bounds on a prompt.
 #[derive(Debug, Clone)]
 pub struct ContextSettings {
-    /// Earlier entries at most.
+    /// Most earlier entries.
     pub max_entries: usize,
     /// Estimated tokens of instructions and conversation together.
     pub token_budget: f64,
@@ -32,67 +31,66 @@ pub struct ContextSettings {
     pub chars_per_token: f64,
     /// Instructions in place of the built-in ones, for both languages.
     pub system_prompt: Option<String>,
-    /// How what is left out is summed up; `None`: it is not, and no summary is read.
+    /// Settings of summaries; `None`: summaries are neither made nor read.
     pub summary: Option<SummarySettings>,
 }
 
-/// Makes what the model gets to read.
+/// Builder of prompts within [`ContextSettings`].
 #[derive(Debug)]
 pub struct Context {
     settings: ContextSettings,
     calibration: Calibration,
-    /// Messages that a filter has refused: neither sent again nor summed up.
+    /// Messages that a content filter has refused: neither sent again nor summarized.
     pub(super) flagged: ExcludedMessages,
-    /// Messages that stand in no prompt any more because they make it too long, or because one of them, which is not
-    /// known, was flagged. The summary stands for them.
+    /// Messages omitted from later prompts because they make them too long, or because an unknown one among them was
+    /// flagged. The summary replaces them.
     pub(super) omitted: ExcludedMessages,
 }
 
-/// What the model gets to read, and how long that is.
+/// A prompt, and its estimated length.
 pub(super) struct Prompt {
     pub(super) messages: Vec<ChatMessage>,
     /// Highest sampling temperature; `None`: the configured one.
     pub(super) temperature_at_most: Option<f32>,
     /// Tokens by the plain estimate, before it is corrected.
     estimated: f64,
-    /// What is to be summed up after the answer, if it is time.
+    /// Summary to make after the answer, if one is due.
     pub(super) summary_job: Option<SummaryJob>,
     /// The earlier exchanges in it, oldest first.
     pub(super) shown: Vec<PromptExchange>,
-    /// A summary stands for what came before these.
+    /// A summary replaces the exchanges before these.
     pub(super) has_summary: bool,
     /// The message before this one was flagged.
     pub(super) follows_flagged: bool,
 }
 
-/// What there is before a message.
+/// The history that precedes a message.
 struct Earlier {
     summary: Option<Summary>,
     exchanges: Vec<Exchange>,
-    /// Whether there may be more before `exchanges`.
+    /// There may be more before `exchanges`.
     more: bool,
 }
 
 impl Context {
-    /// Within the bounds of `settings`.
+    /// Creates a builder within the bounds of `settings`.
     pub fn new(settings: ContextSettings) -> Self {
         let (flagged, omitted) = (ExcludedMessages::default(), ExcludedMessages::default());
         Self { settings, calibration: Calibration::default(), flagged, omitted }
     }
 
-    /// `model` counted `counted` tokens in `prompt`: the next estimates are better.
+    /// Learns from `model`'s count of `prompt`, for the next estimates.
     pub(super) fn learn(&self, model: &str, prompt: &Prompt, counted: u64) {
         self.calibration.learn(model, prompt.estimated, counted);
     }
 
-    /// The conversation up to `turn`'s message. Whole exchanges are left out, the oldest
-    /// first, when they do not fit, and the summary stands for them, if there is one; the
-    /// message itself always stands.
+    /// Builds the prompt for `turn`. Whole exchanges that do not fit are omitted, the oldest first, and replaced by the
+    /// summary if there is one; the message itself always stays.
     pub(super) async fn build(&self, store: &dyn Store, turn: &PendingTurn) -> Result<Prompt, StoreError> {
         self.build_without(store, turn, &Omitted::Suspects(Vec::new())).await
     }
 
-    /// The same, without the part of the history that is to be `omitted`.
+    /// [`Context::build`], without the `omitted` part of the history.
     pub(super) async fn build_without(
         &self,
         store: &dyn Store,
@@ -114,7 +112,7 @@ impl Context {
         let earlier = match omitted {
             Omitted::Everything => Earlier { summary: None, exchanges: Vec::new(), more: false },
             Omitted::Suspects(_) | Omitted::Oldest(_) => {
-                // These have gone missing from the prompt, so that the summary has to stand for them.
+                // `more`: omitted exchanges must be replaced by the summary.
                 let all = exchanges.len();
                 let mut exchanges = self.omitted.without(turn.label.user, exchanges);
                 if let Omitted::Oldest(seqs) = omitted {
@@ -153,7 +151,7 @@ impl Context {
         }
         exchanges.drain(..exchanges.len() - count);
         let shown = exchanges.iter().map(PromptExchange::of).collect();
-        // In one message with the instructions: many chat templates refuse a second of the system's.
+        // In one message with the instructions: many chat templates refuse a second system message.
         let mut messages = vec![ChatMessage { role: ChatRole::System, content: UserText::new(system) }];
         for Exchange { question, answer, .. } in exchanges {
             push(&mut messages, ChatRole::User, question);
@@ -173,7 +171,7 @@ impl Context {
         }
     }
 
-    /// How many of `exchanges`, the newest, have room in so many tokens; and how many they have.
+    /// Returns how many of the newest `exchanges` fit into `room` tokens, and their tokens.
     fn fitting(&self, exchanges: &[Exchange], room: f64) -> (usize, f64) {
         let (mut count, mut tokens) = (0, 0.0);
         for Exchange { question, answer, .. } in exchanges.iter().rev() {
@@ -187,9 +185,9 @@ impl Context {
         (count, tokens)
     }
 
-    /// What to sum up if it is time: all but the newest of those that have `room` beside a summary of
-    /// full length. As many of these as there are messages until the next time are folded ahead, with
-    /// `turn`'s own if they are too few, so that none goes missing meanwhile.
+    /// Plans a summary if one is due: of all exchanges but the newest that have `room` beside a summary of full length.
+    /// Of these, as many as there are messages until the next summary are included ahead, with `turn`'s own if they are
+    /// too few, so that none is neither shown nor summarized meanwhile.
     fn plan_summary(
         &self,
         exchanges: &[Exchange],
@@ -210,7 +208,7 @@ impl Context {
         Some(SummaryJob { label, language, risk, trace, before, earlier })
     }
 
-    /// How many entries are read to be summed up, at most.
+    /// Returns the most entries read for a summary.
     pub(super) fn max_entries_to_summarize(&self) -> usize {
         self.settings.max_entries.saturating_add(MAX_SUMMARIZED_ENTRIES)
     }
@@ -221,8 +219,8 @@ impl Context {
     }
 }
 
-/// Adds a text to the conversation. Two of the same role in a row become one message: many chat templates refuse
-/// roles that do not alternate, and a message may have no answer.
+/// Appends a text to the conversation. Joins two of the same role in a row into one message: many chat templates
+/// refuse roles that do not alternate, and a message may have no answer.
 fn push(messages: &mut Vec<ChatMessage>, role: ChatRole, content: UserText) {
     match messages.last_mut().filter(|last| last.role == role) {
         Some(last) => {
@@ -233,7 +231,7 @@ fn push(messages: &mut Vec<ChatMessage>, role: ChatRole, content: UserText) {
     }
 }
 
-/// What stands above a summary.
+/// Returns the heading of a summary.
 fn heading(language: Language) -> &'static str {
     match language {
         Language::Spanish => {

@@ -1,23 +1,23 @@
-//! A message and what answered it.
+//! Pairs messages with their answers.
 
 use std::collections::HashMap;
 
 use protocol::UserText;
 use protocol::server_frame::{Entry, Role};
 
-/// A message of the person and what answered it.
+/// A message of the person with its answer.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// The message's.
+    /// `seq` of the message.
     pub(super) seq: u64,
     pub(super) question: UserText,
     pub(super) answer: Option<UserText>,
-    /// Whether help lines were shown.
+    /// Help lines were shown for it.
     pub(super) help_lines: bool,
 }
 
 /// Pairs every answer with its message, in the order of the messages before `seq`. A message
-/// without an answer stands alone; an answer whose message is not among `entries` is left out.
+/// without an answer stands alone; an answer whose message is not among `entries` is omitted.
 pub(super) fn exchanges(entries: Vec<Entry>, seq: u64) -> Vec<Exchange> {
     let mut places = HashMap::new();
     let mut exchanges: Vec<Exchange> = Vec::new();

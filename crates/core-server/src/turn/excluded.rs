@@ -1,6 +1,6 @@
-//! Messages that a provider has refused, left out of what the model gets to read later: sent again with every prompt,
-//! one of them would cost the person the model for as long as it stands in their history. What one core has found out
-//! another one, or the same after a restart, finds out again from the refusal of a prompt.
+//! Messages that a provider has refused, excluded from later prompts: sent again with every prompt, one of them would
+//! cost the person the model for as long as it stays in their history. Not shared: another core, or this one after a
+//! restart, learns it again from the refusal of a prompt.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use super::{PendingTurn, TurnService};
 use crate::llm::{CallContext, CompletionStream, LlmError, Model};
 use crate::store::StoreError;
 
-/// Most messages that are remembered, of all sessions together, the newest. A forgotten one is found out again.
+/// Capacity, for all sessions together; the oldest is evicted first. An evicted message is found again.
 const MAX_EXCLUDED: usize = 4_096;
 
-/// Messages that are left out, by their `seq`. Not stored: another provider, or the next version of a filter, may take
-/// them.
+/// Bounded set of excluded messages, by their `seq`. Not stored: another provider, or the next version of a filter, may
+/// accept them.
 #[derive(Debug, Default)]
 pub(super) struct ExcludedMessages(Mutex<Excluded>);
 
@@ -29,35 +29,35 @@ struct Excluded {
     order: VecDeque<(UserLabel, u64)>,
 }
 
-/// An exchange that a prompt holds.
+/// An exchange in a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PromptExchange {
     pub(super) seq: u64,
-    /// Length of its texts.
+    /// Length of its texts in bytes.
     pub(super) bytes: usize,
-    /// The model has not answered it, or not to the end: perhaps because it was refused.
+    /// The model has not answered it, or not completely: perhaps because it was refused.
     pub(super) is_suspect: bool,
 }
 
-/// A part of the history that a prompt does without.
+/// Part of the history that a prompt omits.
 #[derive(Debug)]
 pub(super) enum Omitted {
-    /// Messages that may have been flagged, by their `seq`: the prompt is made as if they had never been written.
+    /// Messages that may have been flagged, by their `seq`: no summary replaces them.
     Suspects(Vec<u64>),
-    /// The oldest messages, by their `seq`, for which the summary stands.
+    /// The oldest messages, by their `seq`, replaced by the summary.
     Oldest(Vec<u64>),
-    /// All of it, the summary included.
+    /// All of the history, with the summary.
     Everything,
 }
 
-/// Why no prompt was answered.
+/// Error of every prompt that was tried.
 pub(super) enum OpenError {
     Model(LlmError),
     Store(StoreError),
 }
 
 impl PromptExchange {
-    /// `exchange` as it stands in a prompt.
+    /// Describes `exchange`.
     pub(super) fn of(exchange: &Exchange) -> Self {
         let answer = exchange.answer.as_ref().map_or(0, |answer| answer.expose().len());
         let bytes = exchange.question.expose().len() + answer;
@@ -66,14 +66,14 @@ impl PromptExchange {
 }
 
 impl Prompt {
-    /// Whether anything but the instructions and the message itself stands in it.
+    /// Returns true if it has more than the instructions and the message itself.
     fn has_history(&self) -> bool {
         self.has_summary || !self.shown.is_empty()
     }
 }
 
 impl ExcludedMessages {
-    /// Leaves the messages of `user` with these `seqs` out of later prompts.
+    /// Excludes the messages of `user` with these `seqs` from later prompts.
     fn note(&self, user: UserLabel, seqs: impl IntoIterator<Item = u64>) {
         let mut kept = self.kept();
         for message in seqs.into_iter().map(|seq| (user, seq)) {
@@ -88,7 +88,7 @@ impl ExcludedMessages {
         }
     }
 
-    /// Those of `exchanges`, which are `user`'s, that may be sent.
+    /// Filters excluded messages from `user`'s `exchanges`.
     pub(super) fn without(&self, user: UserLabel, mut exchanges: Vec<Exchange>) -> Vec<Exchange> {
         let kept = self.kept();
         exchanges.retain(|exchange| !kept.known.contains(&(user, exchange.seq)));
@@ -100,8 +100,8 @@ impl ExcludedMessages {
     }
 }
 
-/// The `seq` of the messages among `entries` that the companion has answered, or the model not to the end: half of an
-/// answer may be what a filter has left of it.
+/// Returns the `seq` of messages that the companion has answered, or the model not completely: a partial answer may
+/// be the part before a filter.
 pub(super) fn unanswered_by_model(entries: &[Entry]) -> HashSet<u64> {
     let is_none = |entry: &&Entry| {
         entry.role == Role::Assistant
@@ -112,9 +112,8 @@ pub(super) fn unanswered_by_model(entries: &[Entry]) -> HashSet<u64> {
 }
 
 impl TurnService {
-    /// Opens the answer of `model` to `turn` with `prompt`. What is refused is asked once more without the part of the
-    /// history that may be the cause; the prompt that was answered is given back. What proves to be the cause is
-    /// left out from then on.
+    /// Opens the answer of `model` to `turn` with `prompt`. After a refusal, retries without the part of the history that
+    /// may be the cause, and excludes from then on the part that proves to be it. Returns the prompt that was answered.
     pub(super) async fn stream_answer<'a>(
         &self,
         model: &'a Model,
@@ -138,9 +137,9 @@ impl TurnService {
         }
     }
 
-    /// After an answer that a filter has taken away. It is not asked for again, at the price of another one's tokens;
-    /// the next prompt does without what may be the cause: the message itself, and what is suspected of its history.
-    /// All of the history is, where the message before this one met the same.
+    /// Handles an answer that a filter has withdrawn. No retry: it would cost the tokens of another answer. The next
+    /// prompt omits the suspects: the message itself and suspected ones of its history, or all of the history if the
+    /// message before this one was flagged too.
     fn note_filtered(&self, turn: &PendingTurn, prompt: &Prompt) {
         let (user, suspects) = (turn.label.user, suspects(&prompt.shown));
         let Context { flagged, omitted, .. } = &self.context;
@@ -155,8 +154,8 @@ impl TurnService {
         }
     }
 
-    /// After a filter's refusal of a prompt: first without the messages that are suspected, then without any history.
-    /// If that is refused as well, it is the message itself.
+    /// Retries after a filter's refusal of a prompt: first without the suspected messages, then without any history. If
+    /// that is refused as well, the message itself is the cause.
     async fn retry_unfiltered<'a>(
         &self,
         model: &'a Model,
@@ -179,7 +178,7 @@ impl TurnService {
                 Ok(answer) => {
                     match omitted {
                         Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => flagged.note(user, seqs),
-                        // One of them, or the summary: most of it is harmless, and may be summed up.
+                        // One of them, or the summary, is the cause: most are harmless, and may be summarized.
                         Omitted::Everything => self.context.omitted.note(user, all),
                     }
                     return Ok((answer, smaller));
@@ -187,7 +186,7 @@ impl TurnService {
                 Err(error) if error.is_filtered() => error,
                 Err(error) => return Err(OpenError::Model(error)),
             };
-            // Older ones may have come in where others went.
+            // Older exchanges may have taken the room of omitted ones.
             all.extend(smaller.shown.iter().map(|shown| shown.seq));
             prompt = smaller;
         }
@@ -195,7 +194,7 @@ impl TurnService {
         Err(OpenError::Model(error))
     }
 
-    /// After the refusal of a prompt that is too long: with the newer half of it.
+    /// Retries after the refusal of a prompt that is too long, with its newer half.
     async fn retry_shorter<'a>(
         &self,
         model: &'a Model,
@@ -218,7 +217,7 @@ impl TurnService {
             }
             Err(error) => {
                 if error.is_too_long() {
-                    // Without a history it is the message itself.
+                    // Without a history the message itself is too long.
                     omitted.note(user, if smaller.shown.is_empty() { vec![turn.seq] } else { oldest });
                 } else if error.is_filtered() && !smaller.has_history() {
                     self.context.flagged.note(user, [turn.seq]);
@@ -229,14 +228,14 @@ impl TurnService {
     }
 }
 
-/// Messages of an earlier prompt that may have been flagged themselves.
+/// Returns the messages of a prompt that may have been flagged themselves.
 fn suspects(shown: &[PromptExchange]) -> Vec<u64> {
     shown.iter().filter(|shown| shown.is_suspect).map(|shown| shown.seq).collect()
 }
 
-/// The older messages of a prompt that is too long, so that at most half of its bytes remain. Bytes and not
-/// characters: the estimate by characters has just proved wrong, and what it is wrong about has more bytes to a
-/// character. `message`: the bytes of the message itself, which has to stay.
+/// Returns the older messages of a prompt that is too long, so that at most half of its bytes remain. Bytes, not
+/// characters: the estimate by characters has just proved wrong, and texts for which it is wrong have more bytes per
+/// character. `message`: bytes of the message itself, which stays.
 fn excess(shown: &[PromptExchange], message: usize) -> Vec<u64> {
     let total = message + shown.iter().map(|shown| shown.bytes).sum::<usize>();
     let mut room = (total / 2).saturating_sub(message);

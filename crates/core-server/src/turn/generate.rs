@@ -1,4 +1,4 @@
-//! Answers generated: by the model, or by the companion where none may be asked, or is to be.
+//! Generates answers: by the model, or by the companion if no model is available or allowed.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::llm::{CallContext, LlmError, Model};
 use crate::store::StoreError;
 
 impl TurnService {
-    /// Generates the answer to `turn`, which `permit` allows, and tells `sink` as it comes.
-    /// Ends early, with what there is, when `stop` is cancelled. Stores nothing: see [`TurnService::record`].
+    /// Generates the answer to `turn`, within `permit`, and streams it to `sink`. `stop` ends it early, with the text so
+    /// far. Stores nothing: see [`TurnService::record`].
     ///
     /// # Errors
     ///
-    /// See [`TurnError`].
+    /// [`TurnError`]; the attempt is settled in any case.
     pub async fn answer(
         &self,
         turn: &PendingTurn,
@@ -49,7 +49,7 @@ impl TurnService {
         finish.map(|finish| self.outcome(turn, finish, progress))
     }
 
-    /// The outcome of a job that was stopped before it began.
+    /// Returns the outcome of a turn that was stopped before it started.
     pub fn stopped_before_start(&self, turn: &PendingTurn) -> Outcome {
         self.outcome(turn, Finish::Stopped, self.progress())
     }
@@ -65,15 +65,15 @@ impl TurnService {
         progress: &mut Progress,
     ) -> Result<Finish, TurnError> {
         let Some(model) = model else {
-            // Somebody else may have the place in the queue.
+            // Frees the place in the queue at once: the second opinion below may take its whole timeout.
             drop(slot_reservation);
             let raised = self.second_opinion(turn, sink).await;
             return self.answer_by_companion(raised.as_ref().unwrap_or(turn), sink, progress).await;
         };
         let slot = self.slot_for(model, slot_reservation, (turn, sink));
         let (raised, slot) = if self.is_opinion_wanted(turn) {
-            // Beside the wait for the slot: an opinion delays the answer only where there is none, and by its own
-            // time limit at most.
+            // Concurrently with the wait for the slot: an opinion delays the answer only if a slot is free, and by
+            // its own timeout at most.
             let (raised, slot) = Box::pin(join(self.second_opinion(turn, sink), slot)).await;
             (raised, slot?)
         } else {
@@ -83,7 +83,7 @@ impl TurnService {
         if let Some(slot) = slot {
             sink.started();
             let finish = self.answer_by_model(model, turn, sink, progress).await?;
-            // The time of an answer that was cut short says nothing of how long others take.
+            // A screened answer was cut short: its duration must not enter the estimate of waits.
             if progress.source == Source::Llm {
                 slot.complete();
             } else {
@@ -96,7 +96,7 @@ impl TurnService {
         self.answer_by_companion(turn, sink, progress).await
     }
 
-    /// The answer of `model`; `None` where it gives none.
+    /// Streams the answer of `model`; `None` if it gives none.
     async fn answer_by_model(
         &self,
         model: &Model,
@@ -107,7 +107,7 @@ impl TurnService {
         progress.queue = Some(Instant::now());
         let prompt = self.context.build(&*self.store, turn).await.map_err(|error| history_error(turn, &error))?;
         let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), turn.trace);
-        // From here on it counts, also if the person stops it at once.
+        // Counts from here on, even if the person stops it at once: the provider may charge for it.
         progress.called = true;
         match self.stream_answer(model, turn, prompt, CallContext { label: turn.label, trace }).await {
             Ok((answer, prompt)) => {
@@ -116,10 +116,10 @@ impl TurnService {
                     self.context.learn(model, &prompt, usage.prompt_tokens);
                 }
                 progress.summary_job = prompt.summary_job.filter(|_| finish != Finish::Error);
-                // Without a word left, all of it was thinking, which was taken back.
+                // Without text, all of it was thinking, which was discarded.
                 Ok(Some(finish).filter(|_| 0 < progress.chars))
             }
-            // Why it is left alone, its breaker has logged once.
+            // Not logged here: the breaker has logged its opening once.
             Err(OpenError::Model(LlmError::NoProvider)) => Ok(None),
             Err(OpenError::Model(error)) => {
                 tracing::error!(
@@ -132,8 +132,8 @@ impl TurnService {
         }
     }
 
-    /// A slot for a call to `model`; `None` where no provider may be asked, or none any more by the time that there
-    /// is a slot. What would hold a slot, or wait for one, in vain must not keep a person from the companion's answer.
+    /// Acquires a slot for a call to `model`; `None` if every breaker is open, now or before a slot is free. A wait that
+    /// cannot lead to a call must not delay the companion's answer.
     async fn slot_for(
         &self,
         model: &Model,
@@ -143,18 +143,18 @@ impl TurnService {
         if !model.can_attempt() {
             return Ok(None);
         }
-        // Without a promise there was no provider to be asked. There is one now: if the queue has room for it.
+        // No reservation: every breaker was open at admission. One has closed since; enter the queue if it has room.
         let Some(slot_reservation) = slot_reservation.or_else(|| self.slots.reserve().ok()) else { return Ok(None) };
         let priority = if turn.risk.is_high() { Priority::First } else { Priority::Ordinary };
         let mut slot = pin!(async {
             match slot_reservation.acquire(priority, |ahead| sink.queued(ahead)).await {
                 Ok(slot) => Ok(Some(slot)),
-                // One in risk is never refused: the companion answers.
+                // A message in risk is never rejected: the companion answers.
                 Err(_) if turn.risk.is_high() => Ok(None),
                 Err(full) => Err(MessageRejection::from(full)),
             }
         });
-        // One that is free is taken although every breaker is open: one call finds out whether to close it.
+        // A free slot is taken even if every breaker is open: this call may be the probe that closes one.
         if let Some(slot) = slot.as_mut().now_or_never() {
             return slot;
         }
@@ -182,7 +182,7 @@ impl TurnService {
             exercise: progress.exercise,
             summary_job: progress.summary_job,
         };
-        // Its source is left out: who is answered by the companion, or has an answer replaced, may be at risk.
+        // Without the source: an answer by the companion, or a screened one, may reveal a person at risk.
         tracing::info!(
             trace_id = %turn.trace.trace_id, message.label = %turn.label, turn.finish = %finish, turn.chars = outcome.chars,
             turn.queue_ms = outcome.timing.queue, turn.first_ms = outcome.timing.first, turn.total_ms = outcome.timing.total,
@@ -207,8 +207,8 @@ impl TurnService {
     }
 }
 
-/// Whether the model is to answer `turn`. Where minutes count it is not, nor where only the truth will do, nor where
-/// a person in risk takes leave.
+/// Returns true if the model may answer `turn`. The companion answers at imminent risk, to questions about itself that
+/// need a true answer, and to a good-bye of a person in risk.
 fn is_for_model(turn: &PendingTurn) -> bool {
     turn.risk.level < Level::Imminent
         && (turn.risk.level == Level::None || !turn.message_risk.takes_leave)

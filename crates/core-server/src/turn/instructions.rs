@@ -1,4 +1,4 @@
-//! Instructions to the model: stricter with the risk, in words and in temperature.
+//! Instructions to the model: stricter with a higher risk, in words and in temperature.
 
 use protocol::Language;
 use safety::{Kind, Level, Subject};
@@ -25,7 +25,7 @@ macro_rules! text {
     };
 }
 
-/// Stands first, unless the operator has other instructions.
+/// Comes first, unless the operator has configured other instructions.
 const BASE: Text = text!("");
 const CONCERN: Text = text!("concern.");
 const HIGH: Text = text!("high.");
@@ -52,7 +52,7 @@ impl Text {
 }
 
 /// Returns the instructions for an answer in `language` to a person at this `risk`. `own`: the operator's, in place of
-/// the built-in ones; what the risk calls for follows those too.
+/// the built-in ones; sections for the risk follow those too.
 pub(super) fn instructions(own: Option<&str>, language: Language, risk: Risk) -> String {
     let mut text = own.unwrap_or_else(|| BASE.of(language)).to_owned();
     for section in sections(risk) {

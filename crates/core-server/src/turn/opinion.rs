@@ -1,21 +1,21 @@
-//! A second opinion on what the person wrote. It only raises, and up to `high`: what is found without it stands, and
-//! help for that is on the screen already.
+//! Second opinion on a message. It only raises the level, and up to `high`: the assessment without it stands, and its
+//! help is shown already.
 
 use safety::{Kind, Level};
 
 use super::{AnswerSink, PendingTurn, Risk, TurnService};
 
-/// Levels beyond this one are not for a model to find.
+/// Highest level by a second opinion: `imminent` silences the model, so no model decides on it.
 const HIGHEST: Level = Level::High;
 
 impl TurnService {
-    /// Tells whether a second opinion on `turn` may change anything.
+    /// Returns true if a second opinion on `turn` may change its risk.
     pub(super) fn is_opinion_wanted(&self, turn: &PendingTurn) -> bool {
         self.guard.is_some() && turn.risk.level < HIGHEST
     }
 
-    /// Asks for a second opinion, within its time limit. Returns the job as it is to be answered if that raises the
-    /// level, which `sink` has been told then.
+    /// Requests a second opinion, within its timeout. If it raises the level, reports that to `sink` and returns the
+    /// turn with the new risk.
     pub(super) async fn second_opinion(&self, turn: &PendingTurn, sink: &dyn AnswerSink) -> Option<PendingTurn> {
         let guard = self.guard.as_ref().filter(|_| self.is_opinion_wanted(turn))?;
         let level = guard.opinion(&turn.text).await?;
@@ -25,7 +25,7 @@ impl TurnService {
     }
 }
 
-/// `risk` at `level`, as far as that is higher.
+/// Returns `risk` at `level`; `None` if that is not higher.
 fn raised(risk: Risk, level: Level) -> Option<Risk> {
     let level = level.min(HIGHEST);
     if level <= risk.level {
@@ -33,7 +33,7 @@ fn raised(risk: Risk, level: Level) -> Option<Risk> {
     }
     let mut kinds = risk.kinds;
     if kinds.is_empty() {
-        // Of all that a guard is asked about, the one that leads to the lines for everybody.
+        // A guard returns no kind; this one selects the general help lines.
         kinds.insert(Kind::Suicide);
     }
     Some(Risk { level, kinds, ..risk })

@@ -1,4 +1,4 @@
-//! Messages and answers written to the store.
+//! Records messages and answers in the store.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tokio::time::{Instant, sleep};
 use super::{MessageRejection, Outcome, PendingTurn, TurnService, now};
 use crate::store::{Appended, NewEntry, StoreError};
 
-/// How long a finished answer waits for a database that is away: about as long as one takes to
-/// restart or to fail over.
+/// Timeout for recording a finished answer while the database is unavailable: about the time of a restart or a
+/// failover.
 pub const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between two tries to store an answer.
+/// Pause between two retries.
 const RECORD_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Why an answer that people have read is not kept.
+/// Error of recording an answer that the person has read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The store failed, for longer than [`RECORD_TIMEOUT`] if it was away.
+    /// The store failed; if it was unavailable, for longer than [`RECORD_TIMEOUT`].
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another core has answered the message too, and was faster: its answer is kept. Whoever sends
-    /// the message again gets that one.
+    /// Another core has answered the message faster, and its answer is stored. A client that resends the message gets
+    /// that one.
     #[error("another core has answered it too, and was faster")]
     AlreadyAnswered,
 }
@@ -37,7 +37,7 @@ impl From<&RecordError> for MessageRejection {
 }
 
 impl TurnService {
-    /// Appends an entry, and counts how that goes.
+    /// Appends an entry, and observes the commit in metrics.
     ///
     /// # Errors
     ///
@@ -47,15 +47,15 @@ impl TurnService {
         let appended = self.store.append(user, after, entry).await;
         match &appended {
             Ok(Appended::New(_)) => self.metrics.commit_duration.observe(begin.elapsed().as_secs_f64()),
-            // A session that is gone is no failure of the store's.
+            // A session that is gone is no failure of the store.
             Ok(Appended::Existing { .. }) | Err(StoreError::NoSession { .. }) => {}
             Err(_) => self.metrics.commit_failures.inc(),
         }
         appended
     }
 
-    /// Stores the answer `text` to `turn`, after entry `after` as far as is known. Says its `seq`.
-    /// A database that is away for a moment is waited for: people have read this answer.
+    /// Stores the answer `text` to `turn`. `after`: highest known `seq`. Returns its `seq`. Retries while the database is
+    /// unavailable, up to [`RECORD_TIMEOUT`]: the person has read this answer.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl TurnService {
         }
     }
 
-    /// An answer is stored already: this one, when the database did not live to say so, or the one
-    /// that another core gave while the two could not agree.
+    /// Compares with the answer that is stored already: this one, if the commit's reply was lost, or another core's,
+    /// given during a partition.
     async fn same_answer(&self, turn: &PendingTurn, text: &UserText, seq: u64) -> Result<u64, RecordError> {
         let entries = self.store.entries_of(turn.label.user, &turn.id).await?;
         let is_same = entries.iter().any(|entry| entry.role == Role::Assistant && entry.text == *text);

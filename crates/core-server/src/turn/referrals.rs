@@ -1,7 +1,7 @@
-//! Counts of help that was shown, without anybody in them.
+//! Counts of shown help, without any person in them.
 //!
-//! A count is an addition in memory; [`Referrals::flush`] brings what has come together to the store. Showing
-//! help never waits for it, and at most what came since the last flush is lost with a core.
+//! A count is an addition in memory; [`Referrals::flush`] writes the counts to the store. Showing help never waits for
+//! it, and a killed core loses at most the counts since its last flush.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,17 +14,17 @@ use crate::store::{ReferralBatch, ReferralCount, Store, StoreError};
 /// Counts that wait for the store.
 #[derive(Debug)]
 pub struct Referrals {
-    /// Names this process among those that count in one database.
+    /// Random id of this process among those that count in one database.
     source: u64,
     waiting: Mutex<Waiting>,
-    /// Held over a flush: batches reach the store in the order of their numbers.
+    /// Held over a flush, so that batches reach the store in the order of their numbers.
     flushing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     counts: BTreeMap<Key, u64>,
-    /// Sent to the store, which has not said yet that it has it.
+    /// Sent to the store, and not acknowledged yet.
     sent: Option<ReferralBatch>,
     last_number: u64,
 }
@@ -32,7 +32,7 @@ struct Waiting {
 /// Month, kind, level, language.
 type Key = (String, &'static str, &'static str, &'static str);
 
-/// The month of `at` in UTC, as `2026-12`.
+/// Returns the month of `at` in UTC, as `2026-12`.
 fn month(at: Timestamp) -> String {
     at.to_string().chars().take("2026-12".len()).collect()
 }
@@ -44,21 +44,21 @@ impl Default for Referrals {
 }
 
 impl Referrals {
-    /// Counts help that is shown at `at` for `kind` of risk at `level`, in `language`. Does not wait.
+    /// Counts help that is shown at `at` for `kind` of risk at `level`, in `language`. Does not block.
     pub fn note(&self, at: Timestamp, kind: Option<Kind>, level: Level, language: Language) {
         let key = (month(at), kind.map_or("none", Kind::name), level.name(), language.code());
         *self.waiting().counts.entry(key).or_default() += 1;
     }
 
-    /// Brings what has come together to `store`. What fails is sent again with the next flush, under the same
-    /// number, so that it counts once whatever became of the first try.
+    /// Writes the counts to `store`. A failed batch is sent again by the next flush under the same number, which makes it
+    /// idempotent.
     ///
     /// # Errors
     ///
     /// The store failed; nothing is lost.
     pub async fn flush(&self, store: &dyn Store) -> Result<(), StoreError> {
         let _flushing = self.flushing.lock().await;
-        // Twice at most: what a failed flush has left goes first.
+        // At most two batches: the one of a failed flush goes first.
         while let Some(batch) = self.next_batch() {
             store.count_referrals(batch).await?;
             self.waiting().sent = None;

@@ -1,48 +1,48 @@
-//! Risk as a turn needs to know it.
+//! Risk as the input of a turn.
 
 use safety::{Assessment, Context, Kinds, Level, Subject, companion};
 
 /// Risk in force in a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Risk {
-    /// How grave it is.
+    /// Level of the risk.
     pub level: Level,
-    /// Kinds seen since there is a level.
+    /// Kinds found since there is a level.
     pub kinds: Kinds,
-    /// Who is at risk.
+    /// Subject of the risk: the person, or somebody else.
     pub subject: Subject,
     /// The person has said that they are a minor.
     pub minor: bool,
 }
 
 impl Risk {
-    /// Tells whether messages are not refused for a limit: the risk is high, or imminent.
+    /// Returns true at `high` and `imminent`, where a message must not be rejected for a limit.
     pub fn is_high(self) -> bool {
         Level::High <= self.level
     }
 }
 
-/// What one message says of risk, as it was assessed on arrival in the light of those before it.
+/// Risk of one message, assessed on arrival in the context of those before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MessageRisk {
-    /// How grave it is.
+    /// Level of the risk.
     pub level: Level,
     /// Kinds of risk, also without a level.
     pub kinds: Kinds,
-    /// Who is at risk.
+    /// Subject of the risk: the person, or somebody else.
     pub subject: Subject,
-    /// It says good-bye.
+    /// The message says good-bye.
     pub takes_leave: bool,
 }
 
 impl MessageRisk {
-    /// Returns what `assessment` says of `text`.
+    /// Combines `assessment` with a check of `text` for a good-bye.
     pub fn of(assessment: &Assessment, text: &str) -> Self {
         let Assessment { level, kinds, subject, .. } = *assessment;
         Self { level, kinds, subject, takes_leave: companion::takes_leave(text) }
     }
 
-    /// Assesses `text` alone, where its assessment is not known any more.
+    /// Assesses `text` without context, for a message whose assessment was evicted.
     pub fn alone(text: &str) -> Self {
         Self::of(&safety::assess(&Context::default(), text), text)
     }

@@ -1,4 +1,4 @@
-//! A model's answer on its way to the people who read it: screened piece by piece, cut to its greatest length.
+//! Streams a model's answer: screened delta by delta, truncated at [`MAX_ANSWER_CHARS`].
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 use super::{AnswerSink, PendingTurn, SummaryJob};
 use crate::llm::{CompletionStream, TextDelta};
 
-/// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that
-/// are there. What was shown by then breaks no rule, and what would complete a violation still does not come.
+/// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that have
+/// arrived. Released text breaks no rule, and the rest of a violation would still be stopped.
 const MAX_HOLD: Duration = Duration::from_millis(250);
 
-/// What is known of an answer while it comes.
+/// Progress of an answer.
 pub(super) struct Progress {
     pub(super) source: Source,
     /// The model was called, whatever came of it.
@@ -31,7 +31,7 @@ pub(super) struct Progress {
     shown: ShownEnd,
 }
 
-/// How the text that was shown ends.
+/// End of the text shown so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct ShownEnd {
     /// Last character that is no white space.
@@ -41,7 +41,7 @@ struct ShownEnd {
 }
 
 impl Progress {
-    /// Nothing was said yet; `source`: where the answer is expected from.
+    /// Creates the progress of an answer without text. `source`: the expected one.
     pub(super) fn new(source: Source) -> Self {
         Self {
             source,
@@ -57,12 +57,12 @@ impl Progress {
         }
     }
 
-    /// Shows the next piece of the answer, as far as there is room for it. Returns whether all of it was.
+    /// Shows the next text of the answer, up to [`MAX_ANSWER_CHARS`]. Returns true if all of it fits.
     pub(super) fn show(&mut self, piece: UserText, sink: &dyn AnswerSink) -> bool {
         let (room, chars) = (MAX_ANSWER_CHARS - self.chars, piece.chars());
         let fits = chars <= room;
         let (piece, chars) = if fits { (piece, chars) } else { (piece.first_chars(room), room) };
-        // Thinking that is taken back, or what a screen holds back, is all that some pieces say; a delta has text.
+        // Empty after a screen has held all of it back: a delta must have text.
         if !piece.is_empty() {
             self.first.get_or_insert_with(Instant::now);
             self.chars += chars;
@@ -72,20 +72,20 @@ impl Progress {
         fits
     }
 
-    /// Takes back what was shown: it is no part of the answer.
+    /// Discards the text shown so far.
     fn restart(&mut self, sink: &dyn AnswerSink) {
         (self.chars, self.shown) = (0, ShownEnd::default());
         sink.restart();
     }
 
-    /// Goes on with what the companion says where the rest of the answer may not be shown.
+    /// Continues with the companion's replacement for the rest of an answer that violates a rule.
     fn replace(&mut self, violation: Violation, sink: &dyn AnswerSink) -> Finish {
         self.source = Source::Screened;
         let Violation { clean, replacement, .. } = violation;
         self.show(UserText::new(clean), sink);
         let joint = self.shown.joint();
         if MAX_ANSWER_CHARS < self.chars + joint.chars().count() + replacement.chars().count() {
-            // No room is left behind an answer of full length: it gives way.
+            // No room after an answer of full length: the replacement must be complete, so it replaces all.
             self.restart(sink);
         }
         let text = if self.chars == 0 { replacement.to_owned() } else { format!("{joint}{replacement}") };
@@ -101,7 +101,7 @@ impl ShownEnd {
         self.visible = visible.chars().next_back().or(self.visible);
     }
 
-    /// What stands between the text so far and a sentence that does not belong to it.
+    /// Returns the separator between the text so far and a new sentence.
     fn joint(self) -> &'static str {
         let has_ended = matches!(self.visible, None | Some('.' | '!' | '?' | '…' | '»' | '”' | '"' | ')' | ':'));
         match (has_ended, self.is_spaced) {
@@ -112,8 +112,8 @@ impl ShownEnd {
     }
 }
 
-/// Shows `answer` to `sink` as it comes: only what the screen has released leaves this function. Where it
-/// finds a violation the call ends, and what the companion says in its place follows.
+/// Streams `answer` to `sink`: only text released by the screen leaves this function. A violation ends the call, and
+/// the companion's replacement follows.
 pub(super) async fn stream(
     turn: &PendingTurn,
     mut answer: CompletionStream<'_>,
@@ -155,7 +155,7 @@ pub(super) async fn stream(
                 }
             }
             Err(violation) => {
-                // Ends the call before anything else: nobody needs the rest.
+                // Cancels the call first: its remaining tokens would cost, and are never shown.
                 drop(answer);
                 return progress.replace(violation, sink);
             }
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::turn::Risk;
 
-    /// What somebody reads who takes every piece in.
+    /// Sink that collects the shown text.
     #[derive(Default)]
     struct Reader(Mutex<String>);
 

@@ -1,4 +1,4 @@
-//! Older exchanges folded into a summary, in the background: never in the way of an answer.
+//! Summarizes older exchanges in the background. A summary must never delay an answer.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use super::{Risk, TurnService};
 use crate::llm::{CallContext, LlmError, Model, SamplingParams};
 use crate::store::{Page, StoreError, Summary};
 
-/// Summaries made at once, of all sessions together.
+/// Most concurrent summaries of this core.
 const MAX_CONCURRENT_SUMMARIES: usize = 4;
-/// A summary is to repeat what was said, not to invent.
+/// Low: a summary repeats facts, it must not invent any.
 const TEMPERATURE: f32 = 0.2;
-/// What a model that does not keep to its limit of tokens may write, in characters to a token.
+/// Characters per token kept of a model that ignores its limit of tokens.
 const CHARS_PER_TOKEN_MAX: usize = 8;
 
 /// Bounds on summaries.
@@ -28,63 +28,63 @@ const CHARS_PER_TOKEN_MAX: usize = 8;
 pub struct SummarySettings {
     /// Longest summary, in tokens.
     pub max_tokens: u32,
-    /// At most one call in so many messages of a session; at least 1.
+    /// Messages of a session per summary; at least 1.
     pub every_messages: u64,
 }
 
-/// What is to be folded into a session's summary.
+/// A summary to make of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryJob {
-    /// The message on whose occasion.
+    /// The message that triggered this summary.
     pub(super) label: MessageLabel,
     /// The language of the summary.
     pub(super) language: Language,
     /// Risk in force with it.
     pub(super) risk: Risk,
-    /// Where that message stands in its trace.
+    /// Trace context of that message.
     pub(super) trace: Traceparent,
-    /// `seq` of the first message that is to stand for itself.
+    /// `seq` of the first message that stays out of the summary.
     pub(super) before: u64,
     /// The summary so far.
     pub(super) earlier: Option<Summary>,
 }
 
-/// The summaries being made.
+/// Summaries in progress.
 #[derive(Debug)]
 pub struct Summarizer {
     draining: CancellationToken,
     running: Mutex<HashSet<UserLabel>>,
 }
 
-/// Why there is no summary.
+/// Reason to skip a summary.
 #[derive(Debug, thiserror::Error)]
 enum SummarizeError {
-    #[error("there are slots for answers only")]
+    #[error("no background permit available")]
     Busy,
-    #[error("an answer needs the slot")]
+    #[error("preempted by an answer")]
     Preempted,
     #[error("the core is draining")]
     Draining,
-    #[error("nothing is left to be summed up, or there is no room for it")]
+    #[error("nothing to summarize, or no room for it")]
     NothingToSummarize,
-    #[error("it breaks a rule for answers")]
+    #[error("the summary violates a rule for answers")]
     Screened,
     #[error(transparent)]
     Model(#[from] LlmError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("a later one is there, or what it draws on has gone")]
+    #[error("a newer summary is stored, or its entries were removed")]
     Superseded,
 }
 
-/// Without what was said: the error is logged.
+/// Drops the text: this error is logged, and texts of people must not be.
 impl From<Violation> for SummarizeError {
     fn from(_: Violation) -> Self {
         Self::Screened
     }
 }
 
-/// A summary as the model made it.
+/// A summary by the model.
 struct GeneratedSummary {
     summary: Summary,
     exchanges: usize,
@@ -92,15 +92,15 @@ struct GeneratedSummary {
 }
 
 impl Summarizer {
-    /// None is under way. Those that are end with `draining`.
+    /// Creates a summarizer. `draining` cancels its summaries.
     pub fn new(draining: CancellationToken) -> Self {
         Self { draining, running: Mutex::default() }
     }
 
-    /// `None` while one of `user` is under way, or as many as may be.
+    /// Returns a permit; `None` while a summary of `user` is running, or the most are.
     fn try_start(&self, user: UserLabel) -> Option<SummaryPermit<'_>> {
         let mut running = self.running();
-        // Not `then_some`: a place that is not given must not be made, because dropping it gives it back.
+        // Not `then_some`: it would construct a permit that is not granted, and its drop would release the running one.
         (running.len() < MAX_CONCURRENT_SUMMARIES && running.insert(user))
             .then(|| SummaryPermit { summarizer: self, user })
     }
@@ -122,8 +122,8 @@ impl Drop for SummaryPermit<'_> {
 }
 
 impl TurnService {
-    /// Folds what `summary_job` says into its session's summary: with a slot that nobody wants, with one
-    /// call, and not at all if anything is in the way. There will be another occasion.
+    /// Makes a summary: under a background permit, with one call, without a retry. A skipped summary is made with a
+    /// later message.
     pub async fn summarize(&self, summary_job: SummaryJob) {
         let (Some(model), Some(_permit)) = (&self.model, self.summarizer.try_start(summary_job.label.user)) else {
             return;
@@ -163,11 +163,11 @@ impl TurnService {
         let limit = self.context.max_entries_to_summarize();
         let page = match &summary_job.earlier {
             Some(earlier) => Page::After { seq: earlier.last, limit },
-            // Of a long conversation that has none yet, only the end is summed up.
+            // Without an earlier summary, only the end of a long conversation is summarized.
             None => Page::Before { seq: u64::MAX, limit },
         };
         let entries = self.store.readable_entries(summary_job.label.user, page).await?.entries;
-        // What was only too long for a prompt is summed up: it is shortened for that.
+        // Messages that were only too long for a prompt are summarized, shortened; flagged ones are not.
         let exchanges = self.context.flagged.without(summary_job.label.user, exchanges(entries, summary_job.before));
         let summary_prompt =
             self.context.summary_prompt(summary_job, exchanges).ok_or(SummarizeError::NothingToSummarize)?;
@@ -187,7 +187,7 @@ impl TurnService {
     }
 }
 
-/// Text of a summary, which later answers draw on: it breaks no rule that an answer may not break.
+/// Screened text of a summary. Later answers draw on it, so the rules for answers apply.
 struct ScreenedText {
     screen: Screen,
     text: UserText,
@@ -221,7 +221,7 @@ fn generated(
     usage: Option<Usage>,
 ) -> GeneratedSummary {
     let first = summary_job.earlier.as_ref().map_or(summary_prompt.first, |earlier| earlier.first);
-    // One line, so that it stays below its heading.
+    // One line, so that no line of it can pass as a heading.
     let line = text.expose().split_whitespace().collect::<Vec<_>>().join(" ");
     let max_chars =
         usize::try_from(summary_prompt.max_tokens).unwrap_or(usize::MAX).saturating_mul(CHARS_PER_TOKEN_MAX);
@@ -242,9 +242,9 @@ mod tests {
         let summarizer = Summarizer::new(CancellationToken::new());
         let mut permits: Vec<_> =
             (1..=MAX_CONCURRENT_SUMMARIES).map(|user| summarizer.try_start(UserLabel(user as u64)).unwrap()).collect();
-        for excluded in [1, 9] {
-            assert!(summarizer.try_start(UserLabel(excluded)).is_none());
-            assert_eq!(summarizer.running().len(), MAX_CONCURRENT_SUMMARIES, "{excluded} took nobody's place");
+        for rejected in [1, 9] {
+            assert!(summarizer.try_start(UserLabel(rejected)).is_none());
+            assert_eq!(summarizer.running().len(), MAX_CONCURRENT_SUMMARIES, "{rejected} took no permit");
         }
         drop(permits.pop());
         assert!(summarizer.try_start(UserLabel(9)).is_some());

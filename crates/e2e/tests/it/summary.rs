@@ -170,7 +170,7 @@ async fn hanging_summary_delays_no_answer() {
     let ended = |requests: &[Request]| requests.iter().all(|it| !sums_up(it) || it.outcome == Outcome::Cancelled);
     node.standin.wait_for(ended).await.unwrap();
     node.core.wait_for("summarization skipped").await;
-    assert!(node.logs().iter().any(|line| line.contains("an answer needs the slot")));
+    assert!(node.logs().iter().any(|line| line.contains("preempted by an answer")));
     assert_eq!(node.standin.most_in_flight(), 1);
     // Retried at the next occasion, not before.
     talk(&mut person, 7, 8).await;
@@ -216,7 +216,7 @@ async fn discards_summaries_rejected_by_the_screen() {
     talk(&mut person, 10, 10).await;
     assert!(!read_with(&node, "mensaje 10").0.contains(GIST));
     let logs = node.logs().join("\n");
-    assert_eq!(logs.matches("it breaks a rule for answers").count(), 2, "{logs}");
+    assert_eq!(logs.matches("the summary violates a rule for answers").count(), 2, "{logs}");
     assert!(!logs.contains("older messages summed up") && !logs.contains(GIST) && !logs.contains("555"), "{logs}");
     node.core.terminate().await;
     for file in std::fs::read_dir(node.subfolder("core/data")).unwrap() {

@@ -1,4 +1,4 @@
-//! Helped at once, not over and over, and never assessed twice.
+//! Help at once, not repeated too soon, and one assessment per message.
 
 use protocol::server_frame::{Kind as WireKind, Level as WireLevel};
 

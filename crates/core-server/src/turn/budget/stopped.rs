@@ -5,11 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::{MessageId, UserLabel};
 
-/// Messages remembered at most; a forgotten one may be sent again as if the server had been the cause,
-/// which the windows of repeated messages bound.
+/// Capacity. An evicted message may be resent as a free retry, which the windows of retries bound.
 const CAPACITY: usize = 16_384;
 
-/// Bounded set; the oldest message leaves first.
+/// Bounded set; evicts the oldest message first.
 #[derive(Debug, Default)]
 pub(super) struct Stopped(Mutex<Messages>);
 

@@ -1,4 +1,4 @@
-//! What counts, what is free, and what is given back.
+//! Attempts that count, free retries, and refunds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn begin(budget: &Budget, user: UserLabel, name: &str, kind: AttemptKind) 
     }
 }
 
-/// Begins an answer that counts; says what it was refused for.
+/// Begins and commits an answer; returns the code of a rejection.
 async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), ErrorCode> {
     let mut permit = begin(budget, user, name, AttemptKind::New).await?;
     budget.commit(user, &id(name), &mut permit).await;
@@ -43,7 +43,7 @@ async fn count(budget: &Budget, user: UserLabel, name: &str) -> Result<(), Error
     Ok(())
 }
 
-/// A message that turns out to be stored without an answer; says whether the attempt was free.
+/// Resends a message that is stored without an answer; returns true if the attempt was free.
 async fn repeat(budget: &Budget, user: UserLabel, name: &str, called: bool) -> Result<bool, ErrorCode> {
     let mut permit = begin(budget, user, name, AttemptKind::New).await?;
     budget.recount_as_retry(user, &id(name), &mut permit).await;
@@ -65,7 +65,7 @@ async fn reserve_is_atomic() {
     for (user, want) in [(11, Ok(())), (12, Ok(())), (13, Err(ErrorCode::RateLimited))] {
         assert_eq!(count(&budget, UserLabel(user), "m").await, want, "{user}");
     }
-    // What was refused because of the address is not held against the person.
+    // A rejection by the address's window does not count in the person's.
     tokio::time::advance(WINDOW).await;
     drop(permits);
     for want in [Ok(()), Ok(()), Err(ErrorCode::RateLimited)] {
@@ -119,7 +119,7 @@ async fn retries_have_their_own_windows_and_count_if_they_call_the_model() {
     for _ in 0..PERSON {
         assert_eq!(repeat(&budget, ALICE, "m", true).await, Ok(true));
     }
-    // Beyond their window they count as new ones, and are refused like them.
+    // Beyond their window retries count as new, and are rejected like new ones.
     for want in [Ok(false), Ok(false), Err(ErrorCode::RateLimited)] {
         assert_eq!(repeat(&budget, ALICE, "m", true).await, want);
     }
@@ -138,7 +138,7 @@ async fn high_risk_beyond_limits_gets_an_uncounted_companion_answer() {
         }
     };
     let budget = budget(0);
-    // Within the limits it is one like others.
+    // Within the limits it is like any other.
     let mut permit = begin_in_risk(&budget, false).await;
     assert!(permit.may_call_model() && !permit.is_beyond_limits());
     budget.commit(ALICE, &id("m"), &mut permit).await;
@@ -154,7 +154,7 @@ async fn high_risk_beyond_limits_gets_an_uncounted_companion_answer() {
         budget.commit(ALICE, &id("m"), &mut permit).await;
         budget.settle(ALICE, permit, false).await;
     }
-    // Nothing of it is held against the person later.
+    // None of it counts later.
     tokio::time::advance(WINDOW).await;
     for want in [Ok(()), Ok(()), Err(ErrorCode::RateLimited)] {
         assert_eq!(count(&budget, ALICE, "m").await, want);

@@ -1,4 +1,4 @@
-//! Rate windows of persons and addresses, in which an attempt is counted or refused in one step.
+//! Rate windows of persons and addresses, which count or reject an attempt atomically.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) struct Windows {
     pub(super) address: RateLimiter<ClientSubnet>,
 }
 
-/// A place in both windows of an attempt. Dropping it refunds it.
+/// An attempt's place in both windows. Its drop refunds both.
 #[derive(Debug)]
 #[must_use = "dropping it refunds it"]
 pub(super) struct Reservation {
@@ -40,11 +40,11 @@ impl Windows {
         Arc::new(Self { person: RateLimiter::new(person), address: RateLimiter::new(address) })
     }
 
-    /// Counts an attempt of `user` from `from` at this moment, if both windows have room within `limits`.
+    /// Counts an attempt of `user` from `from` now, if both windows have room within `limits`.
     ///
     /// # Errors
     ///
-    /// Returns how long it takes until both have; nothing is counted.
+    /// Returns the wait until both have room; nothing is counted.
     pub(super) fn reserve(
         self: &Arc<Self>,
         limits: Limits,
@@ -52,8 +52,8 @@ impl Windows {
         from: ClientSubnet,
     ) -> Result<Reservation, Duration> {
         let at = Instant::now();
-        // The person's first: its attempts are decided on one after another, so that no other one is
-        // refused because of a place that is refunded in the next line. Others share the address.
+        // The person's window first: a person's attempts are serialized, so that none is rejected because of a
+        // place that is refunded below. An address is shared by persons.
         if let Err(wait) = self.person.take_within(limits.person, user, at) {
             return Err(self.address.wait_within(limits.address, &from, at).map_or(wait, |other| wait.max(other)));
         }
@@ -70,7 +70,7 @@ impl Windows {
 }
 
 impl Reservation {
-    /// Counts it for good.
+    /// Commits the count.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }

@@ -1,4 +1,4 @@
-//! What the model gets to read when it is to sum up.
+//! Builds the prompt for a summary.
 
 use protocol::{Language, UserText};
 use serde::Serialize;
@@ -8,25 +8,25 @@ use crate::llm::{ChatMessage, ChatRole};
 use crate::turn::exchange::Exchange;
 use crate::turn::summarizer::{SummaryJob, SummarySettings};
 
-/// Less of an exchange than this says nothing.
+/// Fewest characters of an exchange: shorter excerpts carry no meaning.
 const CHARS_MIN: usize = 40;
 /// Tokens of the quotation marks and names around an exchange.
 const TOKENS_PER_EXCHANGE: f64 = 2.0 * TOKENS_PER_MESSAGE;
 
-/// What is to be summed up, ready to be sent.
+/// Prompt for a summary.
 #[derive(Debug)]
 pub(in crate::turn) struct SummaryPrompt {
     pub(in crate::turn) messages: Vec<ChatMessage>,
     /// `seq` of the first and of the last message in it.
     pub(in crate::turn) first: u64,
     pub(in crate::turn) last: u64,
-    /// How many messages there are in it, with their answers.
+    /// Number of exchanges in it.
     pub(in crate::turn) exchanges: usize,
     /// Longest summary, in tokens.
     pub(in crate::turn) max_tokens: u32,
 }
 
-/// Quoted as JSON, so that nothing anyone wrote looks like anything else than what they wrote.
+/// Quoted as JSON, so that no text in it can pass as an instruction or as another role.
 #[derive(Serialize)]
 struct Quoted<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,8 +44,8 @@ struct QuotedExchange {
 }
 
 impl Context {
-    /// `exchanges` and the earlier summary within the token budget. Where they do not fit, answers are
-    /// shortened first, then messages, the longest first; `None` if there is nothing, or no room.
+    /// Builds the prompt from `exchanges` and the earlier summary, within the token budget. If they do not fit, shortens
+    /// answers first, then messages, the longest first; `None` if there is nothing to summarize, or no room.
     pub(in crate::turn) fn summary_prompt(
         &self,
         summary_job: &SummaryJob,
@@ -69,7 +69,7 @@ impl Context {
         Some(SummaryPrompt { messages, first, last, exchanges: count, max_tokens: settings.max_tokens })
     }
 
-    /// Characters of so many tokens, by the estimate.
+    /// Converts tokens to characters, by the estimate.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
     fn chars(&self, tokens: f64) -> usize {
         (tokens * self.settings.chars_per_token) as usize
@@ -85,7 +85,7 @@ fn instructions(language: Language, settings: SummarySettings) -> String {
     text.replace("{words}", &(settings.max_tokens / 2).to_string())
 }
 
-/// `exchanges` in at most `room` characters.
+/// Quotes `exchanges` in at most `room` characters.
 fn quote(exchanges: Vec<Exchange>, room: usize) -> Vec<QuotedExchange> {
     let questions: Vec<usize> = exchanges.iter().map(|exchange| exchange.question.chars()).collect();
     let answers: Vec<usize> =
@@ -101,8 +101,8 @@ fn quote(exchanges: Vec<Exchange>, room: usize) -> Vec<QuotedExchange> {
     exchanges.into_iter().map(quoted).collect()
 }
 
-/// How long each text may be so that texts of these `lengths` take at most `room` together: what
-/// short ones leave is for the long ones.
+/// Returns the maximum length of each text so that texts of these `lengths` take at most `room` together (max-min
+/// fairness: long texts share the room that short ones leave).
 fn longest(mut lengths: Vec<usize>, room: usize) -> usize {
     lengths.sort_unstable();
     let (mut left, count) = (room, lengths.len());

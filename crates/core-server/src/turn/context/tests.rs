@@ -31,7 +31,7 @@ fn earlier(entries: Vec<Entry>, seq: u64) -> Earlier {
     Earlier { summary: None, exchanges: exchanges(entries, seq), more: false }
 }
 
-/// What the model gets, the instructions left out. Roles alternate, whatever is left out or has no answer.
+/// Returns the prompt's texts without the instructions. Asserts that roles alternate.
 fn texts(prompt: &Prompt) -> Vec<&str> {
     assert_eq!(prompt.messages[0].role, ChatRole::System);
     for (at, message) in prompt.messages[1..].iter().enumerate() {
@@ -40,7 +40,7 @@ fn texts(prompt: &Prompt) -> Vec<&str> {
     prompt.messages[1..].iter().map(|message| message.content.expose()).collect()
 }
 
-/// How many messages of the person the model gets, those that stand in one message counted apart.
+/// Counts the person's messages in a prompt, joined ones separately.
 fn question_count(prompt: &Prompt) -> usize {
     texts(prompt).iter().step_by(2).map(|text| text.split("\n\n").count()).sum()
 }
@@ -116,8 +116,8 @@ fn summary_replaces_omitted_exchanges_and_counts() {
     assert_eq!(off.summary_job, None);
 }
 
-/// A conversation of exchanges of these lengths, each folded when the context says so. Gives, for
-/// each message, how many exchanges were neither summed up nor shown.
+/// Runs a conversation of exchanges of these lengths, summarized when the context plans it. Returns, for each
+/// message, the number of exchanges that were neither summarized nor shown.
 fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
     let every = context.settings.summary.unwrap().every_messages;
     // `uncovered`: the first message that no summary draws on.
@@ -154,9 +154,9 @@ proptest! {
     fn no_gaps_for_messages_of_equal_length(length in 2..60_usize, every in 1..12_u64) {
         let context = context("s", 600.0, Some(every));
         let gaps = gaps(&context, &vec![length; 80]);
-        // The first fold may be late by as many messages as there are between two.
+        // The first summary may be late by the interval between two.
         let late = gaps.iter().position(|gap| 0 < *gap).map_or(0, |first| first + usize::try_from(every).unwrap());
-        // Where fewer stand for themselves than there are messages until the next time, the rest has to wait.
+        // If fewer are shown than there are messages until the next summary, the rest has to wait.
         let shown = ((600 - 100 - 120) / (length as u64 + 8)).min(10);
         prop_assert!(gaps.iter().skip(late).all(|gap| *gap <= every.saturating_sub(shown + 1)), "{:?}", gaps);
     }
