@@ -44,7 +44,7 @@ pub use risk::{PreSessionWatch, crisis_lines};
 
 use answering::{done, stored_done};
 use replicas::RemoteReplicas;
-use state::{Listener, Pending, Recipients, Running, State};
+use state::{Listener, Pending, Recipients, Running, State, StoredMessage};
 use watch::Watch;
 
 use crate::cluster::SessionEvent;
@@ -56,7 +56,6 @@ use crate::turn::{
 /// Shortest interval between two checks for listeners of a running answer.
 const LISTENERS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A live conversation.
 #[derive(Debug)]
 pub struct Session {
     sessions: Arc<Sessions>,
@@ -107,7 +106,6 @@ impl Session {
         self.user
     }
 
-    /// Returns the session's public id.
     pub fn id(&self) -> &SessionId {
         &self.id
     }
@@ -172,6 +170,7 @@ impl Session {
         if message.risk.is_high() {
             self.admit_in_risk().await;
         }
+        // One admission at a time: the limits count messages in flight, and `seq` is published in order.
         let commit = self.commit.lock().await;
         let (after, in_flight) = {
             let mut state = self.state();
@@ -217,14 +216,18 @@ impl Session {
                     state.messages += 1;
                     state.publish(Recipients::AllExcept(from), ServerFrame::Turn(entry.clone()));
                 }
-                self.answer_or_follow(&mut state, (from, owner), message, entry.seq);
+                self.answer_or_follow(&mut state, StoredMessage { from, message, seq: entry.seq }, owner);
             }
-            Ok(Admission::Known(entries, owner)) => self.on_resubmitted(&mut state, from, message, (entries, owner)),
+            Ok(Admission::Known(entries, owner)) => {
+                let seq = with_role(&entries, Role::User).map_or(0, |entry| entry.seq);
+                self.on_resubmitted(&mut state, StoredMessage { from, message, seq }, &entries, owner);
+            }
             // Only the sender: a client that has resumed meanwhile resends the message and gets its own result.
             Ok(Admission::Rejected(rejection)) => self.reject(&state, Recipients::Only(from), message.id, rejection),
             Err(StoreError::NoSession { .. }) => {}
             Err(error) => {
-                self.record_failed(&state, Recipients::Only(from), (message.id, message.trace), &error.into())
+                let rejection = record_failed(message.trace, &error.into());
+                self.reject(&state, Recipients::Only(from), message.id, rejection);
             }
         }
     }
@@ -234,46 +237,34 @@ impl Session {
     fn on_resubmitted(
         self: &Arc<Self>,
         state: &mut State,
-        from: ConnectionId,
-        message: Message,
-        (entries, owner): (Vec<Entry>, AnswerOwner),
+        stored: StoredMessage,
+        entries: &[Entry],
+        owner: AnswerOwner,
     ) {
-        let first = entries.iter().find(|entry| entry.role == Role::User);
-        let seq = first.map_or(0, |entry| entry.seq);
-        let answer = entries.iter().find(|entry| entry.role == Role::Assistant);
+        let StoredMessage { from, message, seq } = stored;
         self.sessions.turns().metrics.messages_deduplicated.inc();
         state.publish_accepted(from, &message, seq);
-        if let Some(answer) = answer {
+        if let Some(answer) = with_role(entries, Role::Assistant) {
             // Only the requester needs the stored answer; a client that resumes gets it from the replay.
             state.publish(Recipients::Only(from), outbox::delta(message.id, 0, answer.text.clone()));
             state.publish(Recipients::Only(from), stored_done(answer));
         } else {
-            let text = first.map_or_else(UserText::default, |entry| entry.text.clone());
-            self.answer_or_follow(state, (from, owner), Message { text, ..message }, seq);
+            let text = with_role(entries, Role::User).map_or_else(UserText::default, |entry| entry.text.clone());
+            let message = Message { text, ..message };
+            self.answer_or_follow(state, StoredMessage { from, message, seq }, owner);
         }
     }
 
-    /// Answers a stored message of connection `from` here, or follows the core that holds its claim.
-    fn answer_or_follow(
-        self: &Arc<Self>,
-        state: &mut State,
-        (from, owner): (ConnectionId, AnswerOwner),
-        message: Message,
-        seq: u64,
-    ) {
+    /// Answers a stored message here, or follows the core that holds its claim.
+    fn answer_or_follow(self: &Arc<Self>, state: &mut State, stored: StoredMessage, owner: AnswerOwner) {
         match owner {
-            AnswerOwner::ThisCore(permit) => self.enqueue(state, (from, permit), message, seq),
-            AnswerOwner::OtherCore => self.follow(state, from, message, seq),
+            AnswerOwner::ThisCore(permit) => self.enqueue(state, stored, permit),
+            AnswerOwner::OtherCore => self.follow(state, stored),
         }
     }
 
-    fn enqueue(
-        self: &Arc<Self>,
-        state: &mut State,
-        (sender, permit): (ConnectionId, Permit),
-        message: Message,
-        seq: u64,
-    ) {
+    fn enqueue(self: &Arc<Self>, state: &mut State, stored: StoredMessage, permit: Permit) {
+        let StoredMessage { from: sender, message, seq } = stored;
         let message_risk = self.message_risk(&message.id, &message.text);
         let turn = PendingTurn {
             id: message.id,
@@ -371,8 +362,9 @@ impl Session {
         Some((turn, stop, permit))
     }
 
-    /// Stores the answer, releases the claim, then publishes `done`. This order is fixed: see below.
+    /// Stores the answer, releases the claim, then publishes `done`.
     async fn conclude(&self, turn: PendingTurn, outcome: Result<Outcome, TurnError>) {
+        // Before `state` is read: no other task may store an entry between this `seq` and the publish of `done`.
         let _commit = self.commit.lock().await;
         let (after, draft) = {
             let state = self.state();
@@ -414,7 +406,9 @@ impl Session {
             (Ok(_), Err(TurnError::Rejected(rejection))) => {
                 self.reject(&state, state.recipients_of(sender), turn.id, rejection);
             }
-            (Err(error), _) => self.record_failed(&state, Recipients::All, (turn.id, turn.trace), &error),
+            (Err(error), _) => {
+                self.reject(&state, Recipients::All, turn.id, record_failed(turn.trace, &error));
+            }
         }
     }
 
@@ -422,11 +416,6 @@ impl Session {
     fn reject(&self, state: &State, to: Recipients, id: MessageId, rejection: MessageRejection) {
         self.sessions.turns().metrics.message_rejected(rejection.code);
         state.reject(to, id, rejection);
-    }
-
-    fn record_failed(&self, state: &State, to: Recipients, (id, trace): (MessageId, Traceparent), error: &RecordError) {
-        tracing::error!(trace_id = %trace.trace_id, %error, "failed to record answer");
-        self.reject(state, to, id, error.into());
     }
 
     /// Stops the answer to message `id`, or removes the message from the queue. Returns true if it was in flight, here
@@ -487,6 +476,16 @@ impl Drop for Session {
         self.state().replicas = None;
         self.sessions.evict(self.user);
     }
+}
+
+/// Logs that a message or its answer is not stored. Returns the rejection for its client.
+fn record_failed(trace: Traceparent, error: &RecordError) -> MessageRejection {
+    tracing::error!(trace_id = %trace.trace_id, %error, "failed to record answer");
+    error.into()
+}
+
+fn with_role(entries: &[Entry], role: Role) -> Option<&Entry> {
+    entries.iter().find(|entry| entry.role == role)
 }
 
 /// Returns true if a turn ended because the store no longer has the session.

@@ -58,15 +58,11 @@ pub struct TurnService {
     pub model: Option<Model>,
     /// Second opinion on messages, if one is configured.
     pub guard: Option<Guard>,
-    /// Builder of prompts.
     pub context: Context,
     /// The other cores, if `REDIS_URL` is set.
     pub cluster: Option<Arc<Cluster>>,
-    /// Summaries in progress.
     pub summarizer: Summarizer,
-    /// Counts of shown help.
     pub referrals: Referrals,
-    /// Metrics of this core.
     pub metrics: Arc<Metrics>,
 }
 
@@ -75,9 +71,7 @@ pub struct TurnService {
 pub struct Message {
     /// Idempotency key within the session.
     pub id: MessageId,
-    /// Text of the message.
     pub text: UserText,
-    /// Trace context of the message.
     pub trace: Traceparent,
     /// Client subnet, for the limits per address.
     pub from: ClientSubnet,
@@ -97,17 +91,13 @@ pub struct MessageRejection {
 /// An accepted message without an answer.
 #[derive(Debug, Clone)]
 pub struct PendingTurn {
-    /// The message's id.
     pub id: MessageId,
     /// Its label in logs and in the model's HTTP headers.
     pub label: MessageLabel,
-    /// Its `seq`.
     pub seq: u64,
-    /// Text of the message.
     pub text: UserText,
     /// Language to answer in.
     pub language: Language,
-    /// Trace context of the message.
     pub trace: Traceparent,
     /// Time of its admission, from which durations count.
     pub accepted_at: Instant,
@@ -155,7 +145,6 @@ pub trait AnswerSink: Send + Sync {
     fn risk_raised(&self, risk: Risk);
 }
 
-/// Outcome of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Reason of its end.

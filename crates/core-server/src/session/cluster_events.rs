@@ -12,11 +12,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::replicas::{Delta, RemoteDraft, RemoteReplicas};
-use super::state::{Pending, Recipients, State};
+use super::state::{Pending, Recipients, State, StoredMessage};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
 use crate::cluster::{ClusterEvent, CoreId, Envelope, SessionEvent};
 use crate::store::StoreError;
-use crate::turn::{Attempt, AttemptKind, Message, MessageRejection};
+use crate::turn::{Attempt, AttemptKind, MessageRejection};
 
 /// Interval of the check for dead cores; [`RemoteReplicas::tick`] counts in it.
 const REPLICA_TICK_INTERVAL: Duration = Duration::from_secs(15);
@@ -27,14 +27,23 @@ const CATCH_UP_PAGE_ENTRIES: usize = 200;
 /// Sessions that catch up at once after a reconnect: all live ones would stampede the database.
 const MAX_CONCURRENT_CATCH_UPS: usize = 8;
 
+/// A delta of another core's answer; `offset` counts characters.
+struct ReceivedDelta {
+    id: MessageId,
+    offset: usize,
+    text: UserText,
+}
+
 impl Sessions {
     /// Handles cluster events until their channel closes.
     pub async fn run_cluster_events(self: Arc<Self>, mut events: mpsc::Receiver<ClusterEvent>) {
         let catch_ups = Arc::new(Semaphore::new(MAX_CONCURRENT_CATCH_UPS));
         let mut ticks = interval(REPLICA_TICK_INTERVAL);
+        // Delay: a burst of ticks after a stall would expire every core before its queued events are read.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
+                // Events first: a tick must not expire a core whose event is queued.
                 biased;
                 event = events.recv() => event,
                 _ = ticks.tick() => {
@@ -133,7 +142,9 @@ impl Session {
             ServerFrame::Turn(entry) if entry.seq <= state.published.seq() => {}
             ServerFrame::Turn(entry) if entry.seq == state.published.seq() + 1 => self.apply_entry(state, entry, None),
             ServerFrame::Turn(_) => self.spawn_catch_up(),
-            ServerFrame::Delta { id, offset, text, .. } => self.on_delta(state, core, id, (offset, text)),
+            ServerFrame::Delta { id, offset, text, .. } => {
+                self.on_delta(state, core, ReceivedDelta { id, offset, text });
+            }
             ServerFrame::Done(done) => {
                 let replicas = state.replicas.as_ref();
                 let whole = replicas.is_some_and(|replicas| replicas.has_complete_draft(core, &done.id, done.chars));
@@ -169,7 +180,8 @@ impl Session {
         self.state().publish_locally(Recipients::All, ServerFrame::Error(error));
     }
 
-    fn on_delta(self: &Arc<Self>, state: &mut State, core: CoreId, id: MessageId, (offset, text): (usize, UserText)) {
+    fn on_delta(self: &Arc<Self>, state: &mut State, core: CoreId, delta: ReceivedDelta) {
+        let ReceivedDelta { id, offset, text } = delta;
         if state.is_in_flight(&id) {
             // Answered here as well, during a partition: local clients read this core's answer.
             return;
@@ -189,18 +201,18 @@ impl Session {
         }
     }
 
-    /// Follows the answer to a message that connection `from` sent here and that another core answers.
-    pub(super) fn follow(self: &Arc<Self>, state: &mut State, from: ConnectionId, message: Message, seq: u64) {
-        let id = message.id.clone();
+    /// Follows the answer to a message that was sent here and that another core answers.
+    pub(super) fn follow(self: &Arc<Self>, state: &mut State, stored: StoredMessage) {
+        let id = stored.message.id.clone();
         let follows = state.replicas.as_mut().is_some_and(|replicas| replicas.awaited.insert(id.clone()));
         if follows {
-            self.sessions.tasks().spawn(Arc::clone(self).poll_remote_answer(id, Some((from, message, seq))));
+            self.sessions.tasks().spawn(Arc::clone(self).poll_remote_answer(id, Some(stored)));
         }
     }
 
     /// Polls the claim to `id` while its answer is followed here. If the core that answers dies, the message is
     /// answered here if it was `sent` here and no text was shown; else clients get an error, to resend it.
-    async fn poll_remote_answer(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
+    async fn poll_remote_answer(self: Arc<Self>, id: MessageId, sent: Option<StoredMessage>) {
         loop {
             sleep(POLL_INTERVAL).await;
             {
@@ -236,7 +248,7 @@ impl Session {
         answered.is_ok() && state.is_followed(id)
     }
 
-    async fn take_over(self: Arc<Self>, id: MessageId, sent: Option<(ConnectionId, Message, u64)>) {
+    async fn take_over(self: Arc<Self>, id: MessageId, sent: Option<StoredMessage>) {
         // As for every new message: limits are checked for one message of a session at a time.
         let _commit = self.commit.lock().await;
         let (is_shown, in_flight) = {
@@ -251,7 +263,7 @@ impl Session {
         let sent = sent.filter(|_| !is_shown);
         let is_busy = self.sessions.limits().per_user_max <= in_flight;
         let owner = match &sent {
-            Some((_, message, _)) => {
+            Some(StoredMessage { message, .. }) => {
                 let turns = self.sessions.turns();
                 let needs_slot = turns.needs_slot();
                 let in_risk = message.risk.is_high();
@@ -263,9 +275,7 @@ impl Session {
         let mut state = self.state();
         state.end_remote_draft(&id);
         match (sent, owner) {
-            (Some((from, message, seq)), Ok(owner)) => {
-                self.answer_or_follow(&mut state, (from, owner), message, seq);
-            }
+            (Some(stored), Ok(owner)) => self.answer_or_follow(&mut state, stored, owner),
             (_, Ok(_)) => {}
             (_, Err(rejection)) => state.publish_locally(Recipients::All, state.error(id, rejection)),
         }

@@ -30,7 +30,6 @@ impl Whereabouts {
         resources::emergency_number(country).map(str::to_owned)
     }
 
-    /// Builds the `support` frame for message `id`.
     pub(super) fn support(&self, id: MessageId, need: Need, language: Language, now: Timestamp) -> Support {
         let selection = self.select(need, language, now);
         let text = match country_question(&selection, language) {

@@ -60,6 +60,7 @@ impl Session {
     ///
     /// The store failed; the session may or may not be erased.
     pub async fn erase(&self) -> Result<u64, StoreError> {
+        // No entry may be stored between the erase in the store and the end of this session.
         let _commit = self.commit.lock().await;
         if let Lifecycle::Gone { entries, .. } = self.state().lifecycle {
             return Ok(entries);

@@ -106,7 +106,6 @@ impl Outbox {
         self.state().requests += 1;
     }
 
-    /// Appends the response to a request.
     pub fn respond(&self, frame: ServerFrame) {
         self.state().requests -= 1;
         self.push(frame);

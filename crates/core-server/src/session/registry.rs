@@ -78,7 +78,6 @@ pub struct SessionLimits {
 /// A session to attach to.
 #[derive(Debug)]
 pub struct Opened {
-    /// The live session.
     pub session: Arc<Session>,
     /// The secret that resumes it.
     pub token: ResumeToken,
@@ -140,7 +139,7 @@ impl Sessions {
             };
             // Read again if the live session may have been evicted since: the record may lack its last entries.
             let epoch = evictions.of(record.user);
-            if let Some(session) = self.live_session((record.clone(), &token), epoch) {
+            if let Some(session) = self.live_session(record.clone(), &token, epoch) {
                 break (session, record);
             }
         };
@@ -169,11 +168,7 @@ impl Sessions {
 
     /// Returns the live session of `record`, which may be newer than it, or a new one. `None` if no session is live and
     /// its shard is past `epoch`: this one may have been evicted after the record was read.
-    fn live_session(
-        self: &Arc<Self>,
-        (record, token): (SessionRecord, &ResumeToken),
-        epoch: u32,
-    ) -> Option<Arc<Session>> {
+    fn live_session(self: &Arc<Self>, record: SessionRecord, token: &ResumeToken, epoch: u32) -> Option<Arc<Session>> {
         let mut live = self.live();
         match live.sessions.get(&record.user) {
             Some(session) => session.upgrade(),
@@ -198,12 +193,10 @@ impl Sessions {
         self.live().sessions.get(&user)?.upgrade()
     }
 
-    /// Returns the users whose sessions are live.
     pub(super) fn users(&self) -> Vec<UserLabel> {
         self.live().sessions.keys().copied().collect()
     }
 
-    /// Returns the number of live sessions.
     pub fn live_count(&self) -> usize {
         self.live().sessions.len()
     }
@@ -265,9 +258,9 @@ mod tests {
         let record = store.session_by_token(&token).await.unwrap().unwrap();
         let epoch = sessions.live().evictions.of(user);
         (1..SHARDS as u64).for_each(|other| sessions.evict(UserLabel(user.0 + other)));
-        let session = sessions.live_session((record.clone(), &token), epoch);
+        let session = sessions.live_session(record.clone(), &token, epoch);
         assert!(session.is_some());
         drop(session);
-        assert!(sessions.live_session((record, &token), epoch).is_none());
+        assert!(sessions.live_session(record, &token, epoch).is_none());
     }
 }

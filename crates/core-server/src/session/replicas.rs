@@ -146,7 +146,6 @@ impl RemoteReplicas {
         }
     }
 
-    /// Returns the number of connections on other cores.
     pub(super) fn connections(&self) -> usize {
         self.cores.values().map(|other| other.connections).sum()
     }

@@ -56,6 +56,7 @@ impl Sessions {
             if batch < BATCH_ROWS {
                 return Ok(removed);
             }
+            // SQLite has one writer: waiting writers go between two batches.
             sleep(BATCH_PAUSE).await;
         }
     }

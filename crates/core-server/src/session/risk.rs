@@ -132,7 +132,6 @@ impl Session {
         turns.referrals.note(now(), need.kinds.most_urgent(), need.level.max(Level::Concern), language);
     }
 
-    /// Returns the risk in force.
     pub fn risk(&self) -> Risk {
         self.watch_state().risk(now())
     }

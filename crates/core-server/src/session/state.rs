@@ -90,13 +90,20 @@ impl PublishedSeq {
     }
 }
 
-/// An attached connection.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) id: ConnectionId,
     pub(super) outbox: Arc<Outbox>,
     /// Its client closed its sending side: it may wait for its answer, or be gone for good.
     pub(super) half_closed: bool,
+}
+
+/// A stored message, and the connection that sent it.
+#[derive(Debug)]
+pub(super) struct StoredMessage {
+    pub(super) from: ConnectionId,
+    pub(super) message: Message,
+    pub(super) seq: u64,
 }
 
 #[derive(Debug)]
@@ -106,7 +113,6 @@ pub(super) struct Pending {
     pub(super) permit: Permit,
 }
 
-/// The answer in progress.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: MessageId,
@@ -125,7 +131,6 @@ pub(super) struct Running {
     pub(super) superseded: bool,
 }
 
-/// Recipients of a frame.
 #[derive(Clone, Copy)]
 pub(super) enum Recipients {
     All,
@@ -235,12 +240,10 @@ impl State {
         self.publish(to, self.error(id, rejection));
     }
 
-    /// Builds the error frame for message `id`.
     pub(super) fn error(&self, id: MessageId, rejection: MessageRejection) -> ServerFrame {
         ServerFrame::Error(rejection.frame(self.locale.language()).with_id(Some(id)))
     }
 
-    /// Removes message `id` from the queue.
     pub(super) fn take_waiting(&mut self, id: &MessageId) -> Option<Pending> {
         let at = self.waiting.iter().position(|pending| pending.turn.id == *id)?;
         self.waiting.remove(at)

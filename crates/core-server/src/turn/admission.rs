@@ -8,7 +8,6 @@ use super::{Message, MessageRejection, TurnService, now};
 use crate::cluster::CoreId;
 use crate::store::{Appended, NewEntry, StoreError};
 
-/// Outcome of an admission.
 #[derive(Debug)]
 pub enum Admission {
     /// Stored now.

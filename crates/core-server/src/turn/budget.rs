@@ -24,7 +24,6 @@ use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use stopped::Stopped;
 use windows::{Limits, Reservation, Windows};
 
-/// Settings of a [`Budget`].
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetSettings {
     /// Messages of a person per window.
@@ -49,7 +48,6 @@ pub struct Budget {
 pub struct Attempt<'a> {
     /// Person who wrote it.
     pub user: UserLabel,
-    /// Message id.
     pub id: &'a MessageId,
     /// Client subnet, for the limits per address.
     pub from: ClientSubnet,
@@ -61,10 +59,8 @@ pub struct Attempt<'a> {
     pub in_risk: bool,
 }
 
-/// Kind of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptKind {
-    /// A new message.
     New,
     /// A stored message that lost its answer through no fault of the person.
     Retry,
@@ -73,7 +69,6 @@ pub enum AttemptKind {
 /// The core that answers.
 #[derive(Debug)]
 pub enum AnswerOwner {
-    /// This core.
     ThisCore(Permit),
     /// Another core, which holds the claim.
     OtherCore,
@@ -86,7 +81,6 @@ pub struct Permit {
     pub is_behind_others: bool,
     /// Reservation of a model slot; `None` if the answer needs none.
     pub slot_reservation: Option<PermitReservation>,
-    /// This attempt's claim.
     pub claim: Option<ClaimNumber>,
     /// The person stopped the last attempt.
     was_stopped: bool,
@@ -106,7 +100,6 @@ enum PermitScope {
 }
 
 impl Permit {
-    /// Returns true if the model may be called.
     pub fn may_call_model(&self) -> bool {
         self.scope == PermitScope::Model
     }

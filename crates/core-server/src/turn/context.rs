@@ -231,7 +231,6 @@ fn push(messages: &mut Vec<ChatMessage>, role: ChatRole, content: UserText) {
     }
 }
 
-/// Returns the heading of a summary.
 fn heading(language: Language) -> &'static str {
     match language {
         Language::Spanish => {

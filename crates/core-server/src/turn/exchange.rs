@@ -8,7 +8,6 @@ use protocol::server_frame::{Entry, Role};
 /// A message of the person with its answer.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// `seq` of the message.
     pub(super) seq: u64,
     pub(super) question: UserText,
     pub(super) answer: Option<UserText>,

@@ -33,7 +33,6 @@ struct Excluded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PromptExchange {
     pub(super) seq: u64,
-    /// Length of its texts in bytes.
     pub(super) bytes: usize,
     /// The model has not answered it, or not completely: perhaps because it was refused.
     pub(super) is_suspect: bool,
@@ -50,6 +49,12 @@ pub(super) enum Omitted {
     Everything,
 }
 
+/// A prompt that every provider refused, and the last error.
+struct RefusedPrompt {
+    prompt: Prompt,
+    error: LlmError,
+}
+
 /// Error of every prompt that was tried.
 pub(super) enum OpenError {
     Model(LlmError),
@@ -57,7 +62,6 @@ pub(super) enum OpenError {
 }
 
 impl PromptExchange {
-    /// Describes `exchange`.
     pub(super) fn of(exchange: &Exchange) -> Self {
         let answer = exchange.answer.as_ref().map_or(0, |answer| answer.expose().len());
         let bytes = exchange.question.expose().len() + answer;
@@ -126,9 +130,9 @@ impl TurnService {
             Err(error) => error,
         };
         if error.is_flagged() {
-            self.retry_unfiltered(model, turn, (prompt, error), context).await
+            self.retry_unfiltered(model, turn, RefusedPrompt { prompt, error }, context).await
         } else if error.is_too_long() {
-            self.retry_shorter(model, turn, (prompt, error), context).await
+            self.retry_shorter(model, turn, RefusedPrompt { prompt, error }, context).await
         } else {
             if error.is_filtered() {
                 self.note_filtered(turn, &prompt);
@@ -160,9 +164,10 @@ impl TurnService {
         &self,
         model: &'a Model,
         turn: &PendingTurn,
-        (mut prompt, mut error): (Prompt, LlmError),
+        failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
+        let RefusedPrompt { mut prompt, mut error } = failed;
         let (user, flagged) = (turn.label.user, &self.context.flagged);
         let mut all: HashSet<u64> = prompt.shown.iter().map(|shown| shown.seq).collect();
         for omitted in [Omitted::Suspects(suspects(&prompt.shown)), Omitted::Everything] {
@@ -199,9 +204,10 @@ impl TurnService {
         &self,
         model: &'a Model,
         turn: &PendingTurn,
-        (prompt, error): (Prompt, LlmError),
+        failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
+        let RefusedPrompt { prompt, error } = failed;
         let (user, omitted) = (turn.label.user, &self.context.omitted);
         let oldest = excess(&prompt.shown, turn.text.expose().len());
         if oldest.is_empty() {

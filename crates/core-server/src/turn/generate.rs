@@ -36,10 +36,9 @@ impl TurnService {
         boot::telemetry::set_parent(&span, turn.trace);
         let mut progress = self.progress();
         let finish = {
-            let model = self.model.as_ref().filter(|_| permit.may_call_model() && is_for_model(turn));
-            let generate =
-                self.generate((turn, model, permit.slot_reservation.take()), sink, &mut progress).instrument(span);
+            let generate = self.generate(turn, &mut permit, sink, &mut progress).instrument(span);
             tokio::select! {
+                // `stop` first: an answer that completes in the same poll was stopped by the person.
                 biased;
                 () = stop.cancelled() => Ok(Finish::Stopped),
                 finish = generate => finish,
@@ -60,17 +59,19 @@ impl TurnService {
 
     async fn generate(
         &self,
-        (turn, model, slot_reservation): (&PendingTurn, Option<&Model>, Option<PermitReservation>),
+        turn: &PendingTurn,
+        permit: &mut Permit,
         sink: &dyn AnswerSink,
         progress: &mut Progress,
     ) -> Result<Finish, TurnError> {
-        let Some(model) = model else {
+        let slot_reservation = permit.slot_reservation.take();
+        let Some(model) = self.model.as_ref().filter(|_| permit.may_call_model() && is_for_model(turn)) else {
             // Frees the place in the queue at once: the second opinion below may take its whole timeout.
             drop(slot_reservation);
             let raised = self.second_opinion(turn, sink).await;
             return self.answer_by_companion(raised.as_ref().unwrap_or(turn), sink, progress).await;
         };
-        let slot = self.slot_for(model, slot_reservation, (turn, sink));
+        let slot = self.slot_for(model, slot_reservation, turn, sink);
         let (raised, slot) = if self.is_opinion_wanted(turn) {
             // Concurrently with the wait for the slot: an opinion delays the answer only if a slot is free, and by
             // its own timeout at most.
@@ -138,7 +139,8 @@ impl TurnService {
         &self,
         model: &Model,
         slot_reservation: Option<PermitReservation>,
-        (turn, sink): (&PendingTurn, &dyn AnswerSink),
+        turn: &PendingTurn,
+        sink: &dyn AnswerSink,
     ) -> Result<Option<ConcurrencyPermit>, MessageRejection> {
         if !model.can_attempt() {
             return Ok(None);
@@ -159,6 +161,7 @@ impl TurnService {
             return slot;
         }
         tokio::select! {
+            // Unavailability first: a slot without a provider would be held in vain.
             biased;
             () = model.became_unavailable() => Ok(None),
             slot = slot => slot,

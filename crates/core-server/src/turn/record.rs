@@ -76,6 +76,7 @@ impl TurnService {
             source: Some(outcome.source),
             help: None,
         };
+        // One deadline over all retries: the commit lock of the session is held meanwhile.
         let deadline = Instant::now() + RECORD_TIMEOUT;
         loop {
             let stored = match self.append(turn.label.user, after, entry.clone()).await {

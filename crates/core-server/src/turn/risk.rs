@@ -5,7 +5,6 @@ use safety::{Assessment, Context, Kinds, Level, Subject, companion};
 /// Risk in force in a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Risk {
-    /// Level of the risk.
     pub level: Level,
     /// Kinds found since there is a level.
     pub kinds: Kinds,
@@ -25,7 +24,6 @@ impl Risk {
 /// Risk of one message, assessed on arrival in the context of those before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MessageRisk {
-    /// Level of the risk.
     pub level: Level,
     /// Kinds of risk, also without a level.
     pub kinds: Kinds,

@@ -16,7 +16,6 @@ use crate::llm::{CompletionStream, TextDelta};
 /// arrived. Released text breaks no rule, and the rest of a violation would still be stopped.
 const MAX_HOLD: Duration = Duration::from_millis(250);
 
-/// Progress of an answer.
 pub(super) struct Progress {
     pub(super) source: Source,
     /// The model was called, whatever came of it.

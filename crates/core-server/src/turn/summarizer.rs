@@ -49,7 +49,6 @@ pub struct SummaryJob {
     pub(super) earlier: Option<Summary>,
 }
 
-/// Summaries in progress.
 #[derive(Debug)]
 pub struct Summarizer {
     draining: CancellationToken,
@@ -144,6 +143,7 @@ impl TurnService {
     async fn summarize_with(&self, model: &Model, summary_job: SummaryJob) -> Result<GeneratedSummary, SummarizeError> {
         let slot = self.slots.try_acquire_background().ok_or(SummarizeError::Busy)?;
         let generated = tokio::select! {
+            // Drain and answers first: a summary must not delay either.
             biased;
             () = self.summarizer.draining.cancelled() => Err(SummarizeError::Draining),
             () = slot.preempted() => Err(SummarizeError::Preempted),

@@ -13,14 +13,12 @@ const CHARS_MIN: usize = 40;
 /// Tokens of the quotation marks and names around an exchange.
 const TOKENS_PER_EXCHANGE: f64 = 2.0 * TOKENS_PER_MESSAGE;
 
-/// Prompt for a summary.
 #[derive(Debug)]
 pub(in crate::turn) struct SummaryPrompt {
     pub(in crate::turn) messages: Vec<ChatMessage>,
     /// `seq` of the first and of the last message in it.
     pub(in crate::turn) first: u64,
     pub(in crate::turn) last: u64,
-    /// Number of exchanges in it.
     pub(in crate::turn) exchanges: usize,
     /// Longest summary, in tokens.
     pub(in crate::turn) max_tokens: u32,
