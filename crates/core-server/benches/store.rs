@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use boot::Secret;
 use core_server::store::keys::{DataKey, Keyring};
 use core_server::store::{NewEntry, NewSession, Page, SqliteStore, Store};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use protocol::server_frame::{Finish, Role, Source};
 use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use service_runtime::Secret;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

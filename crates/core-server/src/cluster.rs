@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use boot::RateLimit;
-use boot::metrics::IntCounter;
 use protocol::UserLabel;
 use redis::aio::MultiplexedConnection;
+use service_runtime::RateLimit;
+use service_runtime::metrics::IntCounter;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

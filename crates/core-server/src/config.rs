@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use boot::admin::AdminAddress;
-use boot::{ConfigError, Operator, Secret, ServiceArgs, TrustedProxies};
 use protocol::server_frame::{About, ModelHost};
+use service_runtime::admin::AdminAddress;
+use service_runtime::{ConfigError, Operator, Secret, ServiceArgs, TrustedProxies};
 
 pub use args::{Args, Command};
 

@@ -14,9 +14,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use boot::Secret;
 use protocol::UserText;
 use safety::Level;
+use service_runtime::Secret;
 use tokio::time::{Instant, timeout};
 use url::Url;
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 ///
 /// The core cannot be reached, or does not answer within seconds.
 pub fn check_health(config: &Config) -> io::Result<()> {
-    let mut stream = boot::connect_to_own_server(&config.host, config.port)?;
+    let mut stream = service_runtime::connect_to_own_server(&config.host, config.port)?;
     stream.write_all(b"{\"type\":\"ping\"}\n")?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;

@@ -3,8 +3,8 @@
 mod concurrency_limiter;
 mod request_limiter;
 
-pub use boot::{RateLimit, RateLimiter};
 pub use concurrency_limiter::{
     BackgroundPermit, ConcurrencyLimiter, ConcurrencyPermit, LimiterLoad, LimiterSaturated, PermitReservation, Priority,
 };
 pub use request_limiter::{RequestLimiter, RequestPermit};
+pub use service_runtime::{RateLimit, RateLimiter};

@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use boot::Secret;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::InvalidUri;
@@ -35,6 +34,7 @@ use percent_encoding::percent_decode_str;
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserText};
 use serde::Serialize;
+use service_runtime::Secret;
 use url::Url;
 
 pub use breaker::BreakerState;

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use boot::{TemporaryFailure, signals, telemetry};
 use core_server::store::{OpenError, RunLock};
 use core_server::{Args, Command, Config, Server, server, store};
+use service_runtime::{TemporaryFailure, signals, telemetry};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    boot::run_program("core-server", run)
+    service_runtime::run_program("core-server", run)
 }
 
 fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
@@ -22,7 +22,7 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
         return tokio::runtime::Runtime::new()?.block_on(report(config, year, json));
     }
     let _telemetry = telemetry::init("core-server", &args.telemetry)?;
-    if config.fit_to_file_limit(boot::raise_fd_limit()) {
+    if config.fit_to_file_limit(service_runtime::raise_fd_limit()) {
         tracing::warn!(max_connections = config.max_connections, "MAX_CONNECTIONS lowered: too few open files allowed");
     }
     let mut threads = tokio::runtime::Builder::new_multi_thread();

@@ -5,12 +5,12 @@
 
 mod names;
 
-use boot::metrics::{
-    Histogram, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, MODEL_SECONDS_BUCKETS, Registry, to_gauge,
-};
 use protocol::server_frame::{Finish, Source};
 use protocol::{CloseReason, ErrorCode};
 use safety::Level;
+use service_runtime::metrics::{
+    Histogram, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, MODEL_SECONDS_BUCKETS, Registry, to_gauge,
+};
 
 use crate::guard::GuardMetrics;
 use crate::limits::LimiterLoad;

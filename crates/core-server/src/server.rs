@@ -8,10 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use boot::{AcceptBackoff, Admission, AdmissionLimits, ConnectionPermit, LogThrottle, SocketPermit};
 use bytes::BytesMut;
 use protocol::CloseReason;
 use protocol::trace::TraceId;
+use service_runtime::{AcceptBackoff, Admission, AdmissionLimits, ConnectionPermit, LogThrottle, SocketPermit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

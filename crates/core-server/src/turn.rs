@@ -21,10 +21,10 @@ mod summarizer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::ClientSubnet;
 use protocol::server_frame::{ErrorFrame, Exercise, Finish, Source, Timing, Usage};
 use protocol::trace::Traceparent;
 use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
+use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use crate::cluster::{ClaimNumber, Cluster};

@@ -6,9 +6,9 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use boot::admin::AdminAddress;
-use boot::{AdmissionLimits, ConfigError, Operator, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
 use safety::guide::Facts;
+use service_runtime::admin::AdminAddress;
+use service_runtime::{AdmissionLimits, ConfigError, Operator, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
 
 pub use self::args::Args;
 use crate::bridge::KeepaliveSettings;

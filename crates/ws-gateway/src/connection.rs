@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use boot::{Admission, LogThrottle, SocketPermit};
 use bytes::Bytes;
 use protocol::{CloseReason, proxy_header};
+use service_runtime::{Admission, LogThrottle, SocketPermit};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

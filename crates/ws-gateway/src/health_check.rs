@@ -13,7 +13,7 @@ const MAX_ANSWER_BYTES: u64 = 64;
 ///
 /// No answer in time, or a status other than 200.
 pub fn check_health(config: &Config) -> io::Result<()> {
-    let mut stream = boot::connect_to_own_server(&config.host, config.port)?;
+    let mut stream = service_runtime::connect_to_own_server(&config.host, config.port)?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use boot::{signals, telemetry};
+use service_runtime::{signals, telemetry};
 use tokio_util::sync::CancellationToken;
 use ws_gateway::{Args, Config, Gateway, Workers};
 
 fn main() -> ExitCode {
-    boot::run_program("ws-gateway", run)
+    service_runtime::run_program("ws-gateway", run)
 }
 
 fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
@@ -17,7 +17,7 @@ fn run(args: &Args, mut config: Config) -> Result<(), Box<dyn Error>> {
         return Ok(ws_gateway::check_health(&config)?);
     }
     let _telemetry = telemetry::init("ws-gateway", &args.telemetry)?;
-    if config.fit_to_file_limit(boot::raise_fd_limit()) {
+    if config.fit_to_file_limit(service_runtime::raise_fd_limit()) {
         tracing::warn!(max_connections = config.max_connections, "MAX_CONNECTIONS lowered: too few open files allowed");
     }
     let workers = Workers::start(config.workers)?;

@@ -5,10 +5,10 @@
 
 mod names;
 
-use boot::metrics::{
+use protocol::CloseReason;
+use service_runtime::metrics::{
     Histogram, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, to_gauge,
 };
-use protocol::CloseReason;
 
 pub use names::Metric;
 

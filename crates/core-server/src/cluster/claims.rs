@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use boot::ClientSubnet;
 use protocol::{MessageId, UserLabel};
 use redis::pipe;
+use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use super::scripts::{CLAIM, IN_FLIGHT, RECOUNT_AS_RETRY, RELEASE_STOPPED, RESTORE_WINDOWS};

@@ -1,7 +1,7 @@
 //! Names of keys and channels in Redis. Running cores of other versions share them: they must not change.
 
-use boot::ClientSubnet;
 use protocol::UserLabel;
+use service_runtime::ClientSubnet;
 
 use super::WindowKind;
 

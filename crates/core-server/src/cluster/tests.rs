@@ -117,8 +117,8 @@ async fn command<T: redis::FromRedisValue>(redis: &Redis, command: &redis::Cmd) 
     command.query_async(&mut client.get_multiplexed_async_connection().await.unwrap()).await.unwrap()
 }
 
-fn subnet(number: u8) -> boot::ClientSubnet {
-    boot::ClientSubnet::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
+fn subnet(number: u8) -> service_runtime::ClientSubnet {
+    service_runtime::ClientSubnet::of(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)))
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use boot::admin::AdminArgs;
-use boot::telemetry::TelemetryArgs;
 use clap::{Parser, Subcommand};
+use service_runtime::admin::AdminArgs;
+use service_runtime::telemetry::TelemetryArgs;
 
 /// Serves conversations: sessions, history, limits, and the calls to a language model.
 ///

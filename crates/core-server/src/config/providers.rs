@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use boot::Secret;
 use serde::Deserialize;
+use service_runtime::Secret;
 
 use crate::llm::{ApiUrl, ProviderSettings, check_key};
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use boot::ClientSubnet;
 use bytes::BytesMut;
 use protocol::client_frame::{FrameHint, Hello, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
 use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResult, Welcome};
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
+use service_runtime::ClientSubnet;
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use boot::ClientSubnet;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, Country, ErrorCode, Language, MessageId, ResumeToken, UserText};
 use safety::guide::{self, Topic};
 use safety::resources::parse_country;
+use service_runtime::ClientSubnet;
 
 use super::plain::{Command, PlainState, history, language_named, safety_plan};
 use super::read_ahead::Line;

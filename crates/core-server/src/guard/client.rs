@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use boot::Secret;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service_runtime::Secret;
 
 use super::GuardSettings;
 use crate::tls;

@@ -1,8 +1,8 @@
 //! Calls for second opinions. Counts outcomes of calls, never levels: a level says something of a person.
 
-use boot::metrics::{Histogram, IO_SECONDS_BUCKETS, IntCounter, Registry};
+use service_runtime::metrics::{Histogram, IO_SECONDS_BUCKETS, IntCounter, Registry};
 
-boot::metric_table! {
+service_runtime::metric_table! {
     /// Metrics of the guard.
     pub enum GuardMetric in "psicoia_core_" {
         Calls: Counter "guard_calls_total" ["outcome"]

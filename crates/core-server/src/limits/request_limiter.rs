@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use boot::ClientSubnet;
+use service_runtime::ClientSubnet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Concurrent requests per address. Leaves half of the default connection pool (`DATABASE_MAX_CONNECTIONS`, 16) to

@@ -1,6 +1,6 @@
 //! Validation of API keys, so that a mistake shows at start and not as a provider's 401.
 
-use boot::Secret;
+use service_runtime::Secret;
 
 /// Reason that a key is invalid. Must not quote any part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

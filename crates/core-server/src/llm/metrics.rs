@@ -1,12 +1,12 @@
 //! Metrics of the model: calls, tokens, connections and circuit breakers of its providers.
 
-use boot::metrics::{
+use service_runtime::metrics::{
     Histogram, HistogramVec, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, to_gauge,
 };
 
 use super::breaker::BreakerState;
 
-boot::metric_table! {
+service_runtime::metric_table! {
     /// Metrics of the model and its providers.
     pub enum ModelMetric in "psicoia_core_" {
         Calls: Counter "model_calls_total" ["provider", "outcome"] "Finished calls, by outcome.";

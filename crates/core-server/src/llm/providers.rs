@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::metrics::IntCounter;
 use hyper_util::client::proxy::matcher::Matcher;
+use service_runtime::metrics::IntCounter;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 

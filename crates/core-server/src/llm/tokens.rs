@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use boot::metrics::IntCounter;
 use protocol::server_frame::Usage;
+use service_runtime::metrics::IntCounter;
 
 /// Overhead of each message of a prompt, in tokens: role and delimiters.
 const TOKENS_PER_MESSAGE: f64 = 4.0;

@@ -1,6 +1,6 @@
 //! Names of the metrics that no module below owns. They are an interface: dashboards and alerts depend on them, and CHANGELOG names every change.
 
-boot::metric_table! {
+service_runtime::metric_table! {
     /// Metrics of connections, sessions, messages, turns and the cluster.
     pub enum Metric in "psicoia_core_" {
         ConnectionsOpen: Gauge "connections_open" [] "Open connections.";

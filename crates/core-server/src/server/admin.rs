@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boot::admin::{Admin, CachedProbe, DrainingProbe, Probe, ProbeState};
-use boot::metrics::to_gauge;
+use service_runtime::admin::{Admin, CachedProbe, DrainingProbe, Probe, ProbeState};
+use service_runtime::metrics::to_gauge;
 
 use super::Server;
 use crate::cluster::Cluster;

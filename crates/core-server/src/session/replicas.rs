@@ -221,7 +221,7 @@ impl Drop for RemoteReplicas {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use boot::RateLimit;
+    use service_runtime::RateLimit;
 
     use super::*;
     use crate::cluster::{ClusterLimits, ClusterSettings};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::ClientSubnet;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
     CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
 };
+use service_runtime::ClientSubnet;
 
 use super::replicas::tests::replicas;
 use super::retention::tests::sessions;

@@ -7,11 +7,11 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use boot::Secret;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
 use protocol::{ResumeToken, UserLabel, UserText};
+use service_runtime::Secret;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 

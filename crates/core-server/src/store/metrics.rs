@@ -1,8 +1,8 @@
 //! Connection pool of the database server.
 
-use boot::metrics::{self, Histogram, IO_SECONDS_BUCKETS, IntCounter, IntGauge, Registry, to_gauge};
+use service_runtime::metrics::{self, Histogram, IO_SECONDS_BUCKETS, IntCounter, IntGauge, Registry, to_gauge};
 
-boot::metric_table! {
+service_runtime::metric_table! {
     /// Metrics of the connection pool.
     pub enum DatabaseMetric in "psicoia_core_" {
         ConnectionsMax: Gauge "database_connections_max" []

@@ -14,8 +14,8 @@ mod windows;
 
 use std::sync::Arc;
 
-use boot::ClientSubnet;
 use protocol::{MessageId, UserLabel};
+use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use super::MessageRejection;

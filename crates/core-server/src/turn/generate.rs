@@ -33,7 +33,7 @@ impl TurnService {
         stop: &CancellationToken,
     ) -> Result<Outcome, TurnError> {
         let span = tracing::info_span!("turn", message.label = %turn.label, otel.kind = "internal");
-        boot::telemetry::set_parent(&span, turn.trace);
+        service_runtime::telemetry::set_parent(&span, turn.trace);
         let mut progress = self.progress();
         let finish = {
             let generate = self.generate(turn, &mut permit, sink, &mut progress).instrument(span);
@@ -107,7 +107,7 @@ impl TurnService {
     ) -> Result<Option<Finish>, TurnError> {
         progress.queue = Some(Instant::now());
         let prompt = self.context.build(&*self.store, turn).await.map_err(|error| history_error(turn, &error))?;
-        let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), turn.trace);
+        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), turn.trace);
         // Counts from here on, even if the person stops it at once: the provider may charge for it.
         progress.called = true;
         match self.stream_answer(model, turn, prompt, CallContext { label: turn.label, trace }).await {

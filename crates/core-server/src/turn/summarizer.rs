@@ -128,7 +128,7 @@ impl TurnService {
             return;
         };
         let span = tracing::info_span!("summary", message.label = %summary_job.label, otel.kind = "internal");
-        boot::telemetry::set_parent(&span, summary_job.trace);
+        service_runtime::telemetry::set_parent(&span, summary_job.trace);
         let (trace_id, label) = (summary_job.trace.trace_id, summary_job.label);
         match self.summarize_with(model, summary_job).instrument(span).await {
             Ok(GeneratedSummary { summary, exchanges, usage }) => tracing::info!(
@@ -172,7 +172,7 @@ impl TurnService {
         let summary_prompt =
             self.context.summary_prompt(summary_job, exchanges).ok_or(SummarizeError::NothingToSummarize)?;
         let params = SamplingParams { temperature: TEMPERATURE, max_tokens: summary_prompt.max_tokens };
-        let trace = boot::telemetry::current_traceparent(&tracing::Span::current(), summary_job.trace);
+        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), summary_job.trace);
         let mut answer =
             model.try_once(&summary_prompt.messages, params, CallContext { label: summary_job.label, trace }).await?;
         let mut screened = ScreenedText::new(summary_job);

@@ -252,8 +252,9 @@ fn example_lists_every_variable_with_its_default() {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker-compose.yml")).unwrap();
     let in_compose = |(name, value): &(&String, &String)| compose.contains(&format!("${{{name}:-{value}}}"));
     let wrong: Vec<_> = reported.iter().filter(|pair| differ(pair, &wanted) && !in_compose(pair)).collect();
-    let unknown: Vec<_> = wanted.keys().chain(reported.keys()).filter(|name| !boot::is_known_variable(name)).collect();
-    assert!(unknown.is_empty(), "boot's list of names lacks {unknown:?}");
+    let unknown: Vec<_> =
+        wanted.keys().chain(reported.keys()).filter(|name| !service_runtime::is_known_variable(name)).collect();
+    assert!(unknown.is_empty(), "service-runtime's list of names lacks {unknown:?}");
     assert!(missing.is_empty() && wrong.is_empty(), "the services have {missing:?},\n.env.example has {wrong:?}");
 }
 

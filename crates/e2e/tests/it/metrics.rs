@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use boot::metrics::{MetricDescription, MetricDescriptor, MetricKind, ProcessMetric};
 use prometheus_parse::{Scrape, Value};
 use protocol::Face;
 use serde_json::json;
+use service_runtime::metrics::{MetricDescription, MetricDescriptor, MetricKind, ProcessMetric};
 use testkit::llm::Answer;
 
 use crate::http;

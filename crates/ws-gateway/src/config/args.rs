@@ -1,8 +1,8 @@
 //! Raw command line and environment.
 
-use boot::admin::AdminArgs;
-use boot::telemetry::TelemetryArgs;
 use clap::Parser;
+use service_runtime::admin::AdminArgs;
+use service_runtime::telemetry::TelemetryArgs;
 
 /// Lets browsers talk to PsicoIA: one WebSocket here is one TCP connection to the core.
 ///

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use boot::TrustedProxies;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
+use service_runtime::TrustedProxies;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

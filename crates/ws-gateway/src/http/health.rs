@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boot::admin::{CachedProbe, Probe, ProbeState};
 use hyper::StatusCode;
+use service_runtime::admin::{CachedProbe, Probe, ProbeState};
 use tokio_util::sync::CancellationToken;
 
 use super::response::{HttpResponse, plain};

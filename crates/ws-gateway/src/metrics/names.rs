@@ -1,6 +1,6 @@
 //! Names of the metrics. They are an interface: a change breaks dashboards and belongs into CHANGELOG.
 
-boot::metric_table! {
+service_runtime::metric_table! {
     /// Every metric of the gateway.
     pub enum Metric in "psicoia_gateway_" {
         ConnectionsOpen: Gauge "connections_open" [] "Open WebSockets.";

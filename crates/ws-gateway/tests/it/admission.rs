@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use boot::TrustedProxies;
+use service_runtime::TrustedProxies;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Error;
 use ws_gateway::OriginPolicy;

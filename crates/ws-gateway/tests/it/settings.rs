@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use boot::ConfigError;
 use clap::{CommandFactory as _, Parser as _};
+use service_runtime::ConfigError;
 use ws_gateway::{Args, Config};
 
 fn problems(args: &[&str]) -> Vec<String> {

@@ -2,9 +2,9 @@
 
 mod connections;
 
-use boot::Secret;
 use protocol::trace::Traceparent;
 use protocol::{MessageLabel, UserLabel, UserText};
+use service_runtime::Secret;
 use testkit::llm::{Answer as Scripted, Fallback, LlmStandin, Options, RetryAfter};
 
 use super::*;

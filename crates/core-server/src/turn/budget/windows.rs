@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::ClientSubnet;
 use protocol::UserLabel;
+use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use crate::limits::{RateLimit, RateLimiter};

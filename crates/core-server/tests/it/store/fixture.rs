@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use boot::Secret;
 use core_server::store::keys::{DataKey, Keyring};
 use core_server::store::{DatabaseSettings, DatabaseUrl, MemoryStore, OpenError, Store, open};
+use service_runtime::Secret;
 use tempfile::TempDir;
 use testkit::postgres::Postgres;
 
