@@ -69,7 +69,7 @@ pub enum Event {
     /// be sent again, after `retry_after_ms` if present.
     Refused(ErrorFrame),
     /// An own message was refused with a retryable code; the client resends it after the delay
-    /// ([`Builder::tries`](crate::Builder::tries)).
+    /// ([`Builder::send_attempts`](crate::Builder::send_attempts)).
     Deferred {
         /// The server's error.
         #[serde(flatten)]

@@ -60,7 +60,7 @@ pub async fn bind(config: &Config) -> Result<TcpListener, BindError> {
 impl Gateway {
     /// Serves `listener` until shutdown is requested and connections have closed, or the drain time is over.
     ///
-    /// Readiness fails first and upgrades are rejected; after [`DRAIN_NOTICE`] connections are closed. HTTP is served
+    /// Readiness fails first and upgrades are rejected; after `DRAIN_NOTICE` connections are closed. HTTP is served
     /// until the last one has closed.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, workers: &Workers) -> DrainReport {
         let tasks = TaskTracker::new();

@@ -18,7 +18,7 @@ const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
 const DAY_MS: u64 = 86_400_000;
 
 impl Sessions {
-    /// Flushes counts at every [`FLUSH_INTERVAL`]. Never returns.
+    /// Flushes counts at every `FLUSH_INTERVAL`. Never returns.
     pub async fn flush_forever(self: Arc<Self>) {
         let mut ticks = interval(FLUSH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,7 +30,7 @@ impl Sessions {
         }
     }
 
-    /// Flushes a last time, within [`FINAL_FLUSH_TIMEOUT`].
+    /// Flushes a last time, within `FINAL_FLUSH_TIMEOUT`.
     pub async fn flush_at_end(&self) {
         match timeout(FINAL_FLUSH_TIMEOUT, self.flush()).await {
             Ok(Ok(())) => {}
