@@ -106,3 +106,36 @@ fn joined_ordinary_messages_are_no_risk() {
         assert_eq!(assess(&context, "mensaje 3 del programa 3").level, Level::None, "{recent:?}");
     }
 }
+
+#[test]
+fn plain_clause_counts_whatever_follows() {
+    for text in [
+        "me quiero matar, perdí el trabajo",
+        "me quiero morir, perdí el embarazo",
+        "me voy a matar, mi jefe me acosa",
+        "me voy a matar, quedé libre en la facultad y no sé qué hacer",
+        "i want to die, my team lost the contract and i got fired",
+    ] {
+        assert!(Level::High <= level(text), "{text}");
+    }
+}
+
+#[test]
+fn goodbye_alone_is_no_risk() {
+    for text in [
+        "adiós",
+        "bueno, adiós",
+        "adiós, gracias por escucharme",
+        "gracias por escucharme hoy, chau",
+        "goodbye",
+        "goodbye, thank you",
+        "well, goodbye then",
+    ] {
+        let assessment = assess(&Context::default(), text);
+        assert_eq!((assessment.level, assessment.goodbye), (Level::None, true), "{text}");
+    }
+    for text in ["adiós para siempre", "adiós a todos, perdónenme", "goodbye forever", "goodbye everyone, i'm sorry"]
+    {
+        assert_eq!(level(text), Level::Imminent, "{text}");
+    }
+}
