@@ -10,7 +10,8 @@ const ASKS: [Act; 3] = [Act::ConcernAsk, Act::CrisisAsk, Act::CrisisAskNow];
 const PLAN: [Act; 6] = [Act::PlanOne, Act::PlanTwo, Act::PlanThree, Act::PlanFour, Act::PlanFive, Act::PlanSix];
 const CALLS: [Act; 2] = [Act::CrisisCall, Act::CrisisCallLine];
 /// Acts that ask for company.
-const WITH: [Act; 4] = [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisRefused, Act::CrisisUnsure];
+const WITH: [Act; 5] =
+    [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisWithOther, Act::CrisisRefused, Act::CrisisUnsure];
 const EMERGENCY: [Act; 7] = [
     Act::Emergency,
     Act::EmergencyWith,
@@ -87,7 +88,9 @@ pub(super) fn emergency(memory: &Memory<'_>) -> Option<Act> {
         || now.mentions(&["llamar", "call"])
     {
         Act::EmergencyRefused
-    } else if now.has(Group::Alone) {
+    } else if now.has_company() {
+        Act::EmergencyWith
+    } else if now.has(Group::Alone) || memory.before() == Some(Act::Emergency) && now.rules_out_company() {
         Act::EmergencyAlone
     } else {
         match memory.answer() {
@@ -290,8 +293,13 @@ fn after_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     if now.has(Group::Called) {
         return None;
     }
+    let asks_company = CALLS.contains(&before) || WITH.contains(&before);
+    if asks_company && now.rules_out_company() {
+        let again = memory.times(Act::CrisisWithOther) < 2;
+        return Some(if again { Act::CrisisWithOther } else { Act::CrisisCallLine });
+    }
     let someone = !now.topics.is_empty() && matches!(answer, Answer::Other | Answer::Unsure);
-    if CALLS.contains(&before) && someone && memory.times(Act::CrisisCall) < 2 {
+    if (CALLS.contains(&before) || before == Act::CrisisWithOther) && someone && memory.times(Act::CrisisCall) < 2 {
         return Some(Act::CrisisCall);
     }
     match (before, answer) {
@@ -345,9 +353,12 @@ fn call(memory: &Memory<'_>) -> Act {
     let has_no_company = |reading: &Reading| {
         reading.has_any(&[Group::Alone, Group::Nobody]) || !matches!(reading.answer(), Answer::Yes | Answer::Other)
     };
-    let named = memory.reply_to(&[Act::CrisisWith, Act::CrisisWithAdult]).is_some_and(|reading| {
-        !has_no_company(reading) && (!reading.topics.is_empty() || reading.words <= 8 && !reading.is_soon())
-    });
+    let named =
+        memory.reply_to(&[Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisWithOther]).is_some_and(|reading| {
+            !has_no_company(reading)
+                && !reading.rules_out_company()
+                && (!reading.topics.is_empty() || reading.words <= 8 && !reading.is_soon())
+        });
     if named { Act::CrisisCall } else { Act::CrisisCallLine }
 }
 

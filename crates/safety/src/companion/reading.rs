@@ -34,6 +34,11 @@ const LINKS: [&str; 22] = [
     "feel", "feeling", "so", "that", "really", "very", "a",
 ];
 const NEGATIONS: [&str; 9] = ["no", "not", "nunca", "never", "tampoco", "dont", "isnt", "sin", "wasnt"];
+/// Words that negate anywhere in a message.
+const REFUSALS: [&str; 17] = [
+    "no", "not", "nunca", "never", "tampoco", "ni", "dont", "doesnt", "didnt", "isnt", "arent", "wont", "wouldnt",
+    "cant", "cannot", "nadie", "nobody",
+];
 
 static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let topics = TOPICS.iter().map(|topic| topic.found_as);
@@ -183,9 +188,30 @@ impl Reading {
         self.words <= 4 && asked::SOON.iter().any(|phrase| self.says(phrase))
     }
 
+    /// Returns `true` if it has a negation that is no doubt ("mi mamá no me cree").
+    pub(super) fn negates(&self) -> bool {
+        !self.has(Group::Unsure) && self.mentions(&REFUSALS)
+    }
+
+    /// Returns `true` if it rules out the person that it names as company: by harm, death, absence or refusal.
+    pub(super) fn rules_out_company(&self) -> bool {
+        let names_person = || self.topics.iter().filter_map(|topic| TOPICS.get(*topic)).any(|topic| topic.person);
+        self.has(Group::NoCompany) || self.negates() && names_person()
+    }
+
+    /// Returns `true` if it says that somebody is with the person.
+    pub(super) fn has_company(&self) -> bool {
+        self.has(Group::WithSomeone) && !self.negates() && !self.has(Group::NoCompany)
+    }
+
+    /// Returns `true` if it sends the companion away ("dejame en paz").
+    fn dismisses(&self) -> bool {
+        self.opens_with(Group::Dismiss) || self.has(Group::Dismiss) && self.words <= 5
+    }
+
     /// Reads it as an answer.
     pub(super) fn answer(&self) -> Answer {
-        if self.has(Group::Refuse) {
+        if self.has(Group::Refuse) || self.dismisses() {
             Answer::Refused
         } else if self.has(Group::Deny) {
             Answer::No

@@ -7,7 +7,8 @@ use super::ordinary;
 use super::reading::{Answer, Reading};
 
 /// Questions about company: a person named in the answer may be called.
-const COMPANY: [Act; 4] = [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisCall, Act::CrisisCallLine];
+const COMPANY: [Act; 5] =
+    [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisWithOther, Act::CrisisCall, Act::CrisisCallLine];
 
 /// Acts that stand in where the texts of one are used up, the nearest first.
 fn stand_ins(act: Act, name: &str) -> &'static [Act] {
@@ -137,7 +138,8 @@ impl Slots {
 
 /// Returns the person named as company, unless named before: that one may be the danger.
 fn helper(memory: &Memory<'_>) -> Option<&'static Topic> {
-    let topics = memory.reply_to(&COMPANY)?.topics.iter();
+    let reply = memory.reply_to(&COMPANY).filter(|reply| !reply.rules_out_company())?;
+    let topics = reply.topics.iter();
     topics.filter_map(|topic| super::data::TOPICS.get(*topic)).find(|topic| topic.person)
 }
 

@@ -628,3 +628,44 @@ fn reflects_the_words_of_the_person() {
     let reply = conversation.say("I fight with my mom all day");
     assert!(reply.text.contains("your mom"), "{}", reply.text);
 }
+
+#[test]
+fn person_who_does_harm_or_is_absent_is_not_proposed() {
+    for (language, ask, texts) in [
+        (
+            Language::Spanish,
+            "me quiero morir",
+            &["mi papa me viola", "mi mama no me cree", "mi mama murio hace un mes", "mi perro", "mi ex me dejó"][..],
+        ),
+        (
+            Language::English,
+            "i want to die",
+            &["my mom died", "my dog", "i tried the hotline, they hung up", "my ex left me", "my dad hits me"],
+        ),
+    ] {
+        for text in texts {
+            let mut conversation = Conversation::new(language).at(Level::High);
+            let start = [(ask, Act::CrisisAskNow), ("no", Act::CrisisPlan), ("no", Act::CrisisWith)];
+            follow(&mut conversation, &start);
+            assert_eq!(conversation.act(text), Act::CrisisWithOther, "{text}");
+            let another = if language == Language::Spanish { "mi hermana" } else { "my sister" };
+            assert_eq!(conversation.act(another), Act::CrisisCall, "{text}");
+        }
+    }
+}
+
+#[test]
+fn person_is_proposed_in_spite_of_doubt() {
+    for text in ["no sé, quizás mi hermana", "mi hermana Violeta", "mi vecina capaz"] {
+        let mut conversation = spanish().at(Level::High);
+        follow(
+            &mut conversation,
+            &[
+                ("me quiero morir", Act::CrisisAskNow),
+                ("no", Act::CrisisPlan),
+                ("no", Act::CrisisWith),
+                (text, Act::CrisisCall),
+            ],
+        );
+    }
+}
