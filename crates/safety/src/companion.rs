@@ -110,7 +110,7 @@ fn decide(memory: &Memory<'_>) -> Act {
     if memory.now().has(Group::Truth) && turn.now < Level::High {
         return if risk >= Level::High { Act::TruthRisk } else { Act::Truth };
     }
-    if let Some(act) = crisis::helper(memory) {
+    if let Some(act) = crisis::running_plan(memory).or_else(|| crisis::helper(memory)) {
         return act;
     }
     if let Some(act) = farewell(memory) {

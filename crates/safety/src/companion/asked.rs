@@ -263,7 +263,11 @@ pub(crate) fn meaning(asked: Asked, text: &str) -> Option<Meaning> {
 fn risk(question: Question, reading: &Reading) -> Option<Level> {
     let answer = reading.answer();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| reading.says(phrase));
-    if matches!(answer, Answer::No | Answer::Refused) || reading.is_one_of(&BARE) || says(&NOT_NOW) {
+    if matches!(answer, Answer::No | Answer::Refused)
+        || reading.is_one_of(&BARE)
+        || reading.has(Group::GivenAway) && !reading.negates()
+        || says(&NOT_NOW)
+    {
         return None;
     }
     let yes = answer == Answer::Yes;

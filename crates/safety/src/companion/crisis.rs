@@ -9,6 +9,8 @@ use crate::{Kind, Level, Subject};
 const ASKS: [Act; 3] = [Act::ConcernAsk, Act::CrisisAsk, Act::CrisisAskNow];
 const PLAN: [Act; 6] = [Act::PlanOne, Act::PlanTwo, Act::PlanThree, Act::PlanFour, Act::PlanFive, Act::PlanSix];
 const CALLS: [Act; 2] = [Act::CrisisCall, Act::CrisisCallLine];
+/// Acts that ask for means, or for distance from them.
+const ASSESSING: [Act; 4] = [Act::CrisisMeans, Act::CrisisTime, Act::CrisisDistance, Act::Imminent];
 /// Acts that ask for company.
 const WITH: [Act; 5] =
     [Act::CrisisWith, Act::CrisisWithAdult, Act::CrisisWithOther, Act::CrisisRefused, Act::CrisisUnsure];
@@ -20,6 +22,19 @@ const EMERGENCY: [Act; 7] = [
     Act::EmergencyRefused,
     Act::EmergencySafe,
     Act::EmergencyStay,
+];
+/// Acts in the emergency of somebody else.
+const HELPER_EMERGENCY: [Act; 2] = [Act::HelperNow, Act::HelperUrgent];
+/// Acts about somebody else at risk.
+const HELPER: [Act; 8] = [
+    Act::HelperAsk,
+    Act::HelperOther,
+    Act::HelperNow,
+    Act::HelperUrgent,
+    Act::HelperQuestion,
+    Act::HelperListen,
+    Act::HelperMeans,
+    Act::HelperLink,
 ];
 const BARRIERS: [(Group, Act); 7] = [
     (Group::Cost, Act::BarrierCost),
@@ -69,10 +84,8 @@ fn is_crisis(act: Act) -> bool {
 /// Answers an attempt in progress, an overdose or a dangerous injury: the number, company, presence.
 pub(super) fn emergency(memory: &Memory<'_>) -> Option<Act> {
     let (turn, now) = (memory.turn, memory.now());
-    let own = turn.subject != Subject::Other;
-    let acute = own
-        && (turn.kinds.contains(Kind::Medical)
-            || (turn.level.max(turn.now) >= Level::High && now.has(Group::AttemptNow)));
+    let own = turn.subject != Subject::Other && !is_emergency_of_other(memory);
+    let acute = own && (turn.kinds.contains(Kind::Medical) || is_attempt(memory));
     let ongoing = memory.since(|act| EMERGENCY.contains(&act)).is_some_and(|since| since < 4);
     let safe = memory.readings().take(3).any(|reading| reading.has(Group::Safe));
     if !acute && (!ongoing || safe) {
@@ -103,19 +116,46 @@ pub(super) fn emergency(memory: &Memory<'_>) -> Option<Act> {
     })
 }
 
+/// Returns `true` if the message says that the person has made an attempt, or took too much of a drug.
+fn is_attempt(memory: &Memory<'_>) -> bool {
+    let (turn, now) = (memory.turn, memory.now());
+    let at_risk = turn.level.max(turn.now) >= Level::High;
+    // "15 clonazepam": a number of a drug and nothing else.
+    let dose = now.has(Group::Drug) && now.words <= 5 && now.has_number() && !now.negates();
+    let overdose = now.has(Group::Overdose) && (at_risk || now.has(Group::Drug));
+    overdose || at_risk && (now.has(Group::AttemptNow) || dose && !now.has(Group::GivenAway))
+}
+
+/// Returns `true` if the message continues the emergency of somebody else, or reports one in a talk about that person.
+fn is_emergency_of_other(memory: &Memory<'_>) -> bool {
+    let now = memory.now();
+    // A danger without an attempt needs the steps for helpers, not first aid.
+    let attempted = memory.readings().take(6).any(|reading| reading.has_any(&[Group::OtherAttempt, Group::AttemptNow]));
+    let running = attempted && in_helper_emergency(memory);
+    let reported =
+        now.has(Group::OtherAttempt) && memory.since(|act| HELPER.contains(&act)).is_some_and(|since| since < 6);
+    let own = !now.has(Group::OtherAttempt) && now.has_any(&[Group::AttemptNow, Group::Explicit, Group::Overdose]);
+    (running || reported) && (!own || memory.turn.subject == Subject::Other)
+}
+
+/// Returns `true` if one of the last answers was about the emergency of somebody else.
+fn in_helper_emergency(memory: &Memory<'_>) -> bool {
+    memory.since(|act| HELPER_EMERGENCY.contains(&act)).is_some_and(|since| since < 4)
+}
+
 /// Answers a person who worries about somebody else at risk.
 pub(super) fn helper(memory: &Memory<'_>) -> Option<Act> {
     let turn = memory.turn;
-    let steps = [
-        Act::HelperAsk,
-        Act::HelperOther,
-        Act::HelperNow,
-        Act::HelperQuestion,
-        Act::HelperListen,
-        Act::HelperMeans,
-        Act::HelperLink,
-    ];
-    let begun = memory.before().is_some_and(|act| steps.contains(&act));
+    let begun = memory.before().is_some_and(|act| HELPER.contains(&act));
+    if is_emergency_of_other(memory) && ordinary::leaving(memory).is_none() {
+        return Some(if !in_helper_emergency(memory) {
+            Act::HelperNow
+        } else if memory.now().has(Group::Safe) {
+            Act::HelperSelf
+        } else {
+            Act::HelperUrgent
+        });
+    }
     let named = turn.subject == Subject::Other && (turn.level > Level::None || !turn.kinds.is_empty());
     if !(named || begun && turn.now < Level::High) || turn.subject == Subject::Own && turn.now >= Level::Concern {
         return None;
@@ -123,8 +163,9 @@ pub(super) fn helper(memory: &Memory<'_>) -> Option<Act> {
     if let Some(leaving) = ordinary::leaving(memory) {
         return Some(leaving);
     }
-    let acute =
-        turn.now == Level::Imminent || turn.kinds.contains(Kind::Medical) || memory.now().has(Group::AttemptNow);
+    let acute = turn.now == Level::Imminent
+        || turn.kinds.contains(Kind::Medical)
+        || memory.now().has_any(&[Group::AttemptNow, Group::OtherAttempt]);
     let in_danger = memory.before() == Some(Act::HelperAsk) && memory.answer() == Answer::Yes;
     if (acute || in_danger) && !memory.lately(Act::HelperNow, 6) {
         return Some(Act::HelperNow);
@@ -174,6 +215,10 @@ struct Facts {
     confirmed: bool,
     plan: Option<Answer>,
     means: Option<Answer>,
+    /// The person lately said to be safe, or in company.
+    safe: bool,
+    /// The means were given away.
+    given_away: bool,
 }
 
 impl Facts {
@@ -194,6 +239,8 @@ impl Facts {
             confirmed: yes || memory.said_any(&[Act::CrisisAskNow, Act::CrisisPlan]),
             plan: memory.reply_to(&[Act::CrisisPlan]).map(Reading::answer),
             means: memory.reply_to(&[Act::CrisisMeans]).map(Reading::answer),
+            safe: memory.readings().take(3).any(|reading| reading.has(Group::Safe) || reading.has_company()),
+            given_away: memory.readings().take(3).any(|reading| reading.has(Group::GivenAway) && !reading.negates()),
         }
     }
 }
@@ -232,8 +279,11 @@ fn pursued(memory: &Memory<'_>, facts: &Facts) -> bool {
 /// Asks the next step of the safety plan, or reads the answer to its offer.
 fn plan_step(memory: &Memory<'_>) -> Option<Act> {
     let (now, answer) = (memory.now(), memory.answer());
-    let begins = now.has(Group::WantPlan) && !matches!(answer, Answer::No | Answer::Refused);
+    let begins = now.has(Group::WantPlan) && !matches!(answer, Answer::No | Answer::Refused) && !now.negates();
     let before = memory.before();
+    if now.has(Group::WantPlan) && now.negates() && now.words <= 8 {
+        return Some(Act::PlanDeclined);
+    }
     if before == Some(Act::PlanOffer) {
         return match answer {
             Answer::Yes => Some(Act::PlanOne),
@@ -250,6 +300,22 @@ fn plan_step(memory: &Memory<'_>) -> Option<Act> {
     Some(PLAN.get(step + 1).copied().unwrap_or(Act::PlanDone))
 }
 
+/// Continues a running safety plan: the answer is content, unless it carries a risk of the person's own.
+pub(super) fn running_plan(memory: &Memory<'_>) -> Option<Act> {
+    let turn = memory.turn;
+    let running = memory.before().is_some_and(|act| PLAN.contains(&act));
+    let other = turn.subject == Subject::Other;
+    let grave = [Kind::Medical, Kind::Abuse, Kind::SexualViolence].into_iter().any(|kind| turn.kinds.contains(kind));
+    let is_given = memory.now().has_any(&[Group::GivenAway, Group::Safe]);
+    if !running || !other && !is_given && (turn.now >= Level::High || grave) || is_emergency_of_other(memory) {
+        return None;
+    }
+    if let Some(leaving) = ordinary::leaving(memory) {
+        return (turn.level == Level::None).then_some(leaving);
+    }
+    plan_step(memory)
+}
+
 /// Answers a barrier to help, not more often than now and then.
 pub(super) fn barrier(memory: &Memory<'_>, barriers: &[(Group, Act)]) -> Option<Act> {
     let named = |(group, act): &&(Group, Act)| memory.now().has(*group) && !memory.lately(*act, 8);
@@ -260,6 +326,9 @@ pub(super) fn barrier(memory: &Memory<'_>, barriers: &[(Group, Act)]) -> Option<
 fn first_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let (turn, now) = (memory.turn, memory.now());
     // The remembered level is no reason to repeat the question; only a risk said again is.
+    if now.has(Group::GivenAway) && !now.negates() && !now.has(Group::Explicit) && memory.said_any(&ASSESSING) {
+        return None;
+    }
     let is_new = turn.now == Level::Imminent && !memory.lately(Act::Imminent, 10);
     if is_new || turn.level == Level::Imminent && !memory.said(Act::Imminent) {
         return Some(Act::Imminent);
@@ -319,20 +388,21 @@ fn after_question(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
 /// Returns the next step not taken yet: plan, means, time, distance, company, call, safety plan.
 fn next_step(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let turn = memory.turn;
-    let planned = !matches!(facts.plan, Some(Answer::No));
+    let planned = !matches!(facts.plan, Some(Answer::No)) && !facts.safe;
     let imminent = memory.said(Act::Imminent);
-    let assessed = facts.refused || imminent || !facts.confirmed;
+    let assessed = facts.refused || facts.safe || facts.given_away || imminent || !facts.confirmed;
     let out_of_reach = matches!(facts.means, Some(Answer::No));
     let with = if turn.minor { Act::CrisisWithAdult } else { Act::CrisisWith };
     // The last step of the plan asks for distance too.
-    let near = imminent || memory.said(Act::CrisisMeans) && planned && !out_of_reach;
+    let near =
+        !facts.given_away && !facts.safe && (imminent || memory.said(Act::CrisisMeans) && planned && !out_of_reach);
     let soon = memory.reply_to(&[Act::CrisisAskNow]).is_some_and(|reading| reading.answer() == Answer::Yes);
     let steps = [
         (Act::CrisisPlan, !assessed),
         (Act::CrisisMeans, !assessed && planned),
         (Act::CrisisTime, !assessed && planned && !soon),
         (Act::CrisisDistance, !memory.said(Act::PlanSix) && near),
-        (with, !memory.said_any(&WITH)),
+        (with, !memory.said_any(&WITH) && !memory.readings().take(3).any(Reading::has_company)),
         (call(memory), !memory.said_any(&CALLS)),
         (Act::PlanOffer, true),
     ];

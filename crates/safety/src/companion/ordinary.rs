@@ -117,7 +117,7 @@ fn first_step(memory: &Memory<'_>, offer: Act) -> Act {
 /// Starts an exercise that the person asks for, or that panic calls for.
 fn wanted_exercise(memory: &Memory<'_>) -> Option<Act> {
     let now = memory.now();
-    if now.has_any(&[Group::Refuse, Group::Stop]) {
+    if now.has_any(&[Group::Refuse, Group::Stop]) || now.has(Group::WantPlan) && now.negates() {
         return None;
     }
     let panic = now.has(Group::Panic) && !memory.lately(Act::Panic, 5);

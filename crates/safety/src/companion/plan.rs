@@ -5,6 +5,7 @@ use protocol::{Language, UserText};
 
 use super::data::{Act, Edition, Group};
 use super::memory::Memory;
+use super::ordinary;
 use super::reading::{Answer, Reading};
 use super::{Turn, Utterance};
 
@@ -77,7 +78,9 @@ fn is_content(text: &str) -> bool {
         Answer::Yes => reading.words <= 1,
         Answer::Unsure => reading.words <= 4,
         Answer::No | Answer::Other => {
-            reading.has(Group::Deny)
+            ordinary::takes_leave(&reading)
+                || reading.opens_with(Group::Thanks) && reading.words <= 3
+                || reading.has(Group::Deny)
                 || reading.wants_to_stop()
                 || reading.opens_with(Group::Nothing) && reading.words <= 5
         }

@@ -209,6 +209,11 @@ impl Reading {
         self.opens_with(Group::Dismiss) || self.has(Group::Dismiss) && self.words <= 5
     }
 
+    /// Returns `true` if it has a number in digits.
+    pub(super) fn has_number(&self) -> bool {
+        self.normal.split(' ').any(|word| !word.is_empty() && word.chars().all(|letter| letter.is_ascii_digit()))
+    }
+
     /// Reads it as an answer.
     pub(super) fn answer(&self) -> Answer {
         if self.has(Group::Refuse) || self.dismisses() {

@@ -79,6 +79,13 @@ fn plan_step_is_one_bounded_line_and_last_answer_counts() {
         ("i don't have anyone", false),
         ("no sé", false),
         ("dale", false),
+        ("chau", false),
+        ("gracias", false),
+        ("no tengo psicólogo", false),
+        ("no quiero preocuparla", false),
+        ("i don't have a therapist", false),
+        ("good night", false),
+        ("no tengo hambre", true),
         ("no como", true),
         ("no salgo de casa", true),
         ("nadie me habla y me encierro", true),
@@ -668,4 +675,93 @@ fn person_is_proposed_in_spite_of_doubt() {
             ],
         );
     }
+}
+
+#[test]
+fn no_and_safety_are_no_yes() {
+    let mut english = Conversation::new(Language::English).at(Level::High);
+    let start = [("i want to kill myself", Act::CrisisAskNow), ("no im not going to do it", Act::CrisisPlan)];
+    follow(&mut english, &start);
+    let act = english.act("im safe, im with my mom");
+    assert!(![Act::CrisisMeans, Act::CrisisTime, Act::CrisisDistance, Act::CrisisWith].contains(&act), "{act:?}");
+    for text in ["andate a la mierda", "dejame en paz"] {
+        let mut conversation = spanish().at(Level::High);
+        follow(&mut conversation, &[("me quiero morir", Act::CrisisAskNow), (text, Act::CrisisRefused)]);
+    }
+    let mut conversation = spanish().at(Level::High);
+    follow(
+        &mut conversation,
+        &[("ya no quiero seguir así", Act::CrisisAsk), ("sí", Act::CrisisPlan), ("sí, lo pensé", Act::CrisisMeans)],
+    );
+    conversation.now = Level::Imminent;
+    assert_eq!(conversation.act("le di las pastillas a mi mamá"), Act::CrisisWith);
+    let mut conversation = spanish().at(Level::High);
+    follow(
+        &mut conversation,
+        &[("me quiero morir", Act::CrisisAskNow), ("no quiero hacer un plan", Act::PlanDeclined)],
+    );
+}
+
+#[test]
+fn overdose_is_an_emergency_and_help_is_noticed() {
+    for (language, opening, turns) in [
+        (
+            Language::Spanish,
+            "creo que tomé de más, estoy mareada",
+            &[("ya llamé a la ambulancia", Act::EmergencyComing), ("vamos a la guardia", Act::EmergencyComing)][..],
+        ),
+        (Language::Spanish, "15 clonazepam", &[("mi mamá está acá conmigo", Act::EmergencyWith)]),
+        (
+            Language::English,
+            "i took too many pills",
+            &[
+                ("my mom is here with me", Act::EmergencyWith),
+                ("ok", Act::EmergencyStay),
+                ("we are going to the hospital", Act::EmergencyComing),
+            ],
+        ),
+    ] {
+        let mut conversation = Conversation::new(language).at(Level::High);
+        follow(&mut conversation, &[(opening, Act::Emergency)]);
+        follow(&mut conversation, turns);
+    }
+}
+
+#[test]
+fn running_plan_takes_answers_about_family_as_content() {
+    let mut conversation = Conversation::new(Language::English).at(Level::High);
+    conversation.said.push((true, "let's make the plan".to_owned()));
+    let ask = Edition::of(Language::English).texts(Act::PlanOne)[0][0];
+    conversation.said.push((false, ask.to_owned()));
+    conversation.subject = Subject::Other;
+    conversation.kinds.insert(Kind::Substance);
+    conversation.now = Level::None;
+    assert_eq!(conversation.act("when my dad drinks and yells"), Act::PlanTwo);
+    conversation.subject = Subject::Own;
+    conversation.kinds.insert(Kind::Substance);
+    assert_eq!(conversation.act("walk away from my brother's beer"), Act::PlanThree);
+    assert_eq!(conversation.act("bye"), Act::GoodbyeRisk);
+}
+
+#[test]
+fn emergency_of_another_person_continues() {
+    let mut conversation = Conversation { subject: Subject::Other, ..spanish().at(Level::Imminent) };
+    follow(&mut conversation, &[("mi amigo no se despierta, tomó pastillas y alcohol", Act::HelperNow)]);
+    conversation.now = Level::Imminent;
+    follow(
+        &mut conversation,
+        &[("respira raro", Act::HelperUrgent), ("llamé al 107 y no contestan", Act::HelperUrgent)],
+    );
+    let mut conversation = Conversation { subject: Subject::Other, ..spanish().at(Level::Concern) };
+    follow(&mut conversation, &[("mi hijo se quiere morir", Act::HelperAsk)]);
+    conversation.subject = Subject::Own;
+    (conversation.level, conversation.now) = (Level::Imminent, Level::Imminent);
+    follow(
+        &mut conversation,
+        &[
+            ("ya se tomó las pastillas", Act::HelperNow),
+            ("se está durmiendo", Act::HelperUrgent),
+            ("no respira", Act::HelperUrgent),
+        ],
+    );
 }
