@@ -693,8 +693,11 @@ fn no_and_safety_are_no_yes() {
         &mut conversation,
         &[("ya no quiero seguir así", Act::CrisisAsk), ("sí", Act::CrisisPlan), ("sí, lo pensé", Act::CrisisMeans)],
     );
-    conversation.now = Level::Imminent;
-    assert_eq!(conversation.act("le di las pastillas a mi mamá"), Act::CrisisWith);
+    for text in ["le di las pastillas a mi mamá", "ya tiré las pastillas"] {
+        let mut conversation = conversation.clone();
+        conversation.now = Level::Imminent;
+        assert_eq!(conversation.act(text), Act::CrisisWith, "{text}");
+    }
     let mut conversation = spanish().at(Level::High);
     follow(
         &mut conversation,
