@@ -12,6 +12,7 @@ mod memory;
 mod ordinary;
 mod plan;
 mod reading;
+mod truth;
 mod voice;
 
 #[cfg(test)]

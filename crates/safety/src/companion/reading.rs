@@ -7,8 +7,8 @@ use aho_corasick::AhoCorasick;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-use super::asked;
 use super::data::{Group, PHRASES, TOPICS};
+use super::{asked, truth};
 
 /// Characters read at the beginning and at the end of a message.
 const MAX_READ_CHARS: usize = 2_000;
@@ -103,6 +103,9 @@ impl Reading {
             ..Self::default()
         };
         reading.find(&normal);
+        if truth::is_asked(&normal, reading.asks) {
+            reading.groups.insert(Group::Truth);
+        }
         let after_no = normal.strip_prefix("| no ").or_else(|| normal.strip_prefix("| nope "));
         reading.short_no = after_no.is_some_and(|rest| rest.starts_with('|') || reading.words <= 3);
         reading.normal = normal;
