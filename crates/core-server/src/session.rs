@@ -278,6 +278,7 @@ impl Session {
             risk: message.risk,
             message_risk,
             emergency: state.whereabouts.emergency_number(),
+            country: state.whereabouts.country,
         };
         if permit.is_beyond_limits() {
             self.sessions.turns().metrics.answers_beyond_limits.inc();

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use protocol::server_frame::{ErrorFrame, Exercise, Finish, Source, Timing, Usage};
 use protocol::trace::Traceparent;
-use protocol::{ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
+use protocol::{Country, ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
 use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
@@ -109,6 +109,8 @@ pub struct PendingTurn {
     pub message_risk: MessageRisk,
     /// Emergency number of the person's country; only the companion says it.
     pub emergency: Option<String>,
+    /// Country that the person chose.
+    pub country: Option<Country>,
 }
 
 #[cfg(test)]
@@ -127,6 +129,7 @@ impl PendingTurn {
             risk: Risk::default(),
             message_risk: MessageRisk::default(),
             emergency: None,
+            country: None,
         }
     }
 }

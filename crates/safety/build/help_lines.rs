@@ -311,28 +311,31 @@ fn write_numbers(out: &mut String, lines: &LineFile, countries: &CountryFile) {
     let digits = |number: &str| -> String { number.chars().filter(char::is_ascii_digit).collect() };
     let mut numbers = BTreeSet::new();
     for row in &lines.line {
+        let country = row.country.clone();
         let sms = row.sms.as_ref().map(|sms| &sms.to);
         let how = row.how.iter().flat_map(|how| [es(how), en(how)]).flat_map(|how| how.split(' '));
         let how = how.filter(|word| word.len() >= 4).map(digits).filter(|how| how.len() >= 3);
-        numbers.extend(how);
+        numbers.extend(how.map(|how| (how, country.clone())));
         for number in [row.dial.as_ref(), row.display.as_ref(), row.whatsapp.as_ref(), sms].into_iter().flatten() {
             let digits = digits(number);
             if number.starts_with('+') {
                 // A calling code has one to three digits; without it, as people of the country write it.
-                numbers.extend((1..=3).filter_map(|code| digits.get(code..)).map(str::to_owned));
+                let national = (1..=3).filter_map(|code| digits.get(code..));
+                numbers.extend(national.map(|digits| (digits.to_owned(), country.clone())));
             }
             let trunk = digits.trim_start_matches(['0', '1']);
             if digits.len() > 8 && trunk.len() >= 7 {
-                numbers.insert(trunk.to_owned());
+                numbers.insert((trunk.to_owned(), country.clone()));
             }
-            numbers.insert(digits);
+            numbers.insert((digits, country.clone()));
         }
     }
     for row in &countries.country {
-        numbers.extend([&row.general, &row.ambulance, &row.police].into_iter().flatten().cloned());
+        let emergency = [&row.general, &row.ambulance, &row.police].into_iter().flatten();
+        numbers.extend(emergency.map(|number| (number.clone(), row.code.clone())));
     }
-    let numbers: Vec<String> = numbers.into_iter().collect();
-    push(out, &format!("pub(super) static NUMBERS: &[&str] = &{numbers:?};\n"));
+    let numbers: Vec<(String, String)> = numbers.into_iter().collect();
+    push(out, &format!("pub(super) static NUMBERS: &[(&str, &str)] = &{numbers:?};\n"));
 }
 
 /// `YYYY-MM-DD`.

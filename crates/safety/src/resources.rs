@@ -160,9 +160,19 @@ pub fn emergency_number(country: &str) -> Option<&'static str> {
 
 /// Returns `true` if the digits of `number` are those of a help line or an emergency number of the data.
 pub fn is_known_number(number: &str) -> bool {
+    is_known_number_in(number, None)
+}
+
+/// Returns `true` if the digits of `number` are those of a help line or an emergency number of `country`; without one,
+/// of any country of the data.
+pub(crate) fn is_known_number_in(number: &str, country: Option<protocol::Country>) -> bool {
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     let national = digits.trim_start_matches('0');
-    [digits.as_str(), national].iter().any(|digits| NUMBERS.binary_search(digits).is_ok())
+    [digits.as_str(), national].into_iter().any(|digits| {
+        let from = NUMBERS.partition_point(|(known, _)| *known < digits);
+        let mut countries = NUMBERS[from..].iter().take_while(|(known, _)| *known == digits).map(|(_, code)| *code);
+        countries.any(|code| country.is_none_or(|country| country.as_str() == code))
+    })
 }
 
 /// Help of one country, for a client that must have it at hand without a connection.

@@ -16,7 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use protocol::Language;
+use protocol::{Country, Language};
 
 use self::judge::Judge;
 use self::lexer::{Event, Lexer};
@@ -46,6 +46,8 @@ pub struct ScreenContext {
     pub kinds: Kinds,
     /// Language of the replacement.
     pub language: Language,
+    /// Country that the person chose: numbers of other countries are stopped.
+    pub country: Option<Country>,
 }
 
 /// Screen of one answer.
@@ -83,7 +85,7 @@ impl Screen {
             context,
             lexer: Lexer::default(),
             matcher: Matcher::new(context),
-            numbers: Numbers::default(),
+            numbers: Numbers::new(context.country),
             links: Links::default(),
             judge: Judge::default(),
             doubted: None,

@@ -119,7 +119,12 @@ pub(super) async fn stream(
     sink: &dyn AnswerSink,
     progress: &mut Progress,
 ) -> Finish {
-    let context = ScreenContext { level: turn.risk.level, kinds: turn.risk.kinds, language: turn.language };
+    let context = ScreenContext {
+        level: turn.risk.level,
+        kinds: turn.risk.kinds,
+        language: turn.language,
+        country: turn.country,
+    };
     let mut screen = Screen::new(context);
     progress.model = Some(answer.model().to_owned());
     let finish = loop {

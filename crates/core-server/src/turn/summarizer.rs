@@ -199,6 +199,7 @@ impl ScreenedText {
             level: summary_job.risk.level,
             kinds: summary_job.risk.kinds,
             language: summary_job.language,
+            country: None,
         };
         Self { screen: Screen::new(context), text: UserText::default() }
     }

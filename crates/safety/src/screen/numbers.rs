@@ -7,6 +7,7 @@
 mod shape;
 mod words;
 
+use protocol::Country;
 use shape::{is_in_parts, is_list, is_phone, is_rising, is_short, is_time, known};
 use words::{SPELLED, compose, keypad, spelled};
 
@@ -83,9 +84,15 @@ pub(super) struct Numbers {
     money: bool,
     /// An "y" that may join tens and units.
     joined: bool,
+    /// Only its numbers pass; without it, those of all countries.
+    country: Option<Country>,
 }
 
 impl Numbers {
+    pub(super) fn new(country: Option<Country>) -> Self {
+        Self { country, ..Self::default() }
+    }
+
     /// Takes a word that is no digits.
     pub(super) fn word(&mut self, word: &str, labels: &LabelSet, start: usize) -> Option<Found> {
         if let Some(value) = spelled(word).filter(|_| labels.contains(DIGIT)) {
@@ -160,7 +167,7 @@ impl Numbers {
     /// Takes the end of a sentence.
     pub(super) fn end(&mut self) -> Option<Found> {
         let found = self.close(None, Gap::None);
-        *self = Self::default();
+        *self = Self::new(self.country);
         found
     }
 
@@ -257,7 +264,7 @@ impl Numbers {
         let calls = is_called || writes || is_next(LISTED);
         let time = self.after_hour_word && is_time(groups);
         let short = calls && !time && !self.after_year_word && !self.within(self.counted, 3);
-        Run { plus: false, money: false, calls, short, counts }
+        Run { plus: false, money: false, calls, short, counts, country: self.country }
     }
 
     /// Joins the run to those before it, and keeps it for one that may follow.
@@ -271,7 +278,7 @@ impl Numbers {
         let start = all.first()?.start;
         let hold = earlier_held.or(held);
         let joins = |group: &Group| matches!(group.before, Gap::Word | Gap::Line);
-        if all.iter().any(joins) && !run.counts && !run.money && is_in_parts(&all, run.calls) {
+        if all.iter().any(joins) && !run.counts && !run.money && is_in_parts(&all, run) {
             return Some(Found { start, hold: hold.map_or(start, |held| held.max(start)), rule: PHONE });
         }
         if matches!(joint, Gap::Word | Gap::Line) && hold.is_some() && all.len() <= MAX_GROUPS {
@@ -309,6 +316,7 @@ struct Run {
     short: bool,
     /// Its last group counts something.
     counts: bool,
+    country: Option<Country>,
 }
 
 impl Run {
@@ -324,11 +332,13 @@ impl Run {
         let short = self.short && !counts;
         let mut from = 0;
         while from < groups.len() {
-            if let Some(len) = known(groups, from) {
+            if let Some(len) = known(groups, from, self.country) {
                 from += len;
                 continue;
             }
-            let until = (from + 1..groups.len()).find(|&next| known(groups, next).is_some()).unwrap_or(groups.len());
+            let until = (from + 1..groups.len())
+                .find(|&next| known(groups, next, self.country).is_some())
+                .unwrap_or(groups.len());
             let part = &groups[from..until];
             if is_phone(part, self) || short && is_short(part) {
                 return part.first().map(|group| Found {

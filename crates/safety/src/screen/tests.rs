@@ -7,7 +7,7 @@ use super::*;
 use crate::Kind;
 
 fn context(level: Level, kind: Option<Kind>) -> ScreenContext {
-    ScreenContext { level, kinds: kind.into_iter().collect(), language: Language::Spanish }
+    ScreenContext { level, kinds: kind.into_iter().collect(), language: Language::Spanish, country: None }
 }
 
 /// Text shown, and the rule that was broken.
@@ -205,6 +205,30 @@ fn short_numbers_count_only_where_called() {
         ("Escribí el 15 de marzo de 2026.", false),
     ] {
         assert_eq!(screen(context(Level::None, None), [text]).1.is_some(), bad, "{text}");
+    }
+}
+
+#[test]
+fn stops_numbers_of_another_country() {
+    for (country, text, bad) in [
+        (Some("MX"), "Llamá al 135.", true),
+        (Some("MX"), "Llama al 0800-999-0091, es gratis.", true),
+        (Some("MX"), "Marca ciento treinta y cinco.", true),
+        (Some("MX"), "Llama al 911/107.", true),
+        (Some("MX"), "Llama al 911.", false),
+        (Some("AR"), "Llamá al 135.", false),
+        (Some("AR"), "Llamá al 911/107, o al 0800-999-0091 (24 h).", false),
+        (Some("AR"), "Call 988 now.", true),
+        (Some("US"), "Call 988 now. Text HOME to 741741.", false),
+        (Some("ES"), "Llama al 024 o al 112.", false),
+        (Some("ES"), "Hola. Llama al 024. O llama al 135.", true),
+        (Some("MX"), "Pasaron 135 días.", false),
+        (None, "Llamá al 135.", false),
+        (None, "Call 988 now.", false),
+    ] {
+        let country = country.map(|code| code.parse().unwrap());
+        let context = ScreenContext { country, ..context(Level::None, None) };
+        assert_eq!(screen(context, [text]).1.is_some(), bad, "{country:?}: {text}");
     }
 }
 

@@ -1,18 +1,20 @@
 //! Kinds of runs of digits: phone numbers, lists, times, dates, amounts.
 
+use protocol::Country;
+
 use super::{Gap, Group, Run};
-use crate::resources::is_known_number;
+use crate::resources::is_known_number_in;
 
 /// Number of groups from `from` on that make a known number, the longest. A short one stands alone, or between
 /// slashes, commas and brackets: it may be part of a longer number otherwise.
-pub(super) fn known(groups: &[Group], from: usize) -> Option<usize> {
+pub(super) fn known(groups: &[Group], from: usize, country: Option<Country>) -> Option<usize> {
     let apart = |index: usize| {
         groups.get(index).is_none_or(|group| matches!(group.before, Gap::Slash | Gap::Comma | Gap::Bracket))
     };
     (1..=(groups.len() - from).min(8)).rev().find(|&len| {
         let digits: String = groups[from..from + len].iter().map(|group| group.digits.as_str()).collect();
         let alone = (from == 0 || apart(from)) && apart(from + len);
-        digits.len() >= 3 && is_known_number(&digits) && (digits.len() >= 7 || alone)
+        digits.len() >= 3 && is_known_number_in(&digits, country) && (digits.len() >= 7 || alone)
     })
 }
 
@@ -32,7 +34,7 @@ pub(super) fn is_short(groups: &[Group]) -> bool {
 }
 
 pub(super) fn is_phone(groups: &[Group], run: Run) -> bool {
-    let Run { plus, money, calls, counts, short } = run;
+    let Run { plus, money, calls, counts, short, country: _ } = run;
     let total: usize = groups.iter().map(|group| group.digits.len()).sum();
     let longest = groups.iter().map(|group| group.digits.len()).max().unwrap_or(0);
     if !(7..=40).contains(&total) || is_counting(groups) || is_date(groups) || is_years(groups) {
@@ -68,9 +70,10 @@ pub(super) fn is_rising(groups: &[Group]) -> bool {
 }
 
 /// `11` and `4555`, `1234` behind words or line breaks that join them to one number.
-pub(super) fn is_in_parts(groups: &[Group], calls: bool) -> bool {
+pub(super) fn is_in_parts(groups: &[Group], run: Run) -> bool {
+    let Run { calls, country, .. } = run;
     let total: usize = groups.iter().map(|group| group.digits.len()).sum();
-    let known = groups.iter().any(|group| group.digits.len() >= 3 && is_known_number(&group.digits));
+    let known = groups.iter().any(|group| group.digits.len() >= 3 && is_known_number_in(&group.digits, country));
     let lines = groups.iter().all(|group| !group.spelled && group.before != Gap::Word);
     let least = if calls { 6 } else { 8 };
     (least..=20).contains(&total)
