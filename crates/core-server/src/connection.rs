@@ -148,6 +148,8 @@ pub struct Connection {
     reminder_at: Option<Instant>,
     /// No byte was received yet.
     silent: bool,
+    /// No session could be opened for the greeting; the next line tries again.
+    has_failed_to_greet: bool,
     /// The end of the stream was read; earlier lines may still wait in `ahead`.
     has_read_eof: bool,
     /// The end of the stream was handled, and so was every line before it.
@@ -213,6 +215,7 @@ impl Connection {
             pre_session_watch: None,
             reminder_at: None,
             silent: true,
+            has_failed_to_greet: false,
             has_read_eof: false,
             has_handled_eof: false,
             draining_since: None,

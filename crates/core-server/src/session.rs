@@ -7,6 +7,7 @@
 mod answering;
 mod cluster_events;
 mod continuous_use;
+mod country;
 mod help;
 mod language;
 mod lifecycle;
@@ -42,7 +43,7 @@ pub use requests::RequestError;
 use risk::BEYOND_LIMITS_PAUSE;
 pub use risk::{PreSessionWatch, crisis_lines};
 
-use answering::{done, stored_done};
+use answering::{done, is_gone, stored_done};
 use replicas::RemoteReplicas;
 use state::{Listener, Pending, Recipients, Running, State, StoredMessage};
 use watch::Watch;
@@ -167,7 +168,7 @@ impl Session {
     /// Not safe: run it as a task of its own. It must outlive the connection, or a stored message stays unanswered.
     pub async fn submit(self: Arc<Self>, from: ConnectionId, message: Message) {
         self.state().admitting += 1;
-        if message.risk.is_high() {
+        if message.risk.must_be_answered() {
             self.admit_in_risk().await;
         }
         // One admission at a time: the limits count messages in flight, and `seq` is published in order.
@@ -186,6 +187,7 @@ impl Session {
             (state.published.seq(), state.in_flight())
         };
         self.save_language().await;
+        self.save_country().await;
         let busy = self.sessions.limits().per_user_max <= in_flight;
         let admission = self.end_if_missing(self.sessions.turns().admit(self.user, after, &message, busy).await);
         match &admission {
@@ -375,6 +377,9 @@ impl Session {
         if !draft.is_empty() {
             self.watch_state().answered(&draft);
         }
+        if let Ok(outcome) = &outcome {
+            self.watch_state().note_exercise(outcome.exercise);
+        }
         let (recorded, outcome) = match outcome {
             Ok(outcome) if draft.is_empty() => (Ok(None), Ok(outcome)),
             Ok(outcome) => (self.sessions.turns().record(&turn, after, draft, &outcome).await.map(Some), Ok(outcome)),
@@ -413,9 +418,12 @@ impl Session {
         }
     }
 
-    /// Publishes and counts the rejection of message `id`.
+    /// Publishes and counts the rejection of message `id`; behind help lines, if a level is remembered.
     fn reject(&self, state: &State, to: Recipients, id: MessageId, rejection: MessageRejection) {
         self.sessions.turns().metrics.message_rejected(rejection.code);
+        if let Some(support) = self.help_with_rejection(state, &id) {
+            state.publish(to, ServerFrame::Support(Box::new(support)));
+        }
         state.reject(to, id, rejection);
     }
 
@@ -487,10 +495,4 @@ fn record_failed(trace: Traceparent, error: &RecordError) -> MessageRejection {
 
 fn with_role(entries: &[Entry], role: Role) -> Option<&Entry> {
     entries.iter().find(|entry| entry.role == role)
-}
-
-/// Returns true if a turn ended because the store no longer has the session.
-fn is_gone(recorded: &Result<Option<u64>, RecordError>, outcome: &Result<Outcome, TurnError>) -> bool {
-    matches!(recorded, Err(RecordError::Store(StoreError::NoSession { .. })))
-        || matches!(outcome, Err(TurnError::NoSession))
 }

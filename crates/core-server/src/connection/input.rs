@@ -181,6 +181,9 @@ impl Connection {
 
     /// Assesses a message. In a drain it will be refused, so its help is stored now.
     pub(super) fn assess(&mut self, id: &MessageId, text: &UserText) {
+        if let Some(Attached { session, .. }) = &self.attached {
+            session.adopt_answered_country(text);
+        }
         let is_shown = self.assess_text(id, text);
         if is_shown && self.draining_since.is_some() {
             self.save_help();

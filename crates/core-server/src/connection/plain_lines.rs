@@ -10,7 +10,7 @@ use safety::resources::parse_country;
 use service_runtime::ClientSubnet;
 
 use super::plain::{Command, PlainState, history, language_named, safety_plan};
-use super::read_ahead::Line;
+use super::read_ahead::{Input, Line};
 use super::{Attached, Connection, FaceState, texts};
 use crate::session::{Opened, Session};
 use crate::store::StoreError;
@@ -38,18 +38,33 @@ impl Connection {
     }
 
     fn on_greeted(&mut self, opened: Result<Opened, StoreError>) {
-        self.face = FaceState::Plain(PlainState::default());
         match opened {
             Ok(opened) => {
+                self.face = FaceState::Plain(PlainState::default());
                 let user = opened.session.user();
                 self.attach(opened, false);
                 self.transfer_watch();
                 texts::greeting(user).iter().for_each(|line| self.write_line(line));
             }
             Err(error) => {
+                // Stays open, and the next line tries again: a message in risk must not meet a closed connection.
+                self.has_failed_to_greet = true;
                 self.on_store_error(&error);
-                self.closing = Some(CloseReason::Internal);
+                self.refuse_ungreeted();
             }
+        }
+    }
+
+    /// Drops the line for which no session could be opened: the error is its answer.
+    fn refuse_ungreeted(&mut self) {
+        match self.ahead.pop() {
+            Some(Input::Line(line)) if ClientFrame::hint(line.text.expose()).is_none() => {
+                if Command::parse(line.text.expose()) == Command::Exit {
+                    self.closing = Some(CloseReason::Bye);
+                }
+            }
+            Some(Input::Rejected(_)) | None => {}
+            Some(input) => self.ahead.put_back(input),
         }
     }
 

@@ -93,7 +93,8 @@ impl Connection {
 
     /// Returns true while the greeting delay runs: no face, no byte and no task yet.
     fn may_be_greeted(&self) -> bool {
-        matches!(self.face, FaceState::Undecided) && self.task.is_none() && self.silent && self.draining_since.is_none()
+        let is_undecided = matches!(self.face, FaceState::Undecided) && !self.has_failed_to_greet;
+        is_undecided && self.task.is_none() && self.silent && self.draining_since.is_none()
     }
 
     /// Returns true while the handshake timeout runs: a framed connection without a session.

@@ -5,7 +5,8 @@ use protocol::{MessageId, ServerFrame, UserText};
 
 use super::Session;
 use super::state::Recipients;
-use crate::turn::{AnswerSink, Outcome, Risk};
+use crate::store::StoreError;
+use crate::turn::{AnswerSink, Outcome, RecordError, Risk, TurnError};
 
 impl AnswerSink for Session {
     fn queued(&self, ahead: usize) {
@@ -63,4 +64,10 @@ pub(super) fn stored_done(answer: &Entry) -> ServerFrame {
         usage: None,
         exercise: None,
     }))
+}
+
+/// Returns true if a turn ended because the store no longer has the session.
+pub(super) fn is_gone(recorded: &Result<Option<u64>, RecordError>, outcome: &Result<Outcome, TurnError>) -> bool {
+    matches!(recorded, Err(RecordError::Store(StoreError::NoSession { .. })))
+        || matches!(outcome, Err(TurnError::NoSession))
 }

@@ -133,7 +133,21 @@ impl Session {
     }
 
     pub fn risk(&self) -> Risk {
-        self.watch_state().risk(now())
+        let (now, window) = (now(), self.sessions.turns().budget.rate().window);
+        let watch = self.watch_state();
+        Risk { follows_high: watch.follows_high(window, now), ..watch.risk(now) }
+    }
+
+    /// Builds help for the remembered level, to go with a rejection of message `id`; `None` without a level, and if the
+    /// message itself has brought help.
+    pub(super) fn help_with_rejection(&self, state: &State, id: &MessageId) -> Option<Support> {
+        let now = now();
+        let need = {
+            let watch = self.watch_state();
+            let is_shown = watch.shown().is_some_and(|(shown, _)| shown == id) || state.partings.contains(id);
+            (!is_shown && watch.risk(now).level != Level::None).then(|| watch.standing_need(now))?
+        };
+        Some(state.whereabouts.support(id.clone(), need, state.locale.language(), now))
     }
 
     /// Restores the memory of risk from stored messages, once.
@@ -235,7 +249,7 @@ impl Session {
     }
 
     /// Sends recent help again, with the lines of the country in force.
-    fn resend_help(&self) {
+    pub(super) fn resend_help(&self) {
         let Some((id, need)) = self.watch_state().shown().map(|(id, need)| (id.clone(), need)) else { return };
         let state = self.state();
         let support = state.whereabouts.support(id, need, state.locale.language(), now());

@@ -41,6 +41,8 @@ pub(super) struct State {
     /// The worker task is running.
     pub(super) answering: bool,
     pub(super) whereabouts: Whereabouts,
+    /// The country was named in a message and is not stored yet.
+    pub(super) is_country_unsaved: bool,
     /// Help that was shown and is not stored yet.
     pub(super) unsaved_help: VecDeque<Support>,
     /// Ids of the last good-byes for which help was shown.
@@ -160,6 +162,7 @@ impl State {
             running: None,
             answering: false,
             whereabouts: Whereabouts { country: record.country, time_zone: None },
+            is_country_unsaved: false,
             unsaved_help: VecDeque::new(),
             partings: VecDeque::new(),
             is_saving_help: false,

@@ -313,3 +313,69 @@ async fn restores_imminent_risk_from_older_pages() {
         assert_eq!(opened.session.watch_state().messages(), u64::try_from(calm + 1).unwrap(), "{calm}");
     }
 }
+
+/// The rate limit of these sessions is one message.
+#[tokio::test(start_paused = true)]
+async fn rejection_carries_help_while_a_level_is_remembered() {
+    for (first, want) in [
+        ("hola", vec!["error"]),
+        ("a veces pienso que sería mejor no despertarme más", vec!["support", "error"]),
+        ("quiero morirme", vec!["accepted", "delta", "done"]),
+    ] {
+        let scene = Scene::new().await;
+        let (from, outbox) = scene.attach();
+        for (id, text) in [("a", first), ("b", "no sé")] {
+            let (id, text) = (id.parse::<MessageId>().unwrap(), UserText::new(text));
+            scene.session.assess(&id, &text);
+            let message = Message { text, risk: scene.session.risk(), ..message(id.as_str()) };
+            drained(&outbox);
+            Arc::clone(&scene.session).submit(from, message).await;
+            settle(&scene).await;
+        }
+        let kinds: Vec<_> = std::iter::from_fn(|| outbox.take())
+            .filter_map(|frame| match frame {
+                ServerFrame::Support(support) => {
+                    assert!(support.id.as_str() == "b" && !support.help.resources.is_empty(), "{first}");
+                    Some("support")
+                }
+                ServerFrame::Error(_) => Some("error"),
+                ServerFrame::Accepted { id, .. } if id.as_str() == "b" => Some("accepted"),
+                ServerFrame::Delta { id, .. } if id.as_str() == "b" => Some("delta"),
+                ServerFrame::Done(done) if done.id.as_str() == "b" => Some("done"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(kinds, want, "{first}");
+    }
+}
+
+#[tokio::test]
+async fn country_in_answer_to_help_is_adopted_and_stored() {
+    for (first, answer, want) in [
+        ("quiero morirme", "estoy en argentina", Some("AR")),
+        ("quiero morirme", "en argentina todo sale mal", None),
+        ("hola", "argentina", None),
+    ] {
+        let scene = Scene::new().await;
+        let (from, outbox) = scene.attach();
+        scene.session.assess(&"a".parse().unwrap(), &UserText::new(first));
+        drained(&outbox);
+        let text = UserText::new(answer);
+        scene.session.adopt_answered_country(&text);
+        scene.session.assess(&"b".parse().unwrap(), &text);
+        let shown = std::iter::from_fn(|| outbox.take()).find_map(|frame| match frame {
+            ServerFrame::Support(support) => Some(support),
+            _ => None,
+        });
+        let lines = shown.map(|support| {
+            assert!(!support.text.expose().ends_with('?'), "{:?}", support.text.expose());
+            assert_eq!(support.id.as_str(), "a");
+            support.help.resources.iter().any(|line| line.country == "AR")
+        });
+        assert_eq!(lines, want.map(|_| true), "{answer}");
+        Arc::clone(&scene.session).submit(from, Message { text, ..message("b") }).await;
+        settle(&scene).await;
+        let stored = scene.store.session_by_token(&scene.opened.token).await.unwrap().unwrap().country;
+        assert_eq!(stored.as_ref().map(protocol::Country::as_str), want, "{answer}");
+    }
+}

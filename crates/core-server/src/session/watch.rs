@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
-use protocol::server_frame::{Entry, Help, Level as WireLevel, Role, Subject as WireSubject};
+use protocol::server_frame::{Entry, Exercise, Help, Level as WireLevel, Role, Subject as WireSubject};
 use protocol::{MessageId, Timestamp, UserText};
 use safety::episode::Episode;
 use safety::resources::Need;
@@ -45,6 +46,10 @@ pub struct Watch {
     shown: Option<Shown>,
     /// Risk by a second opinion, and the number of messages at that time.
     raised: Option<(Risk, u64)>,
+    /// Time of the last message at high risk.
+    high_at: Option<Timestamp>,
+    /// The last answer was a step of a safety plan.
+    is_planning: bool,
     /// Stored messages are part of it, or there are none.
     is_restored: bool,
 }
@@ -141,17 +146,28 @@ impl Watch {
         let level = self.episode.level(now);
         let lasts = level != Level::None || self.found_lasts();
         let (kinds, subject) = if lasts { (self.kinds, self.subject) } else { (Kinds::default(), Subject::Own) };
-        let risk = Risk { level, kinds, subject, minor: self.is_minor };
+        let risk = Risk { level, kinds, subject, minor: self.is_minor, follows_high: false };
         match self.raised {
             Some((raised, turn)) if self.turns < turn + LASTS_FOR && level < raised.level => raised,
             _ => risk,
         }
     }
 
+    /// Returns true if the risk was high at a message of the last `window`, or a safety plan is in progress.
+    pub(super) fn follows_high(&self, window: Duration, now: Timestamp) -> bool {
+        let since = |at: Timestamp| u64::try_from(now.unix_ms().saturating_sub(at.unix_ms())).unwrap_or_default();
+        self.is_planning || self.high_at.is_some_and(|at| Duration::from_millis(since(at)) <= window)
+    }
+
+    /// Records the exercise that an answer offers or continues.
+    pub(super) fn note_exercise(&mut self, exercise: Option<Exercise>) {
+        self.is_planning = exercise == Some(Exercise::SafetyPlan);
+    }
+
     /// Applies a second opinion that raises the risk of message `id`. Returns the need to show help for.
     pub(super) fn raise(&mut self, id: &MessageId, risk: Risk) -> Option<Need> {
         self.raised = Some((risk, self.turns));
-        let Risk { level, kinds, subject, minor } = risk;
+        let Risk { level, kinds, subject, minor, .. } = risk;
         let need = Need { level, kinds, subject, minor };
         let is_new = self.calls_for_help_again(need);
         if is_new {
@@ -168,7 +184,7 @@ impl Watch {
 
     /// Returns the need for help lines on request, by the risk in force.
     pub(super) fn standing_need(&self, now: Timestamp) -> Need {
-        let Risk { level, kinds, subject, minor } = self.risk(now);
+        let Risk { level, kinds, subject, minor, .. } = self.risk(now);
         Need { level: level.max(Level::Concern), kinds, subject, minor }
     }
 
@@ -188,9 +204,13 @@ impl Watch {
         if self.assessed.len() == MAX_ASSESSED {
             self.assessed.pop_front();
         }
+        let was_high = self.risk(at).is_high();
         self.turns += 1;
         let before = self.episode.level(at);
         let assessment = self.episode.observe(at, text.expose());
+        if was_high || self.risk(at).is_high() {
+            self.high_at = Some(at);
+        }
         let risk = MessageRisk::of(&assessment, text.expose());
         self.assessed.push_back(Assessed { id: id.clone(), hash, risk });
         self.is_minor |= assessment.minor_hint;

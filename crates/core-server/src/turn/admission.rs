@@ -39,7 +39,7 @@ impl TurnService {
             from: message.from,
             is_busy,
             needs_slot: self.needs_slot(),
-            in_risk: message.risk.is_high(),
+            in_risk: message.risk.must_be_answered(),
         };
         match self.budget.begin(attempt, AttemptKind::New).await {
             Ok(AnswerOwner::ThisCore(permit)) => self.store_message(attempt, after, message, permit).await,

@@ -152,7 +152,7 @@ impl TurnService {
             match slot_reservation.acquire(priority, |ahead| sink.queued(ahead)).await {
                 Ok(slot) => Ok(Some(slot)),
                 // A message in risk is never rejected: the companion answers.
-                Err(_) if turn.risk.is_high() => Ok(None),
+                Err(_) if turn.risk.must_be_answered() => Ok(None),
                 Err(full) => Err(MessageRejection::from(full)),
             }
         });

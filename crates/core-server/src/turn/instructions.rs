@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn risk(level: Level, subject: Subject, kinds: &[Kind], minor: bool) -> Risk {
-        Risk { level, subject, kinds: kinds.iter().copied().collect(), minor }
+        Risk { level, subject, kinds: kinds.iter().copied().collect(), minor, ..Risk::default() }
     }
 
     #[test]

@@ -12,12 +12,20 @@ pub struct Risk {
     pub subject: Subject,
     /// The person has said that they are a minor.
     pub minor: bool,
+    /// The level was high a short time ago, or a safety plan is in progress.
+    pub follows_high: bool,
 }
 
 impl Risk {
-    /// Returns true at `high` and `imminent`, where a message must not be rejected for a limit.
+    /// Returns true at `high` and `imminent`.
     pub fn is_high(self) -> bool {
         Level::High <= self.level
+    }
+
+    /// Returns true if a message must not be rejected for a limit: at high risk and shortly after it, because a level
+    /// falls in the middle of a conversation about it.
+    pub fn must_be_answered(self) -> bool {
+        self.is_high() || self.follows_high
     }
 }
 

@@ -167,3 +167,33 @@ fn risk_of_another_person_keeps_the_own_level() {
     let risk = person.watch.risk(at(1_200));
     assert_eq!((risk.level, risk.subject), (Level::Imminent, Subject::Own));
 }
+
+#[test]
+fn high_risk_is_followed_for_the_window_of_the_limit() {
+    let minute = Duration::from_secs(60);
+    let script =
+        ["no", "no", "mi hermana", "bueno", "no", "me duele todo", "extraño a mi vieja", "lloro siempre", "no duermo"];
+    let mut watch = Watch::of_new();
+    let mut writes = |number: i64, text: &str| {
+        watch.observe(&id(&format!("m{number}")), &UserText::new(text), at(number));
+        (watch.risk(at(number)).level, watch.follows_high(minute, at(number)))
+    };
+    assert_eq!(writes(0, CALM), (Level::None, false));
+    assert_eq!(writes(1, WISH), (Level::High, true));
+    for (number, text) in (2..).zip(script) {
+        assert!(writes(number, text).1, "{text}");
+    }
+    let (level, follows) = writes(11, "no como");
+    assert!(level < Level::High && follows, "{level:?}");
+    assert!(writes(71, CALM).1);
+    assert!(!writes(72, CALM).1);
+}
+
+#[test]
+fn high_risk_is_followed_while_a_safety_plan_is_made() {
+    let mut watch = Watch::of_new();
+    for (exercise, want) in [(Some(Exercise::SafetyPlan), true), (Some(Exercise::Grounding), false), (None, false)] {
+        watch.note_exercise(exercise);
+        assert_eq!(watch.follows_high(Duration::ZERO, at(0)), want, "{exercise:?}");
+    }
+}
