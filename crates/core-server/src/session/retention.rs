@@ -28,7 +28,7 @@ impl Sessions {
         loop {
             ticks.tick().await;
             if let Err(error) = upgrade_legacy_entries(&*self.turns().store, BATCH_PAUSE).await {
-                tracing::error!(%error, "entries of an earlier version could not be written anew");
+                tracing::error!(%error, "failed to convert entries of an earlier version");
             }
             match self.sweep(self.limits().retention).await {
                 Ok(0) => {}
