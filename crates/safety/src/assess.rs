@@ -13,7 +13,7 @@ mod tables;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use normalise::{Boundary, Reading, Token};
+use normalise::{Reading, Token};
 use scope::Finding;
 use score::{Found, Judgement};
 use tables::Tables;
@@ -128,12 +128,11 @@ fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, befo
 
 /// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
 /// conversation supports. Plain words are dropped only where the model is very sure, and never in a short message of
-/// the person; harm done to a person and emergencies never are.
+/// the person or as a clause of their own; harm done to a person and emergencies never are.
 fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
     let atoms = read.found.atoms;
     let found = atoms.own | atoms.other;
-    let is_plain =
-        atoms.own & TABLES.plain != 0 && (judgement.short || has_plain_clause(&read.reading, &read.assessment));
+    let is_plain = atoms.own & TABLES.plain != 0 && (judgement.short || read.has_plain_clause);
     let may_drop = if found & TABLES.kept != 0 || is_plain {
         false
     } else if found & TABLES.plain != 0 {
@@ -147,7 +146,7 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
     let level = match judgement.level {
         // Most good-byes are for now, and the model knows few of those.
-        _ if !has_weight && is_leave_taking(read.found, &read.reading, &assessment.reasons) => Level::None,
+        _ if !has_weight && read.is_leave_taking => Level::None,
         // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
         // A helper gets the same help at every level below imminent.
@@ -177,36 +176,6 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     assessment.reasons.push(Reason { code: "score", rule, span: 0..length });
 }
 
-/// Returns `true` if plain words of risk are a clause of their own ("me quiero matar, perdí el trabajo").
-fn has_plain_clause(reading: &Reading, assessment: &Assessment) -> bool {
-    let is_plain = |reason: &&Reason| {
-        let bit = TABLES.atoms.iter().position(|atom| atom == reason.code).map_or(0, |at| 1_u64 << at);
-        TABLES.plain & bit != 0
-    };
-    let is_boundary = |token: Option<&Token>| token.is_none_or(|token| token.boundary != Boundary::None);
-    let is_clause = |reason: &Reason| {
-        let first = reading.tokens.iter().position(|token| token.span().start == reason.span.start);
-        let behind = reading.tokens.iter().find(|token| reason.span.end <= token.span().start);
-        first.is_some_and(|first| first == 0 || is_boundary(reading.tokens.get(first))) && is_boundary(behind)
-    };
-    assessment.reasons.iter().filter(is_plain).any(is_clause)
-}
-
-/// Most words beside a good-bye that leave it one for now ("bueno, chau, gracias por hoy").
-const MAX_WORDS_BESIDE_GOODBYE: usize = 3;
-
-/// Returns `true` if rules find no more than a good-bye, and it is nearly the whole message.
-fn is_leave_taking(found: Found, reading: &Reading, reasons: &[Reason]) -> bool {
-    let covers = |token: &&Token| {
-        let span = token.span();
-        reasons.iter().any(|reason| reason.span.start <= span.start && span.end <= reason.span.end)
-    };
-    found.level == Level::None
-        && reasons.iter().any(|reason| reason.code == "goodbye")
-        && reasons.iter().all(|reason| matches!(reason.code, "goodbye" | "protective"))
-        && reading.tokens.len() <= reading.tokens.iter().filter(covers).count() + MAX_WORDS_BESIDE_GOODBYE
-}
-
 /// First words of a message that continues the phrase of the one before ("me muero", "de risa").
 const CONTINUATIONS: [&str; 3] = ["de", "del", "of"];
 
@@ -230,6 +199,10 @@ struct Read {
     reading: Reading,
     found: Found,
     assessment: Assessment,
+    /// Plain words of risk are a clause of their own. False of joined messages, as the next.
+    has_plain_clause: bool,
+    /// The rules find no more than a good-bye, and it is nearly the whole message.
+    is_leave_taking: bool,
 }
 
 /// Applies the rules to `text`, and assesses its part from byte `begin` on, with the part before as context.
@@ -252,13 +225,16 @@ fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
             .filter_map(|finding| reason(tables, tokens, finding, begin))
             .collect();
     }
-    Read { reading, found, assessment }
+    let is_alone = begin == 0;
+    let has_plain_clause = is_alone && decide::has_plain_clause(tables, tokens, &findings);
+    let is_leave_taking = is_alone && found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
+    Read { reading, found, assessment, has_plain_clause, is_leave_taking }
 }
 
 /// Writes the model's features of `text`, for training: see `examples/features`.
 #[doc(hidden)]
 pub fn describe(text: &str, out: &mut Vec<u8>) {
-    let Read { reading, found, assessment } = read(&Context::default(), text, 0);
+    let Read { reading, found, assessment, .. } = read(&Context::default(), text, 0);
     out.extend(found.atoms.own.to_le_bytes());
     out.extend(found.atoms.other.to_le_bytes());
     out.push(found.level as u8);

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::normalise::{Boundary, Token};
 use super::scope::Finding;
 use super::tables::{Effect, Row, Tables};
 use super::{Assessment, Context, TABLES};
@@ -14,6 +15,7 @@ struct Known {
     joke: u64,
     minor: u64,
     goodbye: u64,
+    protective: u64,
     distress: u64,
     topic: u64,
     context_topic: u64,
@@ -29,6 +31,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
         joke: bit("joke"),
         minor: bit("minor"),
         goodbye: bit("goodbye"),
+        protective: bit("protective"),
         distress: bit("distress"),
         topic: bit("topic"),
         context_topic: bit("context_topic"),
@@ -73,6 +76,30 @@ pub(crate) fn atoms(tables: &Tables, findings: &[Finding]) -> Atoms {
 /// Returns `true` if the person says that the risk is past, or denies it.
 pub(crate) fn is_over(atoms: Atoms) -> bool {
     atoms.own & (KNOWN.past | KNOWN.denial) != 0
+}
+
+/// Returns `true` if plain words of risk are a clause of their own ("me quiero matar, perdí el trabajo").
+pub(crate) fn has_plain_clause(tables: &Tables, tokens: &[Token], findings: &[Finding]) -> bool {
+    let begins_clause = |at: usize| at == 0 || tokens.get(at).is_none_or(|token| token.boundary != Boundary::None);
+    let is_plain = |finding: &&Finding| tables.plain & atom(tables, finding) != 0;
+    findings.iter().filter(is_plain).any(|finding| begins_clause(finding.begin) && begins_clause(finding.end))
+}
+
+/// Most words beside a good-bye that leave it one for now ("bueno, chau, gracias por hoy").
+const MAX_WORDS_BESIDE_GOODBYE: usize = 3;
+
+/// Returns `true` if `findings`, sorted by their begins, are no more than a good-bye, and nearly the whole message.
+pub(crate) fn is_leave_taking(tables: &Tables, tokens: &[Token], findings: &[Finding]) -> bool {
+    let atoms = findings.iter().fold(0, |atoms, finding| atoms | atom(tables, finding));
+    let mut covered = 0;
+    let mut end = 0;
+    for finding in findings {
+        covered += finding.end.saturating_sub(finding.begin.max(end));
+        end = end.max(finding.end);
+    }
+    atoms & KNOWN.goodbye != 0
+        && atoms & !(KNOWN.goodbye | KNOWN.protective) == 0
+        && tokens.len() <= covered + MAX_WORDS_BESIDE_GOODBYE
 }
 
 /// Decides the assessment of `findings` in `context`.

@@ -2,8 +2,6 @@
 
 mod characters;
 
-use std::ops::Range;
-
 use unicode_normalization::char::decompose_compatible;
 
 use super::lexicon::NO_SYMBOLS;
@@ -483,11 +481,6 @@ impl Reader<'_> {
 }
 
 impl Token {
-    /// Returns its bytes in the text as written.
-    pub(crate) fn span(&self) -> Range<usize> {
-        wide(self.begin)..wide(self.end)
-    }
-
     /// A single letter, not of an emoji or an abbreviation.
     fn is_letter(&self) -> bool {
         self.folded.1 - self.folded.0 == 1
