@@ -1,0 +1,163 @@
+//! Queue of operations on the store.
+//!
+//! One at a time: from before an entry is stored until it is published no other one is stored by this core, so that
+//! every connection gets entries in the order of their `seq`, and limits are checked for one message at a time.
+
+use std::collections::VecDeque;
+
+use protocol::server_frame::{Done, Entry};
+use protocol::{Country, Locale, MessageId};
+
+use crate::input::{AnswerOwner, ConnectionId, Ticket};
+use crate::message::Message;
+use crate::replicas::StoredMessage;
+
+/// Entries per read of a catch-up.
+pub(crate) const PAGE_ENTRIES: usize = 200;
+
+/// A submitted message, until it is accepted or rejected.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) from: ConnectionId,
+    pub(crate) message: Message,
+    pub(crate) ticket: Ticket,
+}
+
+/// Operation that is to be started.
+#[derive(Debug)]
+pub(crate) enum Commit {
+    Admit(Box<Submission>),
+    /// Records the answer of the turn that has ended its generation.
+    Record(MessageId),
+    /// Stores the oldest help that is not stored yet.
+    SaveHelp,
+    CatchUp(CatchUpReason),
+    /// Answers a message here that no other core answers.
+    TakeOver(MessageId),
+    SetLocale(Locale, Ticket),
+    SetCountry(Country, Ticket),
+    Erase(Ticket),
+}
+
+/// Reason of a catch-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CatchUpReason {
+    /// Events were missed.
+    Gap,
+    /// A call awaits it.
+    Call(Ticket),
+    /// The end of a followed answer may have been missed.
+    Followed(MessageId),
+}
+
+/// Operation in progress.
+#[derive(Debug)]
+pub(crate) enum Active {
+    /// The language that was detected, before the admission behind it.
+    SaveLocale(Locale, Option<Ticket>),
+    /// The country that a message has named, or that the person chose.
+    SaveCountry(Country, Option<Ticket>),
+    Admit(Box<Submission>),
+    Record,
+    AppendHelp(MessageId),
+    /// Reads the record. `spoken`: the language at that time.
+    ReadRecord {
+        reason: CatchUpReason,
+        spoken: Locale,
+    },
+    Retry(Box<StoredMessage>),
+    Erase(Ticket),
+    /// Reads and publishes missed entries, and continues.
+    ReadEntries(Box<CatchUp>),
+}
+
+/// Missed entries that are being read.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    /// Highest `seq` to publish.
+    pub(crate) last: u64,
+    /// Message whose entries the connection that has resubmitted it gets separately.
+    pub(crate) own: Option<(ConnectionId, MessageId)>,
+    pub(crate) then: Then,
+}
+
+/// Continuation of a commit, once every entry before its own is published.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Accept(Box<Submission>, Entry, AnswerOwner),
+    Resubmit(Box<Submission>, Vec<Entry>, AnswerOwner),
+    PublishDone(Box<Done>),
+    PublishHelp(Box<Entry>),
+    /// The help of this message was stored before.
+    ForgetHelp(MessageId),
+    CaughtUp(CatchUpReason),
+}
+
+/// Operations on the store, first come, first served.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    queue: VecDeque<Commit>,
+    active: Option<Active>,
+}
+
+impl Commits {
+    pub(crate) fn push(&mut self, commit: Commit) {
+        // One catch-up that has not begun covers all gaps so far.
+        let is_covered = matches!(&commit, Commit::CatchUp(CatchUpReason::Gap))
+            && self.queue.iter().any(|queued| matches!(queued, Commit::CatchUp(_)));
+        if !is_covered {
+            self.queue.push_back(commit);
+        }
+    }
+
+    /// Puts an operation before all others.
+    pub(crate) fn push_front(&mut self, commit: Commit) {
+        self.queue.push_front(commit);
+    }
+
+    /// Takes the next operation, if none is in progress.
+    pub(crate) fn next(&mut self) -> Option<Commit> {
+        if self.active.is_some() {
+            return None;
+        }
+        let commit = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // Frees the buffer: most sessions are idle.
+            self.queue = VecDeque::new();
+        }
+        commit
+    }
+
+    pub(crate) fn begin(&mut self, active: Active) {
+        self.active = Some(active);
+    }
+
+    pub(crate) fn active(&self) -> Option<&Active> {
+        self.active.as_ref()
+    }
+
+    pub(crate) fn take_active(&mut self) -> Option<Active> {
+        self.active.take()
+    }
+
+    /// Number of messages in admission.
+    pub(crate) fn admissions(&self) -> usize {
+        let queued = self.queue.iter().filter(|commit| matches!(commit, Commit::Admit(_))).count();
+        let active = match &self.active {
+            Some(Active::Admit(_)) => true,
+            Some(Active::ReadEntries(catch_up)) => matches!(catch_up.then, Then::Accept(..) | Then::Resubmit(..)),
+            _ => false,
+        };
+        queued + usize::from(active)
+    }
+
+    /// Returns true if help is being stored, or will be.
+    pub(crate) fn is_saving_help(&self) -> bool {
+        let is_active = match &self.active {
+            Some(Active::AppendHelp(_)) => true,
+            Some(Active::ReadEntries(it)) => matches!(it.then, Then::PublishHelp(_) | Then::ForgetHelp(_)),
+            _ => false,
+        };
+        is_active || self.queue.iter().any(|commit| matches!(commit, Commit::SaveHelp))
+    }
+}
