@@ -7,7 +7,6 @@
 
 mod claims;
 mod connection;
-mod event;
 mod keys;
 mod publisher;
 mod scripts;
@@ -24,12 +23,12 @@ use protocol::UserLabel;
 use redis::aio::MultiplexedConnection;
 use service_runtime::RateLimit;
 use service_runtime::metrics::IntCounter;
+use session::{CoreId, Envelope, SessionEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use claims::{Claim, ClaimNumber, ClaimOutcome, CountedAttempt, InFlight, WindowKind};
-pub use event::{Envelope, SessionEvent};
 pub use url::{RedisUrl, RedisUrlError};
 
 use keys::Keys;
@@ -66,26 +65,25 @@ pub struct ClusterLimits {
     pub longest_claim: Duration,
 }
 
-/// Random identifier of a core. Claims carry one that is valid for one connection to Redis; claims
-/// under an earlier one are void.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CoreId(u64);
+/// Random identifier of a core over one connection to Redis. Claims carry it; those under an earlier one are void.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ClaimantId(u64);
 
-impl CoreId {
+impl ClaimantId {
     fn random() -> Self {
         Self(fastrand::u64(..))
     }
 }
 
-impl fmt::Display for CoreId {
+impl fmt::Display for ClaimantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-impl fmt::Debug for CoreId {
+impl fmt::Debug for ClaimantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CoreId({self})")
+        write!(f, "ClaimantId({self})")
     }
 }
 
@@ -128,9 +126,9 @@ pub struct Cluster {
 #[derive(Debug, Clone)]
 struct RedisConnection {
     /// Claims over this connection carry it.
-    core: CoreId,
+    core: ClaimantId,
     /// Identifier of the previous connection, whose claims are void.
-    previous: CoreId,
+    previous: ClaimantId,
     redis: MultiplexedConnection,
     /// Cancelled when the connection or an event on it is lost: [`Cluster::run`] then reconnects.
     broken: CancellationToken,

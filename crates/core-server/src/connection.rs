@@ -28,6 +28,7 @@ use protocol::proxy_header::CLOSING_LINE_MARK;
 use protocol::server_frame::{About, ErrorFrame};
 use protocol::trace::Traceparent;
 use protocol::{CloseReason, ErrorCode, Face, Inbound, Language, LineCodec, MessageId, ResumeToken, ServerFrame};
+use session::{ConnectionId, PreSessionWatch};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -39,7 +40,7 @@ pub use frames::too_many_connections;
 pub use timers::Timeouts;
 
 use crate::limits::RequestLimiter;
-use crate::session::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
+use crate::sessions::{LiveSession, Opened, Outbox, Sessions};
 use line_reader::LineReader;
 use plain::PlainState;
 use read_ahead::ReadAhead;
@@ -173,7 +174,7 @@ enum FaceState {
 /// Membership in a session; dropping it detaches the connection.
 #[derive(Debug)]
 struct Attached {
-    session: Arc<Session>,
+    session: Arc<LiveSession>,
     id: ConnectionId,
     token: ResumeToken,
 }

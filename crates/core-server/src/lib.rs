@@ -1,7 +1,7 @@
 //! The stateful service of PsicoIA: sessions, history, limits, and the calls to a language model.
 //!
 //! Layers, from top to bottom; each uses only the layers below it: `config` · [`server`] · [`connection`] ·
-//! [`session`] · [`turn`] · [`metrics`] · [`cluster`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
+//! [`sessions`] · [`turn`] · [`metrics`] · [`cluster`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
 
 pub mod cluster;
 pub mod config;
@@ -14,7 +14,7 @@ pub mod llm;
 pub mod metrics;
 mod report;
 pub mod server;
-pub mod session;
+pub mod sessions;
 pub mod store;
 mod tls;
 pub mod turn;

@@ -27,7 +27,7 @@ use crate::guard::{Guard, GuardError};
 use crate::limits::{ConcurrencyLimiter, RequestLimiter};
 use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
-use crate::session::{SessionLimits, Sessions};
+use crate::sessions::{SessionLimits, Sessions};
 use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Referrals, Summarizer, TurnService};
 use preamble::Preamble;

@@ -12,11 +12,11 @@ use crate::effect::{Count, Delta, Effect, Recipients};
 use crate::fanout::Fanout;
 use crate::help::wire_resources;
 use crate::input::{ConnectionId, Failure, Grant, Progress};
-use crate::message::{Message, Rejection, Turn};
+use crate::message::{Message, MessageRejection, Turn};
 use crate::profile::Profile;
 use crate::published::PublishedSeq;
 use crate::replicas::{RemoteDraft, StoredMessage};
-use crate::turns::{Turns, Unstarted};
+use crate::turns::Turns;
 use crate::watch::need_of;
 
 /// The conversation, without the operations on the store.
@@ -60,7 +60,7 @@ impl Conversation {
     }
 
     /// Publishes and counts the rejection of message `id`; behind help lines, if a level is remembered.
-    pub(crate) fn reject(&self, to: Recipients, id: MessageId, rejection: Rejection, cx: &mut Cx<'_>) {
+    pub(crate) fn reject(&self, to: Recipients, id: MessageId, rejection: MessageRejection, cx: &mut Cx<'_>) {
         cx.start(Effect::Count(Count::Rejected(rejection.code)));
         if let Some(need) = self.assessor.need_at_rejection(&id, cx.wall()) {
             let support = self.profile.whereabouts().support(id.clone(), need, self.profile.language(), cx.wall());
@@ -69,7 +69,7 @@ impl Conversation {
         self.fanout.publish(to, self.error(id, rejection), cx);
     }
 
-    pub(crate) fn error(&self, id: MessageId, rejection: Rejection) -> ServerFrame {
+    pub(crate) fn error(&self, id: MessageId, rejection: MessageRejection) -> ServerFrame {
         ServerFrame::Error(rejection.frame(self.profile.language()).with_id(Some(id)))
     }
 
@@ -153,13 +153,10 @@ impl Conversation {
     /// Stops the answer to message `id`, or removes the message from the queue.
     pub(crate) fn stop(&mut self, id: &MessageId, cx: &mut Cx<'_>) {
         if let Some(unstarted) = self.turns.stop(id, cx) {
-            self.end_unstarted(&unstarted, cx);
+            cx.start(Effect::Release { id: unstarted.turn.message.id.clone(), is_stopped: true });
+            self.fanout.publish(Recipients::All, unstarted.done(self.source, cx.now()), cx);
+            cx.start(Effect::Count(Count::Unstarted(unstarted.turn)));
         }
-    }
-
-    fn end_unstarted(&self, unstarted: &Unstarted, cx: &mut Cx<'_>) {
-        cx.start(Effect::Release { id: unstarted.turn.message.id.clone(), is_stopped: true });
-        self.fanout.publish(Recipients::All, unstarted.done(self.source, cx.now()), cx);
     }
 
     /// Returns the time at which the running answer has had no listener for `limit`.
@@ -217,7 +214,7 @@ impl Conversation {
         let Some(rest) = answer.text.expose().strip_prefix(shown.expose()) else {
             // Connections here have the losing one of two answers, which is no prefix of the stored one. The error makes
             // their clients ask again.
-            let error = self.error(answer.id.clone(), Rejection::abandoned());
+            let error = self.error(answer.id.clone(), MessageRejection::abandoned());
             return self.fanout.publish_locally(to, error, cx);
         };
         if !rest.is_empty() {

@@ -165,7 +165,7 @@ pub enum Completed {
 }
 
 /// Occurrence that is counted in a metric.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Count {
     /// A message was accepted.
     Accepted,
@@ -175,6 +175,8 @@ pub enum Count {
     Rejected(ErrorCode),
     /// A message is answered beyond the limits.
     BeyondLimits,
+    /// A turn was stopped before it was started.
+    Unstarted(Box<Turn>),
     /// Help was shown.
     HelpShown(Need, Language),
 }

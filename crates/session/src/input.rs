@@ -7,7 +7,7 @@ use protocol::{Country, Locale, MessageId, ServerFrame, Timestamp};
 
 use crate::effect::{AnswerQuery, ClaimsQuery, Delta};
 use crate::event::{CoreId, SessionEvent};
-use crate::message::{Message, Rejection, Risk};
+use crate::message::{Message, MessageRejection, Risk};
 
 /// Identifies a connection within its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ pub enum Input {
     },
     /// A client stops the answer to a message.
     Stop(MessageId),
+    /// A client stops the answer to a message that another core holds the claim to.
+    StopRemotely(MessageId),
     /// Stores and publishes a language that the person chose.
     SetLocale(Locale, Ticket),
     /// Uses, stores and publishes a country that the person chose.
@@ -70,6 +72,8 @@ pub enum Input {
     Subscribed,
     /// The event published at this revision reached no other core.
     NoSubscribers(u64),
+    /// The store no longer has the session, as a read outside of it has found.
+    Missing,
     /// Check for dead cores, at regular intervals. Without a connection to the cluster silence is no sign of death.
     Tick {
         /// The cluster is connected.
@@ -129,7 +133,7 @@ pub enum Stored {
     /// Of `Admit`.
     Admission(Admission),
     /// Of `Retry`.
-    Retry(Result<AnswerOwner, Rejection>),
+    Retry(Result<AnswerOwner, MessageRejection>),
     /// Of `AppendHelp`: stored now.
     Appended(Box<Entry>),
     /// Of `AppendHelp`: an entry with its id and role is stored.
@@ -144,22 +148,43 @@ pub enum Stored {
 
 /// Decision on a message.
 #[derive(Debug)]
-pub enum Admission {
+pub enum Admission<P = Grant> {
     /// Stored now.
-    Accepted(Entry, AnswerOwner),
+    Accepted(Entry, AnswerOwner<P>),
     /// Stored before: its entry, help and, when there is one, its answer, oldest first.
-    Known(Vec<Entry>, AnswerOwner),
+    Known(Vec<Entry>, AnswerOwner<P>),
     /// Neither stored nor answered.
-    Rejected(Rejection),
+    Rejected(MessageRejection),
+}
+
+impl<P> Admission<P> {
+    /// Converts the permit of an answer that this core gives.
+    pub fn map_permit<Q>(self, convert: impl FnOnce(P) -> Q) -> Admission<Q> {
+        match self {
+            Self::Accepted(entry, owner) => Admission::Accepted(entry, owner.map_permit(convert)),
+            Self::Known(entries, owner) => Admission::Known(entries, owner.map_permit(convert)),
+            Self::Rejected(rejection) => Admission::Rejected(rejection),
+        }
+    }
 }
 
 /// Core that answers a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerOwner {
-    /// This core; the owner of the session keeps the permit.
-    ThisCore(Grant),
+pub enum AnswerOwner<P = Grant> {
+    /// This core, within a permit. The owner of the session keeps it; the session gets its conditions.
+    ThisCore(P),
     /// Another core, which holds the claim.
     OtherCore,
+}
+
+impl<P> AnswerOwner<P> {
+    /// Converts the permit.
+    pub fn map_permit<Q>(self, convert: impl FnOnce(P) -> Q) -> AnswerOwner<Q> {
+        match self {
+            Self::ThisCore(permit) => AnswerOwner::ThisCore(convert(permit)),
+            Self::OtherCore => AnswerOwner::OtherCore,
+        }
+    }
 }
 
 /// Conditions of a permit.
@@ -212,5 +237,5 @@ pub enum Failure {
     /// The store no longer has the session.
     NoSession,
     /// Any other error, as the client gets it.
-    Rejected(Rejection),
+    Rejected(MessageRejection),
 }

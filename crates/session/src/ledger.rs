@@ -11,7 +11,7 @@ use crate::cx::Cx;
 use crate::effect::{AdmissionRequest, Completed, Count, Effect, Recipients, StoreRequest};
 use crate::event::SessionEvent;
 use crate::input::{Admission, AnswerOwner, ConnectionId, Ended, EntryPage, Failure, Stored, StoredSession, Ticket};
-use crate::message::{Message, Rejection};
+use crate::message::{Message, MessageRejection};
 use crate::remote::Agreement;
 use crate::replicas::StoredMessage;
 use crate::session::{BEYOND_LIMITS_PAUSE, Settings};
@@ -113,6 +113,10 @@ impl Ledger {
     /// Lets the turn record its answer. The next entry is stored after `done` is published.
     fn begin_recording(&mut self, id: MessageId, cx: &mut Cx<'_>) {
         let conversation = &mut self.conversation;
+        if !conversation.turns.is_current(&id) {
+            // The turn has failed before it was its answer's time.
+            return;
+        }
         let text = conversation.turns.answer_to_record();
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             conversation.assessor.watch.answered(text);
@@ -131,7 +135,7 @@ impl Ledger {
                     let request = StoreRequest::Retry(self.attempt(stored.message.clone()));
                     self.request(Active::Retry(Box::new(stored)), request, cx);
                 }
-                None => Agreement(self).give_up(id, Rejection::abandoned(), cx),
+                None => Agreement(self).give_up(id, MessageRejection::abandoned(), cx),
             }
         }
     }
@@ -207,7 +211,7 @@ impl Ledger {
             Active::AppendHelp(_) => self.conversation.assessor.on_save_failed(cx.now()),
             Active::Retry(stored) => {
                 let rejection =
-                    if let Failure::Rejected(rejection) = failure { rejection } else { Rejection::abandoned() };
+                    if let Failure::Rejected(rejection) = failure { rejection } else { MessageRejection::abandoned() };
                 Agreement(self).give_up(&stored.message.id, rejection, cx);
             }
             Active::ReadRecord { reason, .. } => self.on_catch_up_failed(reason, failure, cx),

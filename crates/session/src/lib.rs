@@ -49,7 +49,7 @@ pub use input::{
     Admission, AnswerOwner, Claims, ConnectionId, Ended, EntryPage, Failure, Grant, Input, Now, Progress, Stored,
     StoredSession, Ticket, TurnEvent,
 };
-pub use message::{Message, MessageRisk, Rejection, Risk, Turn};
+pub use message::{Message, MessageRejection, MessageRisk, Risk, Turn};
 pub use pre_session::PreSessionWatch;
 pub use session::{Opening, Session, Settings};
 pub use watch::{Watch, is_imminent_help, restore_after};

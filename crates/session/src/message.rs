@@ -101,16 +101,16 @@ impl MessageRisk {
     }
 }
 
-/// Rejection of a message or a request.
+/// MessageRejection of a message or a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rejection {
+pub struct MessageRejection {
     /// Error code for the client.
     pub code: ErrorCode,
     /// Delay before a retry; `None` if a retry cannot help.
     pub retry_after: Option<Duration>,
 }
 
-impl Rejection {
+impl MessageRejection {
     /// A retry with the same input cannot help.
     pub fn permanent(code: ErrorCode) -> Self {
         Self { code, retry_after: None }

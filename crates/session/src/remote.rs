@@ -9,7 +9,7 @@ use crate::effect::{AnswerQuery, ClaimsQuery, Delta, Effect, Recipients};
 use crate::event::{CoreId, SessionEvent};
 use crate::input::{Claims, Failure};
 use crate::ledger::Ledger;
-use crate::message::Rejection;
+use crate::message::MessageRejection;
 use crate::replicas::{AppliedDelta, FollowStep, POLL_INTERVAL, Replicas};
 
 /// View of the ledger for what concerns other cores.
@@ -226,7 +226,7 @@ impl Agreement<'_> {
     }
 
     /// Ends the followed answer to `id` with an error for the connections here.
-    pub(crate) fn give_up(&mut self, id: &MessageId, rejection: Rejection, cx: &mut Cx<'_>) {
+    pub(crate) fn give_up(&mut self, id: &MessageId, rejection: MessageRejection, cx: &mut Cx<'_>) {
         let conversation = &mut self.0.conversation;
         conversation.unfollow(id, cx.now());
         let error = conversation.error(id.clone(), rejection);

@@ -11,6 +11,7 @@ use crate::commits::{CatchUpReason, Commit, Commits, Submission};
 use crate::conversation::Conversation;
 use crate::cx::Cx;
 use crate::effect::{Effect, Recipients};
+use crate::event::SessionEvent;
 use crate::fanout::Fanout;
 use crate::help_lines::HelpLines;
 use crate::input::{ConnectionId, Input, Now, StoredSession, TurnEvent};
@@ -104,6 +105,7 @@ impl Session {
             Input::HalfClose(id) => conversation.fanout.half_close(id, cx),
             Input::Submit { from, message, ticket } => self.submit(Box::new(Submission { from, message, ticket })),
             Input::Stop(id) => conversation.stop(&id, cx),
+            Input::StopRemotely(id) => conversation.fanout.publish_to_cores(SessionEvent::Stop { id }, cx),
             Input::SetLocale(locale, ticket) => self.ledger.commits.push(Commit::SetLocale(locale, ticket)),
             Input::SetCountry(country, ticket) => {
                 // Applies at once, also while the store is away: the person needs these lines now.
@@ -130,6 +132,7 @@ impl Session {
             Input::NoSubscribers(revision) => {
                 Agreement(&mut self.ledger).update(cx, |replicas, _, _| replicas.on_no_subscribers(revision));
             }
+            Input::Missing => self.ledger.end(0, cx),
             Input::Tick { is_connected: true } => Agreement(&mut self.ledger).update(cx, Replicas::tick),
             Input::Tick { is_connected: false } | Input::Timeout => {}
             Input::Drain => {
@@ -332,9 +335,9 @@ impl Session {
         self.ledger.conversation.assessor.has_unsaved()
     }
 
-    /// Returns true if the memory of risk includes the stored messages.
-    pub fn is_risk_restored(&self) -> bool {
-        self.ledger.conversation.assessor.watch.is_restored()
+    /// Returns the memory of risk.
+    pub fn watch(&self) -> &Watch {
+        &self.ledger.conversation.assessor.watch
     }
 
     /// Number of connections here and on other cores.

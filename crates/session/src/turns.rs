@@ -215,6 +215,11 @@ impl Turns {
         Some(current.id.clone())
     }
 
+    /// Returns true if message `id` is the current one.
+    pub(crate) fn is_current(&self, id: &MessageId) -> bool {
+        self.current.as_ref().is_some_and(|current| current.id == *id)
+    }
+
     /// Returns the text of the answer that is to be recorded; `None` if the turn is superseded.
     pub(crate) fn answer_to_record(&self) -> Option<&UserText> {
         match &self.current.as_ref()?.stage {

@@ -137,7 +137,7 @@ impl Watch {
     }
 
     /// Returns true if stored messages are part of it.
-    pub(crate) fn is_restored(&self) -> bool {
+    pub fn is_restored(&self) -> bool {
         self.is_restored
     }
 
@@ -193,9 +193,8 @@ impl Watch {
         self.is_minor
     }
 
-    /// Messages of the person so far.
-    #[cfg(test)]
-    pub(crate) fn messages(&self) -> u64 {
+    /// Number of messages that it has assessed.
+    pub fn messages(&self) -> u64 {
         self.turns
     }
 

@@ -9,7 +9,7 @@ use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use super::scripts::{CLAIM, IN_FLIGHT, RECOUNT_AS_RETRY, RELEASE_STOPPED, RESTORE_WINDOWS};
-use super::{Cluster, CoreId, micros};
+use super::{ClaimantId, Cluster, micros};
 
 /// Events restored by one script call.
 const RESTORE_BATCH: usize = 512;
@@ -287,14 +287,14 @@ impl Cluster {
 }
 
 /// Member of the session's sorted set of claims.
-fn member(claim: Claim<'_>, core: CoreId) -> String {
+fn member(claim: Claim<'_>, core: ClaimantId) -> String {
     format!("{} {core} {}", claim.id, claim.number.0)
 }
 
-impl redis::ToRedisArgs for CoreId {
+impl redis::ToRedisArgs for ClaimantId {
     fn write_redis_args<W: ?Sized + redis::RedisWrite>(&self, out: &mut W) {
         out.write_arg_fmt(self);
     }
 }
 
-impl redis::ToSingleRedisArg for CoreId {}
+impl redis::ToSingleRedisArg for ClaimantId {}

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::keys::Keys;
 use super::publisher::Command;
 use super::scripts::HEARTBEAT;
-use super::{Cluster, ClusterEvent, CoreId, RedisConnection, micros};
+use super::{ClaimantId, Cluster, ClusterEvent, RedisConnection, micros};
 use crate::limits::{ConcurrencyLimiter, LimiterLoad};
 
 /// Timeout of a request. A message waits this long at most, and once: then the connection counts as lost.
@@ -54,7 +54,7 @@ impl Cluster {
     pub async fn run(&self, slots: &Arc<ConcurrencyLimiter>) {
         let Some(mut commands) = self.take_commands() else { return };
         let mut delay = MIN_RECONNECT_DELAY;
-        let mut previous = CoreId::random();
+        let mut previous = ClaimantId::random();
         let mut is_reported = false;
         loop {
             let ended = match self.connect(previous).await {
@@ -78,7 +78,7 @@ impl Cluster {
         }
     }
 
-    async fn connect(&self, previous: CoreId) -> RedisResult<RedisConnection> {
+    async fn connect(&self, previous: ClaimantId) -> RedisResult<RedisConnection> {
         let broken = CancellationToken::new();
         let (events, keys, breaks) = (self.events.clone(), self.keys.clone(), broken.clone());
         let push = move |push: PushInfo| {
@@ -95,7 +95,7 @@ impl Cluster {
             .set_pipeline_buffer_size(MAX_PIPELINED)
             .set_push_sender(push);
         let redis = self.settings.url.client().get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(RedisConnection { core: CoreId::random(), previous, redis, broken })
+        Ok(RedisConnection { core: ClaimantId::random(), previous, redis, broken })
     }
 
     /// Serves the connection until it is lost.

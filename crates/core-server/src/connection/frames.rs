@@ -9,14 +9,13 @@ use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResul
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
 use service_runtime::ClientSubnet;
+use session::{Message, MessageRejection, known_country};
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
-use crate::session::{Opened, Outbox, RequestError, known_country};
-use crate::store::StoreError;
-use crate::turn::{Message, MessageRejection};
+use crate::sessions::{Opened, Outbox, RequestError, SessionError};
 
 /// Protocol version.
 const VERSION: u64 = 1;
@@ -114,7 +113,7 @@ impl Connection {
 
     fn on_opened(
         &mut self,
-        opened: Result<Option<Opened>, StoreError>,
+        opened: Result<Option<Opened>, SessionError>,
         resumed: bool,
         since: Option<u64>,
         time_zone: Option<UserText>,
@@ -127,7 +126,7 @@ impl Connection {
             Ok(None) => self.error(ErrorCode::BadResume, None),
             Err(error) => {
                 tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "failed to open session");
-                let error = MessageRejection::from(&error).frame(self.language());
+                let error = error.rejection().frame(self.language());
                 self.outbox.push(ServerFrame::Error(error.with_trace(self.peer.trace.trace_id)));
             }
         }
@@ -180,7 +179,7 @@ impl Connection {
         let Some(Attached { session, id: connection, .. }) = &self.attached else { return };
         let (session, connection) = (Arc::clone(session), *connection);
         let risk = session.risk();
-        let message = Message { id, text, trace, from: ClientSubnet::of(self.peer.address), risk };
+        let message = Message { id, text, trace, address: self.peer.address, risk };
         self.spawn_then(async move {
             session.submit(connection, message).await;
             |_: &mut Self| {}
@@ -269,7 +268,7 @@ type RequestOutcome = Result<Result<Result<ResponseResult, RequestError>, JoinEr
 /// Maps the end of a request to its response. `erased`: it was an `erase`, and the session with so many entries is
 /// gone, by this request or by an earlier one whose deadline had passed.
 fn response(end: RequestOutcome, erased: Option<u64>) -> Result<ResponseResult, MessageRejection> {
-    let refused = |code| Err(MessageRejection { code, retry_after: None });
+    let refused = |code| Err(MessageRejection::permanent(code));
     match (end, erased) {
         (Ok(Ok(Ok(result))), _) => Ok(result),
         (Ok(Ok(Err(error @ (RequestError::UnknownMethod | RequestError::BadParams)))), _) => Err(error.rejection()),

@@ -6,12 +6,13 @@ use protocol::client_frame::Rejection;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Inbound, MessageId, ServerFrame, UserText};
+use session::crisis_lines;
 use tokio::time::Instant;
 
 use super::plain::Command;
 use super::read_ahead::{Input, Line};
 use super::{Attached, Connection, FaceState, MAX_REQUESTS, WRITE_BYTES};
-use crate::session::crisis_lines;
+use crate::turn::now;
 
 impl Connection {
     /// Returns true if one more line may be read. Otherwise the peer's TCP connection fills up: the back-pressure.
@@ -195,7 +196,7 @@ impl Connection {
         if let Some(Attached { session, .. }) = &self.attached {
             return session.assess(id, text);
         }
-        let shown = self.pre_session_watch.get_or_insert_default().observe(id, text, self.language);
+        let shown = self.pre_session_watch.get_or_insert_default().observe(id, text, self.language, now());
         let Some((support, line)) = shown else { return false };
         match self.face {
             FaceState::Frames => self.outbox.push(ServerFrame::Support(Box::new(support))),
@@ -216,7 +217,7 @@ impl Connection {
         if let Some(Attached { session, .. }) = &self.attached
             && let Some(watch) = self.pre_session_watch.take()
         {
-            watch.hand_over(session);
+            session.take_over(*watch);
         }
     }
 
@@ -241,7 +242,7 @@ impl Connection {
         }
         let lines = match &self.attached {
             Some(Attached { session, .. }) => session.crisis_lines(),
-            None => crisis_lines(self.language),
+            None => crisis_lines(self.language, now()),
         };
         lines.iter().for_each(|line| self.write_line(line));
     }

@@ -12,9 +12,7 @@ use service_runtime::ClientSubnet;
 use super::plain::{Command, PlainState, history, language_named, safety_plan};
 use super::read_ahead::{Input, Line};
 use super::{Attached, Connection, FaceState, texts};
-use crate::session::{Opened, Session};
-use crate::store::StoreError;
-use crate::turn::MessageRejection;
+use crate::sessions::{LiveSession, Opened, SessionError};
 
 /// Entries shown by `/historial`.
 const HISTORY_ENTRIES: usize = 20;
@@ -37,7 +35,7 @@ impl Connection {
         });
     }
 
-    fn on_greeted(&mut self, opened: Result<Opened, StoreError>) {
+    fn on_greeted(&mut self, opened: Result<Opened, SessionError>) {
         match opened {
             Ok(opened) => {
                 self.face = FaceState::Plain(PlainState::default());
@@ -49,7 +47,7 @@ impl Connection {
             Err(error) => {
                 // Stays open, and the next line tries again: a message in risk must not meet a closed connection.
                 self.has_failed_to_greet = true;
-                self.on_store_error(&error);
+                self.on_session_error(&error);
                 self.refuse_ungreeted();
             }
         }
@@ -111,38 +109,38 @@ impl Connection {
                     let changed = session.set_locale(locale).await;
                     move |connection: &mut Self| match changed {
                         Ok(()) => connection.write_line(texts::language_changed(locale.language())),
-                        Err(error) => connection.on_store_error(&error),
+                        Err(error) => connection.on_session_error(&error),
                     }
                 }),
             },
         }
     }
 
-    fn write_history(&mut self, session: Arc<Session>, language: Language) {
+    fn write_history(&mut self, session: Arc<LiveSession>, language: Language) {
         let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         self.spawn_then(async move {
             let _permit = context.request_limiter.acquire(address).await;
             let entries = session.last_entries_with_help(HISTORY_ENTRIES).await;
             move |connection: &mut Self| match entries {
                 Ok(entries) => history(&entries, language).iter().for_each(|line| connection.write_line(line)),
-                Err(error) => connection.on_store_error(&error),
+                Err(error) => connection.on_session_error(&error),
             }
         });
     }
 
-    fn write_plan(&mut self, session: Arc<Session>, language: Language) {
+    fn write_plan(&mut self, session: Arc<LiveSession>, language: Language) {
         let (context, address) = (Arc::clone(&self.context), ClientSubnet::of(self.peer.address));
         self.spawn_then(async move {
             let _permit = context.request_limiter.acquire(address).await;
             let plan = session.safety_plan().await;
             move |connection: &mut Self| match plan {
                 Ok(plan) => safety_plan(plan.as_ref(), language).iter().for_each(|line| connection.write_line(line)),
-                Err(error) => connection.on_store_error(&error),
+                Err(error) => connection.on_session_error(&error),
             }
         });
     }
 
-    fn choose_country(&mut self, session: &Arc<Session>, name: &str) {
+    fn choose_country(&mut self, session: &Arc<LiveSession>, name: &str) {
         let country = parse_country(name).and_then(|code| code.parse::<Country>().ok());
         let Some(country) = country else { return self.write_line(texts::country_unknown(session.language())) };
         let session = Arc::clone(session);
@@ -150,7 +148,7 @@ impl Connection {
             let chosen = session.set_country(country).await;
             move |connection: &mut Self| match chosen {
                 Ok(()) => connection.write_line(&texts::country_chosen(session.language(), country)),
-                Err(error) => connection.on_store_error(&error),
+                Err(error) => connection.on_session_error(&error),
             }
         });
     }
@@ -183,7 +181,7 @@ impl Connection {
                     }
                 }
                 Ok(None) => connection.write_error(ErrorCode::BadResume),
-                Err(error) => connection.on_store_error(&error),
+                Err(error) => connection.on_session_error(&error),
             }
         });
     }
@@ -197,7 +195,7 @@ impl Connection {
             let is_gone = session.end_erasure(id).is_some();
             let language = session.language();
             move |connection: &mut Self| match erased {
-                Err(error) if !is_gone => connection.on_store_error(&error),
+                Err(error) if !is_gone => connection.on_session_error(&error),
                 // Also if another device erased it first.
                 Ok(_) | Err(_) => {
                     connection.write_line(texts::erased(language));
@@ -226,13 +224,13 @@ impl Connection {
         self.write_line(&message);
     }
 
-    fn on_store_error(&mut self, error: &StoreError) {
-        if let StoreError::NoSession { .. } = error {
+    fn on_session_error(&mut self, error: &SessionError) {
+        if let SessionError::Gone = error {
             // Erased; the session closes this connection.
             return self.write_line(texts::erased_meanwhile(self.language()));
         }
         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "store operation failed");
-        let error = MessageRejection::from(error).frame(self.language());
+        let error = error.rejection().frame(self.language());
         self.write_line(&error.message);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use protocol::{CloseReason, ServerFrame};
 
 use super::{Attached, Connection};
-use crate::store::{ReadableEntries, StoreError};
+use crate::sessions::SessionError;
+use crate::store::ReadableEntries;
 
 /// Page size, in entries: bounds the memory of one replay.
 const PAGE: usize = 50;
@@ -34,7 +35,7 @@ impl Connection {
         });
     }
 
-    fn on_replay_page(&mut self, replay: Replay, page: Result<ReadableEntries, StoreError>) {
+    fn on_replay_page(&mut self, replay: Replay, page: Result<ReadableEntries, SessionError>) {
         self.replay = None;
         match page {
             Err(error) => {
@@ -42,7 +43,7 @@ impl Connection {
                 self.attached = None;
                 self.outbox = Arc::default();
                 self.closing = Some(match error {
-                    StoreError::NoSession { .. } => CloseReason::Erased,
+                    SessionError::Gone => CloseReason::Erased,
                     error => {
                         tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "replay failed");
                         CloseReason::Internal

@@ -3,44 +3,23 @@
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
 
-use super::budget::{AnswerOwner, Attempt, AttemptKind, Permit};
-use super::{Message, MessageRejection, TurnService, now};
-use crate::cluster::CoreId;
+use service_runtime::ClientSubnet;
+use session::{Admission, AdmissionRequest, AnswerOwner, Message, MessageRejection};
+
+use super::budget::{Attempt, AttemptKind, Permit};
+use super::{TurnService, now};
 use crate::store::{Appended, NewEntry, StoreError};
 
-#[derive(Debug)]
-pub enum Admission {
-    /// Stored now.
-    Accepted(Entry, AnswerOwner),
-    /// Stored before: its entry and, when there is one, its answer.
-    Known(Vec<Entry>, AnswerOwner),
-    /// Neither stored nor answered.
-    Rejected(MessageRejection),
-}
-
 impl TurnService {
-    /// Admits a message of `user`, and stores it if it is accepted. `after`: highest known `seq`. `is_busy`: the person
-    /// has the most messages in flight here. A message that was stored before, with an answer or a claim, is
-    /// [`Admission::Known`] regardless of the limits: a retry must not be rejected.
+    /// Admits a message of `user`, and stores it if it is accepted. A message that was stored before, with an answer or a
+    /// claim, is [`Admission::Known`] regardless of the limits: a retry must not be rejected.
     ///
     /// # Errors
     ///
     /// The store failed; the message may or may not be stored.
-    pub async fn admit(
-        &self,
-        user: UserLabel,
-        after: u64,
-        message: &Message,
-        is_busy: bool,
-    ) -> Result<Admission, StoreError> {
-        let attempt = Attempt {
-            user,
-            id: &message.id,
-            from: message.from,
-            is_busy,
-            needs_slot: self.needs_slot(),
-            in_risk: message.risk.must_be_answered(),
-        };
+    pub async fn admit(&self, user: UserLabel, request: &AdmissionRequest) -> Result<Admission<Permit>, StoreError> {
+        let AdmissionRequest { message, after, .. } = request;
+        let (attempt, after) = (self.attempt(user, request), *after);
         match self.budget.begin(attempt, AttemptKind::New).await {
             Ok(AnswerOwner::ThisCore(permit)) => self.store_message(attempt, after, message, permit).await,
             Ok(AnswerOwner::OtherCore) => self.store_for_another(user, after, message).await,
@@ -48,9 +27,34 @@ impl TurnService {
         }
     }
 
+    /// Begins another attempt to answer a stored message.
+    ///
+    /// # Errors
+    ///
+    /// A [`MessageRejection`]; nothing is counted or claimed.
+    pub async fn retry(
+        &self,
+        user: UserLabel,
+        request: &AdmissionRequest,
+    ) -> Result<AnswerOwner<Permit>, MessageRejection> {
+        self.budget.begin(self.attempt(user, request), AttemptKind::Retry).await
+    }
+
+    fn attempt<'a>(&self, user: UserLabel, request: &'a AdmissionRequest) -> Attempt<'a> {
+        let AdmissionRequest { message, is_busy, .. } = request;
+        Attempt {
+            user,
+            id: &message.id,
+            from: ClientSubnet::of(message.address),
+            is_busy: *is_busy,
+            needs_slot: self.needs_slot(),
+            in_risk: message.risk.must_be_answered(),
+        }
+    }
+
     /// Returns true if an answer needs a model slot. With every breaker open the companion answers at once, past the
     /// queue.
-    pub fn needs_slot(&self) -> bool {
+    fn needs_slot(&self) -> bool {
         self.model.as_ref().is_some_and(|model| !model.is_unavailable())
     }
 
@@ -61,7 +65,7 @@ impl TurnService {
         after: u64,
         message: &Message,
         mut permit: Permit,
-    ) -> Result<Admission, StoreError> {
+    ) -> Result<Admission<Permit>, StoreError> {
         let known = match self.append(user, after, entry_of(message)).await {
             Ok(Appended::New(entry)) => {
                 self.budget.commit(user, id, &mut permit).await;
@@ -90,7 +94,12 @@ impl TurnService {
     }
 
     /// Stores a message that another core has claimed: that core may not have stored it yet.
-    async fn store_for_another(&self, user: UserLabel, after: u64, message: &Message) -> Result<Admission, StoreError> {
+    async fn store_for_another(
+        &self,
+        user: UserLabel,
+        after: u64,
+        message: &Message,
+    ) -> Result<Admission<Permit>, StoreError> {
         Ok(match self.append(user, after, entry_of(message)).await? {
             Appended::New(entry) => Admission::Accepted(entry, AnswerOwner::OtherCore),
             Appended::Existing { .. } => {
@@ -100,7 +109,11 @@ impl TurnService {
     }
 
     /// A rejected message may be a retry of an accepted one: looks it up before rejecting.
-    async fn existing_or(&self, rejection: MessageRejection, attempt: Attempt<'_>) -> Result<Admission, StoreError> {
+    async fn existing_or(
+        &self,
+        rejection: MessageRejection,
+        attempt: Attempt<'_>,
+    ) -> Result<Admission<Permit>, StoreError> {
         let Attempt { user, id, .. } = attempt;
         let known = self.store.entries_of(user, id).await?;
         if known.is_empty() {
@@ -129,11 +142,6 @@ impl TurnService {
     /// The store failed.
     pub async fn is_answered(&self, user: UserLabel, id: &MessageId) -> Result<bool, StoreError> {
         Ok(is_answered(&self.store.entries_of(user, id).await?))
-    }
-
-    /// Returns true if `core` is this core.
-    pub fn is_own_core(&self, core: CoreId) -> bool {
-        self.cluster.as_ref().is_some_and(|cluster| cluster.is_own_id(core))
     }
 }
 

@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use protocol::{MessageId, UserLabel};
 use service_runtime::ClientSubnet;
+use session::{AnswerOwner, Grant, MessageRejection};
 use tokio::time::Instant;
 
-use super::MessageRejection;
+use super::overloaded;
 use crate::cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
 use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use stopped::Stopped;
@@ -66,14 +67,6 @@ pub enum AttemptKind {
     Retry,
 }
 
-/// The core that answers.
-#[derive(Debug)]
-pub enum AnswerOwner {
-    ThisCore(Permit),
-    /// Another core, which holds the claim.
-    OtherCore,
-}
-
 /// Permit to begin an answer. It is committed, or returned with [`Budget::cancel`].
 #[derive(Debug)]
 pub struct Permit {
@@ -104,9 +97,10 @@ impl Permit {
         self.scope == PermitScope::Model
     }
 
-    /// Returns true if it was given beyond the limits.
-    pub fn is_beyond_limits(&self) -> bool {
-        self.scope == PermitScope::Companion
+    /// Returns its conditions.
+    pub fn grant(&self) -> Grant {
+        let is_beyond_limits = self.scope == PermitScope::Companion;
+        Grant { is_behind_others: self.is_behind_others, is_beyond_limits }
     }
 }
 
@@ -135,7 +129,11 @@ impl Budget {
     /// # Errors
     ///
     /// A [`MessageRejection`]; nothing is counted or claimed.
-    pub async fn begin(&self, attempt: Attempt<'_>, kind: AttemptKind) -> Result<AnswerOwner, MessageRejection> {
+    pub async fn begin(
+        &self,
+        attempt: Attempt<'_>,
+        kind: AttemptKind,
+    ) -> Result<AnswerOwner<Permit>, MessageRejection> {
         match self.begin_within_limits(attempt, kind).await {
             Err(rejection) if attempt.in_risk && rejection.is_limit() => self.begin_beyond_limits(attempt).await,
             begun => begun,
@@ -146,7 +144,7 @@ impl Budget {
     async fn begin_beyond_limits(
         &self,
         Attempt { user, id, .. }: Attempt<'_>,
-    ) -> Result<AnswerOwner, MessageRejection> {
+    ) -> Result<AnswerOwner<Permit>, MessageRejection> {
         let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
         let claimed = match (&self.cluster, claim) {
             (Some(cluster), Some(number)) => cluster.claim_beyond_limits(Claim { user, id, number }).await,
@@ -173,7 +171,7 @@ impl Budget {
         &self,
         attempt: Attempt<'_>,
         attempt_kind: AttemptKind,
-    ) -> Result<AnswerOwner, MessageRejection> {
+    ) -> Result<AnswerOwner<Permit>, MessageRejection> {
         let Attempt { user, id, from, is_busy, needs_slot, in_risk: _ } = attempt;
         let (kind, windows) = match attempt_kind {
             AttemptKind::New => (WindowKind::New, &self.new),
@@ -187,7 +185,7 @@ impl Budget {
         if is_busy {
             return Err(MessageRejection::busy());
         }
-        let slot_reservation = needs_slot.then(|| self.slots.reserve()).transpose()?;
+        let slot_reservation = needs_slot.then(|| self.slots.reserve()).transpose().map_err(overloaded)?;
         let claim = self.cluster.as_ref().map(|cluster| cluster.next_claim());
         let counted = CountedAttempt { kind, from, at: reservation.at };
         let claimed = match (&self.cluster, claim) {

@@ -6,9 +6,10 @@ use protocol::server_frame::{Entry, Finish, Role, SafetyPlan, Source};
 use protocol::{Language, UserLabel, UserText};
 use safety::Level;
 use safety::companion::{self, PlanReader, Reply, Utterance};
+use session::{Failure, Turn};
 
-use super::stream::Progress;
-use super::{AnswerSink, PendingTurn, TurnError, TurnService, now};
+use super::answer::Answer;
+use super::{AnswerSink, TurnService, now};
 use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Entries read for an answer, with the message: ten exchanges, help for each, and some reserve.
@@ -24,14 +25,14 @@ impl TurnService {
     /// The session is gone. An unavailable store is no error: the message is answered without its history.
     pub(super) async fn answer_by_companion(
         &self,
-        turn: &PendingTurn,
+        turn: &Turn,
         sink: &dyn AnswerSink,
-        progress: &mut Progress,
-    ) -> Result<Finish, TurnError> {
-        (progress.source, progress.model) = (Source::Companion, None);
+        answer: &mut Answer,
+    ) -> Result<Finish, Failure> {
+        (answer.source, answer.model) = (Source::Companion, None);
         let Reply { text, exercise } = self.companion_reply(turn).await?;
-        progress.exercise = exercise;
-        progress.show(UserText::new(text), sink);
+        answer.exercise = exercise;
+        answer.show(UserText::new(text), sink);
         Ok(Finish::Stop)
     }
 
@@ -54,10 +55,10 @@ impl TurnService {
         }
     }
 
-    async fn companion_reply(&self, turn: &PendingTurn) -> Result<Reply, TurnError> {
+    async fn companion_reply(&self, turn: &Turn) -> Result<Reply, Failure> {
         let entries = match self.store.recent(turn.label.user, HISTORY_ENTRIES).await {
             Ok(recent) => recent.entries,
-            Err(StoreError::NoSession { .. }) => return Err(TurnError::NoSession),
+            Err(StoreError::NoSession { .. }) => return Err(Failure::NoSession),
             Err(error) => {
                 // Without the message's label: it would reveal who may be at risk.
                 tracing::warn!(%error, "the companion answers without a history");
@@ -68,12 +69,12 @@ impl TurnService {
         let said = turn.message_risk;
         let input = companion::Turn {
             history: &history,
-            level: turn.risk.level,
+            level: turn.message.risk.level,
             now: said.level,
             // The message's own subject wins over the remembered one.
-            subject: if said.level == Level::None { turn.risk.subject } else { said.subject },
+            subject: if said.level == Level::None { turn.message.risk.subject } else { said.subject },
             kinds: said.kinds,
-            minor: turn.risk.minor,
+            minor: turn.message.risk.minor,
             emergency: turn.emergency.as_deref(),
             language: turn.language,
             seed: turn.label.user.0,
@@ -83,10 +84,10 @@ impl TurnService {
 }
 
 /// Builds the conversation up to the message of `turn`.
-fn history<'a>(entries: &'a [Entry], turn: &'a PendingTurn) -> Vec<Utterance<'a>> {
+fn history<'a>(entries: &'a [Entry], turn: &'a Turn) -> Vec<Utterance<'a>> {
     let placed = placed(entries).into_iter().filter(|placed| placed.message < turn.seq);
     let at = entries.iter().find(|entry| entry.seq == turn.seq).map_or_else(now, |entry| entry.at);
-    let message = Utterance { by_person: true, text: turn.text.expose(), at };
+    let message = Utterance { by_person: true, text: turn.message.text.expose(), at };
     placed.map(|placed| placed.said()).chain([message]).collect()
 }
 
@@ -160,6 +161,7 @@ mod tests {
     use protocol::{Language, Timestamp};
 
     use super::*;
+    use crate::turn::tests::sample_turn;
 
     fn entry(seq: u64, id: &str, role: Role) -> Entry {
         let text = UserText::new(format!("{seq}"));
@@ -181,7 +183,7 @@ mod tests {
             entry(10, "b", Assistant),
             entry(11, "later", Assistant),
         ];
-        let turn = PendingTurn::sample(8, 1);
+        let turn = sample_turn(8, 1);
         let history = history(&entries, &turn);
         let said: Vec<_> = history.iter().map(|said| (said.by_person, said.text)).collect();
         assert_eq!(said, [(true, "4"), (false, "7"), (true, "6"), (false, "10"), (true, "now")]);
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn history_without_a_store_is_the_message() {
-        let turn = PendingTurn::sample(1, 1);
+        let turn = sample_turn(1, 1);
         let history = history(&[], &turn);
         assert_eq!(history.iter().map(|said| said.text).collect::<Vec<_>>(), ["now"]);
     }

@@ -4,7 +4,6 @@ mod summary_prompt;
 
 use protocol::{Language, UserText};
 
-use super::PendingTurn;
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
 use super::excluded::{ExcludedMessages, Omitted, PromptExchange, unanswered_by_model};
@@ -12,6 +11,7 @@ use super::instructions::{instructions, temperature_at_most};
 use super::summarizer::{SummaryJob, SummarySettings};
 use crate::llm::{ChatMessage, ChatRole};
 use crate::store::{Recent, Store, StoreError, Summary};
+use session::{Message, Turn};
 
 pub(super) use summary_prompt::SummaryPrompt;
 
@@ -86,7 +86,7 @@ impl Context {
 
     /// Builds the prompt for `turn`. Whole exchanges that do not fit are omitted, the oldest first, and replaced by the
     /// summary if there is one; the message itself always stays.
-    pub(super) async fn build(&self, store: &dyn Store, turn: &PendingTurn) -> Result<Prompt, StoreError> {
+    pub(super) async fn build(&self, store: &dyn Store, turn: &Turn) -> Result<Prompt, StoreError> {
         self.build_without(store, turn, &Omitted::Suspects(Vec::new())).await
     }
 
@@ -94,7 +94,7 @@ impl Context {
     pub(super) async fn build_without(
         &self,
         store: &dyn Store,
-        turn: &PendingTurn,
+        turn: &Turn,
         omitted: &Omitted,
     ) -> Result<Prompt, StoreError> {
         let limit = self.settings.max_entries + 1;
@@ -130,11 +130,11 @@ impl Context {
         Ok(prompt)
     }
 
-    fn select(&self, earlier: Earlier, turn: &PendingTurn) -> Prompt {
+    fn select(&self, earlier: Earlier, turn: &Turn) -> Prompt {
         let Earlier { summary, mut exchanges, more } = earlier;
         let budget = self.settings.token_budget / self.calibration.factor();
-        let message = self.tokens(turn.text.expose());
-        let mut system = instructions(self.settings.system_prompt.as_deref(), turn.language, turn.risk);
+        let message = self.tokens(turn.message.text.expose());
+        let mut system = instructions(self.settings.system_prompt.as_deref(), turn.language, turn.message.risk);
         let mut estimated = self.tokens(&system) + message;
         let (mut count, mut tokens) = self.fitting(&exchanges, budget - estimated);
         let left_out = more || count < exchanges.len();
@@ -159,10 +159,10 @@ impl Context {
                 push(&mut messages, ChatRole::Assistant, answer);
             }
         }
-        push(&mut messages, ChatRole::User, turn.text.clone());
+        push(&mut messages, ChatRole::User, turn.message.text.clone());
         Prompt {
             messages,
-            temperature_at_most: temperature_at_most(turn.risk.level),
+            temperature_at_most: temperature_at_most(turn.message.risk.level),
             estimated: estimated + tokens,
             summary_job,
             shown,
@@ -193,7 +193,7 @@ impl Context {
         exchanges: &[Exchange],
         room: f64,
         earlier: Option<Summary>,
-        turn: &PendingTurn,
+        turn: &Turn,
     ) -> Option<SummaryJob> {
         let SummarySettings { max_tokens, every_messages } = self.settings.summary?;
         if !turn.label.number.is_multiple_of(every_messages) {
@@ -204,8 +204,8 @@ impl Context {
         let first = (exchanges.len() - count).saturating_add(ahead);
         let after_all = turn.seq + u64::from(count < ahead);
         let before = exchanges.get(first).map_or(after_all, |exchange| exchange.seq);
-        let PendingTurn { label, language, risk, trace, .. } = *turn;
-        Some(SummaryJob { label, language, risk, trace, before, earlier })
+        let Message { risk, trace, .. } = turn.message;
+        Some(SummaryJob { label: turn.label, language: turn.language, risk, trace, before, earlier })
     }
 
     /// Returns the most entries read for a summary.

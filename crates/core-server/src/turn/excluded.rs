@@ -10,7 +10,9 @@ use protocol::server_frame::{Entry, Finish, Role, Source};
 
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
-use super::{PendingTurn, TurnService};
+use session::Turn;
+
+use super::TurnService;
 use crate::llm::{CallContext, CompletionStream, LlmError, Model};
 use crate::store::StoreError;
 
@@ -121,7 +123,7 @@ impl TurnService {
     pub(super) async fn stream_answer<'a>(
         &self,
         model: &'a Model,
-        turn: &PendingTurn,
+        turn: &Turn,
         prompt: Prompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
@@ -144,7 +146,7 @@ impl TurnService {
     /// Handles an answer that a filter has withdrawn. No retry: it would cost the tokens of another answer. The next
     /// prompt omits the suspects: the message itself and suspected ones of its history, or all of the history if the
     /// message before this one was flagged too.
-    fn note_filtered(&self, turn: &PendingTurn, prompt: &Prompt) {
+    fn note_filtered(&self, turn: &Turn, prompt: &Prompt) {
         let (user, suspects) = (turn.label.user, suspects(&prompt.shown));
         let Context { flagged, omitted, .. } = &self.context;
         if prompt.follows_flagged {
@@ -163,7 +165,7 @@ impl TurnService {
     async fn retry_unfiltered<'a>(
         &self,
         model: &'a Model,
-        turn: &PendingTurn,
+        turn: &Turn,
         failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
@@ -203,13 +205,13 @@ impl TurnService {
     async fn retry_shorter<'a>(
         &self,
         model: &'a Model,
-        turn: &PendingTurn,
+        turn: &Turn,
         failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
         let RefusedPrompt { prompt, error } = failed;
         let (user, omitted) = (turn.label.user, &self.context.omitted);
-        let oldest = excess(&prompt.shown, turn.text.expose().len());
+        let oldest = excess(&prompt.shown, turn.message.text.expose().len());
         if oldest.is_empty() {
             omitted.note(user, [turn.seq]);
             return Err(OpenError::Model(error));

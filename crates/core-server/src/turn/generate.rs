@@ -5,38 +5,39 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join;
-use protocol::server_frame::{Finish, Source, Timing};
+use protocol::server_frame::{Finish, Source};
 use safety::Level;
+use session::{Failure, MessageRejection, Progress, Turn, TurnEvent};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::answer::{Answer, stream};
 use super::excluded::OpenError;
-use super::stream::{Progress, stream};
-use super::{AnswerSink, MessageRejection, Outcome, PendingTurn, Permit, TurnError, TurnService};
+use super::{AnswerSink, Permit, TurnService, overloaded, store_failure};
 use crate::limits::{ConcurrencyPermit, PermitReservation, Priority};
 use crate::llm::{CallContext, LlmError, Model};
 use crate::store::StoreError;
 
 impl TurnService {
     /// Generates the answer to `turn`, within `permit`, and streams it to `sink`. `stop` ends it early, with the text so
-    /// far. Stores nothing: see [`TurnService::record`].
+    /// far.
     ///
     /// # Errors
     ///
-    /// [`TurnError`]; the attempt is settled in any case.
-    pub async fn answer(
+    /// [`Failure`]; the attempt is settled in any case.
+    pub(super) async fn answer(
         &self,
-        turn: &PendingTurn,
+        turn: &Turn,
         mut permit: Permit,
         sink: &dyn AnswerSink,
         stop: &CancellationToken,
-    ) -> Result<Outcome, TurnError> {
+    ) -> Result<(Finish, Answer), Failure> {
         let span = tracing::info_span!("turn", message.label = %turn.label, otel.kind = "internal");
-        service_runtime::telemetry::set_parent(&span, turn.trace);
-        let mut progress = self.progress();
+        service_runtime::telemetry::set_parent(&span, turn.message.trace);
+        let mut answer = Answer::new(turn.message.id.clone(), self.expected_source());
         let finish = {
-            let generate = self.generate(turn, &mut permit, sink, &mut progress).instrument(span);
+            let generate = self.generate(turn, &mut permit, sink, &mut answer).instrument(span);
             tokio::select! {
                 // `stop` first: an answer that completes in the same poll was stopped by the person.
                 biased;
@@ -44,48 +45,50 @@ impl TurnService {
                 finish = generate => finish,
             }
         };
-        self.budget.settle(turn.label.user, permit, progress.called).await;
-        finish.map(|finish| self.outcome(turn, finish, progress))
+        self.budget.settle(turn.label.user, permit, answer.is_called).await;
+        self.observe(turn, *finish.as_ref().map_err(|failure| *failure)?, &answer);
+        finish.map(|finish| (finish, answer))
     }
 
-    /// Returns the outcome of a turn that was stopped before it started.
-    pub fn stopped_before_start(&self, turn: &PendingTurn) -> Outcome {
-        self.outcome(turn, Finish::Stopped, self.progress())
+    /// Returns the origin of answers, as far as it is known before they begin.
+    pub fn expected_source(&self) -> Source {
+        if self.model.is_some() { Source::Llm } else { Source::Companion }
     }
 
-    fn progress(&self) -> Progress {
-        Progress::new(if self.model.is_some() { Source::Llm } else { Source::Companion })
+    /// Counts and logs a turn that was stopped before it was started.
+    pub fn observe_unstarted(&self, turn: &Turn) {
+        self.observe(turn, Finish::Stopped, &Answer::new(turn.message.id.clone(), self.expected_source()));
     }
 
     async fn generate(
         &self,
-        turn: &PendingTurn,
+        turn: &Turn,
         permit: &mut Permit,
         sink: &dyn AnswerSink,
-        progress: &mut Progress,
-    ) -> Result<Finish, TurnError> {
+        answer: &mut Answer,
+    ) -> Result<Finish, Failure> {
         let slot_reservation = permit.slot_reservation.take();
         let Some(model) = self.model.as_ref().filter(|_| permit.may_call_model() && is_for_model(turn)) else {
             // Frees the place in the queue at once: the second opinion below may take its whole timeout.
             drop(slot_reservation);
             let raised = self.second_opinion(turn, sink).await;
-            return self.answer_by_companion(raised.as_ref().unwrap_or(turn), sink, progress).await;
+            return self.answer_by_companion(raised.as_ref().unwrap_or(turn), sink, answer).await;
         };
         let slot = self.slot_for(model, slot_reservation, turn, sink);
         let (raised, slot) = if self.is_opinion_wanted(turn) {
             // Concurrently with the wait for the slot: an opinion delays the answer only if a slot is free, and by
             // its own timeout at most.
             let (raised, slot) = Box::pin(join(self.second_opinion(turn, sink), slot)).await;
-            (raised, slot?)
+            (raised, slot.map_err(Failure::Rejected)?)
         } else {
-            (None, slot.await?)
+            (None, slot.await.map_err(Failure::Rejected)?)
         };
         let turn = raised.as_ref().unwrap_or(turn);
         if let Some(slot) = slot {
-            sink.started();
-            let finish = self.answer_by_model(model, turn, sink, progress).await?;
+            sink.on(TurnEvent::Progress(Progress::Started));
+            let finish = self.answer_by_model(model, turn, sink, answer).await?;
             // A screened answer was cut short: its duration must not enter the estimate of waits.
-            if progress.source == Source::Llm {
+            if answer.source == Source::Llm {
                 slot.complete();
             } else {
                 drop(slot);
@@ -94,37 +97,37 @@ impl TurnService {
                 return Ok(finish);
             }
         }
-        self.answer_by_companion(turn, sink, progress).await
+        self.answer_by_companion(turn, sink, answer).await
     }
 
     /// Streams the answer of `model`; `None` if it gives none.
     async fn answer_by_model(
         &self,
         model: &Model,
-        turn: &PendingTurn,
+        turn: &Turn,
         sink: &dyn AnswerSink,
-        progress: &mut Progress,
-    ) -> Result<Option<Finish>, TurnError> {
-        progress.queue = Some(Instant::now());
+        answer: &mut Answer,
+    ) -> Result<Option<Finish>, Failure> {
+        answer.queue = Some(Instant::now());
         let prompt = self.context.build(&*self.store, turn).await.map_err(|error| history_error(turn, &error))?;
-        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), turn.trace);
+        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), turn.message.trace);
         // Counts from here on, even if the person stops it at once: the provider may charge for it.
-        progress.called = true;
+        answer.is_called = true;
         match self.stream_answer(model, turn, prompt, CallContext { label: turn.label, trace }).await {
-            Ok((answer, prompt)) => {
-                let finish = stream(turn, answer, sink, progress).await;
-                if let (Some(model), Some(usage)) = (&progress.model, progress.usage) {
+            Ok((completion, prompt)) => {
+                let finish = stream(turn, completion, sink, answer).await;
+                if let (Some(model), Some(usage)) = (&answer.model, answer.usage) {
                     self.context.learn(model, &prompt, usage.prompt_tokens);
                 }
-                progress.summary_job = prompt.summary_job.filter(|_| finish != Finish::Error);
+                answer.summary_job = prompt.summary_job.filter(|_| finish != Finish::Error);
                 // Without text, all of it was thinking, which was discarded.
-                Ok(Some(finish).filter(|_| 0 < progress.chars))
+                Ok(Some(finish).filter(|_| 0 < answer.chars))
             }
             // Not logged here: the breaker has logged its opening once.
             Err(OpenError::Model(LlmError::NoProvider)) => Ok(None),
             Err(OpenError::Model(error)) => {
                 tracing::error!(
-                    trace_id = %turn.trace.trace_id, message.label = %turn.label, %error,
+                    trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error,
                     "no answer from the model; serving rule-based fallback"
                 );
                 Ok(None)
@@ -139,7 +142,7 @@ impl TurnService {
         &self,
         model: &Model,
         slot_reservation: Option<PermitReservation>,
-        turn: &PendingTurn,
+        turn: &Turn,
         sink: &dyn AnswerSink,
     ) -> Result<Option<ConcurrencyPermit>, MessageRejection> {
         if !model.can_attempt() {
@@ -147,13 +150,16 @@ impl TurnService {
         }
         // No reservation: every breaker was open at admission. One has closed since; enter the queue if it has room.
         let Some(slot_reservation) = slot_reservation.or_else(|| self.slots.reserve().ok()) else { return Ok(None) };
-        let priority = if turn.risk.is_high() { Priority::First } else { Priority::Ordinary };
+        let priority = if turn.message.risk.is_high() { Priority::First } else { Priority::Ordinary };
         let mut slot = pin!(async {
-            match slot_reservation.acquire(priority, |ahead| sink.queued(ahead)).await {
+            match slot_reservation
+                .acquire(priority, |ahead| sink.on(TurnEvent::Progress(Progress::Queued(ahead))))
+                .await
+            {
                 Ok(slot) => Ok(Some(slot)),
                 // A message in risk is never rejected: the companion answers.
-                Err(_) if turn.risk.must_be_answered() => Ok(None),
-                Err(full) => Err(MessageRejection::from(full)),
+                Err(_) if turn.message.risk.must_be_answered() => Ok(None),
+                Err(full) => Err(overloaded(full)),
             }
         });
         // A free slot is taken even if every breaker is open: this call may be the probe that closes one.
@@ -168,64 +174,50 @@ impl TurnService {
         }
     }
 
-    fn outcome(&self, turn: &PendingTurn, finish: Finish, progress: Progress) -> Outcome {
-        self.count(turn, finish, &progress);
-        let since = |at: Option<Instant>| at.map_or(0, |at| millis(at.saturating_duration_since(turn.accepted_at)));
-        let outcome = Outcome {
-            finish,
-            source: progress.source,
-            model: progress.model,
-            chars: progress.chars,
-            timing: Timing {
-                queue: since(progress.queue),
-                first: since(progress.first),
-                total: since(Some(Instant::now())),
-            },
-            usage: progress.usage,
-            exercise: progress.exercise,
-            summary_job: progress.summary_job,
-        };
-        // Without the source: an answer by the companion, or a screened one, may reveal a person at risk.
-        tracing::info!(
-            trace_id = %turn.trace.trace_id, message.label = %turn.label, turn.finish = %finish, turn.chars = outcome.chars,
-            turn.queue_ms = outcome.timing.queue, turn.first_ms = outcome.timing.first, turn.total_ms = outcome.timing.total,
-            "turn ended"
-        );
-        outcome
-    }
-
-    fn count(&self, turn: &PendingTurn, finish: Finish, progress: &Progress) {
+    /// Counts and logs a turn that has ended its generation.
+    fn observe(&self, turn: &Turn, finish: Finish, answer: &Answer) {
         let metrics = &self.metrics;
-        metrics.turn_ended(progress.source, finish);
+        metrics.turn_ended(answer.source, finish);
         let times = [
-            (&metrics.turn_queue_wait, progress.queue),
-            (&metrics.time_to_first_token, progress.first),
+            (&metrics.turn_queue_wait, answer.queue),
+            (&metrics.time_to_first_token, answer.first),
             (&metrics.turn_duration, Some(Instant::now())),
         ];
         for (histogram, at) in times {
             if let Some(at) = at {
-                histogram.observe(at.saturating_duration_since(turn.accepted_at).as_secs_f64());
+                histogram.observe(since_accepted(turn, at).as_secs_f64());
             }
         }
+        let millis = |at: Option<Instant>| at.map_or(0, |at| millis(since_accepted(turn, at)));
+        // Without the source: an answer by the companion, or a screened one, may reveal a person at risk.
+        tracing::info!(
+            trace_id = %turn.message.trace.trace_id, message.label = %turn.label, turn.finish = %finish, turn.chars = answer.chars,
+            turn.queue_ms = millis(answer.queue), turn.first_ms = millis(answer.first), turn.total_ms = millis(Some(Instant::now())),
+            "turn ended"
+        );
     }
+}
+
+/// Returns the time from the admission of the message of `turn` to `at`.
+pub(super) fn since_accepted(turn: &Turn, at: Instant) -> Duration {
+    at.into_std().saturating_duration_since(turn.accepted_at)
 }
 
 /// Returns true if the model may answer `turn`. The companion answers at imminent risk, to questions about itself that
 /// need a true answer, and to a good-bye of a person in risk.
-fn is_for_model(turn: &PendingTurn) -> bool {
-    turn.risk.level < Level::Imminent
-        && (turn.risk.level == Level::None || !turn.message_risk.takes_leave)
-        && safety::companion::truth(turn.text.expose(), turn.language).is_none()
+fn is_for_model(turn: &Turn) -> bool {
+    turn.message.risk.level < Level::Imminent
+        && (turn.message.risk.level == Level::None || !turn.message_risk.takes_leave)
+        && safety::companion::truth(turn.message.text.expose(), turn.language).is_none()
 }
 
-fn history_error(turn: &PendingTurn, error: &StoreError) -> TurnError {
-    if let StoreError::NoSession { .. } = error {
-        return TurnError::NoSession;
+fn history_error(turn: &Turn, error: &StoreError) -> Failure {
+    if !matches!(error, StoreError::NoSession { .. }) {
+        tracing::error!(trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error, "failed to load history");
     }
-    tracing::error!(trace_id = %turn.trace.trace_id, message.label = %turn.label, %error, "failed to load history");
-    TurnError::Rejected(error.into())
+    store_failure(error)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,7 @@
 use protocol::Language;
 use safety::{Kind, Level, Subject};
 
-use super::Risk;
+use session::Risk;
 
 /// Highest temperature with a passive wish in force, and with more than that.
 const CONCERN_TEMPERATURE: f32 = 0.4;

@@ -2,26 +2,27 @@
 //! help is shown already.
 
 use safety::{Kind, Level};
+use session::{Message, Progress, Risk, Turn, TurnEvent};
 
-use super::{AnswerSink, PendingTurn, Risk, TurnService};
+use super::{AnswerSink, TurnService};
 
 /// Highest level by a second opinion: `imminent` silences the model, so no model decides on it.
 const HIGHEST: Level = Level::High;
 
 impl TurnService {
     /// Returns true if a second opinion on `turn` may change its risk.
-    pub(super) fn is_opinion_wanted(&self, turn: &PendingTurn) -> bool {
-        self.guard.is_some() && turn.risk.level < HIGHEST
+    pub(super) fn is_opinion_wanted(&self, turn: &Turn) -> bool {
+        self.guard.is_some() && turn.message.risk.level < HIGHEST
     }
 
     /// Requests a second opinion, within its timeout. If it raises the level, reports that to `sink` and returns the
     /// turn with the new risk.
-    pub(super) async fn second_opinion(&self, turn: &PendingTurn, sink: &dyn AnswerSink) -> Option<PendingTurn> {
+    pub(super) async fn second_opinion(&self, turn: &Turn, sink: &dyn AnswerSink) -> Option<Turn> {
         let guard = self.guard.as_ref().filter(|_| self.is_opinion_wanted(turn))?;
-        let level = guard.opinion(&turn.text).await?;
-        let risk = raised(turn.risk, level)?;
-        sink.risk_raised(risk);
-        Some(PendingTurn { risk, ..turn.clone() })
+        let level = guard.opinion(&turn.message.text).await?;
+        let risk = raised(turn.message.risk, level)?;
+        sink.on(TurnEvent::Progress(Progress::RiskRaised(risk)));
+        Some(Turn { message: Message { risk, ..turn.message.clone() }, ..turn.clone() })
     }
 }
 

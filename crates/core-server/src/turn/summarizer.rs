@@ -7,12 +7,13 @@ use protocol::server_frame::Usage;
 use protocol::trace::Traceparent;
 use protocol::{Language, MessageLabel, UserLabel, UserText};
 use safety::screen::{Screen, ScreenContext, Violation};
+use session::Risk;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::TurnService;
 use super::context::SummaryPrompt;
 use super::exchange::exchanges;
-use super::{Risk, TurnService};
 use crate::llm::{CallContext, LlmError, Model, SamplingParams};
 use crate::store::{Page, StoreError, Summary};
 

@@ -140,17 +140,17 @@ async fn high_risk_beyond_limits_gets_an_uncounted_companion_answer() {
     let budget = budget(0);
     // Within the limits it is like any other.
     let mut permit = begin_in_risk(&budget, false).await;
-    assert!(permit.may_call_model() && !permit.is_beyond_limits());
+    assert!(permit.may_call_model() && !permit.grant().is_beyond_limits);
     budget.commit(ALICE, &id("m"), &mut permit).await;
     // The slot is taken, the person has messages pending, then the window is full.
     for is_busy in [false, true] {
-        assert!(begin_in_risk(&budget, is_busy).await.is_beyond_limits());
+        assert!(begin_in_risk(&budget, is_busy).await.grant().is_beyond_limits);
     }
     drop(permit);
     while count(&budget, ALICE, "m").await.is_ok() {}
     for _ in 0..3 * PERSON {
         let mut permit = begin_in_risk(&budget, false).await;
-        assert!(permit.is_beyond_limits() && !permit.may_call_model() && permit.slot_reservation.is_none());
+        assert!(permit.grant().is_beyond_limits && !permit.may_call_model() && permit.slot_reservation.is_none());
         budget.commit(ALICE, &id("m"), &mut permit).await;
         budget.settle(ALICE, permit, false).await;
     }

@@ -122,8 +122,8 @@ mod tests {
 
     use super::*;
     use crate::store::Summary;
-    use crate::turn::Risk;
     use crate::turn::context::ContextSettings;
+    use session::Risk;
 
     fn context(token_budget: f64) -> Context {
         let summary = Some(SummarySettings { max_tokens: 100, every_messages: 8 });

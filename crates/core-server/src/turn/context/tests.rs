@@ -3,6 +3,7 @@ use protocol::Timestamp;
 use protocol::server_frame::{Entry, Role};
 
 use super::*;
+use crate::turn::tests::sample_turn;
 
 fn entry(seq: u64, id: &str, role: Role, text: &str) -> Entry {
     Entry {
@@ -57,7 +58,7 @@ fn joins_unanswered_messages_with_the_next() {
         (vec![answer(1, "gone"), question(2, "b"), answer(3, "b")], &["b", "to b", "now"]),
         (vec![question(1, "a"), question(2, "b"), answer(3, "a")], &["a", "to a", "b\n\nnow"]),
     ] {
-        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &PendingTurn::sample(9, 1));
+        let prompt = context("s", 1_000.0, None).select(earlier(entries, 9), &sample_turn(9, 1));
         assert_eq!(texts(&prompt), want);
     }
 }
@@ -78,7 +79,7 @@ fn pairs_answers_and_omits_later_messages() {
     let cases: [(f64, &[&str]); 4] =
         [(1_000.0, &["q1", "a1", "q2", "a2", "now"]), (33.0, &["q2", "a2", "now"]), (32.9, &["now"]), (0.0, &["now"])];
     for (budget, want) in cases {
-        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &PendingTurn::sample(4, 1));
+        let prompt = context("0123456789", budget, None).select(earlier(entries(), 4), &sample_turn(4, 1));
         assert_eq!(texts(&prompt), want, "{budget}");
     }
 }
@@ -86,8 +87,7 @@ fn pairs_answers_and_omits_later_messages() {
 #[test]
 fn provider_counts_adjust_the_budget() {
     let context = context("s", 40.0, None);
-    let prompt =
-        || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &PendingTurn::sample(3, 1));
+    let prompt = || context.select(earlier(vec![entry(1, "a", Role::User, "0123456789")], 3), &sample_turn(3, 1));
     let first = prompt();
     assert_eq!((question_count(&first), first.estimated), (2, 26.0));
     context.learn("m", &first, 52);
@@ -100,7 +100,7 @@ fn summary_replaces_omitted_exchanges_and_counts() {
     let entries = || vec![entry(5, "a", Role::User, "q1"), entry(6, "b", Role::User, "q2")];
     let select = |budget, more, summary: Option<Summary>| {
         let prompt = context("0123456789", budget, Some(1))
-            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &PendingTurn::sample(9, 1));
+            .select(Earlier { summary, more, ..earlier(entries(), 9) }, &sample_turn(9, 1));
         let has = prompt.messages[0].content.expose().ends_with("instruction:\ngist");
         (has, question_count(&prompt) - 1, prompt.estimated, prompt.summary_job.is_some())
     };
@@ -112,7 +112,7 @@ fn summary_replaces_omitted_exchanges_and_counts() {
     assert_eq!(select(20.0 + extra, true, summary()), (false, 2, 33.0, true), "there is no room for it");
     assert_eq!(select(27.0, false, None), (false, 1, 27.0, true));
     let off = context("s", 9_999.0, None)
-        .select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &PendingTurn::sample(9, 1));
+        .select(Earlier { summary: None, more: true, ..earlier(entries(), 9) }, &sample_turn(9, 1));
     assert_eq!(off.summary_job, None);
 }
 
@@ -131,7 +131,7 @@ fn gaps(context: &Context, lengths: &[usize]) -> Vec<u64> {
         });
         let exchanges = exchanges(talk.collect(), seq);
         let summary = (1 < uncovered).then(|| Summary { first: 1, last: uncovered - 2, text: UserText::new("gist") });
-        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &PendingTurn::sample(seq, number));
+        let prompt = context.select(Earlier { summary, exchanges, more: 1 < from }, &sample_turn(seq, number));
         let shown = (prompt.messages.iter().filter(|message| message.role == ChatRole::User).count() - 1) as u64;
         let first_shown = seq - 2 * shown;
         gaps.push(first_shown.saturating_sub(uncovered) / 2);

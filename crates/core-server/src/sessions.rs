@@ -1,26 +1,54 @@
-//! Registry of live sessions: creates, resumes and evicts them.
+//! Live sessions of this process: their registry, and what drives their machines.
+//!
+//! A [`LiveSession`] owns a [`session::Session`] and starts its effects. It is in memory while a connection holds it or
+//! work of it is in progress; then it is evicted, so that memory follows the people who are there.
+
+mod cluster_events;
+mod effects;
+mod error;
+mod live_session;
+mod outbox;
+mod requests;
+mod restore;
+mod retention;
+mod store_requests;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod turn_task;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use protocol::{Country, Locale, ResumeToken, SessionId, UserLabel};
+use session::{ContinuousUse, Input, Settings, StoredSession};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Session;
-use super::continuous_use::ContinuousUse;
+pub use error::SessionError;
+pub use live_session::LiveSession;
+pub use outbox::Outbox;
+pub use requests::RequestError;
+
 use crate::store::{NewSession, SessionRecord, StoreError};
 use crate::turn::{TurnService, now};
+
+/// Background catch-ups at once: after a reconnect to the cluster all live sessions would stampede the database.
+const MAX_CONCURRENT_CATCH_UPS: usize = 8;
 
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Sessions {
     turns: TurnService,
     limits: SessionLimits,
+    settings: Settings,
     tasks: TaskTracker,
     draining: CancellationToken,
     live: Mutex<Live>,
+    catch_ups: Semaphore,
     uses: ContinuousUse,
     /// Users whose sessions were opened since the last flush of their use to the store.
     opened_users: Mutex<HashSet<UserLabel>>,
@@ -28,7 +56,7 @@ pub struct Sessions {
 
 #[derive(Debug, Default)]
 struct Live {
-    sessions: HashMap<UserLabel, Weak<Session>>,
+    sessions: HashMap<UserLabel, Weak<LiveSession>>,
     evictions: EvictionEpochs,
 }
 
@@ -78,7 +106,7 @@ pub struct SessionLimits {
 /// A session to attach to.
 #[derive(Debug)]
 pub struct Opened {
-    pub session: Arc<Session>,
+    pub session: Arc<LiveSession>,
     /// The secret that resumes it.
     pub token: ResumeToken,
     /// Highest `seq` of entries removed by retention.
@@ -93,8 +121,23 @@ impl Sessions {
         tasks: TaskTracker,
         draining: CancellationToken,
     ) -> Arc<Self> {
-        let (uses, opened_users) = (ContinuousUse::default(), Mutex::default());
-        Arc::new(Self { turns, limits, tasks, draining, live: Mutex::default(), uses, opened_users })
+        let settings = Settings {
+            per_user_max: limits.per_user_max,
+            abandoned_after: limits.abandoned_after,
+            risk_window: turns.budget.rate().window,
+            source: turns.expected_source(),
+        };
+        Arc::new(Self {
+            turns,
+            limits,
+            settings,
+            tasks,
+            draining,
+            live: Mutex::default(),
+            catch_ups: Semaphore::new(MAX_CONCURRENT_CATCH_UPS),
+            uses: ContinuousUse::default(),
+            opened_users: Mutex::default(),
+        })
     }
 
     /// Creates a session; without `locale` its language is detected from its first message.
@@ -106,16 +149,16 @@ impl Sessions {
         self: &Arc<Self>,
         locale: Option<Locale>,
         country: Option<Country>,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<Opened, SessionError> {
         let chosen = locale;
         let locale = locale.unwrap_or_default();
         let token = ResumeToken::random();
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, country, created_at: now() };
         let record = self.turns.store.create_session(new).await?;
         let swept = record.pruned;
-        let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), true));
+        let session = Arc::new(LiveSession::new(Arc::clone(self), record, token.clone(), true));
         if let Some(locale) = chosen {
-            session.state().choose(locale);
+            session.cell().session.confirm_locale(locale);
         }
         self.live().sessions.insert(session.user(), Arc::downgrade(&session));
         Ok(Opened { session, token, swept })
@@ -131,7 +174,7 @@ impl Sessions {
         token: ResumeToken,
         locale: Option<Locale>,
         country: Option<Country>,
-    ) -> Result<Option<Opened>, StoreError> {
+    ) -> Result<Option<Opened>, SessionError> {
         let (session, record) = loop {
             let evictions = self.live().evictions;
             let Some(record) = self.turns.store.session_by_token(&token).await? else {
@@ -155,26 +198,33 @@ impl Sessions {
         if !may_be_swept && self.limits.unreached.is_some() {
             self.opened_users().insert(record.user);
         }
-        if may_be_swept || session.is_outdated(&record) {
+        let stored = StoredSession { seq: record.seq, locale: record.locale };
+        let is_outdated = session.cell().session.is_outdated(stored);
+        if may_be_swept || is_outdated {
             // A session that was swept or erased meanwhile is gone after this, and cannot be attached to.
-            session.catch_up().await?;
+            session.call(Input::CatchUp).await?;
         }
         match session.apply_hello(locale, country, record.seq).await {
             // Erased since its record was read.
-            Err(StoreError::NoSession { .. }) => Ok(None),
+            Err(SessionError::Gone) => Ok(None),
             taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.pruned })),
         }
     }
 
     /// Returns the live session of `record`, which may be newer than it, or a new one. `None` if no session is live and
     /// its shard is past `epoch`: this one may have been evicted after the record was read.
-    fn live_session(self: &Arc<Self>, record: SessionRecord, token: &ResumeToken, epoch: u32) -> Option<Arc<Session>> {
+    fn live_session(
+        self: &Arc<Self>,
+        record: SessionRecord,
+        token: &ResumeToken,
+        epoch: u32,
+    ) -> Option<Arc<LiveSession>> {
         let mut live = self.live();
         match live.sessions.get(&record.user) {
             Some(session) => session.upgrade(),
             None if live.evictions.of(record.user) != epoch => None,
             None => {
-                let session = Arc::new(Session::new(Arc::clone(self), record, token.clone(), false));
+                let session = Arc::new(LiveSession::new(Arc::clone(self), record, token.clone(), false));
                 live.sessions.insert(session.user(), Arc::downgrade(&session));
                 Some(session)
             }
@@ -183,17 +233,17 @@ impl Sessions {
 
     /// Removes the session of `user` when it is dropped. Until then no other one is created: `live_session` finds the
     /// dead entry. Both steps under one lock, so that a resume sees the new epoch as soon as the entry is gone.
-    pub(super) fn evict(&self, user: UserLabel) {
+    fn evict(&self, user: UserLabel) {
         let mut live = self.live();
         live.sessions.remove(&user);
         live.evictions.advance(user);
     }
 
-    pub(super) fn live_session_of(&self, user: UserLabel) -> Option<Arc<Session>> {
+    fn live_session_of(&self, user: UserLabel) -> Option<Arc<LiveSession>> {
         self.live().sessions.get(&user)?.upgrade()
     }
 
-    pub(super) fn users(&self) -> Vec<UserLabel> {
+    fn users(&self) -> Vec<UserLabel> {
         self.live().sessions.keys().copied().collect()
     }
 
@@ -206,29 +256,37 @@ impl Sessions {
         &self.turns
     }
 
-    pub(super) fn uses(&self) -> &ContinuousUse {
+    fn uses(&self) -> &ContinuousUse {
         &self.uses
     }
 
-    pub(super) fn limits(&self) -> SessionLimits {
+    fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    fn catch_ups(&self) -> &Semaphore {
+        &self.catch_ups
+    }
+
+    fn limits(&self) -> SessionLimits {
         self.limits
     }
 
-    pub(super) fn tasks(&self) -> &TaskTracker {
+    fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    pub(super) fn draining(&self) -> &CancellationToken {
+    fn draining(&self) -> &CancellationToken {
         &self.draining
     }
 
     /// Takes the users whose sessions were opened since the last call.
-    pub(super) fn take_opened_users(&self) -> Vec<UserLabel> {
+    fn take_opened_users(&self) -> Vec<UserLabel> {
         std::mem::take(&mut *self.opened_users()).into_iter().collect()
     }
 
     /// Puts `users` back after a failed flush, for the next one.
-    pub(super) fn restore_opened_users(&self, users: Vec<UserLabel>) {
+    fn restore_opened_users(&self, users: Vec<UserLabel>) {
         self.opened_users().extend(users);
     }
 
@@ -238,29 +296,5 @@ impl Sessions {
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::retention::tests::sessions;
-    use crate::store::{MemoryStore, Store as _};
-
-    /// Without shards, a crowd that comes and goes during slow reads would make every resume retry for ever.
-    #[tokio::test]
-    async fn only_eviction_in_its_shard_invalidates_a_record() {
-        let store = Arc::new(MemoryStore::default());
-        let sessions = sessions(Arc::clone(&store));
-        let opened = sessions.create(None, None).await.unwrap();
-        let (user, token) = (opened.session.user(), opened.token.clone());
-        drop(opened);
-        let record = store.session_by_token(&token).await.unwrap().unwrap();
-        let epoch = sessions.live().evictions.of(user);
-        (1..SHARDS as u64).for_each(|other| sessions.evict(UserLabel(user.0 + other)));
-        let session = sessions.live_session(record.clone(), &token, epoch);
-        assert!(session.is_some());
-        drop(session);
-        assert!(sessions.live_session(record, &token, epoch).is_none());
     }
 }

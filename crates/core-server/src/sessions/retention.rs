@@ -75,12 +75,12 @@ pub(super) mod tests {
 
     use super::*;
     use crate::limits::{ConcurrencyLimiter, RateLimit};
-    use crate::session::SessionLimits;
+    use crate::sessions::SessionLimits;
     use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Referrals, Summarizer, TurnService};
 
     /// Returns sessions on `store`, without a model or other cores.
-    pub(in crate::session) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
+    pub(in crate::sessions) fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions> {
         let context = ContextSettings {
             max_entries: 1,
             token_budget: 1.0,

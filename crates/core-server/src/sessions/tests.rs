@@ -1,26 +1,23 @@
 //! Sessions without sockets: frames in outboxes, on a store that other cores write to as well.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use protocol::server_frame::{Entry, ErrorFrame, Finish, Help, Level as HelpLevel, Role, Source, Subject};
+use protocol::server_frame::{Entry, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
-    CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
+    CloseReason, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
 };
-use service_runtime::ClientSubnet;
+use session::{ConnectionId, Message, PreSessionWatch, Risk};
 
-use super::replicas::tests::replicas;
 use super::retention::tests::sessions;
-use super::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
-use crate::cluster::{CoreId, SessionEvent};
+use super::{LiveSession, Opened, Outbox, SHARDS, Sessions};
 use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
-use crate::turn::{Message, Risk, now};
+use crate::turn::now;
 
 struct Scene {
     store: Arc<MemoryStore>,
     sessions: Arc<Sessions>,
-    session: Arc<Session>,
+    session: Arc<LiveSession>,
     opened: Opened,
 }
 
@@ -53,27 +50,16 @@ impl Scene {
     }
 
     async fn submit(&self, from: ConnectionId, id: &str) {
-        Arc::clone(&self.session).submit(from, message(id)).await;
+        self.session.submit(from, message(id)).await;
     }
-
-    /// Makes the session live on another core too. There is no Redis: no event is published.
-    fn beside_another_core(&self) -> CoreId {
-        self.session.state().replicas = Some(Box::new(replicas(self.session.user())));
-        core("1f")
-    }
-}
-
-fn core(name: &str) -> CoreId {
-    serde_json::from_value(name.into()).unwrap()
 }
 
 fn message(id: &str) -> Message {
-    let from = ClientSubnet::of([127, 0, 0, 1].into());
     Message {
         id: id.parse().unwrap(),
         text: UserText::new("hola"),
         trace: Traceparent::random(),
-        from,
+        address: [127, 0, 0, 1].into(),
         risk: Risk::default(),
     }
 }
@@ -110,7 +96,6 @@ async fn publishes_entries_of_other_cores_around_a_resubmitted_message() {
     settle(&scene).await;
     assert_eq!(drained(&sender), ["turn 2 b", "accepted 1 a", "delta 0 a", "done Some(3) a"]);
     assert_eq!(drained(&other), ["turn 1 a", "turn 2 b", "turn 3 a"]);
-    assert_eq!(scene.session.state().messages, 2);
 }
 
 #[tokio::test]
@@ -176,50 +161,6 @@ async fn resumed_session_is_not_swept() {
 }
 
 #[tokio::test]
-async fn ignores_error_of_the_slower_core() {
-    let [slower, faster]: [CoreId; 2] = ["1f", "2f"].map(core);
-    let error = |id: &str| {
-        let id: MessageId = id.parse().unwrap();
-        let error = ErrorFrame::new(ErrorCode::Unavailable, Language::Spanish).with_id(Some(id));
-        SessionEvent::Frame(Box::new(ServerFrame::Error(error)))
-    };
-    let delta = |id: &str| {
-        let text = UserText::new("Te ");
-        SessionEvent::Frame(Box::new(ServerFrame::Delta { id: id.parse().unwrap(), offset: 0, text, exercise: None }))
-    };
-    let scene = Scene::new().await;
-    scene.beside_another_core();
-    scene.store_from_other_core("told", Role::User).await;
-    scene.store_from_other_core("told", Role::Assistant).await;
-    scene.store_from_other_core("coming", Role::User).await;
-    scene.store_from_other_core("lost", Role::User).await;
-    scene.session.catch_up().await.unwrap();
-    let (_, outbox) = scene.attach();
-    scene.session.on_event(faster, delta("coming"));
-    for id in ["told", "coming", "lost"] {
-        scene.session.on_event(slower, error(id));
-    }
-    // The poll of the answer in progress sleeps.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(drained(&outbox), ["delta 0 coming", "error unavailable Some(\"lost\")"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn abandoned_only_without_remote_connections() {
-    let scene = Scene::new().await;
-    let core = scene.beside_another_core();
-    assert!(scene.session.state().abandoned_since.is_some());
-    scene.session.on_event(core, SessionEvent::Here { connections: 1 });
-    assert_eq!(scene.session.state().abandoned_since, None);
-    tokio::time::advance(Duration::from_secs(60)).await;
-    scene.session.on_event(core, SessionEvent::Here { connections: 0 });
-    // Since now, and not since the last connection here ended.
-    assert_eq!(scene.session.state().abandoned_since, Some(tokio::time::Instant::now()));
-}
-
-#[tokio::test]
 async fn outbox_holds_eight_full_responses() {
     use protocol::limits::MAX_SERVER_LINE_BYTES;
     use protocol::server_frame::ResponseResult;
@@ -256,9 +197,9 @@ async fn help_shown_before_the_session_is_not_repeated() {
             settle(&scene).await;
         }
         let mut watch = PreSessionWatch::default();
-        assert!(watch.observe(&id, &wish, Language::Spanish).is_some());
-        assert!(watch.observe(&id, &wish, Language::Spanish).is_none());
-        watch.hand_over(&scene.session);
+        assert!(watch.observe(&id, &wish, Language::Spanish, now()).is_some());
+        assert!(watch.observe(&id, &wish, Language::Spanish, now()).is_none());
+        scene.session.take_over(watch);
         assert!(!scene.session.assess(&id, &wish), "{said_before:?}");
         assert_eq!(scene.session.risk().level, safety::Level::High, "{said_before:?}");
     }
@@ -269,7 +210,7 @@ fn pre_session_help_uses_the_language_of_the_first_message() {
     let help = |chosen, text: &str| {
         let mut watch = PreSessionWatch::default();
         watch.learn(None, None, chosen);
-        let (_, line) = watch.observe(&MessageId::random(), &UserText::new(text), Language::Spanish).unwrap();
+        let (_, line) = watch.observe(&MessageId::random(), &UserText::new(text), Language::Spanish, now()).unwrap();
         line.split_once(':').unwrap().0.to_owned()
     };
     assert_eq!(help(None, "I want to kill myself"), "Help");
@@ -310,7 +251,8 @@ async fn restores_imminent_risk_from_older_pages() {
         let opened = sessions(store).resume(token, None, None).await.unwrap().unwrap();
         assert_eq!(opened.session.risk().level, safety::Level::Imminent, "{calm}");
         // Each message once, none left out.
-        assert_eq!(opened.session.watch_state().messages(), u64::try_from(calm + 1).unwrap(), "{calm}");
+        let messages = opened.session.cell().session.watch().messages();
+        assert_eq!(messages, u64::try_from(calm + 1).unwrap(), "{calm}");
     }
 }
 
@@ -329,7 +271,7 @@ async fn rejection_carries_help_while_a_level_is_remembered() {
             scene.session.assess(&id, &text);
             let message = Message { text, risk: scene.session.risk(), ..message(id.as_str()) };
             drained(&outbox);
-            Arc::clone(&scene.session).submit(from, message).await;
+            scene.session.submit(from, message).await;
             settle(&scene).await;
         }
         let kinds: Vec<_> = std::iter::from_fn(|| outbox.take())
@@ -373,9 +315,26 @@ async fn country_in_answer_to_help_is_adopted_and_stored() {
             support.help.resources.iter().any(|line| line.country == "AR")
         });
         assert_eq!(lines, want.map(|_| true), "{answer}");
-        Arc::clone(&scene.session).submit(from, Message { text, ..message("b") }).await;
+        scene.session.submit(from, Message { text, ..message("b") }).await;
         settle(&scene).await;
         let stored = scene.store.session_by_token(&scene.opened.token).await.unwrap().unwrap().country;
         assert_eq!(stored.as_ref().map(protocol::Country::as_str), want, "{answer}");
     }
+}
+
+/// Without shards, a crowd that comes and goes during slow reads would make every resume retry for ever.
+#[tokio::test]
+async fn only_eviction_in_its_shard_invalidates_a_record() {
+    let store = Arc::new(MemoryStore::default());
+    let sessions = sessions(Arc::clone(&store));
+    let opened = sessions.create(None, None).await.unwrap();
+    let (user, token) = (opened.session.user(), opened.token.clone());
+    drop(opened);
+    let record = store.session_by_token(&token).await.unwrap().unwrap();
+    let epoch = sessions.live().evictions.of(user);
+    (1..SHARDS as u64).for_each(|other| sessions.evict(UserLabel(user.0 + other)));
+    let session = sessions.live_session(record.clone(), &token, epoch);
+    assert!(session.is_some());
+    drop(session);
+    assert!(sessions.live_session(record, &token, epoch).is_none());
 }

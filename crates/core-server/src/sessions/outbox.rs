@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::{CloseReason, ServerFrame, UserText};
+use protocol::{CloseReason, ServerFrame};
+use session::Delta;
 use tokio::sync::Notify;
 
 /// Capacity in bytes, estimated: several of the longest server lines. A full outbox closes its connection with
@@ -48,14 +49,23 @@ impl Drop for RequestPermit {
 }
 
 impl Outbox {
-    /// Appends `frame`. A delta that continues the one at the back of the queue is joined to it: a single delta is never
-    /// delayed, and a backlog becomes one frame.
+    /// Appends `frame`.
     pub fn push(&self, frame: ServerFrame) {
+        self.add(|state| state.add(frame));
+    }
+
+    /// Appends a delta. One that continues the delta at the back of the queue is joined to it: a single delta is never
+    /// delayed, and a backlog becomes one frame.
+    pub fn push_delta(&self, delta: Delta) {
+        self.add(|state| state.add_delta(delta));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.close.is_some() {
             return;
         }
-        state.add(frame);
+        add(&mut state);
         if MAX_BYTES < state.bytes {
             state.close_with(CloseReason::SlowConsumer);
         }
@@ -154,23 +164,24 @@ impl State {
             self.bytes += weight(&frame);
             return self.queue.insert(at, frame);
         }
-        if let ServerFrame::Delta { id, offset, text, exercise } = &frame {
-            let end = offset + text.chars();
-            if let Some(ServerFrame::Delta { id: back_id, text: back, exercise: back_exercise, .. }) =
-                self.queue.back_mut()
-                && *back_id == *id
-                && self.delta_end == *offset
-            {
-                back.push(text);
-                *back_exercise = exercise.or(*back_exercise);
-                self.bytes += text.len_bytes();
-                self.delta_end = end;
-                return;
-            }
-            self.delta_end = end;
-        }
         self.bytes += weight(&frame);
         self.queue.push_back(frame);
+    }
+
+    fn add_delta(&mut self, delta: Delta) {
+        let end = delta.offset + delta.chars;
+        let is_continued = self.delta_end == delta.offset;
+        self.delta_end = end;
+        if let Some(ServerFrame::Delta { id, text, exercise, .. }) = self.queue.back_mut()
+            && *id == delta.id
+            && is_continued
+        {
+            text.push(&delta.text);
+            *exercise = delta.exercise.or(*exercise);
+            self.bytes += delta.text.len_bytes();
+        } else {
+            self.add(delta.into_frame());
+        }
     }
 
     fn close_with(&mut self, reason: CloseReason) {
@@ -202,36 +213,34 @@ fn weight(frame: &ServerFrame) -> usize {
     FRAME_BYTES + text
 }
 
-/// Builds a delta of `text` for message `id`.
-pub(super) fn delta(id: protocol::MessageId, offset: usize, text: UserText) -> ServerFrame {
-    ServerFrame::Delta { id, offset, text, exercise: None }
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::UserText;
+
     use super::*;
 
-    fn delta_frame(id: &str, offset: usize, text: &str) -> ServerFrame {
-        delta(id.parse().unwrap(), offset, UserText::new(text))
+    fn delta(id: &str, offset: usize, text: &str) -> Delta {
+        let text = UserText::new(text);
+        Delta { id: id.parse().unwrap(), offset, chars: text.chars(), text, exercise: None }
     }
 
     #[test]
     fn joins_waiting_deltas() {
         let outbox = Outbox::default();
         for (offset, text) in [(0, "a"), (1, "ñ"), (2, "o")] {
-            outbox.push(delta_frame("x", offset, text));
+            outbox.push_delta(delta("x", offset, text));
         }
-        outbox.push(delta_frame("y", 3, "z"));
+        outbox.push_delta(delta("y", 3, "z"));
         outbox.push(ServerFrame::Pong { id: None });
-        outbox.push(delta_frame("y", 4, "z"));
+        outbox.push_delta(delta("y", 4, "z"));
         let frames: Vec<_> = std::iter::from_fn(|| outbox.take()).collect();
         assert_eq!(
             frames,
             [
-                delta_frame("x", 0, "año"),
-                delta_frame("y", 3, "z"),
+                delta("x", 0, "año").into_frame(),
+                delta("y", 3, "z").into_frame(),
                 ServerFrame::Pong { id: None },
-                delta_frame("y", 4, "z")
+                delta("y", 4, "z").into_frame()
             ]
         );
         assert_eq!(outbox.state().bytes, 0);
@@ -243,12 +252,12 @@ mod tests {
         let text = "x".repeat(1_000);
         let mut pushed = 0;
         while outbox.close_reason().is_none() {
-            outbox.push(delta_frame("x", pushed * 2_000, &text));
+            outbox.push_delta(delta("x", pushed * 2_000, &text));
             pushed += 1;
         }
         assert_eq!(outbox.close_reason(), Some(CloseReason::SlowConsumer));
         assert!((900..1_100).contains(&pushed), "{pushed}");
-        outbox.push(delta_frame("x", 0, "late"));
+        outbox.push_delta(delta("x", 0, "late"));
         assert!(outbox.is_empty());
     }
 }

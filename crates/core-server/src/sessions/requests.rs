@@ -9,11 +9,11 @@ use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
 use protocol::{Country, ErrorCode, Locale, ServerFrame, UserText};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use session::{Input, MessageRejection, known_country};
 
-use super::{Session, known_country};
-use crate::cluster::SessionEvent;
+use super::{LiveSession, SessionError};
 use crate::store::{Page, ReadableEntries, StoreError};
-use crate::turn::MessageRejection;
+use crate::turn::now;
 
 /// Bytes reserved in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
@@ -30,20 +30,19 @@ pub enum RequestError {
     /// It had not begun by its deadline.
     #[error("not begun by its deadline")]
     TooLate,
-    /// The store failed.
+    /// The session could not execute it.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Session(#[from] SessionError),
 }
 
 impl RequestError {
     /// Maps the error to the code that the client gets.
     pub fn rejection(&self) -> MessageRejection {
-        let rejected = |code| MessageRejection { code, retry_after: None };
         match self {
-            Self::UnknownMethod => rejected(ErrorCode::UnknownMethod),
-            Self::BadParams => rejected(ErrorCode::BadParams),
-            Self::TooLate => rejected(ErrorCode::Timeout),
-            Self::Store(error) => error.into(),
+            Self::UnknownMethod => MessageRejection::permanent(ErrorCode::UnknownMethod),
+            Self::BadParams => MessageRejection::permanent(ErrorCode::BadParams),
+            Self::TooLate => MessageRejection::permanent(ErrorCode::Timeout),
+            Self::Session(error) => error.rejection(),
         }
     }
 }
@@ -74,7 +73,7 @@ struct CountryParams {
     country: Country,
 }
 
-impl Session {
+impl LiveSession {
     /// Executes `request`. Run it as a task of its own: a deadline ends the wait for the response, never the work.
     ///
     /// # Errors
@@ -87,7 +86,7 @@ impl Session {
             "export" => self.export(params(request)?).await,
             "erase" => {
                 let EraseParams { confirm } = params(request)?;
-                if confirm != self.id.as_str() {
+                if confirm != self.id().as_str() {
                     return Err(RequestError::BadParams);
                 }
                 Ok(ResponseResult::Erased { erased: self.erase().await? })
@@ -109,24 +108,24 @@ impl Session {
     }
 
     fn describe(&self) -> ResponseResult {
-        let state = self.state();
+        let cell = self.cell();
         ResponseResult::Session {
-            session: self.id.clone(),
-            user: self.user,
+            session: self.id().clone(),
+            user: self.user(),
             created_at: self.created_at,
-            seq: state.published.seq(),
-            connections: state.all_connections(),
-            locale: state.locale,
+            seq: cell.session.seq(),
+            connections: cell.session.connections(),
+            locale: cell.session.locale(),
         }
     }
 
-    async fn history(&self, params: HistoryParams) -> Result<ResponseResult, RequestError> {
+    async fn history(self: &Arc<Self>, params: HistoryParams) -> Result<ResponseResult, RequestError> {
         let limit = params.limit.unwrap_or(DEFAULT_HISTORY_ENTRIES);
         if !(1..=MAX_HISTORY_ENTRIES).contains(&limit) {
             return Err(RequestError::BadParams);
         }
         let seq = params.before_seq.unwrap_or(u64::MAX);
-        let (entries, beyond) = self.page(Page::Before { seq, limit: limit + 1 }).await?;
+        let (entries, beyond) = self.whole_page(Page::Before { seq, limit: limit + 1 }).await?;
         // Keep the newest: entries that do not fit are omitted at the front.
         let fits = fitting(entries.iter().rev());
         let left_out = entries.len() - fits;
@@ -134,10 +133,10 @@ impl Session {
         Ok(ResponseResult::History { entries, more: beyond || 0 < left_out })
     }
 
-    async fn export(&self, params: ExportParams) -> Result<ResponseResult, RequestError> {
+    async fn export(self: &Arc<Self>, params: ExportParams) -> Result<ResponseResult, RequestError> {
         let seq = params.after_seq.unwrap_or(0);
         let limit = MAX_HISTORY_ENTRIES;
-        let (entries, beyond) = self.page(Page::After { seq, limit: limit + 1 }).await?;
+        let (entries, beyond) = self.whole_page(Page::After { seq, limit: limit + 1 }).await?;
         let fits = fitting(entries.iter());
         let more = beyond || fits < entries.len();
         let next = entries.get(..fits).and_then(<[Entry]>::last).map_or(seq, |last| last.seq);
@@ -148,7 +147,7 @@ impl Session {
     /// Returns the entries of a page without its last row in reading direction, and true if that row exists: there are
     /// more. Entries that cannot be decrypted are omitted. A page of nothing else is skipped, because its reader would
     /// have no `seq` to continue from.
-    async fn page(&self, mut page: Page) -> Result<(Vec<Entry>, bool), StoreError> {
+    async fn whole_page(self: &Arc<Self>, mut page: Page) -> Result<(Vec<Entry>, bool), SessionError> {
         loop {
             let found = self.readable(page).await?;
             let (beyond, next) = match page {
@@ -176,8 +175,8 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn safety_plan(&self) -> Result<Option<SafetyPlan>, StoreError> {
-        self.end_if_missing(self.sessions.turns().safety_plan(self.user, self.language()).await)
+    pub async fn safety_plan(self: &Arc<Self>) -> Result<Option<SafetyPlan>, SessionError> {
+        Ok(self.end_if_missing(self.sessions.turns().safety_plan(self.user(), self.language()).await)?)
     }
 
     /// Returns the last `limit` entries, oldest first, without those that cannot be decrypted.
@@ -185,7 +184,7 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn last_entries(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn last_entries(self: &Arc<Self>, limit: usize) -> Result<Vec<Entry>, SessionError> {
         Ok(self.readable(Page::Before { seq: u64::MAX, limit }).await?.entries)
     }
 
@@ -195,7 +194,7 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn entries_after(&self, seq: u64, limit: usize) -> Result<ReadableEntries, StoreError> {
+    pub async fn entries_after(self: &Arc<Self>, seq: u64, limit: usize) -> Result<ReadableEntries, SessionError> {
         self.readable(Page::After { seq, limit }).await
     }
 
@@ -204,7 +203,7 @@ impl Session {
     /// # Errors
     ///
     /// The store failed.
-    pub async fn last_entries_with_help(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn last_entries_with_help(self: &Arc<Self>, limit: usize) -> Result<Vec<Entry>, SessionError> {
         let mut entries = self.last_entries(limit).await?;
         for entry in &mut entries {
             if let Some(help) = &entry.help {
@@ -214,48 +213,45 @@ impl Session {
         Ok(entries)
     }
 
-    async fn readable(&self, page: Page) -> Result<ReadableEntries, StoreError> {
-        let mut found = self.end_if_missing(self.sessions.turns().store.readable_entries(self.user, page).await)?;
-        self.attach_resources(&mut found.entries);
+    /// Returns a page of entries, with the current help lines.
+    async fn readable(self: &Arc<Self>, page: Page) -> Result<ReadableEntries, SessionError> {
+        let mut found = self.page(page).await?;
+        let (now, cell) = (now(), self.cell());
+        found.entries.iter_mut().for_each(|entry| cell.session.help_lines().attach(entry, now));
         Ok(found)
     }
 
-    /// Applies the language and the country of a client's `hello`, and restores the memory of risk.
-    pub(super) async fn apply_hello(
-        &self,
-        locale: Option<Locale>,
-        country: Option<Country>,
-        seq: u64,
-    ) -> Result<(), StoreError> {
-        self.apply_locale(locale).await?;
-        self.apply_country(country).await?;
-        self.restore_risk(seq).await
-    }
-
-    /// Answers in `locale` from now on, if one is given. An unchanged one counts as chosen too.
-    pub(super) async fn apply_locale(&self, locale: Option<Locale>) -> Result<(), StoreError> {
-        match locale {
-            Some(locale) if locale != self.locale() => self.set_locale(locale).await,
-            Some(locale) => {
-                self.state().choose(locale);
-                Ok(())
-            }
-            None => Ok(()),
+    /// Passes a result of the store through, and ends the session if the store no longer has it: another process erased
+    /// it, or its retention expired.
+    pub(super) fn end_if_missing<T>(self: &Arc<Self>, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::NoSession { .. }) = &result {
+            self.on(Input::Missing);
         }
+        result
     }
 
-    /// Answers in another language from now on.
+    /// Applies the language and the country of a client's `hello`, and restores the memory of risk.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub async fn set_locale(&self, locale: Locale) -> Result<(), StoreError> {
-        // Under the commit lock, as a detected language: the later choice is stored later.
-        let _commit = self.commit.lock().await;
-        self.end_if_missing(self.sessions.turns().store.set_locale(self.user, locale).await)?;
-        self.state().choose(locale);
-        self.publish_to_cores(SessionEvent::Locale { locale });
-        Ok(())
+    pub(super) async fn apply_hello(
+        self: &Arc<Self>,
+        locale: Option<Locale>,
+        country: Option<Country>,
+        seq: u64,
+    ) -> Result<(), SessionError> {
+        match locale {
+            Some(locale) if locale != self.locale() => self.set_locale(locale).await?,
+            // An unchanged one counts as chosen too.
+            Some(locale) => self.cell().session.confirm_locale(locale),
+            None => {}
+        }
+        let is_new = |country: &Country| self.cell().session.country() != Some(*country);
+        if let Some(country) = country.filter(is_new) {
+            self.set_country(country).await?;
+        }
+        Ok(self.restore_risk(seq).await?)
     }
 }
 

@@ -1,0 +1,159 @@
+//! Operations of a session that wait for the store or the cluster, each in a task of its own.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use protocol::server_frame::{Role, Support};
+use protocol::{ErrorCode, MessageId};
+use session::{
+    AdmissionRequest, AnswerQuery, Claims, ClaimsQuery, EntryPage, Failure, Input, MessageRejection, StoreRequest,
+    Stored, StoredSession,
+};
+
+use super::live_session::LiveSession;
+use crate::store::{Appended, NewEntry, Page, StoreError};
+use crate::turn::{Permit, now, store_failure};
+
+/// Result of an operation, and the permit of a message that this core answers.
+struct Outcome {
+    result: Result<Stored, Failure>,
+    granted: Option<(MessageId, Permit)>,
+}
+
+impl LiveSession {
+    pub(super) fn spawn_store_request(self: &Arc<Self>, request: StoreRequest) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            // A panic must not leave the session without the result: it would store nothing any more.
+            let outcome = AssertUnwindSafe(session.store(request)).catch_unwind().await;
+            let Outcome { result, granted } = outcome.unwrap_or_else(|_| {
+                let failure = Failure::Rejected(MessageRejection::permanent(ErrorCode::Internal));
+                Outcome { result: Err(failure), granted: None }
+            });
+            session.update_cell(|cell, now| {
+                // In one step: the session may start the turn at once.
+                granted.into_iter().for_each(|(id, permit)| cell.turns.keep(id, permit));
+                cell.session.on(now, Input::Stored(result), &mut cell.effects);
+            });
+        });
+    }
+
+    async fn store(&self, request: StoreRequest) -> Outcome {
+        let user = self.user();
+        let store = &self.sessions.turns().store;
+        let result = match request {
+            StoreRequest::Admit(request) => return self.admit(request).await,
+            StoreRequest::Retry(request) => return self.retry(request).await,
+            StoreRequest::SetLocale(locale) => store.set_locale(user, locale).await.map(|()| Stored::Saved),
+            StoreRequest::SetCountry(country) => store.set_country(user, country).await.map(|()| Stored::Saved),
+            StoreRequest::AppendHelp { support, after } => {
+                let result = self.append_help(*support, after).await;
+                return Outcome { result, granted: None };
+            }
+            StoreRequest::ReadRecord { is_background } => self.read_record(is_background).await,
+            StoreRequest::ReadEntries { after, limit } => {
+                store.readable_entries(user, Page::After { seq: after, limit }).await.map(|page| {
+                    let (rows, last_seq) = (page.rows(), page.last_seq());
+                    Stored::Entries(EntryPage { entries: page.entries, rows, last_seq })
+                })
+            }
+            StoreRequest::Erase => store.erase(user).await.map(Stored::Erased),
+        };
+        let result = result.map_err(|error| {
+            if !matches!(error, StoreError::NoSession { .. }) {
+                tracing::warn!(%user, %error, "store operation of the session failed");
+            }
+            store_failure(&error)
+        });
+        Outcome { result, granted: None }
+    }
+
+    async fn admit(&self, request: AdmissionRequest) -> Outcome {
+        let message = &request.message;
+        match self.sessions.turns().admit(self.user(), &request).await {
+            Ok(admission) => {
+                let mut kept = None;
+                let admission = admission.map_permit(|permit| kept.insert(permit).grant());
+                let granted = kept.map(|permit| (message.id.clone(), permit));
+                Outcome { result: Ok(Stored::Admission(admission)), granted }
+            }
+            Err(error) => {
+                if !matches!(error, StoreError::NoSession { .. }) {
+                    tracing::error!(trace_id = %message.trace.trace_id, %error, "failed to store message");
+                }
+                Outcome { result: Err(store_failure(&error)), granted: None }
+            }
+        }
+    }
+
+    async fn retry(&self, request: AdmissionRequest) -> Outcome {
+        let mut kept = None;
+        let owner = self.sessions.turns().retry(self.user(), &request).await;
+        let owner = owner.map(|owner| owner.map_permit(|permit| kept.insert(permit).grant()));
+        Outcome { result: Ok(Stored::Retry(owner)), granted: kept.map(|permit| (request.message.id, permit)) }
+    }
+
+    async fn append_help(&self, support: Support, after: u64) -> Result<Stored, Failure> {
+        match self.sessions.turns().append(self.user(), after, entry_of(support)).await {
+            Ok(Appended::New(entry)) => Ok(Stored::Appended(Box::new(entry))),
+            Ok(Appended::Existing { seq }) => Ok(Stored::Existing(seq)),
+            Err(error) => {
+                // Without the user's label: the line would reveal who is at risk.
+                if !matches!(error, StoreError::NoSession { .. }) {
+                    tracing::warn!(%error, "help that was shown is not stored yet");
+                }
+                Err(store_failure(&error))
+            }
+        }
+    }
+
+    async fn read_record(&self, is_background: bool) -> Result<Stored, StoreError> {
+        // After a reconnect to the cluster every live session catches up: they must not stampede the database.
+        let _permit = if is_background { self.sessions.catch_ups().acquire().await.ok() } else { None };
+        let record = self.sessions.turns().store.session_by_token(&self.token).await?;
+        Ok(Stored::Record(record.map(|record| StoredSession { seq: record.seq, locale: record.locale })))
+    }
+
+    // ---- queries ----------------------------------------------------------------------------
+
+    pub(super) fn spawn_claims_query(self: &Arc<Self>, query: ClaimsQuery) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            let claims = session.read_claims(&query).await;
+            session.on(Input::Claims(query, claims));
+        });
+    }
+
+    async fn read_claims(&self, query: &ClaimsQuery) -> Claims {
+        let Some(cluster) = &self.sessions.turns().cluster else { return Claims::Unknown };
+        let Some(in_flight) = cluster.in_flight(self.user()).await else { return Claims::Unknown };
+        match query {
+            ClaimsQuery::Order if in_flight.is_other_cores_turn() => Claims::OtherCoreFirst,
+            ClaimsQuery::Order => Claims::ThisCoreFirst,
+            ClaimsQuery::Followed(id) if in_flight.contains(id) => Claims::Held,
+            ClaimsQuery::Followed(_) => Claims::Free,
+        }
+    }
+
+    pub(super) fn spawn_answer_query(self: &Arc<Self>, query: AnswerQuery) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            let id = match &query {
+                AnswerQuery::Followed(id) => Some(id),
+                AnswerQuery::RemoteError(error) => error.id.as_ref(),
+            };
+            let answered = match id {
+                Some(id) => session.sessions.turns().is_answered(session.user(), id).await,
+                None => Ok(false),
+            };
+            session.on(Input::AnswerRead(query, answered.map_err(|error| store_failure(&error))));
+        });
+    }
+}
+
+/// Builds the entry of `support`, without its help lines.
+fn entry_of(support: Support) -> NewEntry {
+    let Support { id, text, help, .. } = support;
+    NewEntry { id, role: Role::Support, text, at: now(), finish: None, source: None, help: Some(Box::new(help)) }
+}
