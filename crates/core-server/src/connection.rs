@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use limits::RequestLimiter;
 use protocol::proxy_header::CLOSING_LINE_MARK;
 use protocol::server_frame::{About, ErrorFrame};
 use protocol::trace::Traceparent;
@@ -38,7 +39,6 @@ use tokio_util::task::TaskTracker;
 pub use frames::too_many_connections;
 pub use timers::Timeouts;
 
-use crate::limits::RequestLimiter;
 use crate::session::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
 use line_reader::LineReader;
 use plain::PlainState;

@@ -44,12 +44,12 @@ use risk::BEYOND_LIMITS_PAUSE;
 pub use risk::{PreSessionWatch, crisis_lines};
 
 use answering::{done, is_gone, stored_done};
+use cluster::SessionEvent;
 use replicas::RemoteReplicas;
 use state::{Listener, Pending, Recipients, Running, State, StoredMessage};
+use store::{SessionRecord, StoreError};
 use watch::Watch;
 
-use crate::cluster::SessionEvent;
-use crate::store::{SessionRecord, StoreError};
 use crate::turn::{
     Admission, AnswerOwner, Message, MessageRejection, Outcome, PendingTurn, Permit, RecordError, TurnError,
 };

@@ -21,18 +21,17 @@ mod summarizer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::{ClaimNumber, Cluster};
+use limits::{ClientSubnet, ConcurrencyLimiter, LimiterSaturated};
+use llm::Model;
 use protocol::server_frame::{ErrorFrame, Exercise, Finish, Source, Timing, Usage};
 use protocol::trace::Traceparent;
 use protocol::{Country, ErrorCode, Language, MessageId, MessageLabel, Timestamp, UserText};
-use service_runtime::ClientSubnet;
+use store::{Store, StoreError};
 use tokio::time::Instant;
 
-use crate::cluster::{ClaimNumber, Cluster};
 use crate::guard::Guard;
-use crate::limits::{ConcurrencyLimiter, LimiterSaturated};
-use crate::llm::Model;
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError};
 
 pub use admission::Admission;
 pub use budget::{AnswerOwner, Attempt, AttemptKind, Budget, BudgetSettings, Permit};

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use limits::{Admission, SocketPermit};
 use protocol::{CloseReason, proxy_header};
-use service_runtime::{Admission, LogThrottle, SocketPermit};
+use service_runtime::LogThrottle;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use limits::ClientSubnet;
 use protocol::client_frame::{FrameHint, Hello, Rejection, Request};
 use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
 use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResult, Welcome};
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
-use service_runtime::ClientSubnet;
+use store::StoreError;
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
 use crate::session::{Opened, Outbox, RequestError, known_country};
-use crate::store::StoreError;
 use crate::turn::{Message, MessageRejection};
 
 /// Protocol version.

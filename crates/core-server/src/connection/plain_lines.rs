@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use limits::ClientSubnet;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, Country, ErrorCode, Language, MessageId, ResumeToken, UserText};
 use safety::guide::{self, Topic};
 use safety::resources::parse_country;
-use service_runtime::ClientSubnet;
+use store::StoreError;
 
 use super::plain::{Command, PlainState, history, language_named, safety_plan};
 use super::read_ahead::{Input, Line};
 use super::{Attached, Connection, FaceState, texts};
 use crate::session::{Opened, Session};
-use crate::store::StoreError;
 use crate::turn::MessageRejection;
 
 /// Entries shown by `/historial`.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use protocol::{CloseReason, ServerFrame};
+use store::{ReadableEntries, StoreError};
 
 use super::{Attached, Connection};
-use crate::store::{ReadableEntries, StoreError};
 
 /// Page size, in entries: bounds the memory of one replay.
 const PAGE: usize = 50;

@@ -2,10 +2,10 @@
 
 use protocol::server_frame::{Done, Entry, Exercise, Finish, Source, Timing};
 use protocol::{MessageId, ServerFrame, UserText};
+use store::StoreError;
 
 use super::Session;
 use super::state::Recipients;
-use crate::store::StoreError;
 use crate::turn::{AnswerSink, Outcome, RecordError, Risk, TurnError};
 
 impl AnswerSink for Session {

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::{ClusterEvent, CoreId, Envelope, SessionEvent};
 use protocol::server_frame::{Entry, ErrorFrame, Role};
 use protocol::{CloseReason, MessageId, ServerFrame, UserLabel, UserText};
+use store::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::replicas::{Delta, RemoteDraft, RemoteReplicas};
 use super::state::{Pending, Recipients, State, StoredMessage};
 use super::{ConnectionId, Session, Sessions, outbox, stored_done};
-use crate::cluster::{ClusterEvent, CoreId, Envelope, SessionEvent};
-use crate::store::StoreError;
 use crate::turn::{Attempt, AttemptKind, MessageRejection};
 
 /// Interval of the check for dead cores; [`RemoteReplicas::tick`] counts in it.

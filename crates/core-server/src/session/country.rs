@@ -1,10 +1,10 @@
 //! Reads the answer to the question for the country, which comes with help lines.
 
+use cluster::SessionEvent;
 use protocol::{Country, UserText};
 use safety::resources;
 
 use super::Session;
-use crate::cluster::SessionEvent;
 
 /// Longest answer, in characters: longer texts say more than a country.
 const MAX_CHARS: usize = 60;

@@ -3,11 +3,11 @@
 //! Counts function words and the most common words of these conversations. A statistical model would be larger
 //! than the rest of the program, and no better at three words.
 
+use cluster::SessionEvent;
 use protocol::{Language, UserText};
+use store::StoreError;
 
 use super::Session;
-use crate::cluster::SessionEvent;
-use crate::store::StoreError;
 
 /// Messages of fewer words say nothing about a language: "ok", "hi there".
 const MIN_WORDS: usize = 3;

@@ -1,11 +1,11 @@
 //! Lifecycle of a session: open until the store no longer has it, then ended once, for every connection and core.
 
+use cluster::SessionEvent;
 use protocol::CloseReason;
+use store::StoreError;
 
 use super::state::{Lifecycle, Pending, State};
 use super::{ConnectionId, Session};
-use crate::cluster::SessionEvent;
-use crate::store::StoreError;
 
 impl Session {
     /// Passes a result of the store through, and ends the session if the store no longer has it: another process erased

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use protocol::{Country, Locale, ResumeToken, SessionId, UserLabel};
+use store::{NewSession, SessionRecord, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Session;
 use super::continuous_use::ContinuousUse;
-use crate::store::{NewSession, SessionRecord, StoreError};
 use crate::turn::{TurnService, now};
 
 /// The live sessions of this process.
@@ -243,9 +243,10 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use store::{MemoryStore, Store as _};
+
     use super::*;
     use crate::session::retention::tests::sessions;
-    use crate::store::{MemoryStore, Store as _};
 
     /// Without shards, a crowd that comes and goes during slow reads would make every resume retry for ever.
     #[tokio::test]

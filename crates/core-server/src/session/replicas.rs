@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use cluster::{Cluster, CoreId, SessionEvent};
 use protocol::{MessageId, ServerFrame, UserLabel, UserText};
 use tokio::sync::Notify;
-
-use crate::cluster::{Cluster, CoreId, SessionEvent};
 
 /// The session's replicas, as far as events have arrived here. Its drop unsubscribes.
 #[derive(Debug)]
@@ -221,10 +220,10 @@ impl Drop for RemoteReplicas {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use service_runtime::RateLimit;
+    use cluster::{ClusterLimits, ClusterSettings};
+    use limits::RateLimit;
 
     use super::*;
-    use crate::cluster::{ClusterLimits, ClusterSettings};
     use crate::metrics::Metrics;
 
     /// Returns replicas of a session of `user` before any event. There is no Redis.
@@ -239,7 +238,7 @@ pub(super) mod tests {
         };
         let (cluster, _) = Cluster::new(
             ClusterSettings { url: "redis://127.0.0.1".parse().unwrap(), limits },
-            Metrics::default().redis_disconnects,
+            Metrics::default().cluster.redis_disconnects,
         );
         RemoteReplicas::new(cluster, user, false)
     }

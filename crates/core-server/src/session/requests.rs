@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use cluster::SessionEvent;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
 use protocol::{Country, ErrorCode, Locale, ServerFrame, UserText};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use store::{Page, ReadableEntries, StoreError};
 
 use super::{Session, known_country};
-use crate::cluster::SessionEvent;
-use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::MessageRejection;
 
 /// Bytes reserved in a line for everything but the entries.

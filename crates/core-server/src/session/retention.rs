@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Timestamp;
+use store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Sessions;
-use crate::store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use crate::turn::now;
 
 /// Interval between two sweeps; retention is configured in days.
@@ -69,14 +69,14 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use limits::{ConcurrencyLimiter, RateLimit};
     use protocol::{Locale, ResumeToken, SessionId};
+    use store::{MemoryStore, NewSession, Store as _};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::limits::{ConcurrencyLimiter, RateLimit};
     use crate::session::SessionLimits;
-    use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Referrals, Summarizer, TurnService};
 
     /// Returns sessions on `store`, without a model or other cores.

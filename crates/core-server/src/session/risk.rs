@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cluster::SessionEvent;
 use protocol::server_frame::{Entry, Help, Role, Support};
 use protocol::{Country, Language, MessageId, ServerFrame, UserText};
 use safety::Level;
 use safety::resources::{self, Need};
+use store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
 use tokio::time::{sleep, sleep_until};
 
 use super::Session;
@@ -18,8 +20,6 @@ use super::help::{Whereabouts, wire_resources};
 use super::language::is_english;
 use super::state::{Recipients, State};
 use super::watch::{Watch, is_imminent_help, need_of, restore_after};
-use crate::cluster::SessionEvent;
-use crate::store::{Appended, NewEntry, Page, ReadableEntries, StoreError};
 use crate::turn::{MessageRisk, Risk, now};
 
 /// Page size of the reads that restore the memory of risk, and the most pages searched backwards for imminent risk:

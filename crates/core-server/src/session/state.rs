@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use cluster::ClaimNumber;
 use protocol::server_frame::Support;
 use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
+use store::SessionRecord;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +15,6 @@ use super::help::Whereabouts;
 use super::outbox::delta;
 use super::replicas::RemoteReplicas;
 use super::{ConnectionId, Outbox};
-use crate::cluster::ClaimNumber;
-use crate::store::SessionRecord;
 use crate::turn::{Message, MessageRejection, PendingTurn, Permit};
 
 #[derive(Debug)]

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::{CoreId, SessionEvent};
+use limits::ClientSubnet;
 use protocol::server_frame::{Entry, ErrorFrame, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
     CloseReason, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserText,
 };
-use service_runtime::ClientSubnet;
+use store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 
 use super::replicas::tests::replicas;
 use super::retention::tests::sessions;
 use super::{ConnectionId, Opened, Outbox, PreSessionWatch, Session, Sessions};
-use crate::cluster::{CoreId, SessionEvent};
-use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::{Message, Risk, now};
 
 struct Scene {

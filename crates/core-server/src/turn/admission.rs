@@ -1,12 +1,12 @@
 //! Admission of a message: checks the limits, claims and stores it.
 
+use cluster::CoreId;
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
+use store::{Appended, NewEntry, StoreError};
 
 use super::budget::{AnswerOwner, Attempt, AttemptKind, Permit};
 use super::{Message, MessageRejection, TurnService, now};
-use crate::cluster::CoreId;
-use crate::store::{Appended, NewEntry, StoreError};
 
 #[derive(Debug)]
 pub enum Admission {

@@ -14,13 +14,12 @@ mod windows;
 
 use std::sync::Arc;
 
+use cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
+use limits::{ClientSubnet, ConcurrencyLimiter, PermitReservation, RateLimit};
 use protocol::{MessageId, UserLabel};
-use service_runtime::ClientSubnet;
 use tokio::time::Instant;
 
 use super::MessageRejection;
-use crate::cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
-use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use stopped::Stopped;
 use windows::{Limits, Reservation, Windows};
 

@@ -6,10 +6,10 @@ use protocol::server_frame::{Entry, Finish, Role, SafetyPlan, Source};
 use protocol::{Language, UserLabel, UserText};
 use safety::Level;
 use safety::companion::{self, PlanReader, Reply, Utterance};
+use store::{Page, ReadableEntries, StoreError};
 
 use super::stream::Progress;
 use super::{AnswerSink, PendingTurn, TurnError, TurnService, now};
-use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Entries read for an answer, with the message: ten exchanges, help for each, and some reserve.
 const HISTORY_ENTRIES: usize = 41;

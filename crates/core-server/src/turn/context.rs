@@ -2,7 +2,9 @@
 
 mod summary_prompt;
 
+use llm::{ChatMessage, ChatRole};
 use protocol::{Language, UserText};
+use store::{Recent, Store, StoreError, Summary};
 
 use super::PendingTurn;
 use super::calibration::Calibration;
@@ -10,8 +12,6 @@ use super::exchange::{Exchange, exchanges};
 use super::excluded::{ExcludedMessages, Omitted, PromptExchange, unanswered_by_model};
 use super::instructions::{instructions, temperature_at_most};
 use super::summarizer::{SummaryJob, SummarySettings};
-use crate::llm::{ChatMessage, ChatRole};
-use crate::store::{Recent, Store, StoreError, Summary};
 
 pub(super) use summary_prompt::SummaryPrompt;
 

@@ -5,14 +5,14 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use llm::{CallContext, CompletionStream, LlmError, Model};
 use protocol::UserLabel;
 use protocol::server_frame::{Entry, Finish, Role, Source};
+use store::StoreError;
 
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
 use super::{PendingTurn, TurnService};
-use crate::llm::{CallContext, CompletionStream, LlmError, Model};
-use crate::store::StoreError;
 
 /// Capacity, for all sessions together; the oldest is evicted first. An evicted message is found again.
 const MAX_EXCLUDED: usize = 4_096;

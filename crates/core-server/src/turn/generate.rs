@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join;
+use limits::{ConcurrencyPermit, PermitReservation, Priority};
+use llm::{CallContext, LlmError, Model};
 use protocol::server_frame::{Finish, Source, Timing};
 use safety::Level;
+use store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -14,9 +17,6 @@ use tracing::Instrument as _;
 use super::excluded::OpenError;
 use super::stream::{Progress, stream};
 use super::{AnswerSink, MessageRejection, Outcome, PendingTurn, Permit, TurnError, TurnService};
-use crate::limits::{ConcurrencyPermit, PermitReservation, Priority};
-use crate::llm::{CallContext, LlmError, Model};
-use crate::store::StoreError;
 
 impl TurnService {
     /// Generates the answer to `turn`, within `permit`, and streams it to `sink`. `stop` ends it early, with the text so

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use protocol::server_frame::{Entry, Role};
 use protocol::{UserLabel, UserText};
+use store::{Appended, NewEntry, StoreError};
 use tokio::time::{Instant, sleep};
 
 use super::{MessageRejection, Outcome, PendingTurn, TurnService, now};
-use crate::store::{Appended, NewEntry, StoreError};
 
 /// Timeout for recording a finished answer while the database is unavailable: about the time of a restart or a
 /// failover.

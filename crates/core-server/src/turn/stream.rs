@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use llm::{CompletionStream, TextDelta};
 use protocol::UserText;
 use protocol::limits::MAX_ANSWER_CHARS;
 use protocol::server_frame::{Exercise, Finish, Source, Usage};
@@ -10,7 +11,6 @@ use safety::screen::{Screen, ScreenContext, Violation};
 use tokio::time::{Instant, timeout};
 
 use super::{AnswerSink, PendingTurn, SummaryJob};
-use crate::llm::{CompletionStream, TextDelta};
 
 /// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that have
 /// arrived. Released text breaks no rule, and the rest of a violation would still be stopped.

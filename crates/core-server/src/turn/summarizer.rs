@@ -3,18 +3,18 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use llm::{CallContext, LlmError, Model, SamplingParams};
 use protocol::server_frame::Usage;
 use protocol::trace::Traceparent;
 use protocol::{Language, MessageLabel, UserLabel, UserText};
 use safety::screen::{Screen, ScreenContext, Violation};
+use store::{Page, StoreError, Summary};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::context::SummaryPrompt;
 use super::exchange::exchanges;
 use super::{Risk, TurnService};
-use crate::llm::{CallContext, LlmError, Model, SamplingParams};
-use crate::store::{Page, StoreError, Summary};
 
 /// Most concurrent summaries of this core.
 const MAX_CONCURRENT_SUMMARIES: usize = 4;

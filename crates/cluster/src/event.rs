@@ -1,0 +1,77 @@
+//! Session events published between cores. Cores of several versions may run at once: the encoding must stay compatible.
+
+use protocol::{Country, Locale, MessageId, ServerFrame};
+use serde::{Deserialize, Serialize};
+
+/// Event of a session, published to the other cores on which it is live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// The session has become live on the sender. Receivers reply with `Here` and with the answer being
+    /// streamed so far.
+    Hello {
+        /// Connections of the session on that core.
+        connections: usize,
+    },
+    /// Number of connections of the session on the sender.
+    Here {
+        /// Connections of the session on that core.
+        connections: usize,
+    },
+    /// A frame for every connection of the session.
+    Frame(Box<ServerFrame>),
+    /// Stops the answer to a message.
+    Stop {
+        /// The message.
+        id: MessageId,
+    },
+    /// The session's language has changed.
+    Locale {
+        /// The new one.
+        locale: Locale,
+    },
+    /// The session's country has changed.
+    Country {
+        /// The new one.
+        country: Country,
+    },
+    /// The session was erased.
+    Erased,
+}
+
+impl SessionEvent {
+    /// Returns the reported number of connections.
+    pub fn connections(&self) -> Option<usize> {
+        match self {
+            Self::Hello { connections } | Self::Here { connections } => Some(*connections),
+            Self::Frame(_) | Self::Stop { .. } | Self::Locale { .. } | Self::Country { .. } | Self::Erased => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::UserText;
+
+    use super::*;
+
+    #[test]
+    fn events_round_trip_and_errors_repeat_no_text() {
+        let id: MessageId = "a".parse().unwrap();
+        let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?"), exercise: None };
+        for event in [
+            SessionEvent::Hello { connections: 2 },
+            SessionEvent::Here { connections: 0 },
+            SessionEvent::Frame(Box::new(delta)),
+            SessionEvent::Stop { id },
+            SessionEvent::Locale { locale: Locale::default() },
+            SessionEvent::Country { country: "AR".parse().unwrap() },
+            SessionEvent::Erased,
+        ] {
+            let envelope = Envelope { core: CoreId::random(), event };
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+        }
+        let bad = Envelope::decode(br#"{"core":"1f","event":{"sung":"secret"}}"#).unwrap_err();
+        assert!(!bad.to_string().contains("secret"));
+    }
+}
