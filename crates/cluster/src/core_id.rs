@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Random identifier of a core. Claims carry one that is valid for one connection to Redis; claims
 /// under an earlier one are void.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CoreId(u64);
+pub struct CoreId(pub(crate) u64);
 
 impl CoreId {
     pub(crate) fn random() -> Self {

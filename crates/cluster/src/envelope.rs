@@ -16,7 +16,7 @@ pub struct Envelope<E> {
 
 impl<E: Serialize> Envelope<E> {
     /// Encodes as JSON.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         // Cannot fail: every map key is a string, and no type has a fallible `Serialize`.
         serde_json::to_vec(self).unwrap_or_default()
     }

@@ -54,6 +54,7 @@ mod tests {
     use protocol::UserText;
 
     use super::*;
+    use crate::{CoreId, Envelope};
 
     #[test]
     fn events_round_trip_and_errors_repeat_no_text() {
@@ -71,7 +72,7 @@ mod tests {
             let envelope = Envelope { core: CoreId::random(), event };
             assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
-        let bad = Envelope::decode(br#"{"core":"1f","event":{"sung":"secret"}}"#).unwrap_err();
+        let bad = Envelope::<SessionEvent>::decode(br#"{"core":"1f","event":{"sung":"secret"}}"#).unwrap_err();
         assert!(!bad.to_string().contains("secret"));
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use limits::{ClientSubnet, ConcurrencyLimiter, Priority, RateLimit};
+use limits::{ConcurrencyLimiter, Priority, RateLimit};
 use proptest::prelude::*;
 use protocol::{MessageId, UserLabel};
 use service_runtime::metrics::{IntCounter, Registry};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::keys::Keys;
 use super::scripts::HEARTBEAT;
 use super::*;
 

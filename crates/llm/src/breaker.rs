@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
+use super::breaker_state::BreakerState;
 use super::metrics::ProviderMetrics;
 
 /// Size of the sliding window of outcomes.
@@ -31,31 +32,6 @@ const OPEN_MAX: Duration = Duration::from_secs(60);
 const LONG_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Cap on `Retry-After`: a broken proxy must not disable the model for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-
-/// State of a circuit breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Calls pass.
-    Closed,
-    /// One probe passes.
-    HalfOpen,
-    /// No call passes.
-    Open,
-}
-
-impl BreakerState {
-    /// Every state, in the order of the gauge's values.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    /// Name in metric labels.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
-}
 
 /// Circuit breaker in front of one provider.
 #[derive(Debug)]

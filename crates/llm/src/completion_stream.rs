@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::CallTimeouts;
 use super::breaker::CallPermit;
 use super::call_limiter::CallGuard;
-use super::chat_completions::Provider;
 use super::error::LlmError;
 use super::http::ResponseBody;
 use super::metrics::CallOutcome;
+use super::provider::Provider;
 use super::reader::{Reader, Step};
 use super::tokens::Charge;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::error_body::{Cause, ErrorBody};
+use super::finish_class::FinishClass;
 use super::metrics::CallOutcome;
-use super::reader::FinishClass;
 
 /// Error of a call to a model. Holds the failure and its numbers only: no prompt, no answer, no key.
 #[derive(Debug, thiserror::Error)]

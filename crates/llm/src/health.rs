@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::chat_completions::Provider;
 use super::error::LlmError;
+use super::provider::Provider;
 
 /// Consecutive messages without a model answer that degrade the readiness for any reason. Fewer may be one person's
 /// messages that every provider rejects.

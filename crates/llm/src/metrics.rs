@@ -4,7 +4,7 @@ use service_runtime::metrics::{
     Histogram, HistogramVec, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, to_gauge,
 };
 
-use super::breaker::BreakerState;
+use super::breaker_state::BreakerState;
 
 service_runtime::metric_table! {
     /// Metrics of the model and its providers.

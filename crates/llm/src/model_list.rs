@@ -10,59 +10,47 @@ use service_runtime::tls;
 
 use crate::error::LlmError;
 
-/// Client of one list.
+/// Request for one list.
 #[derive(Debug)]
-pub(crate) struct ModelListClient {
-    http: reqwest::Client,
-    url: Url,
-    headers: HeaderMap,
-    connect_timeout: Duration,
+pub(crate) struct ListRequest<'a> {
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    /// Proxy of the completions: a check by another route would blame a provider that they can reach.
+    pub(crate) proxy: Option<&'a Intercept>,
+    pub(crate) connect_timeout: Duration,
 }
 
-/// Error of creating a client.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-    #[error(transparent)]
-    Http(#[from] reqwest::Error),
-}
-
-impl ModelListClient {
-    /// Creates a client of `url`, behind `proxy`. Opens no connection yet.
-    pub(crate) fn new(
-        url: Url,
-        headers: HeaderMap,
-        proxy: Option<&Intercept>,
-        connect_timeout: Duration,
-    ) -> Result<Self, ClientError> {
-        // Must be the route of the completions: a check on another one would report a provider that they can reach.
-        let builder = reqwest::Client::builder().no_proxy();
-        let builder = match proxy {
-            Some(proxy) => builder.proxy(proxy_of(proxy)?),
-            None => builder,
-        };
-        let http = builder
-            .tls_backend_preconfigured(tls::client_config()?)
-            .redirect(Policy::none())
-            .connect_timeout(connect_timeout)
-            // Called once: an idle connection would wait for nothing.
-            .pool_max_idle_per_host(0)
-            .build()?;
-        Ok(Self { http, url, headers, connect_timeout })
-    }
-
-    /// Requests the list, and returns the response once its head has arrived.
+impl ListRequest<'_> {
+    /// Requests the list over a connection of its own, and returns the response once its head has arrived.
+    ///
+    /// # Errors
+    ///
+    /// No connection was made, or it broke before the response began.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub(crate) async fn get(&self) -> Result<Response, LlmError> {
-        let sent = self.http.get(self.url.clone()).headers(self.headers.clone()).send().await;
-        sent.map_err(|error| match error.is_timeout() {
+    pub(crate) async fn send(self) -> Result<Response, LlmError> {
+        let connect_timeout = self.connect_timeout;
+        let tls = tls::client_config().map_err(|error| LlmError::unreachable(&error))?;
+        let sent = async {
+            let builder = reqwest::Client::builder().no_proxy();
+            let builder = match self.proxy {
+                Some(proxy) => builder.proxy(proxy_of(proxy)?),
+                None => builder,
+            };
+            let client = builder
+                .tls_backend_preconfigured(tls)
+                .redirect(Policy::none())
+                .connect_timeout(connect_timeout)
+                .build()?;
+            client.get(self.url).headers(self.headers).send().await
+        };
+        sent.await.map_err(|error: reqwest::Error| match error.is_timeout() {
             // The only time limit of this client.
-            true => LlmError::Unreachable { reason: format!("no connection within {:?}", self.connect_timeout) },
-            false => LlmError::unreachable(&error),
+            true => LlmError::Unreachable { reason: format!("no connection within {connect_timeout:?}") },
+            // The URL may hold a key.
+            false => LlmError::unreachable(&error.without_url()),
         })
     }
 }
@@ -84,18 +72,18 @@ mod tests {
     use crate::http::proxy_for;
     use crate::http::tests::{answer, listener};
 
-    fn client(target: &str, proxies: &Matcher) -> ModelListClient {
+    async fn get(target: &str, proxies: &Matcher) -> Result<Response, LlmError> {
         let proxy = proxy_for(&target.parse().unwrap(), proxies);
-        let url = target.parse().unwrap();
-        ModelListClient::new(url, HeaderMap::new(), proxy.as_ref(), Duration::from_secs(20)).unwrap()
+        let (url, connect_timeout) = (target.parse().unwrap(), Duration::from_secs(20));
+        ListRequest { url, headers: HeaderMap::new(), proxy: proxy.as_ref(), connect_timeout }.send().await
     }
 
     #[tokio::test]
     async fn takes_the_proxy_of_the_completions() {
         let (proxy, address) = listener().await;
         let proxies = Matcher::builder().http(format!("http://quien:clave@{address}")).build();
-        let client = client("http://provider.test/v1/models", &proxies);
-        let (response, head) = tokio::join!(client.get(), answer(&proxy));
+        let getting = get("http://provider.test/v1/models", &proxies);
+        let (response, head) = tokio::join!(getting, answer(&proxy));
         assert_eq!(response.unwrap().status(), 200);
         assert_eq!(head[0], "get http://provider.test/v1/models http/1.1");
         assert!(head.contains(&"proxy-authorization: basic cxvpzw46y2xhdmu=".to_owned()), "{head:?}");
@@ -106,8 +94,9 @@ mod tests {
         let (provider, address) = listener().await;
         for exceptions in ["127.0.0.1", "*"] {
             let proxies = Matcher::builder().all("http://quien:clave@127.0.0.1:1").no(exceptions).build();
-            let client = client(&format!("http://{address}/v1/models"), &proxies);
-            let (response, head) = tokio::join!(client.get(), answer(&provider));
+            let target = format!("http://{address}/v1/models");
+            let getting = get(&target, &proxies);
+            let (response, head) = tokio::join!(getting, answer(&provider));
             assert_eq!(response.unwrap().status(), 200, "{exceptions}");
             assert_eq!(head[0], "get /v1/models http/1.1");
             assert!(!head.iter().any(|line| line.starts_with("proxy-authorization")), "{head:?}");
@@ -117,14 +106,16 @@ mod tests {
     #[tokio::test]
     async fn follows_no_redirect() {
         let (provider, address) = listener().await;
-        let client = client(&format!("http://{address}/v1/models"), &Matcher::builder().build());
+        let target = format!("http://{address}/v1/models");
+        let proxies = Matcher::builder().build();
+        let getting = get(&target, &proxies);
         let server = async {
             let mut stream = provider.accept().await.unwrap().0;
             let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /v2\r\ncontent-length: 0\r\n\r\n";
             stream.write_all(moved.as_bytes()).await.unwrap();
             stream
         };
-        let (response, _stream) = tokio::join!(client.get(), server);
+        let (response, _stream) = tokio::join!(getting, server);
         assert_eq!(response.unwrap().status(), 307);
     }
 
@@ -132,8 +123,10 @@ mod tests {
     async fn names_the_cause_of_a_failure() {
         let (provider, address) = listener().await;
         drop(provider);
-        let client = client(&format!("http://{address}/v1/models"), &Matcher::builder().build());
-        let error = client.get().await.unwrap_err().to_string();
+        let target = format!("http://{address}/v1/models");
+        let proxies = Matcher::builder().build();
+        let getting = get(&target, &proxies);
+        let error = getting.await.unwrap_err().to_string();
         assert!(error.contains("Connection refused"), "{error}");
     }
 }

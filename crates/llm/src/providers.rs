@@ -8,13 +8,13 @@ use service_runtime::metrics::IntCounter;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::breaker::BreakerState;
 use super::breaker::{Availability, CallPermit};
-use super::chat_completions::{ModelError, Provider, SharedParts};
+use super::breaker_state::BreakerState;
 use super::completion_stream::CompletionStream;
 use super::error::LlmError;
 use super::health::{Health, Problem, Readiness};
 use super::metrics::ModelMetrics;
+use super::provider::{ModelError, Provider, SharedParts};
 use super::request::CompletionRequest;
 use super::tokens::DailyTokens;
 use super::{CallContext, ChatMessage, LlmSettings, ProviderSettings, SamplingParams, startup_check};

@@ -8,6 +8,7 @@ use super::chunk::Chunk;
 use super::decoder::TextDecoder;
 use super::error::LlmError;
 use super::error_body::{Cause, ErrorBody};
+use super::finish_class::{FinishClass, first_word};
 use super::sse::{Event, Parser};
 use super::thinking::ThinkingFilter;
 
@@ -62,48 +63,6 @@ enum Body {
     Events(Parser),
     /// JSON of a whole completion or error.
     Document(Vec<u8>),
-}
-
-/// Class of a finish reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FinishClass {
-    Complete,
-    /// Token limit of the model.
-    Length,
-    /// Filter of the provider.
-    Withheld,
-    /// Failure of the provider.
-    Failed,
-}
-
-impl FinishClass {
-    /// Classifies `reason` by its first word: some servers append the kind of content after a colon.
-    pub(super) fn of(reason: &str) -> Self {
-        let reason = first_word(reason).to_ascii_lowercase();
-        match reason.as_str() {
-            "length" | "max_tokens" | "model_length" | "max_output_tokens" | "max_completion_tokens" => Self::Length,
-            "error"
-            | "network_error"
-            | "insufficient_system_resource"
-            | "server_error"
-            | "abort"
-            | "aborted"
-            | "cancelled"
-            | "timeout"
-            | "unknown_error" => Self::Failed,
-            "safety"
-            | "refusal"
-            | "recitation"
-            | "blocklist"
-            | "prohibited_content"
-            | "spii"
-            | "sensitive"
-            | "guardrail_intervened"
-            | "moderation" => Self::Withheld,
-            other if other.starts_with("content_filter") => Self::Withheld,
-            _ => Self::Complete,
-        }
-    }
 }
 
 impl Reader {
@@ -352,12 +311,6 @@ fn reported(code: Option<String>, data: &[u8]) -> LlmError {
 /// Finish reason for logs: the bounded first word. A sentence behind it may quote a person.
 fn bounded(reason: &str) -> String {
     first_word(reason).chars().take(MAX_REASON_CHARS).collect()
-}
-
-/// Identifier at the beginning of a finish reason, which may be any text.
-fn first_word(reason: &str) -> &str {
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
-    reason.trim_start().split(|letter| !is_part(letter)).next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use reqwest::Body;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::chat_completions::Provider;
 use super::error::LlmError;
 use super::error_body::ErrorBody;
 use super::health::{Health, Problem};
+use super::provider::Provider;
 
 /// Timeout of the check, which runs beside the service.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Benchmark of the SQLite store against its disk: `cargo bench -p core-server --bench store`.
+//! Benchmark of the SQLite store against its disk: `cargo bench -p store --bench store`.
 //!
 //! Creates its database below `PSICOIA_BENCH_FOLDER`, else below `TMPDIR`. The folder must be on a real
 //! disk: in memory nothing is durable, and the figures are meaningless.

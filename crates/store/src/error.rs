@@ -4,7 +4,7 @@ use std::error::Error;
 
 use protocol::UserLabel;
 
-use super::keys::KeyId;
+use super::key_id::KeyId;
 
 /// Error of a call to a [`super::Store`]. Shows neither texts nor keys.
 #[derive(Debug, thiserror::Error)]

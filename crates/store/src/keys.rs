@@ -15,6 +15,8 @@ use service_runtime::Secret;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+pub use super::key_id::KeyId;
+
 use super::error::StoreError;
 use super::model::{EntryPosition, Summary};
 
@@ -27,16 +29,6 @@ const TAG_BYTES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a data key is 32 random bytes in base64: openssl rand -base64 32")]
 pub struct DataKeyError;
-
-/// Identifier of a data key: a hash that does not reveal it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyId(pub i64);
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// Data key, with which texts are sealed.
 #[derive(Clone)]

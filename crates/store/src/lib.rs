@@ -26,6 +26,7 @@ mod api;
 mod content;
 mod database;
 mod error;
+mod key_id;
 pub mod keys;
 mod memory;
 mod metrics;

@@ -13,7 +13,7 @@ use service_runtime::{ConfigError, Operator, ServiceArgs};
 
 pub use self::args::Args;
 use crate::bridge::KeepaliveSettings;
-use crate::http::OriginPolicy;
+use crate::origin::OriginPolicy;
 use crate::upstream::{CoreAddresses, looks_like_host};
 
 /// Default port for health and metrics.

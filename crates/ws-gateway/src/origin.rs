@@ -1,4 +1,4 @@
-//! Origin check for WebSocket upgrades.
+//! Policy on the origins that may open a WebSocket.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub struct Origin {
 }
 
 /// Returns the host names of a request; `X-Forwarded-Host` counts if `peer_trusted`.
-pub(super) fn hosts(headers: &HeaderMap, peer_trusted: bool) -> Vec<&str> {
+pub(crate) fn hosts(headers: &HeaderMap, peer_trusted: bool) -> Vec<&str> {
     let forwarded = headers.get(X_FORWARDED_HOST).filter(|_| peer_trusted).and_then(|value| value.to_str().ok());
     // Proxies append: the last entry is the nearest one's.
     let forwarded = forwarded.and_then(|hosts| hosts.rsplit(',').next()).map(str::trim);
@@ -36,7 +36,7 @@ pub(super) fn hosts(headers: &HeaderMap, peer_trusted: bool) -> Vec<&str> {
 
 impl OriginPolicy {
     /// Returns true if the request's origin is allowed, or if it has none.
-    pub(super) fn admits(&self, headers: &HeaderMap, peer_trusted: bool) -> bool {
+    pub(crate) fn admits(&self, headers: &HeaderMap, peer_trusted: bool) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (origin, more) = (origins.next(), origins.next());
         let Some(origin) = origin else { return true };
