@@ -66,11 +66,11 @@ fn proxy_of(proxy: &Intercept) -> Result<Proxy, reqwest::Error> {
 #[cfg(test)]
 mod tests {
     use hyper_util::client::proxy::matcher::Matcher;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncWriteExt as _, BufReader};
 
     use super::*;
     use crate::http::proxy_for;
-    use crate::http::tests::{answer, listener};
+    use crate::http::tests::{answer, head, listener};
 
     async fn get(target: &str, proxies: &Matcher) -> Result<Response, LlmError> {
         let proxy = proxy_for(&target.parse().unwrap(), proxies);
@@ -110,12 +110,12 @@ mod tests {
         let proxies = Matcher::builder().build();
         let getting = get(&target, &proxies);
         let server = async {
-            let mut stream = provider.accept().await.unwrap().0;
+            let mut stream = BufReader::new(provider.accept().await.unwrap().0);
+            head(&mut stream).await;
             let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /v2\r\ncontent-length: 0\r\n\r\n";
             stream.write_all(moved.as_bytes()).await.unwrap();
-            stream
         };
-        let (response, _stream) = tokio::join!(getting, server);
+        let (response, ()) = tokio::join!(getting, server);
         assert_eq!(response.unwrap().status(), 307);
     }
 

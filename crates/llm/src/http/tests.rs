@@ -31,7 +31,7 @@ async fn call<T>(client: &HttpClient, server: impl Future<Output = T>) -> (Resul
 }
 
 /// Reads lines up to the first empty one.
-async fn head(stream: &mut BufReader<TcpStream>) -> Vec<String> {
+pub(crate) async fn head(stream: &mut BufReader<TcpStream>) -> Vec<String> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
