@@ -62,6 +62,7 @@ fn descriptions<M: MetricDescriptor>(metrics: &[M]) -> Vec<MetricDescription> {
 fn core_metrics() -> Vec<MetricDescription> {
     [
         descriptions(core_server::metrics::Metric::ALL),
+        descriptions(cluster::ClusterMetric::ALL),
         descriptions(llm::ModelMetric::ALL),
         descriptions(core_server::guard::GuardMetric::ALL),
         descriptions(store::DatabaseMetric::ALL),
