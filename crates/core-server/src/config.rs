@@ -8,22 +8,20 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cluster::{ClusterLimits, ClusterSettings, RedisUrl};
+use limits::{RateLimit, TrustedProxies};
+use llm::{ApiUrl, Backoff, CallTimeouts, LlmSettings, ProviderSettings, SamplingParams, TokenSettings, check_key};
 use protocol::server_frame::{About, ModelHost};
 use service_runtime::admin::AdminAddress;
-use service_runtime::{ConfigError, Operator, Secret, ServiceArgs, TrustedProxies};
+use service_runtime::{ConfigError, Operator, Secret, ServiceArgs};
+use store::keys::{DataKey, Keyring};
+use store::{DatabaseSettings, DatabaseUrl};
 
 pub use args::{Args, Command};
 
-use crate::cluster::{ClusterLimits, ClusterSettings, RedisUrl};
 use crate::connection::Timeouts;
 use crate::explain::{ExplainOptions, explain};
 use crate::guard::{GuardKind, GuardSettings};
-use crate::limits::RateLimit;
-use crate::llm::{
-    ApiUrl, Backoff, CallTimeouts, LlmSettings, ProviderSettings, SamplingParams, TokenSettings, check_key,
-};
-use crate::store::keys::{DataKey, Keyring};
-use crate::store::{DatabaseSettings, DatabaseUrl};
 use crate::turn::{ContextSettings, RECORD_TIMEOUT, SummarySettings};
 
 /// Default API of a key without a URL, as in the prototype.

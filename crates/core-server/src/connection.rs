@@ -35,11 +35,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use limits::RequestLimiter;
 
 pub use frames::too_many_connections;
 pub use timers::Timeouts;
 
-use crate::limits::RequestLimiter;
 use crate::sessions::{LiveSession, Opened, Outbox, Sessions};
 use line_reader::LineReader;
 use plain::PlainState;

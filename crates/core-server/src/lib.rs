@@ -1,22 +1,18 @@
-//! The stateful service of PsicoIA: sessions, history, limits, and the calls to a language model.
+//! The stateful service of PsicoIA: conversations and their answers, served to connections.
 //!
 //! Layers, from top to bottom; each uses only the layers below it: `config` · [`server`] · [`connection`] ·
-//! [`sessions`] · [`turn`] · [`metrics`] · [`cluster`] · [`guard`], [`limits`], [`llm`], [`store`] · `tls` · `protocol`.
+//! [`sessions`] · [`turn`] · [`metrics`] · [`guard`]. The session as a machine, storage,
+//! limits, the cluster and the client of the model are crates of their own: `session`, `store`, `limits`, `cluster`, `llm`.
 
-pub mod cluster;
 pub mod config;
 pub mod connection;
 mod explain;
 pub mod guard;
 mod health_check;
-pub mod limits;
-pub mod llm;
 pub mod metrics;
 mod report;
 pub mod server;
 pub mod sessions;
-pub mod store;
-mod tls;
 pub mod turn;
 
 pub use config::{Args, Command, Config};

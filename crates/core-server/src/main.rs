@@ -4,9 +4,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use core_server::store::{OpenError, RunLock};
-use core_server::{Args, Command, Config, Server, server, store};
+use core_server::{Args, Command, Config, Server, server};
 use service_runtime::{TemporaryFailure, signals, telemetry};
+use store::{OpenError, RunLock};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {

@@ -5,17 +5,18 @@
 
 mod names;
 
+use cluster::ClusterMetrics;
+use limits::LimiterLoad;
+use llm::ModelMetrics;
 use protocol::server_frame::{Finish, Source};
 use protocol::{CloseReason, ErrorCode};
 use safety::Level;
 use service_runtime::metrics::{
     Histogram, IO_SECONDS_BUCKETS, IntCounter, IntCounterVec, IntGauge, MODEL_SECONDS_BUCKETS, Registry, to_gauge,
 };
+use store::{DatabaseGauges, DatabaseMeter};
 
 use crate::guard::GuardMetrics;
-use crate::limits::LimiterLoad;
-use crate::llm::ModelMetrics;
-use crate::store::{DatabaseGauges, DatabaseMeter};
 pub use names::Metric;
 
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
@@ -66,12 +67,8 @@ pub struct Metrics {
     pub model: ModelMetrics,
     /// Second opinions.
     pub guard: GuardMetrics,
-    /// Cores of the cluster, this one included.
-    pub cluster_members: IntGauge,
-    /// 1 while connected to Redis, else 0.
-    pub redis_up: IntGauge,
-    /// Redis disconnects and failed connection attempts.
-    pub redis_disconnects: IntCounter,
+    /// Cluster of cores.
+    pub cluster: ClusterMetrics,
     /// Connection pool of the database server.
     pub database: DatabaseGauges,
 }
@@ -116,9 +113,7 @@ impl Metrics {
             queue_length: r.gauge(Metric::ModelQueueLength),
             model: ModelMetrics::new(r),
             guard: GuardMetrics::new(r),
-            cluster_members: r.gauge(Metric::ClusterMembers),
-            redis_up: r.gauge(Metric::RedisUp),
-            redis_disconnects: r.counter(Metric::RedisDisconnects),
+            cluster: ClusterMetrics::new(r),
             database: DatabaseGauges::new(r, database),
             registry,
         }

@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-
-use crate::store::ReferralCount;
+use store::ReferralCount;
 
 #[derive(Serialize)]
 struct Report<'a> {

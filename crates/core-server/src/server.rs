@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use cluster::{Cluster, ClusterEvent};
+use limits::{Admission, AdmissionLimits, ConcurrencyLimiter, ConnectionPermit, RequestLimiter, SocketPermit};
+use llm::{Model, ModelError};
 use protocol::CloseReason;
 use protocol::trace::TraceId;
-use service_runtime::{AcceptBackoff, Admission, AdmissionLimits, ConnectionPermit, LogThrottle, SocketPermit};
+use service_runtime::{AcceptBackoff, LogThrottle};
 use socket2::{SockRef, TcpKeepalive};
+use store::Store;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -20,15 +24,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::{Cluster, ClusterEvent};
 use crate::config::Config;
 use crate::connection::{self, Connection, Outcome, PartialSession, PendingConnection};
 use crate::guard::{Guard, GuardError};
-use crate::limits::{ConcurrencyLimiter, RequestLimiter};
-use crate::llm::{Model, ModelError};
 use crate::metrics::{Metrics, OpenConnection};
 use crate::sessions::{SessionLimits, Sessions};
-use crate::store::Store;
 use crate::turn::{Budget, BudgetSettings, Context, Referrals, Summarizer, TurnService};
 use preamble::Preamble;
 
@@ -89,7 +89,7 @@ impl Server {
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
         let limits = SessionLimits { per_user_max, abandoned_after: orphan, retention, unreached };
-        let new_cluster = |settings| Cluster::new(settings, metrics.redis_disconnects.clone());
+        let new_cluster = |settings| Cluster::new(settings, metrics.cluster.redis_disconnects.clone());
         let (cluster, cluster_events) = config.cluster.map(new_cluster).unzip();
         let slots = ConcurrencyLimiter::new(config.max_in_flight, config.queue_max, config.queue_timeout);
         let Config { rate, address_rate, .. } = config;

@@ -27,13 +27,13 @@ use session::{ContinuousUse, Input, Settings, StoredSession};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use store::{NewSession, SessionRecord, StoreError};
 
 pub use error::SessionError;
 pub use live_session::LiveSession;
 pub use outbox::Outbox;
 pub use requests::RequestError;
 
-use crate::store::{NewSession, SessionRecord, StoreError};
 use crate::turn::{TurnService, now};
 
 /// Background catch-ups at once: after a reconnect to the cluster all live sessions would stampede the database.

@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use protocol::{ErrorCode, Timestamp};
 use session::{Failure, MessageRejection, TurnEvent};
+use cluster::Cluster;
+use limits::{ConcurrencyLimiter, LimiterSaturated};
+use llm::Model;
+use store::{Store, StoreError};
 
-use crate::cluster::Cluster;
 use crate::guard::Guard;
-use crate::limits::{ConcurrencyLimiter, LimiterSaturated};
-use crate::llm::Model;
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError};
 
 pub use budget::{Attempt, AttemptKind, Budget, BudgetSettings, Permit};
 pub use context::{Context, ContextSettings};

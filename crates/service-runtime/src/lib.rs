@@ -1,13 +1,10 @@
 //! Service runtime shared by both services: start and configuration of a process, `.env`, secrets, signals, logs and
-//! traces, admission control and rate limits, metrics and the admin port. Knows nothing of conversations.
+//! traces, trust anchors of outgoing TLS, metrics and the admin port. Knows nothing of conversations.
 
 mod accept_backoff;
 pub mod admin;
-mod admission;
 mod args;
-mod client_subnet;
 mod config_error;
-mod connection_limiter;
 mod dotenv;
 mod env;
 mod fd_limit;
@@ -17,24 +14,17 @@ mod log_throttle;
 pub mod metrics;
 mod operator;
 mod program;
-mod rate_limit;
 mod secret;
-
 pub mod signals;
 pub mod telemetry;
-mod trusted_proxies;
+pub mod tls;
 
 pub use accept_backoff::AcceptBackoff;
-pub use admission::{Admission, AdmissionLimits, PreamblePermit, SPARE_SOCKETS, SocketPermit, SocketRejection};
-pub use client_subnet::{ClientSubnet, EndSite};
 pub use config_error::ConfigError;
-pub use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub use fd_limit::raise_fd_limit;
 pub use health::connect_to_own_server;
 pub use known_variables::is_known_variable;
 pub use log_throttle::LogThrottle;
 pub use operator::Operator;
 pub use program::{ServiceArgs, TemporaryFailure, run_program};
-pub use rate_limit::{RateLimit, RateLimiter};
 pub use secret::Secret;
-pub use trusted_proxies::TrustedProxies;

@@ -1,4 +1,4 @@
-//! Session events published between cores. Cores of several versions may run at once: the encoding
+//! Events of a session, published between cores. Cores of several versions may run at once: the encoding
 //! must stay compatible.
 
 use std::fmt;
@@ -6,36 +6,21 @@ use std::fmt;
 use protocol::{Country, Locale, MessageId, ServerFrame};
 use serde::{Deserialize, Serialize};
 
-/// Random identifier of a core.
+/// Identifier of a core, as the cluster gives it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(u64);
 
 impl CoreId {
-    /// Returns a new identifier.
-    pub fn random() -> Self {
-        Self(fastrand::u64(..))
-    }
-}
-
-impl fmt::Display for CoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+    /// Wraps the identifier.
+    pub fn new(id: u64) -> Self {
+        Self(id)
     }
 }
 
 impl fmt::Debug for CoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CoreId({self})")
+        write!(f, "CoreId({:016x})", self.0)
     }
-}
-
-/// Event with its sender.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// Sender.
-    pub core: CoreId,
-    /// The event.
-    pub event: SessionEvent,
 }
 
 /// Event of a session, published to the other cores on which it is live.
@@ -84,44 +69,6 @@ impl SessionEvent {
     }
 }
 
-impl Envelope {
-    /// Encodes as JSON.
-    pub fn encode(&self) -> Vec<u8> {
-        // Cannot fail: every map key is a string, and no type has a fallible `Serialize`.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Decodes a published payload.
-    ///
-    /// # Errors
-    ///
-    /// The payload is no event: its sender has another version or is no core. The error must not repeat
-    /// text of people, so it has the position alone.
-    pub fn decode(payload: &[u8]) -> Result<Self, MalformedEvent> {
-        serde_json::from_slice(payload).map_err(|error| MalformedEvent { column: error.column() })
-    }
-}
-
-/// Payload that is no event of this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no event of this version, from byte {column} on")]
-pub struct MalformedEvent {
-    column: usize,
-}
-
-impl Serialize for CoreId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for CoreId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        u64::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use protocol::UserText;
@@ -129,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_round_trip_and_errors_repeat_no_text() {
+    fn events_round_trip() {
         let id: MessageId = "a".parse().unwrap();
         let delta = ServerFrame::Delta { id: id.clone(), offset: 3, text: UserText::new("¿cómo?"), exercise: None };
         for event in [
@@ -141,10 +88,8 @@ mod tests {
             SessionEvent::Country { country: "AR".parse().unwrap() },
             SessionEvent::Erased,
         ] {
-            let envelope = Envelope { core: CoreId::random(), event };
-            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+            let payload = serde_json::to_vec(&event).unwrap();
+            assert_eq!(serde_json::from_slice::<SessionEvent>(&payload).unwrap(), event);
         }
-        let bad = Envelope::decode(br#"{"core":"1f","event":{"sung":"secret"}}"#).unwrap_err();
-        assert!(!bad.to_string().contains("secret"));
     }
 }

@@ -42,7 +42,7 @@ pub use continuous_use::ContinuousUse;
 pub use effect::{
     AdmissionRequest, AnswerQuery, ClaimsQuery, Completed, Count, Delta, Effect, Recipients, StoreRequest,
 };
-pub use event::{CoreId, Envelope, MalformedEvent, SessionEvent};
+pub use event::{CoreId, SessionEvent};
 pub use help::known_country;
 pub use help_lines::{HelpLines, crisis_lines};
 pub use input::{

@@ -308,7 +308,7 @@ mod tests {
     use crate::input::Now;
 
     fn core(name: u64) -> CoreId {
-        serde_json::from_value(format!("{name:x}").into()).unwrap()
+        CoreId::new(name)
     }
 
     fn delta(id: &str, offset: usize, text: &str) -> Delta {

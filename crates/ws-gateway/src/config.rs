@@ -6,13 +6,14 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use limits::{AdmissionLimits, RateLimit, SPARE_SOCKETS, TrustedProxies};
 use safety::guide::Facts;
 use service_runtime::admin::AdminAddress;
-use service_runtime::{AdmissionLimits, ConfigError, Operator, RateLimit, SPARE_SOCKETS, ServiceArgs, TrustedProxies};
+use service_runtime::{ConfigError, Operator, ServiceArgs};
 
 pub use self::args::Args;
 use crate::bridge::KeepaliveSettings;
-use crate::http::OriginPolicy;
+use crate::origin::OriginPolicy;
 use crate::upstream::{CoreAddresses, looks_like_host};
 
 /// Default port for health and metrics.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use limits::{Admission, SocketPermit};
 use protocol::{CloseReason, proxy_header};
-use service_runtime::{Admission, LogThrottle, SocketPermit};
+use service_runtime::LogThrottle;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{self, BridgeSettings, Client, Core};
 use crate::close::CloseCause;
 use crate::config::Config;
-use crate::http::{AcceptedUpgrade, HttpService, Upgraded};
+use crate::http::{AcceptedUpgrade, HttpService, HttpSettings, Upgraded};
 use crate::metrics::Metrics;
 use crate::upstream::{EndpointGuard, Upstream};
 
@@ -41,7 +42,12 @@ impl Gateway {
         let upstream = Upstream::new(&config.cores);
         let metrics = Arc::new(Metrics::new());
         let http_service = HttpService::new(
-            Arc::clone(&config),
+            HttpSettings {
+                origins: config.origins.clone(),
+                trusted_proxies: config.trusted_proxies.clone(),
+                handshake_limit: config.handshake_limit,
+                facts: config.facts.clone(),
+            },
             Arc::clone(&admission),
             Arc::clone(&upstream),
             Arc::clone(&metrics),

@@ -6,7 +6,6 @@ mod assets;
 mod forwarded;
 mod guides;
 mod health;
-mod origin;
 mod response;
 mod resume_cookie;
 mod upgrade;
@@ -25,18 +24,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use limits::{Admission, TrustedProxies};
+use safety::guide::Facts;
+use service_runtime::LogThrottle;
 use service_runtime::admin::Probe;
-use service_runtime::{Admission, LogThrottle};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::health::Readiness;
-pub use self::origin::{Origin, OriginPolicy};
 use self::response::{HttpResponse, plain};
 pub(crate) use self::upgrade::AcceptedUpgrade;
-use crate::config::Config;
 use crate::metrics::{Metrics, UpgradeRejection};
+use crate::origin::{self, OriginPolicy};
 use crate::upstream::Upstream;
 
 /// Maximum size of a request head.
@@ -49,10 +49,23 @@ const FINAL_RESPONSE_GRACE: Duration = Duration::from_secs(10);
 /// Timeout of a health check served beyond the connection limit.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Settings of the HTTP service.
+#[derive(Debug)]
+pub(crate) struct HttpSettings {
+    /// Origins that may open a WebSocket.
+    pub(crate) origins: OriginPolicy,
+    /// Proxies whose forwarded client address and host are trusted.
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Timeout for a request's head.
+    pub(crate) handshake_limit: Duration,
+    /// Facts about the service shown on its pages.
+    pub(crate) facts: Facts,
+}
+
 /// HTTP service shared by all connections.
 #[derive(Debug)]
 pub(crate) struct HttpService {
-    config: Arc<Config>,
+    settings: HttpSettings,
     readiness: Readiness,
     /// Counts upgrades only: page requests are not rate-limited.
     admission: Arc<Admission>,
@@ -74,14 +87,14 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallibl
 
 impl HttpService {
     pub(crate) fn new(
-        config: Arc<Config>,
+        settings: HttpSettings,
         admission: Arc<Admission>,
         upstream: Arc<Upstream>,
         metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> Self {
         let readiness = Readiness::new(upstream, shutdown.clone());
-        Self { config, readiness, admission, shutdown, metrics, rejections: LogThrottle::default() }
+        Self { settings, readiness, admission, shutdown, metrics, rejections: LogThrottle::default() }
     }
 
     /// Returns the probe of the cores for the admin port.
@@ -101,7 +114,7 @@ impl HttpService {
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.config.handshake_limit)
+            .header_read_timeout(self.settings.handshake_limit)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut shutdown = pin!(self.shutdown.cancelled());
@@ -138,9 +151,9 @@ impl HttpService {
     ) -> HttpResponse {
         let path = request.uri().path();
         let asks_upgrade = upgrade::is_requested(request.headers());
-        let peer_trusted = self.config.trusted_proxies.contains(peer.ip());
+        let peer_trusted = self.settings.trusted_proxies.contains(peer.ip());
         if path == resume_cookie::PATH {
-            return resume_cookie::answer(request, self.config.origins.admits(request.headers(), peer_trusted));
+            return resume_cookie::answer(request, self.settings.origins.admits(request.headers(), peer_trusted));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return method_not_allowed();
@@ -156,7 +169,7 @@ impl HttpService {
             "/readyz" => self.readiness.answer().await,
             path => {
                 let hosts = origin::hosts(request.headers(), peer_trusted);
-                let guide = guides::serve(request.uri(), request.headers(), &self.config.facts);
+                let guide = guides::serve(request.uri(), request.headers(), &self.settings.facts);
                 match guide {
                     Some(guide) => assets::with_page_headers(guide, &hosts),
                     None => assets::serve(path, request.headers(), &hosts),
@@ -166,7 +179,7 @@ impl HttpService {
     }
 
     fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, accepted: &OnceLock<AcceptedUpgrade>) -> HttpResponse {
-        let (upgrade, answer) = upgrade::answer(request, peer, &self.config);
+        let (upgrade, answer) = upgrade::answer(request, peer, &self.settings);
         let upgrade = match upgrade {
             Ok(upgrade) => upgrade,
             Err(reason) => {

@@ -3,8 +3,8 @@
 //! Stateless beyond a connection: it does not parse lines and knows nothing of sessions, models or stores. Also serves
 //! the web client and health pages.
 //!
-//! Layers, each of which may use only those to its right: [`config`] and server → connection → http → metrics → bridge
-//! → upstream → [`close`].
+//! Layers, each of which may use only those to its right: server → connection → http → metrics → [`config`] → bridge →
+//! upstream → [`close`], origin.
 
 mod bridge;
 pub mod close;
@@ -13,6 +13,7 @@ mod connection;
 mod health_check;
 mod http;
 mod metrics;
+mod origin;
 mod server;
 mod upstream;
 mod workers;
@@ -21,8 +22,8 @@ pub use self::bridge::KeepaliveSettings;
 pub use self::config::{Args, Config};
 pub use self::connection::Gateway;
 pub use self::health_check::check_health;
-pub use self::http::{Origin, OriginPolicy};
 pub use self::metrics::Metric;
+pub use self::origin::{Origin, OriginPolicy};
 pub use self::server::{BindError, DrainReport, bind};
 pub use self::upstream::{CoreAddress, CoreAddresses};
 pub use self::workers::Workers;

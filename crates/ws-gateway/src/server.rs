@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use limits::{SocketPermit, SocketRejection};
+use service_runtime::AcceptBackoff;
 use service_runtime::admin::{Admin, DrainingProbe};
-use service_runtime::{AcceptBackoff, SocketPermit, SocketRejection};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;

@@ -34,7 +34,7 @@ fn flags(settings: &[(&str, &str)]) -> Vec<String> {
 
 /// Builds a core with an in-memory store.
 fn new_core(config: core_server::Config) -> Server {
-    Server::new(config, Arc::new(core_server::store::MemoryStore::default())).unwrap()
+    Server::new(config, Arc::new(store::MemoryStore::default())).unwrap()
 }
 
 impl Fixture {

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use llm::{ApiUrl, ProviderSettings, check_key};
 use serde::Deserialize;
 use service_runtime::Secret;
-
-use crate::llm::{ApiUrl, ProviderSettings, check_key};
 
 /// Provider as in the file.
 #[derive(Deserialize)]

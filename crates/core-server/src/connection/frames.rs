@@ -8,11 +8,11 @@ use protocol::limits::{MAX_LINE_BYTES, MAX_REPLAY_ENTRIES, MAX_TEXT_CHARS};
 use protocol::server_frame::{ErrorFrame, Limits, NoticeCode, Rate, ResponseResult, Welcome};
 use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, ErrorCode, Face, Locale, MessageId, ResumeToken, ServerFrame, UserText};
-use service_runtime::ClientSubnet;
 use session::{Message, MessageRejection, known_country};
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use limits::ClientSubnet;
 
 use super::{Attached, Connection, FaceState, Peer, Replay};
 use crate::sessions::{Opened, Outbox, RequestError, SessionError};

@@ -7,7 +7,7 @@ use protocol::trace::Traceparent;
 use protocol::{ClientFrame, CloseReason, Country, ErrorCode, Language, MessageId, ResumeToken, UserText};
 use safety::guide::{self, Topic};
 use safety::resources::parse_country;
-use service_runtime::ClientSubnet;
+use limits::ClientSubnet;
 
 use super::plain::{Command, PlainState, history, language_named, safety_plan};
 use super::read_ahead::{Input, Line};

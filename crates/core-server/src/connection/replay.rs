@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use protocol::{CloseReason, ServerFrame};
+use store::ReadableEntries;
 
 use super::{Attached, Connection};
 use crate::sessions::SessionError;
-use crate::store::ReadableEntries;
 
 /// Page size, in entries: bounds the memory of one replay.
 const PAGE: usize = 50;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use service_runtime::Secret;
 
 use super::GuardSettings;
-use crate::tls;
+use service_runtime::tls;
 
 /// Limit on a response: a batch of embeddings of the largest models.
 const MAX_RESPONSE_BYTES: usize = 16 << 20;

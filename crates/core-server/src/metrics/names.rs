@@ -1,7 +1,7 @@
-//! Names of the metrics that no module below owns. They are an interface: dashboards and alerts depend on them, and CHANGELOG names every change.
+//! Names of the metrics that no crate below owns. They are an interface: dashboards and alerts depend on them, and CHANGELOG names every change.
 
 service_runtime::metric_table! {
-    /// Metrics of connections, sessions, messages, turns and the cluster.
+    /// Metrics of connections, sessions, messages and turns.
     pub enum Metric in "psicoia_core_" {
         ConnectionsOpen: Gauge "connections_open" [] "Open connections.";
         ConnectionsOpened: Counter "connections_opened_total" [] "Accepted connections.";
@@ -29,9 +29,5 @@ service_runtime::metric_table! {
             "Limit on concurrent answers of the model (MAX_IN_FLIGHT).";
         ModelPermitsInUse: Gauge "model_permits_in_use" [] "Answers that hold a permit for the model.";
         ModelQueueLength: Gauge "model_queue_length" [] "Messages waiting for a permit for the model.";
-        ClusterMembers: Gauge "cluster_members" []
-            "Cores of the cluster, this one included, as known to this core; 1 without REDIS_URL.";
-        RedisUp: Gauge "redis_up" [] "Whether this core is connected to Redis: 1, else 0.";
-        RedisDisconnects: Counter "redis_disconnects_total" [] "Redis disconnects and failed connection attempts.";
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster::Cluster;
+use llm::{Model, Readiness};
 use service_runtime::admin::{Admin, CachedProbe, DrainingProbe, Probe, ProbeState};
 use service_runtime::metrics::to_gauge;
+use store::Store;
 
 use super::Server;
-use crate::cluster::Cluster;
 use crate::connection;
-use crate::llm::{Model, Readiness};
-use crate::store::Store;
 
 /// Cache time and timeout of the store's check: frequent probes must neither load the database nor pile up behind it.
 const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
@@ -68,8 +68,8 @@ fn refresh(context: &connection::Context) {
     }
     let membership = turns.cluster.as_ref().map(|cluster| (cluster.is_connected(), cluster.members()));
     let (is_connected, cores) = membership.unwrap_or((false, 1));
-    metrics.redis_up.set(is_connected.into());
-    metrics.cluster_members.set(to_gauge(cores));
+    metrics.cluster.redis_up.set(is_connected.into());
+    metrics.cluster.members.set(to_gauge(cores));
     if let Some((usage, _)) = turns.store.pool() {
         metrics.database.set(usage);
     }

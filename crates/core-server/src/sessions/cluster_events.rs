@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::UserLabel;
-use session::{Envelope, Input};
+use session::{CoreId, Input};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
+use cluster::{ClusterEvent, Envelope};
 
 use super::Sessions;
-use crate::cluster::ClusterEvent;
 
 /// Interval of the check for dead cores; a session's replicas count in it.
 const TICK_INTERVAL: Duration = Duration::from_secs(15);
@@ -60,7 +60,9 @@ impl Sessions {
     fn on_published(&self, user: UserLabel, payload: &[u8]) {
         let is_own = |core| self.turns().cluster.as_ref().is_some_and(|cluster| cluster.is_own_id(core));
         match Envelope::decode(payload) {
-            Ok(Envelope { core, event }) if !is_own(core) => self.pass(user, Input::Remote(core, event)),
+            Ok(Envelope { core, event }) if !is_own(core) => {
+                self.pass(user, Input::Remote(CoreId::new(core.get()), event));
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%user, %error, "malformed cluster event"),
         }

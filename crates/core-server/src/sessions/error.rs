@@ -2,8 +2,8 @@
 
 use protocol::ErrorCode;
 use session::{Failure, MessageRejection};
+use store::StoreError;
 
-use crate::store::StoreError;
 use crate::turn::store_rejection;
 
 /// Error of an operation on a session.

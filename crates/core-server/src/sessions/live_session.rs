@@ -14,10 +14,10 @@ use session::{
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use store::SessionRecord;
 
 use super::turn_task::Turns;
 use super::{Outbox, SessionError, Sessions};
-use crate::store::SessionRecord;
 use crate::turn::{AnswerSink, now};
 
 /// A session in memory. It lives while a connection or a task holds it.

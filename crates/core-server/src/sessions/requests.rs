@@ -10,9 +10,9 @@ use protocol::{Country, ErrorCode, Locale, ServerFrame, UserText};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use session::{Input, MessageRejection, known_country};
+use store::{Page, ReadableEntries, StoreError};
 
 use super::{LiveSession, SessionError};
-use crate::store::{Page, ReadableEntries, StoreError};
 use crate::turn::now;
 
 /// Bytes reserved in a line for everything but the entries.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use session::{Watch, is_imminent_help, restore_after};
+use store::{Page, ReadableEntries, StoreError};
 
 use super::live_session::LiveSession;
-use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Page size of the reads, and the most pages searched backwards for imminent risk: about 100 messages a day for two
 /// months. A scan, because sealed entries have no index.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use protocol::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use store::{Cutoffs, StoreError, upgrade_legacy_entries};
 
 use super::Sessions;
-use crate::store::{Cutoffs, StoreError, upgrade_legacy_entries};
 use crate::turn::now;
 
 /// Interval between two sweeps; retention is configured in days.
@@ -72,11 +72,11 @@ pub(super) mod tests {
     use protocol::{Locale, ResumeToken, SessionId};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
+    use limits::{ConcurrencyLimiter, RateLimit};
+    use store::{MemoryStore, NewSession, Store as _};
 
     use super::*;
-    use crate::limits::{ConcurrencyLimiter, RateLimit};
     use crate::sessions::SessionLimits;
-    use crate::store::{MemoryStore, NewSession, Store as _};
     use crate::turn::{Budget, BudgetSettings, Context, ContextSettings, Referrals, Summarizer, TurnService};
 
     /// Returns sessions on `store`, without a model or other cores.

@@ -10,9 +10,9 @@ use session::{
     AdmissionRequest, AnswerQuery, Claims, ClaimsQuery, EntryPage, Failure, Input, MessageRejection, StoreRequest,
     Stored, StoredSession,
 };
+use store::{Appended, NewEntry, Page, StoreError};
 
 use super::live_session::LiveSession;
-use crate::store::{Appended, NewEntry, Page, StoreError};
 use crate::turn::{Permit, now, store_failure};
 
 /// Result of an operation, and the permit of a message that this core answers.

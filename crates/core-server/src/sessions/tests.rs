@@ -8,10 +8,10 @@ use protocol::{
     CloseReason, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
 };
 use session::{ConnectionId, Message, PreSessionWatch, Risk};
+use store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 
 use super::retention::tests::sessions;
 use super::{LiveSession, Opened, Outbox, SHARDS, Sessions};
-use crate::store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
 use crate::turn::now;
 
 struct Scene {

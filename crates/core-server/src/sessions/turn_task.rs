@@ -8,9 +8,9 @@ use protocol::{ErrorCode, MessageId};
 use session::{Ended, Failure, Input, MessageRejection, Turn, TurnEvent};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use cluster::ClaimNumber;
 
 use super::live_session::{Cell, LiveSession};
-use crate::cluster::ClaimNumber;
 use crate::turn::{Concluded, Permit, TurnControl};
 
 /// Turns in flight on this core.

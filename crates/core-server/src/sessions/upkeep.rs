@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::StoreError;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Sessions;
-use crate::store::StoreError;
 use crate::turn::now;
 
 /// Interval of the flush; a killed core loses at most this much of its counts.

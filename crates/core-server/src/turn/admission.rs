@@ -3,12 +3,12 @@
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
 
-use service_runtime::ClientSubnet;
 use session::{Admission, AdmissionRequest, AnswerOwner, Message, MessageRejection};
+use limits::ClientSubnet;
+use store::{Appended, NewEntry, StoreError};
 
 use super::budget::{Attempt, AttemptKind, Permit};
 use super::{TurnService, now};
-use crate::store::{Appended, NewEntry, StoreError};
 
 impl TurnService {
     /// Admits a message of `user`, and stores it if it is accepted. A message that was stored before, with an answer or a

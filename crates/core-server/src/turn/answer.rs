@@ -10,9 +10,9 @@ use protocol::{MessageId, UserText};
 use safety::screen::{Screen, ScreenContext, Violation};
 use session::{Delta, Progress, Turn, TurnEvent};
 use tokio::time::{Instant, timeout};
+use llm::{CompletionStream, TextDelta};
 
 use super::{AnswerSink, SummaryJob};
-use crate::llm::{CompletionStream, TextDelta};
 
 /// Longest time for which the screen holds text back while a model pauses: a person must not wait for words that have
 /// arrived. Released text breaks no rule, and the rest of a violation would still be stopped.

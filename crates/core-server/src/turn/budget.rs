@@ -15,13 +15,12 @@ mod windows;
 use std::sync::Arc;
 
 use protocol::{MessageId, UserLabel};
-use service_runtime::ClientSubnet;
 use session::{AnswerOwner, Grant, MessageRejection};
 use tokio::time::Instant;
+use limits::{ClientSubnet, ConcurrencyLimiter, PermitReservation, RateLimit};
+use cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
 
 use super::overloaded;
-use crate::cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
-use crate::limits::{ConcurrencyLimiter, PermitReservation, RateLimit};
 use stopped::Stopped;
 use windows::{Limits, Reservation, Windows};
 

@@ -7,10 +7,10 @@ use protocol::{Language, UserLabel, UserText};
 use safety::Level;
 use safety::companion::{self, PlanReader, Reply, Utterance};
 use session::{Failure, Turn};
+use store::{Page, ReadableEntries, StoreError};
 
 use super::answer::Answer;
 use super::{AnswerSink, TurnService, now};
-use crate::store::{Page, ReadableEntries, StoreError};
 
 /// Entries read for an answer, with the message: ten exchanges, help for each, and some reserve.
 const HISTORY_ENTRIES: usize = 41;

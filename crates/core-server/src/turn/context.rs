@@ -3,14 +3,14 @@
 mod summary_prompt;
 
 use protocol::{Language, UserText};
+use llm::{ChatMessage, ChatRole};
+use store::{Recent, Store, StoreError, Summary};
 
 use super::calibration::Calibration;
 use super::exchange::{Exchange, exchanges};
 use super::excluded::{ExcludedMessages, Omitted, PromptExchange, unanswered_by_model};
 use super::instructions::{instructions, temperature_at_most};
 use super::summarizer::{SummaryJob, SummarySettings};
-use crate::llm::{ChatMessage, ChatRole};
-use crate::store::{Recent, Store, StoreError, Summary};
 use session::{Message, Turn};
 
 pub(super) use summary_prompt::SummaryPrompt;

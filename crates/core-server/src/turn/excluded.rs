@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::UserLabel;
 use protocol::server_frame::{Entry, Finish, Role, Source};
+use llm::{CallContext, CompletionStream, LlmError, Model};
+use store::StoreError;
 
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
 use session::Turn;
 
 use super::TurnService;
-use crate::llm::{CallContext, CompletionStream, LlmError, Model};
-use crate::store::StoreError;
 
 /// Capacity, for all sessions together; the oldest is evicted first. An evicted message is found again.
 const MAX_EXCLUDED: usize = 4_096;

@@ -11,13 +11,13 @@ use session::{Failure, MessageRejection, Progress, Turn, TurnEvent};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use limits::{ConcurrencyPermit, PermitReservation, Priority};
+use llm::{CallContext, LlmError, Model};
+use store::StoreError;
 
 use super::answer::{Answer, stream};
 use super::excluded::OpenError;
 use super::{AnswerSink, Permit, TurnService, overloaded, store_failure};
-use crate::limits::{ConcurrencyPermit, PermitReservation, Priority};
-use crate::llm::{CallContext, LlmError, Model};
-use crate::store::StoreError;
 
 impl TurnService {
     /// Generates the answer to `turn`, within `permit`, and streams it to `sink`. `stop` ends it early, with the text so

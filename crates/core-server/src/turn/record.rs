@@ -8,11 +8,11 @@ use session::{Ended, Failure, MessageRejection, Turn, TurnEvent};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use store::{Appended, NewEntry, StoreError};
 
 use super::answer::Answer;
 use super::generate::{millis, since_accepted};
 use super::{AnswerSink, Permit, SummaryJob, TurnService, now, store_failure};
-use crate::store::{Appended, NewEntry, StoreError};
 
 /// Timeout for recording a finished answer while the database is unavailable: about the time of a restart or a
 /// failover.

@@ -8,8 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::{Language, Timestamp};
 use safety::{Kind, Level};
-
-use crate::store::{ReferralBatch, ReferralCount, Store, StoreError};
+use store::{ReferralBatch, ReferralCount, Store, StoreError};
 
 /// Counts that wait for the store.
 #[derive(Debug)]
@@ -91,8 +90,9 @@ impl Referrals {
 
 #[cfg(test)]
 mod tests {
+    use store::MemoryStore;
+
     use super::*;
-    use crate::store::MemoryStore;
 
     /// 2026-12-31 23:59:59 UTC, in milliseconds.
     const NEW_YEARS_EVE: i64 = 1_798_761_599_000;

@@ -10,12 +10,12 @@ use safety::screen::{Screen, ScreenContext, Violation};
 use session::Risk;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use llm::{CallContext, LlmError, Model, SamplingParams};
+use store::{Page, StoreError, Summary};
 
 use super::TurnService;
 use super::context::SummaryPrompt;
 use super::exchange::exchanges;
-use crate::llm::{CallContext, LlmError, Model, SamplingParams};
-use crate::store::{Page, StoreError, Summary};
 
 /// Most concurrent summaries of this core.
 const MAX_CONCURRENT_SUMMARIES: usize = 4;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use core_server::store::keys::Keyring;
-use core_server::store::{NewEntry, NewSession, ReferralBatch, ReferralCount, SqliteStore, Store as _};
 use protocol::server_frame::Role;
 use protocol::{Face, Locale, ResumeToken, SessionId, Timestamp, UserText};
 use serde_json::{Value, json};
+use store::keys::Keyring;
+use store::{NewEntry, NewSession, ReferralBatch, ReferralCount, SqliteStore, Store as _};
 use testkit::llm::{Answer, Fallback};
 use testkit::process::built;
 use testkit::watchdog::{LIMIT, within};

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Parser as _;
-use core_server::store::MemoryStore;
 use core_server::{Server, server};
 use protocol::Face;
+use store::MemoryStore;
 use testkit::line_peer::LinePeer;
 use testkit::llm::{Answer, Fallback, LlmStandin, Options};
 use testkit::peer::{ConnectionEnd, Peer, PeerError};

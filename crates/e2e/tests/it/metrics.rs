@@ -62,9 +62,10 @@ fn descriptions<M: MetricDescriptor>(metrics: &[M]) -> Vec<MetricDescription> {
 fn core_metrics() -> Vec<MetricDescription> {
     [
         descriptions(core_server::metrics::Metric::ALL),
-        descriptions(core_server::llm::ModelMetric::ALL),
+        descriptions(cluster::ClusterMetric::ALL),
+        descriptions(llm::ModelMetric::ALL),
         descriptions(core_server::guard::GuardMetric::ALL),
-        descriptions(core_server::store::DatabaseMetric::ALL),
+        descriptions(store::DatabaseMetric::ALL),
         descriptions(ProcessMetric::ALL),
     ]
     .concat()

@@ -14,9 +14,9 @@ use tungstenite::Error;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::server::create_response_with_body;
 
+use super::HttpSettings;
 use super::forwarded::client_address;
 use super::response::{HttpResponse, plain};
-use crate::config::Config;
 use crate::metrics::UpgradeRejection;
 
 /// Subprotocol of the frames face.
@@ -44,12 +44,12 @@ pub(super) fn is_requested(headers: &HeaderMap) -> bool {
 pub(super) fn answer<B>(
     request: &Request<B>,
     peer: SocketAddr,
-    config: &Config,
+    settings: &HttpSettings,
 ) -> (Result<AcceptedUpgrade, UpgradeRejection>, HttpResponse) {
     let headers = request.headers();
-    let peer_trusted = config.trusted_proxies.contains(peer.ip());
-    let client = client_address(peer, headers, &config.trusted_proxies);
-    if !config.origins.admits(headers, peer_trusted) {
+    let peer_trusted = settings.trusted_proxies.contains(peer.ip());
+    let client = client_address(peer, headers, &settings.trusted_proxies);
+    if !settings.origins.admits(headers, peer_trusted) {
         let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
         return (Err(UpgradeRejection::Origin), answer);
     }

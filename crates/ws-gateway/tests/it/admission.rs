@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_runtime::TrustedProxies;
+use limits::TrustedProxies;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Error;
 use ws_gateway::OriginPolicy;

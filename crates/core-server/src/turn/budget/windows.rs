@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use limits::{ClientSubnet, RateLimit, RateLimiter};
 use protocol::UserLabel;
-use service_runtime::ClientSubnet;
 use tokio::time::Instant;
-
-use crate::limits::{RateLimit, RateLimiter};
 
 /// Limits of a person and of an address; both have the same window.
 #[derive(Debug, Clone, Copy)]

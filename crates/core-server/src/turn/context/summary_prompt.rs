@@ -2,9 +2,9 @@
 
 use protocol::{Language, UserText};
 use serde::Serialize;
+use llm::{ChatMessage, ChatRole};
 
 use super::{Context, TOKENS_PER_MESSAGE};
-use crate::llm::{ChatMessage, ChatRole};
 use crate::turn::exchange::Exchange;
 use crate::turn::summarizer::{SummaryJob, SummarySettings};
 
@@ -119,9 +119,9 @@ mod tests {
     use protocol::trace::Traceparent;
     use protocol::{MessageLabel, UserLabel};
     use serde_json::{Value, json};
+    use store::Summary;
 
     use super::*;
-    use crate::store::Summary;
     use crate::turn::context::ContextSettings;
     use session::Risk;
 

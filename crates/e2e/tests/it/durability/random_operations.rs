@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use core_server::store::{self, MemoryStore, Store};
 use core_server::{Args, Config, Server, server};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use store::{MemoryStore, Store};
 use testkit::clock::{FrozenClock, advance, settle};
 use testkit::llm::{Fallback, LlmStandin, Options};
 use tokio::io::DuplexStream;
