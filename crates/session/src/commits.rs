@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use protocol::server_frame::{Done, Entry};
 use protocol::{Country, Locale, MessageId};
 
-use crate::input::{AnswerOwner, ConnectionId, Ticket};
+use crate::ids::{ConnectionId, Ticket};
+use crate::input::AnswerOwner;
 use crate::message::Message;
 use crate::replicas::StoredMessage;
 

@@ -8,14 +8,15 @@ use safety::resources::Need;
 
 use crate::assessor::Assessor;
 use crate::cx::Cx;
-use crate::effect::{Count, Delta, Effect, Recipients};
+use crate::effect::{AnswerQuery, Count, Delta, Effect, Recipients};
 use crate::fanout::Fanout;
 use crate::help::wire_resources;
-use crate::input::{ConnectionId, Failure, Grant, Progress};
-use crate::message::{Message, MessageRejection, Turn};
+use crate::ids::ConnectionId;
+use crate::input::{Grant, Progress};
+use crate::message::{Failure, Message, MessageRejection, Turn};
 use crate::profile::Profile;
 use crate::published::PublishedSeq;
-use crate::replicas::{RemoteDraft, StoredMessage};
+use crate::replicas::{FollowStep, POLL_INTERVAL, RemoteDraft, Replicas, StoredMessage};
 use crate::turns::Turns;
 use crate::watch::need_of;
 
@@ -247,8 +248,43 @@ impl Conversation {
 
     /// Returns true if a connection here follows another core's answer to `id`.
     pub(crate) fn is_followed(&self, id: &MessageId) -> bool {
-        let follows = |replicas: &crate::replicas::Replicas| replicas.follows(id);
+        let follows = |replicas: &Replicas| replicas.follows(id);
         0 < self.fanout.local_connections() && self.fanout.replicas.as_deref().is_some_and(follows)
+    }
+
+    /// Goes on with a followed answer once every stored entry is published.
+    pub(crate) fn on_followed_caught_up(&mut self, id: MessageId, cx: &mut Cx<'_>) {
+        match self.fanout.replicas.as_ref().and_then(|replicas| replicas.step(&id)) {
+            Some(FollowStep::CatchUp { is_free: true }) => {
+                self.set_step(&id, FollowStep::ReadAnswer);
+                cx.start(Effect::ReadAnswer(AnswerQuery::Followed(id)));
+            }
+            Some(FollowStep::CatchUp { is_free: false }) => self.poll_again(&id, cx),
+            _ => {}
+        }
+    }
+
+    /// Polls the claim to `id` again later.
+    pub(crate) fn poll_again(&mut self, id: &MessageId, cx: &Cx<'_>) {
+        self.set_step(id, FollowStep::PollAt(cx.now() + POLL_INTERVAL));
+    }
+
+    pub(crate) fn set_step(&mut self, id: &MessageId, step: FollowStep) {
+        if let Some(replicas) = &mut self.fanout.replicas {
+            replicas.set_step(id, step);
+        }
+    }
+
+    /// Returns true if message `id` still lacks a core that answers it. One that was resubmitted meanwhile is in flight
+    /// here, or followed from the beginning.
+    pub(crate) fn is_to_be_taken_over(&self, id: &MessageId) -> bool {
+        self.fanout.replicas.as_ref().and_then(|replicas| replicas.step(id)) == Some(FollowStep::TakeOver)
+    }
+
+    /// Ends the followed answer to `id` with an error for the connections here.
+    pub(crate) fn give_up(&mut self, id: &MessageId, rejection: MessageRejection, cx: &mut Cx<'_>) {
+        self.unfollow(id, cx.now());
+        self.fanout.publish_locally(Recipients::All, self.error(id.clone(), rejection), cx);
     }
 
     /// Publishes the failure of another core's answer.

@@ -5,8 +5,8 @@ use protocol::{CloseReason, Country, ErrorCode, Language, Locale, MessageId, Ser
 use safety::resources::Need;
 
 use crate::event::SessionEvent;
-use crate::input::{ConnectionId, Failure, Ticket};
-use crate::message::{Message, Turn};
+use crate::ids::{ConnectionId, Ticket};
+use crate::message::{Failure, Message, Turn};
 
 /// Action of the session's owner. Effects are started in their order; one that waits, such as a [`StoreRequest`],
 /// returns its result as an [`Input`](crate::Input).

@@ -7,7 +7,7 @@ use protocol::{CloseReason, ServerFrame};
 use crate::cx::Cx;
 use crate::effect::{Delta, Effect, Recipients};
 use crate::event::SessionEvent;
-use crate::input::ConnectionId;
+use crate::ids::ConnectionId;
 use crate::replicas::Replicas;
 
 /// Receivers of frames: the connections of this core, and the replicas on others.

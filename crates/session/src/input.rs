@@ -7,15 +7,8 @@ use protocol::{Country, Locale, MessageId, ServerFrame, Timestamp};
 
 use crate::effect::{AnswerQuery, ClaimsQuery, Delta};
 use crate::event::{CoreId, SessionEvent};
-use crate::message::{Message, MessageRejection, Risk};
-
-/// Identifies a connection within its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub(crate) u64);
-
-/// Identifies a call that awaits an [`Effect::Complete`](crate::Effect::Complete).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(pub u64);
+use crate::ids::{ConnectionId, Ticket};
+use crate::message::{Failure, Message, MessageRejection, Risk};
 
 /// Time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,13 +222,4 @@ pub enum Claims {
     Held,
     /// [`ClaimsQuery::Followed`]: no live core does.
     Free,
-}
-
-/// Failed operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The store no longer has the session.
-    NoSession,
-    /// Any other error, as the client gets it.
-    Rejected(MessageRejection),
 }

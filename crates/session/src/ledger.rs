@@ -1,6 +1,6 @@
 //! Operations on the store, and the publication of their results.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::server_frame::{Entry, Role};
 use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
@@ -10,11 +10,15 @@ use crate::conversation::Conversation;
 use crate::cx::Cx;
 use crate::effect::{AdmissionRequest, Completed, Count, Effect, Recipients, StoreRequest};
 use crate::event::SessionEvent;
-use crate::input::{Admission, AnswerOwner, ConnectionId, Ended, EntryPage, Failure, Stored, StoredSession, Ticket};
-use crate::message::{Message, MessageRejection};
-use crate::remote::Agreement;
+use crate::ids::{ConnectionId, Ticket};
+use crate::input::{Admission, AnswerOwner, Ended, EntryPage, Stored, StoredSession};
+use crate::message::{Failure, Message, MessageRejection};
 use crate::replicas::StoredMessage;
-use crate::session::{BEYOND_LIMITS_PAUSE, Settings};
+use crate::settings::Settings;
+
+/// Pause after a message that was answered beyond the limits: risk words must not buy a flood.
+const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
+
 
 /// The conversation, and the order in which it is stored.
 #[derive(Debug)]
@@ -128,14 +132,14 @@ impl Ledger {
 
     fn begin_take_over(&mut self, id: &MessageId, cx: &mut Cx<'_>) {
         // Resubmitted meanwhile, and in flight here or followed again.
-        if Agreement(self).is_to_be_taken_over(id) {
+        if self.conversation.is_to_be_taken_over(id) {
             let sent = self.conversation.fanout.replicas.as_mut().and_then(|replicas| replicas.take_unanswered(id));
             match sent {
                 Some(stored) => {
                     let request = StoreRequest::Retry(self.attempt(stored.message.clone()));
                     self.request(Active::Retry(Box::new(stored)), request, cx);
                 }
-                None => Agreement(self).give_up(id, MessageRejection::abandoned(), cx),
+                None => self.conversation.give_up(id, MessageRejection::abandoned(), cx),
             }
         }
     }
@@ -177,7 +181,7 @@ impl Ledger {
                     self.conversation.unfollow(&stored.message.id, cx.now());
                     self.answer_or_follow(*stored, owner, cx);
                 }
-                Err(rejection) => Agreement(self).give_up(&stored.message.id, rejection, cx),
+                Err(rejection) => self.conversation.give_up(&stored.message.id, rejection, cx),
             },
             (Some(Active::Erase(ticket)), Ok(Stored::Erased(entries))) => {
                 self.end(entries, cx);
@@ -212,7 +216,7 @@ impl Ledger {
             Active::Retry(stored) => {
                 let rejection =
                     if let Failure::Rejected(rejection) = failure { rejection } else { MessageRejection::abandoned() };
-                Agreement(self).give_up(&stored.message.id, rejection, cx);
+                self.conversation.give_up(&stored.message.id, rejection, cx);
             }
             Active::ReadRecord { reason, .. } => self.on_catch_up_failed(reason, failure, cx),
             Active::ReadEntries(catch_up) => match catch_up.then {
@@ -404,7 +408,7 @@ impl Ledger {
         match reason {
             CatchUpReason::Gap => {}
             CatchUpReason::Call(ticket) => complete(ticket, cx),
-            CatchUpReason::Followed(id) => Agreement(self).on_caught_up(id, cx),
+            CatchUpReason::Followed(id) => self.conversation.on_followed_caught_up(id, cx),
         }
     }
 

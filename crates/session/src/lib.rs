@@ -25,6 +25,7 @@ mod event;
 mod fanout;
 mod help;
 mod help_lines;
+mod ids;
 mod input;
 mod language;
 mod ledger;
@@ -35,6 +36,7 @@ mod published;
 mod remote;
 mod replicas;
 mod session;
+mod settings;
 mod turns;
 mod watch;
 
@@ -45,11 +47,12 @@ pub use effect::{
 pub use event::{CoreId, SessionEvent};
 pub use help::known_country;
 pub use help_lines::{HelpLines, crisis_lines};
+pub use ids::{ConnectionId, Ticket};
 pub use input::{
-    Admission, AnswerOwner, Claims, ConnectionId, Ended, EntryPage, Failure, Grant, Input, Now, Progress, Stored,
-    StoredSession, Ticket, TurnEvent,
+    Admission, AnswerOwner, Claims, Ended, EntryPage, Grant, Input, Now, Progress, Stored, StoredSession, TurnEvent,
 };
-pub use message::{Message, MessageRejection, MessageRisk, Risk, Turn};
+pub use message::{Failure, Message, MessageRejection, MessageRisk, Risk, Turn};
 pub use pre_session::PreSessionWatch;
-pub use session::{Opening, Session, Settings};
+pub use session::{Opening, Session};
+pub use settings::Settings;
 pub use watch::{Watch, is_imminent_help, restore_after};

@@ -150,3 +150,12 @@ impl MessageRejection {
         }
     }
 }
+
+/// Failed operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The store no longer has the session.
+    NoSession,
+    /// Any other error, as the client gets it.
+    Rejected(MessageRejection),
+}

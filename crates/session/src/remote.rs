@@ -7,10 +7,10 @@ use crate::commits::{CatchUpReason, Commit};
 use crate::cx::Cx;
 use crate::effect::{AnswerQuery, ClaimsQuery, Delta, Effect, Recipients};
 use crate::event::{CoreId, SessionEvent};
-use crate::input::{Claims, Failure};
+use crate::input::Claims;
 use crate::ledger::Ledger;
-use crate::message::MessageRejection;
-use crate::replicas::{AppliedDelta, FollowStep, POLL_INTERVAL, Replicas};
+use crate::message::Failure;
+use crate::replicas::{AppliedDelta, FollowStep, Replicas};
 
 /// View of the ledger for what concerns other cores.
 pub(crate) struct Agreement<'a>(pub(crate) &'a mut Ledger);
@@ -178,24 +178,13 @@ impl Agreement<'_> {
             ClaimsQuery::Order => self.0.conversation.turns.on_order(claims, cx),
             ClaimsQuery::Followed(id) if self.step(&id) == Some(FollowStep::ReadClaim) => {
                 if claims == Claims::Held {
-                    return self.poll_again(&id, cx);
+                    return self.0.conversation.poll_again(&id, cx);
                 }
                 // The end event may have been lost, or published before the subscription: the store has the answer.
                 self.set_step(&id, FollowStep::CatchUp { is_free: claims == Claims::Free });
                 self.0.commits.push(Commit::CatchUp(CatchUpReason::Followed(id)));
             }
             ClaimsQuery::Followed(_) => {}
-        }
-    }
-
-    pub(crate) fn on_caught_up(&mut self, id: MessageId, cx: &mut Cx<'_>) {
-        match self.step(&id) {
-            Some(FollowStep::CatchUp { is_free: true }) => {
-                self.set_step(&id, FollowStep::ReadAnswer);
-                cx.start(Effect::ReadAnswer(AnswerQuery::Followed(id)));
-            }
-            Some(FollowStep::CatchUp { is_free: false }) => self.poll_again(&id, cx),
-            _ => {}
         }
     }
 
@@ -215,26 +204,8 @@ impl Agreement<'_> {
                 self.0.commits.push(Commit::TakeOver(id));
             }
             // An unavailable store decides nothing: the next poll reads again.
-            (AnswerQuery::Followed(id), _) => self.poll_again(&id, cx),
+            (AnswerQuery::Followed(id), _) => self.0.conversation.poll_again(&id, cx),
         }
-    }
-
-    /// Returns true if the message still lacks a core that answers it. One that was resubmitted meanwhile is in flight
-    /// here, or followed from the beginning.
-    pub(crate) fn is_to_be_taken_over(&self, id: &MessageId) -> bool {
-        self.step(id) == Some(FollowStep::TakeOver)
-    }
-
-    /// Ends the followed answer to `id` with an error for the connections here.
-    pub(crate) fn give_up(&mut self, id: &MessageId, rejection: MessageRejection, cx: &mut Cx<'_>) {
-        let conversation = &mut self.0.conversation;
-        conversation.unfollow(id, cx.now());
-        let error = conversation.error(id.clone(), rejection);
-        conversation.fanout.publish_locally(Recipients::All, error, cx);
-    }
-
-    fn poll_again(&mut self, id: &MessageId, cx: &Cx<'_>) {
-        self.set_step(id, FollowStep::PollAt(cx.now() + POLL_INTERVAL));
     }
 
     fn step(&self, id: &MessageId) -> Option<FollowStep> {
@@ -242,8 +213,6 @@ impl Agreement<'_> {
     }
 
     fn set_step(&mut self, id: &MessageId, step: FollowStep) {
-        if let Some(replicas) = &mut self.0.conversation.fanout.replicas {
-            replicas.set_step(id, step);
-        }
+        self.0.conversation.set_step(id, step);
     }
 }

@@ -11,7 +11,7 @@ use protocol::{MessageId, ServerFrame, UserText};
 use crate::cx::Cx;
 use crate::effect::{Delta, Effect};
 use crate::event::{CoreId, SessionEvent};
-use crate::input::ConnectionId;
+use crate::ids::ConnectionId;
 use crate::message::Message;
 
 /// Interval at which a claim of another core is polled. A core that dies publishes nothing.

@@ -1,9 +1,9 @@
 //! The session: inputs to effects.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use protocol::server_frame::{Source, Support};
+use protocol::server_frame::Support;
 use protocol::{Country, Locale, MessageId, Timestamp, UserLabel, UserText};
 
 use crate::assessor::Assessor;
@@ -14,34 +14,20 @@ use crate::effect::{Effect, Recipients};
 use crate::event::SessionEvent;
 use crate::fanout::Fanout;
 use crate::help_lines::HelpLines;
-use crate::input::{ConnectionId, Input, Now, StoredSession, TurnEvent};
+use crate::ids::ConnectionId;
+use crate::input::{Input, Now, StoredSession, TurnEvent};
 use crate::ledger::{Ledger, Life};
 use crate::message::Risk;
 use crate::profile::Profile;
 use crate::published::PublishedSeq;
 use crate::remote::Agreement;
 use crate::replicas::Replicas;
+use crate::settings::Settings;
 use crate::turns::Turns;
 use crate::watch::{Watch, need_of};
 
 /// Messages in risk that may wait for their answer beyond [`Settings::per_user_max`].
 const MAX_BEYOND_LIMITS: usize = 8;
-/// Pause after a message that was answered beyond the limits: risk words must not buy a flood.
-pub(crate) const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
-
-/// Settings of every session.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Messages of one person in flight at once on this core (`PER_USER_MAX`).
-    pub per_user_max: usize,
-    /// Time for which an answer continues without a listener (`ORPHAN_SECONDS`).
-    pub abandoned_after: Duration,
-    /// Time after a message at high risk within which no message is rejected for a limit.
-    pub risk_window: Duration,
-    /// Origin of answers, as far as it is known before they begin.
-    pub source: Source,
-}
-
 /// State of a session that is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening {

@@ -8,7 +8,8 @@ use protocol::{MessageId, ServerFrame, UserText};
 
 use crate::cx::Cx;
 use crate::effect::{ClaimsQuery, Delta, Effect};
-use crate::input::{Claims, ConnectionId};
+use crate::ids::ConnectionId;
+use crate::input::Claims;
 use crate::message::Turn;
 use crate::replicas::POLL_INTERVAL;
 
