@@ -1,23 +1,20 @@
 //! Server: accepts connections, identifies their peers, and drains on shutdown.
 
 mod admin;
+mod client;
 mod preamble;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use cluster::{Cluster, ClusterEvent};
-use limits::{Admission, AdmissionLimits, ConcurrencyLimiter, ConnectionPermit, RequestLimiter, SocketPermit};
+use limits::{Admission, AdmissionLimits, ConcurrencyLimiter, RequestLimiter};
 use llm::{Model, ModelError};
-use protocol::CloseReason;
-use protocol::trace::TraceId;
 use service_runtime::{AcceptBackoff, LogThrottle};
 use socket2::{SockRef, TcpKeepalive};
 use store::Store;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,17 +22,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::connection::{self, Connection, Outcome, PartialSession, PendingConnection};
+use crate::connection;
 use crate::guard::{Guard, GuardError};
-use crate::metrics::{Metrics, OpenConnection};
+use crate::metrics::Metrics;
 use crate::sessions::{SessionLimits, Sessions};
 use crate::turn::{Budget, BudgetSettings, Context, Referrals, Summarizer, TurnService};
-use preamble::Preamble;
 
 /// Time after the drain timeout for connections to send `shutting_down` and close.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
-/// Timeout for a rejected client to read its error line.
-const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Silence before TCP keepalive probes, which end half-open connections.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 
@@ -208,195 +202,4 @@ impl Server {
         let server = Arc::clone(self);
         self.context.tasks.spawn(async move { server.handle_socket(stream, address.ip(), Some(permit)).await });
     }
-
-    /// Serves one client on `stream`, from its first byte to its last; `address` is the socket's.
-    pub async fn handle<S>(&self, stream: S, address: IpAddr)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        self.handle_socket(stream, address, None).await;
-    }
-
-    async fn handle_socket<S>(&self, stream: S, address: IpAddr, permit: Option<SocketPermit>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let pending = PendingConnection { stream, first: BytesMut::new(), partial: PartialSession::default() };
-        let mut next = Some(Box::new(pending));
-        let mut client = ClientSocket { address, counted: self.metrics.open_connection(), permit };
-        // At most one restart: a PROXY header is accepted once per connection.
-        while let Some(pending) = next.take() {
-            next = self.serve_one(pending, &mut client).await;
-        }
-    }
-
-    /// Serves the client until the connection ends. Returns it at a late PROXY header, to be served again.
-    async fn serve_one<S>(
-        &self,
-        mut pending: Box<PendingConnection<S>>,
-        client: &mut ClientSocket<'_>,
-    ) -> Option<Box<PendingConnection<S>>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let started_at = Instant::now();
-        let trusted = self.admission.trusts(client.address);
-        // An untrusted peer is admitted by its own address before any read: silent sockets must count at once.
-        let early = (!trusted).then(|| self.admit(client.address, client));
-        let preamble = match early {
-            Some(None) => Preamble::Absent,
-            // Boxed so that handshake state is freed before the session future runs.
-            Some(Some(_)) | None => Box::pin(self.read_preamble(&mut pending, trusted)).await,
-        };
-        let is_health_check = preamble.is_health_check();
-        let peer = match preamble {
-            Preamble::Closed => {
-                client.counted.closing(CloseReason::ClientGone);
-                return None;
-            }
-            Preamble::TimedOut | Preamble::Malformed => {
-                return self.reject_preamble(client, CloseReason::HandshakeTimeout);
-            }
-            Preamble::Untrusted => return self.reject_preamble(client, CloseReason::Unauthorized),
-            preamble => preamble.peer(client.address, started_at, trusted),
-        };
-        let permit = match early {
-            Some(permit) => permit,
-            // A full core is alive: its health check must not need a permit.
-            None if is_health_check => None,
-            None => self.admit(peer.address, client),
-        };
-        let PendingConnection { stream, first, partial } = *pending;
-        let log = ConnectionLog { trace: peer.trace.trace_id, address: peer.address, is_health_check, started_at };
-        log.opened();
-        let outcome = if permit.is_some() || is_health_check {
-            Box::pin(Connection::new(peer, Arc::clone(&self.context)).with_partial_session(partial).run(stream, first))
-                .await
-        } else {
-            Outcome::Closed(Box::pin(reject_over_capacity(stream, peer)).await)
-        };
-        // Before a restart, which takes a permit for the address in the late header.
-        drop(permit);
-        match outcome {
-            Outcome::Closed(reason) => {
-                client.counted.closing(reason);
-                log.closed(reason);
-                None
-            }
-            Outcome::PeerReidentified(pending) => {
-                log.restarted();
-                Some(pending)
-            }
-        }
-    }
-
-    /// Reads the preamble. A trusted peer has the whole timeout, unless too many others wait: then the oldest is
-    /// evicted.
-    async fn read_preamble<S>(&self, pending: &mut PendingConnection<S>, trusted: bool) -> Preamble
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let reading = preamble::read_preamble(&mut pending.stream, &mut pending.first, self.context.timeouts, trusted);
-        if !trusted {
-            return reading.await;
-        }
-        let permit = self.admission.preamble();
-        tokio::select! {
-            preamble = reading => preamble,
-            () = permit.evicted() => Preamble::TimedOut,
-        }
-    }
-
-    /// Acquires a connection permit for `address`. Connect-rate violations get the same error as a full server, so
-    /// that a flooder learns nothing.
-    fn admit(&self, address: IpAddr, client: &mut ClientSocket<'_>) -> Option<ConnectionPermit> {
-        self.admission.connect(address, Instant::now()).ok()?;
-        let permit = self.admission.acquire_connection(address)?;
-        if let Some(permit) = &mut client.permit {
-            permit.finish_handshake();
-        }
-        Some(permit)
-    }
-
-    /// Counts and logs a connection rejected because of its PROXY header.
-    fn reject_preamble<S>(
-        &self,
-        client: &mut ClientSocket<'_>,
-        reason: CloseReason,
-    ) -> Option<Box<PendingConnection<S>>> {
-        client.counted.closing(reason);
-        if let Some(suppressed) = self.rejection_log.admit(Instant::now()) {
-            tracing::warn!(
-                client.address = %client.address, close.reason = %reason, suppressed,
-                "connection rejected because of its PROXY header"
-            );
-        }
-        None
-    }
-}
-
-struct ClientSocket<'a> {
-    /// Address of the socket, not of a PROXY header.
-    address: IpAddr,
-    counted: OpenConnection<'a>,
-    /// `None` for a stream without a socket, as in [`Server::handle`].
-    permit: Option<SocketPermit>,
-}
-
-/// Fields of a connection's log lines.
-struct ConnectionLog {
-    trace: TraceId,
-    address: IpAddr,
-    /// Health check of a gateway: one every few seconds, without a person. Its opening is logged at debug level, its
-    /// end not at all.
-    is_health_check: bool,
-    started_at: Instant,
-}
-
-impl ConnectionLog {
-    fn opened(&self) {
-        let Self { trace, address, .. } = self;
-        if self.is_health_check {
-            tracing::debug!(trace_id = %trace, client.address = %address, "gateway health check");
-        } else {
-            tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
-        }
-    }
-
-    fn closed(&self, reason: CloseReason) {
-        let Self { trace, address, .. } = self;
-        if !self.is_health_check {
-            tracing::info!(
-                trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms = self.duration_ms(),
-                "connection closed"
-            );
-        }
-    }
-
-    fn restarted(&self) {
-        let Self { trace, address, .. } = self;
-        tracing::info!(
-            trace_id = %trace, client.address = %address, duration_ms = self.duration_ms(),
-            "late PROXY header; restarting connection"
-        );
-    }
-
-    fn duration_ms(&self) -> u64 {
-        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// Sends `too_many_connections` and reads until the client closes: a socket closed with unread bytes is reset, and the
-/// reset may overtake the line.
-async fn reject_over_capacity(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: connection::Peer) -> CloseReason {
-    let send = async {
-        stream.write_all(&connection::too_many_connections(&peer)).await?;
-        stream.shutdown().await?;
-        let mut unread = [0; 1_024];
-        while 0 < stream.read(&mut unread).await? {}
-        Ok::<(), io::Error>(())
-    };
-    // Best effort: give up after the timeout; the socket is closed anyway.
-    let _ = timeout(REJECTION_TIMEOUT, send).await;
-    CloseReason::TooManyConnections
 }

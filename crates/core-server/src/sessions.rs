@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use protocol::{Country, Locale, ResumeToken, SessionId, UserLabel};
 use session::{ContinuousUse, Input, Settings, StoredSession};
+use store::{NewSession, SessionRecord, StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use store::{NewSession, SessionRecord, StoreError};
 
 pub use error::SessionError;
 pub use live_session::LiveSession;

@@ -19,11 +19,11 @@ mod summarizer;
 
 use std::sync::Arc;
 
-use protocol::{ErrorCode, Timestamp};
-use session::{Failure, MessageRejection, TurnEvent};
 use cluster::Cluster;
 use limits::{ConcurrencyLimiter, LimiterSaturated};
 use llm::Model;
+use protocol::{ErrorCode, Timestamp};
+use session::{Failure, MessageRejection, TurnEvent};
 use store::{Store, StoreError};
 
 use crate::guard::Guard;

@@ -20,6 +20,10 @@ pub enum CloseReason {
     SlowConsumer,
     /// The peer did not finish its handshake (PROXY header, TLS, `hello`) in time.
     HandshakeTimeout,
+    /// The PROXY header of a trusted peer came after the greeting delay; no line behind it was read.
+    LateHeader,
+    /// The PROXY header of a trusted peer is malformed, or out of place.
+    BadHeader,
     /// The peer is not authenticated, or not authorized.
     Unauthorized,
     /// The peer speaks another version of the protocol, or another protocol.
@@ -34,13 +38,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Bye,
         Self::Erased,
         Self::Draining,
         Self::Idle,
         Self::SlowConsumer,
         Self::HandshakeTimeout,
+        Self::LateHeader,
+        Self::BadHeader,
         Self::Unauthorized,
         Self::VersionUnsupported,
         Self::TooManyConnections,
@@ -57,6 +63,8 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::SlowConsumer => "slow_consumer",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::LateHeader => "late_header",
+            Self::BadHeader => "bad_header",
             Self::Unauthorized => "unauthorized",
             Self::VersionUnsupported => "version_unsupported",
             Self::TooManyConnections => "too_many_connections",

@@ -1,23 +1,9 @@
 //! Detection of HTTP and TLS clients on the wrong port (`proto-line/SPEC.md` §2).
 
-use std::fmt;
-
 use memchr::memchr;
 
 /// First bytes of a TLS handshake record: content type 22 and major version 3 (RFC 8446, §5.1).
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
-
-/// Error of a client that speaks HTTP or TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ForeignProtocol;
-
-impl fmt::Display for ForeignProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client speaks another protocol")
-    }
-}
-
-impl std::error::Error for ForeignProtocol {}
 
 /// Returns `true` if `bytes`, the first of a connection, are those of another protocol: the request line of HTTP, the
 /// preface of HTTP/2 included, or the start of a TLS handshake. A line that has not ended yet is none.

@@ -139,9 +139,14 @@ impl fmt::Debug for ResumeToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserLabel(pub u64);
 
+impl UserLabel {
+    /// Beginning of every label, and so of every greeting; no other line of the server begins with it.
+    pub const PREFIX: &str = "Usuario-";
+}
+
 impl fmt::Display for UserLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Usuario-{}", self.0)
+        write!(f, "{}{}", Self::PREFIX, self.0)
     }
 }
 
@@ -154,7 +159,7 @@ impl Serialize for UserLabel {
 impl<'de> Deserialize<'de> for UserLabel {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let number = text.strip_prefix("Usuario-").and_then(|number| number.parse().ok());
+        let number = text.strip_prefix(Self::PREFIX).and_then(|number| number.parse().ok());
         number.map(Self).ok_or_else(|| serde::de::Error::custom("a label is Usuario-N"))
     }
 }

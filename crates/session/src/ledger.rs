@@ -19,7 +19,6 @@ use crate::settings::Settings;
 /// Pause after a message that was answered beyond the limits: risk words must not buy a flood.
 const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
 
-
 /// The conversation, and the order in which it is stored.
 #[derive(Debug)]
 pub(crate) struct Ledger {

@@ -70,11 +70,11 @@ fn close_code(reason: CloseReason) -> Option<u16> {
         CloseReason::Bye | CloseReason::Erased => Some(1000),
         CloseReason::Draining => Some(1001),
         CloseReason::Unauthorized | CloseReason::VersionUnsupported => Some(1008),
-        CloseReason::Internal => Some(1011),
+        CloseReason::BadHeader | CloseReason::Internal => Some(1011),
         CloseReason::TooManyConnections => Some(1013),
         CloseReason::SlowConsumer => Some(4008),
         CloseReason::Idle => Some(4009),
-        CloseReason::HandshakeTimeout => Some(4010),
+        CloseReason::HandshakeTimeout | CloseReason::LateHeader => Some(4010),
         CloseReason::ClientGone => None,
     }
 }

@@ -204,7 +204,7 @@ where
             self.observer.answered();
         }
         let client = &mut *self.client;
-        self.core.lines.feed(bytes.filled(), |fragment| client.send(fragment));
+        self.core.receive(bytes.filled(), |fragment| client.send(fragment));
         Poll::Ready(Ok(()))
     }
 

@@ -90,11 +90,11 @@ fn known_code(reason: CloseReason) -> u16 {
         CloseReason::Bye | CloseReason::Erased | CloseReason::ClientGone => 1000,
         CloseReason::Draining => 1001,
         CloseReason::Unauthorized | CloseReason::VersionUnsupported => 1008,
-        CloseReason::Internal => 1011,
+        CloseReason::BadHeader | CloseReason::Internal => 1011,
         CloseReason::TooManyConnections => 1013,
         CloseReason::SlowConsumer => 4008,
         CloseReason::Idle => 4009,
-        CloseReason::HandshakeTimeout => 4010,
+        CloseReason::HandshakeTimeout | CloseReason::LateHeader => 4010,
     }
 }
 

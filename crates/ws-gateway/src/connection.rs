@@ -1,12 +1,14 @@
 //! Lifecycle of one client connection, from accept to close.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use limits::{Admission, SocketPermit};
 use protocol::{CloseReason, proxy_header};
 use service_runtime::LogThrottle;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -84,34 +86,73 @@ impl Gateway {
         let cause = match (self.admission.acquire_connection(accepted.client.ip()), destination) {
             (None, _) => CloseReason::TooManyConnections.into(),
             (_, Err(_)) => CloseReason::ClientGone.into(),
-            (Some(_permit), Ok(destination)) => match Box::pin(self.dial(&accepted, destination)).await {
-                Err(cause) => cause,
-                Ok((mut core, endpoint)) => {
-                    let cause = self.carry(&mut client, &mut core, leftover, endpoint).await;
-                    Box::pin(bridge::shutdown_write(&mut core.pipe)).await;
-                    cause
-                }
-            },
+            (Some(_permit), Ok(destination)) => {
+                let route = Route { accepted: &accepted, destination };
+                self.relay(route, &mut client, leftover).await
+            }
         };
         Box::pin(bridge::close_handshake(&mut client, cause)).await;
         counted.closing(cause);
         log_close(&accepted, cause, opened);
     }
 
-    /// Connects to a core and queues the PROXY header that carries the client's address.
+    /// Carries messages between the client and a core. Reconnects once if the core got the PROXY header late, and has
+    /// read nothing else: the client notices nothing.
+    async fn relay(&self, route: Route<'_>, client: &mut Client<TcpStream>, leftover: Bytes) -> CloseCause {
+        let mut may_reconnect = true;
+        let (mut core, endpoint) = match Box::pin(self.dial(route, &mut may_reconnect)).await {
+            Ok(connected) => connected,
+            Err(cause) => return cause,
+        };
+        let cause = self.carry(client, &mut core, leftover, endpoint).await;
+        Box::pin(bridge::shutdown_write(&mut core.pipe)).await;
+        if cause != CloseReason::LateHeader.into() || !may_reconnect {
+            return cause;
+        }
+        match core.into_unanswered() {
+            // Boxed: most connections need one core only.
+            Some(lines) => Box::pin(self.relay_again(route, client, lines)).await,
+            None => cause,
+        }
+    }
+
+    /// Carries messages over a second connection, which gets the `lines` that the first core has not read.
+    async fn relay_again(&self, route: Route<'_>, client: &mut Client<TcpStream>, lines: BytesMut) -> CloseCause {
+        log_reconnect(route);
+        let (mut core, endpoint) = match self.dial(route, &mut false).await {
+            Ok(connected) => connected,
+            Err(cause) => return cause,
+        };
+        core.forward_again(lines);
+        let cause = self.carry(client, &mut core, Bytes::new(), endpoint).await;
+        bridge::shutdown_write(&mut core.pipe).await;
+        cause
+    }
+
+    /// Connects to a core and queues the PROXY header that carries the client's address. Reconnects if the header would
+    /// come late for certain and it `may_reconnect`, which is false after that.
     async fn dial(
         &self,
-        accepted: &AcceptedUpgrade,
-        destination: SocketAddr,
+        route: Route<'_>,
+        may_reconnect: &mut bool,
     ) -> Result<(Core<TcpStream>, EndpointGuard), CloseCause> {
-        let begin = Instant::now();
-        let (stream, endpoint) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
-            tracing::warn!(trace_id = %accepted.trace.trace_id, error = %error, "core unreachable");
-            CloseCause::CoreUnreachable
-        })?;
-        self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
-        let header = proxy_header::encode(accepted.client, destination, accepted.trace, accepted.face);
-        Ok((Core::new(stream, &header, accepted.trace), endpoint))
+        let Route { accepted, destination } = route;
+        loop {
+            let begin = Instant::now();
+            let (stream, endpoint) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
+                tracing::warn!(trace_id = %accepted.trace.trace_id, error = %error, "core unreachable");
+                CloseCause::CoreUnreachable
+            })?;
+            self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
+            if !has_spoken(&stream) {
+                let header = proxy_header::encode(accepted.client, destination, accepted.trace, accepted.face);
+                return Ok((Core::new(stream, &header, accepted.trace, accepted.face), endpoint));
+            }
+            if !std::mem::take(may_reconnect) {
+                return Err(CloseReason::LateHeader.into());
+            }
+            log_reconnect(route);
+        }
     }
 
     /// Runs the bridge, then reports a connection lost during probation as a failure of the core.
@@ -132,6 +173,21 @@ impl Gateway {
     }
 }
 
+/// Two ends of a connection to a core.
+#[derive(Debug, Clone, Copy)]
+struct Route<'a> {
+    accepted: &'a AcceptedUpgrade,
+    /// Address at which the client arrived.
+    destination: SocketAddr,
+}
+
+/// Returns true if the core has sent bytes before the header: it has greeted a person, and the header comes late for
+/// certain. Passed on, the greeting would look like the client's own.
+fn has_spoken(stream: &TcpStream) -> bool {
+    // A system call of its own: the runtime may not have seen yet that the socket is readable.
+    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| 0 < bytes)
+}
+
 fn log_open(accepted: &AcceptedUpgrade) {
     tracing::info!(
         trace_id = %accepted.trace.trace_id,
@@ -139,6 +195,10 @@ fn log_open(accepted: &AcceptedUpgrade) {
         client.face = %accepted.face,
         "connection opened"
     );
+}
+
+fn log_reconnect(route: Route<'_>) {
+    tracing::info!(trace_id = %route.accepted.trace.trace_id, "late PROXY header; reconnecting to a core");
 }
 
 fn log_close(accepted: &AcceptedUpgrade, cause: CloseCause, opened: Instant) {
@@ -150,4 +210,41 @@ fn log_close(accepted: &AcceptedUpgrade, cause: CloseCause, opened: Instant) {
         duration_ms,
         "connection closed"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Bound of the memory of an idle connection, without its sockets' buffers in the kernel.
+    const MAX_FUTURE_BYTES: usize = 100;
+
+    #[test]
+    fn idle_connection_is_small() {
+        fn size<F>(_: impl FnOnce(Arc<Gateway>, std::net::TcpStream, SocketAddr, SocketPermit) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(Gateway::connection);
+        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn core_that_spoke_first_is_detected() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut core, _) = listener.accept().await.unwrap();
+        assert!(!has_spoken(&stream));
+        core.write_all(b"Usuario-1 conectado.\n").await.unwrap();
+        stream.readable().await.unwrap();
+        assert!(has_spoken(&stream) && has_spoken(&stream), "the bytes stay");
+        drop(stream);
+
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        stream.readable().await.unwrap();
+        assert!(!has_spoken(&stream), "a closed core is a lost one");
+    }
 }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use protocol::foreign::{ForeignProtocol, is_foreign};
+use protocol::foreign::is_foreign;
 use protocol::proxy_header::{self, ProxyHeaderParse};
-use protocol::{Inbound, LineCodec};
+use protocol::{Face, Inbound, LineCodec};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
@@ -21,56 +21,75 @@ pub(super) struct LineReader<R> {
     source: R,
     buffer: BytesMut,
     codec: LineCodec,
-    touched: bool,
-    at_proxy_header: bool,
+    has_received: bool,
     /// No line was read yet, and the client may speak another protocol.
-    opening: bool,
+    may_be_foreign: bool,
+}
+
+/// No line can be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The client speaks HTTP or TLS.
+    #[error("HTTP or TLS in place of the first line")]
+    ForeignProtocol,
+    /// A PROXY header, or its unambiguous beginning, behind the preamble. Nothing behind it is read.
+    #[error("PROXY header in place of the first line")]
+    ProxyHeader {
+        /// The sender understands the closing line.
+        closing_line: bool,
+    },
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// Reads `source`, of which `first` was read already. `opening`: the client may speak another protocol, which is an
-    /// error with [`ForeignProtocol`] inside.
-    pub(super) fn new(source: R, first: BytesMut, codec: LineCodec, opening: bool) -> Self {
-        let touched = !first.is_empty();
-        Self { source, buffer: first, codec, touched, at_proxy_header: false, opening }
+    /// Reads `source`, of which `first` was read already. Lines are tagged if a gateway announced `face`. Without one,
+    /// the client may speak another protocol: a gateway has ended HTTP and TLS.
+    pub(super) fn new(source: R, first: BytesMut, face: Option<Face>) -> Self {
+        let mut codec = LineCodec::default();
+        if face.is_some() {
+            codec.expect_tags();
+        }
+        let has_received = !first.is_empty();
+        Self { source, buffer: first, codec, has_received, may_be_foreign: face.is_none() }
     }
 
     pub(super) fn has_received(&self) -> bool {
-        self.touched
-    }
-
-    /// Returns true if the stream begins with a PROXY header in place of the first line; no line follows then.
-    pub(super) fn is_at_proxy_header(&self) -> bool {
-        self.at_proxy_header
+        self.has_received
     }
 
     /// Reads the next line; `None` at the end of the stream, where a cut line is dropped.
     ///
+    /// # Errors
+    ///
+    /// See [`ReadError`]; no line follows then.
+    ///
     /// # Cancel safety
     ///
     /// Safe: bytes read stay in the buffer.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Inbound>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Inbound>, ReadError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Inbound>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Inbound>, ReadError>> {
         loop {
-            if self.opening && is_foreign(&self.buffer) {
-                return Poll::Ready(Err(io::Error::other(ForeignProtocol)));
+            if self.may_be_foreign && is_foreign(&self.buffer) {
+                return Poll::Ready(Err(ReadError::ForeignProtocol));
             }
             if let Some(inbound) = self.codec.next_line(&mut self.buffer) {
-                self.opening = false;
+                self.may_be_foreign = false;
                 return Poll::Ready(Ok(Some(inbound)));
             }
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(None));
             }
-            // A trusted proxy whose header arrived after the preamble timeout.
-            if !self.touched && is_proxy_header(&self.buffer) {
-                self.at_proxy_header = true;
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            if !self.has_received
+                && let Some(error) = proxy_header_at(&self.buffer)
+            {
+                return Poll::Ready(Err(error));
             }
-            self.touched = true;
+            self.has_received = true;
         }
     }
 
@@ -83,18 +102,89 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         filled
     }
 
-    /// Returns the source and the unconsumed bytes.
-    pub(super) fn into_parts(self) -> (R, BytesMut) {
-        (self.source, self.buffer)
+    pub(super) fn into_source(self) -> R {
+        self.source
     }
 }
 
-/// Returns true for a PROXY header or an unambiguous beginning of one, which must not be read as a line.
-fn is_proxy_header(bytes: &[u8]) -> bool {
-    matches!(
-        proxy_header::parse(bytes),
-        ProxyHeaderParse::Header { .. }
-            | ProxyHeaderParse::Incomplete { unambiguous: true }
-            | ProxyHeaderParse::Invalid
-    )
+/// Returns the error for a PROXY header or an unambiguous beginning of one, which must not be read as a line.
+fn proxy_header_at(bytes: &[u8]) -> Option<ReadError> {
+    match proxy_header::parse(bytes) {
+        ProxyHeaderParse::Header { header, .. } => Some(ReadError::ProxyHeader { closing_line: header.closing_line }),
+        // Whether the sender understands the closing line is not known.
+        ProxyHeaderParse::Incomplete { unambiguous: true } | ProxyHeaderParse::Invalid => {
+            Some(ReadError::ProxyHeader { closing_line: false })
+        }
+        ProxyHeaderParse::Incomplete { unambiguous: false } | ProxyHeaderParse::Absent => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::trace::Traceparent;
+
+    use super::*;
+
+    /// Reads the whole of `input`; describes each line, and the end.
+    async fn read(first: &str, input: &[u8], face: Option<Face>) -> Vec<String> {
+        let mut reader = LineReader::new(input, BytesMut::from(first), face);
+        let mut seen = Vec::new();
+        loop {
+            seen.push(match reader.next().await {
+                Ok(Some(Inbound::Line { text, .. })) => text.expose().to_owned(),
+                Ok(Some(Inbound::Rejected { code, .. })) => code.to_string(),
+                Ok(None) => return seen,
+                Err(error) => {
+                    seen.push(format!("{error:?}"));
+                    return seen;
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn first_bytes_decide() {
+        let gateway = proxy_header::encode(
+            "203.0.113.9:4711".parse().unwrap(),
+            "127.0.0.1:5001".parse().unwrap(),
+            Traceparent::random(),
+            Face::Frames,
+        );
+        let cut = "ProxyHeader { closing_line: false }";
+        let rows: &[(&str, &[u8], &[&str])] = &[
+            ("", b"hola\r\nchau\nmedia l\xc3", &["hola", "chau"]),
+            ("ho", b"la\n", &["hola"]),
+            ("", b"\xff\n", &["invalid_utf8"]),
+            ("", b"GET / HTTP/1.1\r\n", &["ForeignProtocol"]),
+            ("hola\n", b"GET / HTTP/1.1\r\n", &["hola", "GET / HTTP/1.1"]),
+            ("", &gateway, &["ProxyHeader { closing_line: true }"]),
+            ("", &gateway[..20], &[cut]),
+            ("", b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 5001\r\nhola\n", &[cut]),
+            ("", b"PROXY TCP4 nowhere\r\nhola\n", &[cut]),
+            ("", b"PROXIMO\n", &["PROXIMO"]),
+            // Only the very first bytes are a header.
+            ("hola\n", b"PROXY UNKNOWN\r\n", &["hola", "PROXY UNKNOWN"]),
+        ];
+        for (first, input, want) in rows {
+            assert_eq!(read(first, input, None).await, *want, "{first}{}", input.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_of_a_gateway_are_tagged_and_never_foreign() {
+        let tag = protocol::codec::encode_tag(Traceparent::random());
+        let line = [&tag[..], b"GET / HTTP/1.1\n"].concat();
+        assert_eq!(read("", &line, Some(Face::Frames)).await, ["GET / HTTP/1.1"]);
+    }
+
+    #[tokio::test]
+    async fn idle_reader_holds_no_buffer() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut reader = LineReader::new(server, BytesMut::new(), None);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"hola\n").await.unwrap();
+        assert!(matches!(reader.next().await, Ok(Some(Inbound::Line { .. }))));
+        assert!(reader.has_received());
+        assert!(poll_fn(|cx| Poll::Ready(reader.poll_next(cx))).await.is_pending());
+        assert_eq!(reader.buffer.capacity(), 0);
+    }
 }

@@ -1,11 +1,10 @@
-//! Timeouts of a connection, all on one timer.
+//! Timeouts of a connection, all on one timer. Without I/O: events carry their time.
 
 use std::time::Duration;
 
-use protocol::{CloseReason, ErrorCode};
 use tokio::time::Instant;
 
-use super::{Connection, FaceState, LINGER};
+use super::LINGER;
 
 /// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -22,83 +21,181 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
-impl Connection {
-    /// Fires every expired timer.
-    pub(super) fn fire_timers(&mut self) {
-        let (now, timeouts) = (Instant::now(), self.context.timeouts);
-        let over = |since: Instant, limit: Duration| since + limit <= now;
-        self.remind_if_due(now);
-        if self.stalled_since.is_some_and(|since| over(since, timeouts.write)) {
-            self.closing = Some(CloseReason::SlowConsumer);
-        } else if self.draining_since.is_some_and(|since| over(since, timeouts.drain)) {
-            // With a drain timeout as short as `LINGER` nothing may be in progress: then the loop ends by itself.
-            if self.close_reason_if_done().is_none() {
-                self.give_up_draining();
-            }
-        } else if self.may_be_greeted() {
-            if over(self.peer.connected_at, timeouts.greet_delay) {
-                self.greet();
-            }
-        } else if self.awaits_hello() && over(self.last_read_at, timeouts.handshake) {
-            self.closing = Some(CloseReason::HandshakeTimeout);
-        } else if over(self.last_read_at, timeouts.idle) {
-            if self.is_awaiting() {
-                self.last_read_at = now;
-            } else {
-                self.closing = Some(CloseReason::Idle);
-            }
-        }
+/// Times of a connection on which its timeouts are based.
+#[derive(Debug)]
+pub(super) struct Timers {
+    connected_at: Instant,
+    /// Time of the last line. Base of the idle and handshake timeouts.
+    pub(super) last_read_at: Instant,
+    /// Start of the drain, as seen by this connection.
+    draining_since: Option<Instant>,
+}
+
+/// Input of the client for which a timeout runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// None: only unwritten output keeps the connection open.
+    Nothing,
+    /// The first byte; the greeting delay runs.
+    FirstByte,
+    /// `hello` of a framed connection.
+    Hello,
+    Line,
+}
+
+/// Moments of a connection's other parts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moments {
+    pub(super) awaited: Awaited,
+    /// Last progress of a write that is not finished.
+    pub(super) stalled_since: Option<Instant>,
+    /// End of a pause in reading.
+    pub(super) paused_until: Option<Instant>,
+    /// Next reminder that answers come from no person.
+    pub(super) reminder_at: Option<Instant>,
+}
+
+/// An expired timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Write,
+    Drain,
+    GreetDelay,
+    Hello,
+    Idle,
+}
+
+impl Timers {
+    pub(super) fn new(connected_at: Instant) -> Self {
+        Self { connected_at, last_read_at: connected_at, draining_since: None }
     }
 
-    /// Returns the earliest time at which a timer may expire.
-    pub(super) fn next_deadline(&self) -> Instant {
-        let timeouts = self.context.timeouts;
-        let waits_for_client = if self.closing.is_some() {
-            // Only unwritten output keeps the connection open; no timer of input counts any more.
-            Instant::now() + timeouts.idle
-        } else if self.may_be_greeted() {
-            self.peer.connected_at + timeouts.greet_delay
-        } else if self.awaits_hello() {
-            self.last_read_at + timeouts.handshake
-        } else {
-            self.last_read_at + timeouts.idle
-        };
-        let stalled = self.stalled_since.map(|since| since + timeouts.write);
-        let drained = self.draining_since.filter(|_| self.closing.is_none()).map(|since| {
-            let first = self.lingers_until().filter(|until| Instant::now() < *until);
-            first.unwrap_or(since + timeouts.drain)
-        });
-        let paced = Some(self.read_throttle.ready_at()).filter(|ready| Instant::now() < *ready);
-        [stalled, drained, paced, self.reminder_at].into_iter().flatten().fold(waits_for_client, Instant::min)
+    pub(super) fn drain(&mut self, now: Instant) {
+        self.draining_since = Some(now);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining_since.is_some()
     }
 
     /// Returns the time until which a drain still reads an idle connection: a message on its way may call for help, and
     /// after the close no help can be shown.
-    pub(super) fn lingers_until(&self) -> Option<Instant> {
-        self.draining_since.map(|since| since + LINGER.min(self.context.timeouts.drain))
+    pub(super) fn lingers_until(&self, timeouts: &Timeouts) -> Option<Instant> {
+        self.draining_since.map(|since| since + LINGER.min(timeouts.drain))
     }
 
-    /// Ends a drain whose answer in progress took too long: sends `shutting_down`. If the answer still ends, the person
-    /// gets it after a reconnect.
-    fn give_up_draining(&mut self) {
-        if self.closing.is_none() {
-            match self.face {
-                FaceState::Frames => self.error(ErrorCode::ShuttingDown, None),
-                FaceState::Plain(_) => self.write_error(ErrorCode::ShuttingDown),
-                FaceState::Undecided => {}
-            }
-            self.closing = Some(CloseReason::Draining);
+    /// Returns the timeout that has expired at `now`; the most urgent of several.
+    pub(super) fn expired(&self, timeouts: &Timeouts, now: Instant, moments: Moments) -> Option<Expiry> {
+        let over = |since: Instant, limit: Duration| since + limit <= now;
+        if moments.stalled_since.is_some_and(|since| over(since, timeouts.write)) {
+            return Some(Expiry::Write);
+        }
+        if self.draining_since.is_some_and(|since| over(since, timeouts.drain)) {
+            return Some(Expiry::Drain);
+        }
+        match moments.awaited {
+            Awaited::Nothing => None,
+            Awaited::FirstByte => over(self.connected_at, timeouts.greet_delay).then_some(Expiry::GreetDelay),
+            Awaited::Hello if over(self.last_read_at, timeouts.handshake) => Some(Expiry::Hello),
+            Awaited::Hello | Awaited::Line => over(self.last_read_at, timeouts.idle).then_some(Expiry::Idle),
         }
     }
 
-    /// Returns true while the greeting delay runs: no face, no byte and no task yet.
-    fn may_be_greeted(&self) -> bool {
-        let is_undecided = matches!(self.face, FaceState::Undecided) && !self.has_failed_to_greet;
-        is_undecided && self.task.is_none() && self.silent && self.draining_since.is_none()
+    /// Returns the earliest time at which a timer may expire.
+    pub(super) fn next_deadline(&self, timeouts: &Timeouts, now: Instant, moments: Moments) -> Instant {
+        let waits_for_client = match moments.awaited {
+            Awaited::Nothing => now + timeouts.idle,
+            Awaited::FirstByte => self.connected_at + timeouts.greet_delay,
+            Awaited::Hello => self.last_read_at + timeouts.handshake,
+            Awaited::Line => self.last_read_at + timeouts.idle,
+        };
+        let stalled = moments.stalled_since.map(|since| since + timeouts.write);
+        let drained = self.draining_since.filter(|_| moments.awaited != Awaited::Nothing).map(|since| {
+            let first = self.lingers_until(timeouts).filter(|until| now < *until);
+            first.unwrap_or(since + timeouts.drain)
+        });
+        [stalled, drained, moments.paused_until, moments.reminder_at]
+            .into_iter()
+            .flatten()
+            .fold(waits_for_client, Instant::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const TIMEOUTS: Timeouts = Timeouts {
+        greet_delay: Duration::from_millis(100),
+        handshake: Duration::from_secs(10),
+        idle: Duration::from_secs(900),
+        write: Duration::from_secs(30),
+        drain: Duration::from_secs(20),
+    };
+
+    fn moments(awaited: Awaited) -> Moments {
+        Moments { awaited, stalled_since: None, paused_until: None, reminder_at: None }
     }
 
-    /// Returns true while the handshake timeout runs: a framed connection without a session.
-    fn awaits_hello(&self) -> bool {
-        matches!(self.face, FaceState::Frames) && self.attached.is_none() && self.task.is_none()
+    /// Each deadline is exact: nothing expires before it, and the named timeout at it.
+    #[test]
+    fn expires_at_its_deadline() {
+        let begin = Instant::now();
+        let stalled = |seconds: u32| Some(begin + SECOND * seconds);
+        let rows = [
+            (moments(Awaited::FirstByte), None, 100, Expiry::GreetDelay),
+            (moments(Awaited::Hello), None, 10_000, Expiry::Hello),
+            (moments(Awaited::Line), None, 900_000, Expiry::Idle),
+            (Moments { stalled_since: stalled(1), ..moments(Awaited::Line) }, None, 31_000, Expiry::Write),
+            (Moments { stalled_since: stalled(1), ..moments(Awaited::Nothing) }, None, 31_000, Expiry::Write),
+            (moments(Awaited::Line), stalled(5), 25_000, Expiry::Drain),
+            (Moments { stalled_since: stalled(5), ..moments(Awaited::Line) }, stalled(20), 35_000, Expiry::Write),
+        ];
+        for (moments, draining_since, at_ms, want) in rows {
+            let timers = Timers { draining_since, ..Timers::new(begin) };
+            let at = begin + Duration::from_millis(at_ms);
+            let before = at.checked_sub(Duration::from_millis(1)).unwrap();
+            assert_eq!(timers.expired(&TIMEOUTS, before, moments), None, "{want:?}");
+            assert_eq!(timers.expired(&TIMEOUTS, at, moments), Some(want));
+            assert_eq!(timers.next_deadline(&TIMEOUTS, before, moments), at, "{want:?}");
+        }
+    }
+
+    #[test]
+    fn closing_connection_waits_for_no_input() {
+        let begin = Instant::now();
+        let timers = Timers::new(begin);
+        let late = begin + TIMEOUTS.idle * 2;
+        assert_eq!(timers.expired(&TIMEOUTS, late, moments(Awaited::Nothing)), None);
+        assert!(late < timers.next_deadline(&TIMEOUTS, late, moments(Awaited::Nothing)));
+    }
+
+    #[test]
+    fn lines_restart_the_idle_timeout_and_not_the_greeting_delay() {
+        let begin = Instant::now();
+        let mut timers = Timers::new(begin);
+        timers.last_read_at = begin + SECOND;
+        assert_eq!(timers.next_deadline(&TIMEOUTS, begin, moments(Awaited::Line)), begin + SECOND + TIMEOUTS.idle);
+        assert_eq!(
+            timers.next_deadline(&TIMEOUTS, begin, moments(Awaited::Hello)),
+            begin + SECOND + TIMEOUTS.handshake
+        );
+        assert_eq!(timers.next_deadline(&TIMEOUTS, begin, moments(Awaited::FirstByte)), begin + TIMEOUTS.greet_delay);
+    }
+
+    #[test]
+    fn wakes_for_the_end_of_a_pause_a_reminder_and_the_linger() {
+        let begin = Instant::now();
+        let mut timers = Timers::new(begin);
+        let with_pause = Moments { paused_until: Some(begin + SECOND * 3), ..moments(Awaited::Line) };
+        assert_eq!(timers.next_deadline(&TIMEOUTS, begin, with_pause), begin + SECOND * 3);
+        let with_reminder = Moments { reminder_at: Some(begin + SECOND * 2), ..with_pause };
+        assert_eq!(timers.next_deadline(&TIMEOUTS, begin, with_reminder), begin + SECOND * 2);
+        timers.drain(begin);
+        assert_eq!(timers.next_deadline(&TIMEOUTS, begin, with_reminder), begin + LINGER);
+        assert_eq!(timers.lingers_until(&TIMEOUTS), Some(begin + LINGER));
+        let short = Timeouts { drain: LINGER / 2, ..TIMEOUTS };
+        assert_eq!(timers.lingers_until(&short), Some(begin + LINGER / 2));
     }
 }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::{ClusterEvent, Envelope};
 use protocol::UserLabel;
 use session::{CoreId, Input};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use cluster::{ClusterEvent, Envelope};
 
 use super::Sessions;
 

@@ -12,9 +12,9 @@ use session::{
     Completed, ConnectionId, ContinuousUse, Effect, Failure, Input, Message, Now, Opening, PreSessionWatch, Risk,
     Session, Ticket, TurnEvent,
 };
+use store::SessionRecord;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use store::SessionRecord;
 
 use super::turn_task::Turns;
 use super::{Outbox, SessionError, Sessions};

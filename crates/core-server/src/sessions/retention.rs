@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Timestamp;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 use store::{Cutoffs, StoreError, upgrade_legacy_entries};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Sessions;
 use crate::turn::now;
@@ -69,11 +69,11 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use limits::{ConcurrencyLimiter, RateLimit};
     use protocol::{Locale, ResumeToken, SessionId};
+    use store::{MemoryStore, NewSession, Store as _};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
-    use limits::{ConcurrencyLimiter, RateLimit};
-    use store::{MemoryStore, NewSession, Store as _};
 
     use super::*;
     use crate::sessions::SessionLimits;

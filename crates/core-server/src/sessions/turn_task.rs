@@ -3,12 +3,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use cluster::ClaimNumber;
 use futures_util::FutureExt as _;
 use protocol::{ErrorCode, MessageId};
 use session::{Ended, Failure, Input, MessageRejection, Turn, TurnEvent};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use cluster::ClaimNumber;
 
 use super::live_session::{Cell, LiveSession};
 use crate::turn::{Concluded, Permit, TurnControl};

@@ -3,8 +3,8 @@
 use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, MessageId, UserLabel};
 
-use session::{Admission, AdmissionRequest, AnswerOwner, Message, MessageRejection};
 use limits::ClientSubnet;
+use session::{Admission, AdmissionRequest, AnswerOwner, Message, MessageRejection};
 use store::{Appended, NewEntry, StoreError};
 
 use super::budget::{Attempt, AttemptKind, Permit};

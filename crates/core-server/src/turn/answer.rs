@@ -4,13 +4,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use llm::{CompletionStream, TextDelta};
 use protocol::limits::MAX_ANSWER_CHARS;
 use protocol::server_frame::{Exercise, Finish, Source, Usage};
 use protocol::{MessageId, UserText};
 use safety::screen::{Screen, ScreenContext, Violation};
 use session::{Delta, Progress, Turn, TurnEvent};
 use tokio::time::{Instant, timeout};
-use llm::{CompletionStream, TextDelta};
 
 use super::{AnswerSink, SummaryJob};
 

@@ -14,11 +14,11 @@ mod windows;
 
 use std::sync::Arc;
 
+use cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
+use limits::{ClientSubnet, ConcurrencyLimiter, PermitReservation, RateLimit};
 use protocol::{MessageId, UserLabel};
 use session::{AnswerOwner, Grant, MessageRejection};
 use tokio::time::Instant;
-use limits::{ClientSubnet, ConcurrencyLimiter, PermitReservation, RateLimit};
-use cluster::{Claim, ClaimNumber, ClaimOutcome, Cluster, CountedAttempt, WindowKind};
 
 use super::overloaded;
 use stopped::Stopped;

@@ -2,8 +2,8 @@
 
 mod summary_prompt;
 
-use protocol::{Language, UserText};
 use llm::{ChatMessage, ChatRole};
+use protocol::{Language, UserText};
 use store::{Recent, Store, StoreError, Summary};
 
 use super::calibration::Calibration;

@@ -5,9 +5,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use llm::{CallContext, CompletionStream, LlmError, Model};
 use protocol::UserLabel;
 use protocol::server_frame::{Entry, Finish, Role, Source};
-use llm::{CallContext, CompletionStream, LlmError, Model};
 use store::StoreError;
 
 use super::context::{Context, Prompt};

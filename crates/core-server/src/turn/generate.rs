@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join;
+use limits::{ConcurrencyPermit, PermitReservation, Priority};
+use llm::{CallContext, LlmError, Model};
 use protocol::server_frame::{Finish, Source};
 use safety::Level;
 use session::{Failure, MessageRejection, Progress, Turn, TurnEvent};
+use store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use limits::{ConcurrencyPermit, PermitReservation, Priority};
-use llm::{CallContext, LlmError, Model};
-use store::StoreError;
 
 use super::answer::{Answer, stream};
 use super::excluded::OpenError;

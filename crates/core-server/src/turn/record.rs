@@ -5,10 +5,10 @@ use std::time::Duration;
 use protocol::UserLabel;
 use protocol::server_frame::{Done, Finish, Role, Timing};
 use session::{Ended, Failure, MessageRejection, Turn, TurnEvent};
+use store::{Appended, NewEntry, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use store::{Appended, NewEntry, StoreError};
 
 use super::answer::Answer;
 use super::generate::{millis, since_accepted};

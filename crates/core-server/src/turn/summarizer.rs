@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use llm::{CallContext, LlmError, Model, SamplingParams};
 use protocol::server_frame::Usage;
 use protocol::trace::Traceparent;
 use protocol::{Language, MessageLabel, UserLabel, UserText};
 use safety::screen::{Screen, ScreenContext, Violation};
 use session::Risk;
+use store::{Page, StoreError, Summary};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use llm::{CallContext, LlmError, Model, SamplingParams};
-use store::{Page, StoreError, Summary};
 
 use super::TurnService;
 use super::context::SummaryPrompt;

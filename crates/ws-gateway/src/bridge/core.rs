@@ -1,19 +1,29 @@
 //! Core side of a bridge: tagged lines out, lines and a closing line in.
 
-use bytes::BufMut as _;
+use bytes::{BufMut as _, BytesMut};
 use protocol::codec::{TAG_LEN, encode_tag};
 use protocol::trace::Traceparent;
+use protocol::{Face, UserLabel};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::line_splitter::LineSplitter;
+use super::line_splitter::{LineFragment, LineSplitter};
 use super::pipe::Pipe;
 use crate::close::CloseCause;
+
+/// Bytes kept for a second core: more than a `hello` and the messages of a client that resends without an answer.
+const MAX_UNANSWERED_BYTES: usize = 8 * 1_024;
 
 /// Connection to a core.
 #[derive(Debug)]
 pub(crate) struct Core<S> {
     pub(crate) pipe: Pipe<S>,
-    pub(crate) lines: LineSplitter,
+    lines: LineSplitter,
+    face: Face,
+    /// Lines of the client, tagged, until the core's first line for it; `None` after that, and if they are too long.
+    /// Boxed: `None` most of the time.
+    unanswered: Option<Box<BytesMut>>,
+    /// The core's lines are dropped: they are a greeting.
+    dropping: bool,
     /// Position in the trace; each line gets a child span id.
     trace: Traceparent,
     /// Nothing more is written, but the core's closing line is still read.
@@ -24,10 +34,19 @@ pub(crate) struct Core<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Creates the connection and queues `header`, so that it leaves in one write with the first line.
-    pub(crate) fn new(socket: S, header: &[u8], trace: Traceparent) -> Self {
+    pub(crate) fn new(socket: S, header: &[u8], trace: Traceparent, face: Face) -> Self {
         let mut pipe = Pipe::new(socket);
         pipe.out.extend_from_slice(header);
-        Self { pipe, lines: LineSplitter::default(), trace, write_failed: false, expects_reply: false }
+        Self {
+            pipe,
+            lines: LineSplitter::default(),
+            face,
+            unanswered: Some(Box::default()),
+            dropping: false,
+            trace,
+            write_failed: false,
+            expects_reply: false,
+        }
     }
 
     /// Queues `text` as one tagged line.
@@ -35,10 +54,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         // The core ignores blank lines (SPEC §1): silence after one must not eject it.
         self.expects_reply = self.expects_reply || !text.trim().is_empty();
         let out = &mut self.pipe.out;
+        let begin = out.len();
         out.reserve(TAG_LEN + text.len() + 1);
         out.put_slice(&encode_tag(self.trace.child()));
         out.put_slice(text.as_bytes());
         out.put_u8(b'\n');
+        let line = &out[begin..];
+        self.unanswered = self.unanswered.take().filter(|kept| kept.len() + line.len() <= MAX_UNANSWERED_BYTES);
+        self.unanswered.iter_mut().for_each(|kept| kept.extend_from_slice(line));
+    }
+
+    /// Queues the lines that another core left unanswered.
+    pub(crate) fn forward_again(&mut self, lines: BytesMut) {
+        self.expects_reply = !lines.is_empty();
+        self.pipe.out.extend_from_slice(&lines);
+        self.unanswered = Some(Box::new(lines));
+    }
+
+    /// Passes the lines in `bytes` to `sink`. On a framed connection a greeting is dropped: the core got the header
+    /// late, and took its sender for a person.
+    pub(crate) fn receive(&mut self, bytes: &[u8], mut sink: impl FnMut(LineFragment<'_>)) {
+        let Self { lines, face, unanswered, dropping, .. } = self;
+        lines.feed(bytes, |fragment| {
+            if fragment.first {
+                let begins = *face == Face::Frames
+                    && unanswered.is_some()
+                    && fragment.bytes.starts_with(UserLabel::PREFIX.as_bytes());
+                *dropping = begins || (*dropping && fragment.bytes.first() != Some(&b'{'));
+            }
+            if !*dropping {
+                *unanswered = None;
+                sink(fragment);
+            }
+        });
+    }
+
+    /// Returns the client's lines if nothing of the core was passed to the client, and none is missing: another core
+    /// may get them.
+    pub(crate) fn into_unanswered(self) -> Option<BytesMut> {
+        self.unanswered.map(|lines| *lines)
     }
 
     /// Returns true once a reply is due.

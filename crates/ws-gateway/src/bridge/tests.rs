@@ -91,7 +91,7 @@ fn bridge_beside(
     let mut observer = Observer { health: Arc::clone(&health), has_better_core };
     let cause = Handle::current().spawn(async move {
         let mut client = Client::new(client_end, face);
-        let mut core = Core::new(core_end, HEADER, Traceparent::random());
+        let mut core = Core::new(core_end, HEADER, Traceparent::random(), face);
         let drain = CancellationToken::new();
         run(&mut client, &mut core, leftover, BridgeSettings { keepalive, drain: &drain }, &mut observer).await
     });

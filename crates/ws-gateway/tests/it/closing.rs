@@ -13,7 +13,7 @@ use crate::rig::{Rig, upgrade, within};
 async fn maps_closing_line_to_close_code() {
     let rig = Rig::start().await;
     for (reason, code) in
-        CloseReason::ALL.into_iter().zip([1000, 1000, 1001, 4009, 4008, 4010, 1008, 1008, 1013, 1000, 1011])
+        CloseReason::ALL.into_iter().zip([1000, 1000, 1001, 4009, 4008, 4010, 4010, 1011, 1008, 1008, 1013, 1000, 1011])
     {
         let (mut client, mut core) = rig.pair(None).await;
         core.say(format!("adiós\n\u{4}{reason}\n")).await;

@@ -6,6 +6,7 @@ mod admission;
 mod closing;
 mod cores;
 mod help_lines;
+mod late_header;
 mod lifecycle;
 mod messages;
 mod pages;

@@ -1,8 +1,8 @@
 //! Builds the prompt for a summary.
 
+use llm::{ChatMessage, ChatRole};
 use protocol::{Language, UserText};
 use serde::Serialize;
-use llm::{ChatMessage, ChatRole};
 
 use super::{Context, TOKENS_PER_MESSAGE};
 use crate::turn::exchange::Exchange;

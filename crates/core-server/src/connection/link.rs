@@ -1,0 +1,88 @@
+//! Parts of a connection that every mode uses: shared state, the peer, output and the running task.
+
+use std::sync::Arc;
+
+use limits::ClientSubnet;
+use protocol::server_frame::ErrorFrame;
+use protocol::{CloseReason, ErrorCode, Language, MessageId, ServerFrame};
+use tokio::task::JoinHandle;
+
+use super::attached::Attached;
+use super::completion::Completion;
+use super::line_reader::ReadError;
+use super::writer::Writer;
+use super::{Context, Peer, texts};
+use crate::sessions::Opened;
+use crate::sessions::SessionError;
+
+/// Connection as its mode sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) context: Arc<Context>,
+    pub(super) peer: Peer,
+    pub(super) writer: Writer,
+    /// Task that the next line waits for, so that lines take effect in their order.
+    pub(super) task: Option<JoinHandle<Completion>>,
+    /// Ends the connection, once everything is written.
+    pub(super) closing: Option<CloseReason>,
+}
+
+impl Link {
+    pub(super) fn new(peer: Peer, context: Arc<Context>) -> Self {
+        Self { context, peer, writer: Writer::default(), task: None, closing: None }
+    }
+
+    /// Spawns `work`; the next line waits for its completion. If the connection ends first, `work` still completes, and
+    /// its completion is dropped.
+    pub(super) fn spawn(&mut self, work: impl Future<Output = Completion> + Send + 'static) {
+        self.task = Some(self.context.tasks.spawn(work));
+    }
+
+    /// Joins a session. Returns its highest `seq` too; `None` if it was erased.
+    pub(super) fn attach(&self, opened: Opened, resumed: bool) -> Option<(Attached, u64)> {
+        let Opened { session, token, .. } = opened;
+        let (id, seq) = session.attach(Arc::clone(self.writer.outbox()))?;
+        tracing::info!(
+            trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
+        );
+        Some((Attached::new(session, id, token), seq))
+    }
+
+    pub(super) fn client_subnet(&self) -> ClientSubnet {
+        ClientSubnet::of(self.peer.address)
+    }
+
+    pub(super) fn error_frame(&self, code: ErrorCode, id: Option<MessageId>, language: Language) -> ServerFrame {
+        ServerFrame::Error(ErrorFrame::new(code, language).with_id(id).with_trace(self.peer.trace.trace_id))
+    }
+
+    /// Closes after a read error; a client of another protocol (HTTP, TLS) gets an explanation first.
+    pub(super) fn on_read_error(&mut self, error: &ReadError) {
+        self.closing = Some(match error {
+            ReadError::Io(_) => CloseReason::ClientGone,
+            ReadError::ForeignProtocol => {
+                self.writer.write_line(texts::FOREIGN_PROTOCOL);
+                CloseReason::VersionUnsupported
+            }
+            ReadError::ProxyHeader { closing_line } => {
+                self.peer.closing_line |= closing_line;
+                self.peer.late_header
+            }
+        });
+    }
+
+    /// Writes an error as a line of the plain face.
+    pub(super) fn write_error(&mut self, code: ErrorCode, language: Language) {
+        self.writer.write_line(&code.message(language, None));
+    }
+
+    /// Writes a failure of the store as a line of the plain face.
+    pub(super) fn write_store_error(&mut self, error: &SessionError, language: Language) {
+        if let SessionError::Gone = error {
+            // Erased; the session closes this connection.
+            return self.writer.write_line(texts::erased_meanwhile(language));
+        }
+        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "store operation failed");
+        self.writer.write_line(&error.rejection().frame(language).message);
+    }
+}
