@@ -1,5 +1,21 @@
 //! Service runtime shared by both services: start and configuration of a process, `.env`, secrets, signals, logs and
 //! traces, admission control and rate limits, metrics and the admin port. Knows nothing of conversations.
+//!
+//! ```
+//! use service_runtime::{ConfigError, Secret, TrustedProxies};
+//!
+//! // A service collects the problems of all settings, and reports them at once.
+//! let mut problems = ConfigError::default();
+//! let port: u16 = problems.number("APP_PORT", "80000", 0..=u16::MAX);
+//! let proxies = problems.check("TRUSTED_PROXIES", TrustedProxies::parse("10.0.0.0/33"));
+//! assert_eq!((port, proxies, problems.problems.len()), (0, None, 2));
+//!
+//! // A secret cannot be logged.
+//! let key = Secret::read(Some(" gsk_abc "), None).unwrap().unwrap();
+//! assert_eq!((key.expose(), format!("{key:?}").as_str()), ("gsk_abc", "Secret(..)"));
+//! ```
+
+#![warn(missing_docs)]
 
 mod accept_backoff;
 pub mod admin;
@@ -19,7 +35,6 @@ mod operator;
 mod program;
 mod rate_limit;
 mod secret;
-
 pub mod signals;
 pub mod telemetry;
 mod trusted_proxies;
