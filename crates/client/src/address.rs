@@ -9,6 +9,15 @@ use url::{Host, Url};
 const CORE_PORT: u16 = 5001;
 
 /// Address of a core or a gateway.
+///
+/// ```
+/// use client::Address;
+///
+/// let address: Address = "core.example".parse().unwrap();
+/// assert_eq!(address.authority(), "core.example:5001");
+/// assert!("wss://chat.example/ws".parse::<Address>().is_ok());
+/// assert!("ftp://core.example".parse::<Address>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: Url,

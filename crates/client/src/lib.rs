@@ -1,23 +1,46 @@
 //! Client library for PsicoIA: keeps one conversation going across reconnects.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # use std::io::{BufRead as _, BufReader, Write as _};
+//! # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let address = server.local_addr()?;
+//! # std::thread::spawn(move || {
+//! #     let (mut stream, _) = server.accept().unwrap();
+//! #     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+//! #     let trace = "0af7651916cd43dd8448eb211c80319c";
+//! #     lines.next();
+//! #     writeln!(stream, r#"{{"type":"welcome","v":1,"session":"s_1","user":"Usuario-1","resume":"rt_1","resumed":false,"seq":0,"locale":"es","trace_id":"{trace}","limits":{{"max_line_bytes":65536,"max_text_chars":8000,"rate":{{"messages":10,"window_ms":60000}}}}}}"#).unwrap();
+//! #     let message: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+//! #     let id = &message["id"];
+//! #     writeln!(stream, r#"{{"type":"accepted","id":{id},"seq":1,"trace_id":"{trace}"}}"#).unwrap();
+//! #     writeln!(stream, r#"{{"type":"delta","id":{id},"offset":0,"text":"Te leo."}}"#).unwrap();
+//! #     writeln!(stream, r#"{{"type":"done","id":{id},"seq":2,"finish":"stop","source":"companion","chars":7,"ms":{{"queue":0,"first":1,"total":1}}}}"#).unwrap();
+//! #     lines.next();
+//! # });
 //! use client::{Client, Event};
 //!
-//! let mut client = Client::builder("tcp://127.0.0.1:5001".parse()?).connect().await?;
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let mut client = Client::builder(format!("tcp://{address}").parse()?).connect().await?;
 //! let id = client.send("hola")?;
+//! let mut answer = String::new();
 //! while let Some(event) = client.next_event().await {
 //!     match event {
-//!         Event::Delta { text, .. } => print!("{}", text.expose()),
+//!         // Must be shown at once: the person may be in danger.
+//!         Event::Support(support) => println!("{}", support.text.expose()),
+//!         Event::Delta { text, .. } => answer.push_str(text.expose()),
 //!         Event::Done(done) if done.id == id => break,
 //!         Event::Refused(error) => return Err(error.message.into()),
 //!         _ => {}
 //!     }
 //! }
 //! client.leave().await;
-//! # Ok(())
-//! # }
+//! # assert_eq!(answer, "Te leo.");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! `examples/bot.rs` is a whole program.
 //!
 //! * **Reconnect.** After a lost connection, a draining server or `slow_consumer`, the client
 //!   reconnects with exponential backoff and full jitter and resumes the session. Conditions that

@@ -1,2 +1,6 @@
-//! End-to-end tests, under `tests/it`; the library is empty. Behaviour of one service alone is
-//! tested in its crate.
+//! Fixtures that several test binaries of `tests/` share. Behaviour of one service alone is tested in its crate.
+
+#![warn(missing_docs)]
+#![expect(clippy::unwrap_used, reason = "an unexpected value fails the test")]
+
+pub mod in_process_stack;

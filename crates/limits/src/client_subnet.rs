@@ -5,6 +5,15 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv4 address or an IPv6 /64 network. ISPs assign at least a /64 per subscriber, so single IPv6 addresses would
 /// evade any limit.
+///
+/// ```
+/// use service_runtime::ClientSubnet;
+///
+/// let of = |address: &str| ClientSubnet::of(address.parse().unwrap());
+/// assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+/// assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+/// assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientSubnet(IpAddr);
 

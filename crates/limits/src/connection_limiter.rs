@@ -12,6 +12,17 @@ use crate::client_subnet::{ClientSubnet, EndSite};
 pub(crate) const END_SITE_FACTOR: usize = 4;
 
 /// Limits the number of open connections in all and per client subnet.
+///
+/// ```
+/// use service_runtime::ConnectionLimiter;
+///
+/// let limiter = ConnectionLimiter::new(100, 1);
+/// let address = "203.0.113.9".parse().unwrap();
+/// let permit = limiter.try_acquire(address).unwrap();
+/// assert!(limiter.try_acquire(address).is_none());
+/// drop(permit);
+/// assert!(limiter.try_acquire(address).is_some());
+/// ```
 #[derive(Debug)]
 pub struct ConnectionLimiter {
     max: usize,

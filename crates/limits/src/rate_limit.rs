@@ -49,6 +49,20 @@ impl Window {
 }
 
 /// Rate limiter for many keys. Keeps only events inside the window.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use service_runtime::{RateLimit, RateLimiter};
+/// use tokio::time::Instant;
+///
+/// let limiter = RateLimiter::new(RateLimit { events: 2, window: Duration::from_secs(60) });
+/// let start = Instant::now();
+/// assert_eq!(limiter.take("ana", start), Ok(()));
+/// assert_eq!(limiter.take("ana", start), Ok(()));
+/// assert_eq!(limiter.take("ana", start + Duration::from_secs(20)), Err(Duration::from_secs(40)));
+/// assert_eq!(limiter.take("bea", start + Duration::from_secs(20)), Ok(()));
+/// ```
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     limit: RateLimit,

@@ -5,6 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// Networks of `TRUSTED_PROXIES`.
+///
+/// ```
+/// use service_runtime::TrustedProxies;
+///
+/// let trusted = TrustedProxies::parse("10.0.0.0/8, ::1").unwrap();
+/// assert!(trusted.contains("10.1.2.3".parse().unwrap()));
+/// assert!(!trusted.contains("192.0.2.1".parse().unwrap()));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 

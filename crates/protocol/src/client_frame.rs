@@ -153,6 +153,17 @@ impl ClientFrame {
     }
 
     /// Appends the frame and its LF to `out`. Compact: the line has no other LF.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use protocol::{ClientFrame, MessageId, UserText};
+    ///
+    /// let frame = ClientFrame::Message { id: MessageId::random(), text: UserText::new("hola") };
+    /// let mut line = BytesMut::new();
+    /// frame.encode_line(&mut line);
+    /// let line = std::str::from_utf8(&line).unwrap();
+    /// assert_eq!(ClientFrame::parse(line.trim_end()).unwrap(), frame);
+    /// ```
     pub fn encode_line(&self, out: &mut BytesMut) {
         serde_json::to_writer((&mut *out).writer(), self)
             .expect("frames have string keys and a BytesMut grows: nothing to fail on");

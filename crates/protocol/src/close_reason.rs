@@ -6,6 +6,13 @@ use std::fmt;
 ///
 /// The core sends the name in its closing line to a gateway that announced TLV `0xE2` (`proto-line/SPEC.md` §8), and
 /// both services log and count it.
+///
+/// ```
+/// use protocol::CloseReason;
+///
+/// assert_eq!(CloseReason::from_name(b"idle"), Some(CloseReason::Idle));
+/// assert_eq!(CloseReason::SlowConsumer.to_string(), "slow_consumer");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// The client sent `bye`, or the person wrote `salir`.

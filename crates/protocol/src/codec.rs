@@ -46,6 +46,21 @@ pub enum Inbound {
 /// A line over the limit is discarded up to its LF and reported once; a line that a
 /// stream's end cuts off is dropped, never taken for a message. Lines of white space
 /// are skipped. Buffers at most one line and scans every byte once, however it arrives.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use protocol::{ErrorCode, Inbound, LineCodec, UserText};
+///
+/// let mut lines = LineCodec::default();
+/// let mut received = BytesMut::from(&b"hola\r\n\n\xf1and\xfa\ncut o"[..]);
+/// assert_eq!(lines.next_line(&mut received), Some(Inbound::Line { trace: None, text: UserText::new("hola") }));
+/// // Not UTF-8: refused, and read as Latin-1 all the same.
+/// let readable = UserText::new("ñandú");
+/// assert_eq!(lines.next_line(&mut received), Some(Inbound::Rejected { code: ErrorCode::InvalidUtf8, readable }));
+/// assert_eq!(lines.next_line(&mut received), None);
+/// ```
 #[derive(Debug)]
 pub struct LineCodec {
     max_bytes: usize,

@@ -3,6 +3,17 @@
 //!
 //! The contract itself is `proto-line/SPEC.md`; this crate is its Rust form and is tested against the schemas and
 //! vectors beside it. It does no I/O and spawns no task.
+//!
+//! ```
+//! use protocol::{ClientFrame, ErrorCode};
+//!
+//! let frame = ClientFrame::parse(r#"{"type":"message","id":"m1","text":"hola"}"#).unwrap();
+//! let ClientFrame::Message { id, text } = frame else { panic!("another frame") };
+//! assert_eq!((id.as_str(), text.expose()), ("m1", "hola"));
+//!
+//! let rejected = ClientFrame::parse(r#"{"type":"messsage","id":"m1","text":"hola"}"#).unwrap_err();
+//! assert_eq!(rejected.code, ErrorCode::UnknownType);
+//! ```
 
 #![warn(missing_docs)]
 

@@ -28,6 +28,15 @@ impl Language {
 /// A supported language with the person's region, such as `es-AR`.
 ///
 /// Anything else falls back to Spanish, so that no person is rejected over a language tag.
+///
+/// ```
+/// use protocol::{Language, Locale};
+///
+/// let locale: Locale = "en_US".parse().unwrap();
+/// assert_eq!((locale.language(), locale.region()), (Language::English, Some("US")));
+/// // Anything but Spanish and English falls back to Spanish.
+/// assert_eq!("fr-FR".parse::<Locale>().unwrap().language(), Language::Spanish);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Locale {
     language: Language,

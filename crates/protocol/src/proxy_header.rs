@@ -70,6 +70,20 @@ pub enum ProxyHeaderParse {
 }
 
 /// Parses the header at the start of `bytes`.
+///
+/// ```
+/// use protocol::Face;
+/// use protocol::proxy_header::{self, ProxyHeaderParse};
+/// use protocol::trace::Traceparent;
+///
+/// let (person, core) = ("203.0.113.9:4711".parse().unwrap(), "192.0.2.1:5001".parse().unwrap());
+/// let bytes = proxy_header::encode(person, core, Traceparent::random(), Face::Frames);
+/// let ProxyHeaderParse::Header { header, len } = proxy_header::parse(&bytes) else { panic!("no header") };
+/// assert_eq!((header.source, header.face, len), (Some(person), Some(Face::Frames), bytes.len()));
+///
+/// assert_eq!(proxy_header::parse(b"hola\n"), ProxyHeaderParse::Absent);
+/// assert_eq!(proxy_header::parse(&bytes[..20]), ProxyHeaderParse::Incomplete { unambiguous: true });
+/// ```
 pub fn parse(bytes: &[u8]) -> ProxyHeaderParse {
     match prefix(bytes) {
         Prefix::NoHeader => ProxyHeaderParse::Absent,

@@ -65,6 +65,16 @@ pub enum ServerFrame {
 
 impl ServerFrame {
     /// Appends the frame and its LF to `out`.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use protocol::{MessageId, ServerFrame, UserText};
+    ///
+    /// let id: MessageId = "m1".parse().unwrap();
+    /// let mut line = BytesMut::new();
+    /// ServerFrame::Delta { id, offset: 0, text: UserText::new("ho"), exercise: None }.encode_line(&mut line);
+    /// assert_eq!(&line[..], b"{\"type\":\"delta\",\"id\":\"m1\",\"offset\":0,\"text\":\"ho\"}\n");
+    /// ```
     pub fn encode_line(&self, out: &mut BytesMut) {
         serde_json::to_writer((&mut *out).writer(), self)
             .expect("frames have string keys and a BytesMut grows: nothing to fail on");

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 ///
 /// `Debug` shows only its size, so a struct that holds one can be logged whole, and
 /// there is no `Display`. Code that needs the words says so with [`UserText::expose`].
+///
+/// ```
+/// use protocol::UserText;
+///
+/// let text = UserText::new("no se lo dije a nadie");
+/// assert_eq!(format!("{text:?}"), "UserText(21 bytes)");
+/// assert_eq!(text.expose(), "no se lo dije a nadie");
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserText(String);

@@ -45,6 +45,15 @@ impl<'de> Deserialize<'de> for TraceId {
 }
 
 /// W3C `traceparent`: the trace, the calling span and the sampled flag.
+///
+/// ```
+/// use protocol::trace::Traceparent;
+///
+/// let parent: Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+/// let child = parent.child();
+/// assert_eq!(child.trace_id, parent.trace_id);
+/// assert_ne!(child.span_id, parent.span_id);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
     /// The trace.

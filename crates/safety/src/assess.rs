@@ -82,6 +82,18 @@ fn unpack(packed: &[u8]) -> Tables {
 const MAX_JOINED_BYTES: usize = 1_000;
 
 /// Assesses `text` in its `context`. Takes time linear in the length of `text`.
+///
+/// ```
+/// use safety::{Context, Kind, Level, Subject, assess};
+///
+/// let assessment = assess(&Context::default(), "mi hermana dice que se quiere matar");
+/// assert_eq!(assessment.subject, Subject::Other);
+/// assert!(assessment.kinds.contains(Kind::Suicide));
+///
+/// // Read together with the message before.
+/// let context = Context { recent: vec!["me quiero"], ..Context::default() };
+/// assert!(Level::High <= assess(&context, "morir").level);
+/// ```
 pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     let mut alone = read(context, text, 0);
     if let Some(judgement) = score::judge(text, &alone.reading, alone.found, false) {

@@ -94,6 +94,18 @@ pub struct Reply {
 }
 
 /// Answers the last message of `turn.history`: a pure function without I/O.
+///
+/// ```
+/// use protocol::{Language, Timestamp};
+/// use safety::companion::{MAX_REPLY_CHARS, Turn, Utterance, reply};
+///
+/// let message = Utterance { by_person: true, text: "no puedo dormir", at: Timestamp::from_unix_ms(0) };
+/// let turn = Turn { history: &[message], ..Turn::new(Language::Spanish) };
+/// let answer = reply(&turn);
+/// assert!(!answer.text.is_empty() && answer.text.chars().count() <= MAX_REPLY_CHARS);
+/// // A pure function: the same conversation gets the same answer.
+/// assert_eq!(reply(&turn), answer);
+/// ```
 pub fn reply(turn: &Turn<'_>) -> Reply {
     let memory = Memory::of(turn);
     let (act, text) = voice::words(&memory, decide(&memory));
@@ -179,6 +191,14 @@ pub fn takes_leave(text: &str) -> bool {
 
 /// Returns the answer to a question that the companion answers in place of the model ("¿sos una persona?"); `None`
 /// where `text` is no such question.
+///
+/// ```
+/// use protocol::Language;
+/// use safety::companion::truth;
+///
+/// assert!(truth("¿sos una persona?", Language::Spanish).is_some());
+/// assert_eq!(truth("hoy vi a mi hermana", Language::Spanish), None);
+/// ```
 pub fn truth(text: &str, language: Language) -> Option<&'static str> {
     if !Reading::of(text).has(Group::Truth) {
         return None;

@@ -24,6 +24,19 @@ const CALM_TURNS: u32 = 2;
 
 /// Levels remembered over a conversation: a pure fold over the person's messages, so that it needs no
 /// storage of its own. A core that takes a session over folds the stored messages again.
+///
+/// ```
+/// use protocol::Timestamp;
+/// use safety::Level;
+/// use safety::episode::Episode;
+///
+/// let minute = |minute: i64| Timestamp::from_unix_ms(minute * 60_000);
+/// let mut episode = Episode::default();
+/// episode.observe(minute(0), "me quiero morir");
+/// // The next message is calm, and the level lasts.
+/// assert_eq!(episode.observe(minute(1), "gracias por responder").level, Level::None);
+/// assert_eq!(episode.level(minute(1)), Level::High);
+/// ```
 #[derive(Clone, Default)]
 pub struct Episode {
     remembered: Level,

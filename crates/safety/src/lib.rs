@@ -2,6 +2,13 @@
 //!
 //! Rules find, learned models sort; everything that a clinician should be able to read and change is data under
 //! `data/`, validated when the crate is built. `scripts/eval-safety` measures hits and misses.
+//!
+//! ```
+//! use safety::{Context, Level, assess};
+//!
+//! assert_eq!(assess(&Context::default(), "me quiero morir").level, Level::High);
+//! assert_eq!(assess(&Context::default(), "me muero de risa").level, Level::None);
+//! ```
 
 #![warn(missing_docs)]
 

@@ -124,6 +124,20 @@ pub struct Selection {
 /// The country is the confirmed one, else a guess by the time zone; never one by language. Open lines come
 /// first, those made for the kind of need before general ones, official ones before others. Lines that are
 /// closed at `now` come last. The emergency number leads where minutes count and where no line is open.
+///
+/// ```
+/// use protocol::{Language, Timestamp};
+/// use safety::Level;
+/// use safety::resources::{Location, Need, select};
+///
+/// let place = Location { country: Some("AR"), ..Location::default() };
+/// let need = Need { level: Level::Imminent, ..Need::default() };
+/// let now = Timestamp::from_unix_ms(1_767_225_600_000);
+/// let selection = select(place, need, Language::Spanish, now);
+/// // Minutes count: the emergency number leads.
+/// assert_eq!(selection.resources[0].kind, "emergency");
+/// assert!(!selection.asks_country);
+/// ```
 pub fn select(place: Location<'_>, need: Need, language: Language, now: Timestamp) -> Selection {
     let confirmed = place.country.and_then(country::by_code);
     let guessed = if confirmed.is_none() { place.time_zone.and_then(country::by_zone) } else { None };

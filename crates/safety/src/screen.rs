@@ -51,6 +51,21 @@ pub struct ScreenContext {
 }
 
 /// Screen of one answer.
+///
+/// ```
+/// use safety::screen::{Screen, ScreenContext};
+///
+/// let mut screen = Screen::new(ScreenContext::default());
+/// let mut shown = screen.push("Te leo. ").unwrap();
+/// shown += &screen.push("¿Desde cuándo te pasa?").unwrap();
+/// shown += &screen.finish().unwrap();
+/// assert_eq!(shown, "Te leo. ¿Desde cuándo te pasa?");
+///
+/// // A number of no help line: the companion's words take the place of the rest.
+/// let mut screen = Screen::new(ScreenContext::default());
+/// let violation = screen.push("Llamá ya al 0800 123 4567 y contales.").unwrap_err();
+/// assert!(!violation.replacement.is_empty());
+/// ```
 #[derive(Debug)]
 pub struct Screen {
     context: ScreenContext,

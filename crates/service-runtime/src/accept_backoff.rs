@@ -8,6 +8,18 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Backoff after accept errors caused by exhausted resources, such as file descriptors. Without it the loop would spin:
 /// the pending client makes the listener readable at once. Delays double up to one second.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use std::time::Duration;
+///
+/// use service_runtime::AcceptBackoff;
+///
+/// let mut backoff = AcceptBackoff::default();
+/// assert_eq!(backoff.next_delay(&ErrorKind::OutOfMemory.into()), Some(Duration::from_millis(50)));
+/// assert_eq!(backoff.next_delay(&ErrorKind::OutOfMemory.into()), Some(Duration::from_millis(100)));
+/// assert_eq!(backoff.next_delay(&ErrorKind::ConnectionReset.into()), None);
+/// ```
 #[derive(Debug)]
 pub struct AcceptBackoff {
     next: Duration,

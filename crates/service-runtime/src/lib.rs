@@ -1,5 +1,20 @@
 //! Service runtime shared by both services: start and configuration of a process, `.env`, secrets, signals, logs and
 //! traces, trust anchors of outgoing TLS, metrics and the admin port. Knows nothing of conversations.
+//!
+//! ```
+//! use service_runtime::{ConfigError, Secret};
+//!
+//! // A service collects the problems of all settings, and reports them at once.
+//! let mut problems = ConfigError::default();
+//! let port: u16 = problems.number("APP_PORT", "80000", 0..=u16::MAX);
+//! assert_eq!((port, problems.problems.len()), (0, 1));
+//!
+//! // A secret cannot be logged.
+//! let key = Secret::read(Some(" gsk_abc "), None).unwrap().unwrap();
+//! assert_eq!((key.expose(), format!("{key:?}").as_str()), ("gsk_abc", "Secret(..)"));
+//! ```
+
+#![warn(missing_docs)]
 
 mod accept_backoff;
 pub mod admin;

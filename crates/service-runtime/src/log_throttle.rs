@@ -11,6 +11,16 @@ const WINDOW: Duration = Duration::from_secs(10);
 const LINES: u32 = 32;
 
 /// Limits the rate of one log line. Suppressed events are counted and reported with the next line.
+///
+/// ```
+/// use service_runtime::LogThrottle;
+/// use tokio::time::Instant;
+///
+/// let throttle = LogThrottle::default();
+/// if let Some(suppressed) = throttle.admit(Instant::now()) {
+///     tracing::warn!(suppressed, "connection refused");
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     state: Mutex<State>,

@@ -58,6 +58,23 @@ pub trait MetricDescriptor: Copy {
 
 /// Declares the metrics of a service as an enum, one per line: variant, type, name after the prefix, labels and help
 /// text.
+///
+/// ```
+/// use service_runtime::metric_table;
+/// use service_runtime::metrics::Registry;
+///
+/// metric_table! {
+///     /// Metrics of the example.
+///     enum Metric in "example_" {
+///         Lines: Counter "lines_total" [] "Lines read.";
+///     }
+/// }
+///
+/// let registry = Registry::default();
+/// let lines = registry.counter(Metric::Lines);
+/// lines.inc();
+/// assert!(registry.text().contains("example_lines_total 1\n"));
+/// ```
 #[macro_export]
 macro_rules! metric_table {
     (

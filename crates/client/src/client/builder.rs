@@ -16,6 +16,22 @@ use crate::wire::Tls;
 const WINDOW: usize = MAX_MESSAGES;
 
 /// Builder of a [`Client`].
+///
+/// ```
+/// use client::{Builder, Client};
+///
+/// /// Continues a conversation where the program left it.
+/// fn continued(address: client::Address, token: &str, last_seq: u64) -> Builder {
+///     Client::builder(address)
+///         .client_name("example/1")
+///         .resume(token)
+///         // Entries written meanwhile, also on other devices, come first.
+///         .since(last_seq)
+///         // The token may be of a session that was erased.
+///         .allow_new_session(true)
+/// }
+/// # let _ = continued("127.0.0.1:5001".parse().unwrap(), "rt_1", 4);
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Builder {

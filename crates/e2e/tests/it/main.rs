@@ -1,5 +1,5 @@
-//! End-to-end tests of both services: in process under a paused clock (`transcripts`, `faults`,
-//! `rate_limits`), and as real processes with real clients.
+//! End-to-end tests of both services: in process under a paused clock (`faults`, `rate_limits`), and as real processes
+//! with real clients. The transcripts are a test binary of their own, `tests/transcripts.rs`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an unexpected value fails the test")]
 
@@ -23,7 +23,6 @@ mod help;
 mod honesty;
 mod http;
 mod hung_core;
-mod in_process_stack;
 mod invalid_lines;
 mod metrics;
 mod model_faults;
@@ -41,4 +40,3 @@ mod single_node;
 mod slow_clients;
 mod summary;
 mod test_client;
-mod transcripts;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use e2e::in_process_stack::Core;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,8 +13,6 @@ use testkit::llm::{Answer, Fallback, Hang, LlmStandin, Options, Request};
 use testkit::peer::Peer as _;
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
-
-use crate::in_process_stack::Core;
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// Limits per user and per address within the window.

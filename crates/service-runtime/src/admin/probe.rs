@@ -31,6 +31,30 @@ pub struct ProbeResult {
 }
 
 /// Readiness probe of one component.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use service_runtime::admin::{Probe, ProbeState};
+///
+/// struct Disk {
+///     free_bytes: u64,
+/// }
+///
+/// #[async_trait]
+/// impl Probe for Disk {
+///     fn name(&self) -> &'static str {
+///         "disk"
+///     }
+///
+///     async fn state(&self) -> ProbeState {
+///         match self.free_bytes {
+///             0 => ProbeState::Down("the disk is full".to_owned()),
+///             1..1_000_000 => ProbeState::Degraded("less than 1 MB is free".to_owned()),
+///             _ => ProbeState::Ok,
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// Returns the name of the component.

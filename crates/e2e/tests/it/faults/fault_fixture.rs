@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::in_process_stack::Core;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,7 +13,6 @@ use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
 use super::provider::{Provider, Script};
-use crate::in_process_stack::Core;
 use crate::test_client::TestClient;
 
 /// Longer than any answer, by the paused clock.

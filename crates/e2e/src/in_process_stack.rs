@@ -22,7 +22,8 @@ use ws_gateway::{Gateway, Workers};
 const PIPE_BYTES: usize = 4_096;
 
 /// Core with an in-memory store. Stops on drop.
-pub(crate) struct Core {
+#[expect(missing_debug_implementations, reason = "a server has no useful representation")]
+pub struct Core {
     server: Arc<Server>,
     address: SocketAddr,
     stop: CancellationToken,
@@ -36,7 +37,12 @@ impl Drop for Core {
 }
 
 impl Core {
-    pub(crate) async fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    /// Starts a core at a free port of loopback, with `settings` by the names of their variables.
+    ///
+    /// # Panics
+    ///
+    /// A setting is invalid.
+    pub async fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let args = core_server::Args::parse_from(flags(settings.into_iter().chain([("APP_PORT", "0")])));
         let config = core_server::Config::new(&args).unwrap();
         let listener = server::bind(&config).await.unwrap();
@@ -48,7 +54,7 @@ impl Core {
     }
 
     /// Opens an in-memory connection.
-    pub(crate) fn connect(&self) -> LinePeer<DuplexStream> {
+    pub fn connect(&self) -> LinePeer<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         let server = Arc::clone(&self.server);
         self.tasks.spawn(async move { server.handle(theirs, IpAddr::V4(Ipv4Addr::LOCALHOST)).await });
@@ -56,7 +62,9 @@ impl Core {
     }
 }
 
-pub(crate) struct InProcessStack {
+/// Core, scripted model and, for [`Transport::Gateway`], gateway: the servers of one transcript.
+#[expect(missing_debug_implementations, reason = "a server has no useful representation")]
+pub struct InProcessStack {
     transport: Transport,
     standin: LlmStandin,
     core: Core,
@@ -71,7 +79,12 @@ fn flags<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Stri
 }
 
 impl InProcessStack {
-    pub(crate) async fn start(transcript: &Transcript, transport: Transport) -> Self {
+    /// Starts the servers that `transcript` needs over `transport`, with its settings.
+    ///
+    /// # Panics
+    ///
+    /// A setting is invalid.
+    pub async fn start(transcript: &Transcript, transport: Transport) -> Self {
         // An unscripted call is a defect: it fails, so that the transcript shows it.
         let unscripted: Answer = broken_down();
         let options = Options { fallback: Fallback::Answer(unscripted), ..Options::default() };
@@ -127,9 +140,14 @@ impl ServerUnderTest for InProcessStack {
     }
 }
 
-pub(crate) enum Client {
+/// Client over one of the transports.
+#[derive(Debug)]
+pub enum Client {
+    /// In memory.
     Memory(LinePeer<DuplexStream>),
+    /// Over TCP, to the core.
     Tcp(LinePeer<TcpStream>),
+    /// Over a WebSocket, to the gateway.
     WebSocket(Box<WsPeer>),
 }
 
