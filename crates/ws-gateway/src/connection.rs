@@ -219,18 +219,6 @@ mod tests {
 
     use super::*;
 
-    /// Bound of the memory of an idle connection, without its sockets' buffers in the kernel.
-    const MAX_FUTURE_BYTES: usize = 100;
-
-    #[test]
-    fn idle_connection_is_small() {
-        fn size<F>(_: impl FnOnce(Arc<Gateway>, std::net::TcpStream, SocketAddr, SocketPermit) -> F) -> usize {
-            size_of::<F>()
-        }
-        let bytes = size(Gateway::connection);
-        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
-    }
-
     #[tokio::test]
     async fn core_that_spoke_first_is_detected() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

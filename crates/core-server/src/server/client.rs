@@ -207,22 +207,3 @@ async fn reject_over_capacity(mut stream: impl AsyncRead + AsyncWrite + Unpin, p
     let _ = timeout(REJECTION_TIMEOUT, send).await;
     CloseReason::TooManyConnections
 }
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    /// Bound of the memory of an idle connection besides its boxed future.
-    const MAX_FUTURE_BYTES: usize = 100;
-
-    #[test]
-    fn idle_socket_is_small() {
-        fn size<'a, F>(_: impl FnOnce(&'a Server, TcpStream, IpAddr, Option<SocketPermit>) -> F) -> usize {
-            size_of::<F>()
-        }
-        let bytes = size(Server::handle_socket::<TcpStream>);
-        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
-    }
-}
