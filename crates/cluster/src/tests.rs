@@ -411,7 +411,7 @@ async fn shares_without_a_heartbeat_are_released() {
     let client = redis::Client::open(redis.url()).unwrap();
     let mut client = client.get_multiplexed_async_connection().await.unwrap();
     let keys = Keys::new(0);
-    let (dead, all) = (ClaimantId(77), LIMITS.max_in_flight);
+    let (dead, all) = (CoreId(77), LIMITS.max_in_flight);
     let _: () = redis::pipe()
         .hset(keys.shares(), dead.to_string(), format!("{all} {all}"))
         .query_async(&mut client)
@@ -466,8 +466,8 @@ proptest! {
             let client = redis::Client::open(redis.url()).unwrap();
             let mut redis = client.get_multiplexed_async_connection().await.unwrap();
             let mut cores = [Simulated::default(); 3];
-            let mut names = [1, 2, 3].map(ClaimantId);
-            let mut heartbeat = async |core: &mut Simulated, name: ClaimantId, previous: ClaimantId| {
+            let mut names = [1, 2, 3].map(CoreId);
+            let mut heartbeat = async |core: &mut Simulated, name: CoreId, previous: CoreId| {
                 let (share, _): (usize, usize) = HEARTBEAT
                     .key("cores").key("shares").arg(name).arg(previous).arg(core.calls).arg(core.waiting)
                     .arg(most).arg(10_000_000)
@@ -478,7 +478,7 @@ proptest! {
                 core.waiting -= begun;
             };
             for (core, name) in cores.iter_mut().zip(names) {
-                heartbeat(core, name, ClaimantId(0)).await;
+                heartbeat(core, name, CoreId(0)).await;
             }
             for step in steps {
                 match step {
@@ -495,10 +495,10 @@ proptest! {
                         core.calls += begun;
                         core.waiting -= begun;
                     }
-                    Step::Beat(core) => heartbeat(&mut cores[core], names[core], ClaimantId(0)).await,
+                    Step::Beat(core) => heartbeat(&mut cores[core], names[core], CoreId(0)).await,
                     Step::Renew(core) => {
                         let previous = names[core];
-                        names[core] = ClaimantId(previous.0 + 10);
+                        names[core] = CoreId(previous.0 + 10);
                         heartbeat(&mut cores[core], names[core], previous).await;
                     }
                 }
@@ -507,7 +507,7 @@ proptest! {
             }
             for _ in 0..4 {
                 for (core, name) in cores.iter_mut().zip(names) {
-                    heartbeat(core, name, ClaimantId(0)).await;
+                    heartbeat(core, name, CoreId(0)).await;
                 }
             }
             let (calls, waiting) =

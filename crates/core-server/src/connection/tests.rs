@@ -14,14 +14,13 @@ use tokio::time::sleep;
 
 use self::fixture::{Fixture, TIMEOUTS, unavailable};
 use super::*;
-use crate::turn::now;
-use session::MessageRejection;
+use crate::turn::{now, store_rejection};
 
 /// Bound of the memory of an idle connection, which is mostly its future.
 const MAX_FUTURE_BYTES: usize = 1_488;
 
 fn unavailable_line() -> String {
-    MessageRejection::from(&unavailable()).frame(Language::default()).message
+    store_rejection(&unavailable()).frame(Language::default()).message
 }
 
 fn kind(line: &str) -> String {
