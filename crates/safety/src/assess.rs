@@ -18,7 +18,7 @@ use scope::Finding;
 use score::{Found, Judgement};
 use tables::Tables;
 
-use crate::{Cssrs, Kinds, Level, Subject};
+use crate::{Cssrs, Kind, Kinds, Level, Subject};
 
 /// State of the conversation before the message.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub on_topic: bool,
     /// The person showed distress (a sad clause at least) within the last ten messages.
     pub distressed: bool,
+    /// The person could not go on ("no puedo más") within the last ten messages.
+    pub despairing: bool,
 }
 
 /// A rule that matched.
@@ -63,6 +65,8 @@ pub struct Assessment {
     pub on_topic: bool,
     /// The person shows distress.
     pub distressed: bool,
+    /// The person cannot go on ("no puedo más").
+    pub despairing: bool,
     /// The safety question is denied ("no, no voy a hacer nada").
     pub denied: bool,
     /// The person says good-bye for now ("chau", "me voy a dormir").
@@ -133,7 +137,7 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     let atoms = read.found.atoms;
     let found = atoms.own | atoms.other;
     let is_plain = atoms.own & TABLES.plain != 0 && (judgement.short || read.has_plain_clause);
-    let may_drop = if found & TABLES.kept != 0 || is_plain {
+    let may_drop = if found & TABLES.kept != 0 || is_plain || read.sure.is_some() {
         false
     } else if found & TABLES.plain != 0 {
         judgement.surely_harmless
@@ -142,25 +146,29 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
     };
     let assessment = &mut read.assessment;
     let is_found = assessment.level > Level::None || !assessment.kinds.is_empty();
-    let has_weight = context.remembered > Level::None || context.on_topic;
+    let has_weight = context.remembered > Level::None || context.on_topic || context.despairing;
     let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
+    let concerns_other = judgement.other || read.sure == Some(Subject::Other);
     let level = match judgement.level {
-        // Most good-byes are for now, and the model knows few of those.
-        _ if !has_weight && read.is_leave_taking => Level::None,
+        // Most good-byes are for now, and the model knows few of those, nor of idioms.
+        _ if !has_weight && read.is_ordinary => Level::None,
         // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
+        // The words of violence and of suicide are the same ("me mata"): the model confuses the two.
+        Level::High | Level::Imminent if is_of_violence(assessment.kinds, judgement.kinds) => Level::Concern,
         // A helper gets the same help at every level below imminent.
-        Level::High if judgement.other => Level::Concern,
+        Level::High if concerns_other => Level::Concern,
         level => level,
     };
     let rule = if level > assessment.level {
-        if assessment.level == Level::None || !judgement.other {
-            assessment.subject = if judgement.other { Subject::Other } else { Subject::Own };
+        if assessment.level == Level::None || !concerns_other {
+            assessment.subject = if concerns_other { Subject::Other } else { Subject::Own };
         }
         if assessment.kinds.is_empty() {
             assessment.kinds = judgement.kinds;
         }
-        (assessment.level, assessment.distressed, assessment.on_topic) = (level, true, true);
+        assessment.on_topic = assessment.kinds.has_self_directed();
+        (assessment.level, assessment.distressed) = (level, true);
         match level {
             Level::Imminent => "score.imminent",
             Level::High => "score.high",
@@ -174,6 +182,12 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
         return;
     };
     assessment.reasons.push(Reason { code: "score", rule, span: 0..length });
+}
+
+/// Returns `true` if the rules found violence against the person alone, and the model no suicide beside it.
+fn is_of_violence(found: Kinds, judged: Kinds) -> bool {
+    let is_violence = found.contains(Kind::Abuse) || found.contains(Kind::SexualViolence);
+    is_violence && !found.has_self_directed() && !judged.has_self_directed()
 }
 
 /// First words of a message that continues the phrase of the one before ("me muero", "de risa").
@@ -201,8 +215,10 @@ struct Read {
     assessment: Assessment,
     /// Plain words of risk are a clause of their own. False of joined messages, as the next.
     has_plain_clause: bool,
-    /// The rules find no more than a good-bye, and it is nearly the whole message.
-    is_leave_taking: bool,
+    /// The rules find no more than a good-bye, and it is nearly the whole message; or it is an idiom for the most part.
+    is_ordinary: bool,
+    /// Subject of the findings of narrow rules, the person's own first.
+    sure: Option<Subject>,
 }
 
 /// Applies the rules to `text`, and assesses its part from byte `begin` on, with the part before as context.
@@ -227,8 +243,11 @@ fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
     }
     let is_alone = begin == 0;
     let has_plain_clause = is_alone && decide::has_plain_clause(tables, tokens, &findings);
-    let is_leave_taking = is_alone && found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
-    Read { reading, found, assessment, has_plain_clause, is_leave_taking }
+    let is_leave_taking = || found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
+    let is_idiom = || findings.is_empty() && 2 * scope::idiom_tokens(tables, &matches) >= tokens.len().max(1);
+    let is_ordinary = is_alone && (is_leave_taking() || is_idiom());
+    let sure = decide::sure_subject(tables, &findings);
+    Read { reading, found, assessment, has_plain_clause, is_ordinary, sure }
 }
 
 /// Writes the model's features of `text`, for training: see `examples/features`.
