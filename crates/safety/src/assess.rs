@@ -13,6 +13,7 @@ mod tables;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use decide::Atoms;
 use normalise::{Reading, Token};
 use scope::Finding;
 use score::{Found, Judgement};
@@ -130,28 +131,36 @@ fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, befo
     if judgement.level > known { judgement } else { Judgement { level: Level::None, harmless: false, ..judgement } }
 }
 
-/// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
-/// conversation supports. Plain words are dropped only where the model is very sure, and never in a short message of
-/// the person or as a clause of their own; harm done to a person and emergencies never are.
-fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
-    let atoms = read.found.atoms;
-    let found = atoms.own | atoms.other;
-    let is_plain = atoms.own & TABLES.plain != 0 && (judgement.short || read.has_plain_clause);
-    let may_drop = if found & TABLES.kept != 0 || is_plain || read.sure.is_some() {
+/// Returns `true` if the model may drop the findings of the rules. Plain words are dropped only where it is very sure, as
+/// a clause of their own only where it is surest, and never in a short message of the person; harm done to a person,
+/// emergencies and findings of narrow rules never are.
+fn may_drop(read: &Read, judgement: Judgement) -> bool {
+    let Atoms { own, other } = read.found.atoms;
+    let counts_as_clause = read.has_plain_clause && !judgement.plainly_harmless;
+    let is_plain = own & TABLES.plain != 0 && (judgement.short || counts_as_clause);
+    if (own | other) & TABLES.kept != 0 || is_plain || read.sure.is_some() {
         false
-    } else if found & TABLES.plain != 0 {
+    } else if (own | other) & TABLES.plain != 0 {
         judgement.surely_harmless
     } else {
         judgement.harmless
-    };
+    }
+}
+
+/// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
+/// conversation supports.
+fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
+    let may_drop = may_drop(read, judgement);
     let assessment = &mut read.assessment;
     let is_found = assessment.level > Level::None || !assessment.kinds.is_empty();
     let has_weight = context.remembered > Level::None || context.on_topic || context.despairing;
-    let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
-    let concerns_other = judgement.other || read.sure == Some(Subject::Other);
+    let is_over = read.found.level <= Level::Concern && decide::is_over(read.found.atoms);
+    let is_surely_other = read.sure == Some(Subject::Other) && assessment.subject == Subject::Other;
+    let concerns_other = judgement.other || is_surely_other;
     let level = match judgement.level {
-        // Most good-byes are for now, and the model knows few of those, nor of idioms.
-        _ if !has_weight && read.is_ordinary => Level::None,
+        // Most good-byes are for now, and the model knows few of those.
+        _ if !has_weight && read.is_leave_taking => Level::None,
+        _ if context.remembered < Level::High && read.is_idiom => Level::None,
         // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
         // The words of violence and of suicide are the same ("me mata"): the model confuses the two.
@@ -215,8 +224,10 @@ struct Read {
     assessment: Assessment,
     /// Plain words of risk are a clause of their own. False of joined messages, as the next.
     has_plain_clause: bool,
-    /// The rules find no more than a good-bye, and it is nearly the whole message; or it is an idiom for the most part.
-    is_ordinary: bool,
+    /// The rules find no more than a good-bye, and it is nearly the whole message.
+    is_leave_taking: bool,
+    /// The rules find nothing, and most of the message is a narrow idiom.
+    is_idiom: bool,
     /// Subject of the findings of narrow rules, the person's own first.
     sure: Option<Subject>,
 }
@@ -243,11 +254,10 @@ fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
     }
     let is_alone = begin == 0;
     let has_plain_clause = is_alone && decide::has_plain_clause(tables, tokens, &findings);
-    let is_leave_taking = || found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
-    let is_idiom = || findings.is_empty() && 2 * scope::idiom_tokens(tables, &matches) >= tokens.len().max(1);
-    let is_ordinary = is_alone && (is_leave_taking() || is_idiom());
+    let is_leave_taking = is_alone && found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
+    let is_idiom = is_alone && findings.is_empty() && 2 * scope::idiom_tokens(tables, &matches) >= tokens.len().max(1);
     let sure = decide::sure_subject(tables, &findings);
-    Read { reading, found, assessment, has_plain_clause, is_ordinary, sure }
+    Read { reading, found, assessment, has_plain_clause, is_leave_taking, is_idiom, sure }
 }
 
 /// Writes the model's features of `text`, for training: see `examples/features`.
