@@ -41,8 +41,8 @@ const KINDS: [&str; 9] = [
 ];
 const LEVELS: [&str; 4] = ["none", "concern", "high", "imminent"];
 /// Atoms that come from the conversation, not from rules.
-const CONTEXT_ATOMS: [&str; 5] =
-    ["context_topic", "context_distress", "context_concern", "context_high", "context_imminent"];
+const CONTEXT_ATOMS: [&str; 6] =
+    ["context_topic", "context_distress", "context_despair", "context_concern", "context_high", "context_imminent"];
 
 /// Compiles `sources`; an error names file, entry and reason.
 pub(crate) fn compile(sources: &[Source]) -> Result<Tables, String> {
@@ -270,6 +270,7 @@ impl Builder {
             other,
             past,
             cssrs: check_cssrs(entry.cssrs)?,
+            sure: entry.sure,
         });
         self.item(language, Item::Rule(number), &entry.patterns)
     }
@@ -281,6 +282,7 @@ impl Builder {
             id: entry.id.clone(),
             language: namespace(language),
             spares: self.atoms(&entry.spares)?,
+            sure: entry.sure,
         });
         self.item(language, Item::Idiom(number), &entry.patterns)
     }

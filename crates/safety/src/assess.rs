@@ -13,12 +13,13 @@ mod tables;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use decide::Atoms;
 use normalise::{Reading, Token};
 use scope::Finding;
 use score::{Found, Judgement};
 use tables::Tables;
 
-use crate::{Cssrs, Kinds, Level, Subject};
+use crate::{Cssrs, Kind, Kinds, Level, Subject};
 
 /// State of the conversation before the message.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub on_topic: bool,
     /// The person showed distress (a sad clause at least) within the last ten messages.
     pub distressed: bool,
+    /// The person could not go on ("no puedo más") within the last ten messages.
+    pub despairing: bool,
 }
 
 /// A rule that matched.
@@ -63,6 +66,8 @@ pub struct Assessment {
     pub on_topic: bool,
     /// The person shows distress.
     pub distressed: bool,
+    /// The person cannot go on ("no puedo más").
+    pub despairing: bool,
     /// The safety question is denied ("no, no voy a hacer nada").
     pub denied: bool,
     /// The person says good-bye for now ("chau", "me voy a dormir").
@@ -138,41 +143,53 @@ fn limit_to_last(context: &Context<'_>, judgement: Judgement, alone: Level, befo
     if judgement.level > known { judgement } else { Judgement { level: Level::None, harmless: false, ..judgement } }
 }
 
-/// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
-/// conversation supports. Plain words are dropped only where the model is very sure, and never in a short message of
-/// the person or as a clause of their own; harm done to a person and emergencies never are.
-fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
-    let atoms = read.found.atoms;
-    let found = atoms.own | atoms.other;
-    let is_plain = atoms.own & TABLES.plain != 0 && (judgement.short || read.has_plain_clause);
-    let may_drop = if found & TABLES.kept != 0 || is_plain {
+/// Returns `true` if the model may drop the findings of the rules. Plain words are dropped only where it is very sure, as
+/// a clause of their own only where it is surest, and never in a short message of the person; harm done to a person,
+/// emergencies and findings of narrow rules never are.
+fn may_drop(read: &Read, judgement: Judgement) -> bool {
+    let Atoms { own, other } = read.found.atoms;
+    let counts_as_clause = read.has_plain_clause && !judgement.plainly_harmless;
+    let is_plain = own & TABLES.plain != 0 && (judgement.short || counts_as_clause);
+    if (own | other) & TABLES.kept != 0 || is_plain || read.sure.is_some() {
         false
-    } else if found & TABLES.plain != 0 {
+    } else if (own | other) & TABLES.plain != 0 {
         judgement.surely_harmless
     } else {
         judgement.harmless
-    };
+    }
+}
+
+/// Applies the model's judgement: it may raise the level of the rules, and drop findings that nothing in the
+/// conversation supports.
+fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement, length: usize) {
+    let may_drop = may_drop(read, judgement);
     let assessment = &mut read.assessment;
     let is_found = assessment.level > Level::None || !assessment.kinds.is_empty();
-    let has_weight = context.remembered > Level::None || context.on_topic;
-    let is_over = read.found.level <= Level::Concern && decide::is_over(atoms);
+    let has_weight = context.remembered > Level::None || context.on_topic || context.despairing;
+    let is_over = read.found.level <= Level::Concern && decide::is_over(read.found.atoms);
+    let is_surely_other = read.sure == Some(Subject::Other) && assessment.subject == Subject::Other;
+    let concerns_other = judgement.other || is_surely_other;
     let level = match judgement.level {
         // Most good-byes are for now, and the model knows few of those.
         _ if !has_weight && read.is_leave_taking => Level::None,
+        _ if context.remembered < Level::High && read.is_idiom => Level::None,
         // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
+        // The words of violence and of suicide are the same ("me mata"): the model confuses the two.
+        Level::High | Level::Imminent if is_of_violence(assessment.kinds, judgement.kinds) => Level::Concern,
         // A helper gets the same help at every level below imminent.
-        Level::High if judgement.other => Level::Concern,
+        Level::High if concerns_other => Level::Concern,
         level => level,
     };
     let rule = if level > assessment.level {
-        if assessment.level == Level::None || !judgement.other {
-            assessment.subject = if judgement.other { Subject::Other } else { Subject::Own };
+        if assessment.level == Level::None || !concerns_other {
+            assessment.subject = if concerns_other { Subject::Other } else { Subject::Own };
         }
         if assessment.kinds.is_empty() {
             assessment.kinds = judgement.kinds;
         }
-        (assessment.level, assessment.distressed, assessment.on_topic) = (level, true, true);
+        assessment.on_topic = assessment.kinds.has_self_directed();
+        (assessment.level, assessment.distressed) = (level, true);
         match level {
             Level::Imminent => "score.imminent",
             Level::High => "score.high",
@@ -186,6 +203,12 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
         return;
     };
     assessment.reasons.push(Reason { code: "score", rule, span: 0..length });
+}
+
+/// Returns `true` if the rules found violence against the person alone, and the model no suicide beside it.
+fn is_of_violence(found: Kinds, judged: Kinds) -> bool {
+    let is_violence = found.contains(Kind::Abuse) || found.contains(Kind::SexualViolence);
+    is_violence && !found.has_self_directed() && !judged.has_self_directed()
 }
 
 /// First words of a message that continues the phrase of the one before ("me muero", "de risa").
@@ -215,6 +238,10 @@ struct Read {
     has_plain_clause: bool,
     /// The rules find no more than a good-bye, and it is nearly the whole message.
     is_leave_taking: bool,
+    /// The rules find nothing, and most of the message is a narrow idiom.
+    is_idiom: bool,
+    /// Subject of the findings of narrow rules, the person's own first.
+    sure: Option<Subject>,
 }
 
 /// Applies the rules to `text`, and assesses its part from byte `begin` on, with the part before as context.
@@ -240,7 +267,9 @@ fn read(context: &Context<'_>, text: &str, begin: usize) -> Read {
     let is_alone = begin == 0;
     let has_plain_clause = is_alone && decide::has_plain_clause(tables, tokens, &findings);
     let is_leave_taking = is_alone && found.level == Level::None && decide::is_leave_taking(tables, tokens, &findings);
-    Read { reading, found, assessment, has_plain_clause, is_leave_taking }
+    let is_idiom = is_alone && findings.is_empty() && 2 * scope::idiom_tokens(tables, &matches) >= tokens.len().max(1);
+    let sure = decide::sure_subject(tables, &findings);
+    Read { reading, found, assessment, has_plain_clause, is_leave_taking, is_idiom, sure }
 }
 
 /// Writes the model's features of `text`, for training: see `examples/features`.

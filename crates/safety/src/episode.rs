@@ -49,6 +49,8 @@ pub struct Episode {
     /// Turns since suicide or self-injury was a subject, and since distress showed.
     topic: Option<u32>,
     distress: Option<u32>,
+    /// Turns since the person could not go on.
+    despair: Option<u32>,
     recent: VecDeque<(Timestamp, Arc<str>)>,
     /// Level before the last message, where that one alone raised it below imminent.
     raised_from: Option<Level>,
@@ -78,6 +80,7 @@ impl Episode {
                 remembered: self.remembered,
                 on_topic: within(self.topic),
                 distressed: within(self.distress),
+                despairing: within(self.despair),
             },
             text,
         );
@@ -161,6 +164,7 @@ impl Episode {
         let count = |holds: bool, turns: Option<u32>| if holds { Some(0) } else { turns.map(|turns| turns + 1) };
         self.topic = count(assessment.on_topic, self.topic);
         self.distress = count(assessment.distressed, self.distress);
+        self.despair = count(assessment.despairing, self.despair);
         if assessment.level >= self.remembered {
             if assessment.level > Level::None {
                 (self.since, self.turns) = (Some(at), 0);

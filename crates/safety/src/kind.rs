@@ -81,6 +81,11 @@ impl Kinds {
         self.0 & (1 << kind as u16) != 0
     }
 
+    /// Returns `true` if suicide or self-injury is in the set.
+    pub(crate) fn has_self_directed(self) -> bool {
+        self.contains(Kind::Suicide) || self.contains(Kind::SelfHarm)
+    }
+
     /// Returns the set as bits, by the numbers of the kinds.
     pub(crate) fn bits(self) -> u16 {
         self.0

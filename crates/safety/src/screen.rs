@@ -7,6 +7,7 @@
 //! which holds nothing back; it also takes soft rules' matches away where it finds a sentence clearly harmless. The
 //! shown text and the verdict do not depend on how the answer was cut into pieces.
 
+mod counts;
 mod judge;
 mod lexer;
 mod links;
@@ -18,6 +19,7 @@ mod tests;
 
 use protocol::{Country, Language};
 
+use self::counts::Counts;
 use self::judge::Judge;
 use self::lexer::{Event, Lexer};
 use self::links::Links;
@@ -74,6 +76,7 @@ pub struct Screen {
     numbers: Numbers,
     links: Links,
     judge: Judge,
+    counts: Counts,
     /// Match of a soft rule that the model doubts until the sentence ends.
     doubted: Option<Found>,
     /// Text not released yet, which begins at byte `from` of the answer.
@@ -103,6 +106,7 @@ impl Screen {
             numbers: Numbers::new(context.country),
             links: Links::default(),
             judge: Judge::default(),
+            counts: Counts::default(),
             doubted: None,
             held: String::new(),
             from: 0,
@@ -169,8 +173,8 @@ impl Screen {
         // A sentence is judged at its end: the part shown by then stays.
         let shown = if self.lexer.may_end(char) { self.hold().min(at) } else { 0 };
         let link = self.links.read(char, at);
-        let Self { lexer, matcher, numbers, judge, doubted, sentence, .. } = self;
-        let mut readers = Readers { matcher, numbers, judge, doubted, shown };
+        let Self { lexer, matcher, numbers, judge, counts, doubted, sentence, .. } = self;
+        let mut readers = Readers { matcher, numbers, judge, counts, doubted, shown };
         let mut found = None;
         lexer.read(char, at, &mut |event, word| {
             // Later violations in the same character do not count.
@@ -224,6 +228,7 @@ struct Readers<'a> {
     matcher: &'a mut Matcher,
     numbers: &'a mut Numbers,
     judge: &'a mut Judge,
+    counts: &'a mut Counts,
     doubted: &'a mut Option<Found>,
     /// Byte up to which text was shown before this character.
     shown: usize,
@@ -235,12 +240,14 @@ impl Readers<'_> {
             Event::Word { start } => {
                 self.judge.word(word, start);
                 let labels = LabelSet::of(word);
+                self.counts.word(&labels);
                 let number = self.numbers.word(word, &labels, start);
                 let found = self.matcher.word(&labels, start).and_then(|found| self.defer_if_harmless(found));
                 earliest(number, found)
             }
             Event::Digits { start } => {
                 self.judge.number(word, start);
+                self.counts.number();
                 let number = self.numbers.digits(word, start);
                 let found = self.matcher.word(&LabelSet::of_number(), start);
                 earliest(number, found.and_then(|found| self.defer_if_harmless(found)))
@@ -271,7 +278,10 @@ impl Readers<'_> {
         let doubted = self.doubted.take().map(|found| Found { hold: self.shown, ..found });
         let matched = earliest(self.matcher.end(question, opening), doubted);
         let matched = matched.filter(|found| !(harmless && is_soft(found.rule)));
+        let counts = std::mem::take(self.counts);
         let judged = ended.and_then(|(start, verdict)| Some(Found { start, hold: self.shown, rule: verdict.rule? }));
+        // The model takes bare numbers for those of pills.
+        let judged = judged.filter(|found| !(counts.are_ordinary() && is_rule(found.rule, "doses")));
         let number = if line { self.numbers.line() } else { self.numbers.end() };
         let found = earliest(number, matched).or(judged);
         // A sentence that breaks a rule at its end is not released.
@@ -303,6 +313,10 @@ struct Ending {
 /// Rules whose matches the model may doubt: their words stand in good answers too, and a miss harms least.
 fn is_soft(rule: usize) -> bool {
     RULES.get(rule).is_some_and(|rule| SOFT.contains(&rule.id))
+}
+
+fn is_rule(rule: usize, id: &str) -> bool {
+    RULES.get(rule).is_some_and(|rule| rule.id == id)
 }
 
 const SOFT: [&str; 6] = ["diagnosis", "medication", "promises", "contract", "minimising", "diet"];

@@ -94,6 +94,8 @@ pub(super) struct RuleEntry {
     pub tense: String,
     #[serde(default)]
     pub cssrs: u8,
+    #[serde(default)]
+    pub sure: bool,
     pub patterns: Vec<String>,
     #[serde(default)]
     pub examples: Vec<String>,
@@ -106,6 +108,8 @@ pub(super) struct RuleEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct IdiomEntry {
     pub id: String,
+    #[serde(default)]
+    pub sure: bool,
     pub patterns: Vec<String>,
     #[serde(default)]
     pub spares: Vec<String>,

@@ -149,7 +149,9 @@ fn rules(book: &mut String, file: &str, table: &Table, atoms: &BTreeMap<&str, &s
         if let Some(atom) = text("atom") {
             say!(book, "* says: {} (`{atom}`)", atoms.get(atom.as_str()).unwrap_or(&"?"));
         }
-        for (field, words) in [("kind", "kind"), ("subject", "who is at risk"), ("cssrs", "C-SSRS item")] {
+        let fields =
+            [("kind", "kind"), ("subject", "who is at risk"), ("cssrs", "C-SSRS item"), ("sure", "never dropped")];
+        for (field, words) in fields {
             if let Some(value) = text(field) {
                 say!(book, "* {words}: {value}");
             }
@@ -165,7 +167,7 @@ fn turns(book: &mut String, file: &str, table: &Table) {
     chapter(book, &title(file), file);
     for row in rows(table, "idiom").chain(rows(table, "frame")) {
         say!(book, "### {}\n", cell(row.get("id")));
-        for field in ["effect", "scope", "spares"] {
+        for field in ["effect", "scope", "spares", "sure"] {
             if let Some(value) = row.get(field) {
                 say!(book, "* {field}: {}", cell(Some(value)));
             }

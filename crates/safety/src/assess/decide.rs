@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::normalise::{Boundary, Token};
 use super::scope::Finding;
-use super::tables::{Effect, Row, Tables};
+use super::tables::{Effect, Row, Rule, Tables};
 use super::{Assessment, Context, TABLES};
 use crate::{Cssrs, Kind, Kinds, Level, Subject};
 
@@ -17,9 +17,11 @@ struct Known {
     goodbye: u64,
     protective: u64,
     distress: u64,
+    distress_deep: u64,
     topic: u64,
     context_topic: u64,
     context_distress: u64,
+    context_despair: u64,
     context_levels: [u64; 4],
 }
 
@@ -33,9 +35,11 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
         goodbye: bit("goodbye"),
         protective: bit("protective"),
         distress: bit("distress"),
+        distress_deep: bit("distress_deep"),
         topic: bit("topic"),
         context_topic: bit("context_topic"),
         context_distress: bit("context_distress"),
+        context_despair: bit("context_despair"),
         context_levels: [0, bit("context_concern"), bit("context_high"), bit("context_imminent")],
     }
 });
@@ -102,6 +106,15 @@ pub(crate) fn is_leave_taking(tables: &Tables, tokens: &[Token], findings: &[Fin
         && tokens.len() <= covered + MAX_WORDS_BESIDE_GOODBYE
 }
 
+/// Returns the subject of the findings of narrow rules, the person's own first.
+pub(crate) fn sure_subject(tables: &Tables, findings: &[Finding]) -> Option<Subject> {
+    let stands = |finding: &&Finding| matches!(finding.effect, None | Some(Effect::Other));
+    let rules = findings.iter().filter(stands).filter_map(|finding| Some((finding, tables.rules.get(finding.rule)?)));
+    let is_other = |(finding, rule): (&Finding, &Rule)| rule.other || finding.effect == Some(Effect::Other);
+    let is_other_only = rules.filter(|(_, rule)| rule.sure).map(is_other).min()?;
+    Some(if is_other_only { Subject::Other } else { Subject::Own })
+}
+
 /// Decides the assessment of `findings` in `context`.
 pub(crate) fn decide(tables: &Tables, context: &Context<'_>, atoms: Atoms, findings: &[Finding]) -> Assessment {
     let Atoms { own, other } = atoms;
@@ -123,11 +136,10 @@ pub(crate) fn decide(tables: &Tables, context: &Context<'_>, atoms: Atoms, findi
         cssrs: gravest.and_then(|row| cssrs(row.cssrs)).or_else(|| gravest_item(tables, findings)),
         reasons: Vec::new(),
         minor_hint: own & KNOWN.minor != 0,
-        on_topic: level > Level::None
-            || own & KNOWN.topic != 0
-            || kinds.contains(Kind::Suicide)
-            || kinds.contains(Kind::SelfHarm),
+        // Violence against a person is another subject: what they will do "today" is to leave, or to report it.
+        on_topic: kinds.has_self_directed() || own & KNOWN.topic != 0 || level > Level::None && kinds.is_empty(),
         distressed: level > Level::None || own & KNOWN.distress != 0,
+        despairing: own & KNOWN.distress_deep != 0,
         denied: own & KNOWN.denial != 0,
         goodbye: own & KNOWN.goodbye != 0,
     }
@@ -152,6 +164,7 @@ fn conversation(context: &Context<'_>) -> u64 {
     let when = |holds: bool, bit: u64| if holds { bit } else { 0 };
     when(context.on_topic, KNOWN.context_topic)
         | when(context.distressed, KNOWN.context_distress)
+        | when(context.despairing, KNOWN.context_despair)
         | KNOWN.context_levels.get(context.remembered as usize).copied().unwrap_or(0)
 }
 

@@ -88,6 +88,17 @@ fn idioms<'a>(tables: &'a Tables, matches: &[Match]) -> Vec<Muted<'a>> {
     idioms
 }
 
+/// Returns the number of tokens that narrow idioms span.
+pub(crate) fn idiom_tokens(tables: &Tables, matches: &[Match]) -> usize {
+    let mut reached = 0;
+    let spans = idioms(tables, matches).into_iter().filter(|muted| muted.idiom.sure).map(|muted| {
+        let tokens = muted.end.saturating_sub(muted.begin.max(reached));
+        reached = reached.max(muted.end);
+        tokens
+    });
+    spans.sum()
+}
+
 /// An idiom mutes a match whose end it covers (`quiero morirme` in "quiero morirme de risa"), or most of it; one that
 /// goes on beyond the idiom stands.
 fn is_idiom(tables: &Tables, idioms: &[Muted<'_>], finding: &Finding) -> bool {

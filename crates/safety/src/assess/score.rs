@@ -31,6 +31,9 @@ use super::decide::Atoms;
 use super::normalise::Reading;
 use crate::{Kind, Kinds, Level};
 
+/// Score below which plain words in a clause of their own do not count. On the development set, 8 of 15 false alarms
+/// of such clauses lie below, and 1 of 341 grave sentences.
+const PLAINLY_HARMLESS: f32 = -2.0;
 /// Fewer words say little.
 const FEW: usize = 4;
 /// Most words of a short message.
@@ -52,6 +55,8 @@ pub(super) struct Judgement {
     pub harmless: bool,
     /// It argues for no risk with a score that may contradict plain words.
     pub surely_harmless: bool,
+    /// It argues for no risk with a score that may contradict plain words in a clause of their own.
+    pub plainly_harmless: bool,
     /// The message is so short that plain words of the person always count.
     pub short: bool,
     /// Somebody else is at risk.
@@ -128,6 +133,7 @@ fn judgement(network: &Network, scores: &[f32; HEADS], caution: f32) -> Judgemen
         level,
         harmless: !reaches(0, thresholds.harmless),
         surely_harmless: !reaches(0, thresholds.sure),
+        plainly_harmless: !reaches(0, PLAINLY_HARMLESS),
         short: false,
         other: reaches(OTHER, thresholds.other),
         kinds,

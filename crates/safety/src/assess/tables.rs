@@ -313,6 +313,8 @@ pub(crate) struct Rule {
     pub past: bool,
     /// C-SSRS item, 0 for none.
     pub cssrs: u8,
+    /// Narrow: the model never drops its findings.
+    pub sure: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -322,6 +324,8 @@ pub(crate) struct Idiom {
     pub language: u8,
     /// Bits of atoms that it does not mute.
     pub spares: u64,
+    /// Narrow: the model raises no message that is such an idiom for the most part.
+    pub sure: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
 use super::{TABLES, normalise};
-use crate::{Context, Kind, Level, assess};
+use crate::{Context, Kind, Level, Subject, assess};
 
 fn level(text: &str) -> Level {
     assess(&Context::default(), text).level
@@ -76,6 +76,28 @@ fn model_never_drops_harm_done_to_the_person() {
         ("vomito después de comer", Kind::Eating),
     ] {
         assert!(assess(&Context::default(), text).kinds.contains(kind), "{text}");
+    }
+}
+
+/// The model knows few sentences of these kinds.
+#[test]
+fn model_never_drops_findings_of_sure_rules() {
+    for (text, subject, kind) in [
+        ("me autolesiono", Subject::Own, Kind::SelfHarm),
+        ("me corto", Subject::Own, Kind::SelfHarm),
+        ("I self-harm", Subject::Own, Kind::SelfHarm),
+        ("I burn myself", Subject::Own, Kind::SelfHarm),
+        ("mi amiga se corta", Subject::Other, Kind::SelfHarm),
+        ("my friend cuts", Subject::Other, Kind::SelfHarm),
+        ("si lo dejo se mata", Subject::Other, Kind::Suicide),
+        ("I'm going to shoot up my school", Subject::Own, Kind::HarmToOthers),
+        ("cuántas pastillas hacen falta para morirse", Subject::Own, Kind::Suicide),
+        ("what is the most painless way", Subject::Own, Kind::Suicide),
+        ("15 clonazepam", Subject::Own, Kind::Medical),
+    ] {
+        let found = assess(&Context::default(), text);
+        assert!(found.level >= Level::Concern && found.kinds.contains(kind), "{text}: {found:?}");
+        assert_eq!(found.subject, subject, "{text}");
     }
 }
 

@@ -155,6 +155,25 @@ const NOT_NOW: [&str; 12] = [
     "not tonight",
     "no plan",
 ];
+/// Phrases that deny an intent, whatever the question was.
+const WILL_NOT: [&str; 16] = [
+    "no lo voy a hacer",
+    "no voy a hacerlo",
+    "no la voy a hacer",
+    "no pienso hacerlo",
+    "no lo haria",
+    "no lo hare",
+    "jamas lo haria",
+    "nunca lo haria",
+    "not going to do it",
+    "not gonna do it",
+    "wont do it",
+    "wouldnt do it",
+    "would never do it",
+    "never do that",
+    "not going to do anything",
+    "no voy a hacer nada",
+];
 const BARE: [&str; 8] = ["| ok |", "| okay |", "| oka |", "| okey |", "| dale |", "| vale |", "| bueno |", "| fine |"];
 
 /// Words of frequency: a yes to a question about thoughts.
@@ -254,7 +273,8 @@ pub(crate) fn meaning(asked: Asked, text: &str) -> Option<Meaning> {
         None => {
             let is_no = reading.answer() == Answer::No && !reading.has(Group::Explicit) || reading.has(Group::Deny);
             let of_all = matches!(asked.question, Question::Thoughts | Question::Today);
-            (asked.is_last && of_all && is_no).then_some(Meaning::Denied)
+            let will_not = WILL_NOT.iter().any(|phrase| reading.says(phrase)) && !reading.has(Group::Explicit);
+            (asked.is_last && (of_all && is_no || will_not)).then_some(Meaning::Denied)
         }
     }
 }

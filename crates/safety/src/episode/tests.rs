@@ -108,6 +108,55 @@ fn reads_answers_to_safety_questions() {
 }
 
 #[test]
+fn denied_intent_answers_any_question() {
+    const PLAN: &str = "Thank you for not dodging it. I don't need details: have you thought of a way of doing it?";
+    for (answer, denied) in [
+        ("no im not going to do it", true),
+        ("no, I'm not going to do it, promise", true),
+        ("no, no lo voy a hacer", true),
+        ("no, I want to die", false),
+        ("pills", false),
+    ] {
+        let mut episode = Episode::default();
+        episode.observe(at(0), "quiero matarme");
+        episode.asked(PLAN);
+        assert_eq!(episode.observe(at(300), answer).denied, denied, "{answer}");
+        assert!(episode.level(at(300)) >= Level::High, "{answer}");
+    }
+}
+
+#[test]
+fn act_after_despair_is_imminent() {
+    for (texts, want) in [
+        (&["no puedo más", "lo voy a hacer hoy"][..], Level::Imminent),
+        (&["ya no aguanto más", "nadie me entiende", "lo hago esta noche"], Level::Imminent),
+        (&["tengo que entregar la tesis", "lo voy a hacer hoy"], Level::None),
+    ] {
+        let mut episode = Episode::default();
+        for (second, text) in (0..).step_by(400).zip(texts) {
+            episode.observe(at(second), text);
+        }
+        assert_eq!(episode.level(at(1_200)), want, "{texts:?}");
+    }
+}
+
+#[test]
+fn abuse_is_no_topic_of_suicide() {
+    for texts in [
+        &["mi marido me pega", "tengo miedo que me mate", "lo voy a hacer hoy, lo denuncio"][..],
+        &["my husband hits me", "I'm scared he'll kill me", "I'm going to do it today, I'm calling the police"],
+        &["mi papá me viola", "tengo 13 años", "me dijo que si cuento algo me mata"],
+    ] {
+        let mut episode = Episode::default();
+        for (second, text) in (0..).step_by(400).zip(texts) {
+            let assessment = episode.observe(at(second), text);
+            assert!(!assessment.kinds.contains(Kind::Suicide) && !assessment.on_topic, "{text}");
+        }
+        assert!(episode.level(at(1_200)) <= Level::Concern, "{texts:?}");
+    }
+}
+
+#[test]
 fn detects_risk_of_others_beside_own_risk() {
     let mut episode = Episode::default();
     episode.observe(at(0), "me voy a matar esta noche, tengo las pastillas");
