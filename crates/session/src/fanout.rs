@@ -65,8 +65,8 @@ impl Fanout {
 
     /// Sets or clears the time since which no connection listens.
     pub(crate) fn update_abandoned_since(&mut self, now: Instant) {
-        let is_heard_here = self.clients.iter().any(|client| !client.is_half_closed);
-        if is_heard_here || self.replicas.as_ref().is_some_and(|replicas| 0 < replicas.connections()) {
+        let listens_here = self.clients.iter().any(|client| !client.is_half_closed);
+        if listens_here || self.replicas.as_ref().is_some_and(|replicas| 0 < replicas.connections()) {
             self.abandoned_since = None;
         } else {
             self.abandoned_since.get_or_insert(now);

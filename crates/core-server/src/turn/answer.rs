@@ -1,5 +1,5 @@
-//! Answer of a turn: its text, which the turn owns, and what is known about it. A model's text is screened delta by
-//! delta, and truncated at [`MAX_ANSWER_CHARS`].
+//! Answer of a turn: its text, which the turn owns, its origin and its times. A model's text is screened delta by delta,
+//! and truncated at [`MAX_ANSWER_CHARS`].
 
 use std::pin::pin;
 use std::time::Duration;
