@@ -6,6 +6,7 @@
 mod cluster_events;
 mod effects;
 mod error;
+mod history;
 mod live_session;
 mod outbox;
 mod requests;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::SessionError;
+pub use history::History;
 pub use live_session::LiveSession;
 pub use outbox::Outbox;
 pub use requests::RequestError;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use session::{Input, MessageRejection, known_country};
 use store::{Page, ReadableEntries, StoreError};
 
+use super::history::History;
 use super::{LiveSession, SessionError};
 use crate::turn::now;
 
@@ -82,7 +83,7 @@ impl LiveSession {
     pub async fn request(self: Arc<Self>, request: Request) -> Result<ResponseResult, RequestError> {
         match request.method.as_str() {
             "session" => Ok(self.describe()),
-            "history" => self.history(params(request)?).await,
+            "history" => self.history_page(params(request)?).await,
             "export" => self.export(params(request)?).await,
             "erase" => {
                 let EraseParams { confirm } = params(request)?;
@@ -119,13 +120,13 @@ impl LiveSession {
         }
     }
 
-    async fn history(self: &Arc<Self>, params: HistoryParams) -> Result<ResponseResult, RequestError> {
+    async fn history_page(self: &Arc<Self>, params: HistoryParams) -> Result<ResponseResult, RequestError> {
         let limit = params.limit.unwrap_or(DEFAULT_HISTORY_ENTRIES);
         if !(1..=MAX_HISTORY_ENTRIES).contains(&limit) {
             return Err(RequestError::BadParams);
         }
         let seq = params.before_seq.unwrap_or(u64::MAX);
-        let (entries, beyond) = self.whole_page(Page::Before { seq, limit: limit + 1 }).await?;
+        let (entries, beyond) = self.history().whole_page(Page::Before { seq, limit: limit + 1 }).await?;
         // Keep the newest: entries that do not fit are omitted at the front.
         let fits = fitting(entries.iter().rev());
         let left_out = entries.len() - fits;
@@ -136,7 +137,7 @@ impl LiveSession {
     async fn export(self: &Arc<Self>, params: ExportParams) -> Result<ResponseResult, RequestError> {
         let seq = params.after_seq.unwrap_or(0);
         let limit = MAX_HISTORY_ENTRIES;
-        let (entries, beyond) = self.whole_page(Page::After { seq, limit: limit + 1 }).await?;
+        let (entries, beyond) = self.history().whole_page(Page::After { seq, limit: limit + 1 }).await?;
         let fits = fitting(entries.iter());
         let more = beyond || fits < entries.len();
         let next = entries.get(..fits).and_then(<[Entry]>::last).map_or(seq, |last| last.seq);
@@ -144,30 +145,9 @@ impl LiveSession {
         Ok(ResponseResult::Export { entries, more, next })
     }
 
-    /// Returns the entries of a page without its last row in reading direction, and true if that row exists: there are
-    /// more. Entries that cannot be decrypted are omitted. A page of nothing else is skipped, because its reader would
-    /// have no `seq` to continue from.
-    async fn whole_page(self: &Arc<Self>, mut page: Page) -> Result<(Vec<Entry>, bool), SessionError> {
-        loop {
-            let found = self.readable(page).await?;
-            let (beyond, next) = match page {
-                Page::After { limit, .. } if limit <= found.rows() => {
-                    let last = found.last_seq();
-                    (last, last.map(|seq| Page::After { seq: seq.saturating_sub(1), limit }))
-                }
-                Page::Before { limit, .. } if limit <= found.rows() => {
-                    let first = found.first_seq();
-                    (first, first.map(|seq| Page::Before { seq: seq.saturating_add(1), limit }))
-                }
-                Page::After { .. } | Page::Before { .. } => (None, None),
-            };
-            let mut entries = found.entries;
-            entries.retain(|entry| Some(entry.seq) != beyond);
-            match next {
-                Some(next) if entries.is_empty() => page = next,
-                _ => return Ok((entries, beyond.is_some())),
-            }
-        }
+    /// Returns the stored entries.
+    pub fn history(self: &Arc<Self>) -> History<'_> {
+        History::of(self)
     }
 
     /// Returns the safety plan that the person has made in this conversation.
@@ -177,48 +157,6 @@ impl LiveSession {
     /// The store failed.
     pub async fn safety_plan(self: &Arc<Self>) -> Result<Option<SafetyPlan>, SessionError> {
         Ok(self.end_if_missing(self.sessions.turns().safety_plan(self.user(), self.language()).await)?)
-    }
-
-    /// Returns the last `limit` entries, oldest first, without those that cannot be decrypted.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn last_entries(self: &Arc<Self>, limit: usize) -> Result<Vec<Entry>, SessionError> {
-        Ok(self.readable(Page::Before { seq: u64::MAX, limit }).await?.entries)
-    }
-
-    /// Returns up to `limit` entries after `seq`. Those that cannot be decrypted are omitted: a replay that failed each
-    /// time would make the client reconnect for ever.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn entries_after(self: &Arc<Self>, seq: u64, limit: usize) -> Result<ReadableEntries, SessionError> {
-        self.readable(Page::After { seq, limit }).await
-    }
-
-    /// [`Session::last_entries`], with help as its line of the plain face.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    pub async fn last_entries_with_help(self: &Arc<Self>, limit: usize) -> Result<Vec<Entry>, SessionError> {
-        let mut entries = self.last_entries(limit).await?;
-        for entry in &mut entries {
-            if let Some(help) = &entry.help {
-                entry.text = UserText::new(self.help_line(help));
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Returns a page of entries, with the current help lines.
-    async fn readable(self: &Arc<Self>, page: Page) -> Result<ReadableEntries, SessionError> {
-        let mut found = self.page(page).await?;
-        let (now, cell) = (now(), self.cell());
-        found.entries.iter_mut().for_each(|entry| cell.session.help_lines().attach(entry, now));
-        Ok(found)
     }
 
     /// Passes a result of the store through, and ends the session if the store no longer has it: another process erased
@@ -251,7 +189,11 @@ impl LiveSession {
         if let Some(country) = country.filter(is_new) {
             self.set_country(country).await?;
         }
-        Ok(self.restore_risk(seq).await?)
+        if !self.cell().session.watch().is_restored() {
+            let watch = self.history().read_watch(seq).await?;
+            self.cell().session.restore_risk(watch);
+        }
+        Ok(())
     }
 }
 

@@ -1,27 +1,22 @@
-//! Restores the memory of risk from stored messages.
-
-use std::sync::Arc;
+//! Reads the memory of risk from stored messages.
 
 use session::{Watch, is_imminent_help, restore_after};
 use store::{Page, ReadableEntries, StoreError};
 
-use super::live_session::LiveSession;
+use super::history::History;
 
 /// Page size of the reads, and the most pages searched backwards for imminent risk: about 100 messages a day for two
 /// months. A scan, because sealed entries have no index.
 const PAGE_ENTRIES: usize = 500;
 const MAX_PAGES: usize = 24;
 
-impl LiveSession {
-    /// Restores the memory of risk, once. `seq`: the session's newest one.
+impl History<'_> {
+    /// Reads the memory of risk. `seq`: the session's newest one.
     ///
     /// # Errors
     ///
     /// The store failed.
-    pub(super) async fn restore_risk(self: &Arc<Self>, seq: u64) -> Result<(), StoreError> {
-        if self.cell().session.watch().is_restored() {
-            return Ok(());
-        }
+    pub(super) async fn read_watch(self, seq: u64) -> Result<Watch, StoreError> {
         let newest = self.page(Page::Before { seq: seq.saturating_add(1), limit: PAGE_ENTRIES }).await?;
         let mut after = restore_after(self.newest_imminent_help(&newest).await?, seq);
         let mut restored = Watch::of_new();
@@ -34,12 +29,11 @@ impl LiveSession {
             after = last.min(first.saturating_sub(1));
         }
         newest.entries.iter().filter(|entry| after < entry.seq).for_each(|entry| restored.learn(entry));
-        self.cell().session.restore_risk(restored);
-        Ok(())
+        Ok(restored)
     }
 
     /// Returns the `seq` of the newest help for imminent risk, in the `newest` page of entries or before it.
-    async fn newest_imminent_help(self: &Arc<Self>, newest: &ReadableEntries) -> Result<Option<u64>, StoreError> {
+    async fn newest_imminent_help(self, newest: &ReadableEntries) -> Result<Option<u64>, StoreError> {
         let find = |page: &ReadableEntries| {
             page.entries.iter().rev().find(|entry| is_imminent_help(entry)).map(|help| help.seq)
         };
@@ -51,10 +45,5 @@ impl LiveSession {
             (found, before) = (find(&page), older(&page));
         }
         Ok(found)
-    }
-
-    /// Reads a page of entries. Ends the session if the store no longer has it.
-    pub(super) async fn page(self: &Arc<Self>, page: Page) -> Result<ReadableEntries, StoreError> {
-        self.end_if_missing(self.sessions.turns().store.readable_entries(self.user(), page).await)
     }
 }

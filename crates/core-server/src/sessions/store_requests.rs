@@ -21,12 +21,16 @@ struct Outcome {
     granted: Option<(MessageId, Permit)>,
 }
 
+/// Work for a session that waits for the store or the cluster.
+#[derive(Debug)]
+struct StoreTask(Arc<LiveSession>);
+
 impl LiveSession {
     pub(super) fn spawn_store_request(self: &Arc<Self>, request: StoreRequest) {
         let session = Arc::clone(self);
         self.sessions.tasks().spawn(async move {
             // A panic must not leave the session without the result: it would store nothing any more.
-            let outcome = AssertUnwindSafe(session.store(request)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(StoreTask(Arc::clone(&session)).run(request)).catch_unwind().await;
             let Outcome { result, granted } = outcome.unwrap_or_else(|_| {
                 let failure = Failure::Rejected(MessageRejection::permanent(ErrorCode::Internal));
                 Outcome { result: Err(failure), granted: None }
@@ -39,9 +43,34 @@ impl LiveSession {
         });
     }
 
-    async fn store(&self, request: StoreRequest) -> Outcome {
-        let user = self.user();
-        let store = &self.sessions.turns().store;
+    pub(super) fn spawn_claims_query(self: &Arc<Self>, query: ClaimsQuery) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            let claims = StoreTask(Arc::clone(&session)).read_claims(&query).await;
+            session.on(Input::Claims(query, claims));
+        });
+    }
+
+    pub(super) fn spawn_answer_query(self: &Arc<Self>, query: AnswerQuery) {
+        let session = Arc::clone(self);
+        self.sessions.tasks().spawn(async move {
+            let id = match &query {
+                AnswerQuery::Followed(id) => Some(id),
+                AnswerQuery::RemoteError(error) => error.id.as_ref(),
+            };
+            let answered = match id {
+                Some(id) => session.sessions.turns().is_answered(session.user(), id).await,
+                None => Ok(false),
+            };
+            session.on(Input::AnswerRead(query, answered.map_err(|error| store_failure(&error))));
+        });
+    }
+}
+
+impl StoreTask {
+    async fn run(&self, request: StoreRequest) -> Outcome {
+        let user = self.0.user();
+        let store = &self.0.sessions.turns().store;
         let result = match request {
             StoreRequest::Admit(request) => return self.admit(request).await,
             StoreRequest::Retry(request) => return self.retry(request).await,
@@ -71,7 +100,7 @@ impl LiveSession {
 
     async fn admit(&self, request: AdmissionRequest) -> Outcome {
         let message = &request.message;
-        match self.sessions.turns().admit(self.user(), &request).await {
+        match self.0.sessions.turns().admit(self.0.user(), &request).await {
             Ok(admission) => {
                 let mut kept = None;
                 let admission = admission.map_permit(|permit| kept.insert(permit).grant());
@@ -89,13 +118,13 @@ impl LiveSession {
 
     async fn retry(&self, request: AdmissionRequest) -> Outcome {
         let mut kept = None;
-        let owner = self.sessions.turns().retry(self.user(), &request).await;
+        let owner = self.0.sessions.turns().retry(self.0.user(), &request).await;
         let owner = owner.map(|owner| owner.map_permit(|permit| kept.insert(permit).grant()));
         Outcome { result: Ok(Stored::Retry(owner)), granted: kept.map(|permit| (request.message.id, permit)) }
     }
 
     async fn append_help(&self, support: Support, after: u64) -> Result<Stored, Failure> {
-        match self.sessions.turns().append(self.user(), after, entry_of(support)).await {
+        match self.0.sessions.turns().append(self.0.user(), after, entry_of(support)).await {
             Ok(Appended::New(entry)) => Ok(Stored::Appended(Box::new(entry))),
             Ok(Appended::Existing { seq }) => Ok(Stored::Existing(seq)),
             Err(error) => {
@@ -110,45 +139,20 @@ impl LiveSession {
 
     async fn read_record(&self, is_background: bool) -> Result<Stored, StoreError> {
         // After a reconnect to the cluster every live session catches up: they must not stampede the database.
-        let _permit = if is_background { self.sessions.catch_ups().acquire().await.ok() } else { None };
-        let record = self.sessions.turns().store.session_by_token(&self.token).await?;
+        let _permit = if is_background { self.0.sessions.catch_ups().acquire().await.ok() } else { None };
+        let record = self.0.sessions.turns().store.session_by_token(&self.0.token).await?;
         Ok(Stored::Record(record.map(|record| StoredSession { seq: record.seq, locale: record.locale })))
     }
 
-    // ---- queries ----------------------------------------------------------------------------
-
-    pub(super) fn spawn_claims_query(self: &Arc<Self>, query: ClaimsQuery) {
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move {
-            let claims = session.read_claims(&query).await;
-            session.on(Input::Claims(query, claims));
-        });
-    }
-
     async fn read_claims(&self, query: &ClaimsQuery) -> Claims {
-        let Some(cluster) = &self.sessions.turns().cluster else { return Claims::Unknown };
-        let Some(in_flight) = cluster.in_flight(self.user()).await else { return Claims::Unknown };
+        let Some(cluster) = &self.0.sessions.turns().cluster else { return Claims::Unknown };
+        let Some(in_flight) = cluster.in_flight(self.0.user()).await else { return Claims::Unknown };
         match query {
             ClaimsQuery::Order if in_flight.is_other_cores_turn() => Claims::OtherCoreFirst,
             ClaimsQuery::Order => Claims::ThisCoreFirst,
             ClaimsQuery::Followed(id) if in_flight.contains(id) => Claims::Held,
             ClaimsQuery::Followed(_) => Claims::Free,
         }
-    }
-
-    pub(super) fn spawn_answer_query(self: &Arc<Self>, query: AnswerQuery) {
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move {
-            let id = match &query {
-                AnswerQuery::Followed(id) => Some(id),
-                AnswerQuery::RemoteError(error) => error.id.as_ref(),
-            };
-            let answered = match id {
-                Some(id) => session.sessions.turns().is_answered(session.user(), id).await,
-                None => Ok(false),
-            };
-            session.on(Input::AnswerRead(query, answered.map_err(|error| store_failure(&error))));
-        });
     }
 }
 

@@ -96,7 +96,7 @@ impl Welcomed {
         let Some(replay) = self.replay else { return };
         let session = Arc::clone(&self.attached.session);
         link.spawn(async move {
-            let page = session.entries_after(replay.after, PAGE).await;
+            let page = session.history().after(replay.after, PAGE).await;
             Completion::ReplayPage { replay, page }
         });
     }

@@ -85,7 +85,7 @@ impl Plain {
             (Arc::clone(&self.attached.session), Arc::clone(&link.context), link.client_subnet());
         link.spawn(async move {
             let _permit = context.request_limiter.acquire(subnet).await;
-            Completion::PlainHistory(session.last_entries_with_help(HISTORY_ENTRIES).await)
+            Completion::PlainHistory(session.history().last_with_help(HISTORY_ENTRIES).await)
         });
     }
 
