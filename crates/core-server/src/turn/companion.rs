@@ -10,7 +10,8 @@ use session::{Failure, Turn};
 use store::{Page, ReadableEntries, StoreError};
 
 use super::answer::Answer;
-use super::{AnswerSink, TurnService, now};
+use super::generate::Generation;
+use super::{TurnService, now};
 
 /// Entries read for an answer, with the message: ten exchanges, help for each, and some reserve.
 const HISTORY_ENTRIES: usize = 41;
@@ -18,24 +19,6 @@ const HISTORY_ENTRIES: usize = 41;
 const PLAN_PAGE_ENTRIES: usize = 200;
 
 impl TurnService {
-    /// Answers `turn` by the companion.
-    ///
-    /// # Errors
-    ///
-    /// The session is gone. An unavailable store is no error: the message is answered without its history.
-    pub(super) async fn answer_by_companion(
-        &self,
-        turn: &Turn,
-        sink: &dyn AnswerSink,
-        answer: &mut Answer,
-    ) -> Result<Finish, Failure> {
-        (answer.source, answer.model) = (Source::Companion, None);
-        let Reply { text, exercise } = self.companion_reply(turn).await?;
-        answer.exercise = exercise;
-        answer.show(UserText::new(text), sink);
-        Ok(Finish::Stop)
-    }
-
     /// Reads the safety plan from the stored conversation of `user`, with headings in `language`.
     ///
     /// # Errors
@@ -54,9 +37,24 @@ impl TurnService {
             plan.read(page);
         }
     }
+}
 
-    async fn companion_reply(&self, turn: &Turn) -> Result<Reply, Failure> {
-        let entries = match self.store.recent(turn.label.user, HISTORY_ENTRIES).await {
+impl Generation<'_> {
+    /// Answers by the companion.
+    ///
+    /// # Errors
+    ///
+    /// The session is gone. An unavailable store is no error: the message is answered without its history.
+    pub(super) async fn answer_by_companion(self, answer: &mut Answer) -> Result<Finish, Failure> {
+        (answer.source, answer.model) = (Source::Companion, None);
+        let Reply { text, exercise } = self.companion_reply().await?;
+        answer.exercise = exercise;
+        answer.show(UserText::new(text), self.sink);
+        Ok(Finish::Stop)
+    }
+
+    async fn companion_reply(self) -> Result<Reply, Failure> {
+        let entries = match self.service.store.recent(self.turn.label.user, HISTORY_ENTRIES).await {
             Ok(recent) => recent.entries,
             Err(StoreError::NoSession { .. }) => return Err(Failure::NoSession),
             Err(error) => {
@@ -65,19 +63,19 @@ impl TurnService {
                 Vec::new()
             }
         };
-        let history = history(&entries, turn);
-        let said = turn.message_risk;
+        let history = history(&entries, self.turn);
+        let said = self.turn.message_risk;
         let input = companion::Turn {
             history: &history,
-            level: turn.message.risk.level,
+            level: self.turn.message.risk.level,
             now: said.level,
             // The message's own subject wins over the remembered one.
-            subject: if said.level == Level::None { turn.message.risk.subject } else { said.subject },
+            subject: if said.level == Level::None { self.turn.message.risk.subject } else { said.subject },
             kinds: said.kinds,
-            minor: turn.message.risk.minor,
-            emergency: turn.emergency.as_deref(),
-            language: turn.language,
-            seed: turn.label.user.0,
+            minor: self.turn.message.risk.minor,
+            emergency: self.turn.emergency.as_deref(),
+            language: self.turn.language,
+            seed: self.turn.label.user.0,
         };
         Ok(companion::reply(&input))
     }

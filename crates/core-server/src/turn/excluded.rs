@@ -14,7 +14,7 @@ use super::context::{Context, Prompt};
 use super::exchange::Exchange;
 use session::Turn;
 
-use super::TurnService;
+use super::generate::Generation;
 
 /// Capacity, for all sessions together; the oldest is evicted first. An evicted message is found again.
 const MAX_EXCLUDED: usize = 4_096;
@@ -117,13 +117,12 @@ pub(super) fn unanswered_by_model(entries: &[Entry]) -> HashSet<u64> {
     entries.iter().filter(|entry| entry.role == Role::User && ids.contains(&entry.id)).map(|entry| entry.seq).collect()
 }
 
-impl TurnService {
-    /// Opens the answer of `model` to `turn` with `prompt`. After a refusal, retries without the part of the history that
+impl Generation<'_> {
+    /// Opens the answer of `model` with `prompt`. After a refusal, retries without the part of the history that
     /// may be the cause, and excludes from then on the part that proves to be it. Returns the prompt that was answered.
-    pub(super) async fn stream_answer<'a>(
-        &self,
+    pub(super) async fn open<'a>(
+        self,
         model: &'a Model,
-        turn: &Turn,
         prompt: Prompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
@@ -132,12 +131,12 @@ impl TurnService {
             Err(error) => error,
         };
         if error.is_flagged() {
-            self.retry_unfiltered(model, turn, RefusedPrompt { prompt, error }, context).await
+            self.retry_unfiltered(model, RefusedPrompt { prompt, error }, context).await
         } else if error.is_too_long() {
-            self.retry_shorter(model, turn, RefusedPrompt { prompt, error }, context).await
+            self.retry_shorter(model, RefusedPrompt { prompt, error }, context).await
         } else {
             if error.is_filtered() {
-                self.note_filtered(turn, &prompt);
+                self.note_filtered(&prompt);
             }
             Err(OpenError::Model(error))
         }
@@ -146,31 +145,30 @@ impl TurnService {
     /// Handles an answer that a filter has withdrawn. No retry: it would cost the tokens of another answer. The next
     /// prompt omits the suspects: the message itself and suspected ones of its history, or all of the history if the
     /// message before this one was flagged too.
-    fn note_filtered(&self, turn: &Turn, prompt: &Prompt) {
-        let (user, suspects) = (turn.label.user, suspects(&prompt.shown));
-        let Context { flagged, omitted, .. } = &self.context;
+    fn note_filtered(self, prompt: &Prompt) {
+        let (user, suspects) = (self.turn.label.user, suspects(&prompt.shown));
+        let Context { flagged, omitted, .. } = &self.service.context;
         if prompt.follows_flagged {
             omitted.note(user, prompt.shown.iter().map(|shown| shown.seq));
         }
         if suspects.is_empty() {
-            flagged.note(user, [turn.seq]);
+            flagged.note(user, [self.turn.seq]);
         } else {
             flagged.note(user, suspects);
-            omitted.note(user, [turn.seq]);
+            omitted.note(user, [self.turn.seq]);
         }
     }
 
     /// Retries after a filter's refusal of a prompt: first without the suspected messages, then without any history. If
     /// that is refused as well, the message itself is the cause.
     async fn retry_unfiltered<'a>(
-        &self,
+        self,
         model: &'a Model,
-        turn: &Turn,
         failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
         let RefusedPrompt { mut prompt, mut error } = failed;
-        let (user, flagged) = (turn.label.user, &self.context.flagged);
+        let (user, flagged) = (self.turn.label.user, &self.service.context.flagged);
         let mut all: HashSet<u64> = prompt.shown.iter().map(|shown| shown.seq).collect();
         for omitted in [Omitted::Suspects(suspects(&prompt.shown)), Omitted::Everything] {
             let is_smaller = match &omitted {
@@ -180,13 +178,18 @@ impl TurnService {
             if !is_smaller {
                 continue;
             }
-            let smaller = self.context.build_without(&*self.store, turn, &omitted).await.map_err(OpenError::Store)?;
+            let smaller = self
+                .service
+                .context
+                .build_without(&*self.service.store, self.turn, &omitted)
+                .await
+                .map_err(OpenError::Store)?;
             error = match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
                 Ok(answer) => {
                     match omitted {
                         Omitted::Suspects(seqs) | Omitted::Oldest(seqs) => flagged.note(user, seqs),
                         // One of them, or the summary, is the cause: most are harmless, and may be summarized.
-                        Omitted::Everything => self.context.omitted.note(user, all),
+                        Omitted::Everything => self.service.context.omitted.note(user, all),
                     }
                     return Ok((answer, smaller));
                 }
@@ -197,27 +200,31 @@ impl TurnService {
             all.extend(smaller.shown.iter().map(|shown| shown.seq));
             prompt = smaller;
         }
-        flagged.note(user, [turn.seq]);
+        flagged.note(user, [self.turn.seq]);
         Err(OpenError::Model(error))
     }
 
     /// Retries after the refusal of a prompt that is too long, with its newer half.
     async fn retry_shorter<'a>(
-        &self,
+        self,
         model: &'a Model,
-        turn: &Turn,
         failed: RefusedPrompt,
         context: CallContext,
     ) -> Result<(CompletionStream<'a>, Prompt), OpenError> {
         let RefusedPrompt { prompt, error } = failed;
-        let (user, omitted) = (turn.label.user, &self.context.omitted);
-        let oldest = excess(&prompt.shown, turn.message.text.expose().len());
+        let (user, omitted) = (self.turn.label.user, &self.service.context.omitted);
+        let oldest = excess(&prompt.shown, self.turn.message.text.expose().len());
         if oldest.is_empty() {
-            omitted.note(user, [turn.seq]);
+            omitted.note(user, [self.turn.seq]);
             return Err(OpenError::Model(error));
         }
         let without = Omitted::Oldest(oldest.clone());
-        let smaller = self.context.build_without(&*self.store, turn, &without).await.map_err(OpenError::Store)?;
+        let smaller = self
+            .service
+            .context
+            .build_without(&*self.service.store, self.turn, &without)
+            .await
+            .map_err(OpenError::Store)?;
         match model.retry_completion(&smaller.messages, smaller.temperature_at_most, context).await {
             Ok(answer) => {
                 omitted.note(user, oldest);
@@ -226,9 +233,9 @@ impl TurnService {
             Err(error) => {
                 if error.is_too_long() {
                     // Without a history the message itself is too long.
-                    omitted.note(user, if smaller.shown.is_empty() { vec![turn.seq] } else { oldest });
+                    omitted.note(user, if smaller.shown.is_empty() { vec![self.turn.seq] } else { oldest });
                 } else if error.is_filtered() && !smaller.has_history() {
-                    self.context.flagged.note(user, [turn.seq]);
+                    self.service.context.flagged.note(user, [self.turn.seq]);
                 }
                 Err(OpenError::Model(error))
             }

@@ -37,7 +37,8 @@ impl TurnService {
         service_runtime::telemetry::set_parent(&span, turn.message.trace);
         let mut answer = Answer::new(turn.message.id.clone(), self.expected_source());
         let finish = {
-            let generate = self.generate(turn, &mut permit, sink, &mut answer).instrument(span);
+            let generation = Generation { service: self, turn, sink };
+            let generate = generation.run(&mut permit, &mut answer).instrument(span);
             tokio::select! {
                 // `stop` first: an answer that completes in the same poll was stopped by the person.
                 biased;
@@ -58,120 +59,6 @@ impl TurnService {
     /// Counts and logs a turn that was stopped before it was started.
     pub fn observe_unstarted(&self, turn: &Turn) {
         self.observe(turn, Finish::Stopped, &Answer::new(turn.message.id.clone(), self.expected_source()));
-    }
-
-    async fn generate(
-        &self,
-        turn: &Turn,
-        permit: &mut Permit,
-        sink: &dyn AnswerSink,
-        answer: &mut Answer,
-    ) -> Result<Finish, Failure> {
-        let slot_reservation = permit.slot_reservation.take();
-        let Some(model) = self.model.as_ref().filter(|_| permit.may_call_model() && is_for_model(turn)) else {
-            // Frees the place in the queue at once: the second opinion below may take its whole timeout.
-            drop(slot_reservation);
-            let raised = self.second_opinion(turn, sink).await;
-            return self.answer_by_companion(raised.as_ref().unwrap_or(turn), sink, answer).await;
-        };
-        let slot = self.slot_for(model, slot_reservation, turn, sink);
-        let (raised, slot) = if self.is_opinion_wanted(turn) {
-            // Concurrently with the wait for the slot: an opinion delays the answer only if a slot is free, and by
-            // its own timeout at most.
-            let (raised, slot) = Box::pin(join(self.second_opinion(turn, sink), slot)).await;
-            (raised, slot.map_err(Failure::Rejected)?)
-        } else {
-            (None, slot.await.map_err(Failure::Rejected)?)
-        };
-        let turn = raised.as_ref().unwrap_or(turn);
-        if let Some(slot) = slot {
-            sink.on(TurnEvent::Progress(Progress::Started));
-            let finish = self.answer_by_model(model, turn, sink, answer).await?;
-            // A screened answer was cut short: its duration must not enter the estimate of waits.
-            if answer.source == Source::Llm {
-                slot.complete();
-            } else {
-                drop(slot);
-            }
-            if let Some(finish) = finish {
-                return Ok(finish);
-            }
-        }
-        self.answer_by_companion(turn, sink, answer).await
-    }
-
-    /// Streams the answer of `model`; `None` if it gives none.
-    async fn answer_by_model(
-        &self,
-        model: &Model,
-        turn: &Turn,
-        sink: &dyn AnswerSink,
-        answer: &mut Answer,
-    ) -> Result<Option<Finish>, Failure> {
-        answer.queue = Some(Instant::now());
-        let prompt = self.context.build(&*self.store, turn).await.map_err(|error| history_error(turn, &error))?;
-        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), turn.message.trace);
-        // Counts from here on, even if the person stops it at once: the provider may charge for it.
-        answer.is_called = true;
-        match self.stream_answer(model, turn, prompt, CallContext { label: turn.label, trace }).await {
-            Ok((completion, prompt)) => {
-                let finish = stream(turn, completion, sink, answer).await;
-                if let (Some(model), Some(usage)) = (&answer.model, answer.usage) {
-                    self.context.learn(model, &prompt, usage.prompt_tokens);
-                }
-                answer.summary_job = prompt.summary_job.filter(|_| finish != Finish::Error);
-                // Without text, all of it was thinking, which was discarded.
-                Ok(Some(finish).filter(|_| 0 < answer.chars))
-            }
-            // Not logged here: the breaker has logged its opening once.
-            Err(OpenError::Model(LlmError::NoProvider)) => Ok(None),
-            Err(OpenError::Model(error)) => {
-                tracing::error!(
-                    trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error,
-                    "no answer from the model; serving rule-based fallback"
-                );
-                Ok(None)
-            }
-            Err(OpenError::Store(error)) => Err(history_error(turn, &error)),
-        }
-    }
-
-    /// Acquires a slot for a call to `model`; `None` if every breaker is open, now or before a slot is free. A wait that
-    /// cannot lead to a call must not delay the companion's answer.
-    async fn slot_for(
-        &self,
-        model: &Model,
-        slot_reservation: Option<PermitReservation>,
-        turn: &Turn,
-        sink: &dyn AnswerSink,
-    ) -> Result<Option<ConcurrencyPermit>, MessageRejection> {
-        if !model.can_attempt() {
-            return Ok(None);
-        }
-        // No reservation: every breaker was open at admission. One has closed since; enter the queue if it has room.
-        let Some(slot_reservation) = slot_reservation.or_else(|| self.slots.reserve().ok()) else { return Ok(None) };
-        let priority = if turn.message.risk.is_high() { Priority::First } else { Priority::Ordinary };
-        let mut slot = pin!(async {
-            match slot_reservation
-                .acquire(priority, |ahead| sink.on(TurnEvent::Progress(Progress::Queued(ahead))))
-                .await
-            {
-                Ok(slot) => Ok(Some(slot)),
-                // A message in risk is never rejected: the companion answers.
-                Err(_) if turn.message.risk.must_be_answered() => Ok(None),
-                Err(full) => Err(overloaded(full)),
-            }
-        });
-        // A free slot is taken even if every breaker is open: this call may be the probe that closes one.
-        if let Some(slot) = slot.as_mut().now_or_never() {
-            return slot;
-        }
-        tokio::select! {
-            // Unavailability first: a slot without a provider would be held in vain.
-            biased;
-            () = model.became_unavailable() => Ok(None),
-            slot = slot => slot,
-        }
     }
 
     /// Counts and logs a turn that has ended its generation.
@@ -195,6 +82,131 @@ impl TurnService {
             turn.queue_ms = millis(answer.queue), turn.first_ms = millis(answer.first), turn.total_ms = millis(Some(Instant::now())),
             "turn ended"
         );
+    }
+}
+
+/// Generation of the answer to one turn.
+#[derive(Clone, Copy)]
+pub(super) struct Generation<'a> {
+    pub(super) service: &'a TurnService,
+    pub(super) turn: &'a Turn,
+    pub(super) sink: &'a dyn AnswerSink,
+}
+
+impl<'a> Generation<'a> {
+    /// Returns the generation of the answer to `raised`, the turn at a higher risk, if there is one.
+    fn of(self, raised: Option<&'a Turn>) -> Self {
+        Self { turn: raised.unwrap_or(self.turn), ..self }
+    }
+
+    /// Generates the answer within `permit`: a second opinion on the risk beside the wait for a slot, then the model's
+    /// answer from its context, or the companion's.
+    async fn run(self, permit: &mut Permit, answer: &mut Answer) -> Result<Finish, Failure> {
+        let slot_reservation = permit.slot_reservation.take();
+        let Some(model) = self.service.model.as_ref().filter(|_| permit.may_call_model() && is_for_model(self.turn))
+        else {
+            // Frees the place in the queue at once: the second opinion below may take its whole timeout.
+            drop(slot_reservation);
+            let raised = self.second_opinion().await;
+            return self.of(raised.as_ref()).answer_by_companion(answer).await;
+        };
+        let slot = self.slot_for(model, slot_reservation);
+        let (raised, slot) = if self.is_opinion_wanted() {
+            // Concurrently with the wait for the slot: an opinion delays the answer only if a slot is free, and by
+            // its own timeout at most.
+            let (raised, slot) = Box::pin(join(self.second_opinion(), slot)).await;
+            (raised, slot.map_err(Failure::Rejected)?)
+        } else {
+            (None, slot.await.map_err(Failure::Rejected)?)
+        };
+        let generation = self.of(raised.as_ref());
+        if let Some(slot) = slot {
+            self.sink.on(TurnEvent::Progress(Progress::Started));
+            let finish = generation.answer_by_model(model, answer).await?;
+            // A screened answer was cut short: its duration must not enter the estimate of waits.
+            if answer.source == Source::Llm {
+                slot.complete();
+            } else {
+                drop(slot);
+            }
+            if let Some(finish) = finish {
+                return Ok(finish);
+            }
+        }
+        generation.answer_by_companion(answer).await
+    }
+
+    /// Streams the answer of `model`; `None` if it gives none.
+    async fn answer_by_model(self, model: &Model, answer: &mut Answer) -> Result<Option<Finish>, Failure> {
+        answer.queue = Some(Instant::now());
+        let prompt = self
+            .service
+            .context
+            .build(&*self.service.store, self.turn)
+            .await
+            .map_err(|error| history_error(self.turn, &error))?;
+        let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), self.turn.message.trace);
+        // Counts from here on, even if the person stops it at once: the provider may charge for it.
+        answer.is_called = true;
+        match self.open(model, prompt, CallContext { label: self.turn.label, trace }).await {
+            Ok((completion, prompt)) => {
+                let finish = stream(self.turn, completion, self.sink, answer).await;
+                if let (Some(model), Some(usage)) = (&answer.model, answer.usage) {
+                    self.service.context.learn(model, &prompt, usage.prompt_tokens);
+                }
+                answer.summary_job = prompt.summary_job.filter(|_| finish != Finish::Error);
+                // Without text, all of it was thinking, which was discarded.
+                Ok(Some(finish).filter(|_| 0 < answer.chars))
+            }
+            // Not logged here: the breaker has logged its opening once.
+            Err(OpenError::Model(LlmError::NoProvider)) => Ok(None),
+            Err(OpenError::Model(error)) => {
+                tracing::error!(
+                    trace_id = %self.turn.message.trace.trace_id, message.label = %self.turn.label, %error,
+                    "no answer from the model; serving rule-based fallback"
+                );
+                Ok(None)
+            }
+            Err(OpenError::Store(error)) => Err(history_error(self.turn, &error)),
+        }
+    }
+
+    /// Acquires a slot for a call to `model`; `None` if every breaker is open, now or before a slot is free. A wait that
+    /// cannot lead to a call must not delay the companion's answer.
+    async fn slot_for(
+        self,
+        model: &Model,
+        slot_reservation: Option<PermitReservation>,
+    ) -> Result<Option<ConcurrencyPermit>, MessageRejection> {
+        if !model.can_attempt() {
+            return Ok(None);
+        }
+        // No reservation: every breaker was open at admission. One has closed since; enter the queue if it has room.
+        let Some(slot_reservation) = slot_reservation.or_else(|| self.service.slots.reserve().ok()) else {
+            return Ok(None);
+        };
+        let priority = if self.turn.message.risk.is_high() { Priority::First } else { Priority::Ordinary };
+        let mut slot = pin!(async {
+            match slot_reservation
+                .acquire(priority, |ahead| self.sink.on(TurnEvent::Progress(Progress::Queued(ahead))))
+                .await
+            {
+                Ok(slot) => Ok(Some(slot)),
+                // A message in risk is never rejected: the companion answers.
+                Err(_) if self.turn.message.risk.must_be_answered() => Ok(None),
+                Err(full) => Err(overloaded(full)),
+            }
+        });
+        // A free slot is taken even if every breaker is open: this call may be the probe that closes one.
+        if let Some(slot) = slot.as_mut().now_or_never() {
+            return slot;
+        }
+        tokio::select! {
+            // Unavailability first: a slot without a provider would be held in vain.
+            biased;
+            () = model.became_unavailable() => Ok(None),
+            slot = slot => slot,
+        }
     }
 }
 

@@ -4,25 +4,26 @@
 use safety::{Kind, Level};
 use session::{Message, Progress, Risk, Turn, TurnEvent};
 
-use super::{AnswerSink, TurnService};
+use super::generate::Generation;
 
 /// Highest level by a second opinion: `imminent` silences the model, so no model decides on it.
 const HIGHEST: Level = Level::High;
 
-impl TurnService {
-    /// Returns true if a second opinion on `turn` may change its risk.
-    pub(super) fn is_opinion_wanted(&self, turn: &Turn) -> bool {
-        self.guard.is_some() && turn.message.risk.level < HIGHEST
+impl Generation<'_> {
+    /// Returns true if a second opinion may change the risk.
+    pub(super) fn is_opinion_wanted(self) -> bool {
+        self.service.guard.is_some() && self.turn.message.risk.level < HIGHEST
     }
 
-    /// Requests a second opinion, within its timeout. If it raises the level, reports that to `sink` and returns the
-    /// turn with the new risk.
-    pub(super) async fn second_opinion(&self, turn: &Turn, sink: &dyn AnswerSink) -> Option<Turn> {
-        let guard = self.guard.as_ref().filter(|_| self.is_opinion_wanted(turn))?;
-        let level = guard.opinion(&turn.message.text).await?;
-        let risk = raised(turn.message.risk, level)?;
-        sink.on(TurnEvent::Progress(Progress::RiskRaised(risk)));
-        Some(Turn { message: Message { risk, ..turn.message.clone() }, ..turn.clone() })
+    /// Requests a second opinion, within its timeout. If it raises the level, reports that and returns the turn with the
+    /// new risk.
+    pub(super) async fn second_opinion(self) -> Option<Turn> {
+        let guard = self.service.guard.as_ref().filter(|_| self.is_opinion_wanted())?;
+        let message = &self.turn.message;
+        let level = guard.opinion(&message.text).await?;
+        let risk = raised(message.risk, level)?;
+        self.sink.on(TurnEvent::Progress(Progress::RiskRaised(risk)));
+        Some(Turn { message: Message { risk, ..message.clone() }, ..self.turn.clone() })
     }
 }
 
