@@ -47,6 +47,8 @@ pub enum Input {
     Erase(Ticket),
     /// Publishes entries that are stored and not published here yet.
     CatchUp(Ticket),
+    /// Sends recent help again, with the lines of the country in force.
+    ResendHelp,
     /// Stores help that was shown for a text that is not submitted.
     SaveHelp,
     /// Publishes a frame to every connection, here and on other cores.

@@ -94,13 +94,13 @@ impl Session {
             Input::StopRemotely(id) => conversation.fanout.publish_to_cores(SessionEvent::Stop { id }, cx),
             Input::SetLocale(locale, ticket) => self.ledger.commits.push(Commit::SetLocale(locale, ticket)),
             Input::SetCountry(country, ticket) => {
-                // Applies at once, also while the store is away: the person needs these lines now.
+                // Applies at once, also while the store is away: the next help must have these lines.
                 conversation.profile.set_country(country);
-                conversation.resend_help(cx);
                 self.ledger.commits.push(Commit::SetCountry(country, ticket));
             }
             Input::Erase(ticket) => self.ledger.commits.push(Commit::Erase(ticket)),
             Input::CatchUp(ticket) => self.ledger.commits.push(Commit::CatchUp(CatchUpReason::Call(ticket))),
+            Input::ResendHelp => conversation.resend_help(cx),
             Input::SaveHelp => self.ledger.save_help(),
             Input::Broadcast(frame) => conversation.fanout.publish(Recipients::All, frame, cx),
             Input::Turn(TurnEvent::Generated { exercise }) => {

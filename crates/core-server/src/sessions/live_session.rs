@@ -252,8 +252,7 @@ impl LiveSession {
         Ok(())
     }
 
-    /// Uses the help lines of `country` from now on: the person chose or confirmed it. Recent help is sent again with
-    /// these lines.
+    /// Uses the help lines of `country` from now on: the person chose or confirmed it.
     ///
     /// # Errors
     ///
@@ -261,6 +260,11 @@ impl LiveSession {
     pub async fn set_country(self: &Arc<Self>, country: Country) -> Result<(), SessionError> {
         self.call(|ticket| Input::SetCountry(country, ticket)).await?;
         Ok(())
+    }
+
+    /// Sends recent help again, with the lines of the country in force.
+    pub fn resend_help(self: &Arc<Self>) {
+        self.on(Input::ResendHelp);
     }
 
     /// Records use by the session's person at `now`. Returns the time of the next reminder.

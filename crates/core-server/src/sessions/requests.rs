@@ -6,15 +6,14 @@ use bytes::BytesMut;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
-use protocol::{Country, ErrorCode, Locale, ServerFrame, UserText};
+use protocol::{Country, ErrorCode, Locale, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use session::{Input, MessageRejection, known_country};
-use store::{Page, ReadableEntries, StoreError};
+use store::{Page, StoreError};
 
 use super::history::History;
 use super::{LiveSession, SessionError};
-use crate::turn::now;
 
 /// Bytes reserved in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
@@ -100,7 +99,9 @@ impl LiveSession {
             "set_country" => {
                 let CountryParams { country } = params(request)?;
                 let country = known_country(country).ok_or(RequestError::BadParams)?;
-                self.set_country(country).await?;
+                let stored = self.set_country(country).await;
+                self.resend_help();
+                stored?;
                 Ok(ResponseResult::Country { country })
             }
             "safety_plan" => Ok(ResponseResult::SafetyPlan { plan: self.safety_plan().await? }),
@@ -187,7 +188,9 @@ impl LiveSession {
         }
         let is_new = |country: &Country| self.cell().session.country() != Some(*country);
         if let Some(country) = country.filter(is_new) {
-            self.set_country(country).await?;
+            let stored = self.set_country(country).await;
+            self.resend_help();
+            stored?;
         }
         if !self.cell().session.watch().is_restored() {
             let watch = self.history().read_watch(seq).await?;

@@ -12,7 +12,6 @@ use store::StoreError;
 
 use super::context::{Context, Prompt};
 use super::exchange::Exchange;
-use session::Turn;
 
 use super::generate::Generation;
 

@@ -145,6 +145,8 @@ impl Plain {
             Ok(()) => link.writer.write_line(&texts::country_chosen(language, country)),
             Err(error) => link.write_store_error(&error, language),
         }
+        // Behind that line, which says why the help comes again.
+        self.attached.session.resend_help();
     }
 
     fn resume(&self, token: &str, link: &mut Link) {
