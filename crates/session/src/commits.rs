@@ -162,3 +162,55 @@ impl Commits {
         is_active || self.queue.iter().any(|commit| matches!(commit, Commit::SaveHelp))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap() -> Commit {
+        Commit::CatchUp(CatchUpReason::Gap)
+    }
+
+    /// Returns the kinds of the operations, in their order.
+    fn drained(commits: &mut Commits) -> Vec<&'static str> {
+        let kind = |commit| match commit {
+            Commit::SaveHelp => "help",
+            Commit::CatchUp(CatchUpReason::Gap) => "gap",
+            Commit::CatchUp(_) => "call",
+            _ => "other",
+        };
+        std::iter::from_fn(|| commits.next()).map(kind).collect()
+    }
+
+    #[test]
+    fn one_catch_up_covers_all_gaps_before_it_begins() {
+        let call = || Commit::CatchUp(CatchUpReason::Call(Ticket(1)));
+        for (pushed, want) in [
+            (vec![gap(), gap()], vec!["gap"]),
+            (vec![call(), gap()], vec!["call"]),
+            // Every call gets its completion.
+            (vec![gap(), call(), call()], vec!["gap", "call", "call"]),
+        ] {
+            let mut commits = Commits::default();
+            pushed.into_iter().for_each(|commit| commits.push(commit));
+            assert_eq!(drained(&mut commits), want);
+        }
+        let mut commits = Commits::default();
+        commits.push(gap());
+        commits.next();
+        commits.push(gap());
+        assert_eq!(drained(&mut commits), ["gap"], "the first has begun");
+    }
+
+    #[test]
+    fn one_operation_is_in_progress_at_once() {
+        let mut commits = Commits::default();
+        commits.push(gap());
+        commits.push_front(Commit::SaveHelp);
+        commits.begin(Active::Record);
+        assert!(commits.next().is_none() && commits.is_saving_help());
+        commits.take_active();
+        assert_eq!(drained(&mut commits), ["help", "gap"]);
+        assert!(!commits.is_saving_help());
+    }
+}

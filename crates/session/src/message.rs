@@ -101,7 +101,7 @@ impl MessageRisk {
     }
 }
 
-/// MessageRejection of a message or a request.
+/// Rejection of a message or a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageRejection {
     /// Error code for the client.

@@ -27,3 +27,20 @@ impl PublishedSeq {
         self.0 = self.0.max(seq);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advances_one_by_one_and_never_back() {
+        let mut published = PublishedSeq::new(3);
+        for (seq, is_next, want) in [(3, false, 3), (5, false, 3), (4, true, 4), (4, false, 4)] {
+            assert_eq!((published.advance(seq), published.seq()), (is_next, want), "{seq}");
+        }
+        for (seq, want) in [(2, 4), (9, 9), (9, 9)] {
+            published.skip_to(seq);
+            assert_eq!(published.seq(), want, "{seq}");
+        }
+    }
+}
