@@ -170,6 +170,9 @@ impl Conversation {
     pub(crate) fn publish_done(&mut self, done: Box<Done>, cx: &mut Cx<'_>) {
         if self.turns.take_ended().is_some() {
             self.published.skip_to(done.seq.unwrap_or_default());
+            if done.seq.is_some() {
+                self.note_answered(&done.id);
+            }
             self.fanout.publish(Recipients::All, ServerFrame::Done(done), cx);
         }
     }
@@ -204,6 +207,7 @@ impl Conversation {
             };
         }
         let remote_draft = self.unfollow(&entry.id, cx.now()).map(|draft| draft.text);
+        self.note_answered(&entry.id);
         match self.turns.supersede(&entry.id, cx).or(remote_draft) {
             Some(shown) => self.publish_rest(to, &shown, &entry, cx),
             None => self.fanout.publish_locally(to, ServerFrame::Turn(entry), cx),
@@ -244,6 +248,13 @@ impl Conversation {
         let draft = replicas.unfollow(id);
         self.turns.on_remote_turn_ended(now);
         draft
+    }
+
+    /// Records that the stored answer to `id` was published here. Deltas of another core may still be on their way.
+    pub(crate) fn note_answered(&mut self, id: &MessageId) {
+        if let Some(replicas) = &mut self.fanout.replicas {
+            replicas.note_answered(id);
+        }
     }
 
     /// Returns true if a connection here follows another core's answer to `id`.

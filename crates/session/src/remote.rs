@@ -9,7 +9,7 @@ use crate::effect::{AnswerQuery, ClaimsQuery, Delta, Effect, Recipients};
 use crate::event::{CoreId, SessionEvent};
 use crate::input::Claims;
 use crate::ledger::Ledger;
-use crate::message::Failure;
+use crate::message::{Failure, MessageRejection};
 use crate::replicas::{AppliedDelta, FollowStep, Replicas};
 
 /// View of the ledger for what concerns other cores.
@@ -101,25 +101,28 @@ impl Agreement<'_> {
     fn on_delta(&mut self, core: CoreId, delta: Delta, cx: &mut Cx<'_>) {
         let conversation = &mut self.0.conversation;
         let Some(replicas) = &mut conversation.fanout.replicas else { return };
-        if conversation.turns.is_in_flight(&delta.id) {
-            // Answered here as well, during a partition: connections here get this core's answer.
+        // Answered here as well, during a partition: connections here get this core's answer. Or its stored answer was
+        // published here before, by a catch-up.
+        if conversation.turns.is_in_flight(&delta.id) || replicas.is_answered(&delta.id) {
             return;
         }
         let id = delta.id.clone();
-        let is_first = !replicas.has_draft_of(&id);
+        if !replicas.has_draft_of(&id) {
+            replicas.follow(id.clone(), None, cx.now());
+        }
         match replicas.apply_delta(core, delta) {
             AppliedDelta::Duplicate => {}
-            AppliedDelta::New(delta) => conversation.fanout.publish_delta_locally(delta, cx),
+            AppliedDelta::New(delta) => {
+                replicas.note_shown(&id);
+                conversation.fanout.publish_delta_locally(delta, cx);
+            }
             AppliedDelta::Gap => {
                 // A `Hello` makes the answering core publish its whole draft again.
                 let connections = conversation.fanout.local_connections();
-                if let Some(replicas) = &conversation.fanout.replicas {
+                if let Some(replicas) = &mut conversation.fanout.replicas {
                     replicas.publish_hello(connections, cx);
                 }
             }
-        }
-        if is_first && let Some(replicas) = &mut conversation.fanout.replicas {
-            replicas.follow(id, None, cx.now());
         }
     }
 
@@ -128,14 +131,23 @@ impl Agreement<'_> {
         let is_in_flight = conversation.turns.is_in_flight(&done.id);
         let is_complete = |replicas: &Replicas| replicas.has_complete_draft(core, &done.id, done.chars);
         let is_complete = !is_in_flight && conversation.fanout.replicas.as_deref().is_some_and(is_complete);
+        let is_answered = conversation.fanout.replicas.as_ref().is_some_and(|it| it.is_answered(&done.id));
         match done.seq {
-            Some(seq) if seq <= conversation.published.seq() => {}
+            // Its entry was published before its deltas arrived.
+            Some(seq) if seq <= conversation.published.seq() => {
+                if conversation.unfollow(&done.id, cx.now()).is_some() && is_complete {
+                    conversation.fanout.publish_locally(Recipients::All, ServerFrame::Done(done), cx);
+                }
+            }
             Some(seq) if !is_complete || !conversation.published.advance(seq) => self.catch_up(),
-            // This core answers the message too, and goes on.
-            None if is_in_flight => {}
+            // This core answers the message too, and goes on. Or its stored answer was published here before.
+            None if is_in_flight || is_answered => {}
             _ => {
                 if let Some(draft) = conversation.unfollow(&done.id, cx.now()) {
                     conversation.assessor.watch.answered(&draft.text);
+                }
+                if done.seq.is_some() {
+                    conversation.note_answered(&done.id);
                 }
                 conversation.assessor.watch.note_exercise(done.exercise);
                 conversation.fanout.publish_locally(Recipients::All, ServerFrame::Done(done), cx);
@@ -197,14 +209,23 @@ impl Agreement<'_> {
             (AnswerQuery::RemoteError(_), Ok(true)) => self.catch_up(),
             (AnswerQuery::RemoteError(error), _) => self.0.conversation.publish_remote_error(*error, cx),
             (AnswerQuery::Followed(id), _) if self.step(&id) != Some(FollowStep::ReadAnswer) => {}
-            // The catch-up has published it.
-            (AnswerQuery::Followed(id), Ok(true)) => drop(self.0.conversation.unfollow(&id, cx.now())),
+            (AnswerQuery::Followed(id), Ok(true)) => self.end_late_draft(&id, cx),
             (AnswerQuery::Followed(id), Ok(false)) if self.0.conversation.is_followed(&id) => {
                 self.set_step(&id, FollowStep::TakeOver);
                 self.0.commits.push(Commit::TakeOver(id));
             }
             // An unavailable store decides nothing: the next poll reads again.
             (AnswerQuery::Followed(id), _) => self.0.conversation.poll_again(&id, cx),
+        }
+    }
+
+    /// Ends an answer whose text was shown behind its stored entry: no catch-up publishes it again.
+    fn end_late_draft(&mut self, id: &MessageId, cx: &mut Cx<'_>) {
+        let is_shown = self.0.conversation.fanout.replicas.as_ref().is_some_and(|replicas| replicas.is_shown(id));
+        if is_shown {
+            self.0.conversation.give_up(id, MessageRejection::abandoned(), cx);
+        } else {
+            self.0.conversation.unfollow(id, cx.now());
         }
     }
 

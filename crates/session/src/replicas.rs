@@ -3,7 +3,7 @@
 //! Publish/subscribe drops events during a disconnect. The store is the truth: every gap in `seq`, every new
 //! subscription and every new core leads to a catch-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use protocol::{MessageId, ServerFrame, UserText};
@@ -16,6 +16,8 @@ use crate::message::Message;
 
 /// Interval at which a claim of another core is polled. A core that dies publishes nothing.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Answered messages that are remembered: more than a person has in flight on all cores.
+const MAX_ANSWERED: usize = 16;
 /// Silent ticks of a core after which it is probed with a `Hello`.
 const PROBE_AFTER_TICKS: u8 = 2;
 /// Silent ticks after which a core counts as dead. Leaves two ticks for the reply to the probe.
@@ -34,6 +36,8 @@ pub(crate) struct Replicas {
     draft: Option<RemoteDraft>,
     /// Answers followed on other cores.
     followed: Vec<Followed>,
+    /// The last messages whose stored answers were published here.
+    answered: VecDeque<MessageId>,
 }
 
 /// The session on another core.
@@ -72,6 +76,8 @@ pub(crate) struct Followed {
     id: MessageId,
     /// The message, if it was sent here.
     sent: Option<StoredMessage>,
+    /// Text of the answer was published here.
+    is_shown: bool,
     step: FollowStep,
 }
 
@@ -107,7 +113,14 @@ pub(crate) enum AppliedDelta {
 impl Replicas {
     /// `is_fresh`: the session was created here just now, and the cluster is connected.
     pub(crate) fn new(is_fresh: bool) -> Self {
-        Self { cores: BTreeMap::new(), revision: 0, is_fresh, draft: None, followed: Vec::new() }
+        Self {
+            cores: BTreeMap::new(),
+            revision: 0,
+            is_fresh,
+            draft: None,
+            followed: Vec::new(),
+            answered: VecDeque::new(),
+        }
     }
 
     /// Returns true if entries may have been stored by a core that is gone by now: every time but the first one of a
@@ -235,18 +248,42 @@ impl Replicas {
         AppliedDelta::New(Delta { id, offset, chars, text, exercise })
     }
 
+    /// Records that the stored answer to `id` was published here.
+    pub(crate) fn note_answered(&mut self, id: &MessageId) {
+        if self.answered.len() == MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(id.clone());
+    }
+
+    /// Returns true if the stored answer to `id` was published here: deltas that arrive behind it have no end.
+    pub(crate) fn is_answered(&self, id: &MessageId) -> bool {
+        self.answered.contains(id)
+    }
+
     /// Follows the answer to `id` from now on. `sent`: the message, if it was sent here.
     pub(crate) fn follow(&mut self, id: MessageId, sent: Option<StoredMessage>, now: Instant) {
         let step = FollowStep::PollAt(now + POLL_INTERVAL);
         match self.followed.iter_mut().find(|followed| followed.id == id) {
             Some(followed) => (followed.sent, followed.step) = (sent.or_else(|| followed.sent.take()), step),
-            None => self.followed.push(Followed { id, sent, step }),
+            None => self.followed.push(Followed { id, sent, is_shown: false, step }),
         }
     }
 
     /// Returns true if another core is known to answer `id`.
     pub(crate) fn follows(&self, id: &MessageId) -> bool {
-        self.has_draft_of(id) || self.followed.iter().any(|followed| followed.id == *id && followed.sent.is_some())
+        let is_awaited = |followed: &Followed| followed.id == *id && (followed.sent.is_some() || followed.is_shown);
+        self.has_draft_of(id) || self.followed.iter().any(is_awaited)
+    }
+
+    /// Records that text of the followed answer to `id` was published here: it needs an end.
+    pub(crate) fn note_shown(&mut self, id: &MessageId) {
+        self.followed.iter_mut().filter(|followed| followed.id == *id).for_each(|followed| followed.is_shown = true);
+    }
+
+    /// Returns true if text of the followed answer to `id` was published here.
+    pub(crate) fn is_shown(&self, id: &MessageId) -> bool {
+        self.followed.iter().any(|followed| followed.id == *id && followed.is_shown)
     }
 
     /// Stops following the answer to `id`. Returns the draft that was published here.

@@ -6,7 +6,7 @@ use protocol::server_frame::{Entry, Role};
 use protocol::{ErrorCode, ServerFrame, UserText};
 use session::{AnswerOwner, Claims, Grant, Input, SessionEvent};
 
-use crate::scene::{Scene, delta_frame, done_frame, error_frame};
+use crate::scene::{Scene, delta_frame, done_frame, entry, error_frame};
 
 const NOTHING: [&str; 0] = [];
 const POLL: Duration = Duration::from_secs(1);
@@ -102,6 +102,42 @@ fn gap_in_seq_leads_to_the_missed_entries() {
     let missed = ["all turn 1 user a", "all turn 2 user b", "all turn 3 assistant a"];
     assert_eq!(scene.receive_frame(OTHER, turn(&answer)), missed);
     assert_eq!(scene.receive_frame(OTHER, turn(&answer)), NOTHING);
+}
+
+/// Its deltas are late: a catch-up has published the answer.
+#[test]
+fn deltas_behind_the_stored_answer_are_dropped() {
+    let mut scene = scene();
+    scene.store("a", Role::User);
+    let answer = store_answer(&mut scene, "Te leo");
+    scene.receive_frame(OTHER, turn(&answer));
+    assert_eq!(scene.receive_frame(OTHER, delta_frame("a", 0, "Te leo")), NOTHING);
+    assert_eq!(scene.receive_frame(OTHER, done_frame("a", Some(2), 6)), NOTHING);
+    // The person stopped the slower of two answers before it had text.
+    assert_eq!(scene.receive_frame(OTHER, done_frame("a", None, 0)), NOTHING);
+}
+
+/// The session was opened with the answer, and does not know its message.
+#[test]
+fn late_draft_gets_an_end() {
+    let stored = || {
+        vec![Entry { seq: 1, ..entry("a", Role::User, "hola") }, Entry { seq: 2, ..entry("a", Role::Assistant, "Te") }]
+    };
+    let mut scene = Scene::resumed(stored());
+    scene.attach();
+    scene.receive(OTHER, SessionEvent::Here { connections: 1 });
+    assert_eq!(scene.receive_frame(OTHER, delta_frame("a", 0, "Te")), ["all delta 0 a Te"]);
+    assert_eq!(scene.receive_frame(OTHER, done_frame("a", Some(2), 2)), ["all done 2 a"]);
+    // The end is lost, and another answer begins.
+    let mut scene = Scene::resumed(stored());
+    scene.attach();
+    scene.receive(OTHER, SessionEvent::Here { connections: 1 });
+    scene.receive_frame(OTHER, delta_frame("a", 0, "Te"));
+    scene.receive_frame(OTHER, delta_frame("b", 0, "Sí"));
+    scene.claims = Claims::Held;
+    assert_eq!(scene.wait(POLL), NOTHING);
+    scene.claims = Claims::Free;
+    assert_eq!(scene.wait(POLL), ["all error unavailable a", "all error unavailable b"]);
 }
 
 #[test]
