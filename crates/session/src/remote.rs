@@ -94,6 +94,8 @@ impl Agreement<'_> {
                 conversation.assessor.watch.learn_shown(&support.id, &support.help);
                 conversation.fanout.publish_locally(Recipients::All, ServerFrame::Support(support), cx);
             }
+            // Clients would skip the entries before it, which are missing here. It comes as `turn` behind them.
+            ServerFrame::Accepted { seq, .. } if published + 1 < seq => {}
             frame => conversation.fanout.publish_locally(Recipients::All, frame, cx),
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::server_frame::{Entry, Role};
+use protocol::trace::TraceId;
 use protocol::{ErrorCode, ServerFrame, UserText};
 use session::{AnswerOwner, Claims, Grant, Input, SessionEvent};
 
@@ -102,6 +103,19 @@ fn gap_in_seq_leads_to_the_missed_entries() {
     let missed = ["all turn 1 user a", "all turn 2 user b", "all turn 3 assistant a"];
     assert_eq!(scene.receive_frame(OTHER, turn(&answer)), missed);
     assert_eq!(scene.receive_frame(OTHER, turn(&answer)), NOTHING);
+}
+
+/// The sender's connection is gone, so every connection gets it: a client must not skip the entries before it.
+#[test]
+fn accepted_of_another_core_does_not_overtake_missed_entries() {
+    let accepted = |id: &str, seq| ServerFrame::Accepted { id: id.parse().unwrap(), seq, trace_id: TraceId::random() };
+    let mut scene = scene();
+    receive_message(&mut scene);
+    assert_eq!(scene.receive_frame(OTHER, accepted("a", 1)), ["all accepted 1 a"]);
+    scene.store("b", Role::User);
+    let last = scene.store("c", Role::User);
+    assert_eq!(scene.receive_frame(OTHER, accepted("c", 3)), NOTHING);
+    assert_eq!(scene.receive_frame(OTHER, turn(&last)), ["all turn 2 user b", "all turn 3 user c"]);
 }
 
 /// Its deltas are late: a catch-up has published the answer.
