@@ -26,8 +26,11 @@ const EXPIRE_AFTER_TICKS: u8 = 4;
 /// The session's replicas, as far as events have arrived here.
 #[derive(Debug)]
 pub(crate) struct Replicas {
-    /// Cores from which an event arrived. While there is none, frames are not published.
+    /// Cores from which an event arrived.
     cores: BTreeMap<CoreId, Replica>,
+    /// The last publication reached no other core: frames are not published. Not before that is known, because a core
+    /// that has received the `Hello` catches up once, and its reply is on its way.
+    is_alone: bool,
     /// Number of events received so far.
     revision: u64,
     /// No entry can have been missed: the session was created here, and other cores' events arrive.
@@ -115,6 +118,7 @@ impl Replicas {
     pub(crate) fn new(is_fresh: bool) -> Self {
         Self {
             cores: BTreeMap::new(),
+            is_alone: false,
             revision: 0,
             is_fresh,
             draft: None,
@@ -129,9 +133,9 @@ impl Replicas {
         !std::mem::take(&mut self.is_fresh)
     }
 
-    /// Returns true if a replica is known.
+    /// Returns true unless no other core has the session.
     pub(crate) fn has_any(&self) -> bool {
-        !self.cores.is_empty()
+        !self.is_alone
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -146,7 +150,8 @@ impl Replicas {
     }
 
     /// Requests the connections of the other cores, and the answer in progress.
-    pub(crate) fn publish_hello(&self, connections: usize, cx: &mut Cx<'_>) {
+    pub(crate) fn publish_hello(&mut self, connections: usize, cx: &mut Cx<'_>) {
+        self.is_alone = false;
         self.publish(SessionEvent::Hello { connections }, cx);
     }
 
@@ -169,6 +174,7 @@ impl Replicas {
     /// Records an event of `core`, with its connections if the event says so. Returns true if the core is new.
     pub(crate) fn on_event_from(&mut self, core: CoreId, connections: Option<usize>) -> bool {
         self.revision += 1;
+        self.is_alone = false;
         let is_new = !self.cores.contains_key(&core);
         let replica = self.cores.entry(core).or_default();
         replica.silent_ticks = 0;
@@ -190,6 +196,7 @@ impl Replicas {
     pub(crate) fn on_no_subscribers(&mut self, revision: u64) {
         if self.revision == revision {
             self.cores.clear();
+            self.is_alone = true;
         }
     }
 

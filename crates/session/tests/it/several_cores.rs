@@ -49,6 +49,20 @@ fn frames_are_published_to_known_cores() {
     assert_eq!(scene.finish(), ["record a", "publish done 2 a", "all done 2 a", "wake"]);
 }
 
+/// The reply to its `Hello` may be on its way: the other core has caught up before, and would miss the frames.
+#[test]
+fn frames_are_published_until_no_core_receives_them() {
+    let mut scene = Scene::in_cluster();
+    scene.attach();
+    scene.on(Input::Subscribed);
+    scene.submit(0, "a");
+    assert_eq!(scene.generate("ab"), ["publish delta 0 a ab", "all delta 0 a ab"]);
+    scene.on(Input::NoSubscribers(0));
+    assert_eq!(scene.generate("c"), ["all delta 2 a c"]);
+    scene.receive(OTHER, SessionEvent::Hello { connections: 1 });
+    assert_eq!(scene.generate("d"), ["publish delta 3 a d", "all delta 3 a d"]);
+}
+
 #[test]
 fn hello_is_answered_with_the_draft() {
     let mut scene = scene();
