@@ -369,7 +369,8 @@ impl Ledger {
         for mut entry in entries.into_iter().filter(|entry| entry.seq <= last) {
             // A missing entry was pruned by retention, or cannot be decrypted.
             self.conversation.published.skip_to(entry.seq.saturating_sub(1));
-            let own = catch_up.own.as_ref().filter(|(_, id)| *id == entry.id);
+            // Help is no part of the result that its connection gets separately.
+            let own = catch_up.own.as_ref().filter(|(_, id)| *id == entry.id && entry.role != Role::Support);
             let sender = own.map(|(from, _)| *from);
             self.conversation.attach_resources(&mut entry, cx.wall());
             self.conversation.apply_entry(entry, sender, cx);

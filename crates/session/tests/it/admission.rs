@@ -149,6 +149,16 @@ fn publishes_entries_of_other_cores_around_a_resubmitted_message() {
     assert_eq!(scene.submit(0, "a"), [&missed[..], &own].concat());
 }
 
+/// Help is no part of the result that the sender gets separately.
+#[test]
+fn sender_of_a_resubmitted_message_gets_its_stored_help() {
+    let mut scene = scene();
+    scene.store("a", Role::User);
+    scene.store("a", Role::Support);
+    let published = ["not-0 turn 1 user a", "all turn 2 support a", "0 accepted 1 a", "complete 1", "start a"];
+    assert_eq!(scene.submit(0, "a"), published);
+}
+
 #[test]
 fn publishes_missed_entries_before_a_new_message() {
     let mut scene = scene();
