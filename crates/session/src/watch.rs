@@ -61,6 +61,9 @@ struct Assessed {
     /// Hash of its text: a rejected id may be reused with another text.
     hash: u64,
     risk: MessageRisk,
+    /// Need of a message that was read from the store: the core that assessed it may have died before its help was
+    /// sent or stored.
+    need: Option<Need>,
 }
 
 /// The last help shown.
@@ -79,13 +82,14 @@ impl Watch {
     }
 
     /// Assesses message `id`, which arrived at `at`. Returns the need to show help for; `None` also for a message that
-    /// was assessed before.
+    /// arrived before. One that was only read from the store still brings its help, if none was shown.
     pub fn observe(&mut self, id: &MessageId, text: &UserText, at: Timestamp) -> Option<Need> {
         let hash = hash(text);
-        if self.assessed(id, hash).is_some() {
-            return None;
-        }
-        let need = self.remember(id, hash, text, at)?;
+        let known = self.assessed.iter_mut().find(|known| known.hash == hash && known.id == *id);
+        let need = match known {
+            Some(known) => known.need.take()?,
+            None => self.remember(id, hash, text, at)?,
+        };
         if !self.calls_for_help_again(need) {
             return None;
         }
@@ -97,7 +101,10 @@ impl Watch {
     pub fn learn(&mut self, entry: &Entry) {
         match (entry.role, &entry.help) {
             (Role::User, _) if !self.assessed.iter().any(|known| known.id == entry.id) => {
-                self.remember(&entry.id, hash(&entry.text), &entry.text, entry.at);
+                let need = self.remember(&entry.id, hash(&entry.text), &entry.text, entry.at);
+                if let Some(known) = self.assessed.back_mut() {
+                    known.need = need;
+                }
             }
             (Role::Assistant, _) => self.answered(&entry.text),
             (Role::Support, Some(help)) => self.learn_shown(&entry.id, help),
@@ -211,7 +218,7 @@ impl Watch {
             self.high_at = Some(at);
         }
         let risk = MessageRisk::of(&assessment, text.expose());
-        self.assessed.push_back(Assessed { id: id.clone(), hash, risk });
+        self.assessed.push_back(Assessed { id: id.clone(), hash, risk, need: None });
         self.is_minor |= assessment.minor_hint;
         if assessment.level == Level::None && assessment.kinds.is_empty() {
             return None;

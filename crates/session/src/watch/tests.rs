@@ -130,6 +130,16 @@ fn learns_assessment_and_help_of_another_core() {
     assert_eq!(watch.observe(&id("m2"), &UserText::new(WISH), at(1_200)).map(|need| need.level), None);
 }
 
+/// The core that assessed it died before its help was stored.
+#[test]
+fn stored_message_without_help_brings_it_when_it_arrives_again() {
+    let mut watch = restored(&[entry(1, Role::User, "m1", WISH), entry(2, Role::User, "m2", CALM)]);
+    assert_eq!(watch.observe(&id("m2"), &UserText::new(CALM), at(1_300)), None);
+    assert_eq!(watch.observe(&id("m1"), &UserText::new(WISH), at(1_300)).map(|need| need.level), Some(Level::High));
+    assert_eq!(watch.observe(&id("m1"), &UserText::new(WISH), at(1_400)), None, "once");
+    assert_eq!(watch.turns, 2);
+}
+
 #[test]
 fn imminent_risk_outlasts_later_messages() {
     let help = Help {
