@@ -6,5 +6,7 @@
 mod admission;
 mod answers;
 mod endings;
+mod model;
 mod scene;
 mod several_cores;
+mod sim;
