@@ -426,7 +426,7 @@ impl Scene {
 // ---- frames -----------------------------------------------------------------------------------------
 
 pub(crate) fn core_id(number: u64) -> CoreId {
-    serde_json::from_value(format!("{number:x}").into()).unwrap()
+    CoreId::new(number)
 }
 
 pub(crate) fn entry(id: &str, role: Role, text: &str) -> Entry {

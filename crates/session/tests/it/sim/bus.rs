@@ -52,7 +52,7 @@ impl Link {
 }
 
 pub(super) fn core_id(number: u64) -> CoreId {
-    serde_json::from_value(format!("{number:x}").into()).unwrap()
+    CoreId::new(number)
 }
 
 impl World {
