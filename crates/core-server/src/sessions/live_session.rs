@@ -48,7 +48,7 @@ pub(super) struct Cell {
     pub(super) calls: Vec<(Ticket, oneshot::Sender<Result<Completed, Failure>>)>,
     next_ticket: u64,
     /// Time at which the timer task wakes next; `None` without a task.
-    pub(super) timer: Option<std::time::Instant>,
+    pub(super) timer: Option<Instant>,
 }
 
 impl LiveSession {

@@ -10,7 +10,7 @@ use super::live_session::{Cell, LiveSession};
 impl LiveSession {
     /// Starts the timer task, or wakes it if it would sleep too long.
     pub(super) fn arm_timer(self: &Arc<Self>, cell: &mut Cell) {
-        match (cell.session.deadline(), cell.timer) {
+        match (cell.session.deadline().map(Instant::from_std), cell.timer) {
             (Some(deadline), None) => {
                 cell.timer = Some(deadline);
                 let session = Arc::clone(self);
@@ -31,12 +31,12 @@ impl LiveSession {
         loop {
             let deadline = {
                 let mut cell = self.cell();
-                cell.timer = cell.session.deadline();
+                cell.timer = cell.session.deadline().map(Instant::from_std);
                 cell.timer
             };
             let Some(deadline) = deadline else { return };
             tokio::select! {
-                () = sleep_until(Instant::from_std(deadline)) => self.on(Input::Timeout),
+                () = sleep_until(deadline) => self.on(Input::Timeout),
                 () = self.rearmed.notified() => {}
                 () = self.sessions.draining().cancelled(), if !is_draining => {
                     is_draining = true;

@@ -148,7 +148,7 @@ impl Assessor<'_> {
         match self.mode {
             Mode::Plain(plain) => plain.write_crisis_lines(self.link),
             Mode::Undecided(_) | Mode::Frames(_) => {
-                self.link.writer.write_lines(crisis_lines(self.mode.language(), now()))
+                self.link.writer.write_lines(crisis_lines(self.mode.language(), now()));
             }
         }
     }

@@ -67,7 +67,7 @@ impl World {
         (link.previous, link.id) = (link.id, id);
         (link.is_connected, link.is_subscribed, link.is_broken) = (true, false, false);
         link.epoch += 1;
-        self.note(|| format!("core {core}: cluster connected as {id}"));
+        self.note(|| format!("core {core}: cluster connected as {id:?}"));
         for (id, number) in self.cores[core].permits.clone() {
             self.reclaim(core, id, number);
         }
