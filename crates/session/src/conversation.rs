@@ -250,6 +250,11 @@ impl Conversation {
         draft
     }
 
+    /// Returns true if deltas of another core's answer to `id` have arrived, and no later ones of another answer.
+    pub(crate) fn has_remote_draft(&self, id: &MessageId) -> bool {
+        self.fanout.replicas.as_deref().is_some_and(|replicas| replicas.has_draft_of(id))
+    }
+
     /// Records that the stored answer to `id` was published here. Deltas of another core may still be on their way.
     pub(crate) fn note_answered(&mut self, id: &MessageId) {
         if let Some(replicas) = &mut self.fanout.replicas {

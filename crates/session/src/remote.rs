@@ -137,8 +137,11 @@ impl Agreement<'_> {
         match done.seq {
             // Its entry was published before its deltas arrived.
             Some(seq) if seq <= conversation.published.seq() => {
-                if conversation.unfollow(&done.id, cx.now()).is_some() && is_complete {
+                if is_complete && conversation.has_remote_draft(&done.id) {
+                    conversation.unfollow(&done.id, cx.now());
                     conversation.fanout.publish_locally(Recipients::All, ServerFrame::Done(done), cx);
+                } else {
+                    self.end_late_draft(&done.id, cx);
                 }
             }
             Some(seq) if !is_complete || !conversation.published.advance(seq) => self.catch_up(),

@@ -156,7 +156,14 @@ fn late_draft_gets_an_end() {
     scene.receive(OTHER, SessionEvent::Here { connections: 1 });
     assert_eq!(scene.receive_frame(OTHER, delta_frame("a", 0, "Te")), ["all delta 0 a Te"]);
     assert_eq!(scene.receive_frame(OTHER, done_frame("a", Some(2), 2)), ["all done 2 a"]);
-    // The end is lost, and another answer begins.
+    // Another answer has begun.
+    let mut scene = Scene::resumed(stored());
+    scene.attach();
+    scene.receive(OTHER, SessionEvent::Here { connections: 1 });
+    scene.receive_frame(OTHER, delta_frame("a", 0, "Te"));
+    scene.receive_frame(OTHER, delta_frame("b", 0, "Sí"));
+    assert_eq!(scene.receive_frame(OTHER, done_frame("a", Some(2), 2)), ["all error unavailable a"]);
+    // The end is lost.
     let mut scene = Scene::resumed(stored());
     scene.attach();
     scene.receive(OTHER, SessionEvent::Here { connections: 1 });
