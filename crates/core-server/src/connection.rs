@@ -1,8 +1,8 @@
 //! Client connections, one task each: reading, writing, timeouts. Converts bytes to frames and back.
 //!
-//! All output passes through the connection's [`Outbox`] or its write buffer; the loop below is the only code that
-//! writes to the socket. Slow work (the store, the model) runs in tasks of its own, so that the loop waits for its
-//! socket only.
+//! All output passes through the connection's [`Outbox`](crate::sessions::Outbox) or its write buffer; the loop below
+//! is the only code that writes to the socket. Slow work (the store, the model) runs in tasks of its own, so that the
+//! loop waits for its socket only.
 
 mod attached;
 mod completion;
