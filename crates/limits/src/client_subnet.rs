@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// evade any limit.
 ///
 /// ```
-/// use service_runtime::ClientSubnet;
+/// use limits::ClientSubnet;
 ///
 /// let of = |address: &str| ClientSubnet::of(address.parse().unwrap());
 /// assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));

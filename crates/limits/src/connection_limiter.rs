@@ -14,7 +14,7 @@ pub(crate) const END_SITE_FACTOR: usize = 4;
 /// Limits the number of open connections in all and per client subnet.
 ///
 /// ```
-/// use service_runtime::ConnectionLimiter;
+/// use limits::ConnectionLimiter;
 ///
 /// let limiter = ConnectionLimiter::new(100, 1);
 /// let address = "203.0.113.9".parse().unwrap();

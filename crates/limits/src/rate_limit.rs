@@ -53,7 +53,7 @@ impl Window {
 /// ```
 /// use std::time::Duration;
 ///
-/// use service_runtime::{RateLimit, RateLimiter};
+/// use limits::{RateLimit, RateLimiter};
 /// use tokio::time::Instant;
 ///
 /// let limiter = RateLimiter::new(RateLimit { events: 2, window: Duration::from_secs(60) });

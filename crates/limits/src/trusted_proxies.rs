@@ -7,7 +7,7 @@ use ipnet::IpNet;
 /// Networks of `TRUSTED_PROXIES`.
 ///
 /// ```
-/// use service_runtime::TrustedProxies;
+/// use limits::TrustedProxies;
 ///
 /// let trusted = TrustedProxies::parse("10.0.0.0/8, ::1").unwrap();
 /// assert!(trusted.contains("10.1.2.3".parse().unwrap()));

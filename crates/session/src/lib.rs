@@ -8,7 +8,44 @@
 //!   published and its turn started with [`Effect::StartTurn`].
 //! * [`TurnEvent`]s of the running turn lead to frames for every connection, here and on other cores.
 //! * [`SessionEvent`]s connect the sessions of one person on several cores. They are hints: the store decides.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use protocol::server_frame::Source;
+//! use protocol::{Locale, Timestamp, UserLabel, UserText};
+//! use session::{Effect, Now, Opening, Session, Settings};
+//!
+//! let settings = Settings {
+//!     per_user_max: 2,
+//!     abandoned_after: Duration::from_secs(120),
+//!     risk_window: Duration::from_secs(60),
+//!     source: Source::Llm,
+//! };
+//! let opening = Opening {
+//!     user: UserLabel(1),
+//!     seq: 0,
+//!     messages: 0,
+//!     locale: Locale::default(),
+//!     country: None,
+//!     is_new: true,
+//!     cluster: None,
+//! };
+//! let now = Now { instant: Instant::now(), wall: Timestamp::from_unix_ms(1_790_000_000_000) };
+//! let mut session = Session::new(settings, opening, now.instant);
+//! let mut effects = Vec::new();
+//! let (_connection, seq) = session.attach(now, &mut effects).expect("the session is open");
+//! assert_eq!((seq, effects.len()), (0, 0));
+//!
+//! // Help is the effect of the message itself: it waits for nothing.
+//! let text = UserText::new("quiero morirme");
+//! assert!(session.assess(now, &"m1".parse().unwrap(), &text, &mut effects));
+//! assert!(effects.iter().any(|effect| matches!(effect, Effect::Send(..))));
+//! ```
 
+#![warn(missing_docs)]
 #![expect(
     clippy::disallowed_types,
     reason = "a machine without a clock: its owner passes instants of its own, paused or not"
