@@ -225,7 +225,8 @@ impl Guard {
             }
         };
         if let Some(pause) = self.breaker.failed(Instant::now()) {
-            tracing::warn!(pause_s = pause.as_secs(), error = failure, "no second opinion for now (GUARD_URL)");
+            // Outside the span of a turn: the line is about the guard, not about the message that met its failure.
+            tracing::warn!(parent: None, pause_s = pause.as_secs(), error = failure, "no second opinion for now (GUARD_URL)");
         }
         None
     }

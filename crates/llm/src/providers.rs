@@ -357,7 +357,6 @@ async fn attempt<'a>(
         Err(error) => error,
     };
     tracing::warn!(
-        trace_id = %request.context.trace.trace_id, message.label = %request.context.label,
         llm.provider = %provider.name(), error.code = error.code(), error.param = error.param(), %error,
         "model call failed"
     );

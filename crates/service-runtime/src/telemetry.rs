@@ -1,7 +1,7 @@
 //! Logs and traces of a service.
 //!
 //! Each log line is one JSON object that begins with `timestamp service level trace_id message`, followed by the
-//! event's other fields. Traces are exported to the OpenTelemetry collector named by `OTEL_EXPORTER_OTLP_ENDPOINT`.
+//! fields of the spans around the event and its own. Traces are exported to the OpenTelemetry collector named by `OTEL_EXPORTER_OTLP_ENDPOINT`.
 //! Never blocks the program: lines that standard output does not accept are dropped and counted.
 
 mod json_line;
@@ -119,7 +119,10 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<TelemetryGuar
         return Err(problems);
     };
     let lines = match format {
-        LogFormat::Json => fmt::layer().event_format(JsonLine::new(service)).with_writer(writer).boxed(),
+        LogFormat::Json => {
+            let lines = fmt::layer().event_format(JsonLine::new(service)).with_writer(writer);
+            json_line::SpanFields.and_then(lines).boxed()
+        }
         LogFormat::Pretty => fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer).boxed(),
     };
     let started = tracing_subscriber::registry()

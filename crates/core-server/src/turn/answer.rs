@@ -136,7 +136,7 @@ pub(super) async fn stream(
         let TextDelta { text, restarts } = match arrived {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
-                tracing::error!(trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error, "model stream failed mid-answer");
+                tracing::error!(%error, "model stream failed mid-answer");
                 break Finish::Error;
             }
             None => {

@@ -58,8 +58,8 @@ impl Generation<'_> {
             Ok(recent) => recent.entries,
             Err(StoreError::NoSession { .. }) => return Err(Failure::NoSession),
             Err(error) => {
-                // Without the message's label: it would reveal who may be at risk.
-                tracing::warn!(%error, "the companion answers without a history");
+                // Outside the turn's span, whose ids would reveal who may be at risk.
+                tracing::warn!(parent: None, %error, "the companion answers without a history");
                 Vec::new()
             }
         };

@@ -13,7 +13,6 @@ use session::{Failure, MessageRejection, Progress, Turn, TurnEvent};
 use store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::answer::{Answer, stream};
 use super::excluded::OpenError;
@@ -33,12 +32,10 @@ impl TurnService {
         sink: &dyn AnswerSink,
         stop: &CancellationToken,
     ) -> Result<(Finish, Answer), Failure> {
-        let span = tracing::info_span!("turn", message.label = %turn.label, otel.kind = "internal");
-        service_runtime::telemetry::set_parent(&span, turn.message.trace);
         let mut answer = Answer::new(turn.message.id.clone(), self.expected_source());
         let finish = {
             let generation = Generation { service: self, turn, sink };
-            let generate = generation.run(&mut permit, &mut answer).instrument(span);
+            let generate = generation.run(&mut permit, &mut answer);
             tokio::select! {
                 // `stop` first: an answer that completes in the same poll was stopped by the person.
                 biased;
@@ -58,6 +55,7 @@ impl TurnService {
 
     /// Counts and logs a turn that was stopped before it was started.
     pub fn observe_unstarted(&self, turn: &Turn) {
+        let _turn = span_of(turn).entered();
         self.observe(turn, Finish::Stopped, &Answer::new(turn.message.id.clone(), self.expected_source()));
     }
 
@@ -78,7 +76,7 @@ impl TurnService {
         let millis = |at: Option<Instant>| at.map_or(0, |at| millis(since_accepted(turn, at)));
         // Without the source: an answer by the companion, or a screened one, may reveal a person at risk.
         tracing::info!(
-            trace_id = %turn.message.trace.trace_id, message.label = %turn.label, turn.finish = %finish, turn.chars = answer.chars,
+            turn.finish = %finish, turn.chars = answer.chars,
             turn.queue_ms = millis(answer.queue), turn.first_ms = millis(answer.first), turn.total_ms = millis(Some(Instant::now())),
             "turn ended"
         );
@@ -139,12 +137,8 @@ impl<'a> Generation<'a> {
     /// Streams the answer of `model`; `None` if it gives none.
     async fn answer_by_model(self, model: &Model, answer: &mut Answer) -> Result<Option<Finish>, Failure> {
         answer.queue = Some(Instant::now());
-        let prompt = self
-            .service
-            .context
-            .build(&*self.service.store, self.turn)
-            .await
-            .map_err(|error| history_error(self.turn, &error))?;
+        let prompt =
+            self.service.context.build(&*self.service.store, self.turn).await.map_err(|error| history_error(&error))?;
         let trace = service_runtime::telemetry::current_traceparent(&tracing::Span::current(), self.turn.message.trace);
         // Counts from here on, even if the person stops it at once: the provider may charge for it.
         answer.is_called = true;
@@ -162,12 +156,11 @@ impl<'a> Generation<'a> {
             Err(OpenError::Model(LlmError::NoProvider)) => Ok(None),
             Err(OpenError::Model(error)) => {
                 tracing::error!(
-                    trace_id = %self.turn.message.trace.trace_id, message.label = %self.turn.label, %error,
-                    "no answer from the model; serving rule-based fallback"
+                    %error, "no answer from the model; serving rule-based fallback"
                 );
                 Ok(None)
             }
-            Err(OpenError::Store(error)) => Err(history_error(self.turn, &error)),
+            Err(OpenError::Store(error)) => Err(history_error(&error)),
         }
     }
 
@@ -210,6 +203,15 @@ impl<'a> Generation<'a> {
     }
 }
 
+/// Creates the span of a turn, which carries its ids to every line in it. At the highest level: no filter of lines may
+/// take the ids from a warning.
+pub(super) fn span_of(turn: &Turn) -> tracing::Span {
+    let trace_id = turn.message.trace.trace_id;
+    let span = tracing::error_span!("turn", %trace_id, message.label = %turn.label, otel.kind = "internal");
+    service_runtime::telemetry::set_parent(&span, turn.message.trace);
+    span
+}
+
 /// Returns the time from the admission of the message of `turn` to `at`.
 pub(super) fn since_accepted(turn: &Turn, at: Instant) -> Duration {
     at.into_std().saturating_duration_since(turn.accepted_at)
@@ -223,9 +225,9 @@ fn is_for_model(turn: &Turn) -> bool {
         && safety::companion::truth(turn.message.text.expose(), turn.language).is_none()
 }
 
-fn history_error(turn: &Turn, error: &StoreError) -> Failure {
+fn history_error(error: &StoreError) -> Failure {
     if !matches!(error, StoreError::NoSession { .. }) {
-        tracing::error!(trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error, "failed to load history");
+        tracing::error!(%error, "failed to load history");
     }
     store_failure(error)
 }

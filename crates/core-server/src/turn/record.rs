@@ -9,9 +9,10 @@ use store::{Appended, NewEntry, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::answer::Answer;
-use super::generate::{millis, since_accepted};
+use super::generate::{millis, since_accepted, span_of};
 use super::{AnswerSink, Permit, SummaryJob, TurnService, now, store_failure};
 
 /// Timeout for recording a finished answer while the database is unavailable: about the time of a restart or a
@@ -56,6 +57,16 @@ impl TurnService {
     /// Runs `turn` within `permit`: checks the risk again, waits for a model slot, builds the context, streams the model's
     /// answer or the companion's to `sink`, and records it once `control` allows that.
     pub async fn run(&self, turn: &Turn, permit: Permit, sink: &dyn AnswerSink, control: TurnControl) -> Concluded {
+        self.answer_and_record(turn, permit, sink, control).instrument(span_of(turn)).await
+    }
+
+    async fn answer_and_record(
+        &self,
+        turn: &Turn,
+        permit: Permit,
+        sink: &dyn AnswerSink,
+        control: TurnControl,
+    ) -> Concluded {
         let (finish, mut answer) = match self.answer(turn, permit, sink, &control.stop).await {
             Ok(answered) => answered,
             Err(failure) => {
@@ -75,7 +86,7 @@ impl TurnService {
         let ended = match recorded {
             Ok(seq) => Ended::Done(Box::new(done(turn, answer, Recorded { seq, finish, total }))),
             Err(error) => {
-                tracing::error!(trace_id = %turn.message.trace.trace_id, %error, "failed to record answer");
+                tracing::error!(%error, "failed to record answer");
                 Ended::NotRecorded(match &error {
                     RecordError::Store(error) => store_failure(error),
                     RecordError::AlreadyAnswered => Failure::Rejected(MessageRejection::abandoned()),
@@ -124,10 +135,7 @@ impl TurnService {
             };
             match stored {
                 Err(RecordError::Store(error @ StoreError::Unavailable(_))) if Instant::now() < deadline => {
-                    tracing::warn!(
-                        trace_id = %turn.message.trace.trace_id, message.label = %turn.label, %error,
-                        "the answer could not be stored yet"
-                    );
+                    tracing::warn!(%error, "the answer could not be stored yet");
                     sleep(RECORD_RETRY_PAUSE).await;
                 }
                 stored => return stored,

@@ -128,17 +128,21 @@ impl TurnService {
         let (Some(model), Some(_permit)) = (&self.model, self.summarizer.try_start(summary_job.label.user)) else {
             return;
         };
-        let span = tracing::info_span!("summary", message.label = %summary_job.label, otel.kind = "internal");
+        let trace_id = summary_job.trace.trace_id;
+        let span =
+            tracing::error_span!("summary", %trace_id, message.label = %summary_job.label, otel.kind = "internal");
         service_runtime::telemetry::set_parent(&span, summary_job.trace);
-        let (trace_id, label) = (summary_job.trace.trace_id, summary_job.label);
-        match self.summarize_with(model, summary_job).instrument(span).await {
+        let summarized = self.summarize_with(model, summary_job).instrument(span.clone()).await;
+        span.in_scope(|| match summarized {
             Ok(GeneratedSummary { summary, exchanges, usage }) => tracing::info!(
-                %trace_id, message.label = %label, summary.exchanges = exchanges, summary.chars = summary.text.chars(),
+                summary.exchanges = exchanges,
+                summary.chars = summary.text.chars(),
                 tokens.prompt = usage.map(|usage| usage.prompt_tokens),
-                tokens.completion = usage.map(|usage| usage.completion_tokens), "older messages summed up"
+                tokens.completion = usage.map(|usage| usage.completion_tokens),
+                "older messages summed up"
             ),
-            Err(error) => tracing::debug!(%trace_id, message.label = %label, %error, "summarization skipped"),
-        }
+            Err(error) => tracing::debug!(%error, "summarization skipped"),
+        });
     }
 
     async fn summarize_with(&self, model: &Model, summary_job: SummaryJob) -> Result<GeneratedSummary, SummarizeError> {

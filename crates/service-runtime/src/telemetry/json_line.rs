@@ -6,13 +6,19 @@ use protocol::Timestamp;
 use protocol::trace::TraceId;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Formats an event as one JSON object: `timestamp service level trace_id message`, then the event's fields in their
-/// order.
+/// Prefix of span fields for the trace export, which are no fields of a log line.
+const EXPORT_FIELDS: &str = "otel.";
+
+/// Formats an event as one JSON object: `timestamp service level trace_id message`, then the fields of the spans around
+/// it, the outermost first, and the event's own. Needs [`SpanFields`].
 #[derive(Debug)]
 pub struct JsonLine {
     service: &'static str,
@@ -32,8 +38,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.add(of_span);
+            }
+        }
         event.record(&mut fields);
         #[expect(clippy::disallowed_methods, reason = "the edge: a log line says when it was written")]
         let now = Timestamp::from(std::time::SystemTime::now());
@@ -53,7 +64,32 @@ where
     }
 }
 
-#[derive(Default)]
+/// Keeps the fields of spans for the lines of [`JsonLine`].
+#[derive(Debug)]
+pub(super) struct SpanFields;
+
+impl<S> Layer<S> for SpanFields
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct Fields {
     trace_id: Option<String>,
     message: String,
@@ -61,6 +97,15 @@ struct Fields {
 }
 
 impl Fields {
+    /// Adds the fields of a span; those of an inner one win.
+    fn add(&mut self, of_span: &Self) {
+        self.trace_id = of_span.trace_id.clone().or_else(|| self.trace_id.take());
+        for (name, value) in of_span.rest.iter().filter(|(name, _)| !name.starts_with(EXPORT_FIELDS)) {
+            self.rest.retain(|(known, _)| known != name);
+            self.rest.push((name, value.clone()));
+        }
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match field.name() {
@@ -107,6 +152,8 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
     #[derive(Clone, Default)]
@@ -126,20 +173,24 @@ mod tests {
     fn formats_one_json_object_in_field_order() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
+        let lines_of = tracing_subscriber::fmt::layer()
             .event_format(JsonLine::new("core-server"))
-            .with_writer(move || writer.clone())
-            .finish();
+            .with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(SpanFields).with(lines_of);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(trace_id = %"abc", user = "Usuario-1", size_bytes = 7, took_ms = 3_u128, "said \"hi\"\n");
             tracing::warn!("no trace");
+            let turn = tracing::error_span!("turn", trace_id = %"def", message.label = %"Usuario-1:m1", otel.kind = "internal");
+            turn.in_scope(|| tracing::info!(size_bytes = 1, "ended"));
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let rows: Vec<&str> = text.lines().collect();
-        assert_eq!(rows.len(), 2);
+        assert_eq!(rows.len(), 3);
         let tail = r#""service":"core-server","level":"info","trace_id":"abc","message":"said \"hi\"\n","user":"Usuario-1","size_bytes":7,"took_ms":3}"#;
         assert!(rows[0].starts_with(r#"{"timestamp":"20"#) && rows[0].ends_with(tail), "{}", rows[0]);
         let second: Value = serde_json::from_str(rows[1]).unwrap();
         assert_eq!(second["trace_id"].as_str().map(str::len), Some(32));
+        let tail = r#""trace_id":"def","message":"ended","message.label":"Usuario-1:m1","size_bytes":1}"#;
+        assert!(rows[2].ends_with(tail), "{}", rows[2]);
     }
 }
