@@ -112,12 +112,15 @@ impl LiveSession {
         result
     }
 
-    /// Passes the input that `input` makes of a ticket, and waits for its completion.
+    /// Passes the input that `input` makes of a ticket, at once. The future waits for its completion.
     ///
     /// # Cancel safety
     ///
     /// Safe: the call takes effect, and its result is dropped.
-    pub(super) async fn call(self: &Arc<Self>, input: impl FnOnce(Ticket) -> Input) -> Result<Completed, Failure> {
+    pub(super) fn call<F>(self: &Arc<Self>, input: F) -> impl Future<Output = Result<Completed, Failure>> + use<F>
+    where
+        F: FnOnce(Ticket) -> Input,
+    {
         let (sender, receiver) = oneshot::channel();
         self.update_cell(|cell, now| {
             let ticket = Ticket(cell.next_ticket);
@@ -126,7 +129,7 @@ impl LiveSession {
             cell.session.on(now, input(ticket), &mut cell.effects);
         });
         // The session completes every call; without its owner there is nothing left to do.
-        receiver.await.unwrap_or(Err(Failure::NoSession))
+        async { receiver.await.unwrap_or(Err(Failure::NoSession)) }
     }
 
     // ---- connections ------------------------------------------------------------------------
@@ -252,12 +255,25 @@ impl LiveSession {
         Ok(())
     }
 
-    /// Uses the help lines of `country` from now on: the person chose or confirmed it.
+    /// Uses the help lines of `country` from now on: the person chose or confirmed it. Recent help is sent again with
+    /// these lines at once, whether or not the store answers.
     ///
     /// # Errors
     ///
     /// The store failed; the country applies anyway, while this session is live.
     pub async fn set_country(self: &Arc<Self>, country: Country) -> Result<(), SessionError> {
+        let stored = self.call(|ticket| Input::SetCountry(country, ticket));
+        self.resend_help();
+        stored.await?;
+        Ok(())
+    }
+
+    /// [`LiveSession::set_country`] without the help, for a face that sends it behind a line of its own.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the country applies anyway, while this session is live.
+    pub async fn set_country_quietly(self: &Arc<Self>, country: Country) -> Result<(), SessionError> {
         self.call(|ticket| Input::SetCountry(country, ticket)).await?;
         Ok(())
     }

@@ -99,9 +99,7 @@ impl LiveSession {
             "set_country" => {
                 let CountryParams { country } = params(request)?;
                 let country = known_country(country).ok_or(RequestError::BadParams)?;
-                let stored = self.set_country(country).await;
-                self.resend_help();
-                stored?;
+                self.set_country(country).await?;
                 Ok(ResponseResult::Country { country })
             }
             "safety_plan" => Ok(ResponseResult::SafetyPlan { plan: self.safety_plan().await? }),
@@ -188,9 +186,7 @@ impl LiveSession {
         }
         let is_new = |country: &Country| self.cell().session.country() != Some(*country);
         if let Some(country) = country.filter(is_new) {
-            let stored = self.set_country(country).await;
-            self.resend_help();
-            stored?;
+            self.set_country(country).await?;
         }
         if !self.cell().session.watch().is_restored() {
             let watch = self.history().read_watch(seq).await?;

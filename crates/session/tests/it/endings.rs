@@ -42,8 +42,9 @@ fn country_brings_help_with_its_lines_while_the_store_is_away() {
     scene.say(0, "a", WISH);
     scene.failure = Some(Failure::Rejected(MessageRejection::unavailable()));
     let (country, ticket) = ("AR".parse().unwrap(), scene.ticket());
-    assert_eq!(scene.on(Input::SetCountry(country, ticket)), ["all support a", "fail 2"]);
+    assert_eq!(scene.on(Input::SetCountry(country, ticket)), ["fail 2"]);
     assert_eq!(scene.session.country(), Some(country));
+    assert_eq!(scene.on(Input::ResendHelp), ["all support a"]);
 }
 
 #[test]

@@ -131,7 +131,9 @@ impl Plain {
             return link.writer.write_line(texts::country_unknown(self.attached.language()));
         };
         let session = Arc::clone(&self.attached.session);
-        link.spawn(async move { Completion::PlainCountry { country, chosen: session.set_country(country).await } });
+        link.spawn(
+            async move { Completion::PlainCountry { country, chosen: session.set_country_quietly(country).await } },
+        );
     }
 
     pub(in crate::connection) fn on_country(
