@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 const EXPORT_FIELDS: &str = "otel.";
 
 /// Formats an event as one JSON object: `timestamp service level trace_id message`, then the fields of the spans around
-/// it, the outermost first, and the event's own. Needs [`SpanFields`].
+/// it, the outermost first, and the event's own. Needs the layer `SpanFields`.
 #[derive(Debug)]
 pub struct JsonLine {
     service: &'static str,
