@@ -233,7 +233,10 @@ impl Conversation {
 
     /// Sends the stored answer to the connection that has resubmitted its message. Only this one needs it; a client that
     /// resumes gets it from the replay.
-    pub(crate) fn redeliver(&self, to: ConnectionId, answer: &Entry, cx: &mut Cx<'_>) {
+    pub(crate) fn redeliver(&self, stored: StoredMessage, answer: &Entry, cx: &mut Cx<'_>) {
+        let StoredMessage { from: to, message, seq } = stored;
+        let accepted = ServerFrame::Accepted { id: message.id, seq, trace_id: message.trace.trace_id };
+        self.fanout.publish_locally(Recipients::Only(to), accepted, cx);
         let text = answer.text.clone();
         let delta = ServerFrame::Delta { id: answer.id.clone(), offset: 0, text, exercise: None };
         self.fanout.publish_locally(Recipients::Only(to), delta, cx);

@@ -273,10 +273,10 @@ impl Ledger {
         cx.start(Effect::Count(Count::Deduplicated));
         let with_role = |role| entries.iter().find(|entry| entry.role == role);
         let seq = with_role(Role::User).map_or(0, |entry| entry.seq);
-        self.conversation.publish_accepted(from, &message, seq, cx);
         if let Some(answer) = with_role(Role::Assistant) {
-            self.conversation.redeliver(from, answer, cx);
+            self.conversation.redeliver(StoredMessage { from, message, seq }, answer, cx);
         } else {
+            self.conversation.publish_accepted(from, &message, seq, cx);
             let text = with_role(Role::User).map_or_else(UserText::default, |entry| entry.text.clone());
             self.answer_or_follow(StoredMessage { from, message: Message { text, ..message }, seq }, owner, cx);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::server_frame::Role;
-use session::{Failure, MessageRejection};
+use session::{Failure, Input, MessageRejection};
 
 use crate::scene::{Scene, WISH};
 
@@ -165,4 +165,17 @@ fn publishes_missed_entries_before_a_new_message() {
     scene.store("a", Role::User);
     let accepted = ["all turn 1 user a", "0 accepted 2 b", "not-0 turn 2 user b", "complete 1", "start b"];
     assert_eq!(scene.submit(0, "b"), accepted);
+}
+
+/// An `accepted` without an end must reach no other connection.
+#[test]
+fn stored_answer_is_for_its_sender_only() {
+    let mut scene = scene();
+    scene.submit(0, "a");
+    scene.generate("ab");
+    scene.finish();
+    let redelivered = ["0 accepted 1 a", "0 delta 0 a ab", "0 done 2 a"];
+    assert_eq!(scene.submit(0, "a")[..3], redelivered);
+    scene.on(Input::Detach(scene.connection(0)));
+    assert_eq!(scene.submit(0, "a")[..3], redelivered);
 }

@@ -16,7 +16,7 @@ const PEOPLE: usize = 500;
 const GATEWAYS: usize = 3;
 /// Concurrent model calls of all cores together.
 const CALLS: usize = 40;
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 4;
 /// Timeout for all clients to connect on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Upper bound of a client's pause between messages: together they send about 170 per second.
