@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Source, Timing};
+use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Source, Support, Timing};
 use protocol::{MessageId, MessageLabel, ServerFrame, UserLabel, UserText};
 use safety::resources::Need;
 
@@ -56,15 +56,14 @@ impl Conversation {
     }
 
     pub(crate) fn publish_accepted(&self, sender: ConnectionId, message: &Message, seq: u64, cx: &mut Cx<'_>) {
-        let accepted = ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id };
-        self.fanout.publish(self.fanout.to_sender(sender), accepted, cx);
+        self.fanout.publish(self.fanout.to_sender(sender), accepted(message, seq), cx);
     }
 
     /// Publishes and counts the rejection of message `id`; behind help lines, if a level is remembered.
     pub(crate) fn reject(&self, to: Recipients, id: MessageId, rejection: MessageRejection, cx: &mut Cx<'_>) {
         cx.start(Effect::Count(Count::Rejected(rejection.code)));
         if let Some(need) = self.assessor.need_at_rejection(&id, cx.wall()) {
-            let support = self.profile.whereabouts().support(id.clone(), need, self.profile.language(), cx.wall());
+            let support = self.support(id.clone(), need, cx);
             self.fanout.publish(to, ServerFrame::Support(Box::new(support)), cx);
         }
         self.fanout.publish(to, self.error(id, rejection), cx);
@@ -78,11 +77,15 @@ impl Conversation {
 
     /// Sends the help that `need` calls for to every connection, and keeps it for the store.
     pub(crate) fn show(&mut self, id: MessageId, need: Need, cx: &mut Cx<'_>) {
-        let language = self.profile.language();
         self.count_help(need, cx);
-        let support = self.profile.whereabouts().support(id, need, language, cx.wall());
+        let support = self.support(id, need, cx);
         self.fanout.publish(Recipients::All, ServerFrame::Support(Box::new(support.clone())), cx);
         self.assessor.keep_unsaved(support);
+    }
+
+    /// Builds the help for `need`, with the lines of the country in force.
+    fn support(&self, id: MessageId, need: Need, cx: &Cx<'_>) -> Support {
+        self.profile.whereabouts().support(id, need, self.profile.language(), cx.wall())
     }
 
     pub(crate) fn count_help(&self, need: Need, cx: &mut Cx<'_>) {
@@ -92,7 +95,7 @@ impl Conversation {
     /// Sends recent help again, with the lines of the country in force.
     pub(crate) fn resend_help(&self, cx: &mut Cx<'_>) {
         let Some((id, need)) = self.assessor.watch.shown() else { return };
-        let support = self.profile.whereabouts().support(id.clone(), need, self.profile.language(), cx.wall());
+        let support = self.support(id.clone(), need, cx);
         self.fanout.publish(Recipients::All, ServerFrame::Support(Box::new(support)), cx);
     }
 
@@ -235,8 +238,7 @@ impl Conversation {
     /// resumes gets it from the replay.
     pub(crate) fn redeliver(&self, stored: StoredMessage, answer: &Entry, cx: &mut Cx<'_>) {
         let StoredMessage { from: to, message, seq } = stored;
-        let accepted = ServerFrame::Accepted { id: message.id, seq, trace_id: message.trace.trace_id };
-        self.fanout.publish_locally(Recipients::Only(to), accepted, cx);
+        self.fanout.publish_locally(Recipients::Only(to), accepted(&message, seq), cx);
         let text = answer.text.clone();
         let delta = ServerFrame::Delta { id: answer.id.clone(), offset: 0, text, exercise: None };
         self.fanout.publish_locally(Recipients::Only(to), delta, cx);
@@ -273,7 +275,7 @@ impl Conversation {
 
     /// Goes on with a followed answer once every stored entry is published.
     pub(crate) fn on_followed_caught_up(&mut self, id: MessageId, cx: &mut Cx<'_>) {
-        match self.fanout.replicas.as_ref().and_then(|replicas| replicas.step(&id)) {
+        match self.step(&id) {
             Some(FollowStep::CatchUp { is_free: true }) => {
                 self.set_step(&id, FollowStep::ReadAnswer);
                 cx.start(Effect::ReadAnswer(AnswerQuery::Followed(id)));
@@ -288,6 +290,11 @@ impl Conversation {
         self.set_step(id, FollowStep::PollAt(cx.now() + POLL_INTERVAL));
     }
 
+    /// Returns the step of the followed answer to `id`; `None` if it is not followed.
+    pub(crate) fn step(&self, id: &MessageId) -> Option<FollowStep> {
+        self.fanout.replicas.as_ref()?.step(id)
+    }
+
     pub(crate) fn set_step(&mut self, id: &MessageId, step: FollowStep) {
         if let Some(replicas) = &mut self.fanout.replicas {
             replicas.set_step(id, step);
@@ -297,7 +304,7 @@ impl Conversation {
     /// Returns true if message `id` still lacks a core that answers it. One that was resubmitted meanwhile is in flight
     /// here, or followed from the beginning.
     pub(crate) fn is_to_be_taken_over(&self, id: &MessageId) -> bool {
-        self.fanout.replicas.as_ref().and_then(|replicas| replicas.step(id)) == Some(FollowStep::TakeOver)
+        self.step(id) == Some(FollowStep::TakeOver)
     }
 
     /// Ends the followed answer to `id` with an error for the connections here.
@@ -313,6 +320,10 @@ impl Conversation {
         }
         self.fanout.publish_locally(Recipients::All, ServerFrame::Error(error), cx);
     }
+}
+
+fn accepted(message: &Message, seq: u64) -> ServerFrame {
+    ServerFrame::Accepted { id: message.id.clone(), seq, trace_id: message.trace.trace_id }
 }
 
 /// Returns the delta of all text of `draft`.

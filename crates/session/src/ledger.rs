@@ -204,12 +204,9 @@ impl Ledger {
                 cx.start(Effect::Complete(ticket, erased));
             }
             Active::Admit(submission) => {
-                let Submission { from, message, ticket } = *submission;
-                if let Failure::Rejected(rejection) = failure {
-                    self.conversation.reject(Recipients::Only(from), message.id, rejection, cx);
-                }
-                complete(ticket, cx);
-                self.save_help();
+                // At the end of the session its connection is closed with the reason instead.
+                let rejection = if let Failure::Rejected(rejection) = failure { Some(rejection) } else { None };
+                self.refuse(*submission, rejection, cx);
             }
             Active::AppendHelp(_) => self.conversation.assessor.on_save_failed(cx.now()),
             Active::Retry(stored) => {
@@ -242,13 +239,20 @@ impl Ledger {
                 self.catch_up(last, own, Then::Resubmit(submission, entries, owner), cx);
             }
             Admission::Rejected(rejection) => {
-                let Submission { from, message, ticket } = *submission;
-                // Only the sender: a client that has resumed meanwhile resubmits the message and gets its own result.
-                self.conversation.reject(Recipients::Only(from), message.id, rejection, cx);
-                complete(ticket, cx);
-                self.save_help();
+                self.refuse(*submission, Some(rejection), cx);
             }
         }
+    }
+
+    /// Ends a submission whose message is not admitted.
+    fn refuse(&mut self, submission: Submission, rejection: Option<MessageRejection>, cx: &mut Cx<'_>) {
+        let Submission { from, message, ticket } = submission;
+        if let Some(rejection) = rejection {
+            // Only the sender: a client that has resumed meanwhile resubmits the message and gets its own result.
+            self.conversation.reject(Recipients::Only(from), message.id, rejection, cx);
+        }
+        complete(ticket, cx);
+        self.save_help();
     }
 
     fn accept(&mut self, submission: Submission, entry: Entry, owner: AnswerOwner, cx: &mut Cx<'_>) {

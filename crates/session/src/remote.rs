@@ -181,7 +181,7 @@ impl Agreement<'_> {
         let Some(replicas) = &self.0.conversation.fanout.replicas else { return };
         for id in replicas.due(cx.now()) {
             if self.0.conversation.is_followed(&id) {
-                self.set_step(&id, FollowStep::ReadClaim);
+                self.0.conversation.set_step(&id, FollowStep::ReadClaim);
                 cx.start(Effect::ReadClaims(ClaimsQuery::Followed(id)));
             } else {
                 // A client that comes back starts to follow it again.
@@ -193,12 +193,12 @@ impl Agreement<'_> {
     pub(crate) fn on_claims(&mut self, query: ClaimsQuery, claims: Claims, cx: &mut Cx<'_>) {
         match query {
             ClaimsQuery::Order => self.0.conversation.turns.on_order(claims, cx),
-            ClaimsQuery::Followed(id) if self.step(&id) == Some(FollowStep::ReadClaim) => {
+            ClaimsQuery::Followed(id) if self.0.conversation.step(&id) == Some(FollowStep::ReadClaim) => {
                 if claims == Claims::Held {
                     return self.0.conversation.poll_again(&id, cx);
                 }
                 // The end event may have been lost, or published before the subscription: the store has the answer.
-                self.set_step(&id, FollowStep::CatchUp { is_free: claims == Claims::Free });
+                self.0.conversation.set_step(&id, FollowStep::CatchUp { is_free: claims == Claims::Free });
                 self.0.commits.push(Commit::CatchUp(CatchUpReason::Followed(id)));
             }
             ClaimsQuery::Followed(_) => {}
@@ -213,10 +213,10 @@ impl Agreement<'_> {
             // During a partition two cores may answer a message, and the error is that of the slower one.
             (AnswerQuery::RemoteError(_), Ok(true)) => self.catch_up(),
             (AnswerQuery::RemoteError(error), _) => self.0.conversation.publish_remote_error(*error, cx),
-            (AnswerQuery::Followed(id), _) if self.step(&id) != Some(FollowStep::ReadAnswer) => {}
+            (AnswerQuery::Followed(id), _) if self.0.conversation.step(&id) != Some(FollowStep::ReadAnswer) => {}
             (AnswerQuery::Followed(id), Ok(true)) => self.end_late_draft(&id, cx),
             (AnswerQuery::Followed(id), Ok(false)) if self.0.conversation.is_followed(&id) => {
-                self.set_step(&id, FollowStep::TakeOver);
+                self.0.conversation.set_step(&id, FollowStep::TakeOver);
                 self.0.commits.push(Commit::TakeOver(id));
             }
             // An unavailable store decides nothing: the next poll reads again.
@@ -232,13 +232,5 @@ impl Agreement<'_> {
         } else {
             self.0.conversation.unfollow(id, cx.now());
         }
-    }
-
-    fn step(&self, id: &MessageId) -> Option<FollowStep> {
-        self.0.conversation.fanout.replicas.as_ref()?.step(id)
-    }
-
-    fn set_step(&mut self, id: &MessageId, step: FollowStep) {
-        self.0.conversation.set_step(id, step);
     }
 }

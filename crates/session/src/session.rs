@@ -28,6 +28,7 @@ use crate::watch::{Watch, need_of};
 
 /// Messages in risk that may wait for their answer beyond [`Settings::per_user_max`].
 const MAX_BEYOND_LIMITS: usize = 8;
+
 /// State of a session that is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening {

@@ -23,14 +23,14 @@ struct Outcome {
 
 /// Work for a session that waits for the store or the cluster.
 #[derive(Debug)]
-struct StoreTask(Arc<LiveSession>);
+struct StoreTask<'a>(&'a LiveSession);
 
 impl LiveSession {
     pub(super) fn spawn_store_request(self: &Arc<Self>, request: StoreRequest) {
         let session = Arc::clone(self);
         self.sessions.tasks().spawn(async move {
             // A panic must not leave the session without the result: it would store nothing any more.
-            let outcome = AssertUnwindSafe(StoreTask(Arc::clone(&session)).run(request)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(StoreTask(&session).run(request)).catch_unwind().await;
             let Outcome { result, granted } = outcome.unwrap_or_else(|_| {
                 let failure = Failure::Rejected(MessageRejection::permanent(ErrorCode::Internal));
                 Outcome { result: Err(failure), granted: None }
@@ -46,7 +46,7 @@ impl LiveSession {
     pub(super) fn spawn_claims_query(self: &Arc<Self>, query: ClaimsQuery) {
         let session = Arc::clone(self);
         self.sessions.tasks().spawn(async move {
-            let claims = StoreTask(Arc::clone(&session)).read_claims(&query).await;
+            let claims = StoreTask(&session).read_claims(&query).await;
             session.on(Input::Claims(query, claims));
         });
     }
@@ -67,7 +67,7 @@ impl LiveSession {
     }
 }
 
-impl StoreTask {
+impl StoreTask<'_> {
     async fn run(&self, request: StoreRequest) -> Outcome {
         let user = self.0.user();
         let store = &self.0.sessions.turns().store;
