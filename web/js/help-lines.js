@@ -39,7 +39,7 @@ export class HelpLines {
   codeOf(text) {
     const wanted = fold(text);
     const bare = wanted.replace(/^(?:la|el|los|las|the) /, "");
-    const named = ({ code, name }) => [code, inLanguage(name, "es"), inLanguage(name, "en")].map(fold);
+    const named = ({ code, name }) => [code, ...(typeof name === "object" ? Object.values(name) : [name])].map(fold);
     return [...this.#countries.values()].find((country) => [wanted, bare].some((name) => named(country).includes(name)))?.code ?? null;
   }
 

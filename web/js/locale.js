@@ -1,12 +1,19 @@
 // Which language to speak and which country to think of. Pure.
 
-export const LANGUAGES = ["es", "en"];
+import { strings } from "./strings.js";
+
+export const LANGUAGES = Object.keys(strings);
 
 /** The remembered language, else the first the browser asks for that we speak, else Spanish. */
 export function chooseLanguage(remembered, preferred) {
   if (LANGUAGES.includes(remembered)) return remembered;
   const spoken = preferred.map((tag) => tag.slice(0, 2).toLowerCase());
   return spoken.find((language) => LANGUAGES.includes(language)) ?? "es";
+}
+
+/** The language after this one: the button offers one at a time. */
+export function languageAfter(language, languages = LANGUAGES) {
+  return languages[(languages.indexOf(language) + 1) % languages.length];
 }
 
 /** The country in the browser's languages, or null. A macro-region (`es-419`) names no country. */

@@ -8,7 +8,7 @@ import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { Help } from "./help.js";
 import { partOf, resourcesOf } from "./help-lines.js";
-import { chooseLanguage, localeTag, regionOf } from "./locale.js";
+import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
 import { LogView } from "./log-view.js";
 import { Place, zoneOf } from "./place.js";
 import { spoken } from "./resource-view.js";
@@ -341,7 +341,7 @@ for (const chip of document.querySelectorAll("#chips .chip")) {
     composer.focus();
   };
 }
-byId("language").onclick = () => setLanguage(texts.language === "es" ? "en" : "es");
+byId("language").onclick = () => setLanguage(languageAfter(texts.language));
 byId("theme").onclick = () => theme.toggle();
 byId("start-over").onclick = () => startOver.ask();
 byId("older").onclick = loadOlder;

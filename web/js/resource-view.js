@@ -35,7 +35,9 @@ function aboutNode({ kind, url, hours, area, languages = [], free }, texts) {
 }
 
 function sourceNode({ source, verified_at: date }, texts) {
-  return source || date ? element("span", { className: "source", textContent: texts.t("source", source, date) }) : null;
+  if (!source && !date) return null;
+  const words = date ? texts.t("source_dated", source ?? texts.t("source_unknown"), date) : texts.t("source", source);
+  return element("span", { className: "source", textContent: words });
 }
 
 function languageName(code, language) {
