@@ -42,6 +42,9 @@ export class Composer {
     if (stop.hidden === !can) return;
     const hadFocus = document.activeElement === stop;
     stop.hidden = !can;
+    // The button takes the place of half of the longer words.
+    this.#field.dataset.placeholder = can ? "message_placeholder_short" : "message_placeholder";
+    this.#field.placeholder = this.#texts.t(this.#field.dataset.placeholder);
     // The button disappears when the answer ends: the focus must not fall back to the top of the page.
     if (hadFocus && !can) this.focus();
   }

@@ -37,6 +37,7 @@ export function fillWords(texts) {
     label(node, texts.t("opens_site", node.textContent));
   }
   for (const node of document.querySelectorAll("[data-label]")) label(node, texts.t(node.dataset.label));
+  for (const node of document.querySelectorAll("[data-title]")) node.title = texts.t(node.dataset.title);
   for (const node of document.querySelectorAll("[data-aria-label]")) node.setAttribute("aria-label", texts.t(node.dataset.ariaLabel));
   for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = texts.t(node.dataset.placeholder);
 }

@@ -8,6 +8,7 @@ import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { Help } from "./help.js";
 import { partOf, resourcesOf } from "./help-lines.js";
+import { followKeyboard } from "./keyboard.js";
 import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
 import { LogView } from "./log-view.js";
 import { Place, zoneOf } from "./place.js";
@@ -261,7 +262,7 @@ function offerOlder(more) {
   const button = byId("older");
   const hadFocus = document.activeElement === button;
   button.hidden = !more;
-  if (hadFocus && !more) byId("scroller").focus({ preventScroll: true });
+  if (hadFocus && !more) byId("conversation").focus({ preventScroll: true });
 }
 
 /** An answer finished, help lines or another tab's message arrived: told to ears, eyes and the tab's title. */
@@ -356,6 +357,7 @@ addEventListener("storage", (event) => {
 addEventListener("beforeunload", leaving);
 document.addEventListener("visibilitychange", seen);
 
+if (window.visualViewport) followKeyboard(visualViewport, document.documentElement, () => scrollTo(0, 0));
 for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", refocus);
 byId("save-plan").onclick = savePlan;
 byId("see-help").onclick = () => help.open(card ?? {});

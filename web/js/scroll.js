@@ -5,13 +5,15 @@ import { byId } from "./dom.js";
 /** This close to the end counts as being there. */
 const NEAR_PX = 64;
 /** The button takes this much of the lower end. */
-const JUMP_PX = 56;
+const JUMP_PX = 60;
 /** What is kept in sight stands this far below the upper edge. */
 const MARGIN_PX = 16;
 
 export class Scroll {
   #scroller = byId("scroller");
   #jump = byId("jump");
+  /** What stands at the upper and the lower edge; where the height is small, it scrolls like the rest. */
+  #edges = { upper: this.#scroller.querySelector("header"), lower: byId("notes") };
   #texts;
   #atEnd = true;
   #lastTop = 0;
@@ -27,11 +29,11 @@ export class Scroll {
     };
     // Content that grows, off-screen entries that get their real height, a keyboard that slides in.
     const grown = new ResizeObserver(() => {
+      for (const edge of Object.keys(this.#edges)) this.#scroller.style.setProperty(`--${edge}`, `${this.#heightOf(edge)}px`);
       this.#follow();
       this.#placeJump();
     });
-    grown.observe(this.#scroller);
-    grown.observe(this.#scroller.firstElementChild);
+    for (const node of [this.#scroller, byId("conversation"), ...Object.values(this.#edges)]) grown.observe(node);
   }
 
   toEnd() {
@@ -75,11 +77,11 @@ export class Scroll {
     const hidden = this.#atEnd || this.#isHelpBelow();
     const hadFocus = document.activeElement === this.#jump;
     this.#jump.hidden = hidden;
-    if (hidden && hadFocus) this.#scroller.focus({ preventScroll: true });
+    if (hidden && hadFocus) byId("conversation").focus({ preventScroll: true });
   }
 
   #isHelpBelow() {
-    const { bottom } = this.#scroller.getBoundingClientRect();
+    const bottom = this.#scroller.getBoundingClientRect().bottom - this.#heightOf("lower");
     const isThere = (box) => box.top < bottom && box.bottom > bottom - JUMP_PX;
     return [...byId("log").querySelectorAll('[data-role="support"]')].some((card) => isThere(card.getBoundingClientRect()));
   }
@@ -100,14 +102,21 @@ export class Scroll {
   }
 
   #follow() {
-    if (!this.#atEnd) return;
+    // As long as nothing was said, the page is read from its beginning.
+    if (!this.#atEnd || byId("log").childElementCount === 0) return;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    const hidden = this.#kept === null ? 0 : this.#topOf(this.#scroller) + MARGIN_PX - this.#topOf(this.#kept);
+    const hidden = this.#kept === null ? 0 : this.#topOf(this.#scroller) + this.#heightOf("upper") + MARGIN_PX - this.#topOf(this.#kept);
     if (hidden > 0) this.#scroller.scrollTop -= hidden;
     this.#lastTop = this.#scroller.scrollTop;
     if (hidden <= 0) return;
     this.#atEnd = false;
     this.news();
+  }
+
+  /** What an edge takes of the view: nothing while it scrolls away. */
+  #heightOf(edge) {
+    const node = this.#edges[edge];
+    return getComputedStyle(node).position === "sticky" ? node.offsetHeight : 0;
   }
 
   #topOf(node) {

@@ -76,10 +76,10 @@ export class StatusView {
   }
 
   #renderConnectionNote() {
-    const { why, blocked } = this.#state;
+    const { name, why } = this.#state;
     const patience = this.#everConnected ? PATIENCE_MS : FIRST_PATIENCE_MS;
-    const lost = blocked || (this.#lostSince !== null && this.#now() - this.#lostSince >= patience);
-    const words = this.#texts.t(why ? `refused_${why}` : blocked ? "connection_blocked" : this.#everConnected ? "connection_lost" : "connection_slow");
+    const lost = this.#state.blocked || name === "offline" || (this.#lostSince !== null && this.#now() - this.#lostSince >= patience);
+    const words = this.#texts.t(why ? `refused_${why}` : this.#nameOfNote());
     const note = byId("connection-note");
     note.hidden = !lost && !why;
     setText(note.querySelector("p"), words);
@@ -89,6 +89,13 @@ export class StatusView {
     // Said once per cut: the seconds that count down are for the eyes only.
     if (!note.hidden && this.#told !== words) this.#say(words);
     if (!note.hidden) this.#told = words;
+  }
+
+  #nameOfNote() {
+    const { name, blocked } = this.#state;
+    if (name === "offline") return "connection_offline";
+    if (blocked) return "connection_blocked";
+    return this.#everConnected ? "connection_lost" : "connection_slow";
   }
 
   #renderNotice() {

@@ -40,7 +40,7 @@ test("a sentence says what it is about, in the form of its number", () => {
   const texts = new Texts("es");
   assert.equal(texts.t("sms_word", "HOLA $& {0}", "135"), "Mensaje HOLA $& {0} al 135");
   assert.deepEqual([1, 2, 0].map((n) => texts.t("queued", n)), ["Hay 1 persona antes que vos.", "Hay 2 personas antes que vos.", "Hay 0 personas antes que vos."]);
-  assert.deepEqual([0, 1, 3].map((s) => texts.t("status_offline", s)), ["Sin conexión", "Sin conexión, reintento en 1\u00a0s", "Sin conexión, reintento en 3\u00a0s"]);
+  assert.deepEqual([0, 1, 3].map((s) => texts.t("status_offline", s)), ["Sin conexión", "Sin conexión · 1\u00a0s", "Sin conexión · 3\u00a0s"]);
   assert.equal(texts.t("no such sentence"), "no such sentence");
 });
 
