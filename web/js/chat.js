@@ -51,7 +51,7 @@ export class Chat {
   #timerAt = Infinity;
 
   /**
-   * @param io what {@link Connection} needs, and `wall()`: ms since 1970
+   * @param io what {@link Connection} needs, `wall()`: ms since 1970, and `leaveLines(frames)`: sends them while the page goes
    * @param on {locale(), place() (fields of `hello`), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
    *   problem({code, message?, retryMs?, repeated?}) (`retryMs`: it is sent again by itself after that),
    *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed", "noted"), restored(), older(more), switched(),
@@ -260,6 +260,17 @@ export class Chat {
     this.#chosen = true;
     this.#clear({ keepUnsent: false });
     this.#connection.restart();
+  }
+
+  /**
+   * Asks the server to erase the session while the page goes: nobody waits for the answer. Both ways at once, as the socket ends
+   * with the page and the other one may be closed to it.
+   */
+  eraseAndLeave() {
+    if (this.#session === null || this.#token === null) return;
+    const request = { type: "request", id: newId(), method: "erase", params: { confirm: this.#session } };
+    this.#connection.send(request);
+    this.#io.leaveLines([{ type: "hello", v: 1, resume: this.#token }, request]);
   }
 
   /** Another tab changed the token. A new session there is the session here too. */

@@ -1,10 +1,11 @@
-// Runs before the first paint, so that the page never flashes in the wrong theme. A classic script because
-// modules run too late for that; theme.js takes over afterwards. The key is the one in storage.js.
+// Runs before the first paint, so that the page never flashes in the wrong theme, nor its tab with a title that is not wanted. A classic script because
+// modules run too late for that; theme.js and title.js take over afterwards. The keys are those of storage.js.
 "use strict";
 (function () {
   let theme = null;
   try {
     theme = localStorage.getItem("psicoia.theme");
+    document.title = localStorage.getItem("psicoia.title") ?? document.title;
   } catch {
     // No storage: follow the system.
   }

@@ -6,8 +6,11 @@ import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
 import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
+import { Exit, removeTraces } from "./exit.js";
+import { ExitView } from "./exit-view.js";
 import { Help } from "./help.js";
 import { partOf, resourcesOf } from "./help-lines.js";
+import { Intro, withGuides } from "./intro.js";
 import { followKeyboard } from "./keyboard.js";
 import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
 import { LogView } from "./log-view.js";
@@ -21,6 +24,7 @@ import { StatusView } from "./status-view.js";
 import { Storage } from "./storage.js";
 import { Texts } from "./strings.js";
 import { Theme } from "./theme.js";
+import { Title } from "./title.js";
 import { Tokens } from "./tokens.js";
 import { WayBack } from "./way-back.js";
 import { whereNode } from "./where.js";
@@ -44,9 +48,9 @@ const clock = {
 };
 const cookie = new ResumeCookie((path, options) => fetch(path, options), clock, storage, (found) => tokens.found(found));
 const tokens = new Tokens(storage, wall, (kept) => cookie.keep(kept));
-const drafts = new Drafts(Storage.ofTab(), wall);
+const tab = Storage.ofTab();
+const drafts = new Drafts(tab, wall);
 let restoring = tokens.current !== null;
-let unread = 0;
 /** The newest card with help in the conversation. */
 let card = null;
 
@@ -56,6 +60,10 @@ const io = {
   clock,
   wall,
   random: Math.random,
+  leaveLines: (frames) => {
+    const body = frames.map((frame) => `${JSON.stringify(frame)}\n`).join("");
+    fetch("lines", { method: "POST", keepalive: true, headers: { "content-type": "application/x-ndjson" }, body }).catch(() => {});
+  },
   isOnline: () => navigator.onLine,
   isSeen: () => !document.hidden,
   isServed: async () => {
@@ -103,6 +111,7 @@ const chat = new Chat(io, tokens, drafts, {
     // The question was about the conversation that was there, and so is the code.
     startOver.withdraw();
     wayBack.render();
+    exitView.render();
   },
   gone: (why) => status.notice(() => t(`session_${why}`)),
   back: () => status.notice(() => t("session_back")),
@@ -125,6 +134,40 @@ const startOver = new StartOver(texts, () => chat.startOver(), () => {
   say(t("start_over_done"));
   composer.focus();
 });
+
+const title = new Title(storage, texts, (words) => { document.title = words; });
+const intro = new Intro(storage, { start: () => composer.focus(), person: () => help.open(), changed: refresh });
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("psicoia") : null;
+const exit = new Exit({
+  cover: () => {
+    document.documentElement.hidden = true;
+    document.title = t("title_neutral");
+  },
+  erases: erasesOnExit,
+  erase: () => chat.eraseAndLeave(),
+  storage,
+  tab,
+  cookie,
+  removeTraces: () => removeTraces({ serviceWorker: navigator.serviceWorker, caches: window.caches, indexedDB: window.indexedDB }),
+  tellOthers: () => tabs?.postMessage("exit"),
+  clock,
+  go: () => location.replace(document.querySelector('meta[name="exit-url"]').content),
+});
+const exitView = new ExitView(texts, {
+  leave: () => exit.leave(),
+  code: () => chat.code,
+  erases: erasesOnExit,
+  choose: (erases) => (erases ? storage.set("exit", "erase") : storage.remove("exit")),
+  title,
+  say,
+  now: clock.now,
+});
+if (tabs !== null) tabs.onmessage = () => exit.leave({ told: true });
+
+/** Whether a quick exit takes the conversation with it. */
+function erasesOnExit() {
+  return storage.get("exit") === "erase";
+}
 
 /** What the person wrote: done here if it is a command, so that it is neither stored nor read by a model. */
 function written(text) {
@@ -159,6 +202,7 @@ function openGuide(name) {
 }
 
 function send(text) {
+  intro.done();
   chat.send(text);
   scroll.toEnd();
 }
@@ -191,6 +235,7 @@ function changed(change) {
 function refresh() {
   const empty = chat.conversation.entries.every(({ role }) => role === "note");
   byId("welcome").hidden = !empty || restoring;
+  byId("intro").hidden = !intro.isDue;
   byId("restoring").hidden = !empty || !restoring;
   composer.canStop = chat.isAnswering;
 }
@@ -201,6 +246,7 @@ function restored() {
   restoring = false;
   cookie.keep(tokens.kept);
   wayBack.render();
+  exitView.render();
   refresh();
 }
 
@@ -236,8 +282,10 @@ function placeChanged() {
 function introduced(text, lang) {
   const head = byId("ai-notice");
   const known = head.textContent === text;
-  Object.assign(head, { textContent: text, lang, hidden: false });
-  if (!known) say(text);
+  if (known) return;
+  head.replaceChildren(...withGuides(text));
+  Object.assign(head, { lang, hidden: false });
+  say(text);
 }
 
 /** Gives the person a text file with their safety plan and the help lines of their country. */
@@ -277,8 +325,7 @@ function happened({ kind, entry }) {
   const brokenOff = entry.finish === "error" && entry.text !== "" ? [t("broke_off")] : [];
   say([t(`who_${entry.role}`), text, ...brokenOff, ...contacts].join(" "));
   if (!document.hidden || entry.role === "user") return;
-  unread += 1;
-  document.title = t("left_title", unread);
+  title.unread += 1;
 }
 
 function showProblem({ code, message, retryMs, repeated }) {
@@ -293,7 +340,7 @@ function setLanguage(language) {
   storage.set("language", language);
   fillWords(texts);
   label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
-  for (const view of [log, status, composer, scroll, help, startOver, wayBack]) view.render();
+  for (const view of [log, status, composer, scroll, help, startOver, wayBack, exitView, title]) view.render();
   byId("older").textContent = t("older");
   chat.setLocale();
 }
@@ -324,15 +371,14 @@ async function begin() {
 
 /** Asks before something is lost that was sent but has not arrived. A draft survives a reload, unless it could not be kept. */
 function leaving(event) {
-  if (!chat.hasUnsent && !drafts.wouldBeLost) return;
+  if (exit.left || (!chat.hasUnsent && !drafts.wouldBeLost)) return;
   event.preventDefault();
   event.returnValue = "";
 }
 
 function seen() {
   if (document.hidden) return;
-  unread = 0;
-  document.title = "PsicoIA";
+  title.unread = 0;
   chat.wake();
 }
 

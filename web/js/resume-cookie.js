@@ -5,7 +5,7 @@
 // The cookie may hold the last copy. So nothing is written before it was read once since the storage was empty: the
 // mark `resume.heard` stands beside the tokens, and is gone when they are.
 
-import { Storage } from "./storage.js";
+import { LEFT, Storage } from "./storage.js";
 
 const PATH = "resume-token";
 /** As many as the gateway takes. */
@@ -20,6 +20,9 @@ export class ResumeCookie {
   /** Requests go one after another, so that the last word is the last one. */
   #turn = Promise.resolve();
   #kept = null;
+  /** The request that is under way. */
+  #asking = null;
+  #left = false;
 
   /** @param found(tokens) takes what a read brings that came only after {@link ResumeCookie.recall} had failed */
   constructor(fetch, clock, storage = new Storage(null), found = () => {}) {
@@ -39,6 +42,8 @@ export class ResumeCookie {
    * did not say. Never fails, and never takes long: the page waits for it.
    */
   async recall() {
+    // The person has left, and the cookie was not removed yet: nothing of it is taken up.
+    if (this.#storage.get(LEFT) !== null && !(await this.#remove())) return [];
     const text = await this.#ask("GET", {}, (response) => response.text());
     if (text !== null) this.#storage.set("resume.heard", "1");
     return text ? text.split(".") : [];
@@ -50,9 +55,26 @@ export class ResumeCookie {
    */
   keep(tokens) {
     const value = tokens.slice(0, MAX_TOKENS).join(".");
-    if (value === this.#kept) return;
+    if (value === this.#kept || this.#left) return;
     this.#kept = value;
     this.#turn = this.#turn.then(() => this.#write(value));
+  }
+
+  /**
+   * Removes the cookie as the page goes, for good. Scripts cannot do that without the gateway: until it has said so, the mark
+   * that {@link Storage.end} leaves keeps later pages from taking up what the cookie holds.
+   */
+  forget() {
+    // What is being written would come behind the removal.
+    this.#asking?.abort();
+    this.#left = true;
+    return this.#remove();
+  }
+
+  async #remove() {
+    const done = (await this.#ask("DELETE")) === true;
+    if (done) this.#storage.remove(LEFT);
+    return done;
   }
 
   async #write(value) {
@@ -68,9 +90,10 @@ export class ResumeCookie {
   /** What `read` makes of the answer; null if there was none in time, or one that is not good. */
   async #ask(method, headers = {}, read = () => true) {
     const giveUp = new AbortController();
+    this.#asking = giveUp;
     const timer = this.#clock.setTimeout(() => giveUp.abort(), LIMIT_MS);
     try {
-      const response = await this.#fetch(PATH, { method, headers, cache: "no-store", signal: giveUp.signal });
+      const response = await this.#fetch(PATH, { method, headers, cache: "no-store", keepalive: method === "DELETE", signal: giveUp.signal });
       return response.ok ? await read(response) : null;
     } catch {
       return null;

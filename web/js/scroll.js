@@ -74,10 +74,15 @@ export class Scroll {
 
   /** The button never lies on a card with help: it comes once the person has scrolled past. */
   #placeJump() {
-    const hidden = this.#atEnd || this.#isHelpBelow();
+    const hidden = this.#atEnd || this.#isEmpty || this.#isHelpBelow();
     const hadFocus = document.activeElement === this.#jump;
     this.#jump.hidden = hidden;
     if (hidden && hadFocus) byId("conversation").focus({ preventScroll: true });
+  }
+
+  /** As long as nothing was said, the page is read from its beginning. */
+  get #isEmpty() {
+    return byId("log").childElementCount === 0;
   }
 
   #isHelpBelow() {
@@ -102,8 +107,7 @@ export class Scroll {
   }
 
   #follow() {
-    // As long as nothing was said, the page is read from its beginning.
-    if (!this.#atEnd || byId("log").childElementCount === 0) return;
+    if (!this.#atEnd || this.#isEmpty) return;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     const hidden = this.#kept === null ? 0 : this.#topOf(this.#scroller) + this.#heightOf("upper") + MARGIN_PX - this.#topOf(this.#kept);
     if (hidden > 0) this.#scroller.scrollTop -= hidden;

@@ -3,11 +3,14 @@
 // kept here: the device may be shared.
 
 const PREFIX = "psicoia.";
+/** Stays behind where the person has left: what the gateway still keeps for them is to be removed. */
+export const LEFT = "left";
 
 export class Storage {
   #store;
   /** Stands in where the browser refuses storage: then things are remembered until the page closes. */
   #memory = new Map();
+  #ended = false;
 
   constructor(store) {
     this.#store = store;
@@ -52,6 +55,7 @@ export class Storage {
 
   /** Returns whether it is kept beyond this page. */
   set(name, value) {
+    if (this.#ended) return false;
     try {
       if (!this.#store) throw new Error("no storage");
       this.#store.setItem(PREFIX + name, value);
@@ -73,6 +77,19 @@ export class Storage {
       this.#store?.removeItem(PREFIX + name);
     } catch {
       this.#memory.set(name, null);
+    }
+  }
+
+  /** Removes everything, and keeps nothing from now on: the person leaves. `mark`: the only name that is left behind. */
+  end(mark = null) {
+    this.#ended = true;
+    this.#memory.clear();
+    try {
+      const names = Array.from({ length: this.#store?.length ?? 0 }, (_, at) => this.#store.key(at));
+      for (const name of names) if (name.startsWith(PREFIX)) this.#store.removeItem(name);
+      if (mark !== null) this.#store?.setItem(PREFIX + mark, "1");
+    } catch {
+      // Nothing could be read, so nothing was written.
     }
   }
 

@@ -102,6 +102,10 @@ export function fakeStore() {
     getItem: (key) => map.get(key) ?? null,
     setItem: (key, value) => map.set(key, String(value)),
     removeItem: (key) => map.delete(key),
+    key: (at) => [...map.keys()][at] ?? null,
+    get length() {
+      return map.size;
+    },
   };
 }
 
