@@ -1,7 +1,9 @@
-// One conversation over as many sockets as it takes: hello, heartbeat, reconnect, requests. No DOM.
+// One conversation over as many sockets as it takes: hello, heartbeat, reconnect, requests. No DOM. Where no WebSocket
+// opens, the same goes over HTTP (lines-socket.js), until one opens again.
 // Everything from outside (sockets, time, chance) is handed in, so that the tests decide about it.
 
 import { BACKOFF_MAX_MS, BACKOFF_UNSEEN_MS, backoffMs, spreadMs } from "./backoff.js";
+import { REPLAYED } from "./lines-socket.js";
 import { newId } from "./text.js";
 
 export const SUBPROTOCOL = "psicoia.v1";
@@ -11,13 +13,14 @@ const PONG_TIMEOUT_MS = 8_000;
 /** A connection that lived this long was a good one: the next failure starts counting from zero. */
 const STABLE_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** Before a socket has opened, every so many failed attempts the server is asked another way whether it is there. */
-const DOUBT_EVERY = 3;
+/** After so many WebSockets in a row that did not open, HTTP is tried, and then each of both in turn. */
+const MISSES = 3;
+/** While it goes over HTTP, a WebSocket is tried soon (it may have been the server that was away), and then this often. */
+const RETURN_FIRST_MS = 5_000;
+const RETURN_MS = 60_000;
 /** A page that may not connect at all knocks this rarely. */
 const BLOCKED_MS = 60_000;
 const FINAL = new Set(["version_unsupported", "unauthorized"]);
-/** The id of the ping whose pong marks the end of a replay: the server reads it only after that. */
-const REPLAYED = "replayed";
 
 /**
  * A request that got no result. `code` is a wire code, `disconnected` if it was never sent, or `interrupted` if the
@@ -36,8 +39,14 @@ export class Connection {
   #socket = null;
   #ready = false;
   #everReady = false;
-  /** A socket of this page was opened once: the server takes its connections, whatever it said to `hello`. */
-  #opened = false;
+  /** Attempts in a row that reached nothing. */
+  #misses = 0;
+  /** This attempt goes over HTTP. */
+  #overLines = false;
+  /** This attempt has reached the server, whatever it says to `hello`. */
+  #reached = false;
+  /** A WebSocket that is tried beside the connection over HTTP. */
+  #candidate = null;
   #stopped = false;
   #blocked = false;
   #attempt = 0;
@@ -49,7 +58,7 @@ export class Connection {
   #requests = new Map();
 
   /**
-   * @param io {url, createSocket(url, protocol) (may throw), clock: {now (never set back), setTimeout, clearTimeout},
+   * @param io {url, createSocket(url, protocol) (may throw), createLines() → {@link LinesSocket}, clock: {now (never set back), setTimeout, clearTimeout},
    *   random, isOnline(), isSeen(), isServed() → promise of whether the server answers HTTP}
    * @param on {hello() → first frame of a socket, state({name, retryAt, why?, blocked?}), welcome(frame), replayed(),
    *   frame(frame), notice(frame, sinceWelcomeMs) (but of a drain), badResume() → the next hello or null, cut(code, reason), busy() → whether an answer is being written}
@@ -69,23 +78,42 @@ export class Connection {
     this.#stopped = false;
     this.#notBefore = 0;
     this.#tell({ name: this.#everReady ? "reconnecting" : "connecting", retryAt: null });
-    let socket;
-    try {
-      socket = this.#io.createSocket(this.#io.url, SUBPROTOCOL);
-    } catch {
-      // A socket the browser refuses to open (Safari 15, by its reading of the page's policy) counts as a lost connection.
+    this.#overLines = this.#misses >= MISSES && (this.#misses - MISSES) % 2 === 0;
+    this.#reached = false;
+    const socket = this.#overLines ? this.#io.createLines() : this.#createSocket();
+    if (socket === null) {
       this.#lost();
       return;
     }
-    this.#socket = socket;
-    this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
+    this.#follow(socket);
     socket.onopen = () => {
-      this.#opened = true;
-      this.#blocked = false;
+      // That HTTP reaches anything shows with the first line.
+      if (!this.#overLines) this.#reach();
       this.#write(this.#on.hello());
     };
+  }
+
+  /** Null for a socket the browser refuses to open (Safari 15, by its reading of the page's policy): it counts as a lost connection. */
+  #createSocket() {
+    try {
+      return this.#io.createSocket(this.#io.url, SUBPROTOCOL);
+    } catch {
+      return null;
+    }
+  }
+
+  #follow(socket) {
+    this.#socket = socket;
+    this.#after("welcome", WELCOME_TIMEOUT_MS, () => this.#lost());
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
+  }
+
+  #reach() {
+    this.#reached = true;
+    this.#blocked = false;
+    // Where it is lost, what worked is tried first.
+    this.#misses = this.#overLines ? MISSES : 0;
   }
 
   /** Leaves this socket for another at once, for example to begin another session. */
@@ -100,7 +128,12 @@ export class Connection {
    */
   wake() {
     if (this.#stopped) return;
-    if (this.#ready) this.#probe();
+    // It may be another network.
+    this.#misses = Math.min(this.#misses, MISSES - 1);
+    if (this.#ready) {
+      this.#probe();
+      if (this.#overLines) this.#tryReturn();
+    }
     else if (this.#socket === null && this.#io.clock.now() >= this.#notBefore) this.open();
   }
 
@@ -130,6 +163,7 @@ export class Connection {
 
   #receive(data) {
     this.#heardAt = this.#io.clock.now();
+    if (!this.#reached) this.#reach();
     const frame = parse(data);
     if (frame === null) return;
     if (frame.type === "welcome") this.#welcome(frame);
@@ -147,6 +181,7 @@ export class Connection {
     this.#everReady = true;
     this.#readyAt = this.#io.clock.now();
     this.#after("heartbeat", HEARTBEAT_MS, () => this.#heartbeat());
+    if (this.#overLines) this.#after("return", RETURN_FIRST_MS, () => this.#tryReturn());
     this.#tell({ name: "connected", retryAt: null });
     this.#on.welcome(frame);
     // Not if the page chose to leave this socket for another session.
@@ -213,6 +248,46 @@ export class Connection {
     });
   }
 
+  /** Does a WebSocket open by now? It is taken between two answers, and nothing is said about that. */
+  #tryReturn() {
+    if (this.#candidate !== null) return;
+    const socket = this.#createSocket();
+    if (socket === null) {
+      this.#stay();
+      return;
+    }
+    this.#candidate = socket;
+    this.#after("candidate", WELCOME_TIMEOUT_MS, () => this.#stay());
+    socket.onclose = () => this.#stay();
+    socket.onopen = () => {
+      if (this.#on.busy()) this.#stay();
+      else this.#return();
+    };
+  }
+
+  /** Goes on over HTTP. */
+  #stay() {
+    this.#dropCandidate();
+    this.#after("return", RETURN_MS, () => this.#tryReturn());
+  }
+
+  #return() {
+    const socket = this.#candidate;
+    this.#candidate = null;
+    this.#hangUp();
+    this.#overLines = false;
+    this.#follow(socket);
+    this.#reach();
+    this.#write(this.#on.hello());
+  }
+
+  #dropCandidate() {
+    const socket = this.#candidate;
+    this.#candidate = null;
+    this.#cancel("candidate");
+    if (socket !== null) letGo(socket);
+  }
+
   #refused(why) {
     this.#hangUp();
     this.#stopped = true;
@@ -229,7 +304,10 @@ export class Connection {
     if (this.#ready && now - this.#readyAt >= STABLE_MS) this.#attempt = 0;
     this.#hangUp(code, reason);
     this.#attempt += 1;
-    if (!this.#opened && this.#attempt % DOUBT_EVERY === 0) this.#doubt();
+    if (!this.#reached) {
+      this.#misses += 1;
+      if (this.#overLines && !this.#everReady) this.#doubt();
+    }
     this.#plan(backoffMs(this.#attempt - 1, this.#io.random, this.#io.isSeen() ? BACKOFF_MAX_MS : BACKOFF_UNSEEN_MS));
   }
 
@@ -243,11 +321,11 @@ export class Connection {
   }
 
   /**
-   * Did no socket ever open because the server is not there, or because it takes none from this page (another
-   * origin, a proxy that knows no WebSockets)? A browser does not tell the difference; an answer by HTTP does.
+   * Did neither way work because the server is not there, or because the network lets no conversation through? A browser does
+   * not tell the difference; an answer to a plain request does.
    */
   async #doubt() {
-    if (!(await this.#io.isServed()) || this.#opened) return;
+    if (!(await this.#io.isServed()) || this.#reached) return;
     this.#blocked = true;
     if (this.#socket === null) this.#plan(BLOCKED_MS);
   }
@@ -259,10 +337,8 @@ export class Connection {
     this.#ready = false;
     for (const id of [...this.#requests.keys()]) this.#settle(id, "reject", new RequestError("interrupted"));
     for (const name of [...this.#timers.keys()]) this.#cancel(name);
-    if (socket !== null) {
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close();
-    }
+    this.#dropCandidate();
+    if (socket !== null) letGo(socket);
     if (wasReady) this.#on.cut(code, reason);
   }
 
@@ -292,6 +368,12 @@ export class Connection {
     this.#io.clock.clearTimeout(this.#timers.get(name));
     this.#timers.delete(name);
   }
+}
+
+/** Closes it without hearing from it again. */
+function letGo(socket) {
+  socket.onopen = socket.onmessage = socket.onclose = null;
+  socket.close();
 }
 
 function parse(data) {

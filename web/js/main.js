@@ -13,6 +13,7 @@ import { partOf, resourcesOf } from "./help-lines.js";
 import { Intro, withGuides } from "./intro.js";
 import { followKeyboard } from "./keyboard.js";
 import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
+import { LinesSocket } from "./lines-socket.js";
 import { LogView } from "./log-view.js";
 import { Place, zoneOf } from "./place.js";
 import { spoken } from "./resource-view.js";
@@ -57,6 +58,7 @@ let card = null;
 const io = {
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
   createSocket: (url, protocol) => new WebSocket(url, protocol),
+  createLines: () => new LinesSocket((path, options) => fetch(path, options), clock),
   clock,
   wall,
   random: Math.random,

@@ -123,13 +123,15 @@ test("a constructor that throws is a connection that was lost", () => {
 test("a server that is there and takes no connection of this page: said so, and not knocked at for ever", async () => {
   const { io, seen } = connect();
   io.served = true;
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    io.socket.drop();
+  // Three WebSockets, and then HTTP.
+  for (let attempt = 0; attempt < 4; attempt += 1) {
     assert.equal("blocked" in seen.states.at(-1), false);
-    if (attempt < 2) io.clock.advance(4_000);
+    io.socket.drop();
+    if (attempt < 3) io.clock.advance(4_000);
   }
   await null;
   await null;
+  assert.deepEqual(io.sockets.map(({ url }) => url), ["ws://test/ws", "ws://test/ws", "ws://test/ws", "lines"]);
   assert.deepEqual(seen.states.at(-1), { name: "connecting", retryAt: io.clock.now() + 60_000, blocked: true });
   io.clock.advance(60_000);
   io.socket.accept();
@@ -170,7 +172,7 @@ test("a socket that opens after all, while the server is asked or once it was bl
   const { io, seen } = connect();
   let answer;
   io.isServed = () => new Promise((resolve) => { answer = resolve; });
-  for (let attempt = 0; attempt < 3; attempt += 1) {
+  for (let attempt = 0; attempt < 4; attempt += 1) {
     io.socket.drop();
     io.clock.advance(4_000);
   }
@@ -183,9 +185,9 @@ test("a socket that opens after all, while the server is asked or once it was bl
 
   const blocked = connect();
   blocked.io.served = true;
-  for (let attempt = 0; attempt < 3; attempt += 1) {
+  for (let attempt = 0; attempt < 4; attempt += 1) {
     blocked.io.socket.drop();
-    if (attempt < 2) blocked.io.clock.advance(4_000);
+    if (attempt < 3) blocked.io.clock.advance(4_000);
   }
   await null;
   await null;
@@ -353,4 +355,82 @@ test("requests end: with a result, an error, a deadline or the connection", asyn
   io.socket.drop();
   await assert.rejects(lost, { code: "interrupted" });
   await assert.rejects(connection.request("session"), { code: "disconnected" });
+});
+
+/** Three WebSockets that do not open, and HTTP that does. */
+function overHttp() {
+  const made = connect();
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    made.io.socket.drop();
+    made.io.clock.advance(4_000);
+  }
+  made.io.socket.accept();
+  made.io.socket.say(welcome({ resumed: true }));
+  return made;
+}
+/** Lets a minute pass in which the server is heard. */
+function minute(io, lines) {
+  for (let part = 0; part < 3; part += 1) {
+    io.clock.advance(20_000);
+    lines.say({ type: "pong" });
+  }
+}
+const urls = (io) => io.sockets.map(({ url }) => url.replace("://test", ""));
+
+test("three WebSockets that do not open: HTTP, and nothing is said about that", () => {
+  const { io, seen, connection } = overHttp();
+  assert.deepEqual(urls(io), ["ws/ws", "ws/ws", "ws/ws", "lines"]);
+  assert.deepEqual(seen.states.at(-1), { name: "connected", retryAt: null });
+  assert.equal(connection.send({ type: "message", id: "a" }), true);
+  assert.equal(io.socket.of("message").length, 1);
+  // What worked is tried first, and each of both in turn where it does not.
+  io.socket.drop();
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    io.clock.advance(4_000);
+    io.socket.drop();
+  }
+  assert.deepEqual(urls(io).slice(4), ["lines", "ws/ws", "lines"]);
+});
+
+test("the person is back, perhaps on another network: a WebSocket is tried first", () => {
+  const { io, connection } = overHttp();
+  io.socket.drop();
+  connection.wake();
+  assert.deepEqual(urls(io).slice(4), ["ws/ws"]);
+  io.socket.drop();
+  io.clock.advance(4_000);
+  assert.equal(urls(io).at(-1), "lines");
+});
+
+test("back to a WebSocket once one opens, between two answers, and nothing is said about that", () => {
+  const { io, seen } = overHttp();
+  const lines = io.socket;
+  const said = seen.states.length;
+  io.clock.advance(5_000);
+  io.socket.drop();
+  assert.equal(lines.readyState, 1, "it goes on");
+  minute(io, lines);
+  seen.busy = true;
+  io.socket.accept();
+  assert.deepEqual([io.socket.readyState, io.socket.sent, lines.readyState], [3, [], 1]);
+  seen.busy = false;
+  minute(io, lines);
+  io.socket.accept();
+  assert.deepEqual([lines.readyState, io.socket.of("hello").length, seen.cuts], [3, 1, 1]);
+  io.socket.say(welcome({ resumed: true }));
+  assert.deepEqual(seen.states.slice(said), [{ name: "connected", retryAt: null }]);
+  assert.deepEqual([urls(io).slice(4), seen.welcomes], [["ws/ws", "ws/ws", "ws/ws"], 2]);
+  io.clock.advance(10_000);
+  assert.equal(io.sockets.length, 7, "no other one is tried");
+});
+
+test("a WebSocket that is tried beside HTTP ends with it, and one that never opens is let go", () => {
+  const { io } = overHttp();
+  io.clock.advance(5_000);
+  io.clock.advance(10_000);
+  assert.equal(io.socket.readyState, 3);
+  minute(io, io.sockets[3]);
+  const tried = io.socket;
+  io.sockets[3].drop();
+  assert.equal(tried.readyState, 3);
 });

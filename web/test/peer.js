@@ -67,7 +67,7 @@ export class FakeSocket {
   }
 }
 
-/** The `io` of a {@link Connection}, with the sockets it opened in `io.sockets`. */
+/** The `io` of a {@link Connection}, with the sockets it opened in `io.sockets`; those over HTTP have the url "lines". */
 export function fakeIo({ random = () => 0.5 } = {}) {
   const sockets = [];
   const io = {
@@ -83,6 +83,10 @@ export function fakeIo({ random = () => 0.5 } = {}) {
     isOnline: () => io.online,
     isSeen: () => io.seen,
     isServed: async () => io.served,
+    createLines: () => {
+      sockets.push(new FakeSocket("lines"));
+      return sockets.at(-1);
+    },
     createSocket: (url, protocol) => {
       if (io.throwing) throw new Error("The operation is insecure.");
       sockets.push(new FakeSocket(url, protocol));
