@@ -3,7 +3,9 @@
 mod continue_answer;
 mod driver;
 mod engine;
+mod exit;
 mod help;
+mod layout;
 mod session_recovery;
 mod shared_session;
 
