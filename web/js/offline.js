@@ -33,7 +33,7 @@ export class Offline {
     this.#registration.addEventListener("updatefound", () => this.#follow(this.#registration.installing));
   }
 
-  /** Loads the page anew, in the newest version there is. */
+  /** Loads the page again, in the newest version there is. */
   async renew() {
     const worker = await this.#newest();
     this.#renewing = true;

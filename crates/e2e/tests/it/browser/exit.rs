@@ -58,7 +58,7 @@ async fn nothing_is_left_behind(engine: Engine) {
         browser.until("!localStorage.length").await;
         assert_eq!(browser.run_async(STORED).await, json!([[], [], 0, 0, 0]));
     }
-    // The page begins anew, and takes nothing from the cookie. The code of a conversation that is kept opens it.
+    // The page begins again, and takes nothing from the cookie. The code of a conversation that is kept opens it.
     browser.open(&page(&node)).await;
     browser.until(CONNECTED).await;
     browser.until("!one('#intro').hidden").await;
