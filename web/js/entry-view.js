@@ -11,7 +11,7 @@ import { SAFETY_PLAN } from "./safety-plan.js";
 const MARKED = new Set(["companion", "screened"]);
 
 /**
- * `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(entry?), savePlan(), resources(entry) → those of a card
+ * `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(entry?), pause(), savePlan(), resources(entry) → those of a card
  * for where the person is, where(entry) → the question for that or null, say(words), leave() (the focus has no place here any more)}
  */
 export class EntryView {
@@ -122,7 +122,7 @@ export class EntryView {
   #metaOf(entry) {
     if (entry.role === "user") return this.#metaOfMessage(entry);
     if (entry.role === "support") return [this.#button("support_all", () => this.#actions.openHelp(entry))];
-    if (entry.role === "note") return [];
+    if (entry.role === "note") return [this.#button("pause", () => this.#actions.pause())];
     return entry.streaming ? this.#metaOfWaiting(entry) : this.#metaOfAnswer(entry);
   }
 

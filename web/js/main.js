@@ -15,6 +15,7 @@ import { followKeyboard } from "./keyboard.js";
 import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
 import { LinesSocket } from "./lines-socket.js";
 import { LogView } from "./log-view.js";
+import { Pause } from "./pause.js";
 import { Place, zoneOf } from "./place.js";
 import { spoken } from "./resource-view.js";
 import { ResumeCookie } from "./resume-cookie.js";
@@ -89,6 +90,7 @@ const log = new LogView(texts, {
   goOn: () => leaveButton(() => send(t("go_on_text"))),
   askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
   openHelp: (entry) => help.open(entry ?? card ?? {}),
+  pause: () => pause.begin(),
   savePlan,
   resources: resourcesFor,
   where: ({ text }) => (place.chosen === null && help.lines.loaded ? whereNode(place, help.lines, texts, choseCountry, text) : null),
@@ -137,6 +139,7 @@ const startOver = new StartOver(texts, () => chat.startOver(), () => {
   composer.focus();
 });
 
+const pause = new Pause(() => composer.focus());
 const title = new Title(storage, texts, (words) => { document.title = words; });
 const intro = new Intro(storage, { start: () => composer.focus(), person: () => help.open(), changed: refresh });
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("psicoia") : null;

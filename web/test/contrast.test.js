@@ -17,6 +17,8 @@ const pairs = [
   ...["page", "surface"].map((ground) => ["danger", ground, TEXT]),
   ...["care", "surface", "accent-soft"].map((ground) => ["care-ink", ground, HELP]),
   ...["care", "surface", "accent-soft"].flatMap((ground) => ["ink", "help", "help-soft"].map((ink) => [ink, ground, HELP])),
+  // The button below the field, which on a small page stands on the glow of the upper edge.
+  ...["page", "glow"].map((ground) => ["help", ground, HELP]),
   ["on-help", "help", HELP],
   ["on-accent", "accent", TEXT],
   ["on-danger", "danger", TEXT],
