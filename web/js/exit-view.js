@@ -17,7 +17,13 @@ export class ExitView {
     this.#texts = texts;
     this.#on = on;
     this.#choices = ["intro-exit", "exit-choice"].map((id) => new ExitChoice(byId(id), texts, { ...on, chosen: () => this.render() }));
-    for (const button of document.querySelectorAll("[data-exit]")) button.onclick = () => on.leave();
+    for (const button of document.querySelectorAll("[data-exit]")) {
+      button.onclick = (event) => {
+        // Some are links, for the time before this script.
+        event.preventDefault();
+        on.leave();
+      };
+    }
     for (const button of document.querySelectorAll("[data-open-exit]")) button.onclick = () => this.open();
     byId("exit-close").onclick = () => this.#dialog.close();
     onOwnClick(this.#dialog, () => this.#dialog.close());
