@@ -28,6 +28,7 @@ mod ids;
 mod json;
 pub mod limits;
 mod locale;
+pub mod markdown;
 pub mod proxy_header;
 pub mod server_frame;
 mod text;

@@ -19,7 +19,7 @@ use crate::commands::Command;
 use crate::exit::Exit;
 use crate::help::{self, Location};
 use crate::input::{Input, Keyboard, PromptRequest};
-use crate::sanitize::{Sanitizer, sanitize};
+use crate::sanitize::{AnswerText, answer_text, sanitize};
 use crate::screen::{Screen, Style, Terminal};
 use crate::strings::{self, Strings};
 use crate::type_ahead::TypeAhead;
@@ -54,7 +54,7 @@ struct InteractiveSession<'a> {
     unanswered: Option<(MessageId, UserText)>,
     /// Text of the awaited answer is on the screen.
     started: bool,
-    pieces: Sanitizer,
+    pieces: AnswerText,
     /// Answers that arrive while a line is being edited; shown when complete.
     other_answers: Vec<(MessageId, String)>,
     /// `/borrar` was the last line.
@@ -133,7 +133,7 @@ impl<'a> InteractiveSession<'a> {
             pending: Vec::new(),
             unanswered: None,
             started: false,
-            pieces: Sanitizer::default(),
+            pieces: AnswerText::default(),
             other_answers: Vec::new(),
             erasing: false,
             greeted: false,
@@ -150,6 +150,10 @@ impl<'a> InteractiveSession<'a> {
 
     fn print_speech(&mut self, speaker: &str, text: &str) -> Result<(), Exit> {
         Ok(self.screen.speech(speaker, &sanitize(text))?)
+    }
+
+    fn print_answer(&mut self, text: &str) -> Result<(), Exit> {
+        Ok(self.screen.speech(PSICOIA, &answer_text(text))?)
     }
 
     // ---- input ------------------------------------------------------------------------------
@@ -223,7 +227,7 @@ impl<'a> InteractiveSession<'a> {
     /// Awaits the answer to the next message written.
     fn await_next(&mut self) -> Result<(), Exit> {
         self.awaited = self.next.pop_front();
-        (self.started, self.pieces, self.interrupts) = (false, Sanitizer::default(), 0);
+        (self.started, self.pieces, self.interrupts) = (false, AnswerText::default(), 0);
         let Some(id) = self.awaited.clone() else { return Ok(()) };
         match self.other_answers.iter().position(|(other, _)| *other == id) {
             Some(at) => {
@@ -346,7 +350,7 @@ impl<'a> InteractiveSession<'a> {
     fn show_entry(&mut self, entry: &Entry, you: &str) -> Result<(), Exit> {
         match entry.role {
             Role::User => self.print_speech(you, entry.text.expose()),
-            Role::Assistant => self.print_speech(PSICOIA, entry.text.expose()),
+            Role::Assistant => self.print_answer(entry.text.expose()),
             Role::Support => {
                 let resources = entry.help.as_ref().map_or(&[][..], |help| &help.resources);
                 self.show_help(entry.text.expose(), resources)

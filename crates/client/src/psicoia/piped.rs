@@ -13,7 +13,7 @@ use crate::commands::Command;
 use crate::exit::Exit;
 use crate::help::{self, Location, resource_line};
 use crate::input::{self, Input};
-use crate::sanitize::{Sanitizer, sanitize};
+use crate::sanitize::{AnswerText, sanitize};
 
 /// Bound on unanswered messages: the limit of the library.
 const MAX_AWAITED: usize = 64;
@@ -30,7 +30,7 @@ pub(crate) async fn run(setup: &Setup) -> Result<Client, Exit> {
         awaited: Vec::new(),
         printing: None,
         buffered: Vec::new(),
-        sanitizer: Sanitizer::default(),
+        text: AnswerText::default(),
         refused: false,
         welcomed: false,
         ended: false,
@@ -137,7 +137,8 @@ struct PipedSession<'a> {
     printing: Option<MessageId>,
     /// Answers that arrive meanwhile.
     buffered: Vec<BufferedAnswer>,
-    sanitizer: Sanitizer,
+    /// Answer that is being printed.
+    text: AnswerText,
     refused: bool,
     /// `welcome` has arrived; no input is read before it.
     welcomed: bool,
@@ -317,7 +318,7 @@ impl PipedSession<'_> {
     fn piece(&mut self, id: &MessageId, text: &str) -> Result<(), Exit> {
         if self.printing.get_or_insert_with(|| id.clone()) == id {
             let mut out = io::stdout().lock();
-            out.write_all(self.sanitizer.piece(text).as_bytes())?;
+            out.write_all(self.text.piece(text).as_bytes())?;
             return Ok(out.flush()?);
         }
         match self.buffered.iter_mut().find(|answer| answer.id == *id) {
@@ -341,8 +342,8 @@ impl PipedSession<'_> {
     /// Ends the answer's line and prints the next buffered answer.
     fn end_answer(&mut self, finish: Option<Finish>) -> Result<(), Exit> {
         self.printing = None;
-        self.sanitizer = Sanitizer::default();
-        writeln!(io::stdout().lock())?;
+        let rest = self.text.rest();
+        writeln!(io::stdout().lock(), "{rest}")?;
         if finish == Some(Finish::Error) {
             self.note(self.setup.strings().cut)?;
         }

@@ -1,5 +1,7 @@
 //! Sanitizes server text for terminals.
 
+use protocol::markdown::{self, MarkdownStripper};
+
 /// Removes control characters and escape sequences (ECMA-48) from streamed text, at any delta
 /// boundary; keeps line breaks, replaces tabs by spaces.
 #[derive(Debug, Default)]
@@ -57,9 +59,48 @@ pub(crate) fn sanitize(text: &str) -> String {
     Sanitizer::default().piece(text)
 }
 
+/// Streamed answer as plain text: sanitized, without Markdown marks.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerText {
+    sanitizer: Sanitizer,
+    marks: MarkdownStripper,
+}
+
+impl AnswerText {
+    /// Returns the printable part of the next delta. Characters that may become marks are held back.
+    pub(crate) fn piece(&mut self, piece: &str) -> String {
+        self.marks.push(&self.sanitizer.piece(piece))
+    }
+
+    /// Returns the rest of an answer that has ended.
+    pub(crate) fn rest(&mut self) -> String {
+        self.sanitizer = Sanitizer::default();
+        self.marks.finish()
+    }
+}
+
+/// Returns a complete answer as plain text.
+pub(crate) fn answer_text(text: &str) -> String {
+    markdown::strip(&sanitize(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_plain_text_at_any_char() {
+        let (text, want) = (
+            "**Hola**\u{1b}[31m, [guía](https://a.example/b_c)\n* uno\n* _dos",
+            "Hola, guía (https://a.example/b_c)\n- uno\n- dos",
+        );
+        assert_eq!(answer_text(text), want);
+        for (cut, _) in text.char_indices() {
+            let mut answer = AnswerText::default();
+            let (a, b) = text.split_at(cut);
+            assert_eq!([answer.piece(a), answer.piece(b), answer.rest()].concat(), want, "{text:?} at {cut}");
+        }
+    }
 
     #[test]
     fn removes_escape_sequences_split_at_any_char() {

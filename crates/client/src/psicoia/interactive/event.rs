@@ -4,8 +4,8 @@ use client::{Answered, Closed, ErrorFrame, Finish, Welcome};
 use protocol::server_frame::Resource;
 
 use super::{
-    CONTINUE, Client, EXIT, Event, Exit, Flow, InteractiveSession, MAX_OTHER_ANSWERS, MessageId, PSICOIA, SHOWN, Style,
-    sanitize,
+    AnswerText, CONTINUE, Client, EXIT, Event, Exit, Flow, InteractiveSession, MAX_OTHER_ANSWERS, MessageId, PSICOIA,
+    SHOWN, Style, sanitize,
 };
 use crate::help::resource_line;
 
@@ -113,7 +113,7 @@ impl InteractiveSession<'_> {
 
     fn on_restarted(&mut self, id: &MessageId) -> Result<(), Exit> {
         if self.awaited.as_ref() == Some(id) {
-            self.started = false;
+            (self.started, self.pieces) = (false, AnswerText::default());
             return self.print_note(self.strings.restarted);
         }
         self.other_answers.retain(|(other, _)| other != id);
@@ -135,11 +135,13 @@ impl InteractiveSession<'_> {
         self.unanswered.take_if(|(id, _)| *id == done.id);
         let own = self.finish(&done.id);
         if own {
+            let rest = self.pieces.rest();
+            self.screen.piece(&rest)?;
             self.screen.end_line()?;
         } else if let Some(at) = self.other_answers.iter().position(|(id, _)| *id == done.id) {
             let (_, text) = self.other_answers.swap_remove(at);
             if !text.is_empty() {
-                self.print_speech(PSICOIA, &text)?;
+                self.print_answer(&text)?;
             }
         }
         match done.finish {

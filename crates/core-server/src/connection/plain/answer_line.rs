@@ -3,7 +3,7 @@
 use protocol::server_frame::NoticeCode;
 use protocol::{ErrorCode, Language, MessageId, ServerFrame};
 
-use super::lines::to_single_line;
+use super::lines::answer;
 
 /// Collects the deltas of an answer, which is written as one line.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl AnswerLine {
                 None
             }
             ServerFrame::Done(done) if awaited == Some(&done.id) => {
-                let line = to_single_line(&std::mem::take(&mut self.reply));
+                let line = answer(&std::mem::take(&mut self.reply));
                 self.awaiting = None;
                 if line.is_empty() {
                     return Some(ErrorCode::Stopped.message(language, None));
@@ -105,6 +105,7 @@ mod tests {
         let stopped = ErrorCode::Stopped.message(Language::English, None);
         let rows: &[(&str, Vec<ServerFrame>, &[&str])] = &[
             ("pieces", vec![delta("a", 0, "uno\n"), delta("a", 4, "dos"), done("a")], &["uno dos"]),
+            ("marks", vec![delta("a", 0, "**uno** y *"), delta("a", 11, "dos*"), done("a")], &["uno y dos"]),
             ("restart", vec![delta("a", 0, "borrador"), delta("a", 0, "texto"), done("a")], &["texto"]),
             ("of another device", vec![delta("b", 0, "no"), done("b"), error("b")], &[]),
             ("without text", vec![done("a")], &[&stopped]),

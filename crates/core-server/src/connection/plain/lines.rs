@@ -1,7 +1,7 @@
 //! Entries and texts as lines that a terminal can show.
 
-use protocol::Language;
 use protocol::server_frame::{Entry, Role, SafetyPlan};
+use protocol::{Language, markdown};
 
 use crate::connection::texts;
 
@@ -13,6 +13,9 @@ pub(in crate::connection) fn history(entries: &[Entry], language: Language) -> V
     let line = |entry: &Entry| match entry.role {
         // Without a speaker: a help line introduces itself.
         Role::Support => to_single_line(entry.text.expose()),
+        Role::Assistant => {
+            format!("{}: {}", texts::speaker(language, entry.role), answer(entry.text.expose()))
+        }
         role => format!("{}: {}", texts::speaker(language, role), to_single_line(entry.text.expose())),
     };
     entries.iter().map(line).collect()
@@ -27,6 +30,11 @@ pub(in crate::connection) fn safety_plan(plan: Option<&SafetyPlan>, language: La
             plan.lines().map(|line| to_single_line(&line)).chain([crisis.to_owned()]).collect()
         }
     }
+}
+
+/// Renders an answer as one line, without Markdown marks.
+pub(in crate::connection) fn answer(text: &str) -> String {
+    to_single_line(&markdown::strip(text))
 }
 
 /// Converts `text` to one line that a terminal can show safely: line breaks become one space, other control characters
