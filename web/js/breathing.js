@@ -26,3 +26,8 @@ export function breathAt(rhythm, elapsed) {
   }
   return null;
 }
+
+/** How a device that can be felt tells a part (`navigator.vibrate`): in as a long one, out as two short ones, else a touch. */
+export function vibrationOf(part) {
+  return { in: [300], out: [120, 120, 120] }[part] ?? [60];
+}

@@ -3,11 +3,14 @@
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { SAFETY_PLAN } from "./safety-plan.js";
-import { newId } from "./text.js";
+import { newId, newToken } from "./text.js";
 import { Turns } from "./turns.js";
 
 const PAGE = 100;
 const HISTORY_MAX = 200;
+const EXPORT_TIMEOUT_MS = 20_000;
+/** Why there was no answer to a request that was sent: it may have been done. */
+export const MAY_BE_DONE = new Set(["interrupted", "timeout"]);
 /** Close code of a message that the gateway does not take. */
 const TOO_BIG = 1009;
 /** A notice this soon after `welcome` belongs to it. */
@@ -32,8 +35,13 @@ export class Chat {
   #entered = null;
   /** The next session is begun because the person wants one. */
   #chosen = false;
+  /** Whether the server is to store the next session that is begun, and stores the one that is shown. */
+  #wantsKept = true;
+  #kept = true;
   /** Why the session that was shown is not there any more, until the next `welcome`. */
   #gone = null;
+  /** Another device has closed the one that is shown. */
+  #revoked = false;
   /** Nothing of this session was on the page before: what is replayed is history, not news. */
   #fresh = true;
   /** Entries up to here are history. */
@@ -55,8 +63,9 @@ export class Chat {
    * @param on {locale(), place() (fields of `hello`), change(change), turned() ({@link Chat.isAnswering} may be another), state(state), limits(limits), accepted(),
    *   problem({code, message?, retryMs?, repeated?}) (`retryMs`: it is sent again by itself after that),
    *   happened({kind, entry}) (as of {@link Conversation.apply}, and "unanswered", "failed", "noted"), restored(), older(more), switched(),
-   *   introduced(text, lang) (the server says what it is), planned() ({@link Chat.hasPlan} may be another),
-   *   gone(why) ("unknown", "erased" or "moved": another tab goes on with another one), back() (an earlier conversation is there again)}
+   *   introduced(text, lang) (the server says what it is), planned() ({@link Chat.hasPlan} may be another), kept(isKept, asAsked) (whether
+   *   the server stores the conversation),
+   *   gone(why) ("unknown", "erased", "revoked" (another device has closed it), "ended" (it was not stored) or "moved": another tab goes on with another one), back() (an earlier conversation is there again)}
    */
   constructor(io, tokens, drafts, on) {
     this.#io = io;
@@ -103,6 +112,11 @@ export class Chat {
     return this.#tokens.current !== null;
   }
 
+  /** Whether the server stores the conversation that is shown. */
+  get isKept() {
+    return this.#kept;
+  }
+
   /** The code to go on with this conversation elsewhere; null before there is one. */
   get code() {
     return this.#token;
@@ -146,6 +160,100 @@ export class Chat {
     this.#turns.drop(entry.id);
     this.conversation.remove(entry.id);
     return entry.text;
+  }
+
+  /**
+   * Takes what would be sent by itself, as soon as that is possible, out of the conversation and returns it as one text. `all`: also
+   * what is on its way and what failed.
+   */
+  takeBackUnsent({ all = false } = {}) {
+    const goesOut = ({ state, retryAt }) => state === "waiting" || (state === "refused" && retryAt !== null);
+    const back = this.#turns.unconfirmed.filter((turn) => all || goesOut(turn));
+    return back.map(({ id }) => this.takeBack(this.conversation.get("user", id))).join("\n");
+  }
+
+  /** The last message of the person's that the server has; undefined if there is none. */
+  get lastMessage() {
+    return this.conversation.entries.findLast(({ role, seq }) => role === "user" && seq !== null);
+  }
+
+  /** Erases the last message with its answer and its help lines. Rejects, and changes nothing, if it cannot. */
+  async forgetLast() {
+    const session = this.#session;
+    const { id, seq } = await this.#connection.request("forget_last");
+    if (id !== undefined && session === this.#session) this.#forget({ id, seq });
+  }
+
+  /** What the server remembers of the conversation's beginning: `{text?, first_seq, last_seq}`. */
+  summary() {
+    return this.#connection.request("summary");
+  }
+
+  forgetSummary() {
+    return this.#connection.request("forget_summary");
+  }
+
+  /** Who runs the service, what it keeps and who reads along. */
+  about() {
+    return this.#connection.request("about");
+  }
+
+  /** A code that opens this conversation once, on another device: `{code, expires_in_ms}`. */
+  link() {
+    return this.#connection.request("link");
+  }
+
+  /**
+   * Closes this conversation on every other device: only this browser has the new token. It is stored before it is sent: if the answer
+   * is lost, one of the two is good.
+   */
+  async closeElsewhere() {
+    const token = this.#token;
+    const fresh = newToken();
+    this.#tokens.found([fresh]);
+    try {
+      const { resume } = await this.#connection.request("rotate_resume", { resume: fresh });
+      // A server may have made its own.
+      if (resume !== fresh) this.#tokens.erased(fresh);
+      this.#tokens.renewed(token, resume);
+      if (this.#token === token) this.#token = resume;
+    } catch (error) {
+      if (!MAY_BE_DONE.has(error.code)) this.#tokens.erased(fresh);
+      throw error;
+    }
+  }
+
+  /** Every entry of the conversation, oldest first, as the wire has them. */
+  async everything() {
+    const all = [];
+    let after = 0;
+    for (let more = true; more;) {
+      const page = await this.#connection.request("export", { after_seq: after }, EXPORT_TIMEOUT_MS);
+      all.push(...page.entries);
+      more = page.more && page.next > after;
+      after = page.next;
+    }
+    return all;
+  }
+
+  /** Begins another conversation and keeps this one among the earlier ones. `keep` false: the server stores nothing of the new one. */
+  begin({ keep = true } = {}) {
+    this.#tokens.leave();
+    this.#beginAnew(keep);
+  }
+
+  /** Forgets every conversation here, and erases none. */
+  leave() {
+    this.#tokens.forget();
+    this.#beginAnew(true);
+  }
+
+  #beginAnew(keep) {
+    this.#endEntering("disconnected");
+    this.#wantsKept = keep;
+    this.#chosen = true;
+    this.#clear({ keepUnsent: false });
+    this.#connection.restart();
   }
 
   /**
@@ -252,14 +360,20 @@ export class Chat {
     this.#on.older(more);
   }
 
+  /** Loads older entries until the one with this `seq` is there, if the server still has it. */
+  async loadUntil(seq, around) {
+    for (let before = Infinity; this.conversation.firstSeq > seq && this.conversation.firstSeq < before;) {
+      before = this.conversation.firstSeq;
+      await this.loadOlder(around);
+    }
+  }
+
   /** Erases the session on the server and begins another. Rejects, and changes nothing, if it cannot. */
   async startOver() {
     const token = this.#token;
     await this.#connection.request("erase", { confirm: this.#session });
     this.#tokens.erased(token);
-    this.#chosen = true;
-    this.#clear({ keepUnsent: false });
-    this.#connection.restart();
+    this.#beginAnew(true);
   }
 
   /**
@@ -347,15 +461,15 @@ export class Chat {
     const entered = this.#entered !== null && !this.#tried.has(this.#entered.token) ? this.#entered.token : null;
     // A browser may empty its storage under an open page: what is shown here is not lost by that.
     const shown = this.#tried.has(this.#token) ? null : this.#token;
-    this.#asked = entered ?? this.#kept() ?? shown;
+    this.#asked = entered ?? this.#held() ?? shown;
     const hello = { type: "hello", v: 1, locale: this.#on.locale(), client: "web", ...this.#on.place() };
-    if (this.#asked === null) return hello;
+    if (this.#asked === null) return this.#wantsKept ? hello : { ...hello, keep: false };
     this.#tried.add(this.#asked);
     return { ...hello, resume: this.#asked, since: this.#asked === this.#token ? this.conversation.lastSeq : 0 };
   }
 
   /** The token to try of those this browser keeps. A session that is begun by choice takes no earlier one. */
-  #kept() {
+  #held() {
     const { current } = this.#tokens;
     if (!this.#chosen) return this.#tokens.next(this.#tried);
     return this.#tried.has(current) ? null : current;
@@ -365,11 +479,19 @@ export class Chat {
   #badResume() {
     const asked = this.#asked;
     if (asked === null) return null;
-    // Of what is shown here and not held any more, another tab knows that it is erased.
-    if (asked === this.#token || asked === this.#tokens.current) this.#gone ??= this.#tokens.all.includes(asked) ? "unknown" : "erased";
+    if (asked === this.#token || asked === this.#tokens.current) this.#gone ??= this.#whyUnknown(asked);
+    // What was written to be stored nowhere must not go into a conversation that is.
+    if (this.#gone === "ended") [this.#wantsKept, this.#chosen] = [false, true];
     if (asked === this.#entered?.token) this.#endEntering("unknown");
     this.#tokens.refused(asked);
     return this.#hello();
+  }
+
+  #whyUnknown(asked) {
+    if (this.#tokens.isUnkept(asked)) return "ended";
+    if (this.#revoked) return "revoked";
+    // Of what is shown here and not held any more, another tab knows that it is erased.
+    return this.#tokens.all.includes(asked) ? "unknown" : "erased";
   }
 
   #welcome(frame) {
@@ -383,12 +505,15 @@ export class Chat {
     const chosen = entered ? stored !== null && stored !== frame.resume : this.#gone === "moved";
     if (frame.resumed && this.#asked === stored) this.#tokens.known();
     const earlier = frame.resumed && !entered && this.#asked !== stored;
+    const closed = this.#token;
     const other = this.#session !== null && (frame.session !== this.#session || !frame.resumed);
     if (!other && this.#gone === "moved") this.#gone = null;
     if (other) this.#clear();
     this.#take(frame);
     if (chosen) this.#leaveUnsent();
     if (other && !entered) this.#gone ??= "unknown";
+    if (this.#gone === "revoked" && !earlier) this.#tokens.erased(closed);
+    this.#revoked = false;
     if (earlier) this.#on.back();
     else if (this.#gone !== null) this.#on.gone(this.#gone);
     this.#gone = null;
@@ -400,8 +525,10 @@ export class Chat {
     const held = this.conversation.lastSeq;
     // A session that is resumed with nothing in it is as unused as it was.
     const resumed = frame.seq > 0 ? false : undefined;
-    this.#tokens.adopt(frame.resume, frame.resumed ? resumed : !this.#chosen);
-    this.#chosen = false;
+    const kept = frame.kept !== false;
+    this.#tokens.adopt(frame.resume, frame.resumed ? resumed : !this.#chosen, kept);
+    this.#on.kept(kept, frame.resumed || kept === this.#wantsKept);
+    [this.#chosen, this.#wantsKept, this.#kept] = [false, true, kept];
     this.#token = frame.resume;
     this.#session = frame.session;
     this.#historyUntil = this.#fresh ? frame.seq : 0;
@@ -432,7 +559,16 @@ export class Chat {
     if (entry !== null) this.#on.happened({ kind: "unanswered", entry });
   }
 
+  /** A message is erased, here or on another device. */
+  #forget({ id, seq }) {
+    this.#turns.drop(id);
+    this.conversation.forget(id, seq);
+    if (this.hasPlan) this.#lookForPlan();
+    this.#on.turned();
+  }
+
   #frame(frame) {
+    if (frame.type === "forgotten") this.#forget(frame);
     // First the entry, where its place becomes known, then what the machine makes of it.
     const events = this.conversation.apply(frame, this.#io.wall());
     const refused = this.#turns.observe(frame, this.#now());
@@ -508,6 +644,7 @@ export class Chat {
       this.#token = null;
       this.#gone = "erased";
     }
+    if (reason === "revoked") this.#revoked = true;
     const sending = this.#turns.unconfirmed.filter(({ state }) => state === "sending");
     this.#turns.cut(this.#now());
     // Messages that broke the connection would break the next one as well.
@@ -529,11 +666,21 @@ export class Chat {
         this.#applyEntries(between);
         before = between[0]?.seq ?? 0;
       }
+      await this.#dropErased(held);
       this.conversation.settle(until);
       this.#offerAnswers();
     } catch {
       // The next hello claims only what is held without gaps, so this is made up for then.
     }
+  }
+
+  /** What was erased meanwhile may have been said only in the part that was not replayed: what is held up to `seq` and not stored any more goes. */
+  async #dropErased(seq) {
+    const { entries, more } = await this.#connection.request("history", { before_seq: seq + 1, limit: HISTORY_MAX });
+    const first = more ? entries[0]?.seq ?? Infinity : 0;
+    const stored = new Set(entries.map((entry) => entry.seq));
+    const isGone = (entry) => entry.seq !== null && entry.seq >= first && entry.seq <= seq && !stored.has(entry.seq);
+    for (const entry of this.conversation.entries.filter(isGone)) this.#forget({ id: entry.id, seq: entry.seq });
   }
 
   /** The pieces of an answer did not add up: the stored text is the one that counts. */

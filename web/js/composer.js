@@ -61,6 +61,15 @@ export class Composer {
     this.focus();
   }
 
+  /** Puts a text in place of what is written, and returns that. */
+  replace(text) {
+    const { value } = this.#field;
+    this.#field.value = text;
+    this.#edited();
+    this.focus();
+    return value;
+  }
+
   render() {
     this.#changed();
   }

@@ -9,6 +9,8 @@ export class Conversation {
   #entries = [];
   #byKey = new Map();
   #bySeq = new Map();
+  /** Numbers of what was erased, and of the erasures. */
+  #gone = new Set();
   /** Up to here nothing is missing that the server still has. */
   #settled = 0;
   #arrivals = 0;
@@ -32,7 +34,7 @@ export class Conversation {
   /** The highest `seq` below which nothing is missing: what `hello` may claim to hold. */
   get lastSeq() {
     let seq = Math.max(this.firstSeq, this.#settled);
-    while (this.#bySeq.has(seq + 1)) seq += 1;
+    while (this.#bySeq.has(seq + 1) || this.#gone.has(seq + 1)) seq += 1;
     return seq;
   }
 
@@ -72,11 +74,25 @@ export class Conversation {
 
   /** Takes out what is not stored. Nothing happened by that. */
   #withdraw(entry) {
-    if (!entry || entry.seq !== null) return [];
+    if (entry?.seq === null) this.#takeOut(entry);
+    return [];
+  }
+
+  #takeOut(entry) {
     this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
     this.#byKey.delete(entry.key);
+    this.#bySeq.delete(entry.seq);
     this.#emit("removed", entry);
-    return [];
+  }
+
+  /** Message `id` is erased with all that belongs to it. That took number `seq`; the numbers of what is gone are never used again. */
+  forget(id, seq) {
+    const gone = this.#entries.filter((entry) => entry.id === id && entry.role !== "note");
+    for (const entry of gone) {
+      this.#takeOut(entry);
+      this.#gone.add(entry.seq);
+    }
+    this.#gone.add(seq);
   }
 
   /** The text of message `id` if it may still get an answer, null where the text is not held; undefined if it has one. */
@@ -93,7 +109,7 @@ export class Conversation {
   offerAnswers() {
     const awaited = this.#entries.filter(({ role, streaming }) => role === "assistant" && streaming);
     const first = Math.min(Infinity, ...awaited.map(({ id }) => this.get("user", id)?.seq ?? Infinity));
-    const lacks = ({ role, id, seq }) => role === "user" && seq !== null && seq < first && !this.get("assistant", id);
+    const lacks = ({ role, id, seq, merged }) => role === "user" && seq !== null && seq < first && !merged && !this.get("assistant", id);
     const unanswered = this.#entries.filter(lacks);
     const newest = this.#entries.filter(({ role }) => role !== "note").at(-1)?.id;
     const closed = { streaming: false, again: false, ahead: null, finish: "error", source: null, error: "unanswered" };
@@ -126,6 +142,7 @@ export class Conversation {
     this.#entries = [];
     this.#byKey.clear();
     this.#bySeq.clear();
+    this.#gone.clear();
     this.#settled = 0;
     this.#listener({ kind: "cleared" });
     for (const entry of kept) {
@@ -160,7 +177,7 @@ export class Conversation {
     if (!entry) return [];
     Object.assign(entry, { state: "sent", error: null });
     this.#number(entry, seq);
-    this.#place(entry);
+    this.#placeWithOthers(entry);
     this.reopen(id, now);
     return [];
   }
@@ -206,8 +223,7 @@ export class Conversation {
   }
 
   #done({ id, seq, finish, source, chars, exercise }, now) {
-    // One answer was given to this message and the one behind it.
-    if (finish === "merged") return this.#withdraw(this.get("assistant", id));
+    if (finish === "merged") return this.#merged(id);
     const entry = this.#answer(id, now);
     const known = !entry.streaming && entry.finish === finish && entry.seq === (seq ?? null);
     if (seq !== undefined) this.#number(entry, seq);
@@ -216,6 +232,13 @@ export class Conversation {
     const whole = chars === undefined || seq === undefined || chars === entry.chars;
     const happened = whole ? [] : [{ kind: "incomplete", entry }];
     return known ? happened : [...happened, { kind: "finished", entry }];
+  }
+
+  /** One answer is given to this message and the one behind it: it has none of its own. */
+  #merged(id) {
+    const question = this.get("user", id);
+    if (question) question.merged = true;
+    return this.#withdraw(this.get("assistant", id));
   }
 
   /** A stored entry, by replay, by another connection, or live help lines. */
@@ -236,7 +259,7 @@ export class Conversation {
     const finished = role === "assistant" && held.seq === null;
     Object.assign(held, fields, { at: held.at ?? fields.at, streaming: false, again: false, error: null });
     this.#number(held, seq);
-    this.#place(held);
+    this.#placeWithOthers(held);
     return finished ? [{ kind: "finished", entry: held }] : [];
   }
 
@@ -266,6 +289,13 @@ export class Conversation {
     if (seq === null || this.#bySeq.get(seq) === entry) return;
     entry.seq = seq;
     this.#bySeq.set(seq, entry);
+  }
+
+  /** Where a message goes, its help and its answer go with it: they may have come before its number was known. */
+  #placeWithOthers(entry) {
+    this.#place(entry);
+    if (entry.role !== "user") return;
+    for (const other of ["support", "assistant"].map((role) => this.get(role, entry.id))) if (other) this.#place(other);
   }
 
   /** Puts an entry where it belongs; says so only if that changed anything. */

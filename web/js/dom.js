@@ -12,6 +12,22 @@ export function element(tag, { data = {}, ...properties } = {}, ...children) {
   return node;
 }
 
+/** An element with words that follow the language: {@link fillWords} finds it. */
+export function worded(tag, name, texts, { data = {}, ...properties } = {}) {
+  return element(tag, { ...properties, textContent: texts.t(name), data: { ...data, t: name } });
+}
+
+/** Gives such an element other words. */
+export function reword(node, name, texts) {
+  node.dataset.t = name;
+  node.textContent = texts.t(name);
+}
+
+/** A button with words that follow the language. */
+export function button(name, texts, onclick, properties = {}) {
+  return worded("button", name, texts, { type: "button", className: "button", onclick, ...properties });
+}
+
 /**
  * Runs `action` for clicks on `node` itself, not on what is in it. Never as an `onclick` that returns something: `false`
  * would cancel what a click on a link or a button inside does.

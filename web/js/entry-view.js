@@ -3,41 +3,47 @@
 import { BreathView } from "./breath-view.js";
 import { rhythmOf } from "./breathing.js";
 import { element, toggleAttribute } from "./dom.js";
+import { AnswerTools } from "./answer-tools.js";
 import { partOf } from "./help-lines.js";
+import { MarkdownView } from "./markdown-view.js";
 import { resourceNode } from "./resource-view.js";
 import { SAFETY_PLAN } from "./safety-plan.js";
+import { isSteps } from "./steps.js";
 
 /** Marks of answers that no model has written, or not to the end. */
 const MARKED = new Set(["companion", "screened"]);
 
 /**
- * `actions`: {retry(entry), edit(entry), goOn(), askAgain(entry), openHelp(entry?), pause(), savePlan(), resources(entry) → those of a card
+ * `actions`: {retry(entry), edit(entry), editLast(entry), goOn(), askAgain(entry), openHelp(entry?), openExercise(name), exercised(how), pause(), savePlan(), what
+ * {@link AnswerTools} needs, resources(entry) → those of a card
  * for where the person is, where(entry) → the question for that or null, say(words), leave() (the focus has no place here any more)}
  */
 export class EntryView {
   #texts;
   #actions;
-  #text = document.createTextNode("");
+  #body;
   #who = element("span", { className: "visually-hidden" });
   #meta = element("div", { className: "meta" });
   #day = null;
   /** What the card shows: written again only where that is another. */
   #card = null;
   #exercise = null;
+  #tools = null;
 
   constructor(entry, texts, actions) {
     this.entry = entry;
     this.#texts = texts;
     this.#actions = actions;
-    const text = element("div", { className: "text", dir: "auto" }, this.#text);
+    const text = element("div", { className: "text", dir: "auto" });
+    this.#body = entry.role === "assistant" ? new MarkdownView(text) : new PlainView(text);
     this.node = element("article", { className: "entry", data: { role: entry.role } }, this.#who, text, this.#meta);
     if (entry.role === "support") this.node.insertBefore(element("h2", { className: "support-title" }), text);
     this.update();
   }
 
-  /** Appends a piece of a growing answer: no re-reading of what is already there. */
-  grow(suffix) {
-    this.#text.appendData(suffix);
+  /** Shows what an answer has grown by. */
+  grow() {
+    this.#body.show(this.entry.text, true);
   }
 
   /** Says above the entry which day it is, or not. Answers stand below their question, whatever the clock says. */
@@ -51,13 +57,14 @@ export class EntryView {
 
   update() {
     const { entry, node } = this;
-    if (this.#text.data !== entry.text) this.#text.data = entry.text;
+    this.#body.show(entry.text, entry.streaming === true);
     this.#who.textContent = `${this.#texts.t(`who_${entry.role}`)} `;
     toggleAttribute(node, "data-state", entry.state);
     if (entry.role === "note") toggleAttribute(node, "lang", entry.lang);
     if (entry.role === "assistant") {
       this.#updateAnswer();
       this.#updateExercise();
+      this.#updateTools();
     }
     if (entry.role === "support") this.#updateSupport();
     this.#updateDay();
@@ -86,10 +93,23 @@ export class EntryView {
   #updateExercise() {
     const { exercise, streaming } = this.entry;
     if (this.#exercise === null && !streaming && exercise && rhythmOf(exercise)) {
-      this.#exercise = new BreathView(exercise, this.#texts);
+      this.#exercise = new BreathView(exercise, this.#texts, this.#actions);
       this.node.insertBefore(this.#exercise.node, this.#meta);
     }
     this.#exercise?.render();
+  }
+
+  /** What can be done with an answer, below it. */
+  #updateTools() {
+    const { entry } = this;
+    const wanted = !entry.streaming && entry.text !== "";
+    if (this.#tools === null && wanted) {
+      this.#tools = new AnswerTools(entry, this.#texts, this.#actions);
+      this.node.append(this.#tools.node);
+    }
+    if (this.#tools === null) return;
+    this.#tools.node.hidden = !wanted;
+    this.#tools.render();
   }
 
   #updateSupport() {
@@ -136,6 +156,7 @@ export class EntryView {
       refused ? this.#words("state_refused", "state") : state,
       failed && this.#button("retry", () => this.#actions.retry(entry)),
       (failed || refused) && this.#button("edit", () => this.#actions.edit(entry)),
+      entry.state === "sent" && this.#button("edit_last", () => this.#actions.editLast(entry), "edit-last"),
       // Whoever waits to be read may need somebody now.
       (failed || entry.state === "waiting") && this.#button("see_help_meanwhile", () => this.#actions.openHelp(), "see-help"),
     ];
@@ -158,6 +179,7 @@ export class EntryView {
       empty && broken && this.#words(entry.error === "unanswered" ? "unanswered" : "no_answer", "mark"),
       empty && entry.finish === "stopped" && this.#words("stopped_early", "mark"),
       !empty && this.#texts.has(`mark_${entry.finish}`) && this.#words(`mark_${entry.finish}`, "mark"),
+      isSteps(entry.exercise) && this.#button("exercise_here", () => this.#actions.openExercise(entry.exercise), "exercise-here"),
       entry.exercise === SAFETY_PLAN && this.#button("plan_save", () => this.#actions.savePlan(), "plan-save"),
       lost && this.#button("ask_again", () => this.#actions.askAgain(entry), "go-on ask"),
       !lost && (broken || entry.finish === "length") && this.#button("go_on", () => this.#actions.goOn(), "go-on"),
@@ -183,6 +205,19 @@ export class EntryView {
     const at = new Date(entry.at);
     const words = at.toLocaleTimeString(this.#texts.language, { timeStyle: "short" });
     return element("time", { dateTime: at.toISOString(), textContent: words });
+  }
+}
+
+/** Text as it was written. */
+class PlainView {
+  #text = document.createTextNode("");
+
+  constructor(node) {
+    node.append(this.#text);
+  }
+
+  show(text) {
+    if (this.#text.data !== text) this.#text.data = text;
   }
 }
 

@@ -1,7 +1,7 @@
 // One entry of the conversation: what it holds and how wire fields become it. Pure.
 //
 //   all        key, role, id, seq (null until stored), text, chars, at (ms since 1970 or null), error (a code), arrival
-//   user       state: "waiting" | "sending" | "sent" | "failed"
+//   user       state: "waiting" | "sending" | "sent" | "failed"; merged (answered together with the next one)
 //   assistant  streaming, again (it was refused and is asked for again), ahead, finish, source, exercise?
 //   support    level, subject, kind, resources
 //   note       lang, after (the `seq` it stands behind): a reminder of the server's, never stored
@@ -21,7 +21,7 @@ export function fieldsOf(role, frame, now) {
 }
 
 function detailsOf(role, frame) {
-  if (role === "user") return { state: "sent" };
+  if (role === "user") return { state: "sent", ...(frame.finish === "merged" && { merged: true }) };
   if (role === "assistant") {
     const exercise = frame.exercise ? { exercise: frame.exercise } : {};
     return { streaming: false, ahead: null, finish: frame.finish ?? "stop", source: frame.source ?? null, ...exercise };

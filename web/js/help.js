@@ -17,7 +17,7 @@ export class Help {
   #dialog = byId("help");
   lines = new HelpLines();
 
-  /** @param on {say(words), chosen(code), loaded()} */
+  /** @param on {say(words), chosen(code), loaded(), own() → what calls the person's own contact} */
   constructor(texts, place, on) {
     this.#texts = texts;
     this.#place = place;
@@ -69,6 +69,7 @@ export class Help {
     const groups = sections(this.lines.of(own, this.#texts.language), this.#need);
     const title = own === null ? this.#texts.t("help_international") : this.lines.nameOf(own, this.#texts.language);
     return [
+      element("p", { className: "my-person" }, ...this.#on.own()),
       this.#where(own),
       element("section", { className: "own", data: { country: own ?? "" } },
         element("h3", { textContent: title }),

@@ -16,10 +16,10 @@ export class LogView {
   }
 
   /** Listener for {@link Conversation}. */
-  change({ kind, entry, next, suffix }) {
+  change({ kind, entry, next }) {
     if (kind === "cleared") this.#clear();
     else if (kind === "removed") this.#remove(entry);
-    else if (kind === "grown") this.#views.get(entry.key).grow(suffix);
+    else if (kind === "grown") this.#views.get(entry.key).grow();
     else if (kind === "placed") this.#place(entry, next);
     else this.#views.get(entry.key)?.update();
   }

@@ -6,8 +6,11 @@ import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
 import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
+import { EditLast } from "./edit-last.js";
 import { Exit, removeTraces } from "./exit.js";
 import { ExitView } from "./exit-view.js";
+import { Exercises } from "./exercises.js";
+import { giveFile } from "./files.js";
 import { Help } from "./help.js";
 import { partOf, resourcesOf } from "./help-lines.js";
 import { Intro, withGuides } from "./intro.js";
@@ -15,12 +18,22 @@ import { followKeyboard } from "./keyboard.js";
 import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js";
 import { LinesSocket } from "./lines-socket.js";
 import { LogView } from "./log-view.js";
+import { strip } from "./markdown.js";
+import { Menu } from "./menu.js";
+import { MoodView, moodWords } from "./mood-view.js";
+import { Moods } from "./moods.js";
+import { MyData } from "./my-data.js";
+import { callNodes, MyPlan } from "./my-plan.js";
+import { OwnPlan } from "./own-plan.js";
 import { Pause } from "./pause.js";
 import { Place, zoneOf } from "./place.js";
 import { spoken } from "./resource-view.js";
 import { ResumeCookie } from "./resume-cookie.js";
+import { Records } from "./records-view.js";
 import { planText } from "./safety-plan.js";
 import { Scroll } from "./scroll.js";
+import { Search } from "./search.js";
+import { Speech } from "./speech.js";
 import { StartOver } from "./start-over.js";
 import { StatusView } from "./status-view.js";
 import { Storage } from "./storage.js";
@@ -31,6 +44,8 @@ import { Tokens } from "./tokens.js";
 import { WayBack } from "./way-back.js";
 import { whereNode } from "./where.js";
 
+/** What stands before a code in the address. */
+const CODE = "codigo";
 const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long", "bad_frame"]);
 /** To a person, a line that could not be read is a line that could not be read. */
 const SAME_PROBLEM = { line_too_long: "bad_frame", invalid_utf8: "bad_frame" };
@@ -52,6 +67,10 @@ const cookie = new ResumeCookie((path, options) => fetch(path, options), clock, 
 const tokens = new Tokens(storage, wall, (kept) => cookie.keep(kept));
 const tab = Storage.ofTab();
 const drafts = new Drafts(tab, wall);
+const speech = new Speech();
+const vibrate = (pattern) => navigator.vibrate?.(pattern);
+const moods = new Moods(storage, wall);
+const ownPlan = new OwnPlan(storage, () => help.render());
 let restoring = tokens.current !== null;
 /** The newest card with help in the conversation. */
 let card = null;
@@ -81,13 +100,19 @@ const io = {
 fillWords(texts);
 const theme = new Theme(storage, (current) => label(byId("theme"), t(current === "dark" ? "to_light" : "to_dark")));
 const place = new Place(storage, zoneOf(Intl), () => help.lines);
-const help = new Help(texts, place, { say, chosen: choseCountry, loaded: () => log.render() });
+const help = new Help(texts, place, { say, chosen: choseCountry, loaded: () => log.render(), own: () => callNodes(ownPlan.person, texts) });
 const scroll = new Scroll(texts);
 const status = new StatusView(texts, { say, retry: () => chat.wake(), now: clock.now });
 const log = new LogView(texts, {
   retry: (entry) => leaveButton(() => chat.retry(entry)),
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
+  editLast: (entry) => editLast.begin(entry.text),
   goOn: () => leaveButton(() => send(t("go_on_text"))),
+  ask: (words) => leaveButton(() => send(words)),
+  openExercise: (name) => exercises.open(name),
+  exercised: (words) => leaveButton(() => send(words)),
+  speech,
+  vibrate,
   askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
   openHelp: (entry) => help.open(entry ?? card ?? {}),
   pause: () => pause.begin(),
@@ -109,6 +134,7 @@ const chat = new Chat(io, tokens, drafts, {
   happened,
   introduced,
   planned: () => { byId("save-plan").hidden = !chat.hasPlan; },
+  kept,
   restored,
   older: offerOlder,
   switched: () => {
@@ -116,6 +142,9 @@ const chat = new Chat(io, tokens, drafts, {
     startOver.withdraw();
     wayBack.render();
     exitView.render();
+    myData.withdraw();
+    editLast.withdraw();
+    speech.stop();
   },
   gone: (why) => status.notice(() => t(`session_${why}`)),
   back: () => status.notice(() => t("session_back")),
@@ -133,6 +162,32 @@ const wayBack = new WayBack(texts, {
     composer.focus();
   },
 });
+const editLast = new EditLast(texts, {
+  put: (text) => composer.replace(text), forget: () => chat.forgetLast(), send, fail: (code) => showProblem({ code }), leave: () => composer.focus(),
+});
+byId("composer").before(editLast.node);
+const exercises = new Exercises(texts, { speech, vibrate, exercised: send });
+const myPlan = new MyPlan(texts, ownPlan, {
+  told: () => chat.safetyPlan(), send, save: (plan) => givePlan(plan, t("own_plan_about")), persist: keepStored, say,
+});
+const moodView = new MoodView(texts, moods, say);
+const search = new Search(texts, { everything: () => chat.everything(), go: goTo });
+const records = new Records(texts, { everything: () => chat.everything(), plan: planForRecord, moods: () => moods.notes.map((note) => moodWords(note, texts)), give: giveFile, wall });
+const myData = new MyData(texts, {
+  about: () => chat.about(), save: (kind) => records.save(kind), print: () => records.print(), link: () => chat.link(),
+  address: (code) => `${location.origin}${location.pathname}#${CODE}=${code}`,
+  enterCode: () => wayBack.open(), closeOthers: () => chat.closeElsewhere(), leave: leaveDevice, wayBack: () => wayBack.open(),
+  forgetLast: () => chat.forgetLast(), hasLast: () => chat.lastMessage !== undefined, eraseAll: () => startOver.ask(),
+  summary: () => chat.summary(), forgetSummary: () => chat.forgetSummary(), isKept: () => chat.isKept, say,
+});
+new Menu(texts, byId("menu-open"), [
+  { name: "way_back_title", id: "way-back", open: () => wayBack.open() },
+  { name: "search_title", id: "search-open", open: () => search.open() },
+  { name: "exercises_title", id: "exercises-open", open: () => exercises.open() },
+  { name: "plan_title", id: "my-plan-open", open: () => myPlan.open() },
+  { name: "mood_title", id: "mood-open", open: () => moodView.open() },
+  { name: "data_title", id: "my-data-open", open: () => myData.open() },
+]);
 const startOver = new StartOver(texts, () => chat.startOver(), () => {
   status.clearNotice();
   say(t("start_over_done"));
@@ -177,8 +232,9 @@ function erasesOnExit() {
 /** What the person wrote: done here if it is a command, so that it is neither stored nor read by a model. */
 function written(text) {
   const command = commandOf(text);
-  if (command === null) send(text);
-  else commands[command.name](command.rest);
+  if (command !== null) commands[command.name](command.rest);
+  else if (editLast.isEditing) editLast.send(text);
+  else send(text);
 }
 
 const commands = {
@@ -225,7 +281,10 @@ function leaveButton(action) {
   composer.focus();
 }
 
+/** Ends what is being answered; what had not gone out yet is in the field again. */
 function stop() {
+  const unsent = chat.takeBackUnsent();
+  if (unsent !== "") composer.putBack(unsent);
   if (!chat.stop()) status.notice(() => t("error_disconnected"));
 }
 
@@ -293,21 +352,75 @@ function introduced(text, lang) {
   say(text);
 }
 
-/** Gives the person a text file with their safety plan and the help lines of their country. */
+/** Gives the person a text file with the safety plan of the conversation. */
 async function savePlan() {
   const plan = await chat.safetyPlan();
-  if (plan === null) {
-    status.notice(() => t(chat.isConnected ? "plan_none" : "error_disconnected"));
-    return;
-  }
+  if (plan === null) status.notice(() => t(chat.isConnected ? "plan_none" : "error_disconnected"));
+  else givePlan(plan, t("plan_about"));
+}
+
+/** A text file with a plan and the help lines of the person's country. `about` says where else the plan is. */
+function givePlan(plan, about) {
   const when = new Date().toLocaleDateString(texts.language, { dateStyle: "long" });
-  const words = { made: t("plan_made", when), lines: t("plan_lines"), about: t("plan_about") };
-  const text = planText(plan, resourcesFor(card ?? {}), words);
-  const file = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
-  element("a", { href: file, download: `${t("plan_title").toLowerCase().replaceAll(" ", "-")}.txt` }).click();
-  // The browser takes the file after the click.
-  setTimeout(() => URL.revokeObjectURL(file), 60_000);
+  const words = { made: t("plan_made", when), lines: t("plan_lines"), about };
+  giveFile(`${t("plan_title").toLowerCase().replaceAll(" ", "-")}.txt`, planText(plan, resourcesFor(card ?? {}), words));
   say(t("plan_saved"));
+}
+
+/** The steps for a professional: those of the page, and those of the conversation. */
+async function planForRecord() {
+  const told = (await chat.safetyPlan())?.steps ?? [];
+  return [...myPlan.steps, ...told];
+}
+
+/** Whether the browser keeps what the page has stored, as far as it says so. */
+async function keepStored() {
+  try {
+    return (await navigator.storage?.persist?.()) === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Another conversation; what was not sent is in the field, for the person to send or not. */
+function beginAnother(keep) {
+  const unsent = chat.takeBackUnsent({ all: true });
+  wayBack.close();
+  chat.begin({ keep });
+  status.clearNotice();
+  say(t("begun"));
+  if (unsent !== "") composer.putBack(unsent);
+  composer.focus();
+}
+
+/** Takes everything off this device; the conversation stays where it is. */
+function leaveDevice() {
+  ownPlan.erase();
+  moods.erase();
+  composer.replace("");
+  chat.leave();
+  status.notice(() => t("data_left"));
+}
+
+function kept(isKept, asAsked) {
+  byId("unkept").hidden = isKept;
+  if (!asAsked) status.notice(() => t("unkept_refused"));
+}
+
+/** Shows the entry of this `seq`, or the next one there is. */
+async function goTo(seq, ready) {
+  await chat.loadUntil(seq, (apply) => scroll.keepPlace(apply));
+  ready();
+  const entry = chat.conversation.entries.find((held) => held.seq >= seq);
+  if (entry) scroll.show(log.nodeOf(entry));
+}
+
+/** A code in the address, as a picture of one leads to: shown in its field, and only the person goes on with it. */
+function codeInAddress() {
+  const [name, code] = location.hash.slice(1).split("=");
+  if (name !== CODE || !code) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  wayBack.open(decodeURIComponent(code));
 }
 
 /** The button goes away with the last page of entries; the focus it had moves to the log. */
@@ -326,7 +439,7 @@ function happened({ kind, entry }) {
   }
   if (entry.role === "support") scroll.keepVisible(log.nodeOf(entry));
   const contacts = entry.role === "support" ? partOf(resourcesFor(entry))[0].map((resource) => spoken(resource, texts)) : [];
-  const text = entry.text || t(entry.finish === "stopped" ? "stopped_early" : "no_answer");
+  const text = strip(entry.text) || t(entry.finish === "stopped" ? "stopped_early" : "no_answer");
   const brokenOff = entry.finish === "error" && entry.text !== "" ? [t("broke_off")] : [];
   say([t(`who_${entry.role}`), text, ...brokenOff, ...contacts].join(" "));
   if (!document.hidden || entry.role === "user") return;
@@ -345,20 +458,25 @@ function setLanguage(language) {
   storage.set("language", language);
   fillWords(texts);
   label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
-  for (const view of [log, status, composer, scroll, help, startOver, wayBack, exitView, title]) view.render();
+  for (const view of [log, status, composer, scroll, help, startOver, wayBack, exercises, myPlan, moodView, myData, exitView, title]) view.render();
   byId("older").textContent = t("older");
   chat.setLocale();
 }
 
+let loadingOlder = false;
+
 async function loadOlder() {
-  const button = byId("older");
-  button.textContent = t("older_loading");
+  if (loadingOlder) return;
+  loadingOlder = true;
+  const older = byId("older");
+  older.textContent = t("older_loading");
   try {
     await chat.loadOlder((apply) => scroll.keepPlace(apply));
   } catch (error) {
     showProblem({ code: error.code, message: t("error_disconnected") });
   }
-  button.textContent = t("older");
+  older.textContent = t("older");
+  loadingOlder = false;
 }
 
 /** Connects; where this browser has forgotten everything, the page first waits a moment for what the cookie holds. */
@@ -395,8 +513,15 @@ for (const chip of document.querySelectorAll("#chips .chip")) {
 }
 byId("language").onclick = () => setLanguage(languageAfter(texts.language));
 byId("theme").onclick = () => theme.toggle();
-byId("start-over").onclick = () => startOver.ask();
+byId("begin-another").onclick = () => beginAnother(true);
+byId("begin-unkept").onclick = () => beginAnother(false);
 byId("older").onclick = loadOlder;
+scroll.onTop = () => {
+  if (!byId("older").hidden && chat.isConnected) loadOlder();
+};
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !event.isComposing && chat.isAnswering && document.querySelector("dialog[open]") === null) stop();
+});
 byId("older").textContent = t("older");
 addEventListener("online", () => chat.wake());
 addEventListener("offline", () => chat.sleep());
@@ -414,6 +539,7 @@ byId("save-plan").onclick = savePlan;
 byId("see-help").onclick = () => help.open(card ?? {});
 help.load();
 refresh();
+codeInAddress();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
 if (matchMedia("(pointer: fine)").matches) composer.focus();
 begin();

@@ -4,6 +4,8 @@ import { byId } from "./dom.js";
 
 /** This close to the end counts as being there. */
 const NEAR_PX = 64;
+/** This close to the beginning older entries are loaded. */
+const TOP_PX = 160;
 /** The button takes this much of the lower end. */
 const JUMP_PX = 60;
 /** What is kept in sight stands this far below the upper edge. */
@@ -19,6 +21,8 @@ export class Scroll {
   #lastTop = 0;
   #news = false;
   #kept = null;
+  /** Runs when the person has scrolled to where older entries would stand. */
+  onTop = () => {};
 
   constructor(texts) {
     this.#texts = texts;
@@ -65,6 +69,16 @@ export class Scroll {
     if (anchor) this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
   }
 
+  /** Goes to an entry, and marks it by the focus. */
+  show(node) {
+    this.#kept = null;
+    this.#atEnd = false;
+    node.tabIndex = -1;
+    node.scrollIntoView({ block: "start" });
+    node.focus({ preventScroll: true });
+    this.render();
+  }
+
   render() {
     this.#placeJump();
     this.#jump.classList.toggle("news", this.#news);
@@ -97,6 +111,7 @@ export class Scroll {
     if (scrollTop === this.#lastTop) return; // Our own doing.
     const near = scrollHeight - scrollTop - clientHeight < NEAR_PX;
     // Only going up is leaving: content that grew faster than we followed also puts the end far away.
+    if (scrollTop < this.#lastTop && scrollTop < TOP_PX) this.onTop();
     const atEnd = near || (this.#atEnd && scrollTop >= this.#lastTop);
     this.#lastTop = scrollTop;
     if (near) this.#kept = null;

@@ -1,9 +1,7 @@
 // Asks before everything is erased, and says so when it could not be.
 
+import { MAY_BE_DONE } from "./chat.js";
 import { byId } from "./dom.js";
-
-/** Why there was no answer to a request that was sent: it may have been done. */
-const UNSURE = new Set(["interrupted", "timeout"]);
 
 export class StartOver {
   #texts;
@@ -56,7 +54,7 @@ export class StartOver {
 
   #fail(code) {
     const why = this.#texts.has(`error_${code}`) ? `${this.#texts.t(`error_${code}`)} ` : "";
-    this.#error.textContent = why + this.#texts.t(UNSURE.has(code) ? "start_over_unsure" : "start_over_failed");
+    this.#error.textContent = why + this.#texts.t(MAY_BE_DONE.has(code) ? "start_over_unsure" : "start_over_failed");
     this.#error.hidden = false;
   }
 

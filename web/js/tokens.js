@@ -33,9 +33,9 @@ export class Tokens {
     return Array.isArray(list) ? list.filter((entry) => typeof entry?.token === "string") : [];
   }
 
-  /** Those of conversations in which something was said, the current one first. */
+  /** Those of conversations in which something was said and that are stored, the current one first. */
   get kept() {
-    return this.all.filter((token) => !this.#isUnused(token));
+    return this.all.filter((token) => !this.#isUnused(token) && !this.isUnkept(token));
   }
 
   get all() {
@@ -52,15 +52,49 @@ export class Tokens {
     return order.find((token) => token !== null && !tried.has(token)) ?? null;
   }
 
-  /** The session of `token` is the current one now. `unused`: nothing was said in it, and it was not begun by choice. */
-  adopt(token, unused) {
+  /** Whether the session of `token` is stored nowhere: it ends with its server, or soon after its last connection. */
+  isUnkept(token) {
+    return token !== null && this.#storage.get("resume.unkept") === token;
+  }
+
+  /**
+   * The session of `token` is the current one now. `unused`: nothing was said in it, and it was not begun by choice. `kept`: the server
+   * stores it.
+   */
+  adopt(token, unused, kept = true) {
     const before = this.all.join();
     if (this.current !== null && this.current !== token) this.#retire(this.current, "left");
     this.#setPrevious(this.previous.filter((entry) => entry.token !== token));
     this.#storage.set("resume", token);
+    this.#mark("resume.unkept", kept ? null : token);
     if (unused) this.#storage.set("resume.unused", token);
     else if (unused === false) this.said(token);
     if (this.all.join() !== before) this.#changed(this.kept);
+  }
+
+  /** The person goes on with a new session, and keeps this one among the earlier ones. */
+  leave() {
+    if (this.current === null) return;
+    this.#retire(this.current, "left");
+    // Earlier ones are offered from then on, not tried.
+    this.#setPrevious(this.previous.map((entry) => ({ ...entry, end: "left" })));
+    this.#storage.remove("resume");
+    this.#changed(this.kept);
+  }
+
+  /** This browser forgets all sessions; the server keeps them. */
+  forget() {
+    for (const name of ["resume", "resume.previous", "resume.unused", "resume.unkept"]) this.#storage.remove(name);
+    this.#changed([]);
+  }
+
+  /** The session of `token` has the token `fresh` now, and no other. */
+  renewed(token, fresh) {
+    for (const name of ["resume.unused", "resume.unkept"]) if (this.#storage.get(name) === token) this.#storage.set(name, fresh);
+    const others = this.previous.filter((entry) => entry.token !== fresh);
+    this.#setPrevious(others.map((entry) => (entry.token === token ? { ...entry, token: fresh } : entry)));
+    if (this.current === token) this.#storage.set("resume", fresh);
+    this.#changed(this.kept);
   }
 
   /** Something was said in the session of `token`. */
@@ -124,9 +158,14 @@ export class Tokens {
     return token !== null && this.#storage.get("resume.unused") === token;
   }
 
+  #mark(name, token) {
+    if (token === null) this.#storage.remove(name);
+    else this.#storage.set(name, token);
+  }
+
   #retire(token, end) {
-    // In there nothing was ever said.
-    if (this.#isUnused(token)) return;
+    // In there nothing was ever said, or nothing of it is stored.
+    if (this.#isUnused(token) || this.isUnkept(token)) return;
     const others = this.previous.filter((entry) => entry.token !== token);
     this.#setPrevious([{ token, end, at: this.#wall() }, ...others].slice(0, MAX_PREVIOUS));
   }
@@ -145,8 +184,12 @@ function isToken(text) {
 const COMMAND = /^(?:.*\s)?\/(?:reanudar|resume)\s+/is;
 const CALL = /^(?:\$\s+)?(?:export\s+)?PSICOIA_RESUME=(["']?)([^\s"']+)\1(?:\s.*)?$/s;
 
-/** The token in what a person pasted, with or without what it comes with in a terminal; null if there is none. */
+/** A code for another device, as somebody may type it. */
+const CODE = /^[a-z0-9]{4}(?:[\s-]+[a-z0-9]{4}){2}$/i;
+
+/** The token or code in what a person pasted, with or without what it comes with in a terminal; null if there is none. */
 export function tokenIn(text) {
   const bare = text.trim().replace(COMMAND, "").replace(CALL, "$2");
-  return isToken(bare) ? bare : null;
+  const joined = CODE.test(bare) ? bare.replace(/\s+/g, "-") : bare;
+  return isToken(joined) ? joined : null;
 }

@@ -151,7 +151,7 @@ export class Turns {
   /** Follows a frame of the server. Returns what became of a message: `{kind: "refused" | "failed", turn, code}`. */
   observe(frame, now) {
     const turn = this.#turns.get(frame.id);
-    if (frame.type === "accepted" || frame.type === "error") this.#named(frame.id);
+    if (["accepted", "forgotten", "error"].includes(frame.type)) this.#named(frame.id);
     switch (frame.type) {
       case "accepted": return this.#accepted(turn ?? this.#heardOf(frame.id, now), now);
       case "queued":

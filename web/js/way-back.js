@@ -1,6 +1,7 @@
 // The dialog about the way back to a conversation: its code, a field for a code from elsewhere, and the earlier
 // conversations of this browser.
 
+import { copyText } from "./clipboard.js";
 import { byId, element, onOwnClick } from "./dom.js";
 import { tokenIn } from "./tokens.js";
 
@@ -39,6 +40,10 @@ export class WayBack {
     this.#dialog.showModal();
   }
 
+  close() {
+    this.#dialog.close();
+  }
+
   render() {
     const code = this.#on.code();
     this.#code.value = code ?? this.#texts.t("code_none");
@@ -72,7 +77,9 @@ export class WayBack {
   }
 
   async #copy() {
-    const copied = await copy(this.#code);
+    this.#code.focus();
+    this.#code.select();
+    const copied = await copyText(this.#code.value, this.#code);
     byId("way-back-copy").textContent = this.#texts.t(copied ? "code_copied" : "code_copy");
     this.#on.say(this.#texts.t(copied ? "code_copied" : "code_select"));
   }
@@ -112,18 +119,5 @@ export class WayBack {
     if (node.textContent !== words) node.textContent = words;
     if (this.#problem === null) this.#field.removeAttribute("aria-invalid");
     else this.#field.setAttribute("aria-invalid", "true");
-  }
-}
-
-/** Whether the field's text is in the clipboard now. Without HTTPS there is only the old way. */
-async function copy(field) {
-  field.focus();
-  field.select();
-  try {
-    if (!navigator.clipboard) return document.execCommand("copy");
-    await navigator.clipboard.writeText(field.value);
-    return true;
-  } catch {
-    return false;
   }
 }

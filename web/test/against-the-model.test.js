@@ -33,7 +33,7 @@ class World {
 
   constructor(random) {
     this.random = random;
-    this.model = new Model(this.below(4) === 0 ? 3 : Infinity);
+    this.model = new Model(this.below(4) === 0 ? 3 : Infinity, this.below(2) === 0);
     // An error without an id is of the oldest message without `accepted`: true as long as none is swallowed.
     this.swallows = this.below(2) === 0;
     this.clock = fakeIo().clock;
@@ -48,13 +48,17 @@ class World {
   open() {
     this.io?.sockets.forEach((socket) => Object.assign(socket, { onopen: null, onmessage: null, onclose: null }));
     this.model.wire = null;
-    this.io = Object.assign(fakeIo({ random: this.random }), { clock: this.clock });
+    // The timers of a page that is closed are gone; the time goes on.
+    const { clock } = fakeIo();
+    clock.advance(this.clock.now() - clock.now());
+    this.clock = clock;
+    this.io = Object.assign(fakeIo({ random: this.random }), { clock });
     this.dead = new Set();
     const { io } = this;
     const [storage, tab] = [new Storage(this.#stores.store), new Storage(this.#stores.tab)];
     const nothing = () => {};
     this.chat = new Chat(io, new Tokens(storage, io.wall), new Drafts(tab, io.wall), {
-      locale: () => "es", place: () => ({}), introduced: nothing, change: nothing, turned: nothing, state: nothing, limits: nothing, accepted: nothing, problem: nothing,
+      locale: () => "es", place: () => ({}), introduced: nothing, kept: nothing, change: nothing, turned: nothing, state: nothing, limits: nothing, accepted: nothing, problem: nothing,
       happened: nothing, restored: nothing, older: nothing, switched: nothing, gone: nothing, back: nothing,
     });
     this.chat.start();
@@ -105,6 +109,9 @@ class World {
         this.poisoned.push(this.said.at(-1));
       }],
       [1, () => model.elsewhere(`x${this.elsewhere++}`)],
+      [1, () => model.forgetElsewhere()],
+      // Without a connection, or when it is cut, nothing is changed.
+      [1, () => this.chat.forgetLast().catch(() => {})],
       [6, () => this.up(1 + this.below(3))],
       [6, () => this.down(1 + this.below(5))],
       [this.swallows ? 1 : 0, () => this.down(1 + this.below(3), true)],
@@ -192,6 +199,10 @@ function finalCheck({ chat, model, said, poisoned }) {
   assert.equal(chat.isAnswering, false, "something is awaited for ever");
   for (const id of said) {
     if (poisoned.includes(id)) continue;
+    if (model.erasures.some((erasure) => erasure.id === id)) {
+      assert.ok(!shown.some((entry) => entry.id === id), `${id} is erased and still shown`);
+      continue;
+    }
     assert.ok(model.entryOf(id, "user"), `${chat.conversation.get("user", id)?.text} never reached the server: ${chat.conversation.get("user", id)?.state}`);
     // A page that was opened again has only the newest entries.
     if (model.entryOf(id, "user").seq >= chat.conversation.firstSeq) assert.equal(chat.conversation.get("user", id)?.state, "sent", id);
@@ -204,6 +215,10 @@ function finalCheck({ chat, model, said, poisoned }) {
     stored.map(({ seq, role, text }) => [seq, role, text]),
   );
   assert.equal(chat.conversation.lastSeq, model.seq, "a hole");
+  // What was answered together with the next message is not offered an answer of its own, once the page has heard of that.
+  for (const { id, finish } of model.entries) {
+    if (finish === "merged" && chat.conversation.get("user", id)?.merged) assert.ok(!shown.some((entry) => entry.role === "assistant" && entry.id === id), `${id} has no answer of its own`);
+  }
   // In the order of the server, each answer below its question.
   const questions = shown.filter(({ role, seq }) => role === "user" && seq !== null).map(({ seq }) => seq);
   assert.deepEqual(questions, [...questions].sort((a, b) => a - b));

@@ -11,13 +11,14 @@ import { Tokens } from "../js/tokens.js";
 import { fakeIo, fakeStore, welcome } from "./peer.js";
 
 function open({ store = fakeStore(), tab = fakeStore(), io = fakeIo(), place = {} } = {}) {
-  const seen = { introduced: [], plans: [], answering: false, problems: [], waits: [], events: [], restored: 0, switched: 0, gone: [], back: 0, older: false };
+  const seen = { kept: [], introduced: [], plans: [], answering: false, problems: [], waits: [], events: [], restored: 0, switched: 0, gone: [], back: 0, older: false };
   const storage = new Storage(store);
   const tokens = new Tokens(storage, io.wall);
   const chat = new Chat(io, tokens, new Drafts(new Storage(tab), io.wall), {
     locale: () => "es-AR",
     place: () => place,
     introduced: (text, lang) => seen.introduced.push(`${lang}:${text}`),
+    kept: (kept, asAsked) => seen.kept.push([kept, asAsked]),
     change() {}, state() {}, limits() {}, accepted() {},
     planned: () => seen.plans.push(chat.hasPlan),
     turned: () => { seen.answering = chat.isAnswering; },
@@ -451,11 +452,12 @@ test("a gap of which only some is kept any more is filled with that, and not ask
   io.socket.say(turn(1, "user", "m1", "1"));
   io.socket.drop();
   resume(io, { seq: 9, missed: 1 }, turn(9, "assistant", "m9", "9"));
-  for (const [before, entries] of [[9, [turn(8, "user", "m8", "8")]], [8, []]]) {
+  // The last one: whether what was held is still there.
+  for (const [before, entries] of [[9, [turn(8, "user", "m8", "8")]], [8, []], [2, [turn(1, "user", "m1", "1")]]]) {
     const { id, params } = io.socket.of("request").at(-1);
     assert.equal(params.before_seq, before);
     io.socket.say({ type: "response", id, result: { entries, more: false } });
-    await Promise.resolve();
+    await settled();
   }
   assert.deepEqual([texts(chat), chat.conversation.lastSeq], [["1", "8", "9"], 9]);
 });
@@ -1004,4 +1006,222 @@ test("the plan of a conversation goes with it", async () => {
   // Told of the conversation that was there.
   io.socket.say({ type: "response", id, result: { plan: PLAN } });
   assert.deepEqual([await late, chat.hasPlan], [null, false]);
+});
+
+const requests = (io, method) => io.socket.of("request").filter((request) => request.method === method);
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+function answer(io, method, result) {
+  io.socket.say({ type: "response", id: requests(io, method).at(-1).id, result });
+  return settled();
+}
+
+/** A conversation of two exchanges. */
+function twoExchanges(options) {
+  const opened = open(options);
+  greet(opened.io);
+  ["uno", "dos"].forEach((text, place) => {
+    opened.chat.send(text);
+    const { id } = opened.io.socket.of("message")[place];
+    accepted(opened.io, id, 2 * place + 1);
+    done(opened.io, id, 2 * place + 2, `eco: ${text}`);
+  });
+  return opened;
+}
+
+test("the last exchange is erased with its answer, and numbers that are gone leave no hole", async () => {
+  const { chat, io } = twoExchanges();
+  assert.equal(chat.lastMessage.text, "dos");
+  const forgetting = chat.forgetLast();
+  await answer(io, "forget_last", { erased: 2, seq: 5, id: chat.lastMessage.id });
+  await forgetting;
+  assert.deepEqual(texts(chat), ["uno", "eco: uno"]);
+  io.socket.drop();
+  io.clock.advance(15_000);
+  io.socket.accept();
+  assert.equal(io.socket.of("hello")[0].since, 5);
+});
+
+test("what another device erases goes here too, also in the middle of its answer and before it is accepted", () => {
+  const { chat, io, seen } = twoExchanges();
+  const last = chat.lastMessage.id;
+  io.socket.say({ type: "support", id: last, seq: 5, level: "high", text: "ayuda", resources: [] });
+  io.socket.say({ type: "forgotten", seq: 6, id: last, from_seq: 3 });
+  assert.deepEqual(texts(chat), ["uno", "eco: uno"]);
+  chat.send("tres");
+  const third = io.socket.of("message").at(-1).id;
+  accepted(io, third, 7);
+  io.socket.say({ type: "delta", id: third, offset: 0, text: "ec" });
+  assert.equal(seen.answering, true);
+  io.socket.say({ type: "forgotten", seq: 8, id: third, from_seq: 7 });
+  assert.deepEqual([texts(chat), seen.answering, chat.conversation.lastSeq], [["uno", "eco: uno"], false, 8]);
+  chat.send("cuatro");
+  const fourth = io.socket.of("message").at(-1).id;
+  io.socket.say({ type: "forgotten", seq: 9, id: fourth, from_seq: 9 });
+  assert.deepEqual([texts(chat), chat.hasUnsent], [["uno", "eco: uno"], false]);
+});
+
+test("nothing is erased here where the server could not, or had nothing to", async () => {
+  const { chat, io } = twoExchanges();
+  const failing = chat.forgetLast();
+  io.socket.say({ type: "error", id: requests(io, "forget_last")[0].id, code: "unavailable" });
+  await assert.rejects(failing, { code: "unavailable" });
+  const idle = chat.forgetLast();
+  await answer(io, "forget_last", { erased: 0, seq: 4 });
+  await idle;
+  assert.equal(texts(chat).length, 4);
+  io.socket.drop();
+  await assert.rejects(chat.forgetLast(), { code: "disconnected" });
+});
+
+test("a message that was answered together with the next one is not offered an answer of its own", () => {
+  const { chat, io } = open();
+  greet(io);
+  chat.send("uno");
+  chat.send("dos");
+  const [one, two] = io.socket.of("message").map(({ id }) => id);
+  accepted(io, one, 1);
+  accepted(io, two, 2);
+  io.socket.say({ type: "done", id: one, finish: "merged", source: "llm", chars: 0, ms: {} });
+  assert.equal(chat.isAnswering, true);
+  done(io, two, 3, "a las dos");
+  assert.deepEqual([texts(chat), chat.isAnswering], [["uno", "dos", "a las dos"], false]);
+  io.socket.drop();
+  resume(io, { seq: 3 });
+  assert.equal(chat.conversation.get("assistant", one), undefined);
+  const other = open();
+  greet(other.io, { resumed: true, seq: 3 });
+  other.io.socket.say({ ...turn(1, "user", "a", "uno"), finish: "merged" }, turn(2, "user", "b", "dos"), turn(3, "assistant", "b", "a las dos"), { type: "pong", id: "replayed" });
+  assert.equal(other.chat.conversation.entries.length, 3);
+});
+
+test("stopping gives back what had not gone out", () => {
+  const { chat, io } = open();
+  greet(io);
+  chat.send("uno");
+  accepted(io, io.socket.of("message")[0].id, 1);
+  chat.send("dos");
+  io.socket.say({ type: "error", id: io.socket.of("message")[1].id, code: "user_busy", retry_after_ms: 2_000 });
+  chat.send("tres");
+  assert.equal(chat.takeBackUnsent(), "dos", "the third is on its way");
+  assert.deepEqual(states(chat), ["uno:sent", "tres:sending"]);
+  io.socket.drop();
+  chat.send("cuatro");
+  assert.equal(chat.takeBackUnsent(), "tres\ncuatro");
+  assert.equal(chat.takeBackUnsent(), "");
+  chat.send("cinco");
+  assert.equal(chat.takeBackUnsent({ all: true }), "cinco");
+});
+
+test("another conversation is begun beside the one that was there, which stays among the earlier ones", () => {
+  const { chat, io, tokens } = twoExchanges();
+  chat.begin();
+  assert.deepEqual([texts(chat), tokens.current, tokens.previous.map(({ token, end }) => [token, end])], [[], null, [["t1", "left"]]]);
+  io.socket.accept();
+  assert.deepEqual([io.socket.of("hello")[0].resume, "keep" in io.socket.of("hello")[0]], [undefined, false]);
+  io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([tokens.current, tokens.kept], ["t2", ["t2", "t1"]]);
+});
+
+test("a conversation that is not kept leaves no token behind, and its words go into no other", () => {
+  const { chat, io, seen, tokens } = twoExchanges();
+  chat.begin({ keep: false });
+  io.socket.accept();
+  assert.equal(io.socket.of("hello")[0].keep, false);
+  io.socket.say(welcome({ session: "s2", resume: "t2", kept: false }));
+  assert.deepEqual([chat.isKept, seen.kept.at(-1), tokens.kept, tokens.current], [false, [false, true], ["t1"], "t2"]);
+  // Its server is gone: what is written meanwhile stays, and the next one is not kept either.
+  io.socket.drop();
+  chat.send("solo entre nosotros");
+  io.clock.advance(15_000);
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "bad_resume", message: "" });
+  const again = io.socket.of("hello").at(-1);
+  assert.deepEqual([again.resume, again.keep], [undefined, false]);
+  io.socket.say(welcome({ session: "s3", resume: "t3", kept: false }));
+  assert.deepEqual([seen.gone, tokens.all, states(chat)], [["ended"], ["t3", "t1"], ["solo entre nosotros:sending"]]);
+  // By choice, the next one is kept, and this one is no earlier one to go back to.
+  chat.begin();
+  io.socket.accept();
+  assert.equal("keep" in io.socket.of("hello")[0], false);
+  io.socket.say(welcome({ session: "s4", resume: "t4" }));
+  assert.deepEqual([chat.isKept, tokens.previous.map(({ token }) => token)], [true, ["t1"]]);
+});
+
+test("a server that keeps every conversation is not taken for one that does not", () => {
+  const { chat, io, seen } = open();
+  greet(io);
+  chat.begin({ keep: false });
+  io.socket.accept();
+  io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([chat.isKept, seen.kept.at(-1)], [true, [true, false]]);
+});
+
+test("closing other devices: the new token is kept before it is sent, and one that may be the good one stays", async () => {
+  const { chat, io, tokens } = twoExchanges();
+  const closing = chat.closeElsewhere();
+  const { resume: fresh } = requests(io, "rotate_resume")[0].params;
+  assert.match(fresh, /^[A-Za-z0-9_-]{43}$/);
+  assert.deepEqual(tokens.previous.map(({ token, end }) => [token, end]), [[fresh, "unknown"]]);
+  await answer(io, "rotate_resume", { resume: fresh });
+  await closing;
+  assert.deepEqual([tokens.all, chat.code], [[fresh], fresh]);
+  const refused = chat.closeElsewhere();
+  io.socket.say({ type: "error", id: requests(io, "rotate_resume").at(-1).id, code: "unavailable" });
+  await assert.rejects(refused, { code: "unavailable" });
+  assert.deepEqual(tokens.all, [fresh]);
+  const unsure = chat.closeElsewhere();
+  const { resume: maybe } = requests(io, "rotate_resume").at(-1).params;
+  io.socket.drop();
+  await assert.rejects(unsure, { code: "interrupted" });
+  // It was done: the old one is unknown now, the new one goes on with the same conversation.
+  io.clock.advance(15_000);
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "bad_resume", message: "" });
+  assert.equal(io.socket.of("hello").at(-1).resume, maybe);
+  io.socket.say(welcome({ resume: maybe, resumed: true, seq: 4 }));
+  assert.deepEqual([tokens.current, texts(chat).length], [maybe, 4]);
+});
+
+test("a device whose conversation was closed from another one says so, and forgets the dead code", () => {
+  const { chat, io, seen, tokens } = twoExchanges();
+  io.socket.drop(4011, "revoked");
+  io.clock.advance(15_000);
+  io.socket.accept();
+  io.socket.say({ type: "error", code: "bad_resume", message: "" });
+  io.socket.say(welcome({ session: "s2", resume: "t2" }));
+  assert.deepEqual([seen.gone, tokens.all, texts(chat)], [["revoked"], ["t2"], []]);
+});
+
+test("leaving a device forgets every conversation here, and erases none", () => {
+  const { chat, io, tokens } = twoExchanges();
+  chat.leave();
+  assert.deepEqual([tokens.all, texts(chat), io.sockets.flatMap((socket) => socket.of("request")).filter(({ method }) => method === "erase")], [[], [], []]);
+  io.socket.accept();
+  assert.equal(io.socket.of("hello")[0].resume, undefined);
+});
+
+test("the whole conversation comes page by page, and a server that repeats itself ends it", async () => {
+  const { chat, io } = twoExchanges();
+  const all = chat.everything();
+  await answer(io, "export", { entries: [turn(1, "user", "a", "uno")], more: true, next: 1 });
+  assert.equal(requests(io, "export").at(-1).params.after_seq, 1);
+  await answer(io, "export", { entries: [turn(2, "assistant", "a", "eco")], more: true, next: 1 });
+  assert.deepEqual((await all).map(({ seq }) => seq), [1, 2]);
+});
+
+test("older entries are loaded until the wanted one is there, or there are no more", async () => {
+  const { chat, io } = open();
+  greet(io, { resumed: true, seq: 300, missed: 250 });
+  io.socket.say(...Array.from({ length: 50 }, (_, place) => turn(251 + place, "user", `m${251 + place}`, "x")), { type: "pong", id: "replayed" });
+  const around = (apply) => apply();
+  const loading = chat.loadUntil(120, around);
+  await answer(io, "history", { entries: Array.from({ length: 100 }, (_, place) => turn(151 + place, "user", `m${151 + place}`, "x")), more: true });
+  await answer(io, "history", { entries: Array.from({ length: 100 }, (_, place) => turn(51 + place, "user", `m${51 + place}`, "x")), more: true });
+  await loading;
+  assert.equal(chat.conversation.firstSeq, 51);
+  const endless = chat.loadUntil(1, around);
+  await answer(io, "history", { entries: [], more: false });
+  await endless;
+  assert.equal(chat.conversation.firstSeq, 51);
 });

@@ -5,6 +5,8 @@
 /** A server with one session and any number of connections, of which the tests look at one. */
 export class Model {
   entries = [];
+  /** The highest number that was ever used. */
+  #last = 0;
   /** Ids of messages that wait for their answer; the first one's is being given once `running`. */
   waiting = [];
   running = null;
@@ -13,17 +15,21 @@ export class Model {
   greeted = false;
   /** How many times the server has died: then answers are other ones. */
   lives = 0;
+  /** The `forgotten` frames of messages that were erased. */
+  erasures = [];
   /** Messages of one client that may be pending. */
   room = 2;
   /** Refuses everything for now. */
   away = null;
 
-  constructor(replayed) {
+  /** `merges`: one answer is given to messages of which none has a word yet. */
+  constructor(replayed, merges = false) {
     this.replayed = replayed;
+    this.merges = merges;
   }
 
   get seq() {
-    return this.entries.length;
+    return this.#last;
   }
 
   entryOf(id, role) {
@@ -55,7 +61,8 @@ export class Model {
     const after = Math.max(held, this.seq - this.replayed);
     const missed = held < after ? { missed: after - held } : {};
     this.tell({ type: "welcome", v: 1, session: "s1", resume: "t1", resumed, seq: this.seq, limits: {}, ...missed });
-    for (const entry of this.entries) if (entry.seq > after) this.tell({ type: "turn", ...entry });
+    const turns = this.entries.map((entry) => ({ type: "turn", ...entry }));
+    for (const frame of [...turns, ...this.erasures].sort((a, b) => a.seq - b.seq)) if (frame.seq > after) this.tell(frame);
     if (this.running) this.tell({ type: "delta", id: this.running.id, offset: 0, text: this.running.draft });
     for (const id of this.waiting) this.tell({ type: "queued", id, ahead: 0 });
   }
@@ -64,17 +71,49 @@ export class Model {
     // A line the server cannot read has no id.
     if (text.startsWith("poison")) return this.tell({ type: "error", code: "bad_frame", message: "" });
     if (this.away !== null) return this.tell({ type: "error", id, code: this.away, message: "", retry_after_ms: 1_000 });
+    const erased = this.erasures.find((erasure) => erasure.id === id);
+    if (erased) return this.tell(erased);
     const known = this.entryOf(id, "user");
     const pending = this.waiting.includes(id) || this.running?.id === id;
     if (!known && this.waiting.length + (this.running ? 1 : 0) >= this.room) {
       return this.tell({ type: "error", id, code: "user_busy", message: "", retry_after_ms: 2_000 });
     }
-    const { seq } = known ?? this.#store(id, "user", text);
-    this.tell({ type: "accepted", id, seq });
+    const question = known ?? this.#store(id, "user", text);
+    this.tell({ type: "accepted", id, seq: question.seq });
     const answer = this.entryOf(id, "assistant");
     if (answer) this.#tellAnswer(answer);
-    else if (!pending) this.waiting.push(id);
+    else if (question.finish === "merged") this.tell(merged(id));
+    else if (!pending) this.#await(id);
     return undefined;
+  }
+
+  #await(id) {
+    if (this.merges) {
+      for (const earlier of this.waiting.splice(0)) {
+        this.entryOf(earlier, "user").finish = "merged";
+        this.tell(merged(earlier));
+      }
+    }
+    this.waiting.push(id);
+  }
+
+  /** The last message goes, with all that belongs to it; an answer to it ends. The erasure has a number of its own. */
+  #forget() {
+    const last = this.entries.findLast(({ role }) => role === "user");
+    if (last === undefined) return null;
+    const gone = this.entries.filter(({ id }) => id === last.id);
+    this.entries = this.entries.filter(({ id }) => id !== last.id);
+    this.waiting = this.waiting.filter((id) => id !== last.id);
+    if (this.running?.id === last.id) this.running = null;
+    const erasure = { type: "forgotten", seq: (this.#last += 1), id: last.id, from_seq: last.seq };
+    this.erasures.push(erasure);
+    return { erasure, erased: gone.length };
+  }
+
+  /** Another device erases the last exchange. */
+  forgetElsewhere() {
+    const done = this.#forget();
+    if (done !== null) this.tell(done.erasure);
   }
 
   #tellAnswer(answer) {
@@ -83,6 +122,10 @@ export class Model {
   }
 
   #request({ id, method, params }) {
+    if (method === "forget_last") {
+      const done = this.#forget();
+      this.tell({ type: "response", id, result: { erased: done?.erased ?? 0, seq: this.seq, ...(done && { id: done.erasure.id }) } });
+    }
     if (method !== "history") return;
     const before = this.entries.filter(({ seq }) => seq < (params.before_seq ?? Infinity));
     const entries = before.slice(-(params.limit ?? 50));
@@ -91,7 +134,7 @@ export class Model {
 
   #store(id, role, text) {
     const finish = role === "assistant" ? { finish: "stop", source: "llm" } : {};
-    const entry = { seq: this.seq + 1, id, role, text, at: "2026-01-02T03:04:05.000Z", ...finish };
+    const entry = { seq: (this.#last += 1), id, role, text, at: "2026-01-02T03:04:05.000Z", ...finish };
     this.entries.push(entry);
     return entry;
   }
@@ -99,7 +142,7 @@ export class Model {
   /** Another device says something. */
   elsewhere(id) {
     this.tell({ type: "turn", ...this.#store(id, "user", `${id} de otro lado`) });
-    this.waiting.push(id);
+    this.#await(id);
   }
 
   /** Help for the message that is answered next. */
@@ -145,4 +188,9 @@ export class Model {
 
 function done(answer) {
   return { type: "done", id: answer.id, seq: answer.seq, finish: "stop", source: "llm", chars: [...answer.text].length };
+}
+
+/** The answer to the message behind it is one to this, too. */
+function merged(id) {
+  return { type: "done", id, finish: "merged", source: "llm", chars: 0 };
 }
