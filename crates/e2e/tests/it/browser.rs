@@ -8,6 +8,7 @@ mod help;
 mod layout;
 mod session_recovery;
 mod shared_session;
+mod tools;
 
 use serde_json::{Value, json};
 use testkit::llm::{Answer, Fallback};

@@ -116,6 +116,19 @@ impl Browser {
         clicked.await.unwrap_or_else(|error: CmdError| panic!("{selector}: {error}"));
     }
 
+    /// Opens an item of the menu, and presses what follows in its dialog.
+    pub(super) async fn menu(&self, presses: &[&str]) {
+        self.click("#menu-open").await;
+        for selector in presses {
+            self.click(selector).await;
+        }
+    }
+
+    /// Erases the conversation as a person does.
+    pub(super) async fn start_over(&self) {
+        self.menu(&["#my-data-open", "#start-over", "#start-over-confirm"]).await;
+    }
+
     /// Types into a field without submitting.
     pub(super) async fn fill(&self, selector: &str, text: &str) {
         let field = self.client.find(Locator::Css(selector)).await.unwrap();

@@ -5,6 +5,7 @@ use testkit::llm::{Answer, Fallback, Hang};
 
 use super::driver::{Browser, ESCAPE};
 use super::engine::{Engine, in_each_engine};
+use super::tools::KEEP_FILES;
 use super::{CONNECTED, IDLE, NUDGE, TOO_WIDE, connected_browser, connected_browser_in, page};
 use crate::safety_plan::{ANSWERS, OPENING};
 use crate::single_node::{Plan, SingleNode};
@@ -195,16 +196,6 @@ async fn help_fits_every_screen() {
     browser.close().await;
 }
 
-/// Notes each file that the page makes.
-const KEEP_FILES: &str = "
-    window.files = [];
-    const make = URL.createObjectURL;
-    URL.createObjectURL = (blob) => {
-        blob.text().then((text) => { files.push(text); document.body.dataset.files = files.length; });
-        return make.call(URL, blob);
-    };
-";
-
 #[tokio::test]
 async fn a_plan_can_be_saved_also_after_a_reload_and_without_a_connection() {
     let mut node = Plan::with_gateway().core("RATE_MAX_MESSAGES", 100).start().await;
@@ -244,8 +235,7 @@ async fn a_plan_can_be_saved_also_after_a_reload_and_without_a_connection() {
     browser.run(NUDGE).await;
     browser.until(CONNECTED).await;
     // It goes with the conversation.
-    browser.click("#start-over").await;
-    browser.click("#start-over-confirm").await;
+    browser.start_over().await;
     browser.until("one('#save-plan').hidden").await;
     browser.close().await;
 }

@@ -54,8 +54,7 @@ async fn recovers_session_after_storage_loss(engine: Engine) {
     assert_eq!(browser.run("return localStorage.getItem('psicoia.resume')").await, token);
 
     // Erasing removes the token here too. The cookie may hold the token of the new session.
-    browser.click("#start-over").await;
-    browser.click("#start-over-confirm").await;
+    browser.start_over().await;
     browser.until("!one('#start-over-dialog').open && entries().length === 0").await;
     until(async || browser.run_async(COOKIE).await != token).await.unwrap();
     let said = |line: &String| line.contains(token.as_str().unwrap());
@@ -67,12 +66,12 @@ async fn recovers_session_after_storage_loss(engine: Engine) {
 async fn session_code_resumes_on_another_device(engine: Engine) {
     let node = Plan::with_gateway().start().await;
     let Some(browser) = talker_in(engine, &node, "uno").await else { return };
-    browser.click("#way-back").await;
+    browser.menu(&["#way-back"]).await;
     let code = browser.until("one('#way-back-dialog').open && one('#way-back-code').value").await;
     assert_eq!(code, browser.run("return localStorage.getItem('psicoia.resume')").await);
     browser.press(ESCAPE).await;
     browser.until("!one('#way-back-dialog').open").await;
-    assert_eq!(browser.run("return document.activeElement.id").await, "way-back");
+    assert_eq!(browser.run("return document.activeElement.id").await, "menu-open");
 
     forget_the_cookie_too(&browser).await;
     browser.reload().await;
@@ -93,7 +92,7 @@ async fn session_code_resumes_on_another_device(engine: Engine) {
     browser.until("!one('#way-back-dialog').open && entries().length === 2 && entries()[0][1] === 'uno'").await;
     assert_eq!(browser.run("return document.activeElement.id").await, "message");
     // The former session's token is kept and can be resumed.
-    browser.click("#way-back").await;
+    browser.menu(&["#way-back"]).await;
     browser.until("all('#way-back-earlier li button').length === 1").await;
     browser.run("one('#way-back-earlier li button').click()").await;
     browser.until("!one('#way-back-dialog').open && entries().length === 2 && entries()[0][1] === 'dos'").await;
@@ -102,7 +101,7 @@ async fn session_code_resumes_on_another_device(engine: Engine) {
 }
 
 async fn enter(browser: &Browser, code: &str) {
-    browser.click("#way-back").await;
+    browser.menu(&["#way-back"]).await;
     browser.fill("#way-back-field", code).await;
     browser.click("#way-back-enter").await;
 }
@@ -198,7 +197,7 @@ async fn recovery_dialog_fits_every_screen() {
     for theme in ["light", "dark"] {
         for width in [360, 1_440] {
             browser.resize(width, 740).await;
-            browser.click("#way-back").await;
+            browser.menu(&["#way-back"]).await;
             browser.until("one('#way-back-dialog').open").await;
             browser.fill("#way-back-field", "¿?").await;
             browser.click("#way-back-enter").await;

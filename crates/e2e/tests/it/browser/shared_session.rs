@@ -65,8 +65,7 @@ fn story(steps: usize) -> (Answer, String) {
 }
 
 async fn start_over(browser: &Browser) {
-    browser.click("#start-over").await;
-    browser.click("#start-over-confirm").await;
+    browser.start_over().await;
     browser.until("!one('#start-over-dialog').open && entries().length === 0").await;
     browser.until(CONNECTED).await;
 }
