@@ -9,7 +9,7 @@ mod process;
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, Opts, TextEncoder};
 
-pub use process::{Process, ProcessMetric};
+pub use process::{BuildMetric, Process, ProcessMetric};
 pub use prometheus::{Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Histogram buckets for disk and network latencies: upper bounds in seconds.

@@ -7,7 +7,7 @@ use std::path::Path;
 use prometheus_parse::{Scrape, Value};
 use protocol::Face;
 use serde_json::json;
-use service_runtime::metrics::{MetricDescription, MetricDescriptor, MetricKind, ProcessMetric};
+use service_runtime::metrics::{BuildMetric, MetricDescription, MetricDescriptor, MetricKind, ProcessMetric};
 use testkit::llm::Answer;
 
 use crate::http;
@@ -66,13 +66,18 @@ fn core_metrics() -> Vec<MetricDescription> {
         descriptions(llm::ModelMetric::ALL),
         descriptions(core_server::guard::GuardMetric::ALL),
         descriptions(store::DatabaseMetric::ALL),
-        descriptions(ProcessMetric::ALL),
+        process_metrics(),
     ]
     .concat()
 }
 
 fn gateway_metrics() -> Vec<MetricDescription> {
-    [descriptions(ws_gateway::Metric::ALL), descriptions(ProcessMetric::ALL)].concat()
+    [descriptions(ws_gateway::Metric::ALL), process_metrics()].concat()
+}
+
+/// Metrics of both services.
+fn process_metrics() -> Vec<MetricDescription> {
+    [descriptions(ProcessMetric::ALL), descriptions(BuildMetric::ALL)].concat()
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {
@@ -141,11 +146,11 @@ fn metrics_table_matches_the_code() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/METRICS.md");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let rows: String = text.lines().filter(|line| line.starts_with("| `")).map(|line| format!("{line}\n")).collect();
+    let both = process_metrics();
     let own = |metrics: Vec<MetricDescription>| -> Vec<MetricDescription> {
-        metrics.into_iter().filter(|it| !it.name.starts_with("process_")).collect()
+        metrics.into_iter().filter(|it| !both.contains(it)).collect()
     };
-    let process = descriptions(ProcessMetric::ALL);
-    let want = table(&own(core_metrics())) + &table(&own(gateway_metrics())) + &table(&process);
+    let want = table(&own(core_metrics())) + &table(&own(gateway_metrics())) + &table(&both);
     assert_eq!(rows, want, "the rows of deploy/METRICS.md should be\n{want}");
 }
 

@@ -1,4 +1,4 @@
-//! Metrics of the process: resource use from `/proc`, dropped log lines.
+//! Metrics of the process: its version, resource use from `/proc`, dropped log lines.
 
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process as Proc;
@@ -21,6 +21,13 @@ crate::metric_table! {
     }
 }
 
+crate::metric_table! {
+    /// Identity of the program; the workspace has one version.
+    pub enum BuildMetric in "psicoia_" {
+        Info: Gauge "build_info" ["version"] "Always 1, for the version of the program.";
+    }
+}
+
 /// Handles of the process metrics.
 #[derive(Debug)]
 pub struct Process {
@@ -36,6 +43,7 @@ impl Process {
     /// Registers the metrics. Takes the current time for the process start.
     pub fn new(registry: &Registry) -> Self {
         registry.gauge(ProcessMetric::StartTime).set(now());
+        registry.gauges(BuildMetric::Info).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             cpu: registry.fractional_counter(ProcessMetric::Cpu),
             resident: registry.gauge(ProcessMetric::Resident),
