@@ -19,6 +19,7 @@ const SETTINGS: &[&str] = &[
     "DATA_KEY_PREVIOUS",
     "DATA_KEY_PREVIOUS_FILE",
     "DRAIN_SECONDS",
+    "GRAFANA_PORT",
     "GREET_DELAY_MS",
     "GROQ_API_KEY",
     "GROQ_API_KEY_FILE",
