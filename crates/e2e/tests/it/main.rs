@@ -27,6 +27,7 @@ mod invalid_lines;
 mod metrics;
 mod model_faults;
 mod network;
+mod operator;
 mod other_protocols;
 mod overload;
 mod postgres;
