@@ -20,7 +20,8 @@ export class Composer {
   constructor(texts, on, draft) {
     this.#texts = texts;
     this.#on = on;
-    this.#field.value = draft;
+    // Text written before this script was there is the newer one.
+    this.#field.value ||= draft;
     this.#form.onsubmit = (event) => {
       event.preventDefault();
       this.#submit();

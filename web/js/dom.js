@@ -52,6 +52,7 @@ export function fillWords(texts) {
     node.href = `${node.dataset.guide}?lang=${texts.language}`;
     label(node, texts.t("opens_site", node.textContent));
   }
+  for (const node of document.querySelectorAll("[data-page]")) node.href = `${node.dataset.page}?lang=${texts.language}`;
   for (const node of document.querySelectorAll("[data-label]")) label(node, texts.t(node.dataset.label));
   for (const node of document.querySelectorAll("[data-title]")) node.title = texts.t(node.dataset.title);
   for (const node of document.querySelectorAll("[data-aria-label]")) node.setAttribute("aria-label", texts.t(node.dataset.ariaLabel));

@@ -25,7 +25,13 @@ export class Help {
     byId("help-close").onclick = () => this.#dialog.close();
     // A click on the dialog itself, not on its content, is a click on the backdrop.
     onOwnClick(this.#dialog, () => this.#dialog.close());
-    for (const button of document.querySelectorAll("[data-open-help]")) button.onclick = () => this.open();
+    for (const button of document.querySelectorAll("[data-open-help]")) {
+      button.onclick = (event) => {
+        // A link to the page with the lines, for the time before this script.
+        event.preventDefault();
+        this.open();
+      };
+    }
   }
 
   /** `need` as in `support`: what it is for stands first. */

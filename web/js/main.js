@@ -4,6 +4,7 @@ import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
+import { forgetChoices, rememberChoice } from "./cookies.js";
 import { byId, element, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { EditLast } from "./edit-last.js";
@@ -208,7 +209,10 @@ const exit = new Exit({
   storage,
   tab,
   cookie,
-  removeTraces: () => removeTraces({ serviceWorker: navigator.serviceWorker, caches: window.caches, indexedDB: window.indexedDB }),
+  removeTraces: () => {
+    forgetChoices();
+    return removeTraces({ serviceWorker: navigator.serviceWorker, caches: window.caches, indexedDB: window.indexedDB });
+  },
   tellOthers: () => tabs?.postMessage("exit"),
   clock,
   go: () => location.replace(document.querySelector('meta[name="exit-url"]').content),
@@ -328,6 +332,7 @@ function resourcesFor(entry) {
 
 function setCountry(code) {
   place.choose(code);
+  rememberChoice("country", code);
   chat.setCountry(code);
   placeChanged();
 }
@@ -456,6 +461,7 @@ function showProblem({ code, message, retryMs, repeated }) {
 function setLanguage(language) {
   texts.language = language;
   storage.set("language", language);
+  rememberChoice("language", language);
   fillWords(texts);
   label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
   for (const view of [log, status, composer, scroll, help, startOver, wayBack, exercises, myPlan, moodView, myData, exitView, title]) view.render();
@@ -543,3 +549,5 @@ codeInAddress();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
 if (matchMedia("(pointer: fine)").matches) composer.focus();
 begin();
+// The page works, from this time of its life on in milliseconds: early.js need not say that it does not.
+document.documentElement.dataset.ready = Math.round(performance.now());

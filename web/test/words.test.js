@@ -56,7 +56,7 @@ test("every sentence is used, and every sentence used exists", () => {
   const html = read("index.html");
   const code = readdirSync(new URL("../js/", import.meta.url)).filter((file) => file !== "strings.js").map((file) => read(`js/${file}`)).join("\n");
   for (const [, name] of html.matchAll(/data-(?:t|label|aria-label|placeholder)="(\w+)"/g)) assert.ok(name in strings.es, name);
-  const families = /^(status|refused|state|mark|error|support|section|breath|who|chip|session|code|exit|steps|plan_step|exercise|how_now|mood|rephrase|no_help)_/;
+  const families = /^(status|refused|state|mark|error|support|section|breath|who|chip|session|code|page|exit|steps|plan_step|exercise|how_now|mood|rephrase|no_help)_/;
   for (const name of Object.keys(strings.es)) {
     assert.ok(families.test(name) || html.includes(`"${name}"`) || code.includes(`"${name}"`), `${name} is never said`);
   }

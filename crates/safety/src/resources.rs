@@ -202,14 +202,20 @@ pub struct CountryHelp {
 
 /// Returns the help of every country, in the order of their codes.
 pub fn all(language: Language) -> Vec<CountryHelp> {
-    let help = |country: &'static Country| {
-        let mut resources = emergency(country, Need::default(), language);
-        let lines = LINES.iter().filter(|line| line.country == country.code);
-        resources.extend(lines.map(|line| resource(line, country, language, None)));
-        resources.push(directory(Some(country), language));
-        CountryHelp { code: country.code, name: country.name.get(language), resources }
-    };
-    COUNTRIES.iter().map(help).collect()
+    COUNTRIES.iter().map(|country| help(country, language)).collect()
+}
+
+/// Returns the help of the country with this code, if there is one.
+pub fn help_of(country: &str, language: Language) -> Option<CountryHelp> {
+    country::by_code(country).map(|country| help(country, language))
+}
+
+fn help(country: &'static Country, language: Language) -> CountryHelp {
+    let mut resources = emergency(country, Need::default(), language);
+    let lines = LINES.iter().filter(|line| line.country == country.code);
+    resources.extend(lines.map(|line| resource(line, country, language, None)));
+    resources.push(directory(Some(country), language));
+    CountryHelp { code: country.code, name: country.name.get(language), resources }
 }
 
 /// Returns the day of the last review of the lines, `YYYY-MM-DD`.

@@ -19,6 +19,7 @@ const SETTINGS: &[&str] = &[
     "DATA_KEY_PREVIOUS",
     "DATA_KEY_PREVIOUS_FILE",
     "DRAIN_SECONDS",
+    "EXIT_URL",
     "GRAFANA_PORT",
     "GREET_DELAY_MS",
     "GROQ_API_KEY",

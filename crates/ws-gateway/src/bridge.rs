@@ -1,14 +1,16 @@
-//! Bridge between one WebSocket and one TCP connection, with bounded memory in both directions.
+//! Bridge between one client, a WebSocket or an HTTP exchange, and one TCP connection, with bounded memory in both directions.
 //!
 //! A connection is one task. Each direction is read only while the other side's write buffer is empty, so a slow reader
 //! stops its writer through TCP flow control, and nothing is dropped or accumulates. Bytes are read into the stack and
 //! leave in one write per batch; an idle connection holds no buffer.
 
 mod client;
+mod client_side;
 mod close_handshake;
 mod core;
 mod heartbeat;
 mod line_splitter;
+mod lines;
 mod message_boundary;
 mod pipe;
 #[cfg(test)]
@@ -27,10 +29,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::client::Client;
+pub(crate) use self::client_side::{ClientSide, Input};
 pub(crate) use self::close_handshake::{close_handshake, shutdown_write};
 pub(crate) use self::core::Core;
 pub use self::heartbeat::KeepaliveSettings;
 use self::heartbeat::{Heartbeat, HeartbeatEvent};
+pub(crate) use self::lines::{LinesClient, LinesFormat};
 use self::pipe::WriteProgress;
 use crate::close::CloseCause;
 use crate::upstream::EndpointGuard;
@@ -81,14 +85,14 @@ impl CoreObserver for EndpointGuard {
 /// `leftover` holds the bytes that followed the client's upgrade request. Sends no close frame: see
 /// [`close_handshake`].
 pub(crate) async fn run<C, U>(
-    client: &mut Client<C>,
+    client: &mut C,
     core: &mut Core<U>,
     leftover: Bytes,
     settings: BridgeSettings<'_>,
     observer: &mut impl CoreObserver,
 ) -> CloseCause
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: ClientSide,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let received = client.receive(&leftover, core);
@@ -115,7 +119,7 @@ where
 }
 
 struct Bridge<'a, C, U, O> {
-    client: &'a mut Client<C>,
+    client: &'a mut C,
     core: &'a mut Core<U>,
     observer: &'a mut O,
     heartbeat: Heartbeat,
@@ -125,7 +129,7 @@ struct Bridge<'a, C, U, O> {
 
 impl<C, U, O> Bridge<'_, C, U, O>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: ClientSide,
     U: AsyncRead + AsyncWrite + Unpin,
     O: CoreObserver,
 {
@@ -143,16 +147,23 @@ where
 
     /// Forwards one batch from the client to the core; pending while either side blocks.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
-        let reading = self.core_takes(cx) && !self.client.is_backlogged();
+        let (input, takes) = (self.client.input(), self.core_takes(cx));
+        if input == Input::Ended && takes && matches!(self.core.poll_end(cx), Poll::Ready(Err(_))) {
+            self.core.set_write_failed();
+        }
+        let reading = input == Input::Open && takes && !self.client.is_backlogged();
         self.heartbeat.set_reading(reading);
         if !reading {
             return Poll::Pending;
         }
         let mut bytes = [MaybeUninit::uninit(); CLIENT_READ_BYTES];
         let mut bytes = ReadBuf::uninit(&mut bytes);
-        let read = ready!(self.client.pipe.poll_read(cx, &mut bytes));
-        if read.is_err() || bytes.filled().is_empty() {
+        let read = ready!(self.client.pipe().poll_read(cx, &mut bytes));
+        if read.is_err() {
             return Poll::Ready(Err(CloseReason::ClientGone.into()));
+        }
+        if bytes.filled().is_empty() {
+            return Poll::Ready(self.client.end());
         }
         self.heartbeat.on_client_bytes();
         let received = self.client.receive(bytes.filled(), self.core);
@@ -183,7 +194,7 @@ where
 
     /// Forwards one batch from the core to the client; pending while either side blocks.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseCause>> {
-        match self.client.pipe.write(cx) {
+        match self.client.pipe().write(cx) {
             Ok(WriteProgress::All) if self.heartbeat.awaits_client() => {
                 self.heartbeat.on_client_flushed(Instant::now());
             }
@@ -237,8 +248,9 @@ where
     fn on_heartbeat(&mut self, event: HeartbeatEvent, now: Instant) -> Result<(), CloseCause> {
         match event {
             HeartbeatEvent::Ping => {
-                self.client.ping();
-                self.heartbeat.on_ping_sent(now);
+                if self.client.ping() {
+                    self.heartbeat.on_ping_sent(now);
+                }
                 Ok(())
             }
             // Not `ClientGone` (1000), after which clients do not reconnect: this one may only have been unreachable.

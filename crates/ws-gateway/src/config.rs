@@ -58,6 +58,8 @@ pub struct Config {
     pub workers: usize,
     /// Facts about the service shown on its pages.
     pub facts: Facts,
+    /// Page that the quick exit leads to.
+    pub exit_url: String,
 }
 
 impl Config {
@@ -102,6 +104,7 @@ impl Config {
             },
             workers: workers(&mut problems, args.workers.as_deref()),
             facts: facts(&mut problems, args),
+            exit_url: exit_url(&mut problems, &args.exit_url),
         };
         args.telemetry.check(&mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -177,6 +180,17 @@ fn facts(problems: &mut ConfigError, args: &Args) -> Facts {
         retention_days: problems.number("RETENTION_DAYS", &args.retention_days, 0..=36_500),
         unreached_days: problems.number("UNREACHED_DAYS", &args.unreached_days, 0..=36_500),
     }
+}
+
+fn exit_url(problems: &mut ConfigError, text: &str) -> String {
+    let text = text.trim();
+    let host = text.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\`".contains(&byte));
+    let is_host = host.is_some_and(|host| looks_like_host(host.split_once(':').map_or(host, |(name, _)| name)));
+    if !is_host || !is_printable {
+        problems.add("EXIT_URL", format_args!("{text:?} is not an address such as https://www.wikipedia.org/"));
+    }
+    text.to_owned()
 }
 
 fn workers(problems: &mut ConfigError, text: Option<&str>) -> usize {

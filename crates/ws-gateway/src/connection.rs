@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge::{self, BridgeSettings, Client, Core};
+use crate::bridge::{self, BridgeSettings, Client, ClientSide, Core, LinesClient};
 use crate::close::CloseCause;
 use crate::config::Config;
-use crate::http::{AcceptedUpgrade, HttpService, HttpSettings, Upgraded};
+use crate::http::{AcceptedClient, HttpService, HttpSettings, LinesExchange, Upgraded};
 use crate::metrics::Metrics;
 use crate::upstream::{EndpointGuard, Upstream};
 
@@ -49,6 +49,7 @@ impl Gateway {
                 trusted_proxies: config.trusted_proxies.clone(),
                 handshake_limit: config.handshake_limit,
                 facts: config.facts.clone(),
+                exit_url: config.exit_url.clone(),
             },
             Arc::clone(&admission),
             Arc::clone(&upstream),
@@ -70,7 +71,9 @@ impl Gateway {
         // One box per phase: each phase's state is freed before the next starts, so the task of an idle connection is
         // no larger than the bridge.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
-        if let Some(upgraded) = Box::pin(Arc::clone(&self.http_service).serve(stream, peer)).await {
+        let gateway = Arc::clone(&self);
+        let relay_lines = move |exchange| Arc::clone(&gateway).lines(exchange);
+        if let Some(upgraded) = Box::pin(Arc::clone(&self.http_service).serve(stream, peer, relay_lines)).await {
             permit.finish_handshake();
             self.websocket(upgraded).await;
         }
@@ -96,9 +99,29 @@ impl Gateway {
         log_close(&accepted, cause, opened);
     }
 
+    /// Carries the lines of one HTTP exchange, and ends it with the line that names the cause.
+    async fn lines(self: Arc<Self>, exchange: LinesExchange) {
+        let LinesExchange { accepted, destination, stream, format, listens, gone } = exchange;
+        let opened = Instant::now();
+        log_open(&accepted);
+        let mut counted = self.metrics.open_connection();
+        let mut client = LinesClient::new(stream, format, listens);
+        let cause = match self.admission.acquire_connection(accepted.client.ip()) {
+            None => CloseReason::TooManyConnections.into(),
+            Some(_permit) => tokio::select! {
+                cause = self.relay(Route { accepted: &accepted, destination }, &mut client, Bytes::new()) => cause,
+                () = gone.cancelled() => CloseReason::ClientGone.into(),
+            },
+        };
+        client.close(cause);
+        bridge::shutdown_write(&mut client.pipe).await;
+        counted.closing(cause);
+        log_close(&accepted, cause, opened);
+    }
+
     /// Carries messages between the client and a core. Reconnects once if the core got the PROXY header late, and has
     /// read nothing else: the client notices nothing.
-    async fn relay(&self, route: Route<'_>, client: &mut Client<TcpStream>, leftover: Bytes) -> CloseCause {
+    async fn relay(&self, route: Route<'_>, client: &mut impl ClientSide, leftover: Bytes) -> CloseCause {
         let mut may_reconnect = true;
         let (mut core, endpoint) = match Box::pin(self.dial(route, &mut may_reconnect)).await {
             Ok(connected) => connected,
@@ -117,7 +140,7 @@ impl Gateway {
     }
 
     /// Carries messages over a second connection, which gets the `lines` that the first core has not read.
-    async fn relay_again(&self, route: Route<'_>, client: &mut Client<TcpStream>, lines: BytesMut) -> CloseCause {
+    async fn relay_again(&self, route: Route<'_>, client: &mut impl ClientSide, lines: BytesMut) -> CloseCause {
         log_reconnect(route);
         let (mut core, endpoint) = match self.dial(route, &mut false).await {
             Ok(connected) => connected,
@@ -158,7 +181,7 @@ impl Gateway {
     /// Runs the bridge, then reports a connection lost during probation as a failure of the core.
     async fn carry(
         &self,
-        client: &mut Client<TcpStream>,
+        client: &mut impl ClientSide,
         core: &mut Core<TcpStream>,
         leftover: Bytes,
         mut endpoint: EndpointGuard,
@@ -176,7 +199,7 @@ impl Gateway {
 /// Two ends of a connection to a core.
 #[derive(Debug, Clone, Copy)]
 struct Route<'a> {
-    accepted: &'a AcceptedUpgrade,
+    accepted: &'a AcceptedClient,
     /// Address at which the client arrived.
     destination: SocketAddr,
 }
@@ -188,7 +211,7 @@ fn has_spoken(stream: &TcpStream) -> bool {
     SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| 0 < bytes)
 }
 
-fn log_open(accepted: &AcceptedUpgrade) {
+fn log_open(accepted: &AcceptedClient) {
     tracing::info!(
         trace_id = %accepted.trace.trace_id,
         client.address = %accepted.client.ip(),
@@ -201,7 +224,7 @@ fn log_reconnect(route: Route<'_>) {
     tracing::info!(trace_id = %route.accepted.trace.trace_id, "late PROXY header; reconnecting to a core");
 }
 
-fn log_close(accepted: &AcceptedUpgrade, cause: CloseCause, opened: Instant) {
+fn log_close(accepted: &AcceptedClient, cause: CloseCause, opened: Instant) {
     let duration_ms = opened.elapsed().as_millis();
     tracing::info!(
         trace_id = %accepted.trace.trace_id,

@@ -3,12 +3,20 @@
 //! Its state is freed at the upgrade; a WebSocket keeps none of it.
 
 mod assets;
+mod document;
+mod file;
 mod forwarded;
 mod guides;
 mod health;
+mod help_page;
+mod leave;
+mod lines;
+mod negotiation;
+mod policy;
 mod response;
 mod resume_cookie;
 mod upgrade;
+mod web;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,10 +27,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use limits::{Admission, TrustedProxies};
 use safety::guide::Facts;
@@ -31,17 +39,22 @@ use service_runtime::admin::Probe;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::assets::WebClient;
 use self::health::Readiness;
+pub(crate) use self::lines::LinesExchange;
+use self::lines::RequestLines;
 use self::response::{HttpResponse, plain};
-pub(crate) use self::upgrade::AcceptedUpgrade;
+pub(crate) use self::upgrade::AcceptedClient;
 use crate::metrics::{Metrics, UpgradeRejection};
 use crate::origin::{self, OriginPolicy};
 use crate::upstream::Upstream;
 
 /// Maximum size of a request head.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
-/// Lifetime of a connection that is not upgraded; after it no further request is read.
+/// Lifetime of a connection that is not upgraded; after it no further request is read. An exchange of lines that is open
+/// then goes on.
 const MAX_HTTP_LIFETIME: Duration = Duration::from_secs(110);
 /// Additional time for a response in progress: a page load over a slow line.
 const FINAL_RESPONSE_GRACE: Duration = Duration::from_secs(10);
@@ -60,12 +73,17 @@ pub(crate) struct HttpSettings {
     pub(crate) handshake_limit: Duration,
     /// Facts about the service shown on its pages.
     pub(crate) facts: Facts,
+    /// Page that the quick exit leads to.
+    pub(crate) exit_url: String,
 }
 
 /// HTTP service shared by all connections.
 #[derive(Debug)]
 pub(crate) struct HttpService {
     settings: HttpSettings,
+    web_client: WebClient,
+    /// The exit's address as a header.
+    exit_url: HeaderValue,
     readiness: Readiness,
     /// Counts upgrades only: page requests are not rate-limited.
     admission: Arc<Admission>,
@@ -80,7 +98,7 @@ pub(crate) struct Upgraded {
     pub(crate) stream: TcpStream,
     /// Bytes received after the upgrade request.
     pub(crate) leftover: Bytes,
-    pub(crate) accepted: AcceptedUpgrade,
+    pub(crate) accepted: AcceptedClient,
 }
 
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>> + Send>>;
@@ -94,7 +112,18 @@ impl HttpService {
         shutdown: CancellationToken,
     ) -> Self {
         let readiness = Readiness::new(upstream, shutdown.clone());
-        Self { settings, readiness, admission, shutdown, metrics, rejections: LogThrottle::default() }
+        let web_client = WebClient::new(&settings.exit_url);
+        let exit_url = HeaderValue::try_from(&settings.exit_url).expect("an address is a header");
+        Self {
+            settings,
+            web_client,
+            exit_url,
+            readiness,
+            admission,
+            shutdown,
+            metrics,
+            rejections: LogThrottle::default(),
+        }
     }
 
     /// Returns the probe of the cores for the admin port.
@@ -102,12 +131,33 @@ impl HttpService {
         self.readiness.cores()
     }
 
-    /// Serves requests on `stream` until an upgrade is accepted; `None` if the connection ends without one.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Upgraded> {
-        let accepted = Arc::new(OnceLock::new());
-        let (http_service, slot) = (Arc::clone(&self), Arc::clone(&accepted));
+    /// Serves requests on `stream` until an upgrade is accepted; `None` if the connection ends without one. An exchange
+    /// of lines is carried by `relay_lines`.
+    pub(crate) async fn serve<R, F>(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        relay_lines: R,
+    ) -> Option<Upgraded>
+    where
+        R: Fn(LinesExchange) -> F + Send + Sync + Unpin + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let own = stream.local_addr().ok()?;
+        let (accepted, exchanges) = (Arc::new(OnceLock::new()), TaskTracker::new());
+        let (http_service, slot, tasks) = (Arc::clone(&self), Arc::clone(&accepted), exchanges.clone());
         let service = service_fn(move |request: Request<Incoming>| -> ResponseFuture {
             let (http_service, slot) = (Arc::clone(&http_service), Arc::clone(&slot));
+            if lines::is_at(request.uri().path()) {
+                let answer = match http_service.open_lines(request, (peer, own)) {
+                    Ok((exchange, request_lines, answer)) => {
+                        tasks.spawn(carry(relay_lines(exchange), request_lines));
+                        answer
+                    }
+                    Err(answer) => *answer,
+                };
+                return Box::pin(std::future::ready(Ok(http_service.close_if_draining(answer))));
+            }
             Box::pin(
                 async move { Ok(http_service.close_if_draining(http_service.answer(&request, peer, &slot).await)) },
             )
@@ -129,8 +179,18 @@ impl HttpService {
             }
             connection.poll_without_shutdown(cx)
         });
+        // An exchange that is open then ends by its own limits.
+        let overdue = async {
+            sleep(MAX_HTTP_LIFETIME).await;
+            exchanges.close();
+            exchanges.wait().await;
+            sleep(FINAL_RESPONSE_GRACE).await;
+        };
         // Errors are the client's: a malformed request or a lost connection.
-        timeout(MAX_HTTP_LIFETIME + FINAL_RESPONSE_GRACE, served).await.ok()?.ok()?;
+        tokio::select! {
+            served = served => served.ok()?,
+            () = overdue => return None,
+        }
         let parts = connection.into_parts();
         let accepted = *accepted.get()?;
         Some(Upgraded { stream: parts.io.into_inner(), leftover: parts.read_buf, accepted })
@@ -147,7 +207,7 @@ impl HttpService {
         &self,
         request: &Request<B>,
         peer: SocketAddr,
-        accepted: &OnceLock<AcceptedUpgrade>,
+        accepted: &OnceLock<AcceptedClient>,
     ) -> HttpResponse {
         let path = request.uri().path();
         let asks_upgrade = upgrade::is_requested(request.headers());
@@ -167,18 +227,42 @@ impl HttpService {
             "/ws" => upgrade::required(),
             "/healthz" => health::alive(),
             "/readyz" => self.readiness.answer().await,
-            path => {
-                let hosts = origin::hosts(request.headers(), peer_trusted);
-                let guide = guides::serve(request.uri(), request.headers(), &self.settings.facts);
-                match guide {
-                    Some(guide) => assets::with_page_headers(guide, &hosts),
-                    None => assets::serve(path, request.headers(), &hosts),
-                }
-            }
+            path if leave::is_at(path) => leave::answer(request.headers(), &self.exit_url),
+            _ => self.page(request.uri(), request.headers(), peer_trusted),
         }
     }
 
-    fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, accepted: &OnceLock<AcceptedUpgrade>) -> HttpResponse {
+    /// Opens an exchange of lines, or rejects it as an upgrade.
+    fn open_lines(
+        &self,
+        request: Request<Incoming>,
+        ends: (SocketAddr, SocketAddr),
+    ) -> Result<(LinesExchange, RequestLines, HttpResponse), Box<HttpResponse>> {
+        if self.shutdown.is_cancelled() {
+            self.reject(UpgradeRejection::Draining);
+            return Err(Box::new(upgrade::draining()));
+        }
+        let peer_trusted = self.settings.trusted_proxies.contains(ends.0.ip());
+        let is_own_origin = self.settings.origins.admits(request.headers(), peer_trusted);
+        let format = lines::check(request.method(), request.headers(), is_own_origin).map_err(|(reason, answer)| {
+            self.reject(reason);
+            Box::new(answer)
+        })?;
+        let (exchange, request_lines, answer) = lines::open(request, ends, format, &self.settings);
+        if let Err(wait) = self.admission.connect(exchange.accepted.client.ip(), Instant::now()) {
+            self.reject(UpgradeRejection::RateLimited);
+            return Err(Box::new(upgrade::rate_limited(wait)));
+        }
+        Ok((exchange, request_lines, answer))
+    }
+
+    fn page(&self, uri: &Uri, headers: &HeaderMap, peer_trusted: bool) -> HttpResponse {
+        let guide = || guides::serve(uri, headers, &self.settings.facts);
+        let page = || self.web_client.serve(uri, headers, &origin::hosts(headers, peer_trusted));
+        help_page::serve(uri, headers).or_else(guide).unwrap_or_else(page)
+    }
+
+    fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, accepted: &OnceLock<AcceptedClient>) -> HttpResponse {
         let (upgrade, answer) = upgrade::answer(request, peer, &self.settings);
         let upgrade = match upgrade {
             Ok(upgrade) => upgrade,
@@ -220,6 +304,18 @@ impl HttpService {
         let serve = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         // Errors are the peer's, or `AtCapacity`.
         let _dropped = timeout(HEALTH_CHECK_TIMEOUT, serve).await;
+    }
+}
+
+/// Carries an exchange to its end; its request may end before.
+async fn carry(relay: impl Future<Output = ()>, request_lines: RequestLines) {
+    let request = async {
+        request_lines.carry().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = relay => {}
+        () = request => {}
     }
 }
 

@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
+use super::client_side::{ClientSide, Input};
 use super::core::Core;
 use super::line_splitter::LineFragment;
 use super::message_boundary::MessageBoundary;
@@ -83,33 +84,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Self { pipe, websocket: websocket(), boundary, face, mid_message: false, closed: false, errors_owed: 0 }
     }
 
-    /// Parses bytes of the client and forwards the messages in them to `core`.
-    ///
-    /// # Errors
-    ///
-    /// The client closed or violated the protocol; messages before that are forwarded.
-    pub(crate) fn receive<U>(&mut self, input: &[u8], core: &mut Core<U>) -> Result<(), CloseCause>
-    where
-        U: AsyncRead + AsyncWrite + Unpin,
-    {
-        self.boundary.advance(input);
-        let mut input = input;
-        while let Some(message) = self.next_message(&mut input)? {
-            match message {
-                Message::Text(text) => self.deliver(&text, core),
-                Message::Binary(_) => return Err(CloseCause::BinaryRefused),
-                Message::Close(_) => return Err(CloseReason::ClientGone.into()),
-                // tungstenite answers pings.
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-            }
-        }
-        if self.boundary.take_renewal() {
-            // Between two messages the context holds no data: replacing it frees its long buffer.
-            self.websocket = websocket();
-        }
-        Ok(())
-    }
-
     /// Returns the next message in `input`; `None` when all of it is consumed.
     ///
     /// # Errors
@@ -151,8 +125,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Appends a line fragment of the core as one frame.
-    pub(crate) fn send(&mut self, fragment: LineFragment<'_>) {
+    /// Returns true if the client's close frame has arrived.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Queues the close frame: the reply to the client's, or the first one with `cause`.
+    pub(crate) fn close(&mut self, cause: CloseCause) {
+        let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
+        // `ConnectionClosed` means that this replied to the client's close frame.
+        let _closed = self.websocket.close(&mut stream, Some(cause.frame()));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientSide for Client<S> {
+    type Socket = S;
+
+    fn pipe(&mut self) -> &mut Pipe<S> {
+        &mut self.pipe
+    }
+
+    fn receive<U>(&mut self, input: &[u8], core: &mut Core<U>) -> Result<(), CloseCause>
+    where
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.boundary.advance(input);
+        let mut input = input;
+        while let Some(message) = self.next_message(&mut input)? {
+            match message {
+                Message::Text(text) => self.deliver(&text, core),
+                Message::Binary(_) => return Err(CloseCause::BinaryRefused),
+                Message::Close(_) => return Err(CloseReason::ClientGone.into()),
+                // tungstenite answers pings.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+        if self.boundary.take_renewal() {
+            // Between two messages the context holds no data: replacing it frees its long buffer.
+            self.websocket = websocket();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), CloseCause> {
+        Err(CloseReason::ClientGone.into())
+    }
+
+    fn input(&self) -> Input {
+        Input::Open
+    }
+
+    fn send(&mut self, fragment: LineFragment<'_>) {
         let opcode = OpCode::Data(if fragment.first { Data::Text } else { Data::Continue });
         let header = FrameHeader { is_final: fragment.last, opcode, ..FrameHeader::default() };
         self.pipe.out.reserve(MAX_FRAME_HEADER_BYTES + fragment.bytes.len());
@@ -166,37 +189,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Returns true if the core speaks first: it greets in the plain face.
-    pub(crate) fn is_greeted(&self) -> bool {
-        self.face == Face::Plain
-    }
-
-    /// Returns true while the write buffer exceeds its limit, which pauses reading.
-    pub(crate) fn is_backlogged(&self) -> bool {
-        MAX_BACKLOG_BYTES < self.pipe.out.len()
-    }
-
-    /// Returns true while reading must pause until the core ends its line.
-    pub(crate) fn awaits_line_end(&self) -> bool {
-        0 < self.errors_owed
-    }
-
-    /// Returns true if the client's close frame has arrived.
-    pub(crate) fn has_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// Queues a ping.
-    pub(crate) fn ping(&mut self) {
+    fn ping(&mut self) -> bool {
         let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
         // Fails only after a close frame, when no ping is needed.
         let _closing = self.websocket.write(&mut stream, Message::Ping(bytes::Bytes::new()));
+        true
     }
 
-    /// Queues the close frame: the reply to the client's, or the first one with `cause`.
-    pub(crate) fn close(&mut self, cause: CloseCause) {
-        let mut stream = MemoryStream { input: &[], output: &mut self.pipe.out };
-        // `ConnectionClosed` means that this replied to the client's close frame.
-        let _closed = self.websocket.close(&mut stream, Some(cause.frame()));
+    fn is_greeted(&self) -> bool {
+        self.face == Face::Plain
+    }
+
+    fn is_backlogged(&self) -> bool {
+        MAX_BACKLOG_BYTES < self.pipe.out.len()
+    }
+
+    fn awaits_line_end(&self) -> bool {
+        0 < self.errors_owed
     }
 }

@@ -1,5 +1,8 @@
 //! Core side of a bridge: tagged lines out, lines and a closing line in.
 
+use std::io;
+use std::task::{Context, Poll, ready};
+
 use bytes::{BufMut as _, BytesMut};
 use protocol::codec::{TAG_LEN, encode_tag};
 use protocol::trace::Traceparent;
@@ -30,6 +33,10 @@ pub(crate) struct Core<S> {
     write_failed: bool,
     /// A line was forwarded that every core answers.
     expects_reply: bool,
+    /// The client's line is incomplete.
+    mid_line: bool,
+    /// The core has the end of the stream.
+    shut: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
@@ -46,19 +53,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             trace,
             write_failed: false,
             expects_reply: false,
+            mid_line: false,
+            shut: false,
         }
     }
 
     /// Queues `text` as one tagged line.
     pub(crate) fn forward(&mut self, text: &str) {
+        self.forward_part(text.as_bytes(), true);
+    }
+
+    /// Queues a part of a line, its tag before its first one and LF behind its `last` one.
+    pub(crate) fn forward_part(&mut self, part: &[u8], last: bool) {
         // The core ignores blank lines (SPEC §1): silence after one must not eject it.
-        self.expects_reply = self.expects_reply || !text.trim().is_empty();
+        self.expects_reply = self.expects_reply || !str::from_utf8(part).is_ok_and(|part| part.trim().is_empty());
         let out = &mut self.pipe.out;
         let begin = out.len();
-        out.reserve(TAG_LEN + text.len() + 1);
-        out.put_slice(&encode_tag(self.trace.child()));
-        out.put_slice(text.as_bytes());
-        out.put_u8(b'\n');
+        out.reserve(TAG_LEN + part.len() + 1);
+        if !self.mid_line {
+            out.put_slice(&encode_tag(self.trace.child()));
+        }
+        out.put_slice(part);
+        if last {
+            out.put_u8(b'\n');
+        }
+        self.mid_line = !last;
         let line = &out[begin..];
         self.unanswered = self.unanswered.take().filter(|kept| kept.len() + line.len() <= MAX_UNANSWERED_BYTES);
         self.unanswered.iter_mut().for_each(|kept| kept.extend_from_slice(line));
@@ -68,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     pub(crate) fn forward_again(&mut self, lines: BytesMut) {
         self.expects_reply = !lines.is_empty();
         self.pipe.out.extend_from_slice(&lines);
+        self.mid_line = lines.last().is_some_and(|&byte| byte != b'\n');
         self.unanswered = Some(Box::new(lines));
     }
 
@@ -98,6 +118,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Returns true once a reply is due.
     pub(crate) fn expects_reply(&self) -> bool {
         self.expects_reply
+    }
+
+    /// Sends the end of the stream, once all lines are written.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.shut {
+            ready!(self.pipe.poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Returns true if writing to the core has failed.

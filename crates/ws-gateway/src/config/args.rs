@@ -65,6 +65,9 @@ pub struct Args {
     /// Days without a connection after which the core erases a conversation, shown on the page; 0: never
     #[arg(long, env = "UNREACHED_DAYS", default_value = "365")]
     pub unreached_days: String,
+    /// Page that the quick exit leads to, an `https://` address: neutral, known, and no surprise in a browser's history
+    #[arg(long, env = "EXIT_URL", default_value = "https://www.wikipedia.org/")]
+    pub exit_url: String,
     /// Threads that carry connections [default: one per core of the machine]
     #[arg(long, env = "WORKERS")]
     pub workers: Option<String>,

@@ -1,25 +1,28 @@
-//! The web client, embedded in the program.
+//! The web client: files bundled when the program is built (`build.rs`), pages finished when it starts.
 
-use std::borrow::Cow;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, VARY,
+};
+use hyper::{StatusCode, Uri};
+use page_bundle::{escaped, hash_digits};
+use protocol::Language;
 
-use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use super::file::File;
+use super::negotiation::language;
+use super::response::{HttpResponse, plain};
+use super::{policy, web};
 
-use super::response::{HttpResponse, plain, with_type};
+/// Place of the exit's address in a page, up to the address itself.
+const EXIT_URL: &str = "<meta name=\"exit-url\" content=\"";
+/// Places in the worker's script.
+const WORKER_VERSION: &str = "{version}";
+const WORKER_SCRIPT: &str = "{script}";
+const HTML: &str = "text/html; charset=utf-8";
+/// A file of another version may be there at the next request: a balancer sends it to another gateway.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 
-#[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web"]
-#[exclude = "test/*"]
-#[exclude = "*.md"]
-#[exclude = "package*.json"]
-#[exclude = "node_modules/*"]
-#[exclude = ".*"]
-#[exclude = "*/.*"]
-struct Web;
-
-/// Security headers of a page, except its policy ([`policy`]).
+/// Security headers of all pages and files, except the content security policy.
 const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -33,101 +36,77 @@ const PAGE_HEADERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Content-Security-Policy: own resources and the own host only.
-///
-/// Safari before 16 does not match `'self'` with a WebSocket of the same host (w3c/webappsec-csp#7) and throws, so the
-/// names of the request's hosts are listed with both schemes. Hosts that a policy cannot express (an IPv6 address, an
-/// invalid name) are left out.
-fn policy(hosts: &[&str]) -> HeaderValue {
-    let sockets: String =
-        hosts.iter().filter(|host| is_source(host)).map(|host| format!(" ws://{host} wss://{host}")).collect();
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; \
-         manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::try_from(policy).expect("characters of host names make a header")
+/// The page with the settings of this gateway.
+#[derive(Debug)]
+pub(super) struct WebClient {
+    /// In the order of [`web::PAGES`].
+    pages: Vec<(&'static str, File)>,
+    worker: File,
 }
 
-/// Returns true if `host` is a name or an IPv4 address, with or without a port.
-fn is_source(host: &str) -> bool {
-    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    !name.is_empty() && name.bytes().all(is_name) && is_port
+impl WebClient {
+    /// Finishes the pages.
+    pub(super) fn new(exit_url: &str) -> Self {
+        let pages: Vec<String> = web::PAGES.iter().map(|page| with_exit(page.html, exit_url)).collect();
+        // All that the worker keeps: another page or another list of lines is another version.
+        let kept: Vec<&str> =
+            web::FILES.iter().map(|file| &*file.tag).chain(pages.iter().map(String::as_str)).collect();
+        let version = hash_digits(&kept.concat());
+        let worker = web::WORKER.replace(WORKER_VERSION, &version).replace(WORKER_SCRIPT, web::SCRIPT_NAME);
+        let pages =
+            web::PAGES.iter().zip(pages).map(|(page, html)| (page.code, File::of_text("index.html", HTML, html)));
+        Self { pages: pages.collect(), worker: File::of_text("sw.js", "text/javascript; charset=utf-8", worker) }
+    }
+
+    /// Returns the file at `uri`; `hosts` are the names that the request was sent to.
+    pub(super) fn serve(&self, uri: &Uri, headers: &HeaderMap, hosts: &[&str]) -> HttpResponse {
+        let name = uri.path().trim_start_matches('/');
+        match name {
+            "" | "index.html" => self.page(uri, headers, hosts),
+            name if name == self.worker.name => {
+                let mut answer = with_page_headers(self.worker.answer(headers), policy::worker());
+                answer.headers_mut().insert(SERVICE_WORKER_ALLOWED, HeaderValue::from_static("./"));
+                answer
+            }
+            name => match web::FILES.iter().find(|file| file.name == name) {
+                Some(file) => with_page_headers(file.answer(headers), policy::file()),
+                None => not_found(),
+            },
+        }
+    }
+
+    fn page(&self, uri: &Uri, headers: &HeaderMap, hosts: &[&str]) -> HttpResponse {
+        let chosen = language(uri, headers).unwrap_or(Language::Spanish);
+        let page = self.pages.iter().find(|(code, _)| *code == chosen.code());
+        let Some((code, page)) = page else { return not_found() };
+        let mut answer = with_page_headers(page.answer(headers), policy::page(hosts));
+        answer.headers_mut().insert(CONTENT_LANGUAGE, HeaderValue::from_static(code));
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding, accept-language, cookie"));
+        answer
+    }
 }
 
-/// Returns the file at `path`, or 304 if `If-None-Match` has its tag; `hosts` are the names the request was sent to.
-pub(super) fn serve(path: &str, headers: &HeaderMap, hosts: &[&str]) -> HttpResponse {
-    let name = match path.trim_start_matches('/') {
-        "" => "index.html",
-        name => name,
-    };
-    let Some(file) = Web::get(name) else {
-        return plain(StatusCode::NOT_FOUND, "there is nothing here\n");
-    };
-    let tag = entity_tag(&file);
-    let mut answer = if is_known(headers, &tag) {
-        with_type(StatusCode::NOT_MODIFIED, None, Bytes::new())
-    } else {
-        with_type(StatusCode::OK, Some(content_type(name)), body(file))
-    };
-    answer.headers_mut().insert(ETAG, tag);
-    with_page_headers(answer, hosts)
+/// Returns the page with this address in place of the one it has.
+fn with_exit(html: &str, exit_url: &str) -> String {
+    let places = html.split_once(EXIT_URL).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    let (before, after) = places.expect("web/index.html names the exit");
+    format!("{before}{EXIT_URL}{}\"{after}", escaped(exit_url))
 }
 
-/// Adds the headers common to all pages.
-pub(super) fn with_page_headers(mut answer: HttpResponse, hosts: &[&str]) -> HttpResponse {
+fn not_found() -> HttpResponse {
+    let mut answer = plain(StatusCode::NOT_FOUND, "there is nothing here\n");
+    answer.headers_mut().insert(CACHE_CONTROL, NOT_KEPT);
+    with_page_headers(answer, policy::file())
+}
+
+/// Adds the headers common to all pages and files.
+pub(super) fn with_page_headers(mut answer: HttpResponse, policy: HeaderValue) -> HttpResponse {
     let headers = answer.headers_mut();
     for (name, value) in PAGE_HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    headers.insert(CONTENT_SECURITY_POLICY, policy(hosts));
-    // Revalidated on every load, mostly with 304: a page of a new version must never load scripts of an old one.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
     answer
-}
-
-fn body(file: EmbeddedFile) -> Bytes {
-    match file.data {
-        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        Cow::Owned(bytes) => bytes.into(),
-    }
-}
-
-/// Returns a strong entity tag: the first half of the file's SHA-256.
-fn entity_tag(file: &EmbeddedFile) -> HeaderValue {
-    use std::fmt::Write as _;
-    let mut tag = String::from("\"");
-    for byte in file.metadata.sha256_hash().iter().take(16) {
-        let _infallible = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    HeaderValue::try_from(tag).expect("hex digits in quotes make a header")
-}
-
-fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let tag = tag.to_str().unwrap_or_default();
-    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-        "html" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" => "application/json",
-        "webmanifest" => "application/manifest+json",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "ico" => "image/x-icon",
-        "woff2" => "font/woff2",
-        "txt" => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]
@@ -135,37 +114,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policy_lists_sockets_of_own_hosts() {
-        for (hosts, want) in [
-            (&["x"][..], "connect-src 'self' ws://x wss://x;"),
-            (&["localhost:8765"], "connect-src 'self' ws://localhost:8765 wss://localhost:8765;"),
-            (
-                &["10.0.0.7:1", "a-b.example"],
-                "connect-src 'self' ws://10.0.0.7:1 wss://10.0.0.7:1 ws://a-b.example wss://a-b.example;",
-            ),
-            (&[], "connect-src 'self';"),
-            (&["[::1]:8765"], "connect-src 'self';"),
-            (&["x; script-src *"], "connect-src 'self';"),
-            (&["x *", "*", "x:", "x:*", ":1", "http://x", "'none'", "ñ"], "connect-src 'self';"),
-        ] {
-            let policy = policy(hosts);
-            let policy = policy.to_str().unwrap();
-            assert!(policy.contains(want), "{hosts:?}: {policy}");
-            assert!(
-                policy.starts_with("default-src 'none'; script-src 'self'; ")
-                    && policy.matches("script-src").count() == 1
-            );
-        }
-    }
-
-    #[test]
-    fn embeds_only_the_web_client() {
-        let names: Vec<_> = Web::iter().collect();
-        assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
-        for name in &names {
-            assert!(!name.starts_with("test/") && !name.contains("package"), "{name} is no part of the page");
-            assert!(!name.split('/').any(|part| part.starts_with('.')), "{name} is hidden");
-            assert_ne!(content_type(name), "application/octet-stream", "{name} has no type");
-        }
+    fn the_exit_is_part_of_the_page_and_of_the_worker_version() {
+        let (one, other) = (WebClient::new("https://a.example/?b=1&c=2"), WebClient::new("https://b.example/"));
+        let html = str::from_utf8(&one.pages[0].1.plain).unwrap();
+        assert!(html.contains("<meta name=\"exit-url\" content=\"https://a.example/?b=1&amp;c=2\">"));
+        assert_ne!(one.worker.tag, other.worker.tag);
+        assert_eq!(one.worker.tag, WebClient::new("https://a.example/?b=1&c=2").worker.tag);
+        let worker = str::from_utf8(&one.worker.plain).unwrap();
+        assert!(
+            worker.contains(web::SCRIPT_NAME) && !worker.contains(WORKER_VERSION) && !worker.contains(WORKER_SCRIPT)
+        );
     }
 }

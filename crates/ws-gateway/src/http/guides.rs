@@ -1,16 +1,17 @@
 //! Static pages about the service: `/acerca` and `/proteccion`, in Spanish and English.
 
-use bytes::Bytes;
-use hyper::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderMap, HeaderValue, VARY};
-use hyper::{StatusCode, Uri};
+use hyper::Uri;
+use hyper::header::HeaderMap;
+use page_bundle::escaped;
 use protocol::Language;
 use safety::guide::{self, Facts, Guide, Item, Line, Section, Topic};
 
-use super::response::{HttpResponse, with_type};
+use super::document::{Document, Link};
+use super::negotiation::language;
+use super::response::HttpResponse;
 
-/// Returns the page at `uri`, if there is one.
-///
-/// Its language is that of `?lang=`, else that of `Accept-Language`, else that of the path.
+/// Returns the page at `uri`, if there is one. Without a choice and without `Accept-Language` its language is that of
+/// the path.
 pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<HttpResponse> {
     let (topic, of_path) = match uri.path() {
         "/acerca" => (Topic::About, Language::Spanish),
@@ -19,78 +20,23 @@ pub(super) fn serve(uri: &Uri, headers: &HeaderMap, facts: &Facts) -> Option<Htt
         "/protection" => (Topic::Protection, Language::English),
         _ => return None,
     };
-    let language = query_language(uri).or_else(|| preferred(headers)).unwrap_or(of_path);
-    let page = page(&guide::guide(topic, facts, language), topic, facts.contact.as_deref(), language);
-    let mut answer = with_type(StatusCode::OK, Some("text/html; charset=utf-8"), Bytes::from(page));
-    answer.headers_mut().insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.code()));
-    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
-    Some(answer)
+    let language = language(uri, headers).unwrap_or(of_path);
+    Some(document(topic, facts, language).answer())
 }
 
-/// Returns the language of `?lang=`.
-fn query_language(uri: &Uri) -> Option<Language> {
-    uri.query()?.split('&').find_map(|field| known(field.strip_prefix("lang=")?))
-}
-
-/// Negotiates the language by `Accept-Language` (RFC 9110, section 12.5.4).
-fn preferred(headers: &HeaderMap) -> Option<Language> {
-    let values = headers.get_all(ACCEPT_LANGUAGE).into_iter().filter_map(|value| value.to_str().ok());
-    let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| {
-        let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let weight = match parameters.trim().strip_prefix("q=") {
-            Some(weight) => weight.trim().parse::<f32>().ok()?,
-            None => 1.0,
-        };
-        Some((known(tag.trim())?, weight))
-    });
-    // Of equal weights the first counts.
-    let best =
-        ranges.filter(|(_, weight)| 0.0 < *weight).reduce(|one, other| if one.1 < other.1 { other } else { one });
-    best.map(|(language, _)| language)
-}
-
-/// Returns the language of a tag such as `es-AR`.
-fn known(tag: &str) -> Option<Language> {
-    let primary = tag.split('-').next().unwrap_or_default();
-    [Language::Spanish, Language::English].into_iter().find(|language| primary.eq_ignore_ascii_case(language.code()))
-}
-
-fn page(guide: &Guide, topic: Topic, contact: Option<&str>, language: Language) -> String {
+fn document(topic: Topic, facts: &Facts, language: Language) -> Document {
+    let Guide { title, lead, sections } = guide::guide(topic, facts, language);
     let english = language == Language::English;
-    let (other, other_name) = if english { ("es", "Castellano") } else { ("en", "English") };
-    let (chat, beside_path, beside) = match (topic, english) {
-        (Topic::About, false) => ("Ir al chat", "proteccion", "Qué hacemos si estás en riesgo"),
-        (Topic::About, true) => ("Go to the chat", "protection", "What we do if you are at risk"),
-        (Topic::Protection, false) => ("Ir al chat", "acerca", "Qué es PsicoIA"),
-        (Topic::Protection, true) => ("Go to the chat", "about", "What PsicoIA is"),
+    let beside = match (topic, english) {
+        (Topic::About, false) => Link::new("proteccion", "Qué hacemos si estás en riesgo"),
+        (Topic::About, true) => Link::new("protection", "What we do if you are at risk"),
+        (Topic::Protection, false) => Link::new("acerca", "Qué es PsicoIA"),
+        (Topic::Protection, true) => Link::new("about", "What PsicoIA is"),
     };
-    let sections: String = guide.sections.iter().map(|it| section(it, contact, english)).collect();
-    let code = language.code();
-    // Relative addresses: a proxy may serve the page below a path.
-    format!(
-        r#"<!doctype html>
-<html lang="{code}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title} · PsicoIA</title>
-<link rel="icon" href="favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="css/base.css">
-<link rel="stylesheet" href="css/guide.css">
-</head>
-<body class="guide">
-<nav><a href="./">{chat}</a> <a href="{beside_path}?lang={code}">{beside}</a> <a href="?lang={other}" lang="{other}" hreflang="{other}">{other_name}</a></nav>
-<main>
-<h1>{title}</h1>
-<p class="lead">{lead}</p>
-{sections}</main>
-</body>
-</html>
-"#,
-        title = escaped(guide.title),
-        lead = escaped(guide.lead),
-    )
+    let contact = facts.contact.as_deref();
+    let sections: String = sections.iter().map(|it| section(it, contact, english)).collect();
+    let lead = escaped(lead);
+    Document { language, title, links: vec![beside], main: format!("<p class=\"lead\">{lead}</p>\n{sections}") }
 }
 
 fn section(section: &Section, contact: Option<&str>, english: bool) -> String {
@@ -133,42 +79,9 @@ fn with_link(html: &str, contact: Option<&str>) -> String {
     html.replace(&contact, &format!("<a href=\"{scheme}{contact}\">{contact}</a>"))
 }
 
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            letter => html.push(letter),
-        }
-    }
-    html
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn languages() {
-        for (accept, want) in [
-            ("es", Some(Language::Spanish)),
-            ("en-GB,en;q=0.9,es;q=0.8", Some(Language::English)),
-            ("fr-FR, es-AR;q=0.5, en;q=0.4", Some(Language::Spanish)),
-            ("en;q=0.2, ES-mx;q=0.3", Some(Language::Spanish)),
-            ("en;q=0, es;q=0.1", Some(Language::Spanish)),
-            ("fr, *;q=0.5", None),
-            ("en;q=x", None),
-            ("", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static(accept));
-            assert_eq!(preferred(&headers), want, "{accept}");
-        }
-    }
 
     #[test]
     fn escapes_settings_in_pages() {
@@ -177,17 +90,7 @@ mod tests {
             contact: Some("https://casa.example/?a=1&b=2".to_owned()),
             ..Facts::default()
         };
-        let body = |facts: &Facts| {
-            let answer = serve(&Uri::from_static("/acerca"), &HeaderMap::new(), facts).unwrap();
-            let page = page(
-                &guide::guide(Topic::About, facts, Language::Spanish),
-                Topic::About,
-                facts.contact.as_deref(),
-                Language::Spanish,
-            );
-            assert_eq!(answer.headers()[CONTENT_LANGUAGE], "es");
-            page
-        };
+        let body = |facts: &Facts| document(Topic::About, facts, Language::Spanish).main;
         let page = body(&facts);
         assert!(
             !page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;Co&quot;")

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::negotiation::cookie;
 use super::response::{HttpResponse, plain, with_type};
 
 /// Path at which the page stores, reads and deletes its tokens.
@@ -54,9 +55,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 fn read(headers: &HeaderMap) -> HttpResponse {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let value = pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
+    let value = cookie(headers, COOKIE_NAME);
     let value = value.filter(|value| tokens(value).is_some()).unwrap_or_default();
     with_type(StatusCode::OK, Some("text/plain"), value.to_owned().into())
 }
@@ -84,7 +83,7 @@ fn set_cookie(value: &str, max_age: u32, headers: &HeaderMap) -> HttpResponse {
     let encrypted = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
     let secure = if encrypted { "; Secure" } else { "" };
     let cookie = format!("{COOKIE_NAME}={value}; Path={PATH}; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}");
-    let mut answer = Response::new(Full::new(Bytes::new()));
+    let mut answer = Response::new(Full::new(Bytes::new()).into());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let mut cookie = HeaderValue::try_from(cookie).expect("characters of tokens make a header");
     cookie.set_sensitive(true);

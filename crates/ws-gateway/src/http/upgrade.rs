@@ -22,11 +22,11 @@ use crate::metrics::UpgradeRejection;
 /// Subprotocol of the frames face.
 const FRAMES_PROTOCOL: &str = "psicoia.v1";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+pub(super) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// Facts about a connection whose upgrade was accepted.
+/// Facts about a client whose upgrade or exchange was accepted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AcceptedUpgrade {
+pub(crate) struct AcceptedClient {
     /// Address of the client.
     pub(crate) client: SocketAddr,
     /// Face chosen by the subprotocol.
@@ -45,28 +45,40 @@ pub(super) fn answer<B>(
     request: &Request<B>,
     peer: SocketAddr,
     settings: &HttpSettings,
-) -> (Result<AcceptedUpgrade, UpgradeRejection>, HttpResponse) {
+) -> (Result<AcceptedClient, UpgradeRejection>, HttpResponse) {
     let headers = request.headers();
     let peer_trusted = settings.trusted_proxies.contains(peer.ip());
     let client = client_address(peer, headers, &settings.trusted_proxies);
     if !settings.origins.admits(headers, peer_trusted) {
-        let answer = plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n");
-        return (Err(UpgradeRejection::Origin), answer);
+        return (Err(UpgradeRejection::Origin), foreign_origin());
     }
-    let mut answer = match create_response_with_body(request, || Full::new(Bytes::new())) {
+    let mut answer = match create_response_with_body(request, || Full::new(Bytes::new()).into()) {
         Ok(answer) => answer,
         Err(error) => return (Err(UpgradeRejection::Malformed), rejection(&error)),
     };
-    let parent = headers.get(TRACEPARENT).filter(|_| peer_trusted);
-    let parent = parent.and_then(|value| Traceparent::parse(value.as_bytes()).ok());
-    let trace = parent.map_or_else(Traceparent::random, Traceparent::child);
-    let face = face(headers);
-    let id = HeaderValue::try_from(trace.trace_id.to_string()).expect("hex digits make a header");
-    answer.headers_mut().insert(X_TRACE_ID, id);
+    let (trace, face) = (trace(headers, peer_trusted), face(headers));
+    answer.headers_mut().insert(X_TRACE_ID, trace_id(trace));
     if face == Face::Frames {
         answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(FRAMES_PROTOCOL));
     }
-    (Ok(AcceptedUpgrade { client, face, trace }), answer)
+    (Ok(AcceptedClient { client, face, trace }), answer)
+}
+
+/// Returns the client's position in its trace: below `traceparent` if the peer is trusted.
+pub(super) fn trace(headers: &HeaderMap, peer_trusted: bool) -> Traceparent {
+    let parent = headers.get(TRACEPARENT).filter(|_| peer_trusted);
+    let parent = parent.and_then(|value| Traceparent::parse(value.as_bytes()).ok());
+    parent.map_or_else(Traceparent::random, Traceparent::child)
+}
+
+/// Returns the value of [`X_TRACE_ID`].
+pub(super) fn trace_id(trace: Traceparent) -> HeaderValue {
+    HeaderValue::try_from(trace.trace_id.to_string()).expect("hex digits make a header")
+}
+
+/// 403 for a page of another origin.
+pub(super) fn foreign_origin() -> HttpResponse {
+    plain(StatusCode::FORBIDDEN, "pages of this origin may not connect here\n")
 }
 
 /// 503 during shutdown: the client or its balancer tries another gateway.
@@ -97,7 +109,7 @@ fn rejection(error: &Error) -> HttpResponse {
     match error {
         Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
             let mut answer = required();
-            *answer.body_mut() = Full::new(Bytes::from_static(b"only version 13 of WebSocket is spoken here\n"));
+            *answer.body_mut() = Full::new(Bytes::from_static(b"only version 13 of WebSocket is spoken here\n")).into();
             answer
         }
         _ => plain(StatusCode::BAD_REQUEST, "this is not a WebSocket upgrade as RFC 6455 defines it\n"),

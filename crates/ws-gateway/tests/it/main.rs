@@ -8,6 +8,7 @@ mod cores;
 mod help_lines;
 mod late_header;
 mod lifecycle;
+mod lines;
 mod messages;
 mod pages;
 mod rig;

@@ -46,6 +46,11 @@ fn reports_every_problem() {
             &["--ping-seconds", "0", "--pong-seconds", "x", "--handshake-seconds", "NaN", "--workers", "0"],
             &["HANDSHAKE_SECONDS: ", "PING_SECONDS: ", "PONG_SECONDS: ", "WORKERS: "],
         ),
+        (&["--exit-url", "https://example.org:8443/a?b=1#c"], &[]),
+        (&["--exit-url", "http://example.org"], &["EXIT_URL: \"http://example.org\" is not"]),
+        (&["--exit-url", "https://"], &["EXIT_URL: "]),
+        (&["--exit-url", "https://a@b.example/"], &["EXIT_URL: "]),
+        (&["--exit-url", "javascript:alert(1)"], &["EXIT_URL: "]),
         (&["--connect-timeout-seconds", "1e9"], &["CONNECT_TIMEOUT_SECONDS: "]),
     ];
     for (args, want) in cases {
