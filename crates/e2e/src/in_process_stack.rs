@@ -7,6 +7,7 @@ use clap::Parser as _;
 use core_server::{Server, server};
 use protocol::Face;
 use store::MemoryStore;
+use testkit::http_peer::HttpPeer;
 use testkit::line_peer::LinePeer;
 use testkit::llm::{Answer, Fallback, LlmStandin, Options};
 use testkit::peer::{ConnectionEnd, Peer, PeerError};
@@ -62,7 +63,7 @@ impl Core {
     }
 }
 
-/// Core, scripted model and, for [`Transport::Gateway`], gateway: the servers of one transcript.
+/// Core, scripted model and, for the transports through it, gateway: the servers of one transcript.
 #[expect(missing_debug_implementations, reason = "a server has no useful representation")]
 pub struct InProcessStack {
     transport: Transport,
@@ -95,7 +96,7 @@ impl InProcessStack {
         let core = Core::start(settings.chain(model)).await;
         let workers = Arc::new(Workers::current());
         let mut whole = Self { transport, standin, core, gateway: None, workers };
-        if transport == Transport::Gateway {
+        if matches!(transport, Transport::Gateway | Transport::Http) {
             whole.start_gateway().await;
         }
         whole
@@ -130,7 +131,10 @@ impl ServerUnderTest for InProcessStack {
             (Transport::Gateway, Some(gateway)) => {
                 Ok(Client::WebSocket(Box::new(WsPeer::connect(gateway, face).await?)))
             }
-            (Transport::Tcp | Transport::Gateway, _) => Ok(Client::Tcp(LinePeer::connect(self.core.address).await?)),
+            (Transport::Http, Some(gateway)) => Ok(Client::Http(HttpPeer::connect(gateway).await?)),
+            (Transport::Tcp | Transport::Gateway | Transport::Http, _) => {
+                Ok(Client::Tcp(LinePeer::connect(self.core.address).await?))
+            }
             (Transport::Process, _) => Ok(Client::Memory(self.core.connect())),
         }
     }
@@ -149,6 +153,8 @@ pub enum Client {
     Tcp(LinePeer<TcpStream>),
     /// Over a WebSocket, to the gateway.
     WebSocket(Box<WsPeer>),
+    /// Over an HTTP exchange, to the gateway.
+    Http(HttpPeer),
 }
 
 /// Forwards to the client's variant.
@@ -158,6 +164,7 @@ macro_rules! any {
             Client::Memory($peer) => $do,
             Client::Tcp($peer) => $do,
             Client::WebSocket($peer) => $do,
+            Client::Http($peer) => $do,
         }
     };
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod delay_proxy;
 pub mod footprint;
 pub mod guard;
+pub mod http_peer;
 pub mod line_peer;
 pub mod llm;
 pub mod peer;

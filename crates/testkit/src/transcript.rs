@@ -47,7 +47,8 @@ impl Transcript {
 
     /// Returns true if it runs over `transport`.
     pub fn runs_over(&self, transport: Transport) -> bool {
-        self.transports.contains(&transport)
+        // An exchange of lines is framed from its first byte.
+        self.transports.contains(&transport) && (transport != Transport::Http || self.face == Face::Frames)
     }
 }
 
@@ -58,13 +59,15 @@ pub enum Transport {
     Process,
     /// Over TCP.
     Tcp,
-    /// Through the gateway.
+    /// Through the gateway, over a WebSocket.
     Gateway,
+    /// Through the gateway, over `POST /lines`; framed transcripts only.
+    Http,
 }
 
 impl Transport {
     /// All transports.
-    pub const ALL: [Self; 3] = [Self::Process, Self::Tcp, Self::Gateway];
+    pub const ALL: [Self; 4] = [Self::Process, Self::Tcp, Self::Gateway, Self::Http];
 
     /// Returns the name used in transcripts.
     pub fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Transport {
             Self::Process => "process",
             Self::Tcp => "tcp",
             Self::Gateway => "gateway",
+            Self::Http => "http",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod draining;
 mod flood;
 mod haproxy;
+mod lines;
 mod roaming_client;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,7 @@ mod engine;
 mod exit;
 mod help;
 mod layout;
+mod serving;
 mod session_recovery;
 mod shared_session;
 mod tools;

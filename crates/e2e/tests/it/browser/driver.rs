@@ -199,9 +199,45 @@ impl Browser {
     /// Emulates a page size, also below the smallest window size. Chromium only.
     pub(super) async fn resize(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size});
-        self.client.issue_cmd(Extension { path: "goog/cdp/execute", body }).await.unwrap();
+        self.cdp("Emulation.setDeviceMetricsOverride", size).await;
         self.until(&format!("innerWidth === {width}")).await;
+    }
+
+    /// Sends a command of Chromium's own protocol.
+    pub(super) async fn cdp(&self, command: &str, params: Value) {
+        let body = json!({"cmd": command, "params": params});
+        self.client.issue_cmd(Extension { path: "goog/cdp/execute", body }).await.unwrap();
+    }
+
+    /// Returns the page's source, also where scripts are off.
+    pub(super) async fn source(&self) -> String {
+        self.client.source().await.unwrap()
+    }
+
+    /// Returns the page's address.
+    pub(super) async fn address(&self) -> String {
+        self.client.current_url().await.unwrap().to_string()
+    }
+
+    /// Returns the number of elements that are shown, also where scripts are off.
+    pub(super) async fn shown(&self, selector: &str) -> usize {
+        let mut shown = 0;
+        for element in self.client.find_all(Locator::Css(selector)).await.unwrap() {
+            shown += usize::from(element.is_displayed().await.unwrap());
+        }
+        shown
+    }
+
+    /// Chooses an option by its value.
+    pub(super) async fn fill_choice(&self, selector: &str, value: &str) {
+        let option = format!("{selector} option[value='{value}']");
+        self.click(&option).await;
+    }
+
+    /// Saves a screenshot to the target folder, also where scripts are off.
+    pub(super) async fn screenshot_now(&self, name: &str) {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        std::fs::write(file, self.client.screenshot().await.unwrap()).unwrap();
     }
 
     /// Saves a screenshot to the target folder once animations have ended, for review.
