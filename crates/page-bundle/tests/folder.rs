@@ -9,7 +9,7 @@ fn web() -> Bundle {
 }
 
 /// Limit of page and script together, brotli, in bytes. The goal is 40 KiB.
-const PAGE_BYTES: usize = 56 * 1_024;
+const PAGE_BYTES: usize = 64 * 1_024;
 
 #[test]
 fn page_is_whole_in_each_language() {
