@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, HeaderMap, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode, Uri, Version};
@@ -259,7 +259,11 @@ impl HttpService {
     fn page(&self, uri: &Uri, headers: &HeaderMap, peer_trusted: bool) -> HttpResponse {
         let guide = || guides::serve(uri, headers, &self.settings.facts);
         let page = || self.web_client.serve(uri, headers, &origin::hosts(headers, peer_trusted));
-        help_page::serve(uri, headers).or_else(guide).unwrap_or_else(page)
+        let mut answer = help_page::serve(uri, headers).or_else(guide).unwrap_or_else(page);
+        if peer_trusted && forwarded::came_over_tls(headers) {
+            answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        answer
     }
 
     fn upgrade<B>(&self, request: &Request<B>, peer: SocketAddr, accepted: &OnceLock<AcceptedClient>) -> HttpResponse {

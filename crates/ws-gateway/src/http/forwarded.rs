@@ -7,6 +7,7 @@ use hyper::header::HeaderName;
 use limits::TrustedProxies;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Returns the client's address: `peer`, or the forwarded one if `peer` is trusted.
 ///
@@ -29,6 +30,11 @@ pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &Tr
         }
     }
     client
+}
+
+/// Returns true if a proxy in front ended TLS (`X-Forwarded-Proto`); the peer must be trusted.
+pub(super) fn came_over_tls(headers: &HeaderMap) -> bool {
+    headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// Parses `203.0.113.9` or `2001:db8::1`, with or without a port, IPv6 in brackets or not.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use limits::TrustedProxies;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::rig::{Rig, core_at, within};
@@ -180,6 +181,19 @@ async fn help_lines_need_no_script() {
         let page = get(&rig, path).await;
         assert!(page.status == 200 && !page.headers.contains_key("set-cookie"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn pages_behind_tls_stay_there() {
+    let rig = Rig::start().await;
+    for path in ["/", "/ayuda", "/acerca"] {
+        let page = request(&rig, "GET", path, "x-forwarded-proto: https\r\n").await;
+        assert_eq!(page.headers["strict-transport-security"], "max-age=31536000", "{path}");
+        assert!(!get(&rig, path).await.headers.contains_key("strict-transport-security"), "{path}");
+    }
+    let rig = Rig::start_with(|config| config.trusted_proxies = TrustedProxies::default()).await;
+    let page = request(&rig, "GET", "/", "x-forwarded-proto: https\r\n").await;
+    assert!(!page.headers.contains_key("strict-transport-security"), "only a trusted proxy is believed");
 }
 
 #[tokio::test]
