@@ -30,6 +30,7 @@ export class Composer {
     this.#field.oninput = () => this.#edited();
     byId("stop").onclick = () => this.#on.stop();
     onOwnClick(this.#form, () => this.#field.focus());
+    new ResizeObserver(() => this.#fitPlaceholder()).observe(this.#field);
     this.#changed();
   }
 
@@ -43,9 +44,7 @@ export class Composer {
     if (stop.hidden === !can) return;
     const hadFocus = document.activeElement === stop;
     stop.hidden = !can;
-    // The button takes the place of half of the longer words.
-    this.#field.dataset.placeholder = can ? "message_placeholder_short" : "message_placeholder";
-    this.#field.placeholder = this.#texts.t(this.#field.dataset.placeholder);
+    this.#fitPlaceholder();
     // The button disappears when the answer ends: the focus must not fall back to the top of the page.
     if (hadFocus && !can) this.focus();
   }
@@ -72,7 +71,15 @@ export class Composer {
   }
 
   render() {
+    this.#fitPlaceholder();
     this.#changed();
+  }
+
+  /** The longer words where they have room, which Stop takes. */
+  #fitPlaceholder() {
+    const field = this.#field;
+    field.placeholder = this.#texts.t("message_placeholder");
+    if (!byId("stop").hidden || field.scrollWidth > field.clientWidth) field.placeholder = this.#texts.t("message_placeholder_short");
   }
 
   #key(event) {
