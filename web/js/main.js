@@ -25,6 +25,7 @@ import { MoodView, moodWords } from "./mood-view.js";
 import { Moods } from "./moods.js";
 import { MyData } from "./my-data.js";
 import { callNodes, MyPlan } from "./my-plan.js";
+import { Offline } from "./offline.js";
 import { OwnPlan } from "./own-plan.js";
 import { Pause } from "./pause.js";
 import { Place, zoneOf } from "./place.js";
@@ -103,7 +104,7 @@ const theme = new Theme(storage, (current) => label(byId("theme"), t(current ===
 const place = new Place(storage, zoneOf(Intl), () => help.lines);
 const help = new Help(texts, place, { say, chosen: choseCountry, loaded: () => log.render(), own: () => callNodes(ownPlan.person, texts) });
 const scroll = new Scroll(texts);
-const status = new StatusView(texts, { say, retry: () => chat.wake(), now: clock.now });
+const status = new StatusView(texts, { say, retry: () => chat.wake(), renew: () => offline.renew(), now: clock.now });
 const log = new LogView(texts, {
   retry: (entry) => leaveButton(() => chat.retry(entry)),
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
@@ -226,6 +227,7 @@ const exitView = new ExitView(texts, {
   say,
   now: clock.now,
 });
+const offline = new Offline(navigator.serviceWorker, { ready: () => status.updateReady(), reload: () => location.reload() });
 if (tabs !== null) tabs.onmessage = () => exit.leave({ told: true });
 
 /** Whether a quick exit takes the conversation with it. */
@@ -544,6 +546,7 @@ for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListene
 byId("save-plan").onclick = savePlan;
 byId("see-help").onclick = () => help.open(card ?? {});
 help.load();
+offline.start();
 refresh();
 codeInAddress();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.

@@ -11,6 +11,7 @@ export class StatusView {
   #texts;
   #say;
   #retry;
+  #renew;
   #state = { name: "connecting", retryAt: null };
   #notice = null;
   #now;
@@ -19,12 +20,19 @@ export class StatusView {
   #told = null;
   #ticking = null;
 
-  /** `say(words)` speaks, `retry()` reconnects at once, `now()` is the clock of the times that are told. */
-  constructor(texts, { say, retry, now }) {
+  /** `say(words)` speaks, `retry()` reconnects at once, `renew()` loads the newest page, `now()` is the clock of the times that are told. */
+  constructor(texts, { say, retry, renew, now }) {
     this.#texts = texts;
     this.#now = now;
     this.#say = say;
     this.#retry = retry;
+    this.#renew = renew;
+    const [take, dismiss] = byId("update-note").querySelectorAll("button");
+    take.onclick = () => renew();
+    dismiss.onclick = () => {
+      byId("update-note").hidden = true;
+      byId("message").focus();
+    };
     byId("notice").querySelector("button").onclick = () => this.clearNotice();
     this.render();
   }
@@ -45,6 +53,12 @@ export class StatusView {
     this.#notice = { words, until: retryMs > 0 ? this.#now() + retryMs : null };
     if (!repeated) this.#say(retryMs > 0 ? `${words()} ${this.#texts.t("wait", Math.ceil(retryMs / 1_000))}` : words());
     this.render();
+  }
+
+  /** A new version of the page is there: taken when the person likes, or with the next visit. */
+  updateReady() {
+    if (byId("update-note").hidden) this.#say(this.#texts.t("update_ready"));
+    byId("update-note").hidden = false;
   }
 
   clearNotice() {
@@ -85,7 +99,7 @@ export class StatusView {
     setText(note.querySelector("p"), words);
     const button = note.querySelector("button");
     setText(button, this.#texts.t(why ? "reload" : "retry_now"));
-    button.onclick = why ? () => location.reload() : () => this.#retry();
+    button.onclick = () => (why ? this.#renew() : this.#retry());
     // Said once per cut: the seconds that count down are for the eyes only.
     if (!note.hidden && this.#told !== words) this.#say(words);
     if (!note.hidden) this.#told = words;
