@@ -316,7 +316,7 @@ async fn links_to_the_information_pages() {
         browser.resize(width, height).await;
         assert_eq!(browser.run(TOO_WIDE).await, json!([]), "{width} px");
         let seen = "
-            const { bottom } = one('.guides').getBoundingClientRect();
+            const { bottom } = one('.below').getBoundingClientRect();
             return bottom <= innerHeight && one('#scroller').clientHeight > 60 && document.scrollingElement.scrollHeight <= innerHeight;
         ";
         assert_eq!(browser.run(seen).await, true, "{width} px");

@@ -178,6 +178,11 @@ impl Browser {
         }
     }
 
+    /// Waits until the browser is at `url`, also while the page that it leaves is unloaded.
+    pub(super) async fn until_at(&self, url: &str) {
+        self.client.wait().at_most(LIMIT).for_url(&url.parse().unwrap()).await.unwrap();
+    }
+
     /// Entries (role and text) as shown.
     pub(super) async fn entries(&self) -> Value {
         self.run("return entries()").await

@@ -12,13 +12,16 @@ in_each_engine!(nothing_is_left_behind);
 const SHIFT: char = '\u{e008}';
 /// Script that makes another page of the gateway the one to go to.
 const EXIT_HERE: &str = "one('meta[name=exit-url]').content = '/acerca'";
-const AWAY: &str = "location.pathname === '/acerca' && one('main h1')";
 /// Script that returns everything the page may have stored.
 const STORED: &str = "
     const done = arguments[0];
     Promise.all([caches.keys(), navigator.serviceWorker.getRegistrations(), indexedDB.databases()]).then((traces) =>
         done([Object.keys(localStorage), Object.keys(sessionStorage), ...traces.map((list) => list.length)]));
 ";
+
+fn away(node: &SingleNode) -> String {
+    format!("{}acerca", page(node))
+}
 
 /// Writes to a session, with a draft in the field, and returns its token.
 async fn conversation(browser: &Browser, erases: bool) -> String {
@@ -52,7 +55,7 @@ async fn nothing_is_left_behind(engine: Engine) {
     let token = conversation(&browser, false).await;
     let entries = browser.run("return history.length").await;
     browser.click("#exit").await;
-    browser.until(AWAY).await;
+    browser.until_at(&away(&node)).await;
     assert_eq!(browser.run("return history.length").await, entries, "its place in the history is taken");
     if engine == Engine::Chromium {
         browser.until("!localStorage.length").await;
@@ -83,7 +86,7 @@ async fn the_keys_take_the_conversation_and_the_other_tabs_along() {
     }
     for tab in [second, first] {
         browser.show(&tab).await;
-        browser.until(AWAY).await;
+        browser.until_at(&away(&node)).await;
     }
     assert_eq!(session(&browser, &node, &token).await, "bad_resume");
     browser.close().await;
@@ -99,7 +102,7 @@ async fn works_without_a_server() {
     // A page of its own: nothing of the gateway's can be loaded.
     browser.run("one('meta[name=exit-url]').content = 'about:blank'").await;
     browser.click("#exit").await;
-    browser.until("location.href === 'about:blank'").await;
+    browser.until_at("about:blank").await;
     node.gateway().restart().await;
     browser.open(&page(&node)).await;
     browser.until(CONNECTED).await;

@@ -14,7 +14,7 @@ const SHARE: &str = "
 /// Script that lists controls smaller than 44 px. A link within a sentence is as high as its line.
 const SMALL: &str = "
     const shown = all('button, a[href], summary, label.option, input:not(.option input), select')
-        .filter((node) => node.getClientRects().length > 0 && !node.matches('.skip, #ai-notice a'));
+        .filter((node) => node.checkVisibility() && !node.matches('.skip, #ai-notice a'));
     return shown.filter((node) => node.offsetHeight < 44 || node.offsetWidth < 44).map((node) => node.outerHTML.slice(0, 80));
 ";
 /// Script that returns true if the words of a selector's element can be pressed where they stand.
@@ -86,7 +86,7 @@ async fn the_focus_is_seen() {
     node.gateway().kill().await;
     browser.until("!one('#connection-note').hidden").await;
     let obscured = "
-        const links = all('#log a, #log button, #log select').filter((node) => node.getClientRects().length > 0);
+        const links = all('#log a, #log button, #log select').filter((node) => node.checkVisibility());
         return links.filter((link) => {
             link.focus();
             const { left, top, width, height } = link.getBoundingClientRect();

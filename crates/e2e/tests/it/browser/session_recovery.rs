@@ -176,7 +176,7 @@ async fn reports_a_rejected_origin() {
     let Some(browser) = Browser::start(Engine::Chromium).await else { return };
     browser.open(&page(&node)).await;
     // Neither a lost connection nor an unreachable server may be reported: it never connected, and the server responds.
-    browser.until("one('#connection-note p').checkVisibility() && one('#connection-note p').textContent.includes('no acepta')").await;
+    browser.until("one('#connection-note p').checkVisibility() && one('#connection-note p').textContent.includes('no deje pasar')").await;
     assert_eq!(browser.run("return one('#status').dataset.state").await, "connecting");
     browser.close().await;
 }

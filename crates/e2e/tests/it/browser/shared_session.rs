@@ -210,6 +210,8 @@ async fn loads_earlier_messages() {
     go_on_with(&browser, &token).await;
     browser.until("entries().length === 500 && one('#restoring').hidden").await;
     browser.until("!one('#older').hidden").await;
+    // The driver takes what the header covers for seen.
+    browser.run("one('#scroller').scrollTop = 0").await;
     browser.click("#older").await;
     browser.until("one('#older').hidden").await;
     // The button is gone, and the focus is on the loaded messages.
