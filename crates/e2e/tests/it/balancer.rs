@@ -2,7 +2,7 @@
 
 mod draining;
 mod flood;
-mod haproxy;
+pub(crate) mod haproxy;
 mod lines;
 mod roaming_client;
 

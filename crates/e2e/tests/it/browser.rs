@@ -1,5 +1,6 @@
 //! Web client in real browsers, against real services.
 
+mod blocked_upgrade;
 mod continue_answer;
 mod driver;
 mod engine;

@@ -9,8 +9,11 @@ use tokio::net::TcpSocket;
 
 use crate::http;
 
+/// Rule of a proxy that lets no WebSocket through.
+const NO_UPGRADES: &str = "    http-request deny deny_status 403 if { req.hdr(upgrade) -m found }";
+
 /// Running balancer. Killed on drop.
-pub(super) struct Haproxy {
+pub(crate) struct Haproxy {
     address: SocketAddr,
     service: Service,
     /// Reserves the port: bound but not listening, shared with HAProxy by `SO_REUSEPORT`.
@@ -20,12 +23,21 @@ pub(super) struct Haproxy {
 impl Haproxy {
     /// Starts a balancer in front of `gateways`, with its configuration in `folder` and these environment variables.
     pub(super) async fn start(folder: &Path, gateways: &[SocketAddr], environment: &[(&str, &str)]) -> Self {
+        Self::with_rule(folder, gateways, environment, "").await
+    }
+
+    /// Starts a balancer that refuses every upgrade.
+    pub(crate) async fn without_upgrades(folder: &Path, gateways: &[SocketAddr]) -> Self {
+        Self::with_rule(folder, gateways, &[], NO_UPGRADES).await
+    }
+
+    async fn with_rule(folder: &Path, gateways: &[SocketAddr], environment: &[(&str, &str)], rule: &str) -> Self {
         let port = TcpSocket::new_v4().unwrap();
         port.set_reuseport(true).unwrap();
         port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = port.local_addr().unwrap();
         let file = folder.join("haproxy.cfg");
-        std::fs::write(&file, configuration(address, gateways)).unwrap();
+        std::fs::write(&file, configuration(address, gateways, rule)).unwrap();
         let launch = Launch::new("haproxy").argument("-db").argument("-f").argument(&file);
         let launch = environment.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let service =
@@ -43,12 +55,12 @@ impl Haproxy {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-fn configuration(address: SocketAddr, gateways: &[SocketAddr]) -> String {
+fn configuration(address: SocketAddr, gateways: &[SocketAddr], rule: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/balancer/haproxy.cfg");
     let deployed = std::fs::read_to_string(&file).unwrap();
     let (sections, resolvers) = deployed.split_once("\nresolvers ").expect("a last section with the resolvers");
@@ -61,7 +73,7 @@ fn configuration(address: SocketAddr, gateways: &[SocketAddr]) -> String {
         let _ = match word {
             Some("bind") => {
                 replaced.0 += 1;
-                writeln!(text, "    bind {address}")
+                writeln!(text, "    bind {address}\n{rule}")
             }
             Some("server-template") => {
                 replaced.1 += 1;
