@@ -216,7 +216,7 @@ const exit = new Exit({
   },
   tellOthers: () => tabs?.postMessage("exit"),
   clock,
-  go: () => location.replace(document.querySelector('meta[name="exit-url"]').content),
+  go: () => location.replace(document.querySelector('meta[name="exit-url"]').content || "about:blank"),
 });
 const exitView = new ExitView(texts, {
   leave: () => exit.leave(),
