@@ -6,9 +6,10 @@ import { button, element, worded } from "./dom.js";
 export class EditLast {
   #on;
   #before = null;
+  #entry = null;
   #node;
 
-  /** @param on {put(text) (into the field; returns what was there), forget() → promise, send(text), fail(code), leave()} */
+  /** @param on {put(text) (into the field; returns what was there), isLast(entry), forget() → promise, send(text), fail(code), late(), leave()} */
   constructor(texts, on) {
     this.#on = on;
     this.#node = element("div", { id: "editing", className: "note", hidden: true },
@@ -24,7 +25,10 @@ export class EditLast {
     return this.#before !== null;
   }
 
-  begin(text) {
+  /** `text` in place of the message's own, where that was written already. */
+  begin(entry, text = entry.text) {
+    if (!this.#on.isLast(entry)) return;
+    this.#entry = entry;
     this.#before = this.#on.put(text);
     this.#node.hidden = false;
   }
@@ -41,12 +45,15 @@ export class EditLast {
 
   /** Sends `text` in place of the last message. */
   async send(text) {
+    const entry = this.#entry;
     const before = this.#end();
     try {
-      await this.#on.forget();
+      // Another device may have written meanwhile: then nothing is erased.
+      if (this.#on.isLast(entry)) await this.#on.forget();
+      else this.#on.late();
     } catch (error) {
       // Not sent: it would stand beside the old one.
-      this.begin(text);
+      this.begin(entry, text);
       this.#before = before;
       this.#on.fail(error.code);
       return;

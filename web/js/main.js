@@ -108,7 +108,7 @@ const status = new StatusView(texts, { say, retry: () => chat.wake(), renew: () 
 const log = new LogView(texts, {
   retry: (entry) => leaveButton(() => chat.retry(entry)),
   edit: (entry) => composer.putBack(chat.takeBack(entry)),
-  editLast: (entry) => editLast.begin(entry.text),
+  editLast: (entry) => editLast.begin(entry),
   goOn: () => leaveButton(() => send(t("go_on_text"))),
   ask: (words) => leaveButton(() => send(words)),
   openExercise: (name) => exercises.open(name),
@@ -165,7 +165,8 @@ const wayBack = new WayBack(texts, {
   },
 });
 const editLast = new EditLast(texts, {
-  put: (text) => composer.replace(text), forget: () => chat.forgetLast(), send, fail: (code) => showProblem({ code }), leave: () => composer.focus(),
+  put: (text) => composer.replace(text), isLast: (entry) => entry === chat.lastMessage, forget: () => chat.forgetLast(), send,
+  fail: (code) => showProblem({ code }), late: () => status.notice(() => t("editing_late")), leave: () => composer.focus(),
 });
 byId("composer").before(editLast.node);
 const exercises = new Exercises(texts, { speech, vibrate, exercised: send });
@@ -404,6 +405,8 @@ function beginAnother(keep) {
 function leaveDevice() {
   ownPlan.erase();
   moods.erase();
+  storage.remove("country");
+  placeChanged();
   composer.replace("");
   chat.leave();
   status.notice(() => t("data_left"));
