@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
-pub use json_line::JsonLine;
+pub use json_line::JsonLines;
 pub use log_writer::dropped_lines;
 pub use otel::{current_traceparent, set_parent};
 
@@ -119,10 +119,7 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> Result<TelemetryGuar
         return Err(problems);
     };
     let lines = match format {
-        LogFormat::Json => {
-            let lines = fmt::layer().event_format(JsonLine::new(service)).with_writer(writer);
-            json_line::SpanFields.and_then(lines).boxed()
-        }
+        LogFormat::Json => JsonLines::new(service, writer).boxed(),
         LogFormat::Pretty => fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer).boxed(),
     };
     let started = tracing_subscriber::registry()

@@ -207,7 +207,7 @@ impl<'a> Generation<'a> {
 /// take the ids from a warning.
 pub(super) fn span_of(turn: &Turn) -> tracing::Span {
     let trace_id = turn.message.trace.trace_id;
-    let span = tracing::error_span!("turn", %trace_id, message.label = %turn.label, otel.kind = "internal");
+    let span = tracing::error_span!("turn", %trace_id, message.label = %turn.label);
     service_runtime::telemetry::set_parent(&span, turn.message.trace);
     span
 }

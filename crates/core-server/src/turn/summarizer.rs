@@ -129,8 +129,7 @@ impl TurnService {
             return;
         };
         let trace_id = summary_job.trace.trace_id;
-        let span =
-            tracing::error_span!("summary", %trace_id, message.label = %summary_job.label, otel.kind = "internal");
+        let span = tracing::error_span!("summary", %trace_id, message.label = %summary_job.label);
         service_runtime::telemetry::set_parent(&span, summary_job.trace);
         let summarized = self.summarize_with(model, summary_job).instrument(span.clone()).await;
         span.in_scope(|| match summarized {

@@ -1,76 +1,59 @@
 //! JSON log lines.
 
 use std::fmt;
+use std::io::Write as _;
 
 use protocol::Timestamp;
 use protocol::trace::TraceId;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Prefix of span fields for the trace export, which are no fields of a log line.
-const EXPORT_FIELDS: &str = "otel.";
-
-/// Formats an event as one JSON object: `timestamp service level trace_id message`, then the fields of the spans around
-/// it, the outermost first, and the event's own. Needs the layer `SpanFields`.
+/// Writes each event as one JSON object: `timestamp service level trace_id message`, then the fields of the spans around
+/// it, the outermost first, and the event's own. A layer of its own: the formatting layer of the library would keep the
+/// fields of every span a second time.
 #[derive(Debug)]
-pub struct JsonLine {
+pub struct JsonLines<W> {
     service: &'static str,
     /// Trace id of lines without a trace: start, stop, configuration.
     process_trace: TraceId,
+    writer: W,
 }
 
-impl JsonLine {
-    /// Creates the format for `service`.
-    pub fn new(service: &'static str) -> Self {
-        Self { service, process_trace: TraceId::random() }
+impl<W> JsonLines<W> {
+    /// Creates the layer for `service`. Each line is one write to a writer of `writer`.
+    pub fn new(service: &'static str, writer: W) -> Self {
+        Self { service, process_trace: TraceId::random(), writer }
     }
-}
 
-impl<S, N> FormatEvent<S, N> for JsonLine
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
-            if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.add(of_span);
-            }
-        }
-        event.record(&mut fields);
+    fn line(&self, level: Level, fields: Fields) -> String {
         #[expect(clippy::disallowed_methods, reason = "the edge: a log line says when it was written")]
         let now = Timestamp::from(std::time::SystemTime::now());
         let Fields { trace_id, message, rest } = fields;
-        write!(
-            out,
+        let mut line = format!(
             r#"{{"timestamp":"{now}","service":"{}","level":"{}","trace_id":"{}","message":{}"#,
             self.service,
-            event.metadata().level().as_str().to_ascii_lowercase(),
+            level.as_str().to_ascii_lowercase(),
             trace_id.unwrap_or_else(|| self.process_trace.to_string()),
             Value::from(message),
-        )?;
+        );
         for (name, value) in rest {
-            write!(out, ",{}:{value}", Value::from(name))?;
+            line.extend([",", &Value::from(name).to_string(), ":", &value.to_string()]);
         }
-        writeln!(out, "}}")
+        line.push_str("}\n");
+        line
     }
 }
 
-/// Keeps the fields of spans for the lines of [`JsonLine`].
-#[derive(Debug)]
-pub(super) struct SpanFields;
-
-impl<S> Layer<S> for SpanFields
+impl<S, W> Layer<S> for JsonLines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
@@ -87,6 +70,19 @@ where
             values.record(fields);
         }
     }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.add(of_span);
+            }
+        }
+        event.record(&mut fields);
+        let line = self.line(*event.metadata().level(), fields);
+        // The writer counts the lines that it drops.
+        let _ = self.writer.make_writer().write_all(line.as_bytes());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +96,7 @@ impl Fields {
     /// Adds the fields of a span; those of an inner one win.
     fn add(&mut self, of_span: &Self) {
         self.trace_id = of_span.trace_id.clone().or_else(|| self.trace_id.take());
-        for (name, value) in of_span.rest.iter().filter(|(name, _)| !name.starts_with(EXPORT_FIELDS)) {
+        for (name, value) in &of_span.rest {
             self.rest.retain(|(known, _)| known != name);
             self.rest.push((name, value.clone()));
         }
@@ -173,14 +169,12 @@ mod tests {
     fn formats_one_json_object_in_field_order() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let lines_of = tracing_subscriber::fmt::layer()
-            .event_format(JsonLine::new("core-server"))
-            .with_writer(move || writer.clone());
-        let subscriber = tracing_subscriber::registry().with(SpanFields).with(lines_of);
+        let layer = JsonLines::new("core-server", move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(trace_id = %"abc", user = "Usuario-1", size_bytes = 7, took_ms = 3_u128, "said \"hi\"\n");
             tracing::warn!("no trace");
-            let turn = tracing::error_span!("turn", trace_id = %"def", message.label = %"Usuario-1:m1", otel.kind = "internal");
+            let turn = tracing::error_span!("turn", trace_id = %"def", message.label = %"Usuario-1:m1");
             turn.in_scope(|| tracing::info!(size_bytes = 1, "ended"));
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

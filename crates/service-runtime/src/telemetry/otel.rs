@@ -8,8 +8,13 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use protocol::trace::Traceparent;
 use tracing::{Span, Subscriber};
-use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::registry::LookupSpan;
+
+/// Names of spans that live for one log line, to give it its ids. They measure nothing.
+const LOG_SPANS: [&str; 2] = ["admission", "connection"];
 
 /// Exports finished spans in batches from its own thread; spans that the collector does not accept in time are dropped,
 /// so that it cannot slow a conversation.
@@ -31,11 +36,12 @@ impl Traces {
         Ok(Self { provider, service })
     }
 
-    pub(super) fn layer<S>(&self) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::SdkTracer>
+    pub(super) fn layer<S>(&self) -> impl Layer<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        tracing_opentelemetry::layer().with_tracer(self.provider.tracer(self.service))
+        let spans = tracing_opentelemetry::layer().with_tracer(self.provider.tracer(self.service));
+        spans.with_filter(FilterFn::new(|metadata| !LOG_SPANS.contains(&metadata.name())))
     }
 
     pub(super) fn shut_down(&self) {
