@@ -31,13 +31,13 @@ use bytes::BytesMut;
 use limits::RequestLimiter;
 use protocol::proxy_header::CLOSING_LINE_MARK;
 use protocol::server_frame::About;
-use protocol::trace::Traceparent;
+use protocol::trace::{TraceId, Traceparent};
 use protocol::{CloseReason, Face, Inbound};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 pub use frames::too_many_connections;
 pub use timers::Timeouts;
@@ -47,7 +47,7 @@ use self::frames::Frames;
 use self::input::InputHandler;
 use self::input_queue::InputQueue;
 use self::line_reader::{LineReader, ReadError};
-use self::link::Link;
+use self::link::{Link, Work};
 use self::mode::{Mode, PreSession, Undecided, greet};
 use self::timers::{Awaited, Expiry, Moments, Timers};
 use crate::sessions::Sessions;
@@ -88,6 +88,12 @@ pub struct Peer {
     pub late_header: CloseReason,
     /// Base of the greeting delay.
     pub connected_at: Instant,
+}
+
+/// Creates the span of a connection, which carries its ids to the log lines in it. Made for each line: an open span would
+/// cost every idle connection half a kilobyte. At the highest level, so that no filter of lines takes the ids from one.
+pub fn span(trace: TraceId) -> Span {
+    tracing::error_span!("connection", trace_id = %trace)
 }
 
 /// State of a client's connection, without its socket.
@@ -153,7 +159,7 @@ impl Connection {
                 written = sink.write_buf(self.link.writer.buffer_mut()), if !self.link.writer.is_flushed() => {
                     self.on_written(&written);
                 }
-                done = join(&mut self.link.task), if self.link.task.is_some() => self.on_completion(done),
+                done = completion(&mut self.link.work), if self.link.work.is_some() => self.on_completion(done),
                 () = outbox.changed() => {}
                 line = reader.next(), if self.wants_line() => self.on_line(line),
                 // Reached when nothing is left to read: a line that arrived before the drain must get its assessment
@@ -209,7 +215,7 @@ impl Connection {
         if let Some(reason) = [outbox_reason, closing].into_iter().flatten().find(|reason| ends_at_once(*reason)) {
             return Some(reason);
         }
-        if !self.link.writer.is_empty() || self.link.task.is_some() || self.mode.replay().is_some() {
+        if !self.link.writer.is_empty() || self.link.work.is_some() || self.mode.replay().is_some() {
             return None;
         }
         let quiet = !self.mode.is_awaiting() && self.link.writer.outbox().requests() == 0;
@@ -256,9 +262,9 @@ impl Connection {
         self.mode.announce_drain(&self.link);
     }
 
-    /// Applies the result of the task that the next line waits for; `None` if it panicked.
+    /// Applies the result of the work that the next line waits for; `None` if its task panicked.
     fn on_completion(&mut self, done: Option<Completion>) {
-        self.link.task = None;
+        self.link.work = None;
         match done {
             Some(completion) => self.mode.on_completion(completion, &mut self.link, &mut self.input),
             None => self.link.closing = Some(CloseReason::Internal),
@@ -281,18 +287,18 @@ impl Connection {
 
     /// Returns the input for which a timeout runs.
     fn awaited(&self) -> Awaited {
-        let is_waiting_for_task = self.link.task.is_some();
+        let is_waiting_for_work = self.link.work.is_some();
         match &self.mode {
             _ if self.link.closing.is_some() => Awaited::Nothing,
             Mode::Undecided(undecided)
                 if !undecided.has_failed_to_greet()
-                    && !is_waiting_for_task
+                    && !is_waiting_for_work
                     && !self.input.has_received
                     && !self.timers.is_draining() =>
             {
                 Awaited::FirstByte
             }
-            Mode::Frames(frames) if frames.attached().is_none() && !is_waiting_for_task => Awaited::Hello,
+            Mode::Frames(frames) if frames.attached().is_none() && !is_waiting_for_work => Awaited::Hello,
             Mode::Undecided(_) | Mode::Plain(_) | Mode::Frames(_) => Awaited::Line,
         }
     }
@@ -336,10 +342,10 @@ fn ends_at_once(reason: CloseReason) -> bool {
     }
 }
 
-/// Waits for the task. Returns `None` if it panicked.
-async fn join(task: &mut Option<JoinHandle<Completion>>) -> Option<Completion> {
-    match task {
-        Some(task) => task.await.ok(),
+/// Waits for the work, for ever without any. Returns `None` if its task panicked.
+async fn completion(work: &mut Option<Work>) -> Option<Completion> {
+    match work {
+        Some(work) => work.completion().await,
         None => std::future::pending().await,
     }
 }

@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::SessionError;
 pub use history::History;
-pub use live_session::LiveSession;
+pub use live_session::{Call, LiveSession};
 pub use outbox::Outbox;
 pub use requests::RequestError;
 

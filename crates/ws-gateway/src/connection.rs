@@ -163,7 +163,7 @@ impl Gateway {
         loop {
             let begin = Instant::now();
             let (stream, endpoint) = self.upstream.connect(self.config.connect_limit).await.map_err(|error| {
-                tracing::warn!(trace_id = %accepted.trace.trace_id, error = %error, "core unreachable");
+                accepted.in_span(|| tracing::warn!(error = %error, "core unreachable"));
                 CloseCause::CoreUnreachable
             })?;
             self.metrics.core_connect.observe(begin.elapsed().as_secs_f64());
@@ -212,27 +212,24 @@ fn has_spoken(stream: &TcpStream) -> bool {
 }
 
 fn log_open(accepted: &AcceptedClient) {
-    tracing::info!(
-        trace_id = %accepted.trace.trace_id,
-        client.address = %accepted.client.ip(),
-        client.face = %accepted.face,
-        "connection opened"
-    );
+    accepted.in_span(|| {
+        tracing::info!(
+            client.address = %accepted.client.ip(),
+            client.face = %accepted.face,
+            "connection opened"
+        );
+    });
 }
 
 fn log_reconnect(route: Route<'_>) {
-    tracing::info!(trace_id = %route.accepted.trace.trace_id, "late PROXY header; reconnecting to a core");
+    route.accepted.in_span(|| tracing::info!("late PROXY header; reconnecting to a core"));
 }
 
 fn log_close(accepted: &AcceptedClient, cause: CloseCause, opened: Instant) {
     let duration_ms = opened.elapsed().as_millis();
-    tracing::info!(
-        trace_id = %accepted.trace.trace_id,
-        close.reason = cause.name(),
-        close.code = cause.code(),
-        duration_ms,
-        "connection closed"
-    );
+    accepted.in_span(|| {
+        tracing::info!(close.reason = cause.name(), close.code = cause.code(), duration_ms, "connection closed");
+    });
 }
 
 #[cfg(test)]

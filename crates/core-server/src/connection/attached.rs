@@ -8,7 +8,6 @@ use protocol::{Language, MessageId, ResumeToken, ServerFrame, UserText};
 use safety::guide;
 use tokio::time::Instant;
 
-use super::completion::Completion;
 use super::link::Link;
 use crate::sessions::LiveSession;
 use session::ConnectionId;
@@ -53,12 +52,8 @@ impl Attached {
         // A message read before its session was opened, or during another one, is not assessed in this session yet.
         self.assess(&id, &text);
         self.reminder_at = self.session.note_use(Instant::now());
-        let (session, from) = (Arc::clone(&self.session), self.id);
-        let message = Message { id, text, trace, address: link.peer.address, risk: session.risk() };
-        link.spawn(async move {
-            session.submit(from, message).await;
-            Completion::Submitted
-        });
+        let message = Message { id, text, trace, address: link.peer.address, risk: self.session.risk() };
+        link.await_submission(self.session.submit(self.id, message));
     }
 
     /// Reminds all connections of the session when due, unless one of them already did.

@@ -23,7 +23,7 @@ impl InputHandler<'_> {
         let over = self.queue.has_handled_eof || self.is_draining || self.link.closing.is_some();
         let writer = &self.link.writer;
         let room = writer.has_room() && writer.outbox().occupied() < MAX_REQUESTS;
-        room && !self.mode.owes_answer_line() && !over && self.link.task.is_none() && self.mode.replay().is_none()
+        room && !self.mode.owes_answer_line() && !over && self.link.work.is_none() && self.mode.replay().is_none()
     }
 
     /// Assesses a message at once, then handles it, or queues it behind earlier input.
@@ -81,7 +81,7 @@ impl InputHandler<'_> {
     }
 
     fn greet_if_undecided(&mut self) {
-        if matches!(self.mode, Mode::Undecided(_)) && self.link.task.is_none() && !self.is_draining {
+        if matches!(self.mode, Mode::Undecided(_)) && self.link.work.is_none() && !self.is_draining {
             greet(self.link);
         }
     }

@@ -12,8 +12,7 @@ use super::completion::Completion;
 use super::line_reader::ReadError;
 use super::writer::Writer;
 use super::{Context, Peer, texts};
-use crate::sessions::Opened;
-use crate::sessions::SessionError;
+use crate::sessions::{Call, Opened, SessionError};
 
 /// Connection as its mode sees it.
 #[derive(Debug)]
@@ -21,31 +20,65 @@ pub(super) struct Link {
     pub(super) context: Arc<Context>,
     pub(super) peer: Peer,
     pub(super) writer: Writer,
-    /// Task that the next line waits for, so that lines take effect in their order.
-    pub(super) task: Option<JoinHandle<Completion>>,
+    /// Work that the next line waits for, so that lines take effect in their order.
+    pub(super) work: Option<Work>,
     /// Ends the connection, once everything is written.
     pub(super) closing: Option<CloseReason>,
 }
 
+/// Work in progress for a connection.
+#[derive(Debug)]
+pub(super) enum Work {
+    Task(JoinHandle<Completion>),
+    /// A submitted message, which needs no task: the session handles it.
+    Submission(Call),
+}
+
+impl Work {
+    /// Waits for the end of the work. Returns `None` if its task panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the work continues, and the next call waits for it.
+    pub(super) async fn completion(&mut self) -> Option<Completion> {
+        match self {
+            Self::Task(task) => task.await.ok(),
+            Self::Submission(submission) => {
+                // The session has published the result.
+                let _ = submission.await;
+                Some(Completion::Submitted)
+            }
+        }
+    }
+}
+
 impl Link {
     pub(super) fn new(peer: Peer, context: Arc<Context>) -> Self {
-        Self { context, peer, writer: Writer::default(), task: None, closing: None }
+        Self { context, peer, writer: Writer::default(), work: None, closing: None }
     }
 
     /// Spawns `work`; the next line waits for its completion. If the connection ends first, `work` still completes, and
     /// its completion is dropped.
     pub(super) fn spawn(&mut self, work: impl Future<Output = Completion> + Send + 'static) {
-        self.task = Some(self.context.tasks.spawn(work));
+        self.work = Some(Work::Task(self.context.tasks.spawn(work)));
+    }
+
+    /// Makes the next line wait for the result of a submitted message.
+    pub(super) fn await_submission(&mut self, submission: Call) {
+        self.work = Some(Work::Submission(submission));
     }
 
     /// Joins a session. Returns its highest `seq` too; `None` if it was erased.
     pub(super) fn attach(&self, opened: Opened, resumed: bool) -> Option<(Attached, u64)> {
         let Opened { session, token, .. } = opened;
         let (id, seq) = session.attach(Arc::clone(self.writer.outbox()))?;
-        tracing::info!(
-            trace_id = %self.peer.trace.trace_id, user = %session.user(), session.resumed = resumed, "session opened"
-        );
+        self.in_span(|| tracing::info!(user = %session.user(), session.resumed = resumed, "session opened"));
         Some((Attached::new(session, id, token), seq))
+    }
+
+    /// Runs `log`, whose lines get the ids of the connection.
+    pub(super) fn in_span(&self, log: impl FnOnce()) {
+        super::span(self.peer.trace.trace_id).in_scope(log);
     }
 
     pub(super) fn client_subnet(&self) -> ClientSubnet {
@@ -82,7 +115,7 @@ impl Link {
             // Erased; the session closes this connection.
             return self.writer.write_line(texts::erased_meanwhile(language));
         }
-        tracing::error!(trace_id = %self.peer.trace.trace_id, %error, "store operation failed");
+        self.in_span(|| tracing::error!(%error, "store operation failed"));
         self.writer.write_line(&error.rejection().frame(language).message);
     }
 }

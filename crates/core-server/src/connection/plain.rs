@@ -71,7 +71,7 @@ impl Plain {
     /// Writes the one line of answer to a message whose session was erased before.
     pub(super) fn write_erased_error(&mut self, link: &mut Link) {
         let is_erased = link.writer.close_reason() == Some(CloseReason::Erased);
-        if is_erased && link.task.is_none() && self.answer.abandon() {
+        if is_erased && link.work.is_none() && self.answer.abandon() {
             link.writer.write_line(texts::erased_meanwhile(self.attached.language()));
         }
     }

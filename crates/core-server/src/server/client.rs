@@ -174,21 +174,22 @@ struct ConnectionLog {
 impl ConnectionLog {
     fn opened(&self) {
         let Self { trace, address, .. } = self;
-        if self.is_health_check {
-            tracing::debug!(trace_id = %trace, client.address = %address, "gateway health check");
-        } else {
-            tracing::info!(trace_id = %trace, client.address = %address, "connection opened");
-        }
+        connection::span(*trace).in_scope(|| {
+            if self.is_health_check {
+                tracing::debug!(client.address = %address, "gateway health check");
+            } else {
+                tracing::info!(client.address = %address, "connection opened");
+            }
+        });
     }
 
     fn closed(&self, reason: CloseReason) {
         let Self { trace, address, .. } = self;
         if !self.is_health_check {
             let duration_ms = u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(
-                trace_id = %trace, client.address = %address, close.reason = %reason, duration_ms,
-                "connection closed"
-            );
+            connection::span(*trace).in_scope(|| {
+                tracing::info!(client.address = %address, close.reason = %reason, duration_ms, "connection closed");
+            });
         }
     }
 }

@@ -4,7 +4,9 @@
 //! without waiting. So the effects of one session start in one order, a delta passes no queue, and an idle session costs
 //! no task. Work that waits (store, model, cluster, time) runs in tasks, which exist only meanwhile.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use protocol::server_frame::Help;
 use protocol::{Country, Language, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
@@ -49,6 +51,19 @@ pub(super) struct Cell {
     next_ticket: u64,
     /// Time at which the timer task wakes next; `None` without a task.
     pub(super) timer: Option<Instant>,
+}
+
+/// A call of a session that has taken effect; completes with its result. Dropping it drops the result only.
+#[derive(Debug)]
+pub struct Call(oneshot::Receiver<Result<Completed, Failure>>);
+
+impl Future for Call {
+    type Output = Result<Completed, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The session completes every call; without its owner there is nothing left to do.
+        Pin::new(&mut self.0).poll(cx).map(|result| result.unwrap_or(Err(Failure::NoSession)))
+    }
 }
 
 impl LiveSession {
@@ -112,15 +127,8 @@ impl LiveSession {
         result
     }
 
-    /// Passes the input that `input` makes of a ticket, at once. The future waits for its completion.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: the call takes effect, and its result is dropped.
-    pub(super) fn call<F>(self: &Arc<Self>, input: F) -> impl Future<Output = Result<Completed, Failure>> + use<F>
-    where
-        F: FnOnce(Ticket) -> Input,
-    {
+    /// Passes the input that `input` makes of a ticket, at once.
+    pub(super) fn call(self: &Arc<Self>, input: impl FnOnce(Ticket) -> Input) -> Call {
         let (sender, receiver) = oneshot::channel();
         self.update_cell(|cell, now| {
             let ticket = Ticket(cell.next_ticket);
@@ -128,8 +136,7 @@ impl LiveSession {
             cell.calls.push((ticket, sender));
             cell.session.on(now, input(ticket), &mut cell.effects);
         });
-        // The session completes every call; without its owner there is nothing left to do.
-        async { receiver.await.unwrap_or(Err(Failure::NoSession)) }
+        Call(receiver)
     }
 
     // ---- connections ------------------------------------------------------------------------
@@ -157,14 +164,10 @@ impl LiveSession {
         self.on(Input::HalfClose(id));
     }
 
-    /// Submits a message of connection `from`. Returns once it is accepted or rejected, and its result is published.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: the message is admitted, stored and answered without the caller.
-    pub async fn submit(self: &Arc<Self>, from: ConnectionId, message: Message) {
-        // The result is published as a frame.
-        let _ = self.call(|ticket| Input::Submit { from, message, ticket }).await;
+    /// Submits a message of connection `from`. The call completes once the message is accepted or rejected, and its
+    /// result is published as a frame. The message is admitted, stored and answered without the caller.
+    pub fn submit(self: &Arc<Self>, from: ConnectionId, message: Message) -> Call {
+        self.call(|ticket| Input::Submit { from, message, ticket })
     }
 
     /// Stops the answer to message `id`, or removes the message from the queue. Returns true if it was in flight, here

@@ -109,7 +109,8 @@ impl StoreTask<'_> {
             }
             Err(error) => {
                 if !matches!(error, StoreError::NoSession { .. }) {
-                    tracing::error!(trace_id = %message.trace.trace_id, %error, "failed to store message");
+                    let span = tracing::error_span!("admission", trace_id = %message.trace.trace_id);
+                    span.in_scope(|| tracing::error!(%error, "failed to store message"));
                 }
                 Outcome { result: Err(store_failure(&error)), granted: None }
             }

@@ -35,6 +35,14 @@ pub(crate) struct AcceptedClient {
     pub(crate) trace: Traceparent,
 }
 
+impl AcceptedUpgrade {
+    /// Runs `log`, whose lines get the ids of the connection. Their span lives only meanwhile: an open one would cost
+    /// every idle connection half a kilobyte. At the highest level, so that no filter of lines takes the ids from one.
+    pub(crate) fn in_span(&self, log: impl FnOnce()) {
+        tracing::error_span!("connection", trace_id = %self.trace.trace_id).in_scope(log);
+    }
+}
+
 /// Returns true if the request asks for a WebSocket.
 pub(super) fn is_requested(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))

@@ -60,7 +60,7 @@ impl Frames {
     /// Reads the next page, unless a task is running: its completion comes back here.
     pub(in crate::connection) fn continue_replay(&self, link: &mut Link) {
         if let Phase::Welcomed(welcomed) = &self.phase
-            && link.task.is_none()
+            && link.work.is_none()
         {
             welcomed.read_page(link);
         }
@@ -82,7 +82,7 @@ impl Frames {
                 link.closing = Some(match error {
                     SessionError::Gone => CloseReason::Erased,
                     error => {
-                        tracing::error!(trace_id = %link.peer.trace.trace_id, %error, "replay failed");
+                        link.in_span(|| tracing::error!(%error, "replay failed"));
                         CloseReason::Internal
                     }
                 });
