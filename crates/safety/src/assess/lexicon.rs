@@ -152,14 +152,14 @@ impl Lexicon {
     /// very long text those of its beginning. One of them must be of a risk class.
     pub(crate) fn segments(&self, text: &[u8]) -> Option<Vec<(usize, u32)>> {
         let text = text.get(..MAX_RUN_LETTERS).unwrap_or(text);
-        let mut steps = [Step::default(); MAX_RUN_LETTERS + 1];
-        let best = steps.get_mut(..=text.len())?;
-        self.segments_of(text, best, |begin, step| self.pieces(text, begin, step)).or_else(|| {
+        // Of its length: most texts are one word, and an array of the greatest length is zeroed for each.
+        let mut best = vec![Step::default(); text.len() + 1];
+        self.segments_of(text, &mut best, |begin, step| self.pieces(text, begin, step)).or_else(|| {
             if text.len() > MAX_RUN_BY_SOUND {
                 return None;
             }
             best.fill(Step::default());
-            self.segments_of(text, best, |begin, step| self.pieces_by_sound(text, begin, step))
+            self.segments_of(text, &mut best, |begin, step| self.pieces_by_sound(text, begin, step))
         })
     }
 

@@ -23,9 +23,9 @@ const IN_OWN_WORDS: usize = usize::MAX;
 /// Texts without slots, in every language and register.
 static WHOLE: LazyLock<HashMap<&'static str, TextId>> =
     LazyLock::new(|| all_forms().filter(|(form, _)| !form.contains('{')).collect());
-/// Texts with slots.
-static WITH_SLOTS: LazyLock<Vec<(&'static str, TextId)>> =
-    LazyLock::new(|| all_forms().filter(|(form, _)| form.contains('{')).collect());
+/// Texts with slots. Divided once: every answer is compared with all of them.
+static WITH_SLOTS: LazyLock<Vec<(Slotted, TextId)>> =
+    LazyLock::new(|| all_forms().filter_map(|(form, id)| Some((Slotted::of(form)?, id))).collect());
 
 fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
     let edition = |edition: &'static Edition| {
@@ -39,7 +39,7 @@ fn all_forms() -> impl Iterator<Item = (&'static str, TextId)> {
 
 /// Identifies an answer as one of the companion's texts; `None` for a model's answer.
 pub(super) fn identify(answer: &str) -> Option<TextId> {
-    let with_slots = || WITH_SLOTS.iter().find(|(form, _)| fits(form, answer)).map(|(_, id)| *id);
+    let with_slots = || WITH_SLOTS.iter().find(|(form, _)| form.fits(answer)).map(|(_, id)| *id);
     WHOLE.get(answer).copied().or_else(with_slots)
 }
 
@@ -58,19 +58,35 @@ fn asked_by_model(answer: &str, level: Level) -> Option<TextId> {
     is_last.then_some((act, IN_OWN_WORDS))
 }
 
-/// Returns `true` if `text` is `form` with its slots filled.
-fn fits(form: &str, text: &str) -> bool {
-    let mut parts = form.split(['{', '}']).step_by(2);
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let parts: Vec<_> = parts.collect();
-    let Some((last, inner)) = parts.split_last() else { return rest.is_empty() };
-    for part in inner {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
+/// The parts of a text around its slots.
+#[derive(Debug)]
+struct Slotted {
+    first: &'static str,
+    inner: Vec<&'static str>,
+    last: &'static str,
+}
+
+impl Slotted {
+    /// Divides `form`; `None` if it has no slots.
+    fn of(form: &'static str) -> Option<Self> {
+        let mut parts = form.split(['{', '}']).step_by(2);
+        let first = parts.next()?;
+        let mut inner: Vec<_> = parts.collect();
+        let last = inner.pop()?;
+        Some(Self { first, inner, last })
     }
-    rest.ends_with(last)
+
+    /// Returns `true` if `text` is the form with its slots filled.
+    fn fits(&self, text: &str) -> bool {
+        let Some(mut rest) = text.strip_prefix(self.first) else { return false };
+        for part in &self.inner {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+        rest.ends_with(self.last)
+    }
 }
 
 /// A message of the person.
