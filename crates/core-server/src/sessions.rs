@@ -46,7 +46,7 @@ const MAX_CONCURRENT_CATCH_UPS: usize = 8;
 pub struct Sessions {
     turns: TurnService,
     limits: SessionLimits,
-    settings: Settings,
+    settings: Arc<Settings>,
     tasks: TaskTracker,
     draining: CancellationToken,
     live: Mutex<Live>,
@@ -132,7 +132,7 @@ impl Sessions {
         Arc::new(Self {
             turns,
             limits,
-            settings,
+            settings: Arc::new(settings),
             tasks,
             draining,
             live: Mutex::default(),
@@ -262,8 +262,8 @@ impl Sessions {
         &self.uses
     }
 
-    fn settings(&self) -> Settings {
-        self.settings
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
     }
 
     fn catch_ups(&self) -> &Semaphore {

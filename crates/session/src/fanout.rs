@@ -40,6 +40,8 @@ impl Fanout {
     pub(crate) fn attach(&mut self, cx: &mut Cx<'_>) -> ConnectionId {
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
+        // Exactly: most sessions have one connection.
+        self.clients.reserve_exact(1);
         self.clients.push(Client { id, is_half_closed: false });
         self.on_clients_changed(cx);
         id

@@ -1,5 +1,6 @@
 //! Operations on the store, and the publication of their results.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::server_frame::{Entry, Role};
@@ -22,7 +23,8 @@ const BEYOND_LIMITS_PAUSE: Duration = Duration::from_secs(1);
 /// The conversation, and the order in which it is stored.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    pub(crate) settings: Settings,
+    /// Shared by all sessions.
+    pub(crate) settings: Arc<Settings>,
     pub(crate) life: Life,
     pub(crate) conversation: Conversation,
     pub(crate) commits: Commits,

@@ -1,6 +1,7 @@
 //! The session: inputs to effects.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::server_frame::Support;
@@ -61,7 +62,8 @@ pub struct Session {
 
 impl Session {
     /// Creates the session of a live person.
-    pub fn new(settings: Settings, opening: Opening, now: Instant) -> Self {
+    pub fn new(settings: impl Into<Arc<Settings>>, opening: Opening, now: Instant) -> Self {
+        let settings = settings.into();
         let Opening { user, seq, messages, locale, country, is_new, cluster } = opening;
         // A chosen locale is stored; the default one may have been chosen or not, so the first message decides.
         let is_language_open = messages == 0 && locale == Locale::default();

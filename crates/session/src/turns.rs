@@ -18,7 +18,8 @@ use crate::replicas::POLL_INTERVAL;
 pub(crate) struct Turns {
     /// Bounded by `per_user_max`.
     waiting: VecDeque<Waiting>,
-    current: Option<Current>,
+    /// Boxed: most sessions are idle.
+    current: Option<Box<Current>>,
 }
 
 /// A message behind the current one.
@@ -108,7 +109,7 @@ impl Turns {
             cx.start(Effect::StartTurn(turn));
             Stage::Answering(Draft::default())
         };
-        self.current = Some(Current { id, seq, sender, stage });
+        self.current = Some(Box::new(Current { id, seq, sender, stage }));
     }
 
     /// Makes connection `from` the sender of a message in flight that it has resubmitted: the first sender's connection
@@ -231,7 +232,7 @@ impl Turns {
 
     /// Removes the turn that has ended. Returns its message and sender, unless it is superseded.
     pub(crate) fn take_ended(&mut self) -> Option<(MessageId, ConnectionId)> {
-        let Current { id, sender, stage, .. } = self.current.take()?;
+        let Current { id, sender, stage, .. } = *self.current.take()?;
         (!matches!(stage, Stage::Superseded)).then_some((id, sender))
     }
 
@@ -275,8 +276,8 @@ impl Turns {
     }
 
     fn remove_unstarted(&mut self, id: &MessageId) -> Option<Unstarted> {
-        let is_behind = |current: &mut Current| current.id == *id && matches!(current.stage, Stage::Behind { .. });
-        if let Some(Current { stage: Stage::Behind { turn, .. }, .. }) = self.current.take_if(is_behind) {
+        let is_behind = |current: &mut Box<Current>| current.id == *id && matches!(current.stage, Stage::Behind { .. });
+        if let Some(Stage::Behind { turn, .. }) = self.current.take_if(is_behind).map(|current| current.stage) {
             return Some(Unstarted { turn });
         }
         let at = self.waiting.iter().position(|waiting| waiting.turn.message.id == *id)?;
@@ -297,7 +298,7 @@ impl Turns {
         if let Some(delta) = self.draft_delta() {
             return Some(delta.into_frame());
         }
-        let Current { id, stage, .. } = self.current.as_ref()?;
+        let Current { id, stage, .. } = self.current.as_deref()?;
         let ahead = match stage {
             Stage::Answering(draft) | Stage::Stopping(draft) | Stage::Concluding(draft) => draft.ahead,
             Stage::Behind { .. } => 0,
@@ -308,7 +309,7 @@ impl Turns {
 
     /// Returns the delta of the whole answer so far, if it has text.
     pub(crate) fn draft_delta(&self) -> Option<Delta> {
-        let Current { id, stage, .. } = self.current.as_ref()?;
+        let Current { id, stage, .. } = self.current.as_deref()?;
         let (Stage::Answering(draft) | Stage::Stopping(draft) | Stage::Concluding(draft)) = stage else { return None };
         let Draft { text, chars, .. } = draft;
         let whole = || Delta { id: id.clone(), offset: 0, chars: *chars, text: text.clone(), exercise: None };
