@@ -18,6 +18,8 @@ use store::SessionRecord;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::effects::Starter;
+use super::timer::TimerTask;
 use super::turn_task::Turns;
 use super::{Outbox, SessionError, Sessions};
 use crate::turn::{AnswerSink, now};
@@ -115,15 +117,8 @@ impl LiveSession {
     pub(super) fn update_cell<R>(self: &Arc<Self>, update: impl FnOnce(&mut Cell, Now) -> R) -> R {
         let mut cell = self.cell();
         let result = update(&mut cell, Now { instant: Instant::now().into_std(), wall: now() });
-        let mut effects = std::mem::take(&mut cell.effects);
-        for effect in effects.drain(..) {
-            self.start(&mut cell, effect);
-        }
-        if cell.session.is_busy() {
-            // Kept for the next delta. An idle session keeps no buffer.
-            cell.effects = effects;
-        }
-        self.arm_timer(&mut cell);
+        Starter::new(self, &mut cell).start_all();
+        TimerTask::arm(self, &mut cell);
         result
     }
 
@@ -146,6 +141,8 @@ impl LiveSession {
     pub fn attach(self: &Arc<Self>, outbox: Arc<Outbox>) -> Option<(ConnectionId, u64)> {
         self.update_cell(|cell, now| {
             let attached = cell.session.attach(now, &mut cell.effects);
+            // Exactly: most sessions have one connection.
+            cell.outboxes.reserve_exact(1);
             cell.outboxes.extend(attached.map(|(id, _)| (id, outbox)));
             attached
         })

@@ -49,14 +49,20 @@ impl Drop for RequestPermit {
 }
 
 impl Outbox {
-    /// Appends `frame`.
+    /// Appends `frame`, and wakes the connection's task.
     pub fn push(&self, frame: ServerFrame) {
+        self.queue(frame);
+        self.wake();
+    }
+
+    /// Appends `frame`; [`Outbox::wake`] is up to the caller.
+    pub fn queue(&self, frame: ServerFrame) {
         self.add(|state| state.add(frame));
     }
 
-    /// Appends a delta. One that continues the delta at the back of the queue is joined to it: a single delta is never
-    /// delayed, and a backlog becomes one frame.
-    pub fn push_delta(&self, delta: Delta) {
+    /// Appends a delta; [`Outbox::wake`] is up to the caller. One that continues the delta at the back of the queue is
+    /// joined to it: a single delta is never delayed, and a backlog becomes one frame.
+    pub fn queue_delta(&self, delta: Delta) {
         self.add(|state| state.add_delta(delta));
     }
 
@@ -69,8 +75,6 @@ impl Outbox {
         if MAX_BYTES < state.bytes {
             state.close_with(CloseReason::SlowConsumer);
         }
-        drop(state);
-        self.changed.notify_one();
     }
 
     /// Closes the connection for `reason` after the queue is written. The first reason wins.
@@ -228,11 +232,11 @@ mod tests {
     fn joins_waiting_deltas() {
         let outbox = Outbox::default();
         for (offset, text) in [(0, "a"), (1, "ñ"), (2, "o")] {
-            outbox.push_delta(delta("x", offset, text));
+            outbox.queue_delta(delta("x", offset, text));
         }
-        outbox.push_delta(delta("y", 3, "z"));
+        outbox.queue_delta(delta("y", 3, "z"));
         outbox.push(ServerFrame::Pong { id: None });
-        outbox.push_delta(delta("y", 4, "z"));
+        outbox.queue_delta(delta("y", 4, "z"));
         let frames: Vec<_> = std::iter::from_fn(|| outbox.take()).collect();
         assert_eq!(
             frames,
@@ -252,12 +256,12 @@ mod tests {
         let text = "x".repeat(1_000);
         let mut pushed = 0;
         while outbox.close_reason().is_none() {
-            outbox.push_delta(delta("x", pushed * 2_000, &text));
+            outbox.queue_delta(delta("x", pushed * 2_000, &text));
             pushed += 1;
         }
         assert_eq!(outbox.close_reason(), Some(CloseReason::SlowConsumer));
         assert!((900..1_100).contains(&pushed), "{pushed}");
-        outbox.push_delta(delta("x", 0, "late"));
+        outbox.queue_delta(delta("x", 0, "late"));
         assert!(outbox.is_empty());
     }
 }

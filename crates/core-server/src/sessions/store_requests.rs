@@ -21,39 +21,45 @@ struct Outcome {
     granted: Option<(MessageId, Permit)>,
 }
 
-/// Work for a session that waits for the store or the cluster.
+/// Task of a session that waits for the store or the cluster.
 #[derive(Debug)]
-struct StoreTask<'a>(&'a LiveSession);
+pub(super) struct StoreTask(Arc<LiveSession>);
 
-impl LiveSession {
-    pub(super) fn spawn_store_request(self: &Arc<Self>, request: StoreRequest) {
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move {
+impl StoreTask {
+    pub(super) fn of(session: &Arc<LiveSession>) -> Self {
+        Self(Arc::clone(session))
+    }
+
+    pub(super) fn spawn(self, request: StoreRequest) {
+        let session = Arc::clone(&self.0);
+        // Boxed: the runtime moves the future of a task several times, and this one is long.
+        session.sessions.tasks().spawn(Box::pin(async move {
             // A panic must not leave the session without the result: it would store nothing any more.
-            let outcome = AssertUnwindSafe(StoreTask(&session).run(request)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(self.run(request)).catch_unwind().await;
             let Outcome { result, granted } = outcome.unwrap_or_else(|_| {
                 let failure = Failure::Rejected(MessageRejection::permanent(ErrorCode::Internal));
                 Outcome { result: Err(failure), granted: None }
             });
-            session.update_cell(|cell, now| {
+            self.0.update_cell(|cell, now| {
                 // In one step: the session may start the turn at once.
                 granted.into_iter().for_each(|(id, permit)| cell.turns.keep(id, permit));
                 cell.session.on(now, Input::Stored(result), &mut cell.effects);
             });
+        }));
+    }
+
+    pub(super) fn spawn_claims_query(self, query: ClaimsQuery) {
+        let session = Arc::clone(&self.0);
+        session.sessions.tasks().spawn(async move {
+            let claims = self.read_claims(&query).await;
+            self.0.on(Input::Claims(query, claims));
         });
     }
 
-    pub(super) fn spawn_claims_query(self: &Arc<Self>, query: ClaimsQuery) {
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move {
-            let claims = StoreTask(&session).read_claims(&query).await;
-            session.on(Input::Claims(query, claims));
-        });
-    }
-
-    pub(super) fn spawn_answer_query(self: &Arc<Self>, query: AnswerQuery) {
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move {
+    pub(super) fn spawn_answer_query(self, query: AnswerQuery) {
+        let Self(session) = self;
+        let sessions = Arc::clone(&session.sessions);
+        sessions.tasks().spawn(async move {
             let id = match &query {
                 AnswerQuery::Followed(id) => Some(id),
                 AnswerQuery::RemoteError(error) => error.id.as_ref(),
@@ -65,9 +71,7 @@ impl LiveSession {
             session.on(Input::AnswerRead(query, answered.map_err(|error| store_failure(&error))));
         });
     }
-}
 
-impl StoreTask<'_> {
     async fn run(&self, request: StoreRequest) -> Outcome {
         let user = self.0.user();
         let store = &self.0.sessions.turns().store;

@@ -50,7 +50,7 @@ impl Scene {
     }
 
     async fn submit(&self, from: ConnectionId, id: &str) {
-        self.session.submit(from, message(id)).await;
+        self.session.submit(from, message(id)).await.unwrap();
     }
 }
 
@@ -271,7 +271,7 @@ async fn rejection_carries_help_while_a_level_is_remembered() {
             scene.session.assess(&id, &text);
             let message = Message { text, risk: scene.session.risk(), ..message(id.as_str()) };
             drained(&outbox);
-            scene.session.submit(from, message).await;
+            scene.session.submit(from, message).await.unwrap();
             settle(&scene).await;
         }
         let kinds: Vec<_> = std::iter::from_fn(|| outbox.take())
@@ -315,7 +315,7 @@ async fn country_in_answer_to_help_is_adopted_and_stored() {
             support.help.resources.iter().any(|line| line.country == "AR")
         });
         assert_eq!(lines, want.map(|_| true), "{answer}");
-        scene.session.submit(from, Message { text, ..message("b") }).await;
+        scene.session.submit(from, Message { text, ..message("b") }).await.unwrap();
         settle(&scene).await;
         let stored = scene.store.session_by_token(&scene.opened.token).await.unwrap().unwrap().country;
         assert_eq!(stored.as_ref().map(protocol::Country::as_str), want, "{answer}");

@@ -10,7 +10,7 @@ use session::{Ended, Failure, Input, MessageRejection, Turn, TurnEvent};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::live_session::{Cell, LiveSession};
+use super::live_session::LiveSession;
 use crate::turn::{Concluded, Permit, TurnControl};
 
 /// Turns in flight on this core.
@@ -42,7 +42,7 @@ impl Turns {
     }
 
     /// Returns the permit and the control of message `id`, which is answered now.
-    fn run(&mut self, id: &MessageId) -> Option<(Permit, TurnControl)> {
+    pub(super) fn run(&mut self, id: &MessageId) -> Option<(Permit, TurnControl)> {
         let handle = self.find(id)?;
         let (stop, (sender, record)) = (CancellationToken::new(), oneshot::channel());
         let running = Stage::Running { stop: stop.clone(), record: Some(sender) };
@@ -68,7 +68,7 @@ impl Turns {
     }
 
     /// Removes a turn, whose claim is released now. Returns the claim.
-    fn remove(&mut self, id: &MessageId) -> Option<ClaimNumber> {
+    pub(super) fn remove(&mut self, id: &MessageId) -> Option<ClaimNumber> {
         let at = self.0.iter().position(|handle| handle.id == *id)?;
         let TurnHandle { claim, .. } = self.0.swap_remove(at);
         if self.0.is_empty() {
@@ -88,50 +88,41 @@ impl Turns {
     }
 }
 
-impl LiveSession {
-    /// Starts the task of a turn.
-    pub(super) fn spawn_turn(self: &Arc<Self>, cell: &mut Cell, turn: Box<Turn>) {
-        let Some((permit, control)) = cell.turns.run(&turn.message.id) else {
-            debug_assert!(false, "a turn without a permit");
-            return;
-        };
-        let session = Arc::clone(self);
-        self.sessions.tasks().spawn(async move { session.run_turn(turn, permit, control).await });
+/// Task of a running turn.
+#[derive(Debug)]
+pub(super) struct TurnTask {
+    pub(super) session: Arc<LiveSession>,
+    pub(super) turn: Box<Turn>,
+    pub(super) permit: Permit,
+    pub(super) control: TurnControl,
+}
+
+impl TurnTask {
+    pub(super) fn spawn(self) {
+        let sessions = Arc::clone(&self.session.sessions);
+        // Boxed: the runtime moves the future of a task several times, and this one is long.
+        sessions.tasks().spawn(Box::pin(self.run()));
     }
 
-    async fn run_turn(self: Arc<Self>, turn: Box<Turn>, permit: Permit, control: TurnControl) {
-        let turns = self.sessions.turns();
+    async fn run(self) {
+        let Self { session, turn, permit, control } = self;
+        let turns = session.sessions.turns();
         // A panic must not leave the session without the end of its turn: nothing would be answered any more.
-        let concluded = AssertUnwindSafe(turns.run(&turn, permit, &self, control)).catch_unwind().await;
+        let concluded = AssertUnwindSafe(turns.run(&turn, permit, &session, control)).catch_unwind().await;
         let Concluded { ended, is_stopped, summary_job } = concluded.unwrap_or_else(|_| {
             let failure = Failure::Rejected(MessageRejection::permanent(ErrorCode::Internal));
             Concluded { ended: Ended::Failed(failure), is_stopped: false, summary_job: None }
         });
         let id = &turn.message.id;
-        let claim = self.cell().turns.remove(id);
+        let claim = session.cell().turns.remove(id);
         if is_stopped {
-            turns.budget.note_stopped(self.user(), id);
+            turns.budget.note_stopped(session.user(), id);
         }
         // Release the claim *before* publishing: a core that reacts to `done` must be able to claim.
-        turns.budget.release(self.user(), id, claim, is_stopped).await;
-        self.on(Input::Turn(TurnEvent::Ended(ended)));
+        turns.budget.release(session.user(), id, claim, is_stopped).await;
+        session.on(Input::Turn(TurnEvent::Ended(ended)));
         if let Some(summary_job) = summary_job {
             turns.summarize(summary_job).await;
-        }
-    }
-
-    /// Releases, in a task, the claim to a message that is not answered here after all.
-    pub(super) fn release(self: &Arc<Self>, cell: &mut Cell, id: &MessageId, is_stopped: bool) {
-        let claim = cell.turns.remove(id);
-        let (sessions, user) = (Arc::clone(&self.sessions), self.user());
-        if is_stopped {
-            // Synchronously: the message may be resubmitted before the task has run, and must count as stopped then.
-            sessions.turns().budget.note_stopped(user, id);
-        }
-        if claim.is_some() {
-            let id = id.clone();
-            let release = async move { sessions.turns().budget.release(user, &id, claim, is_stopped).await };
-            self.sessions.tasks().spawn(release);
         }
     }
 }
