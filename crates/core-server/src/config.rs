@@ -19,7 +19,6 @@ use store::{DatabaseSettings, DatabaseUrl};
 
 pub use args::{Args, Command};
 
-use crate::connection::Timeouts;
 use crate::explain::{ExplainOptions, explain};
 use crate::guard::{GuardKind, GuardSettings};
 use crate::turn::{ContextSettings, RECORD_TIMEOUT, SummarySettings};
@@ -87,6 +86,21 @@ pub struct Config {
     pub guard: Option<GuardSettings>,
     /// Context of the model.
     pub context: ContextSettings,
+}
+
+/// Timeouts of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Silence of a new connection before the plain face greets.
+    pub greet_delay: Duration,
+    /// For the rest of a PROXY header, and for `hello` on a framed connection.
+    pub handshake: Duration,
+    /// Between two lines of the client; an answer in progress extends it.
+    pub idle: Duration,
+    /// Without progress in writing: the client is a slow consumer.
+    pub write: Duration,
+    /// For answers in progress when the server drains.
+    pub drain: Duration,
 }
 
 impl Config {

@@ -40,7 +40,6 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 pub use frames::too_many_connections;
-pub use timers::Timeouts;
 
 use self::completion::Completion;
 use self::frames::Frames;
@@ -50,6 +49,7 @@ use self::line_reader::{LineReader, ReadError};
 use self::link::{Link, Work};
 use self::mode::{Mode, PreSession, Undecided, greet};
 use self::timers::{Awaited, Expiry, Moments, Timers};
+use crate::config::Timeouts;
 use crate::sessions::Sessions;
 
 /// Requests of one connection in flight, queued ones included; beyond it the next line waits.

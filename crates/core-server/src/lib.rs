@@ -1,7 +1,7 @@
 //! The stateful service of PsicoIA: conversations and their answers, served to connections.
 //!
-//! Layers, from top to bottom; each uses only the layers below it: `config` · [`server`] · [`connection`] ·
-//! [`sessions`] · [`turn`] · [`metrics`] · [`guard`]. The session as a machine, storage,
+//! Layers, from top to bottom; each uses only the layers below it: [`server`] · [`connection`] · [`config`],
+//! [`sessions`] · [`turn`] · [`metrics`], [`guard`]. The session as a machine, storage,
 //! limits, the cluster and the client of the model are crates of their own: `session`, `store`, `limits`, `cluster`, `llm`.
 
 pub mod config;

