@@ -21,7 +21,9 @@ pub(super) struct LineReader<R> {
     source: R,
     buffer: BytesMut,
     codec: LineCodec,
-    has_received: bool,
+    /// The bytes so far may be the beginning of a PROXY header. None of them is read as a line: the first four of one are
+    /// two blank lines.
+    may_be_header: bool,
     /// No line was read yet, and the client may speak another protocol.
     may_be_foreign: bool,
 }
@@ -51,12 +53,12 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         if face.is_some() {
             codec.expect_tags();
         }
-        let has_received = !first.is_empty();
-        Self { source, buffer: first, codec, has_received, may_be_foreign: face.is_none() }
+        Self { source, buffer: first, codec, may_be_header: true, may_be_foreign: face.is_none() }
     }
 
+    /// Returns true once a byte has arrived that is not the beginning of a PROXY header.
     pub(super) fn has_received(&self) -> bool {
-        self.has_received
+        !self.may_be_header
     }
 
     /// Reads the next line; `None` at the end of the stream, where a cut line is dropped.
@@ -77,19 +79,16 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if self.may_be_foreign && is_foreign(&self.buffer) {
                 return Poll::Ready(Err(ReadError::ForeignProtocol));
             }
-            if let Some(inbound) = self.codec.next_line(&mut self.buffer) {
+            self.may_be_header = self.may_be_header && may_be_header(&self.buffer)?;
+            if !self.may_be_header
+                && let Some(inbound) = self.codec.next_line(&mut self.buffer)
+            {
                 self.may_be_foreign = false;
                 return Poll::Ready(Ok(Some(inbound)));
             }
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(None));
             }
-            if !self.has_received
-                && let Some(error) = proxy_header_at(&self.buffer)
-            {
-                return Poll::Ready(Err(error));
-            }
-            self.has_received = true;
         }
     }
 
@@ -107,15 +106,20 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     }
 }
 
-/// Returns the error for a PROXY header or an unambiguous beginning of one, which must not be read as a line.
-fn proxy_header_at(bytes: &[u8]) -> Option<ReadError> {
+/// Returns true if more bytes may make `bytes` a PROXY header.
+///
+/// # Errors
+///
+/// They are one, or its unambiguous beginning, which must not be read as a line.
+fn may_be_header(bytes: &[u8]) -> Result<bool, ReadError> {
     match proxy_header::parse(bytes) {
-        ProxyHeaderParse::Header { header, .. } => Some(ReadError::ProxyHeader { closing_line: header.closing_line }),
+        ProxyHeaderParse::Header { header, .. } => Err(ReadError::ProxyHeader { closing_line: header.closing_line }),
         // Whether the sender understands the closing line is not known.
         ProxyHeaderParse::Incomplete { unambiguous: true } | ProxyHeaderParse::Invalid => {
-            Some(ReadError::ProxyHeader { closing_line: false })
+            Err(ReadError::ProxyHeader { closing_line: false })
         }
-        ProxyHeaderParse::Incomplete { unambiguous: false } | ProxyHeaderParse::Absent => None,
+        ProxyHeaderParse::Incomplete { unambiguous: false } => Ok(true),
+        ProxyHeaderParse::Absent => Ok(false),
     }
 }
 
@@ -168,6 +172,24 @@ mod tests {
         for (first, input, want) in rows {
             assert_eq!(read(first, input, None).await, *want, "{first}{}", input.escape_ascii());
         }
+    }
+
+    #[tokio::test]
+    async fn header_is_found_wherever_it_is_cut() {
+        let header = b"\r\n\r\n\0\r\nQUIT\n";
+        for cut in 1..header.len() {
+            let (begin, rest) = header.split_at(cut);
+            let source = tokio::io::AsyncReadExt::chain(begin, rest);
+            let error = LineReader::new(source, BytesMut::new(), None).next().await.unwrap_err();
+            assert!(matches!(error, ReadError::ProxyHeader { closing_line: false }), "{cut}");
+            let first = BytesMut::from(begin);
+            let error = LineReader::new(rest, first, None).next().await.unwrap_err();
+            assert!(matches!(error, ReadError::ProxyHeader { closing_line: false }), "{cut} bytes before");
+        }
+        // The blank lines of a person are none.
+        let mut reader = LineReader::new(&b"\r\n\r\nhola\r\n"[..], BytesMut::new(), None);
+        let Ok(Some(Inbound::Line { text, .. })) = reader.next().await else { panic!("no line") };
+        assert_eq!((text.expose(), reader.has_received()), ("hola", true));
     }
 
     #[tokio::test]
