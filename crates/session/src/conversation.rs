@@ -219,14 +219,12 @@ impl Conversation {
 
     /// Publishes the rest of a stored answer, of which connections here have the beginning.
     fn publish_rest(&self, to: Recipients, shown: &UserText, answer: &Entry, cx: &mut Cx<'_>) {
-        let Some(rest) = answer.text.expose().strip_prefix(shown.expose()) else {
-            // Connections here have the losing one of two answers, which is no prefix of the stored one. The error makes
-            // their clients ask again.
-            let error = self.error(answer.id.clone(), MessageRejection::abandoned());
-            return self.fanout.publish_locally(to, error, cx);
+        let (offset, rest) = match answer.text.expose().strip_prefix(shown.expose()) {
+            Some(rest) => (shown.chars(), rest),
+            // Connections here have the losing one of two answers: the delta from offset 0 replaces it.
+            None => (0, answer.text.expose()),
         };
         if !rest.is_empty() {
-            let offset = shown.chars();
             let text = UserText::new(rest);
             let delta = ServerFrame::Delta { id: answer.id.clone(), offset, text, exercise: None };
             self.fanout.publish_locally(to, delta, cx);
