@@ -18,9 +18,9 @@ pub(super) struct InputHandler<'a> {
 }
 
 impl InputHandler<'_> {
-    /// Returns true if the next input may be handled. Lines that a drain finds unhandled are refused instead.
+    /// Returns true if the next input may be handled.
     fn may_handle(&self) -> bool {
-        let over = self.queue.has_handled_eof || self.is_draining || self.link.closing.is_some();
+        let over = self.queue.has_handled_eof || self.link.closing.is_some();
         let writer = &self.link.writer;
         let room = writer.has_room() && writer.outbox().occupied() < MAX_REQUESTS;
         room && !self.mode.owes_answer_line() && !over && self.link.work.is_none() && self.mode.replay().is_none()
@@ -38,7 +38,7 @@ impl InputHandler<'_> {
         };
         match input {
             None => self.greet_if_undecided(),
-            Some(input) if self.queue.is_empty() && self.may_handle() => self.handle(input),
+            Some(input) if self.queue.is_empty() && !self.is_draining && self.may_handle() => self.handle(input),
             Some(input) => self.queue.push(input),
         }
     }
@@ -46,13 +46,22 @@ impl InputHandler<'_> {
     /// Handles input that was read ahead, as far as it may be.
     pub(super) fn handle_ready(&mut self) {
         while self.may_handle()
-            && let Some(input) = self.queue.pop()
+            && let Some(input) = self.next_input()
         {
             self.handle(input);
         }
     }
 
-    /// Refuses the messages that were read ahead: the server drains.
+    /// Removes the next input to handle. In a drain that is a line which ends an answer or the connection; the others are
+    /// refused at its end.
+    fn next_input(&mut self) -> Option<Input> {
+        if !self.is_draining {
+            return self.queue.pop();
+        }
+        self.queue.take(|input| matches!(input, Input::Line(line) if self.mode.serves_in_drain(line)))
+    }
+
+    /// Refuses the messages and requests that were read ahead: the server drains.
     pub(super) fn refuse_unhandled(&mut self) {
         while let Some(input) = self.queue.pop() {
             if let Input::Line(line) = input {

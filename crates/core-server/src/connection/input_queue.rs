@@ -67,4 +67,9 @@ impl InputQueue {
     pub(super) fn pop(&mut self) -> Option<Input> {
         self.ahead.pop()
     }
+
+    /// Removes the first input that is `wanted`.
+    pub(super) fn take(&mut self, wanted: impl FnMut(&Input) -> bool) -> Option<Input> {
+        self.ahead.take(wanted)
+    }
 }

@@ -4,7 +4,7 @@
 mod assessment;
 mod undecided;
 
-use protocol::client_frame::FrameHint;
+use protocol::client_frame::{FrameHint, Request};
 use protocol::{ClientFrame, ErrorCode, Language, ServerFrame};
 use tokio::time::Instant;
 
@@ -192,10 +192,19 @@ impl Mode {
         }
     }
 
+    /// Returns true for a line that is handled in a drain too: it ends an answer or the connection.
+    pub(super) fn serves_in_drain(&self, line: &Line) -> bool {
+        match (self, line.frame.as_deref()) {
+            (Self::Frames(_), Some(Ok(frame))) => matches!(frame, ClientFrame::Stop { .. } | ClientFrame::Bye),
+            (Self::Plain(_), None) => Command::parse(line.text.expose()) == Command::Exit,
+            _ => false,
+        }
+    }
+
     /// Refuses a line that was read ahead: the server drains.
     pub(super) fn refuse(&self, line: &Line, link: &mut Link) {
         match (self, line.frame.as_deref()) {
-            (Self::Frames(_), Some(Ok(ClientFrame::Message { id, .. }))) => {
+            (Self::Frames(_), Some(Ok(ClientFrame::Message { id, .. } | ClientFrame::Request(Request { id, .. })))) => {
                 link.writer.push(link.error_frame(ErrorCode::ShuttingDown, Some(id.clone()), self.language()));
             }
             (Self::Plain(_) | Self::Undecided(_), None) if Command::parse(line.text.expose()) == Command::Message => {

@@ -73,7 +73,13 @@ impl ReadAhead {
     }
 
     pub(super) fn pop(&mut self) -> Option<Input> {
-        let input = self.waiting.pop_front()?;
+        self.take(|_| true)
+    }
+
+    /// Removes the first input that is `wanted`.
+    pub(super) fn take(&mut self, wanted: impl FnMut(&Input) -> bool) -> Option<Input> {
+        let at = self.waiting.iter().position(wanted)?;
+        let input = self.waiting.remove(at)?;
         self.bytes -= input.bytes();
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();

@@ -227,6 +227,42 @@ async fn drain_ends_every_mode() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bye_ends_a_connection_in_a_drain_at_once() {
+    for (hello, bye) in [(None, "salir"), (Some(r#"{"type":"hello","v":1}"#), r#"{"type":"bye"}"#)] {
+        let fixture = Fixture::new();
+        let mut client = fixture.connect();
+        if let Some(hello) = hello {
+            client.send(hello).await;
+        }
+        client.lines(if hello.is_some() { 2 } else { 3 }).await;
+        fixture.context.draining.cancel();
+        client.send(bye).await;
+        let begin = Instant::now();
+        assert_eq!(client.end().await.1, CloseReason::Bye, "{bye}");
+        assert_eq!(begin.elapsed(), Duration::ZERO, "{bye}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_stops_an_answer_and_refuses_a_request() {
+    let fixture = Fixture::new();
+    let mut program = fixture.connect();
+    program.send(r#"{"type":"hello","v":1}"#).await;
+    program.lines(2).await;
+    fixture.store.set_delay(Duration::from_secs(1));
+    program.send(r#"{"type":"message","id":"m","text":"hola"}"#).await;
+    assert_eq!(kind(&program.line().await), "accepted");
+    fixture.context.draining.cancel();
+    program.send(r#"{"type":"request","id":"r","method":"history"}"#).await;
+    program.send(r#"{"type":"stop","id":"m"}"#).await;
+    let (lines, reason) = program.end().await;
+    let kinds: Vec<_> = lines.iter().map(|line| kind(line)).collect();
+    assert_eq!(kinds, ["notice draining", "done", "error shutting_down"]);
+    assert!(lines[1].contains(r#""finish":"stopped""#), "{}", lines[1]);
+    assert_eq!(reason, CloseReason::Draining);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_commands_of_the_plain_face_are_answered() {
     let fixture = Fixture::new();
     let mut person = fixture.connect();
