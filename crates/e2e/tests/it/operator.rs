@@ -57,8 +57,9 @@ async fn top_shows_figures_of_all_services() {
             person.ask(&format!("m{number}"), "hola").await;
         }
     };
+    let arguments = ["top", "--once", "--json", "--interval", "0.5", "--admin", &admin];
     let (code, overview) = tokio::select! {
-        seen = run(&["top", "--once", "--json", "--interval", "0.5", "--admin", &admin]) => seen,
+        seen = run(&arguments) => seen,
         () = talk => unreachable!("the person never stops"),
     };
     assert_eq!(code, Some(0), "{overview}");

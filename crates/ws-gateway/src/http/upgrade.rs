@@ -35,7 +35,7 @@ pub(crate) struct AcceptedClient {
     pub(crate) trace: Traceparent,
 }
 
-impl AcceptedUpgrade {
+impl AcceptedClient {
     /// Runs `log`, whose lines get the ids of the connection. Their span lives only meanwhile: an open one would cost
     /// every idle connection half a kilobyte. At the highest level, so that no filter of lines takes the ids from one.
     pub(crate) fn in_span(&self, log: impl FnOnce()) {
