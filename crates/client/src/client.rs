@@ -21,7 +21,7 @@ use crate::event::{Closed, Event};
 use crate::wire::{Tls, Wire, WireError};
 pub use builder::Builder;
 use builder::Settings;
-pub use requests::{Page, SessionInfo};
+pub use requests::{Page, SessionInfo, Summary};
 
 /// Limit for the server to close after `bye`. The frame is written before the wait begins, so a longer one
 /// would only delay the person.

@@ -7,6 +7,7 @@
 
 mod answers;
 mod errors;
+mod forgotten;
 mod help;
 mod messages;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use answers::{Answers, DeltaOutcome};
 use help::ShownHelp;
 pub(crate) use messages::MAX_MESSAGES;
 use messages::Messages;
+pub(crate) use requests::FORGET_LAST;
 use requests::Requests;
 pub(crate) use resume_tokens::ResumeTokens;
 
@@ -49,6 +51,8 @@ pub(crate) struct SessionOptions {
     pub(crate) auth: Option<UserText>,
     pub(crate) country: Option<Country>,
     pub(crate) time_zone: Option<UserText>,
+    /// `Some(false)`: a new session is not stored.
+    pub(crate) keep: Option<bool>,
     /// Accept an earlier or a new session when the server does not know the current one.
     pub(crate) allow_new_session: bool,
     /// Own messages that may be in flight at the same time.
@@ -308,6 +312,7 @@ impl Conversation {
             ServerFrame::Support(support) => self.on_support(*support),
             ServerFrame::Delta { id, offset, text, .. } => self.on_delta(id, offset, text),
             ServerFrame::Done(done) => self.on_done(*done),
+            ServerFrame::Forgotten(forgotten) => self.on_forgotten(&forgotten.id, Some(forgotten.seq)),
             ServerFrame::Response { id, result } => self.on_response(&id, result),
             ServerFrame::Error(error) => self.on_error(error),
             ServerFrame::Notice { code, text, reconnect_in_ms } => {
@@ -326,11 +331,11 @@ impl Conversation {
     // ---- frames -----------------------------------------------------------------------------
 
     fn hello_frame(&self) -> ClientFrame {
-        let SessionOptions { locale, client, auth, country, time_zone, .. } = self.options.clone();
+        let SessionOptions { locale, client, auth, country, time_zone, keep, .. } = self.options.clone();
         let resume = self.options.tokens.offered().cloned();
         // `last_seq` belongs to the current session: another session must not be asked to replay from it.
         let since = self.options.tokens.offers_current().then_some(self.last_seq).flatten();
-        ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth, country, time_zone })
+        ClientFrame::Hello(Hello { v: VERSION, resume, since, locale, client, auth, country, time_zone, keep })
     }
 
     fn on_welcome(&mut self, welcome: Box<Welcome>) -> Action {

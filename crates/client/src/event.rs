@@ -47,6 +47,11 @@ pub enum Event {
         /// Number of messages before it in the queue.
         ahead: usize,
     },
+    /// A message, own or not, was erased with its help and its answer: nothing of it may be shown any more.
+    Forgotten {
+        /// The message.
+        id: MessageId,
+    },
     /// Help for a person at risk. Must be shown at once and in full.
     Support(Support),
     /// Text to append to an answer.

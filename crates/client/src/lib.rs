@@ -72,7 +72,7 @@ mod event;
 mod wire;
 
 pub use address::{Address, AddressError};
-pub use client::{Builder, Client, Page, SessionInfo};
+pub use client::{Builder, Client, Page, SessionInfo, Summary};
 pub use error::{ConnectError, RequestError, SendError};
 pub use event::{Answered, Closed, Event};
 pub use protocol::server_frame::{

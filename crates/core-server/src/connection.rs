@@ -333,6 +333,7 @@ fn ends_at_once(reason: CloseReason) -> bool {
         | CloseReason::Unauthorized => true,
         CloseReason::Bye
         | CloseReason::Erased
+        | CloseReason::Revoked
         | CloseReason::Draining
         | CloseReason::Idle
         | CloseReason::HandshakeTimeout

@@ -23,16 +23,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use protocol::{Country, Locale, ResumeToken, SessionId, UserLabel};
+use protocol::{Country, Locale, ResumeSecret, ResumeToken, SessionId, UserLabel};
 use session::{ContinuousUse, Input, Settings, StoredSession};
-use store::{NewSession, SessionRecord, StoreError};
+use store::{MemoryStore, NewSession, SessionRecord, Store, StoreError, WithUnkept};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::SessionError;
 pub use history::History;
-pub use live_session::{Call, LiveSession};
+pub use live_session::{Call, LINK_VALIDITY, LiveSession};
 pub use outbox::Outbox;
 pub use requests::RequestError;
 
@@ -52,6 +52,8 @@ pub struct Sessions {
     live: Mutex<Live>,
     catch_ups: Semaphore,
     uses: ContinuousUse,
+    /// Sessions that are not kept; the store of `turns` has them too.
+    unkept: Arc<MemoryStore>,
     /// Users whose sessions were opened since the last flush of their use to the store.
     opened_users: Mutex<HashSet<UserLabel>>,
 }
@@ -105,12 +107,20 @@ pub struct SessionLimits {
     pub unreached: Option<Duration>,
 }
 
+/// A resume token, and its place among those of its session.
+#[derive(Debug, Clone)]
+pub struct SessionKey {
+    pub token: ResumeToken,
+    /// Number of tokens before it.
+    pub rotations: u64,
+}
+
 /// A session to attach to.
 #[derive(Debug)]
 pub struct Opened {
     pub session: Arc<LiveSession>,
-    /// The secret that resumes it.
-    pub token: ResumeToken,
+    /// The token that has opened it.
+    pub key: SessionKey,
     /// Highest `seq` of entries removed by retention.
     pub swept: u64,
 }
@@ -118,11 +128,13 @@ pub struct Opened {
 impl Sessions {
     /// Creates an empty registry. Answers run on `tasks`. `draining` is cancelled when the server begins to drain.
     pub fn new(
-        turns: TurnService,
+        mut turns: TurnService,
         limits: SessionLimits,
         tasks: TaskTracker,
         draining: CancellationToken,
     ) -> Arc<Self> {
+        let unkept = Arc::new(MemoryStore::unkept());
+        turns.store = Arc::new(WithUnkept::new(turns.store, Arc::clone(&unkept)));
         let settings = Settings {
             per_user_max: limits.per_user_max,
             abandoned_after: limits.abandoned_after,
@@ -138,17 +150,20 @@ impl Sessions {
             live: Mutex::default(),
             catch_ups: Semaphore::new(MAX_CONCURRENT_CATCH_UPS),
             uses: ContinuousUse::default(),
+            unkept,
             opened_users: Mutex::default(),
         })
     }
 
-    /// Creates a session; without `locale` its language is detected from its first message.
+    /// Creates a session, which is stored if `keep`, else lives in the memory of this core. Without `locale` its language
+    /// is detected from its first message.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn create(
         self: &Arc<Self>,
+        keep: bool,
         locale: Option<Locale>,
         country: Option<Country>,
     ) -> Result<Opened, SessionError> {
@@ -156,27 +171,35 @@ impl Sessions {
         let locale = locale.unwrap_or_default();
         let token = ResumeToken::random();
         let new = NewSession { id: SessionId::random(), token: token.clone(), locale, country, created_at: now() };
-        let record = self.turns.store.create_session(new).await?;
+        let store: &dyn Store = if keep { &*self.turns.store } else { &*self.unkept };
+        let record = store.create_session(new).await?;
         let swept = record.pruned;
         let session = Arc::new(LiveSession::new(Arc::clone(self), record, token.clone(), true));
         if let Some(locale) = chosen {
             session.cell().session.confirm_locale(locale);
         }
         self.live().sessions.insert(session.user(), Arc::downgrade(&session));
-        Ok(Opened { session, token, swept })
+        Ok(Opened { session, key: SessionKey { token, rotations: 0 }, swept })
     }
 
-    /// Resumes the session of `token`; `None` if there is none. `locale` changes its language.
+    /// Resumes the session of `secret`; `None` if there is none. A code is used up. `locale` changes its language.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn resume(
         self: &Arc<Self>,
-        token: ResumeToken,
+        secret: ResumeSecret,
         locale: Option<Locale>,
         country: Option<Country>,
     ) -> Result<Option<Opened>, SessionError> {
+        let token = match secret {
+            ResumeSecret::Token(token) => token,
+            ResumeSecret::Code(code) => match self.turns.store.take_link(&code, now()).await? {
+                Some(token) => token,
+                None => return Ok(None),
+            },
+        };
         let (session, record) = loop {
             let evictions = self.live().evictions;
             let Some(record) = self.turns.store.session_by_token(&token).await? else {
@@ -200,7 +223,7 @@ impl Sessions {
         if !may_be_swept && self.limits.unreached.is_some() {
             self.opened_users().insert(record.user);
         }
-        let stored = StoredSession { seq: record.seq, locale: record.locale };
+        let stored = StoredSession { seq: record.seq, locale: record.locale, rotations: record.rotations };
         let is_outdated = session.cell().session.is_outdated(stored);
         if may_be_swept || is_outdated {
             // A session that was swept or erased meanwhile is gone after this, and cannot be attached to.
@@ -209,7 +232,10 @@ impl Sessions {
         match session.apply_hello(locale, country, record.seq).await {
             // Erased since its record was read.
             Err(SessionError::Gone) => Ok(None),
-            taken_up => taken_up.map(|()| Some(Opened { session, token, swept: record.pruned })),
+            taken_up => {
+                let key = SessionKey { token, rotations: record.rotations };
+                taken_up.map(|()| Some(Opened { session, key, swept: record.pruned }))
+            }
         }
     }
 

@@ -71,6 +71,9 @@ pub struct Hello {
     /// IANA time zone of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<UserText>,
+    /// `false`: a new session is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<bool>,
 }
 
 /// Fields of `request`.

@@ -19,6 +19,8 @@ pub enum CloseReason {
     Bye,
     /// The session was erased.
     Erased,
+    /// Another connection has replaced the session's resume token (`rotate_resume`).
+    Revoked,
     /// The server is shutting down.
     Draining,
     /// The idle timeout (`IDLE_SECONDS`) passed.
@@ -45,9 +47,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bye,
         Self::Erased,
+        Self::Revoked,
         Self::Draining,
         Self::Idle,
         Self::SlowConsumer,
@@ -66,6 +69,7 @@ impl CloseReason {
         match self {
             Self::Bye => "bye",
             Self::Erased => "erased",
+            Self::Revoked => "revoked",
             Self::Draining => "draining",
             Self::Idle => "idle",
             Self::SlowConsumer => "slow_consumer",

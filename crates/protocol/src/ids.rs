@@ -16,6 +16,9 @@ pub enum IdError {
     /// A malformed resume token.
     #[error("a resume token is 43 characters of base64url")]
     Token,
+    /// A malformed code for another device.
+    #[error("a code is 12 digits and letters")]
+    LinkCode,
 }
 
 /// Message id, chosen by the client: the idempotency key within its session.
@@ -120,6 +123,12 @@ impl ResumeToken {
     }
 }
 
+impl From<[u8; 32]> for ResumeToken {
+    fn from(bits: [u8; 32]) -> Self {
+        Self(bits)
+    }
+}
+
 impl FromStr for ResumeToken {
     type Err = IdError;
 
@@ -135,6 +144,75 @@ impl fmt::Debug for ResumeToken {
     }
 }
 
+/// Characters of a [`LinkCode`]: 60 bits.
+const LINK_CODE_CHARS: usize = 12;
+/// Digits and letters without `I`, `L`, `O` and `U`, which are misread (Crockford's base 32).
+const LINK_CODE_ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Code that opens a session on another device once: 60 random bits that a person can type. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LinkCode([u8; LINK_CODE_CHARS]);
+
+impl LinkCode {
+    /// Returns a new code.
+    pub fn random() -> Self {
+        let bits: u64 = rand::random();
+        Self(std::array::from_fn(|at| LINK_CODE_ALPHABET[(bits >> (5 * at)) as usize & 31]))
+    }
+
+    /// Returns the characters of the code: to be hashed, never stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the code as the person reads it: `K7QM-2XTB-9RWD`.
+    pub fn expose(&self) -> String {
+        let groups: Vec<_> = self.0.chunks(4).map(String::from_utf8_lossy).collect();
+        groups.join("-")
+    }
+}
+
+impl FromStr for LinkCode {
+    type Err = IdError;
+
+    /// Parses a code as a person types it: in any case, with spaces and dashes anywhere, `O` for 0 and `I` or `L` for 1.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let typed = text.chars().filter(|letter| !letter.is_whitespace() && !matches!(letter, '-' | '–' | '—' | '‐'));
+        let meant = typed.map(|letter| match letter.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            letter => letter,
+        });
+        let known = meant.map(|letter| u8::try_from(letter).ok().filter(|byte| LINK_CODE_ALPHABET.contains(byte)));
+        let code = known.collect::<Option<Vec<u8>>>().ok_or(IdError::LinkCode)?;
+        code.try_into().map(Self).map_err(|_| IdError::LinkCode)
+    }
+}
+
+impl fmt::Debug for LinkCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkCode(..)")
+    }
+}
+
+/// Secret in `hello.resume`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResumeSecret {
+    /// The token of an earlier `welcome`.
+    Token(ResumeToken),
+    /// A code that another device has shown.
+    Code(LinkCode),
+}
+
+impl FromStr for ResumeSecret {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        // Their lengths differ: no text is both.
+        text.parse().map(Self::Token).or_else(|_| text.parse().map(Self::Code)).map_err(|_| IdError::Token)
+    }
+}
+
 /// A person's label in greetings and logs: `Usuario-N`, the same for the session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserLabel(pub u64);
@@ -142,6 +220,13 @@ pub struct UserLabel(pub u64);
 impl UserLabel {
     /// Beginning of every label, and so of every greeting; no other line of the server begins with it.
     pub const PREFIX: &str = "Usuario-";
+    /// First label of sessions that are not stored. Databases count from 1 and never come near it.
+    pub const FIRST_UNKEPT: Self = Self(1 << 40);
+
+    /// Returns true if the session of this label is stored.
+    pub fn is_kept(self) -> bool {
+        self < Self::FIRST_UNKEPT
+    }
 }
 
 impl fmt::Display for UserLabel {
@@ -190,6 +275,24 @@ mod tests {
         assert_eq!(again.as_bytes(), token.as_bytes());
         assert_eq!(format!("{token:?}"), "ResumeToken(..)");
         assert_eq!("x".parse::<ResumeToken>(), Err(IdError::Token));
+    }
+
+    #[test]
+    fn link_code_is_read_as_people_type_it() {
+        let code: LinkCode = "K7QM-2XTB-9R01".parse().unwrap();
+        for typed in ["k7qm2xtb9r01", " k7qm 2xtb 9r01 ", "K7QM–2XTB–9RoI", "k-7-q-m-2-x-t-b-9-r-0-l"] {
+            assert_eq!(typed.parse::<LinkCode>(), Ok(code.clone()), "{typed}");
+            assert_eq!(typed.parse(), Ok(ResumeSecret::Code(code.clone())), "{typed}");
+        }
+        for typed in ["", "K7QM-2XTB-9R0", "K7QM-2XTB-9R011", "K7QM-2XTB-9R0U", "K7QM-2XTB-9R0ñ"] {
+            assert_eq!(typed.parse::<LinkCode>(), Err(IdError::LinkCode), "{typed}");
+        }
+        let random = LinkCode::random();
+        assert_eq!(random.expose().parse(), Ok(random.clone()));
+        assert_ne!(random, LinkCode::random());
+        assert_eq!((code.expose().as_str(), format!("{code:?}").as_str()), ("K7QM-2XTB-9R01", "LinkCode(..)"));
+        let token = ResumeToken::random();
+        assert_eq!(token.expose().parse(), Ok(ResumeSecret::Token(token)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use codec::{Inbound, LineCodec};
 pub use country::Country;
 pub use error_code::ErrorCode;
 pub use face::Face;
-pub use ids::{IdError, MessageId, MessageLabel, ResumeToken, SessionId, UserLabel};
+pub use ids::{IdError, LinkCode, MessageId, MessageLabel, ResumeSecret, ResumeToken, SessionId, UserLabel};
 pub use locale::{Language, Locale};
 pub use server_frame::ServerFrame;
 pub use text::UserText;

@@ -1,6 +1,7 @@
 //! Frames the server sends (`proto-line/SPEC.md` §4, §5).
 
 mod about;
+mod response;
 mod safety_plan;
 
 use std::fmt;
@@ -10,7 +11,6 @@ use bytes::{BufMut as _, BytesMut};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::country::Country;
 use crate::error_code::ErrorCode;
 use crate::ids::{MessageId, SessionId, UserLabel};
 use crate::locale::{Language, Locale};
@@ -18,6 +18,7 @@ use crate::text::UserText;
 use crate::timestamp::Timestamp;
 use crate::trace::TraceId;
 pub use about::{About, ModelHost};
+pub use response::ResponseResult;
 pub use safety_plan::{PlanStep, SafetyPlan};
 
 /// Frame from the server to a client.
@@ -49,6 +50,7 @@ pub enum ServerFrame {
         id: MessageId,
         result: ResponseResult,
     },
+    Forgotten(Forgotten),
     Error(ErrorFrame),
     Notice {
         code: NoticeCode,
@@ -106,6 +108,18 @@ pub struct Welcome {
     pub trace_id: TraceId,
     /// Limits in force.
     pub limits: Limits,
+    /// `false`: the session is not stored.
+    #[serde(default = "kept", skip_serializing_if = "is_kept")]
+    pub kept: bool,
+}
+
+fn kept() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_kept(kept: &bool) -> bool {
+    *kept
 }
 
 /// Limits that `welcome` announces.
@@ -150,6 +164,17 @@ pub struct Entry {
     /// Help that was shown; only with [`Role::Support`].
     #[serde(flatten)]
     pub help: Option<Box<Help>>,
+}
+
+/// The `forgotten` frame: a message was erased with its help and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Position of the erasure itself in the session.
+    pub seq: u64,
+    /// The message; every entry with this id is gone.
+    pub id: MessageId,
+    /// `seq` of the first of these entries.
+    pub from_seq: u64,
 }
 
 /// Author of an [`Entry`].
@@ -395,48 +420,6 @@ pub struct Timing {
 pub struct Usage {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
-}
-
-/// Results of requests (`proto-line/SPEC.md` §5).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "SPEC.md §5 says what each field means; entries are turns")]
-pub enum ResponseResult {
-    Session {
-        session: SessionId,
-        user: UserLabel,
-        created_at: Timestamp,
-        seq: u64,
-        connections: usize,
-        locale: Locale,
-    },
-    Export {
-        entries: Vec<Entry>,
-        more: bool,
-        next: u64,
-    },
-    History {
-        entries: Vec<Entry>,
-        more: bool,
-    },
-    Erased {
-        erased: u64,
-    },
-    Locale {
-        locale: Locale,
-    },
-    Country {
-        country: Country,
-    },
-    About(Box<About>),
-    Ai {
-        text: String,
-    },
-    // Last, as `untagged` tries in order: without a plan it has no field that sets it apart from the others.
-    SafetyPlan {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        plan: Option<SafetyPlan>,
-    },
 }
 
 /// An `error` frame.

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use protocol::server_frame::Support;
+use protocol::server_frame::{Help, Support};
 use protocol::{MessageId, Timestamp, UserText};
 use safety::Level;
 use safety::resources::Need;
 
+use crate::help::wire_help;
 use crate::message::MessageRisk;
 use crate::watch::Watch;
 
@@ -70,6 +71,11 @@ impl Assessor {
     /// Returns the remembered need, if there is a level.
     pub(crate) fn need_in_force(&self, at: Timestamp) -> Option<Need> {
         (self.watch.risk(at).level != Level::None).then(|| self.watch.standing_need(at))
+    }
+
+    /// Returns the risk in force as it is stored, without resources; `None` without a level.
+    pub(crate) fn help_in_force(&self, at: Timestamp) -> Option<Box<Help>> {
+        self.need_in_force(at).map(|need| Box::new(wire_help(need, Vec::new())))
     }
 
     /// Returns the need for help with a rejection of message `id`; `None` without a level, and if the message itself has

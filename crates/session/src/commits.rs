@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use protocol::server_frame::{Done, Entry};
-use protocol::{Country, Locale, MessageId};
+use protocol::{Country, Locale, MessageId, ResumeToken};
 
 use crate::ids::{ConnectionId, Ticket};
-use crate::input::AnswerOwner;
+use crate::input::{AnswerOwner, Erased};
 use crate::message::Message;
 use crate::replicas::StoredMessage;
 
@@ -22,6 +22,24 @@ pub(crate) struct Submission {
     pub(crate) from: ConnectionId,
     pub(crate) message: Message,
     pub(crate) ticket: Ticket,
+}
+
+/// A resume token to be replaced.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    pub(crate) from: ConnectionId,
+    /// The new token.
+    pub(crate) token: ResumeToken,
+    pub(crate) ticket: Ticket,
+}
+
+/// A message to be forgotten.
+#[derive(Debug)]
+pub(crate) struct Forgetting {
+    pub(crate) from: ConnectionId,
+    pub(crate) ticket: Ticket,
+    /// The last message, once it is known.
+    pub(crate) id: Option<MessageId>,
 }
 
 /// Operation that is to be started.
@@ -37,7 +55,11 @@ pub(crate) enum Commit {
     TakeOver(MessageId),
     SetLocale(Locale, Ticket),
     SetCountry(Country, Ticket),
+    RotateResume(Rotation),
+    Forget(Forgetting),
     Erase(Ticket),
+    /// Ends a session that is not kept.
+    Expire,
 }
 
 /// Reason of a catch-up.
@@ -67,7 +89,11 @@ pub(crate) enum Active {
         spoken: Locale,
     },
     Retry(Box<StoredMessage>),
+    RotateResume(Rotation),
+    ReadLastMessage(Forgetting),
+    Forget(Forgetting),
     Erase(Ticket),
+    Expire,
     /// Reads and publishes missed entries, and continues.
     ReadEntries(Box<CatchUp>),
 }
@@ -91,6 +117,7 @@ pub(crate) enum Then {
     PublishHelp(Box<Entry>),
     /// The help of this message was stored before.
     ForgetHelp(MessageId),
+    Forget(Forgetting, Erased),
     CaughtUp(CatchUpReason),
 }
 

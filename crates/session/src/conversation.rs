@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Source, Support, Timing};
+use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Forgotten, Role, Source, Support, Timing};
 use protocol::{MessageId, MessageLabel, ServerFrame, UserLabel, UserText};
 use safety::resources::Need;
 
@@ -215,6 +215,29 @@ impl Conversation {
             Some(shown) => self.publish_rest(to, &shown, &entry, cx),
             None => self.fanout.publish_locally(to, ServerFrame::Turn(entry), cx),
         }
+    }
+
+    /// Publishes that another core has forgotten a message, if that is the next entry.
+    pub(crate) fn apply_forgotten(&mut self, forgotten: Forgotten, cx: &mut Cx<'_>) {
+        if self.published.advance(forgotten.seq) {
+            self.forget(&forgotten.id, cx);
+            self.fanout.publish_locally(Recipients::All, ServerFrame::Forgotten(forgotten), cx);
+        }
+    }
+
+    /// [`Conversation::apply_forgotten`], as the store has it: entries before it that are missing are gone.
+    pub(crate) fn apply_missed_forgotten(&mut self, forgotten: Forgotten, cx: &mut Cx<'_>) {
+        self.published.skip_to(forgotten.seq.saturating_sub(1));
+        self.apply_forgotten(forgotten, cx);
+    }
+
+    /// Ends everything in progress for a message that is forgotten. The level of risk stays.
+    pub(crate) fn forget(&mut self, id: &MessageId, cx: &mut Cx<'_>) {
+        self.turns.supersede(id, cx);
+        self.unfollow(id, cx.now());
+        // Deltas of another core's answer may still be on their way.
+        self.note_answered(id);
+        self.assessor.on_saved(id);
     }
 
     /// Publishes the rest of a stored answer, of which connections here have the beginning.

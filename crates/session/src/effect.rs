@@ -1,7 +1,7 @@
 //! Effects that a session starts.
 
-use protocol::server_frame::{Exercise, Support};
-use protocol::{CloseReason, Country, ErrorCode, Language, Locale, MessageId, ServerFrame, UserText};
+use protocol::server_frame::{Exercise, Help, Support};
+use protocol::{CloseReason, Country, ErrorCode, Language, Locale, MessageId, ResumeToken, ServerFrame, UserText};
 use safety::resources::Need;
 
 use crate::event::SessionEvent;
@@ -122,6 +122,17 @@ pub enum StoreRequest {
         /// Most entries of the page.
         limit: usize,
     },
+    /// Replaces the resume token.
+    RotateResume(ResumeToken),
+    /// Reads the id of the last message.
+    ReadLastMessage,
+    /// Removes a message with its help and its answer.
+    Forget {
+        /// The message.
+        id: MessageId,
+        /// The risk in force, without resources: it outlives the message.
+        help: Option<Box<Help>>,
+    },
     /// Erases the session.
     Erase,
 }
@@ -156,10 +167,21 @@ pub enum AnswerQuery {
 }
 
 /// Result of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completed {
     /// It has taken effect.
     Done,
+    /// The session has this resume token from now on.
+    Rotated(ResumeToken),
+    /// The last message is forgotten.
+    Forgotten {
+        /// The message; `None` if there was none.
+        id: Option<MessageId>,
+        /// Number of entries removed.
+        erased: u64,
+        /// Highest `seq` from now on.
+        seq: u64,
+    },
     /// The session is erased; it had so many entries.
     Erased(u64),
 }

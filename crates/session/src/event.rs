@@ -55,6 +55,11 @@ pub enum SessionEvent {
         /// The new one.
         country: Country,
     },
+    /// The resume token was replaced: connections that were opened with an earlier one close.
+    Rotated {
+        /// Number of replacements so far.
+        rotations: u64,
+    },
     /// The session was erased.
     Erased,
 }
@@ -64,7 +69,12 @@ impl SessionEvent {
     pub fn connections(&self) -> Option<usize> {
         match self {
             Self::Hello { connections } | Self::Here { connections } => Some(*connections),
-            Self::Frame(_) | Self::Stop { .. } | Self::Locale { .. } | Self::Country { .. } | Self::Erased => None,
+            Self::Frame(_)
+            | Self::Stop { .. }
+            | Self::Locale { .. }
+            | Self::Country { .. }
+            | Self::Rotated { .. }
+            | Self::Erased => None,
         }
     }
 }
@@ -86,6 +96,7 @@ mod tests {
             SessionEvent::Stop { id },
             SessionEvent::Locale { locale: Locale::default() },
             SessionEvent::Country { country: "AR".parse().unwrap() },
+            SessionEvent::Rotated { rotations: 2 },
             SessionEvent::Erased,
         ] {
             let payload = serde_json::to_vec(&event).unwrap();

@@ -19,6 +19,8 @@ pub(crate) struct Fanout {
     erasing: Vec<ConnectionId>,
     /// Time since which no connection listens, here or on a known core.
     abandoned_since: Option<Instant>,
+    /// Number of times that the resume token was replaced, as far as this core knows.
+    rotations: u64,
     /// Boxed: a single core pays one pointer for it.
     pub(crate) replicas: Option<Box<Replicas>>,
 }
@@ -32,9 +34,9 @@ struct Client {
 }
 
 impl Fanout {
-    pub(crate) fn new(replicas: Option<Replicas>, now: Instant) -> Self {
+    pub(crate) fn new(replicas: Option<Replicas>, rotations: u64, now: Instant) -> Self {
         let replicas = replicas.map(Box::new);
-        Self { clients: Vec::new(), next_id: 0, erasing: Vec::new(), abandoned_since: Some(now), replicas }
+        Self { clients: Vec::new(), next_id: 0, erasing: Vec::new(), abandoned_since: Some(now), rotations, replicas }
     }
 
     pub(crate) fn attach(&mut self, cx: &mut Cx<'_>) -> ConnectionId {
@@ -63,6 +65,25 @@ impl Fanout {
         if let Some(replicas) = &self.replicas {
             replicas.publish_connections(connections, cx);
         }
+    }
+
+    /// Returns true unless a connection whose token was found after `rotations` replacements has an earlier token. If it
+    /// has a later one, those before are revoked.
+    pub(crate) fn admits(&mut self, rotations: u64, cx: &mut Cx<'_>) -> bool {
+        self.revoke(rotations, None, cx);
+        rotations == self.rotations
+    }
+
+    /// Detaches and closes every connection that was opened before the token was replaced `rotations` times, except `by`.
+    pub(crate) fn revoke(&mut self, rotations: u64, by: Option<ConnectionId>, cx: &mut Cx<'_>) {
+        if rotations <= self.rotations {
+            return;
+        }
+        self.rotations = rotations;
+        for Client { id, .. } in self.clients.extract_if(.., |client| Some(client.id) != by) {
+            cx.start(Effect::Close(id, CloseReason::Revoked));
+        }
+        self.on_clients_changed(cx);
     }
 
     /// Sets or clears the time since which no connection listens.

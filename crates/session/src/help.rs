@@ -36,7 +36,7 @@ impl Whereabouts {
             Some(question) => format!("{} {question}", words(need, language)),
             None => words(need, language).to_owned(),
         };
-        Support { id, seq: None, text: UserText::new(text), help: help_of(need, selection) }
+        Support { id, seq: None, text: UserText::new(text), help: wire_help(need, wire_resources(selection)) }
     }
 }
 
@@ -46,7 +46,7 @@ pub fn known_country(country: Country) -> Option<Country> {
 }
 
 /// Converts a need and its lines to the wire.
-fn help_of(need: Need, selection: Selection) -> Help {
+pub(crate) fn wire_help(need: Need, resources: Vec<Resource>) -> Help {
     let level = match need.level {
         Level::None | Level::Concern => WireLevel::Concern,
         Level::High => WireLevel::High,
@@ -57,7 +57,7 @@ fn help_of(need: Need, selection: Selection) -> Help {
         Subject::Other => WireSubject::Other,
     };
     let kind = need.kinds.iter().find_map(wire_kind);
-    Help { level, subject, kind, resources: wire_resources(selection) }
+    Help { level, subject, kind, resources }
 }
 
 /// Converts selected lines to the wire.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use protocol::server_frame::{Done, Entry, Exercise};
-use protocol::{Country, Locale, MessageId, ServerFrame, Timestamp};
+use protocol::server_frame::{Done, Entry, Exercise, Forgotten};
+use protocol::{Country, Locale, MessageId, ResumeToken, ServerFrame, Timestamp};
 
 use crate::effect::{AnswerQuery, ClaimsQuery, Delta};
 use crate::event::{CoreId, SessionEvent};
@@ -43,6 +43,22 @@ pub enum Input {
     SetLocale(Locale, Ticket),
     /// Uses, stores and publishes a country that the person chose.
     SetCountry(Country, Ticket),
+    /// Erases the last message with its help and its answer, which is stopped first.
+    ForgetLast {
+        /// The connection that asks for it, which gets no frame about it.
+        from: ConnectionId,
+        /// Completed with the result.
+        ticket: Ticket,
+    },
+    /// Replaces the resume token, and closes every other connection.
+    RotateResume {
+        /// The connection that asks for it, which stays open.
+        from: ConnectionId,
+        /// The new token.
+        token: ResumeToken,
+        /// Completed with the token.
+        ticket: Ticket,
+    },
     /// Erases the session.
     Erase(Ticket),
     /// Publishes entries that are stored and not published here yet.
@@ -137,6 +153,12 @@ pub enum Stored {
     Record(Option<StoredSession>),
     /// Of `ReadEntries`.
     Entries(EntryPage),
+    /// Of `RotateResume`: number of times that the token was replaced.
+    Rotated(u64),
+    /// Of `ReadLastMessage`.
+    LastMessage(Option<MessageId>),
+    /// Of `Forget`; `None` if there is no such message any more.
+    Forgotten(Option<Erased>),
     /// Of `Erase`: number of entries.
     Erased(u64),
 }
@@ -148,6 +170,8 @@ pub enum Admission<P = Grant> {
     Accepted(Entry, AnswerOwner<P>),
     /// Stored before: its entry, help and, when there is one, its answer, oldest first.
     Known(Vec<Entry>, AnswerOwner<P>),
+    /// It was stored before, and forgotten.
+    Forgotten(Forgotten),
     /// Neither stored nor answered.
     Rejected(MessageRejection),
 }
@@ -158,6 +182,7 @@ impl<P> Admission<P> {
         match self {
             Self::Accepted(entry, owner) => Admission::Accepted(entry, owner.map_permit(convert)),
             Self::Known(entries, owner) => Admission::Known(entries, owner.map_permit(convert)),
+            Self::Forgotten(forgotten) => Admission::Forgotten(forgotten),
             Self::Rejected(rejection) => Admission::Rejected(rejection),
         }
     }
@@ -198,6 +223,17 @@ pub struct StoredSession {
     pub seq: u64,
     /// Language of answers.
     pub locale: Locale,
+    /// Number of times that the resume token was replaced.
+    pub rotations: u64,
+}
+
+/// A message that is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The message, and the number of the erasure.
+    pub forgotten: Forgotten,
+    /// Number of entries removed.
+    pub entries: u64,
 }
 
 /// Page of entries.
@@ -205,6 +241,8 @@ pub struct StoredSession {
 pub struct EntryPage {
     /// Readable entries, oldest first.
     pub entries: Vec<Entry>,
+    /// Forgotten messages, oldest first.
+    pub forgotten: Vec<Forgotten>,
     /// Rows of the page, readable or not.
     pub rows: usize,
     /// Highest `seq` of the page, readable or not; `None` for an empty page.

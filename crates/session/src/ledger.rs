@@ -1,18 +1,21 @@
 //! Operations on the store, and the publication of their results.
 
+mod catch_up;
+mod forgetting;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::server_frame::{Entry, Role};
-use protocol::{CloseReason, Locale, MessageId, ServerFrame, UserText};
+use protocol::{CloseReason, MessageId, ServerFrame, UserText};
 
-use crate::commits::{Active, CatchUp, CatchUpReason, Commit, Commits, PAGE_ENTRIES, Submission, Then};
+use crate::commits::{Active, CatchUpReason, Commit, Commits, Forgetting, Rotation, Submission, Then};
 use crate::conversation::Conversation;
 use crate::cx::Cx;
 use crate::effect::{AdmissionRequest, Completed, Count, Effect, Recipients, StoreRequest};
 use crate::event::SessionEvent;
-use crate::ids::{ConnectionId, Ticket};
-use crate::input::{Admission, AnswerOwner, Ended, EntryPage, Stored, StoredSession};
+use crate::ids::Ticket;
+use crate::input::{Admission, AnswerOwner, Ended, Stored};
 use crate::message::{Failure, Message, MessageRejection};
 use crate::replicas::StoredMessage;
 use crate::settings::Settings;
@@ -28,6 +31,8 @@ pub(crate) struct Ledger {
     pub(crate) life: Life,
     pub(crate) conversation: Conversation,
     pub(crate) commits: Commits,
+    /// Messages to be forgotten once their turns have ended.
+    pub(crate) forgettings: Vec<Forgetting>,
     /// Earliest time of the next answer beyond the limits.
     pub(crate) beyond_limits_until: Option<Instant>,
 }
@@ -47,6 +52,7 @@ pub(crate) enum Life {
 impl Ledger {
     /// Starts the operations that wait, until one is in progress.
     pub(crate) fn proceed(&mut self, cx: &mut Cx<'_>) {
+        self.resume_forgetting();
         while let Some(commit) = self.commits.next() {
             match self.life {
                 Life::Open => self.begin(commit, cx),
@@ -81,6 +87,12 @@ impl Ledger {
             Commit::SetCountry(country, ticket) => {
                 self.request(Active::SaveCountry(country, Some(ticket)), StoreRequest::SetCountry(country), cx);
             }
+            Commit::RotateResume(rotation) => {
+                let request = StoreRequest::RotateResume(rotation.token.clone());
+                self.request(Active::RotateResume(rotation), request, cx);
+            }
+            Commit::Forget(forgetting) => self.begin_forgetting(forgetting, cx),
+            Commit::Expire => self.request(Active::Expire, StoreRequest::Erase, cx),
             Commit::Erase(ticket) => self.request(Active::Erase(ticket), StoreRequest::Erase, cx),
         }
     }
@@ -184,10 +196,20 @@ impl Ledger {
                 }
                 Err(rejection) => self.conversation.give_up(&stored.message.id, rejection, cx),
             },
+            (Some(Active::RotateResume(rotation)), Ok(Stored::Rotated(rotations))) => {
+                self.on_rotated(rotation, rotations, cx);
+            }
+            (Some(Active::ReadLastMessage(forgetting)), Ok(Stored::LastMessage(last))) => {
+                self.on_last_message(forgetting, last, cx);
+            }
+            (Some(Active::Forget(forgetting)), Ok(Stored::Forgotten(erased))) => {
+                self.on_forgotten(forgetting, erased, cx);
+            }
             (Some(Active::Erase(ticket)), Ok(Stored::Erased(entries))) => {
                 self.end(entries, cx);
                 cx.start(Effect::Complete(ticket, Ok(Completed::Erased(entries))));
             }
+            (Some(Active::Expire), Ok(Stored::Erased(entries))) => self.end(entries, cx),
             (Some(Active::ReadEntries(catch_up)), Ok(Stored::Entries(page))) => self.on_entries(catch_up, page, cx),
             // The owner returns the result that belongs to the request.
             (Some(_) | None, Ok(_)) | (None, Err(_)) => debug_assert!(false, "result without its operation"),
@@ -200,6 +222,14 @@ impl Ledger {
             Active::SaveCountry(_, None) => self.conversation.profile.restore_unsaved_country(),
             Active::SaveLocale(_, Some(ticket)) | Active::SaveCountry(_, Some(ticket)) => {
                 cx.start(Effect::Complete(ticket, Err(failure)));
+            }
+            Active::RotateResume(Rotation { ticket, .. }) | Active::ReadLastMessage(Forgetting { ticket, .. }) => {
+                cx.start(Effect::Complete(ticket, Err(failure)));
+            }
+            Active::Forget(Forgetting { ticket, .. }) => {
+                cx.start(Effect::Complete(ticket, Err(failure)));
+                // It may be forgotten all the same: nobody may go on seeing it, or repeat the call for another message.
+                self.commits.push(Commit::CatchUp(CatchUpReason::Gap));
             }
             Active::Erase(ticket) => {
                 let erased = if failure == Failure::NoSession { Ok(Completed::Erased(0)) } else { Err(failure) };
@@ -224,8 +254,17 @@ impl Ledger {
                     self.continue_with(then, cx);
                 }
             },
+            // In memory, where only a session that is gone fails.
+            Active::Expire => {}
             Active::Record => debug_assert!(false, "the turn itself reports the result"),
         }
+    }
+
+    fn on_rotated(&mut self, Rotation { from, token, ticket }: Rotation, rotations: u64, cx: &mut Cx<'_>) {
+        let fanout = &mut self.conversation.fanout;
+        fanout.publish_to_cores(SessionEvent::Rotated { rotations }, cx);
+        fanout.revoke(rotations, Some(from), cx);
+        cx.start(Effect::Complete(ticket, Ok(Completed::Rotated(token))));
     }
 
     // ---- messages -------------------------------------------------------------------------------
@@ -239,6 +278,12 @@ impl Ledger {
                 let last = entries.last().map_or(0, |last| last.seq);
                 let own = Some((submission.from, submission.message.id.clone()));
                 self.catch_up(last, own, Then::Resubmit(submission, entries, owner), cx);
+            }
+            Admission::Forgotten(forgotten) => {
+                let Submission { from, ticket, .. } = *submission;
+                self.conversation.fanout.publish_locally(Recipients::Only(from), ServerFrame::Forgotten(forgotten), cx);
+                complete(ticket, cx);
+                self.save_help();
             }
             Admission::Rejected(rejection) => {
                 self.refuse(*submission, Some(rejection), cx);
@@ -342,50 +387,6 @@ impl Ledger {
 
     // ---- catching up ------------------------------------------------------------------------------
 
-    fn on_record(&mut self, record: Option<StoredSession>, spoken: Locale, reason: CatchUpReason, cx: &mut Cx<'_>) {
-        let Some(StoredSession { seq, locale }) = record else {
-            self.end(0, cx);
-            return self.on_caught_up(reason, cx);
-        };
-        let profile = &mut self.conversation.profile;
-        // A locale that changed meanwhile was chosen after the record was read, or is not stored yet: it wins.
-        if profile.locale() == spoken && locale != spoken && !profile.is_locale_unsaved() {
-            profile.choose(locale);
-        }
-        self.catch_up(seq, None, Then::CaughtUp(reason), cx);
-    }
-
-    /// Publishes missed entries up to `last`: entries of other cores, or of a commit whose reply was lost. Then continues.
-    fn catch_up(&mut self, last: u64, own: Option<(ConnectionId, MessageId)>, then: Then, cx: &mut Cx<'_>) {
-        self.read_entries(Box::new(CatchUp { last, own, then }), cx);
-    }
-
-    fn read_entries(&mut self, catch_up: Box<CatchUp>, cx: &mut Cx<'_>) {
-        let after = self.conversation.published.seq();
-        if catch_up.last <= after || self.life != Life::Open {
-            return self.continue_with(catch_up.then, cx);
-        }
-        self.request(Active::ReadEntries(catch_up), StoreRequest::ReadEntries { after, limit: PAGE_ENTRIES }, cx);
-    }
-
-    fn on_entries(&mut self, catch_up: Box<CatchUp>, page: EntryPage, cx: &mut Cx<'_>) {
-        let EntryPage { entries, rows, last_seq } = page;
-        let last = catch_up.last;
-        let read = last_seq.unwrap_or(self.conversation.published.seq());
-        for mut entry in entries.into_iter().filter(|entry| entry.seq <= last) {
-            // A missing entry was pruned by retention, or cannot be decrypted.
-            self.conversation.published.skip_to(entry.seq.saturating_sub(1));
-            // Help is no part of the result that its connection gets separately.
-            let own = catch_up.own.as_ref().filter(|(_, id)| *id == entry.id && entry.role != Role::Support);
-            let sender = own.map(|(from, _)| *from);
-            self.conversation.attach_resources(&mut entry, cx.wall());
-            self.conversation.apply_entry(entry, sender, cx);
-        }
-        let is_complete = rows < PAGE_ENTRIES || last <= read;
-        self.conversation.published.skip_to(if is_complete { last } else { read });
-        self.read_entries(catch_up, cx);
-    }
-
     fn continue_with(&mut self, then: Then, cx: &mut Cx<'_>) {
         match then {
             Then::Accept(submission, entry, owner) => self.accept(*submission, entry, owner, cx),
@@ -396,6 +397,7 @@ impl Ledger {
                 self.conversation.assessor.on_saved(&id);
                 self.save_help();
             }
+            Then::Forget(forgetting, erased) => self.forget(forgetting, erased, cx),
             Then::CaughtUp(reason) => self.on_caught_up(reason, cx),
         }
     }
@@ -458,11 +460,14 @@ fn begin_without_session(commit: Commit, entries: u64, cx: &mut Cx<'_>) {
         // Its connection was closed with the reason: no frame can follow.
         Commit::Admit(submission) => complete(submission.ticket, cx),
         Commit::Record(id) => cx.start(Effect::RecordTurn { id, after: None }),
-        Commit::SetLocale(_, ticket) | Commit::SetCountry(_, ticket) => {
+        Commit::SetLocale(_, ticket)
+        | Commit::SetCountry(_, ticket)
+        | Commit::RotateResume(Rotation { ticket, .. })
+        | Commit::Forget(Forgetting { ticket, .. }) => {
             cx.start(Effect::Complete(ticket, Err(Failure::NoSession)));
         }
         Commit::CatchUp(CatchUpReason::Call(ticket)) => complete(ticket, cx),
         Commit::Erase(ticket) => cx.start(Effect::Complete(ticket, Ok(Completed::Erased(entries)))),
-        Commit::SaveHelp | Commit::TakeOver(_) | Commit::CatchUp(_) => {}
+        Commit::Expire | Commit::SaveHelp | Commit::TakeOver(_) | Commit::CatchUp(_) => {}
     }
 }

@@ -30,13 +30,14 @@
 //!     messages: 0,
 //!     locale: Locale::default(),
 //!     country: None,
+//!     rotations: 0,
 //!     is_new: true,
 //!     cluster: None,
 //! };
 //! let now = Now { instant: Instant::now(), wall: Timestamp::from_unix_ms(1_790_000_000_000) };
 //! let mut session = Session::new(settings, opening, now.instant);
 //! let mut effects = Vec::new();
-//! let (_connection, seq) = session.attach(now, &mut effects).expect("the session is open");
+//! let (_connection, seq) = session.attach(now, 0, &mut effects).expect("the session is open");
 //! assert_eq!((seq, effects.len()), (0, 0));
 //!
 //! // Help is the effect of the message itself: it waits for nothing.
@@ -86,7 +87,8 @@ pub use help::known_country;
 pub use help_lines::{HelpLines, crisis_lines};
 pub use ids::{ConnectionId, Ticket};
 pub use input::{
-    Admission, AnswerOwner, Claims, Ended, EntryPage, Grant, Input, Now, Progress, Stored, StoredSession, TurnEvent,
+    Admission, AnswerOwner, Claims, Ended, EntryPage, Erased, Grant, Input, Now, Progress, Stored, StoredSession,
+    TurnEvent,
 };
 pub use message::{Failure, Message, MessageRejection, MessageRisk, Risk, Turn};
 pub use pre_session::PreSessionWatch;

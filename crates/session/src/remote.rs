@@ -59,6 +59,7 @@ impl Agreement<'_> {
             SessionEvent::Stop { id } => self.0.conversation.stop(&id, cx),
             SessionEvent::Locale { locale } => self.0.conversation.profile.choose(locale),
             SessionEvent::Country { country } => self.0.conversation.profile.set_country(country),
+            SessionEvent::Rotated { rotations } => self.0.conversation.fanout.revoke(rotations, None, cx),
             SessionEvent::Erased => self.0.end_here(0, cx),
         }
     }
@@ -84,6 +85,11 @@ impl Agreement<'_> {
             ServerFrame::Turn(entry) if entry.seq <= published => {}
             ServerFrame::Turn(entry) if entry.seq == published + 1 => conversation.apply_entry(entry, None, cx),
             ServerFrame::Turn(_) => self.catch_up(),
+            ServerFrame::Forgotten(forgotten) if forgotten.seq <= published => {}
+            ServerFrame::Forgotten(forgotten) if forgotten.seq == published + 1 => {
+                conversation.apply_forgotten(forgotten, cx);
+            }
+            ServerFrame::Forgotten(_) => self.catch_up(),
             ServerFrame::Delta { id, offset, text, exercise } => {
                 let chars = text.chars();
                 self.on_delta(core, Delta { id, offset, chars, text, exercise }, cx);

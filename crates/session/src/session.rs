@@ -8,7 +8,7 @@ use protocol::server_frame::Support;
 use protocol::{Country, Locale, MessageId, Timestamp, UserLabel, UserText};
 
 use crate::assessor::Assessor;
-use crate::commits::{CatchUpReason, Commit, Commits, Submission};
+use crate::commits::{CatchUpReason, Commit, Commits, Forgetting, Rotation, Submission};
 use crate::conversation::Conversation;
 use crate::cx::Cx;
 use crate::effect::{Effect, Recipients};
@@ -43,6 +43,8 @@ pub struct Opening {
     pub locale: Locale,
     /// Stored country.
     pub country: Option<Country>,
+    /// Number of times that the resume token was replaced.
+    pub rotations: u64,
     /// The session was created just now.
     pub is_new: bool,
     /// Other cores may have it too; `None` without a cluster. The value says whether events of theirs arrive.
@@ -58,20 +60,23 @@ pub struct Session {
     held: VecDeque<Box<Submission>>,
     /// The server goes away.
     is_draining: bool,
+    /// It is not kept, and has not begun to end: it does once it is abandoned.
+    may_expire: bool,
 }
 
 impl Session {
     /// Creates the session of a live person.
     pub fn new(settings: impl Into<Arc<Settings>>, opening: Opening, now: Instant) -> Self {
         let settings = settings.into();
-        let Opening { user, seq, messages, locale, country, is_new, cluster } = opening;
+        let Opening { user, seq, messages, locale, country, rotations, is_new, cluster } = opening;
         // A chosen locale is stored; the default one may have been chosen or not, so the first message decides.
         let is_language_open = messages == 0 && locale == Locale::default();
         // Without events it may be resumed and continued on another core before any arrives here.
         let replicas = cluster.map(|is_connected| Replicas::new(is_new && is_connected));
+        let is_kept = user.is_kept();
         let conversation = Conversation {
             user,
-            fanout: Fanout::new(replicas, now),
+            fanout: Fanout::new(replicas, rotations, now),
             published: PublishedSeq::new(seq),
             messages,
             turns: Turns::default(),
@@ -80,8 +85,8 @@ impl Session {
             source: settings.source,
         };
         let (life, commits, beyond_limits_until) = (Life::Open, Commits::default(), None);
-        let ledger = Ledger { settings, life, conversation, commits, beyond_limits_until };
-        Self { ledger, held: VecDeque::new(), is_draining: false }
+        let ledger = Ledger { settings, life, conversation, commits, forgettings: Vec::new(), beyond_limits_until };
+        Self { ledger, held: VecDeque::new(), is_draining: false, may_expire: !is_kept }
     }
 
     /// Processes `input`, and appends its effects to `out`.
@@ -100,6 +105,12 @@ impl Session {
                 // Applies at once, also while the store is away: the next help must have these lines.
                 conversation.profile.set_country(country);
                 self.ledger.commits.push(Commit::SetCountry(country, ticket));
+            }
+            Input::ForgetLast { from, ticket } => {
+                self.ledger.commits.push(Commit::Forget(Forgetting { from, ticket, id: None }));
+            }
+            Input::RotateResume { from, token, ticket } => {
+                self.ledger.commits.push(Commit::RotateResume(Rotation { from, token, ticket }));
             }
             Input::Erase(ticket) => self.ledger.commits.push(Commit::Erase(ticket)),
             Input::CatchUp(ticket) => self.ledger.commits.push(Commit::CatchUp(CatchUpReason::Call(ticket))),
@@ -148,6 +159,10 @@ impl Session {
     /// Starts everything that may start now.
     fn proceed(&mut self, cx: &mut Cx<'_>) {
         self.stop_if_abandoned(cx);
+        if self.expires_at().is_some_and(|at| at <= cx.now()) {
+            self.may_expire = false;
+            self.ledger.commits.push(Commit::Expire);
+        }
         Agreement(&mut self.ledger).poll(cx);
         let assessor = &mut self.ledger.conversation.assessor;
         if assessor.retry_at().is_some_and(|at| at <= cx.now() || self.is_draining) {
@@ -165,7 +180,7 @@ impl Session {
     /// Admits messages in risk as far as there is room. Beyond the limits the companion answers one a second, and the
     /// next ones wait here, which stops the reads behind them.
     fn admit_held(&mut self, cx: &Cx<'_>) {
-        let Ledger { settings, life, conversation, commits, beyond_limits_until } = &mut self.ledger;
+        let Ledger { settings, life, conversation, commits, beyond_limits_until, .. } = &mut self.ledger;
         let most = settings.per_user_max + MAX_BEYOND_LIMITS;
         beyond_limits_until.take_if(|until| *until <= cx.now());
         while beyond_limits_until.is_none()
@@ -186,6 +201,14 @@ impl Session {
         }
     }
 
+    /// Returns the time at which a session that is not kept ends: no connection has listened for
+    /// [`Settings::abandoned_after`].
+    fn expires_at(&self) -> Option<Instant> {
+        let since =
+            self.ledger.conversation.fanout.abandoned_since().filter(|_| self.may_expire && !self.is_draining)?;
+        Some(since + self.ledger.settings.abandoned_after)
+    }
+
     /// Returns the time at which [`Input::Timeout`] is due; `None` while the session waits for no time.
     pub fn deadline(&self) -> Option<Instant> {
         let Ledger { settings, conversation, beyond_limits_until, .. } = &self.ledger;
@@ -194,19 +217,21 @@ impl Session {
         let order = conversation.turns.deadline();
         let poll = conversation.fanout.replicas.as_ref().and_then(|replicas| replicas.deadline());
         let abandoned = conversation.abandoned_at(settings.abandoned_after);
-        [held, retry, order, poll, abandoned].into_iter().flatten().min()
+        [held, retry, order, poll, abandoned, self.expires_at()].into_iter().flatten().min()
     }
 
     // ---- calls with a result --------------------------------------------------------------------
 
-    /// Attaches a connection: it gets every later frame, and the answer in progress from its start. Returns its id and
-    /// the highest `seq` before that; `None` if the session is gone. The owner must know the connection before it starts
-    /// the effects.
-    pub fn attach(&mut self, now: Now, out: &mut Vec<Effect>) -> Option<(ConnectionId, u64)> {
-        if self.ledger.life != Life::Open {
+    /// Attaches a connection: it gets every later frame, and the answer in progress from its start. `rotations`: those of
+    /// the record that its token has found. Returns its id and the highest `seq` before that; `None` if the session is
+    /// gone, or the token was replaced meanwhile. The owner must know the connection before it starts the effects.
+    pub fn attach(&mut self, now: Now, rotations: u64, out: &mut Vec<Effect>) -> Option<(ConnectionId, u64)> {
+        let cx = &mut Cx::new(now, out);
+        let conversation = &mut self.ledger.conversation;
+        if self.ledger.life != Life::Open || !conversation.fanout.admits(rotations, cx) {
             return None;
         }
-        let id = self.ledger.conversation.attach(&mut Cx::new(now, out));
+        let id = conversation.attach(cx);
         Some((id, self.seq()))
     }
 

@@ -112,6 +112,15 @@ impl Watch {
         }
     }
 
+    /// Applies the risk that was in force when a message was forgotten at `at`: it holds as a second opinion does.
+    pub fn learn_forgotten(&mut self, help: &Help, at: Timestamp) {
+        let Need { level, kinds, subject, minor } = need_of(help, self.is_minor);
+        self.raised = Some((Risk { level, kinds, subject, minor, follows_high: false }, self.turns));
+        if Level::High <= level {
+            self.high_at = self.high_at.max(Some(at));
+        }
+    }
+
     /// Returns the risk of message `id` alone; `None` if it was not assessed, or longer than [`MAX_ASSESSED`] ago.
     pub(crate) fn message_risk(&self, id: &MessageId, text: &UserText) -> Option<MessageRisk> {
         self.assessed(id, hash(text)).map(|known| known.risk)
@@ -289,9 +298,9 @@ pub fn restore_after(newest_imminent: Option<u64>, last: u64) -> u64 {
     newest_imminent.map_or(without_risk, |seq| without_risk.min(seq.saturating_sub(RESTORED_BEFORE_RISK)))
 }
 
-/// Returns true if `entry` is help for imminent risk.
-pub fn is_imminent_help(entry: &Entry) -> bool {
-    entry.help.as_ref().is_some_and(|help| help.level == WireLevel::Imminent)
+/// Returns true if `help`, of an entry or of a forgotten message, is for imminent risk.
+pub fn is_imminent_help(help: Option<&Help>) -> bool {
+    help.is_some_and(|help| help.level == WireLevel::Imminent)
 }
 
 /// Returns the need for which `help` was shown, as far as it is on the wire.

@@ -21,7 +21,17 @@ pub(super) const LEGACY_ROLES: [(&str, Role); 3] =
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 7;
 
-const ROLES: [Role; 3] = [Role::User, Role::Assistant, Role::Support];
+/// Role of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowRole {
+    /// Role of an entry.
+    Entry(Role),
+    /// The row stands for a message that was forgotten.
+    Forgotten,
+}
+
+const ROLES: [RowRole; 4] =
+    [RowRole::Entry(Role::User), RowRole::Entry(Role::Assistant), RowRole::Entry(Role::Support), RowRole::Forgotten];
 const FINISHES: [Finish; 4] = [Finish::Stop, Finish::Length, Finish::Stopped, Finish::Error];
 const SOURCES: [Source; 3] = [Source::Llm, Source::Companion, Source::Screened];
 const LEVELS: [Level; 3] = [Level::Concern, Level::High, Level::Imminent];
@@ -40,7 +50,7 @@ const KINDS: [Kind; 8] = [
 /// Sealed part of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Content {
-    pub(super) role: Role,
+    pub(super) role: RowRole,
     pub(super) text: UserText,
     pub(super) finish: Option<Finish>,
     pub(super) source: Option<Source>,
@@ -60,7 +70,13 @@ impl Content {
     /// Returns the sealed part of `entry`.
     pub(super) fn of(entry: &NewEntry) -> Self {
         let NewEntry { role, text, finish, source, help, .. } = entry.clone();
-        Self { role, text, finish, source, help }
+        Self { role: RowRole::Entry(role), text, finish, source, help }
+    }
+
+    /// Returns the sealed part of the row that stands for a forgotten message. `help`: the risk in force.
+    pub(super) fn forgotten(from_seq: u64, help: Option<Box<Help>>) -> Self {
+        let text = UserText::new(from_seq.to_string());
+        Self { role: RowRole::Forgotten, text, finish: None, source: None, help }
     }
 
     /// Seals the content for `position`, as part of message `id`.
@@ -120,7 +136,7 @@ impl Content {
 }
 
 /// Keyed hash that distinguishes the entries of one message.
-pub(super) fn tag(keys: &Keyring, EntryPosition { user, .. }: EntryPosition, id: &MessageId, role: Role) -> String {
+pub(super) fn tag(keys: &Keyring, EntryPosition { user, .. }: EntryPosition, id: &MessageId, role: RowRole) -> String {
     let message = [&user.0.to_be_bytes()[..], &[code(&ROLES, Some(role))], id.as_str().as_bytes()].concat();
     URL_SAFE_NO_PAD.encode(keys.entry_tag(&message))
 }
@@ -153,7 +169,7 @@ mod tests {
 
     fn contents() -> impl Iterator<Item = Content> {
         let of = |role, finish, source, help: Option<Help>| Content {
-            role,
+            role: RowRole::Entry(role),
             text: UserText::new("¿cómo?"),
             finish,
             source,
@@ -166,7 +182,9 @@ mod tests {
         let helps = kinds.flat_map(|kind| LEVELS.map(|level| (level, kind)));
         let helps = helps.flat_map(|(level, kind)| SUBJECTS.map(|subject| (level, subject, kind)));
         let helps = helps.map(move |(level, subject, kind)| of(Role::Support, None, None, help(level, subject, kind)));
-        std::iter::once(of(Role::User, None, None, None)).chain(answers).chain(helps)
+        let forgotten =
+            [None, help(Level::High, Subject::Own, None)].map(|help| Content::forgotten(7, help.map(Box::new)));
+        std::iter::once(of(Role::User, None, None, None)).chain(answers).chain(helps).chain(forgotten)
     }
 
     #[test]
@@ -177,13 +195,13 @@ mod tests {
             let seal = || content.seal(&keys, position, &id);
             assert_eq!(Content::open(&keys, position, &id, seal()).unwrap(), content);
             assert!(Content::open(&keys, position, &other, seal()).is_err());
-            assert!(!ROLES.iter().any(|role| seal().tag.contains(&role.to_string())));
+            assert!(!LEGACY_ROLES.iter().any(|(name, _)| seal().tag.contains(name)));
         }
     }
 
     #[test]
     fn rejects_malformed_headers() {
-        for bytes in [&b""[..], b"hola", &[2, 1, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0], &[1, 4, 0, 0, 0, 0, 0]] {
+        for bytes in [&b""[..], b"hola", &[2, 1, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0], &[1, 5, 0, 0, 0, 0, 0]] {
             assert_eq!(Content::read(bytes), None, "{bytes:?}");
         }
         assert_eq!(Content::read(&[1, 1, 9, 0, 0, 0, 0]), None);
@@ -193,6 +211,7 @@ mod tests {
 
     #[test]
     fn legacy_roles_match_the_wire() {
-        assert_eq!(ROLES.map(legacy_role), ROLES.map(|role| role.to_string()));
+        let roles = [Role::User, Role::Assistant, Role::Support];
+        assert_eq!(roles.map(legacy_role), roles.map(|role| role.to_string()));
     }
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
-use protocol::{ResumeToken, UserLabel, UserText};
+use protocol::{LinkCode, ResumeToken, UserLabel, UserText};
 use service_runtime::Secret;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -182,6 +182,7 @@ impl fmt::Debug for TokenKey {
 
 impl TokenKey {
     const ASSOCIATED_DATA: &[u8] = b"psicoia token key";
+    const LINK_ASSOCIATED_DATA: &[u8] = b"psicoia link";
 
     /// Generates a key.
     pub fn random() -> Self {
@@ -207,9 +208,36 @@ impl TokenKey {
     pub fn hash(&self, token: &ResumeToken) -> TokenHash {
         TokenHash(keyed_hash(&self.0, token.as_bytes()))
     }
+
+    /// Returns the stored hash of a code for another device.
+    pub fn link_hash(&self, code: &LinkCode) -> TokenHash {
+        TokenHash(keyed_hash(&self.0, &[b"psicoia link code ", code.as_bytes()].concat()))
+    }
+
+    /// Seals the token that `code` opens: neither the database nor its data key can open it without the code.
+    pub fn seal_link(&self, code: &LinkCode, token: &ResumeToken) -> Vec<u8> {
+        self.link_keys(code).seal_bytes(Self::LINK_ASSOCIATED_DATA, token.as_bytes()).bytes
+    }
+
+    /// Opens a token that [`TokenKey::seal_link`] has sealed.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged.
+    pub fn open_link(&self, code: &LinkCode, bytes: Vec<u8>) -> Result<ResumeToken, StoreError> {
+        let keys = self.link_keys(code);
+        let opened = keys.open_bytes(Self::LINK_ASSOCIATED_DATA, Sealed { key: keys.current_id(), bytes })?;
+        let bytes: Option<[u8; KEY_BYTES]> = opened.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(ResumeToken::from).ok_or_else(|| StoreError::Damaged("the token of a code".to_owned()))
+    }
+
+    fn link_keys(&self, code: &LinkCode) -> Keyring {
+        let key = keyed_hash(&self.0, &[b"psicoia link key ", code.as_bytes()].concat());
+        Keyring::new(Some(DataKey { id: KeyId(0), cipher: XChaCha20Poly1305::new(&Key::from(key)) }), Vec::new())
+    }
 }
 
-/// Keyed hash of a resume token.
+/// Keyed hash of a resume token, or of a code for another device.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 

@@ -37,6 +37,7 @@ mod rekey;
 mod rows;
 mod run_lock;
 mod sqlite;
+mod unkept;
 mod url;
 
 pub use api::Store;
@@ -45,11 +46,12 @@ pub use error::{OpenError, StoreError};
 pub use memory::MemoryStore;
 pub use metrics::{DatabaseGauges, DatabaseMeter, DatabaseMetric, PoolUse};
 pub use model::{
-    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, ReadableEntries, Recent, ReferralBatch,
-    ReferralCount, SessionRecord, Summary,
+    Appended, Cutoffs, EntryPosition, Forget, NewEntry, NewLink, NewSession, Page, ReadableEntries, Recent,
+    ReferralBatch, ReferralCount, SessionRecord, Summary, Tombstone,
 };
 pub use postgres::PostgresStore;
 pub use rekey::{rekey, upgrade_legacy_entries};
 pub use run_lock::RunLock;
 pub use sqlite::SqliteStore;
+pub use unkept::WithUnkept;
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl};

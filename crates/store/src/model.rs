@@ -1,7 +1,7 @@
 //! Records of the store: sessions, entries, summaries, counts of displayed help.
 
-use protocol::server_frame::{Entry, Finish, Help, Role, Source};
-use protocol::{Country, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use protocol::server_frame::{Entry, Finish, Forgotten, Help, Role, Source};
+use protocol::{Country, LinkCode, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 use serde::Serialize;
 
 /// Stored session. `user` is its primary key.
@@ -23,6 +23,8 @@ pub struct SessionRecord {
     pub messages: u64,
     /// Highest `seq` removed by retention; 0 if no entry was.
     pub pruned: u64,
+    /// Number of times that the resume token was replaced.
+    pub rotations: u64,
 }
 
 /// Session to be created.
@@ -38,6 +40,17 @@ pub struct NewSession {
     pub country: Option<Country>,
     /// Time of creation.
     pub created_at: Timestamp,
+}
+
+/// Code for another device, to be stored.
+#[derive(Debug, Clone)]
+pub struct NewLink {
+    /// The code; only a keyed hash of it is stored.
+    pub code: LinkCode,
+    /// The session's resume token; it is stored sealed under a key that follows from the code.
+    pub token: ResumeToken,
+    /// End of its validity.
+    pub expires_at: Timestamp,
 }
 
 /// Entry to be appended; the store assigns its `seq`.
@@ -69,7 +82,8 @@ impl NewEntry {
     }
 }
 
-/// Model-made summary of a session's older messages and answers. Not an entry: only the model reads it.
+/// Model-made summary of a session's older messages and answers. Not an entry: only the model reads it. One without text
+/// stands in place of a summary that was forgotten: the next one begins behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// `seq` of the first summarized message.
@@ -99,6 +113,38 @@ pub enum Appended {
         /// Its `seq`.
         seq: u64,
     },
+    /// The message was forgotten; nothing was changed.
+    Forgotten(Forgotten),
+}
+
+/// A message that was erased with its help and its answer. It keeps a number, so that late writes and resent messages
+/// meet it, and other readers learn of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The message.
+    pub forgotten: Forgotten,
+    /// Time of the erasure.
+    pub at: Timestamp,
+    /// Risk in force at that time, without resources: the level outlives the message.
+    pub help: Option<Box<Help>>,
+}
+
+/// Message to be forgotten.
+#[derive(Debug, Clone)]
+pub struct Forget {
+    /// The message.
+    pub id: MessageId,
+    /// Time.
+    pub at: Timestamp,
+    /// Risk in force, without resources.
+    pub help: Option<Box<Help>>,
+}
+
+/// Row of a page.
+#[derive(Debug)]
+pub(super) enum Row {
+    Entry(Entry),
+    Tombstone(Tombstone),
 }
 
 /// Selects a page of entries. Pages are returned oldest first.
@@ -128,36 +174,47 @@ pub struct ReadableEntries {
     pub entries: Vec<Entry>,
     /// `seq`s of the unreadable ones, ascending.
     pub unreadable: Vec<u64>,
+    /// Forgotten messages, oldest first.
+    pub tombstones: Vec<Tombstone>,
 }
 
 impl ReadableEntries {
     /// Number of rows of the page, readable or not.
     pub fn rows(&self) -> usize {
-        self.entries.len() + self.unreadable.len()
+        self.entries.len() + self.unreadable.len() + self.tombstones.len()
+    }
+
+    /// Returns true if every row is an entry.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unreadable.is_empty() && self.tombstones.is_empty()
     }
 
     /// Lowest `seq` of the page, readable or not.
     pub fn first_seq(&self) -> Option<u64> {
         let (entry, unreadable) = (self.entries.first().map(|entry| entry.seq), self.unreadable.first().copied());
-        entry.into_iter().chain(unreadable).min()
+        let tombstone = self.tombstones.first().map(|tombstone| tombstone.forgotten.seq);
+        entry.into_iter().chain(unreadable).chain(tombstone).min()
     }
 
     /// Highest `seq` of the page, readable or not.
     pub fn last_seq(&self) -> Option<u64> {
         let (entry, unreadable) = (self.entries.last().map(|entry| entry.seq), self.unreadable.last().copied());
-        entry.into_iter().chain(unreadable).max()
+        let tombstone = self.tombstones.last().map(|tombstone| tombstone.forgotten.seq);
+        entry.into_iter().chain(unreadable).chain(tombstone).max()
     }
 
-    /// Returns the page of older entries that replaces the unreadable ones of the session's last `limit`.
+    /// Returns the page of older entries that replaces the unreadable and forgotten ones of the session's last `limit`.
     pub(super) fn replacements(&self, limit: usize) -> Option<Page> {
-        let seq = self.first_seq().filter(|_| limit <= self.rows() && !self.unreadable.is_empty())?;
-        Some(Page::Before { seq, limit: self.unreadable.len() })
+        let seq = self.first_seq().filter(|_| limit <= self.rows() && !self.is_whole())?;
+        Some(Page::Before { seq, limit: self.rows() - self.entries.len() })
     }
 }
 
 /// Retention cutoffs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
+    /// Removes codes for another device that have expired by then.
+    pub now: Timestamp,
     /// Removes sessions without any entry whose last use is earlier.
     pub empty_before: Timestamp,
     /// Removes earlier entries, and sessions left without entries whose last use is earlier; `None`

@@ -12,6 +12,7 @@
 mod append;
 mod changes;
 mod error;
+mod forget;
 mod open;
 mod pool;
 mod pooled_connection;
@@ -19,13 +20,14 @@ mod prune;
 mod queries;
 mod referrals;
 mod summaries;
+mod tokens;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use protocol::server_frame::Entry;
-use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::server_frame::{Entry, Forgotten};
+use protocol::{Country, LinkCode, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,8 +35,8 @@ use super::api::Store;
 use super::error::{OpenError, StoreError};
 use super::keys::{Keyring, TokenKey};
 use super::model::{
-    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, ReadableEntries, Recent, ReferralBatch,
-    ReferralCount, SessionRecord, Summary,
+    Appended, Cutoffs, EntryPosition, Forget, NewEntry, NewLink, NewSession, Page, ReadableEntries, Recent,
+    ReferralBatch, ReferralCount, SessionRecord, Summary,
 };
 use super::url::PostgresUrl;
 use crate::{DatabaseMeter, PoolUse};
@@ -122,10 +124,44 @@ impl Store for PostgresStore {
         self.run(move |connection| Box::pin(queries::session_by_token(connection, token))).await
     }
 
+    async fn session(&self, user: UserLabel) -> Result<Option<SessionRecord>, StoreError> {
+        self.run(move |connection| Box::pin(queries::session_by_user(connection, user))).await
+    }
+
+    async fn rotate_token(&self, user: UserLabel, token: ResumeToken) -> Result<u64, StoreError> {
+        let token = self.token_key.hash(&token);
+        self.run(move |connection| Box::pin(tokens::rotate(connection, user, token))).await
+    }
+
+    async fn put_link(&self, user: UserLabel, link: NewLink) -> Result<(), StoreError> {
+        let NewLink { code, token, expires_at } = link;
+        let (hash, sealed) = (self.token_key.link_hash(&code), self.token_key.seal_link(&code, &token));
+        self.run(move |connection| {
+            Box::pin(async move { tokens::put_link(connection, user, hash, &sealed, expires_at).await })
+        })
+        .await
+    }
+
+    async fn take_link(&self, code: &LinkCode, now: Timestamp) -> Result<Option<ResumeToken>, StoreError> {
+        let hash = self.token_key.link_hash(code);
+        let taken = self.run(move |connection| Box::pin(tokens::take_link(connection, hash, now))).await?;
+        taken.map(|sealed| self.token_key.open_link(code, sealed)).transpose()
+    }
+
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let (keys, position) = (Arc::clone(&self.keys), EntryPosition { user, seq: after });
         self.run(move |connection| Box::pin(async move { append::append(connection, &keys, position, &entry).await }))
             .await
+    }
+
+    async fn forget(&self, user: UserLabel, forget: Forget) -> Result<Option<(Forgotten, u64)>, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        self.run(move |connection| Box::pin(async move { forget::forget(connection, &keys, user, &forget).await }))
+            .await
+    }
+
+    async fn forget_summary(&self, user: UserLabel) -> Result<(), StoreError> {
+        self.run(move |connection| Box::pin(summaries::forget(connection, user))).await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {

@@ -2,16 +2,16 @@
 
 use std::fmt::Display;
 
-use protocol::server_frame::{Entry, Finish, Source};
+use protocol::server_frame::{Entry, Finish, Forgotten, Source};
 use protocol::{Locale, MessageId, SessionId, Timestamp, UserLabel, UserText};
 use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
 
-use super::content::{Content, LEGACY_ROLES, SealedContent};
+use super::content::{Content, LEGACY_ROLES, RowRole, SealedContent};
 use super::error::StoreError;
 use super::keys::{KeyId, Keyring, Sealed};
-use super::model::{EntryPosition, ReadableEntries, SessionRecord, Summary};
+use super::model::{EntryPosition, ReadableEntries, Row, SessionRecord, Summary, Tombstone};
 
 /// Granularity of `last_seen`: one hour. The column is indexed, so it must not be written with every entry.
 pub(super) const LAST_SEEN_GRANULARITY_MS: i64 = 3_600_000;
@@ -27,6 +27,7 @@ pub(super) struct SessionRow {
     pub(super) seq: i64,
     pub(super) messages: i64,
     pub(super) pruned: i64,
+    pub(super) rotations: i64,
 }
 
 /// Row of `entries`.
@@ -75,18 +76,33 @@ impl SessionRow {
             seq: number(self.seq)?,
             messages: number(self.messages)?,
             pruned: number(self.pruned)?,
+            rotations: number(self.rotations)?,
         })
     }
 }
 
 impl EntryRow {
-    /// Decrypts the entry of `user`.
-    pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Entry, StoreError> {
+    /// Decrypts the row of `user`.
+    pub(super) fn read(self, user: UserLabel, keys: &Keyring) -> Result<Row, StoreError> {
         let seq = number(self.seq)?;
         let id = self.message_id.parse::<MessageId>().map_err(|_| damaged("message_id", seq))?;
         let at = Timestamp::from_unix_ms(self.at);
         let Content { role, text, finish, source, help } = self.content(EntryPosition { user, seq }, &id, keys)?;
-        Ok(Entry { seq, id, role, text, at, finish, source, help })
+        Ok(match role {
+            RowRole::Entry(role) => Row::Entry(Entry { seq, id, role, text, at, finish, source, help }),
+            RowRole::Forgotten => {
+                let from_seq = text.expose().parse().map_err(|_| damaged("a forgotten message", seq))?;
+                Row::Tombstone(Tombstone { forgotten: Forgotten { seq, id, from_seq }, at, help })
+            }
+        })
+    }
+
+    /// Decrypts the row if it is an entry; `None` for a forgotten message.
+    pub(super) fn read_entry(self, user: UserLabel, keys: &Keyring) -> Result<Option<Entry>, StoreError> {
+        Ok(match self.read(user, keys)? {
+            Row::Entry(entry) => Some(entry),
+            Row::Tombstone(_) => None,
+        })
     }
 
     fn content(self, position: EntryPosition, id: &MessageId, keys: &Keyring) -> Result<Content, StoreError> {
@@ -97,7 +113,7 @@ impl EntryRow {
         let text =
             String::from_utf8(keys.open_entry(position, sealed)?).map_err(|_| damaged("an entry", position.seq))?;
         Ok(Content {
-            role,
+            role: RowRole::Entry(role),
             text: UserText::new(text),
             finish: self.finish.as_deref().map(from_name::<Finish>).transpose()?,
             source: self.source.as_deref().map(from_name::<Source>).transpose()?,
@@ -130,7 +146,8 @@ pub(super) fn decrypt_readable(
     let mut first = None;
     for (seq, row) in rows {
         match row.and_then(|row| row.read(user, keys)) {
-            Ok(entry) => readable.entries.push(entry),
+            Ok(Row::Entry(entry)) => readable.entries.push(entry),
+            Ok(Row::Tombstone(tombstone)) => readable.tombstones.push(tombstone),
             Err(error) => {
                 readable.unreadable.push(seq);
                 first.get_or_insert(error);

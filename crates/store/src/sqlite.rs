@@ -13,24 +13,25 @@ mod readers;
 mod recent_cache;
 mod referrals;
 mod summaries;
+mod tokens;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use protocol::server_frame::Entry;
-use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::server_frame::{Entry, Forgotten};
+use protocol::{Country, LinkCode, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::api::Store;
 use super::error::{OpenError, StoreError};
 use super::keys::{Keyring, TokenKey};
 use super::model::{
-    Appended, Cutoffs, EntryPosition, NewEntry, NewSession, Page, ReadableEntries, Recent, ReferralBatch,
-    ReferralCount, SessionRecord, Summary,
+    Appended, Cutoffs, EntryPosition, Forget, NewEntry, NewLink, NewSession, Page, ReadableEntries, Recent,
+    ReferralBatch, ReferralCount, SessionRecord, Summary,
 };
-use super::rows::column;
+use super::rows::{SessionRow, column};
 use connection::DatabaseFile;
 pub(super) use connection::{create_folder, display_name, unreachable};
 use readers::Readers;
@@ -103,14 +104,46 @@ impl Store for SqliteStore {
         found.filter(|(_, stored)| token.matches(stored)).map(|(row, _)| row.read()).transpose()
     }
 
+    async fn session(&self, user: UserLabel) -> Result<Option<SessionRecord>, StoreError> {
+        let found = self.readers.read(move |db| Ok(queries::session_by_user(db, user).optional()?)).await?;
+        found.map(SessionRow::read).transpose()
+    }
+
+    async fn rotate_token(&self, user: UserLabel, token: ResumeToken) -> Result<u64, StoreError> {
+        let token = self.token_key.hash(&token);
+        self.writer.change(move |db| tokens::rotate(db, user, token), cache_unaffected).await
+    }
+
+    async fn put_link(&self, user: UserLabel, link: NewLink) -> Result<(), StoreError> {
+        let NewLink { code, token, expires_at } = link;
+        let (hash, sealed) = (self.token_key.link_hash(&code), self.token_key.seal_link(&code, &token));
+        self.writer.change(move |db| tokens::put_link(db, user, hash, &sealed, expires_at), cache_unaffected).await
+    }
+
+    async fn take_link(&self, code: &LinkCode, now: Timestamp) -> Result<Option<ResumeToken>, StoreError> {
+        let hash = self.token_key.link_hash(code);
+        let taken = self.writer.removal(move |db| tokens::take_link(db, hash, now), cache_unaffected).await?;
+        taken.map(|sealed| self.token_key.open_link(code, sealed)).transpose()
+    }
+
     async fn append(&self, user: UserLabel, _after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         let keys = Arc::clone(&self.keys);
         let append = move |db: &Connection| changes::append(db, &keys, user, &entry);
         let update_cache = move |appended: &Appended, cache: &RecentHistoryCache| match appended {
             Appended::New(entry) => cache.appended(user, entry),
-            Appended::Existing { .. } => {}
+            Appended::Existing { .. } | Appended::Forgotten(_) => {}
         };
         self.writer.change(append, update_cache).await
+    }
+
+    async fn forget(&self, user: UserLabel, forget: Forget) -> Result<Option<(Forgotten, u64)>, StoreError> {
+        let keys = Arc::clone(&self.keys);
+        let update = move |db: &Connection| changes::forget(db, &keys, user, &forget);
+        self.writer.removal(update, move |_, cache| cache.evict(user)).await
+    }
+
+    async fn forget_summary(&self, user: UserLabel) -> Result<(), StoreError> {
+        self.writer.removal(move |db| summaries::forget(db, user), move |(), cache| cache.evict(user)).await
     }
 
     async fn entries_of(&self, user: UserLabel, id: &MessageId) -> Result<Vec<Entry>, StoreError> {

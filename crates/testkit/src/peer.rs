@@ -75,6 +75,7 @@ fn close_code(reason: CloseReason) -> Option<u16> {
         CloseReason::SlowConsumer => Some(4008),
         CloseReason::Idle => Some(4009),
         CloseReason::HandshakeTimeout | CloseReason::LateHeader => Some(4010),
+        CloseReason::Revoked => Some(4011),
         CloseReason::ClientGone => None,
     }
 }

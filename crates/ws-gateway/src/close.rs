@@ -95,6 +95,7 @@ fn known_code(reason: CloseReason) -> u16 {
         CloseReason::SlowConsumer => 4008,
         CloseReason::Idle => 4009,
         CloseReason::HandshakeTimeout | CloseReason::LateHeader => 4010,
+        CloseReason::Revoked => 4011,
     }
 }
 

@@ -116,6 +116,14 @@ impl Builder {
         self
     }
 
+    /// Requests a session that is not stored: it lives in the memory of one server, and ends some time after the last
+    /// connection, or with that server. `kept` of [`Event::Connected`](crate::Event::Connected) says whether the server
+    /// has understood. A session that is resumed stays as it is.
+    pub fn without_keeping(mut self) -> Self {
+        self.options.keep = Some(false);
+        self
+    }
+
     /// Sets the program's name and version, for the server's log.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.options.client = Some(UserText::new(name));

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use protocol::client_frame::Request;
 use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
-use protocol::{Country, Locale, MessageId, SessionId, Timestamp, UserLabel};
+use protocol::{Country, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{Client, ConnectionState};
+use crate::conversation::FORGET_LAST;
 use crate::error::RequestError;
 
 /// Timeout sent to the server, which answers with `timeout` when it expires.
@@ -37,6 +38,17 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// True if more follow in the requested direction.
     pub more: bool,
+}
+
+/// Summary that the model has made of older messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The text.
+    pub text: UserText,
+    /// `seq` of the first summarized message.
+    pub first_seq: u64,
+    /// `seq` of the last summarized message.
+    pub last_seq: u64,
 }
 
 impl Client {
@@ -139,9 +151,79 @@ impl Client {
         }
     }
 
+    /// Replaces the resume token; other devices are closed and cannot come back without the new one. Returns it: store it.
+    ///
+    /// The token is made here and offered beside the old one from now on, so that a lost response loses no session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn rotate_resume(&mut self) -> Result<UserText, RequestError> {
+        let token = UserText::new(ResumeToken::random().expose());
+        self.conversation.add_token_candidate(token.clone());
+        let params = Map::from_iter([("resume".to_owned(), json!(token.expose()))]);
+        match self.request("rotate_resume", params).await? {
+            ResponseResult::Rotated { resume } => {
+                self.conversation.replace_token(resume.clone());
+                Ok(resume)
+            }
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Fetches a code with which another device opens the session once, and its validity.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn link(&mut self) -> Result<(UserText, Duration), RequestError> {
+        match self.request("link", Map::new()).await? {
+            ResponseResult::Link { code, expires_in_ms } => Ok((code, Duration::from_millis(expires_in_ms))),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Erases the last message of the session with its help and its answer. Returns its id; `None` if there is none.
+    /// [`Event::Forgotten`](crate::Event::Forgotten) follows. Fails if the connection is lost meanwhile: the message may
+    /// then be erased or not, and a second call might erase another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn forget_last(&mut self) -> Result<Option<MessageId>, RequestError> {
+        match self.request(FORGET_LAST, Map::new()).await? {
+            ResponseResult::Forgotten { id, .. } => Ok(id),
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Fetches the summary of older messages; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn summary(&mut self) -> Result<Option<Summary>, RequestError> {
+        match self.request("summary", Map::new()).await? {
+            ResponseResult::Summary { text, first_seq, last_seq } => {
+                Ok(text.map(|text| Summary { text, first_seq, last_seq }))
+            }
+            _ => Err(RequestError::Unexpected),
+        }
+    }
+
+    /// Erases the summary. No later one draws on the messages so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    pub async fn forget_summary(&mut self) -> Result<(), RequestError> {
+        let result = self.request("forget_summary", Map::new()).await?;
+        if result == ResponseResult::empty() { Ok(()) } else { Err(RequestError::Unexpected) }
+    }
+
     /// Sends a request and waits for the result, at most seven seconds. Events that arrive
     /// meanwhile are kept for [`Client::next_event`]. A request whose connection is lost is
-    /// resent on the next one: all methods are idempotent.
+    /// resent on the next one: all methods but `forget_last`, which fails then, are idempotent.
     ///
     /// # Errors
     ///

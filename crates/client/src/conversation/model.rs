@@ -171,6 +171,7 @@ pub(super) fn welcome(resumed: bool, seq: u64, missed: Option<u64>) -> ServerFra
         locale: protocol::Locale::default(),
         trace_id: TraceId::random(),
         limits: Limits { max_line_bytes: 65_536, max_text_chars: 8_000, rate },
+        kept: true,
     }))
 }
 

@@ -10,6 +10,8 @@ use super::{Action, Conversation};
 use crate::error::RequestError;
 use crate::event::Closed;
 
+/// Method that is not idempotent: it means the last message at its time.
+pub(crate) const FORGET_LAST: &str = "forget_last";
 /// Bound on remembered abandoned requests; the oldest is dropped.
 const MAX_ABANDONED: usize = 8;
 
@@ -92,9 +94,12 @@ impl Requests {
     }
 
     /// Forgets abandoned requests: their responses died with the connection. The pending one is
-    /// resent on the next.
+    /// resent on the next, unless a second one would have another effect.
     pub(super) fn on_disconnect(&mut self) {
         self.abandoned.clear();
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.request.method == FORGET_LAST) {
+            pending.result.get_or_insert(Err(RequestError::TimedOut));
+        }
     }
 
     fn abandon(&mut self, id: MessageId) {
@@ -108,7 +113,14 @@ impl Requests {
 impl Conversation {
     pub(super) fn on_response(&mut self, id: &MessageId, result: ResponseResult) -> Action {
         let erased = matches!(result, ResponseResult::Erased { .. });
+        let forgotten = match &result {
+            ResponseResult::Forgotten { id, seq, .. } => id.clone().map(|id| (id, *seq)),
+            _ => None,
+        };
         let owner = self.requests.end(id, || Ok(result));
+        if let Some((id, seq)) = forgotten {
+            return self.on_forgotten(&id, Some(seq));
+        }
         if erased && owner == RequestOwner::Awaited { Action::Close(Closed::Erased) } else { Action::Continue }
     }
 }

@@ -2,6 +2,8 @@
 
 use protocol::UserText;
 
+use super::Conversation;
+
 /// Bound on earlier tokens kept; the oldest is dropped.
 pub(crate) const MAX_EARLIER: usize = 32;
 /// Bound on earlier tokens offered per connection: each costs a round trip before `welcome`.
@@ -33,6 +35,18 @@ impl ResumeTokens {
 
     pub(crate) fn set_earlier(&mut self, earlier: Vec<UserText>) {
         self.earlier = earlier;
+        self.bound();
+    }
+
+    /// Offers `token` behind the current one: it may be the current one by now.
+    pub(crate) fn add_candidate(&mut self, token: UserText) {
+        self.earlier.insert(0, token);
+        self.bound();
+    }
+
+    /// Makes `token` the current one in place of the former, which is dead.
+    pub(crate) fn replaced(&mut self, token: UserText) {
+        self.current = Some(token);
         self.bound();
     }
 
@@ -85,6 +99,18 @@ impl ResumeTokens {
             new
         });
         self.earlier.truncate(MAX_EARLIER);
+    }
+}
+
+impl Conversation {
+    /// Offers `token` behind the current one from now on.
+    pub(crate) fn add_token_candidate(&mut self, token: UserText) {
+        self.options.tokens.add_candidate(token);
+    }
+
+    /// Makes `token` the current one in place of the former, which is dead.
+    pub(crate) fn replace_token(&mut self, token: UserText) {
+        self.options.tokens.replaced(token);
     }
 }
 

@@ -4,7 +4,7 @@ use protocol::server_frame::{ErrorFrame, NoticeCode};
 use protocol::{ErrorCode, Language};
 use serde_json::Map;
 
-use super::model::{Model, welcome};
+use super::model::{Model, accepted, welcome};
 use super::*;
 use crate::event::Closed;
 
@@ -575,4 +575,41 @@ fn debug_omits_texts() {
     let event = fixture.conversation.events.clone();
     let shown = format!("{:?} {event:?}", fixture.conversation);
     assert!(!shown.contains("planted") && !shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn forgotten_message_ends_without_an_answer() {
+    let mut fixture = Fixture::open(0);
+    fixture.send("a").frames();
+    fixture.receive(accepted(&"a".parse().unwrap(), 1));
+    fixture.receive_line(r#"{"type":"delta","id":"a","offset":0,"text":"ho"}"#);
+    fixture.events();
+    let forgotten = r#"{"type":"forgotten","seq":2,"id":"a","from_seq":1}"#;
+    fixture.receive_line(forgotten);
+    assert_eq!((fixture.events(), fixture.conversation.open_messages()), (vec!["forgotten".to_owned()], 0));
+    assert_eq!(fixture.conversation.last_seq(), Some(2));
+    fixture.receive_line(forgotten);
+    assert_eq!(fixture.events(), [""; 0], "once");
+    // A message that another device has forgotten before it was sent again.
+    fixture.send("b").frames();
+    fixture.receive_line(r#"{"type":"forgotten","seq":2,"id":"b","from_seq":1}"#);
+    assert_eq!((fixture.events(), fixture.conversation.open_messages()), (vec!["forgotten".to_owned()], 0));
+}
+
+#[test]
+fn request_that_means_the_last_message_is_not_sent_twice() {
+    let mut fixture = Fixture::open(0);
+    let forget = |id: &str| Request { method: FORGET_LAST.to_owned(), ..request(id) };
+    fixture.conversation.request(forget("f"));
+    assert_eq!(fixture.frames(), ["request forget_last"]);
+    fixture.conversation.disconnected();
+    assert_eq!(fixture.conversation.take_result(&"f".parse().unwrap()), Some(Err(RequestError::TimedOut)));
+    fixture.conversation.connected();
+    fixture.receive(welcome(true, 0, None));
+    assert!(!fixture.frames().contains(&"request forget_last".to_owned()));
+    fixture.events();
+    // Its own response stands for the frame that other devices get.
+    fixture.conversation.request(forget("g"));
+    fixture.receive_line(r#"{"type":"response","id":"g","result":{"erased":2,"seq":3,"id":"a"}}"#);
+    assert_eq!((fixture.events(), fixture.conversation.last_seq()), (vec!["forgotten".to_owned()], Some(3)));
 }

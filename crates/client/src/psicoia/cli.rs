@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Begin a new session and remember that one; the secret of the one before stays in the session file
     #[arg(long, conflicts_with = "resume")]
     new: bool,
+    /// Begin a session that is not stored: it ends soon after you leave, and when the server ends; no secret is kept
+    #[arg(long, conflicts_with_all = ["resume", "session_file", "new"])]
+    no_keep: bool,
     #[arg(help = "es or en, also with a region, such as es-AR. By default that of LC_ALL or LANG", long)]
     locale: Option<Locale>,
     #[arg(
@@ -84,19 +87,20 @@ pub(crate) struct Setup {
     address: Address,
     resume: Option<UserText>,
     new: bool,
+    no_keep: bool,
     locale: Locale,
     pub(crate) country: Option<Country>,
     pub(crate) json: bool,
     pub(crate) color: bool,
     attempts: u32,
-    /// `None` with `--resume`, or without a home directory.
+    /// `None` with `--resume` or `--no-keep`, or without a home directory.
     session_file: Option<SessionFile>,
 }
 
 impl Setup {
     pub(crate) fn new(args: Args) -> Self {
         let locale = args.locale.unwrap_or_else(|| environment_locale([&args.env_lc_all, &args.env_lang]));
-        let session_file = if args.resume.is_some() {
+        let session_file = if args.resume.is_some() || args.no_keep {
             None
         } else {
             args.session_file.map(SessionFile::at).or_else(|| SessionFile::of(&args.address, args.env_state))
@@ -104,6 +108,7 @@ impl Setup {
         Self {
             resume: args.resume,
             new: args.new,
+            no_keep: args.no_keep,
             locale,
             country: args.country,
             color: !args.no_color && args.env_no_color.is_empty() && crate::at_terminal(),
@@ -142,6 +147,7 @@ impl Setup {
         if let Some(token) = &self.resume {
             return Ok(builder.resume(token.expose()));
         }
+        let builder = if self.no_keep { builder.without_keeping() } else { builder };
         // The person did not name this session, so another one may replace it.
         let builder = builder.allow_new_session(true);
         let Some(tokens) = self.session_file.as_ref().map(SessionFile::read).transpose()? else { return Ok(builder) };

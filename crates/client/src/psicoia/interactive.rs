@@ -187,6 +187,14 @@ impl<'a> InteractiveSession<'a> {
                 self.print_note(about.as_deref().unwrap_or(self.strings.ai))?;
             }
             Command::Plan => self.plan(client).await?,
+            Command::LinkCode => self.link(client).await?,
+            Command::CloseOthers => self.close_others(client).await?,
+            Command::ForgetLast => self.forget_last(client).await?,
+            Command::Summary => self.summary(client).await?,
+            Command::ForgetSummary => match unless_interrupted(client.forget_summary()).await? {
+                Ok(()) => self.print_note(self.strings.summary_forgotten)?,
+                Err(error) => self.failed(&error)?,
+            },
             Command::Stop if self.pending.is_empty() => self.print_note(self.strings.nothing_to_stop)?,
             Command::Stop => {
                 for id in self.pending.clone() {
@@ -269,6 +277,44 @@ impl<'a> InteractiveSession<'a> {
             Ok(Some(plan)) => {
                 Ok(self.screen.lines(Style::Help, &help::plan_lines(&plan, &self.location, self.language))?)
             }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn link(&mut self, client: &mut Client) -> Result<(), Exit> {
+        match unless_interrupted(client.link()).await? {
+            Ok((code, _)) => {
+                self.print_note(self.strings.link)?;
+                let command = format!("  PSICOIA_RESUME={} psicoia {}", sanitize(code.expose()), self.setup.address());
+                Ok(self.screen.verbatim(Style::Plain, &command)?)
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn close_others(&mut self, client: &mut Client) -> Result<(), Exit> {
+        let rotated = unless_interrupted(client.rotate_resume()).await?;
+        // Also after a lost response: the new token may be the valid one.
+        self.setup.remember(client)?;
+        match rotated {
+            Ok(_) => self.print_note(self.strings.others_closed),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn forget_last(&mut self, client: &mut Client) -> Result<(), Exit> {
+        match unless_interrupted(client.forget_last()).await? {
+            // The event says so.
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => self.print_note(self.strings.no_history),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn summary(&mut self, client: &mut Client) -> Result<(), Exit> {
+        match unless_interrupted(client.summary()).await? {
+            Ok(Some(summary)) => self.print_note(&sanitize(summary.text.expose())),
+            Ok(None) => self.print_note(self.strings.no_summary),
             Err(error) => self.failed(&error),
         }
     }

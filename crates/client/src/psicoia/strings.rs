@@ -46,6 +46,11 @@ pub(crate) struct Strings {
     pub(crate) which_country: &'static str,
     pub(crate) country_set: &'static str,
     pub(crate) no_plan: &'static str,
+    pub(crate) link: &'static str,
+    pub(crate) others_closed: &'static str,
+    pub(crate) forgotten: &'static str,
+    pub(crate) no_summary: &'static str,
+    pub(crate) summary_forgotten: &'static str,
 }
 
 pub(crate) fn of(language: Language) -> &'static Strings {
@@ -71,7 +76,11 @@ static SPANISH: Strings = Strings {
            /ia              qué soy\n  \
            /plan            tu plan de seguridad, si armamos uno\n  \
            /historial       los últimos mensajes\n  \
-           /sesion          el código para seguir esta charla en otro dispositivo\n  \
+           /sesion          la llave de esta charla, para guardarla\n  \
+           /codigo          un código para seguir en otro dispositivo, una sola vez\n  \
+           /cerrar-otros    cerrar esta charla en los otros dispositivos\n  \
+           /olvidar         borrar tu último mensaje y su respuesta\n  \
+           /resumen         el resumen que guardo de lo anterior (/olvidar-resumen lo borra)\n  \
            /parar           detener la respuesta (también Ctrl-C)\n  \
            /seguir          pedir que siga una respuesta que se cortó, o mandar otra vez lo que no la tuvo\n  \
            /idioma es|en    cambiar el idioma\n  \
@@ -110,6 +119,11 @@ static SPANISH: Strings = Strings {
     which_country: "Escribí /pais y el nombre de tu país o su código de dos letras. Por ejemplo: /pais AR.",
     country_set: "Listo. Estas son sus líneas:",
     no_plan: "Todavía no hay un plan de seguridad en esta charla.",
+    link: "Para seguir esta charla en otro dispositivo. Sirve una sola vez, durante 10 minutos:",
+    others_closed: "Listo: cerré esta charla en los otros dispositivos. La llave anterior ya no sirve.",
+    forgotten: "Se borró el último mensaje con su respuesta.",
+    no_summary: "No hay un resumen de esta charla.",
+    summary_forgotten: "Listo: borré el resumen de esta charla.",
 };
 
 static ENGLISH: Strings = Strings {
@@ -128,7 +142,11 @@ static ENGLISH: Strings = Strings {
            /ai                what I am\n  \
            /plan              your safety plan, if we have made one\n  \
            /history           the latest messages\n  \
-           /session           the code to go on with this conversation on another device\n  \
+           /session           the key of this conversation, to keep\n  \
+           /code              a code to go on on another device, once\n  \
+           /close-others      close this conversation on the other devices\n  \
+           /forget            erase your last message and its answer\n  \
+           /summary           the summary that is kept of earlier messages (/forget-summary erases it)\n  \
            /stop              stop the answer (Ctrl-C does, too)\n  \
            /continue          ask for the rest of an answer that broke off, or send again what got none\n  \
            /language es|en    change the language\n  \
@@ -167,4 +185,9 @@ static ENGLISH: Strings = Strings {
     which_country: "Write /country and the name of your country or its code of two letters. For example: /country US.",
     country_set: "Done. These are its lines:",
     no_plan: "There is no safety plan in this conversation yet.",
+    link: "To go on with this conversation on another device. It works once, for 10 minutes:",
+    others_closed: "Done: this conversation is closed on the other devices. The earlier key no longer works.",
+    forgotten: "The last message was erased with its answer.",
+    no_summary: "There is no summary of this conversation.",
+    summary_forgotten: "Done: the summary of this conversation is erased.",
 };

@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4_096;
 const MAX_WRITE_BYTES: usize = 2 * protocol::limits::MAX_LINE_BYTES;
 
 /// Close codes after which a reconnect would fail the same way (`proto-line/SPEC.md` §6).
-const FINAL: [u16; 3] = [1003, 1008, 1009];
+const FINAL: [u16; 4] = [1003, 1008, 1009, 4011];
 
 #[derive(Debug)]
 pub(crate) struct WebSocket<S>(WebSocketStream<S>);

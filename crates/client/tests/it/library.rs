@@ -208,3 +208,47 @@ async fn reconnects_through_a_captive_portal() {
     let error = to(format!("tcp://{}", server.address)).initial_attempts(3).connect().await.unwrap_err();
     assert!(error.to_string().contains("ws://"), "{error}");
 }
+
+#[tokio::test]
+async fn person_has_their_data_in_hand() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let mut first = to(fixture.core).connect().await.unwrap();
+    first.send("hola").unwrap();
+    until(&mut first, is_done).await;
+    // Another device, by a code.
+    let (code, valid) = first.link().await.unwrap();
+    assert_eq!(valid, Duration::from_secs(600));
+    let mut second = to(fixture.core).resume(code.expose().to_lowercase()).since(0).connect().await.unwrap();
+    until(&mut second, |event| matches!(event, Event::Turn(entry) if entry.seq == 2)).await;
+    assert_eq!(second.resume_token(), first.resume_token());
+    let again = to(fixture.core).resume(code.expose()).connect().await.unwrap_err().closed;
+    assert!(matches!(again, Closed::BadResume { .. }), "{again:?}");
+    assert_eq!(second.summary().await.unwrap(), None);
+    second.forget_summary().await.unwrap();
+    let forgotten = second.forget_last().await.unwrap().unwrap();
+    let is_forgotten = |event: &Event| matches!(event, Event::Forgotten { id } if *id == forgotten);
+    until(&mut first, is_forgotten).await;
+    until(&mut second, is_forgotten).await;
+    assert_eq!(second.forget_last().await.unwrap(), None);
+    assert_eq!(first.history(None, 9).await.unwrap().entries, []);
+    // The others are closed, and their token is dead.
+    let token = second.rotate_resume().await.unwrap();
+    assert_eq!(second.resume_token(), Some(&token));
+    let closed = until(&mut first, |event| matches!(event, Event::Closed { .. })).await;
+    assert!(matches!(closed.last(), Some(Event::Closed { reason: Closed::BadResume { .. } })), "{closed:?}");
+    assert_eq!(second.session().await.unwrap().seq, 3);
+    let mut third = to(fixture.core).resume(token.expose()).connect().await.unwrap();
+    assert_eq!(third.session().await.unwrap().seq, 3);
+}
+
+#[tokio::test]
+async fn session_without_keeping_is_not_stored() {
+    let fixture = Fixture::start(one_piece("buenas"), &[]).await;
+    let mut client = to(fixture.core).without_keeping().connect().await.unwrap();
+    assert!(matches!(next(&mut client).await, Event::Connected(welcome) if !welcome.kept));
+    client.send("hola").unwrap();
+    until(&mut client, is_done).await;
+    let token = client.resume_token().unwrap().clone();
+    let mut again = to(fixture.core).resume(token.expose()).connect().await.unwrap();
+    assert!(matches!(next(&mut again).await, Event::Connected(welcome) if !welcome.kept && welcome.seq == 2));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::server_frame::NoticeCode;
 use protocol::trace::Traceparent;
-use protocol::{Language, MessageId, ResumeToken, ServerFrame, UserText};
+use protocol::{Language, MessageId, ServerFrame, UserText};
 use safety::guide;
 use tokio::time::Instant;
 
@@ -18,7 +18,6 @@ use session::Message;
 pub(super) struct Attached {
     pub(super) session: Arc<LiveSession>,
     pub(super) id: ConnectionId,
-    pub(super) token: ResumeToken,
     /// Due time of the reminder that answers come from no person.
     pub(super) reminder_at: Option<Instant>,
 }
@@ -32,8 +31,8 @@ pub(super) struct NewMessage {
 }
 
 impl Attached {
-    pub(super) fn new(session: Arc<LiveSession>, id: ConnectionId, token: ResumeToken) -> Self {
-        Self { session, id, token, reminder_at: None }
+    pub(super) fn new(session: Arc<LiveSession>, id: ConnectionId) -> Self {
+        Self { session, id, reminder_at: None }
     }
 
     pub(super) fn language(&self) -> Language {

@@ -1,8 +1,8 @@
 //! Results of the tasks for which a connection's next line waits.
 
 use protocol::server_frame::{Entry, SafetyPlan};
-use protocol::{Country, Language, Locale, MessageId, UserText};
-use store::ReadableEntries;
+use protocol::{Country, Language, LinkCode, Locale, MessageId, UserText};
+use store::{ReadableEntries, Summary};
 
 use super::frames::Replay;
 use super::input_queue::InputQueue;
@@ -32,6 +32,16 @@ pub(super) enum Completion {
     PlainHistory(Result<Vec<Entry>, SessionError>),
     /// `/plan`.
     PlainSafetyPlan(Result<Option<SafetyPlan>, SessionError>),
+    /// `/codigo`.
+    PlainLinked(Result<LinkCode, SessionError>),
+    /// `/cerrar-otros`.
+    PlainRotated(Result<(), SessionError>),
+    /// `/olvidar`; `Ok(false)`: there was no message.
+    PlainForgotten(Result<bool, SessionError>),
+    /// `/resumen`.
+    PlainSummary(Result<Option<Summary>, SessionError>),
+    /// `/olvidar-resumen`.
+    PlainSummaryForgotten(Result<(), SessionError>),
     /// `/idioma`.
     PlainLocale { locale: Locale, changed: Result<(), SessionError> },
     /// `/pais`.
@@ -63,6 +73,11 @@ impl Mode {
             (Done::PlainResumed(opened), Self::Plain(plain)) => plain.on_resumed(opened, link),
             (Done::PlainHistory(entries), Self::Plain(plain)) => plain.on_history(entries, link),
             (Done::PlainSafetyPlan(found), Self::Plain(plain)) => plain.on_safety_plan(found, link),
+            (Done::PlainLinked(code), Self::Plain(plain)) => plain.on_linked(code, link),
+            (Done::PlainRotated(rotated), Self::Plain(plain)) => plain.on_rotated(rotated, link),
+            (Done::PlainForgotten(forgotten), Self::Plain(plain)) => plain.on_forgotten(forgotten, link),
+            (Done::PlainSummary(summary), Self::Plain(plain)) => plain.on_summary(summary, link),
+            (Done::PlainSummaryForgotten(forgotten), Self::Plain(plain)) => plain.on_summary_forgotten(forgotten, link),
             (Done::PlainLocale { locale, changed }, Self::Plain(plain)) => plain.on_locale(locale, changed, link),
             (Done::PlainCountry { country, chosen }, Self::Plain(plain)) => plain.on_country(country, chosen, link),
             (Done::PlainErased(erased), Self::Plain(plain)) => plain.on_erased(erased, link),
@@ -76,6 +91,11 @@ impl Mode {
                 | Done::PlainResumed(_)
                 | Done::PlainHistory(_)
                 | Done::PlainSafetyPlan(_)
+                | Done::PlainLinked(_)
+                | Done::PlainRotated(_)
+                | Done::PlainForgotten(_)
+                | Done::PlainSummary(_)
+                | Done::PlainSummaryForgotten(_)
                 | Done::PlainLocale { .. }
                 | Done::PlainCountry { .. }
                 | Done::PlainErased(_),

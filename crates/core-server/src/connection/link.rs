@@ -68,12 +68,12 @@ impl Link {
         self.work = Some(Work::Submission(submission));
     }
 
-    /// Joins a session. Returns its highest `seq` too; `None` if it was erased.
+    /// Joins a session. Returns its highest `seq` too; `None` if it was erased, or has another token by now.
     pub(super) fn attach(&self, opened: Opened, resumed: bool) -> Option<(Attached, u64)> {
-        let Opened { session, token, .. } = opened;
-        let (id, seq) = session.attach(Arc::clone(self.writer.outbox()))?;
+        let Opened { session, key, .. } = opened;
+        let (id, seq) = session.attach(key, Arc::clone(self.writer.outbox()))?;
         self.in_span(|| tracing::info!(user = %session.user(), session.resumed = resumed, "session opened"));
-        Some((Attached::new(session, id, token), seq))
+        Some((Attached::new(session, id), seq))
     }
 
     /// Runs `log`, whose lines get the ids of the connection.

@@ -95,7 +95,7 @@ impl Mode {
     pub(super) fn on_outbox_empty(&mut self, link: &mut Link) {
         match self {
             Self::Undecided(_) => {}
-            Self::Plain(plain) => plain.write_erased_error(link),
+            Self::Plain(plain) => plain.write_closed_remotely(link),
             Self::Frames(frames) => frames.continue_replay(link),
         }
     }

@@ -68,11 +68,15 @@ impl Plain {
         link.writer.write_lines(self.attached.session.crisis_lines());
     }
 
-    /// Writes the one line of answer to a message whose session was erased before.
-    pub(super) fn write_erased_error(&mut self, link: &mut Link) {
-        let is_erased = link.writer.close_reason() == Some(CloseReason::Erased);
-        if is_erased && link.work.is_none() && self.answer.abandon() {
-            link.writer.write_line(texts::erased_meanwhile(self.attached.language()));
+    /// Writes the one line of answer to a message whose connection another one has ended.
+    pub(super) fn write_closed_remotely(&mut self, link: &mut Link) {
+        let text = match link.writer.close_reason() {
+            Some(CloseReason::Erased) => texts::erased_meanwhile,
+            Some(CloseReason::Revoked) => texts::revoked,
+            _ => return,
+        };
+        if link.work.is_none() && self.answer.abandon() {
+            link.writer.write_line(text(self.attached.language()));
         }
     }
 }

@@ -120,8 +120,8 @@ async fn late_header_waits_for_no_greeting() {
 #[tokio::test(start_paused = true)]
 async fn replays_page_by_page_while_the_store_is_slow() {
     let fixture = Fixture::new();
-    let opened = fixture.context.sessions.create(None, None).await.unwrap();
-    let (user, token) = (opened.session.user(), opened.token.clone());
+    let opened = fixture.context.sessions.create(true, None, None).await.unwrap();
+    let (user, token) = (opened.session.user(), opened.key.token.clone());
     drop(opened);
     for number in 0..120_u64 {
         let entry = NewEntry {
@@ -151,8 +151,8 @@ async fn replays_page_by_page_while_the_store_is_slow() {
 #[tokio::test(start_paused = true)]
 async fn failed_replay_delivers_no_later_frame() {
     let fixture = Fixture::new();
-    let opened = fixture.context.sessions.create(None, None).await.unwrap();
-    let token = opened.token.clone();
+    let opened = fixture.context.sessions.create(true, None, None).await.unwrap();
+    let token = opened.key.token.clone();
     let mut first = fixture.connect();
     first.send(&json!({"type": "hello", "v": 1, "resume": token.expose()}).to_string()).await;
     first.send(&json!({"type": "message", "id": "a", "text": "hola"}).to_string()).await;

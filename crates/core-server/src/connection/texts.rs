@@ -26,7 +26,7 @@ pub(super) fn goodbye(language: Language) -> &'static str {
     }
 }
 
-pub(super) fn help(language: Language) -> [&'static str; 13] {
+pub(super) fn help(language: Language) -> [&'static str; 18] {
     match language {
         Spanish => [
             "/crisis: líneas de ayuda para hablar ahora con una persona",
@@ -34,6 +34,11 @@ pub(super) fn help(language: Language) -> [&'static str; 13] {
             "/historial: los últimos mensajes",
             "/sesion: el código para seguir esta charla en otro momento",
             "/reanudar CÓDIGO: seguir una charla anterior",
+            "/codigo: un código para seguir esta charla en otro dispositivo",
+            "/cerrar-otros: cerrar esta charla en los otros dispositivos",
+            "/olvidar: borrar tu último mensaje y su respuesta",
+            "/resumen: el resumen que guardo de lo anterior",
+            "/olvidar-resumen: borrar ese resumen",
             "/borrar: borrar esta charla",
             "/idioma es|en: cambiar el idioma",
             "/pais PAÍS: ver las líneas de ayuda de tu país",
@@ -49,6 +54,11 @@ pub(super) fn help(language: Language) -> [&'static str; 13] {
             "/history: the latest messages",
             "/session: the code to go on with this conversation later",
             "/resume CODE: go on with an earlier conversation",
+            "/code: a code to go on with this conversation on another device",
+            "/close-others: close this conversation on the other devices",
+            "/forget: erase your last message and its answer",
+            "/summary: the summary that is kept of earlier messages",
+            "/forget-summary: erase that summary",
             "/erase: erase this conversation",
             "/language es|en: change the language",
             "/country COUNTRY: see the help lines of your country",
@@ -120,6 +130,52 @@ pub(super) fn session_token(language: Language, token: &str) -> String {
     match language {
         Spanish => format!("Para seguir esta charla en otro momento, escribí: /reanudar {token}"),
         English => format!("To go on with this conversation later, write: /resume {token}"),
+    }
+}
+
+pub(super) fn link_code(language: Language, code: &str) -> String {
+    match language {
+        Spanish => format!(
+            "Para seguir esta charla en otro dispositivo, escribí ahí, una sola vez y dentro de 10 minutos: /reanudar {code}"
+        ),
+        English => format!(
+            "To go on with this conversation on another device, write there, once and within 10 minutes: /resume {code}"
+        ),
+    }
+}
+
+pub(super) fn others_closed(language: Language) -> &'static str {
+    match language {
+        Spanish => "Listo: cerré las otras conexiones. El código anterior ya no sirve.",
+        English => "Done: the other connections are closed. The earlier code no longer works.",
+    }
+}
+
+pub(super) fn forgotten(language: Language) -> &'static str {
+    match language {
+        Spanish => "Listo: borré tu último mensaje y su respuesta.",
+        English => "Done: your last message and its answer are erased.",
+    }
+}
+
+pub(super) fn no_summary(language: Language) -> &'static str {
+    match language {
+        Spanish => "No hay un resumen de esta charla.",
+        English => "There is no summary of this conversation.",
+    }
+}
+
+pub(super) fn summary_forgotten(language: Language) -> &'static str {
+    match language {
+        Spanish => "Listo: borré el resumen de esta charla.",
+        English => "Done: the summary of this conversation is erased.",
+    }
+}
+
+pub(super) fn revoked(language: Language) -> &'static str {
+    match language {
+        Spanish => "Esta conexión se cerró desde otro dispositivo.",
+        English => "This connection was closed from another device.",
     }
 }
 

@@ -53,7 +53,7 @@ impl<'a> Starter<'a> {
             Effect::ReadClaims(query) => StoreTask::of(self.session).spawn_claims_query(query),
             Effect::ReadAnswer(query) => StoreTask::of(self.session).spawn_answer_query(query),
             Effect::Publish { event, revision } => {
-                if let Some(cluster) = &self.session.sessions.turns().cluster {
+                if let Some(cluster) = self.session.cluster() {
                     cluster.publish(self.session.user(), event, revision);
                 }
             }
@@ -98,6 +98,9 @@ impl<'a> Starter<'a> {
     // ---- calls and turns --------------------------------------------------------------------
 
     fn complete(&mut self, ticket: Ticket, result: Result<Completed, Failure>) {
+        if let Ok(Completed::Rotated(token)) = &result {
+            self.cell.token = token.clone();
+        }
         if let Some(at) = self.cell.calls.iter().position(|(waiting, _)| *waiting == ticket) {
             // The caller may be gone.
             let _ = self.cell.calls.swap_remove(at).1.send(result);

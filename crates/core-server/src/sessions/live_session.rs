@@ -7,22 +7,29 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use cluster::Cluster;
 use protocol::server_frame::Help;
-use protocol::{Country, Language, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
+use protocol::{
+    Country, Language, LinkCode, Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText,
+};
 use session::{
     Completed, ConnectionId, ContinuousUse, Effect, Failure, Input, Message, Now, Opening, PreSessionWatch, Risk,
     Session, Ticket, TurnEvent,
 };
-use store::SessionRecord;
+use store::{NewLink, SessionRecord, Summary};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::effects::Starter;
 use super::timer::TimerTask;
 use super::turn_task::Turns;
-use super::{Outbox, SessionError, Sessions};
+use super::{Outbox, SessionError, SessionKey, Sessions};
 use crate::turn::{AnswerSink, now};
+
+/// Validity of a code for another device.
+pub const LINK_VALIDITY: Duration = Duration::from_secs(600);
 
 /// A session in memory. It lives while a connection or a task holds it.
 #[derive(Debug)]
@@ -30,8 +37,6 @@ pub struct LiveSession {
     pub(super) sessions: Arc<Sessions>,
     user: UserLabel,
     id: SessionId,
-    /// Key of its record in the store.
-    pub(super) token: ResumeToken,
     pub(super) created_at: Timestamp,
     /// Never held across an await; effects are started under it, in their order.
     cell: Mutex<Cell>,
@@ -43,6 +48,8 @@ pub struct LiveSession {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) session: Session,
+    /// The resume token, as far as this core knows.
+    pub(super) token: ResumeToken,
     /// Buffer for effects; empty between two inputs.
     pub(super) effects: Vec<Effect>,
     pub(super) outboxes: Vec<(ConnectionId, Arc<Outbox>)>,
@@ -71,14 +78,15 @@ impl Future for Call {
 impl LiveSession {
     /// `is_new`: the session was created just now, not resumed.
     pub(super) fn new(sessions: Arc<Sessions>, record: SessionRecord, token: ResumeToken, is_new: bool) -> Self {
-        let SessionRecord { user, id, created_at, locale, country, seq, messages, pruned: _ } = record;
-        let cluster = sessions.turns().cluster.as_ref();
+        let SessionRecord { user, id, created_at, locale, country, seq, messages, pruned: _, rotations } = record;
+        let cluster = sessions.turns().cluster.as_ref().filter(|_| user.is_kept());
         cluster.iter().for_each(|cluster| cluster.subscribe(user));
         let cluster = cluster.map(|cluster| cluster.is_connected());
-        let opening = Opening { user, seq, messages, locale, country, is_new, cluster };
+        let opening = Opening { user, seq, messages, locale, country, rotations, is_new, cluster };
         let session = Session::new(sessions.settings(), opening, Instant::now().into_std());
         let cell = Cell {
             session,
+            token,
             effects: Vec::new(),
             outboxes: Vec::new(),
             turns: Turns::default(),
@@ -86,7 +94,7 @@ impl LiveSession {
             next_ticket: 0,
             timer: None,
         };
-        Self { sessions, user, id, token, created_at, cell: Mutex::new(cell), rearmed: Notify::new() }
+        Self { sessions, user, id, created_at, cell: Mutex::new(cell), rearmed: Notify::new() }
     }
 
     pub fn user(&self) -> UserLabel {
@@ -95,6 +103,11 @@ impl LiveSession {
 
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// Returns the cluster; `None` also for a session that is not kept, which no other core has.
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.sessions.turns().cluster.as_ref().filter(|_| self.user.is_kept())
     }
 
     pub(super) fn cell(&self) -> MutexGuard<'_, Cell> {
@@ -136,16 +149,24 @@ impl LiveSession {
 
     // ---- connections ------------------------------------------------------------------------
 
-    /// Attaches `outbox`: it gets every later frame, and the answer in progress from its start. Returns the highest
-    /// `seq` before that; `None` if the session is gone.
-    pub fn attach(self: &Arc<Self>, outbox: Arc<Outbox>) -> Option<(ConnectionId, u64)> {
+    /// Attaches `outbox` with the token of `key`: it gets every later frame, and the answer in progress from its start.
+    /// Returns the highest `seq` before that; `None` if the session is gone, or has another token by now.
+    pub fn attach(self: &Arc<Self>, key: SessionKey, outbox: Arc<Outbox>) -> Option<(ConnectionId, u64)> {
         self.update_cell(|cell, now| {
-            let attached = cell.session.attach(now, &mut cell.effects);
-            // Exactly: most sessions have one connection.
-            cell.outboxes.reserve_exact(1);
-            cell.outboxes.extend(attached.map(|(id, _)| (id, outbox)));
+            let attached = cell.session.attach(now, key.rotations, &mut cell.effects);
+            if let Some((id, _)) = attached {
+                // Exactly: most sessions have one connection.
+                cell.outboxes.reserve_exact(1);
+                cell.outboxes.push((id, outbox));
+                cell.token = key.token;
+            }
             attached
         })
+    }
+
+    /// Returns the secret that resumes the session.
+    pub fn token(&self) -> ResumeToken {
+        self.cell().token.clone()
     }
 
     /// Detaches a connection. Its messages are still answered.
@@ -178,7 +199,7 @@ impl LiveSession {
         if is_here {
             return true;
         }
-        let Some(cluster) = &self.sessions.turns().cluster else { return false };
+        let Some(cluster) = self.cluster() else { return false };
         let is_claimed = cluster.in_flight(self.user).await.is_some_and(|in_flight| in_flight.contains(id));
         if is_claimed {
             self.on(Input::StopRemotely(id.clone()));
@@ -312,6 +333,73 @@ impl LiveSession {
         self.cell().session.is_busy()
     }
 
+    /// Replaces the resume token by `token`, and closes every connection but `from`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the token is replaced, and the result dropped.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the token may or may not be replaced.
+    pub async fn rotate_resume(self: &Arc<Self>, from: ConnectionId, token: ResumeToken) -> Result<(), SessionError> {
+        self.call(|ticket| Input::RotateResume { from, token, ticket }).await?;
+        Ok(())
+    }
+
+    /// Erases the last message with its help and its answer, which is stopped first. Returns its id, the number of entries
+    /// removed, and the highest `seq` from then on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the message is forgotten, and the result dropped.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the message may or may not be forgotten.
+    pub async fn forget_last(
+        self: &Arc<Self>,
+        from: ConnectionId,
+    ) -> Result<(Option<MessageId>, u64, u64), SessionError> {
+        match self.call(|ticket| Input::ForgetLast { from, ticket }).await? {
+            Completed::Forgotten { id, erased, seq } => Ok((id, erased, seq)),
+            _ => Err(SessionError::Gone),
+        }
+    }
+
+    /// Returns the summary of older messages; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn summary(self: &Arc<Self>) -> Result<Option<Summary>, SessionError> {
+        let recent = self.sessions.turns().store.recent(self.user, 1).await;
+        Ok(self.end_if_missing(recent)?.summary.filter(|summary| !summary.text.is_empty()))
+    }
+
+    /// Erases the summary. No later one draws on the messages so far.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn forget_summary(self: &Arc<Self>) -> Result<(), SessionError> {
+        Ok(self.end_if_missing(self.sessions.turns().store.forget_summary(self.user).await)?)
+    }
+
+    /// Stores a code that opens the session on another device, once and for [`LINK_VALIDITY`].
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn link(self: &Arc<Self>) -> Result<LinkCode, SessionError> {
+        let code = LinkCode::random();
+        let valid_ms = i64::try_from(LINK_VALIDITY.as_millis()).unwrap_or(i64::MAX);
+        let expires_at = Timestamp::from_unix_ms(now().unix_ms().saturating_add(valid_ms));
+        let link = NewLink { code: code.clone(), token: self.token(), expires_at };
+        self.end_if_missing(self.sessions.turns().store.put_link(self.user, link).await)?;
+        Ok(code)
+    }
+
     /// Erases the session from the store and ends it. Returns the number of entries; a session that is gone already
     /// counts as erased.
     ///
@@ -325,7 +413,7 @@ impl LiveSession {
     pub async fn erase(self: &Arc<Self>) -> Result<u64, SessionError> {
         match self.call(Input::Erase).await? {
             Completed::Erased(entries) => Ok(entries),
-            Completed::Done => Ok(0),
+            _ => Ok(0),
         }
     }
 
@@ -352,7 +440,7 @@ impl Drop for LiveSession {
     fn drop(&mut self) {
         // Unsubscribe *before* deregistering: a session recreated in between must subscribe for itself, not lose its
         // subscription to this drop.
-        if let Some(cluster) = &self.sessions.turns().cluster {
+        if let Some(cluster) = self.cluster() {
             cluster.unsubscribe(self.user);
         }
         self.sessions.evict(self.user);

@@ -210,6 +210,7 @@ fn weight(frame: &ServerFrame) -> usize {
         | ServerFrame::Accepted { .. }
         | ServerFrame::Queued { .. }
         | ServerFrame::Done(_)
+        | ServerFrame::Forgotten(_)
         | ServerFrame::Error(_)
         | ServerFrame::Notice { .. }
         | ServerFrame::Pong { .. } => 0,

@@ -6,14 +6,14 @@ use bytes::BytesMut;
 use protocol::client_frame::Request;
 use protocol::limits::{DEFAULT_HISTORY_ENTRIES, MAX_HISTORY_ENTRIES, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{Entry, ResponseResult, SafetyPlan};
-use protocol::{Country, ErrorCode, Locale, ServerFrame};
+use protocol::{Country, ErrorCode, Locale, ResumeToken, ServerFrame, UserText};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use session::{Input, MessageRejection, known_country};
-use store::{Page, StoreError};
+use session::{ConnectionId, Input, MessageRejection, known_country};
+use store::{Page, StoreError, Summary};
 
 use super::history::History;
-use super::{LiveSession, SessionError};
+use super::{LINK_VALIDITY, LiveSession, SessionError};
 
 /// Bytes reserved in a line for everything but the entries.
 const ENVELOPE_BYTES: usize = 512;
@@ -73,13 +73,22 @@ struct CountryParams {
     country: Country,
 }
 
+#[derive(Deserialize)]
+struct RotateParams {
+    resume: Option<UserText>,
+}
+
 impl LiveSession {
-    /// Executes `request`. Run it as a task of its own: a deadline ends the wait for the response, never the work.
+    /// Executes `request` of connection `from`. Run it as a task of its own: a deadline ends the wait for the response, never the work.
     ///
     /// # Errors
     ///
     /// [`RequestError`]; nothing was changed.
-    pub async fn request(self: Arc<Self>, request: Request) -> Result<ResponseResult, RequestError> {
+    pub async fn request(
+        self: Arc<Self>,
+        from: ConnectionId,
+        request: Request,
+    ) -> Result<ResponseResult, RequestError> {
         match request.method.as_str() {
             "session" => Ok(self.describe()),
             "history" => self.history_page(params(request)?).await,
@@ -102,9 +111,36 @@ impl LiveSession {
                 self.set_country(country).await?;
                 Ok(ResponseResult::Country { country })
             }
+            "rotate_resume" => self.rotate_resume_to(from, params(request)?).await,
+            "forget_last" => {
+                let (id, erased, seq) = self.forget_last(from).await?;
+                Ok(ResponseResult::Forgotten { erased, seq, id })
+            }
+            "summary" => Ok(summary_result(self.summary().await?)),
+            "forget_summary" => {
+                self.forget_summary().await?;
+                Ok(ResponseResult::empty())
+            }
+            "link" => self.link_code().await,
             "safety_plan" => Ok(ResponseResult::SafetyPlan { plan: self.safety_plan().await? }),
             _ => Err(RequestError::UnknownMethod),
         }
+    }
+
+    async fn rotate_resume_to(
+        self: &Arc<Self>,
+        from: ConnectionId,
+        RotateParams { resume }: RotateParams,
+    ) -> Result<ResponseResult, RequestError> {
+        let token = resume.map(|token| token.expose().parse::<ResumeToken>()).transpose();
+        let token = token.map_err(|_| RequestError::BadParams)?.unwrap_or_else(ResumeToken::random);
+        self.rotate_resume(from, token.clone()).await?;
+        Ok(ResponseResult::Rotated { resume: UserText::new(token.expose()) })
+    }
+
+    async fn link_code(self: &Arc<Self>) -> Result<ResponseResult, RequestError> {
+        let code = UserText::new(self.link().await?.expose());
+        Ok(ResponseResult::Link { code, expires_in_ms: u64::try_from(LINK_VALIDITY.as_millis()).unwrap_or(u64::MAX) })
     }
 
     fn describe(&self) -> ResponseResult {
@@ -193,6 +229,15 @@ impl LiveSession {
             self.cell().session.restore_risk(watch);
         }
         Ok(())
+    }
+}
+
+fn summary_result(summary: Option<Summary>) -> ResponseResult {
+    match summary {
+        Some(Summary { first, last, text }) => {
+            ResponseResult::Summary { text: Some(text), first_seq: first, last_seq: last }
+        }
+        None => ResponseResult::Summary { text: None, first_seq: 0, last_seq: 0 },
     }
 }
 

@@ -25,17 +25,19 @@ impl History<'_> {
         while after.saturating_add(1) < first {
             let page = self.page(Page::After { seq: after, limit: PAGE_ENTRIES }).await?;
             let Some(last) = page.last_seq() else { break };
-            page.entries.iter().filter(|entry| entry.seq < first).for_each(|entry| restored.learn(entry));
+            learn(&mut restored, &page, |seq| seq < first);
             after = last.min(first.saturating_sub(1));
         }
-        newest.entries.iter().filter(|entry| after < entry.seq).for_each(|entry| restored.learn(entry));
+        learn(&mut restored, &newest, |seq| after < seq);
         Ok(restored)
     }
 
     /// Returns the `seq` of the newest help for imminent risk, in the `newest` page of entries or before it.
     async fn newest_imminent_help(self, newest: &ReadableEntries) -> Result<Option<u64>, StoreError> {
         let find = |page: &ReadableEntries| {
-            page.entries.iter().rev().find(|entry| is_imminent_help(entry)).map(|help| help.seq)
+            let helps = page.entries.iter().map(|entry| (entry.seq, entry.help.as_deref()));
+            let kept = page.tombstones.iter().map(|tombstone| (tombstone.forgotten.seq, tombstone.help.as_deref()));
+            helps.chain(kept).filter(|(_, help)| is_imminent_help(*help)).map(|(seq, _)| seq).max()
         };
         let older = |page: &ReadableEntries| page.first_seq().filter(|_| PAGE_ENTRIES <= page.rows());
         let (mut found, mut before) = (find(newest), older(newest));
@@ -46,4 +48,19 @@ impl History<'_> {
         }
         Ok(found)
     }
+}
+
+/// Applies the rows of a page that `is_wanted` selects by their `seq`, in their order.
+fn learn(watch: &mut Watch, page: &ReadableEntries, is_wanted: impl Fn(u64) -> bool) {
+    let mut tombstones = page.tombstones.iter().filter(|tombstone| is_wanted(tombstone.forgotten.seq)).peekable();
+    let mut learn_before = |watch: &mut Watch, seq: u64| {
+        while let Some(tombstone) = tombstones.next_if(|tombstone| tombstone.forgotten.seq < seq) {
+            tombstone.help.iter().for_each(|help| watch.learn_forgotten(help, tombstone.at));
+        }
+    };
+    for entry in page.entries.iter().filter(|entry| is_wanted(entry.seq)) {
+        learn_before(watch, entry.seq);
+        watch.learn(entry);
+    }
+    learn_before(watch, u64::MAX);
 }

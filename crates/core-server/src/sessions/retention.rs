@@ -45,6 +45,7 @@ impl Sessions {
         // A live session is in use, even if its person writes nothing for days.
         store.touch(&live, now).await?;
         let cutoffs = Cutoffs {
+            now,
             empty_before: before(now, EMPTY_RETENTION),
             entries_before: retention.map(|kept| before(now, kept)),
             inactive_before: self.limits().unreached.map(|kept| before(now, kept)),
@@ -70,7 +71,7 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
 #[cfg(test)]
 pub(super) mod tests {
     use limits::{ConcurrencyLimiter, RateLimit};
-    use protocol::{Locale, ResumeToken, SessionId};
+    use protocol::{Locale, ResumeSecret, ResumeToken, SessionId};
     use store::{MemoryStore, NewSession, Store as _};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
@@ -125,7 +126,7 @@ pub(super) mod tests {
             store.create_session(new).await.unwrap();
             tokens.push(token);
         }
-        let there = sessions.resume(tokens[1].clone(), None, None).await.unwrap().unwrap();
+        let there = sessions.resume(ResumeSecret::Token(tokens[1].clone()), None, None).await.unwrap().unwrap();
         assert_eq!(sessions.sweep(None).await.unwrap(), 2);
         drop(there);
         assert_eq!(sessions.sweep(Some(EMPTY_RETENTION)).await.unwrap(), 0);

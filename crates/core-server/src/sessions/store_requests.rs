@@ -4,13 +4,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use protocol::server_frame::{Role, Support};
+use protocol::server_frame::{Forgotten, Role, Support};
 use protocol::{ErrorCode, MessageId};
 use session::{
-    AdmissionRequest, AnswerQuery, Claims, ClaimsQuery, EntryPage, Failure, Input, MessageRejection, StoreRequest,
-    Stored, StoredSession,
+    AdmissionRequest, AnswerQuery, Claims, ClaimsQuery, EntryPage, Erased, Failure, Input, MessageRejection,
+    StoreRequest, Stored, StoredSession,
 };
-use store::{Appended, NewEntry, Page, StoreError};
+use store::{Appended, Forget, NewEntry, Page, SessionRecord, StoreError};
 
 use super::live_session::LiveSession;
 use crate::turn::{Permit, now, store_failure};
@@ -88,9 +88,16 @@ impl StoreTask {
             StoreRequest::ReadEntries { after, limit } => {
                 store.readable_entries(user, Page::After { seq: after, limit }).await.map(|page| {
                     let (rows, last_seq) = (page.rows(), page.last_seq());
-                    Stored::Entries(EntryPage { entries: page.entries, rows, last_seq })
+                    let forgotten = page.tombstones.into_iter().map(|tombstone| tombstone.forgotten).collect();
+                    Stored::Entries(EntryPage { entries: page.entries, forgotten, rows, last_seq })
                 })
             }
+            StoreRequest::ReadLastMessage => store.last_message(user).await.map(Stored::LastMessage),
+            StoreRequest::Forget { id, help } => store
+                .forget(user, Forget { id, at: now(), help })
+                .await
+                .map(|erased| Stored::Forgotten(erased.map(|(forgotten, entries)| Erased { forgotten, entries }))),
+            StoreRequest::RotateResume(token) => store.rotate_token(user, token).await.map(Stored::Rotated),
             StoreRequest::Erase => store.erase(user).await.map(Stored::Erased),
         };
         let result = result.map_err(|error| {
@@ -131,7 +138,7 @@ impl StoreTask {
     async fn append_help(&self, support: Support, after: u64) -> Result<Stored, Failure> {
         match self.0.sessions.turns().append(self.0.user(), after, entry_of(support)).await {
             Ok(Appended::New(entry)) => Ok(Stored::Appended(Box::new(entry))),
-            Ok(Appended::Existing { seq }) => Ok(Stored::Existing(seq)),
+            Ok(Appended::Existing { seq } | Appended::Forgotten(Forgotten { seq, .. })) => Ok(Stored::Existing(seq)),
             Err(error) => {
                 // Without the user's label: the line would reveal who is at risk.
                 if !matches!(error, StoreError::NoSession { .. }) {
@@ -145,12 +152,16 @@ impl StoreTask {
     async fn read_record(&self, is_background: bool) -> Result<Stored, StoreError> {
         // After a reconnect to the cluster every live session catches up: they must not stampede the database.
         let _permit = if is_background { self.0.sessions.catch_ups().acquire().await.ok() } else { None };
-        let record = self.0.sessions.turns().store.session_by_token(&self.0.token).await?;
-        Ok(Stored::Record(record.map(|record| StoredSession { seq: record.seq, locale: record.locale })))
+        let record = self.0.sessions.turns().store.session(self.0.user()).await?;
+        Ok(Stored::Record(record.map(|SessionRecord { seq, locale, rotations, .. }| StoredSession {
+            seq,
+            locale,
+            rotations,
+        })))
     }
 
     async fn read_claims(&self, query: &ClaimsQuery) -> Claims {
-        let Some(cluster) = &self.0.sessions.turns().cluster else { return Claims::Unknown };
+        let Some(cluster) = self.0.cluster() else { return Claims::Unknown };
         let Some(in_flight) = cluster.in_flight(self.0.user()).await else { return Claims::Unknown };
         match query {
             ClaimsQuery::Order if in_flight.is_other_cores_turn() => Claims::OtherCoreFirst,

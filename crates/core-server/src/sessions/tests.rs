@@ -5,7 +5,8 @@ use std::sync::Arc;
 use protocol::server_frame::{Entry, Finish, Help, Level as HelpLevel, Role, Source, Subject};
 use protocol::trace::Traceparent;
 use protocol::{
-    CloseReason, Language, Locale, MessageId, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel, UserText,
+    CloseReason, Language, Locale, MessageId, ResumeSecret, ResumeToken, ServerFrame, SessionId, Timestamp, UserLabel,
+    UserText,
 };
 use session::{ConnectionId, Message, PreSessionWatch, Risk};
 use store::{Cutoffs, MemoryStore, NewEntry, NewSession, Store as _};
@@ -25,13 +26,13 @@ impl Scene {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::default());
         let sessions = sessions(Arc::clone(&store));
-        let opened = sessions.create(None, None).await.unwrap();
+        let opened = sessions.create(true, None, None).await.unwrap();
         Self { store, sessions, session: Arc::clone(&opened.session), opened }
     }
 
     fn attach(&self) -> (ConnectionId, Arc<Outbox>) {
         let outbox = Arc::<Outbox>::default();
-        (self.session.attach(Arc::clone(&outbox)).unwrap().0, outbox)
+        (self.session.attach(self.opened.key.clone(), Arc::clone(&outbox)).unwrap().0, outbox)
     }
 
     /// Stores an entry as another core does.
@@ -116,7 +117,8 @@ async fn erase_closes_all_connections_but_the_requester() {
     scene.submit(from, "a").await;
     settle(&scene).await;
     drained(&other);
-    let resumed = scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().unwrap();
+    let resumed =
+        scene.sessions.resume(ResumeSecret::Token(scene.opened.key.token.clone()), None, None).await.unwrap().unwrap();
     scene.session.await_erasure(from);
     assert_eq!(scene.session.erase().await.unwrap(), 2);
     // A second one, from this connection or another, has the same result.
@@ -126,8 +128,10 @@ async fn erase_closes_all_connections_but_the_requester() {
     scene.submit(other_id, "b").await;
     assert_eq!(drained(&other), Vec::<String>::new());
     // Opened before, attached after the erase: rejected.
-    assert!(resumed.session.attach(Arc::default()).is_none());
-    assert!(scene.sessions.resume(scene.opened.token.clone(), None, None).await.unwrap().is_none());
+    assert!(resumed.session.attach(resumed.key.clone(), Arc::default()).is_none());
+    assert!(
+        scene.sessions.resume(ResumeSecret::Token(scene.opened.key.token.clone()), None, None).await.unwrap().is_none()
+    );
 }
 
 #[tokio::test]
@@ -151,13 +155,16 @@ async fn resumed_session_is_not_swept() {
         .create_session(NewSession { id, token: token.clone(), locale, country: None, created_at: long_ago })
         .await
         .unwrap();
-    let opened = sessions.resume(token, None, None).await.unwrap().unwrap();
+    let opened = sessions.resume(ResumeSecret::Token(token), None, None).await.unwrap().unwrap();
     // By another core, which does not know of this connection.
     assert_eq!(
-        store.prune(Cutoffs { empty_before: since, entries_before: None, inactive_before: None }, 9).await.unwrap(),
+        store
+            .prune(Cutoffs { now: since, empty_before: since, entries_before: None, inactive_before: None }, 9)
+            .await
+            .unwrap(),
         0
     );
-    assert!(opened.session.attach(Arc::default()).is_some());
+    assert!(opened.session.attach(opened.key.clone(), Arc::default()).is_some());
 }
 
 #[tokio::test]
@@ -248,7 +255,7 @@ async fn restores_imminent_risk_from_older_pages() {
     for calm in [3, 60, 470, 498, 499, 520, 1_300] {
         let store = Arc::new(MemoryStore::default());
         let token = written_before(&store, calm).await;
-        let opened = sessions(store).resume(token, None, None).await.unwrap().unwrap();
+        let opened = sessions(store).resume(ResumeSecret::Token(token), None, None).await.unwrap().unwrap();
         assert_eq!(opened.session.risk().level, safety::Level::Imminent, "{calm}");
         // Each message once, none left out.
         let messages = opened.session.cell().session.watch().messages();
@@ -317,7 +324,7 @@ async fn country_in_answer_to_help_is_adopted_and_stored() {
         assert_eq!(lines, want.map(|_| true), "{answer}");
         scene.session.submit(from, Message { text, ..message("b") }).await.unwrap();
         settle(&scene).await;
-        let stored = scene.store.session_by_token(&scene.opened.token).await.unwrap().unwrap().country;
+        let stored = scene.store.session_by_token(&scene.opened.key.token).await.unwrap().unwrap().country;
         assert_eq!(stored.as_ref().map(protocol::Country::as_str), want, "{answer}");
     }
 }
@@ -327,8 +334,8 @@ async fn country_in_answer_to_help_is_adopted_and_stored() {
 async fn only_eviction_in_its_shard_invalidates_a_record() {
     let store = Arc::new(MemoryStore::default());
     let sessions = sessions(Arc::clone(&store));
-    let opened = sessions.create(None, None).await.unwrap();
-    let (user, token) = (opened.session.user(), opened.token.clone());
+    let opened = sessions.create(true, None, None).await.unwrap();
+    let (user, token) = (opened.session.user(), opened.key.token.clone());
     drop(opened);
     let record = store.session_by_token(&token).await.unwrap().unwrap();
     let epoch = sessions.live().evictions.of(user);

@@ -72,6 +72,10 @@ impl TurnService {
                 return Ok(Admission::Accepted(entry, AnswerOwner::ThisCore(permit)));
             }
             Ok(Appended::Existing { .. }) => self.store.entries_of(user, id).await,
+            Ok(Appended::Forgotten(forgotten)) => {
+                self.budget.cancel(user, id, permit).await;
+                return Ok(Admission::Forgotten(forgotten));
+            }
             Err(error) => Err(error),
         };
         match known {
@@ -105,6 +109,7 @@ impl TurnService {
             Appended::Existing { .. } => {
                 Admission::Known(self.store.entries_of(user, &message.id).await?, AnswerOwner::OtherCore)
             }
+            Appended::Forgotten(forgotten) => Admission::Forgotten(forgotten),
         })
     }
 

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn page(entries: &[Entry]) -> ReadableEntries {
-        ReadableEntries { entries: entries.to_vec(), unreadable: Vec::new() }
+        ReadableEntries { entries: entries.to_vec(), ..ReadableEntries::default() }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Context {
         let mut has_summary = false;
         let summary_job =
             if left_out { self.plan_summary(&exchanges, budget - estimated, summary.clone(), turn) } else { None };
-        if let Some(summary) = summary.as_ref().filter(|_| left_out) {
+        if let Some(summary) = summary.as_ref().filter(|summary| left_out && !summary.text.is_empty()) {
             let longer = format!("{system}\n\n{}\n{}", heading(turn.language), summary.text.expose());
             let with_summary = self.tokens(&longer) + message;
             if with_summary <= budget {
@@ -196,7 +196,7 @@ impl Context {
         turn: &Turn,
     ) -> Option<SummaryJob> {
         let SummarySettings { max_tokens, every_messages } = self.settings.summary?;
-        if !turn.label.number.is_multiple_of(every_messages) {
+        if !turn.label.user.is_kept() || !turn.label.number.is_multiple_of(every_messages) {
             return None;
         }
         let (count, _) = self.fitting(exchanges, room - self.tokens(heading(turn.language)) - f64::from(max_tokens));

@@ -78,7 +78,7 @@ impl TurnService {
         // The sender is dropped with the session's owner only.
         let after = control.record.await.ok().flatten();
         let recorded = match after.filter(|_| 0 < answer.chars) {
-            Some(after) => self.record(turn, after, finish, &answer).await.map(Some),
+            Some(after) => self.record(turn, after, finish, &answer).await,
             None => Ok(None),
         };
         let summary_job = answer.summary_job.take();
@@ -107,15 +107,21 @@ impl TurnService {
         match &appended {
             Ok(Appended::New(_)) => self.metrics.commit_duration.observe(begin.elapsed().as_secs_f64()),
             // A session that is gone is no failure of the store.
-            Ok(Appended::Existing { .. }) | Err(StoreError::NoSession { .. }) => {}
+            Ok(Appended::Existing { .. } | Appended::Forgotten(_)) | Err(StoreError::NoSession { .. }) => {}
             Err(_) => self.metrics.commit_failures.inc(),
         }
         appended
     }
 
-    /// Stores `answer`. `after`: highest known `seq`. Returns its `seq`. Retries while the database is unavailable, up to
+    /// Stores `answer`. `after`: highest known `seq`. Returns its `seq`; `None` if the message was forgotten. Retries while the database is unavailable, up to
     /// [`RECORD_TIMEOUT`]: the person has read this answer.
-    async fn record(&self, turn: &Turn, after: u64, finish: Finish, answer: &Answer) -> Result<u64, RecordError> {
+    async fn record(
+        &self,
+        turn: &Turn,
+        after: u64,
+        finish: Finish,
+        answer: &Answer,
+    ) -> Result<Option<u64>, RecordError> {
         let entry = NewEntry {
             id: turn.message.id.clone(),
             role: Role::Assistant,
@@ -129,8 +135,9 @@ impl TurnService {
         let deadline = Instant::now() + RECORD_TIMEOUT;
         loop {
             let stored = match self.append(turn.label.user, after, entry.clone()).await {
-                Ok(Appended::New(entry)) => Ok(entry.seq),
-                Ok(Appended::Existing { seq }) => self.same_answer(turn, answer, seq).await,
+                Ok(Appended::New(entry)) => Ok(Some(entry.seq)),
+                Ok(Appended::Existing { seq }) => self.same_answer(turn, answer, seq).await.map(Some),
+                Ok(Appended::Forgotten(_)) => Ok(None),
                 Err(error) => Err(error.into()),
             };
             match stored {

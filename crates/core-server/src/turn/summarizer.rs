@@ -225,7 +225,11 @@ fn generated(
     text: &UserText,
     usage: Option<Usage>,
 ) -> GeneratedSummary {
-    let first = summary_job.earlier.as_ref().map_or(summary_prompt.first, |earlier| earlier.first);
+    let first = summary_job
+        .earlier
+        .as_ref()
+        .filter(|earlier| !earlier.text.is_empty())
+        .map_or(summary_prompt.first, |earlier| earlier.first);
     // One line, so that no line of it can pass as a heading.
     let line = text.expose().split_whitespace().collect::<Vec<_>>().join(" ");
     let max_chars =

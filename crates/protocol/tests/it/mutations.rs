@@ -233,7 +233,7 @@ fn keys(line: &str) -> Vec<String> {
 fn fields_of(frame: ClientFrame) -> Value {
     let id = |id: MessageId| id.to_string();
     let mut fields = match frame {
-        ClientFrame::Hello(Hello { v, resume, since, locale, client, auth, country, time_zone }) => json!({
+        ClientFrame::Hello(Hello { v, resume, since, locale, client, auth, country, time_zone, keep }) => json!({
             "type": "hello", "v": v, "resume": resume, "since": since, "locale": locale, "client": client, "auth": auth,
             "country": country, "time_zone": time_zone,
         }),

@@ -84,7 +84,8 @@ fn welcome() -> impl Strategy<Value = ServerFrame> {
     let names = (session(), user(), token, any::<bool>(), natural());
     (names, option::of(seq()), locale(), trace_id(), limits).prop_map(
         |((session, user, resume, resumed, seq), missed, locale, trace_id, limits)| {
-            let welcome = Welcome { v: 1, session, user, resume, resumed, seq, missed, locale, trace_id, limits };
+            let welcome =
+                Welcome { v: 1, session, user, resume, resumed, seq, missed, locale, trace_id, limits, kept: true };
             ServerFrame::Welcome(Box::new(welcome))
         },
     )

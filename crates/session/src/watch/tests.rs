@@ -153,7 +153,7 @@ fn imminent_risk_outlasts_later_messages() {
         Entry { help: Some(Box::new(help)), ..entry(2, Role::Support, "m1", "líneas") },
     ];
     stored.extend((3..203).map(|seq| entry(seq, Role::User, &format!("c{seq}"), CALM)));
-    assert!(is_imminent_help(&stored[1]) && !is_imminent_help(&stored[0]));
+    assert!(is_imminent_help(stored[1].help.as_deref()) && !is_imminent_help(stored[0].help.as_deref()));
     assert_eq!((restore_after(Some(2), 202), restore_after(None, 202), restore_after(None, 8)), (0, 162, 0));
     assert_eq!(restored(&stored).risk(at(203 * 600)).level, Level::Imminent);
 }

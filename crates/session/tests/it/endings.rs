@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use session::{Failure, Input, MessageRejection};
+use protocol::{ResumeToken, ServerFrame};
+use session::{Failure, Input, MessageRejection, SessionEvent};
 
-use crate::scene::{Scene, WISH};
+use crate::scene::{ABANDONED_AFTER, Scene, WISH};
 
 const NOTHING: [&str; 0] = [];
 
@@ -81,6 +82,159 @@ fn erasure_after_its_deadline_closes_the_requester_too() {
     assert_eq!(scene.session.end_erasure(asking), None);
     let ticket = scene.ticket();
     assert_eq!(scene.on(Input::Erase(ticket)), ["publish erased", "close 0 erased", "close 1 erased", "complete 1"]);
+}
+
+#[test]
+fn session_that_is_not_kept_ends_after_its_last_connection() {
+    let mut scene = Scene::not_kept();
+    scene.attach();
+    assert_eq!(scene.wait(ABANDONED_AFTER * 2), NOTHING, "somebody listens");
+    scene.submit(0, "a");
+    scene.generate("ab");
+    scene.finish();
+    let first = scene.connection(0);
+    scene.on(Input::Detach(first));
+    assert_eq!(scene.wait(ABANDONED_AFTER - Duration::from_secs(1)), NOTHING);
+    assert_eq!(scene.attach(), ["attached at 2"], "it was resumed in time");
+    let second = scene.connection(1);
+    scene.on(Input::Detach(second));
+    scene.wait(ABANDONED_AFTER);
+    assert!(scene.is_erased);
+    assert_eq!((scene.attach(), scene.session.deadline()), (vec!["gone".to_owned()], None));
+}
+
+#[test]
+fn draining_session_that_is_not_kept_waits_for_nothing() {
+    let mut scene = Scene::not_kept();
+    assert!(scene.session.deadline().is_some());
+    scene.on(Input::Drain);
+    assert_eq!(scene.session.deadline(), None);
+}
+
+fn forget_last(scene: &mut Scene, from: usize) -> Vec<String> {
+    let (from, ticket) = (scene.connection(from), scene.ticket());
+    scene.on(Input::ForgetLast { from, ticket })
+}
+
+#[test]
+fn last_message_is_forgotten_with_its_help_and_its_answer() {
+    let mut scene = scene();
+    for id in ["a", "b"] {
+        scene.say(0, id, if id == "b" { WISH } else { "hola" });
+        scene.generate("ab");
+        scene.finish();
+    }
+    let effects = forget_last(&mut scene, 0);
+    assert_eq!(effects, ["not-0 forgotten 6 b from 3", "complete 3"]);
+    assert_eq!(scene.entries.len(), 2);
+    assert!(scene.session.risk(scene.now().wall).is_high(), "the level stays");
+    assert_eq!(forget_last(&mut scene, 0)[0], "not-0 forgotten 7 a from 1");
+    assert_eq!(forget_last(&mut scene, 0), ["complete 5"], "nothing is left");
+    // Its number is never used again, and its id means the forgotten message.
+    assert_eq!(scene.submit(0, "b"), ["0 forgotten 6 b from 3", "complete 6", "wake"]);
+    assert!(scene.submit(0, "c").contains(&"0 accepted 8 c".to_owned()));
+}
+
+#[test]
+fn answer_in_progress_is_stopped_before_its_message_is_forgotten() {
+    let mut scene = scene();
+    scene.submit(0, "a");
+    scene.generate("ab");
+    assert_eq!(forget_last(&mut scene, 1), ["cancel a"]);
+    assert_eq!(scene.finish(), ["record a", "all done 2 a", "wake", "not-1 forgotten 3 a from 1", "complete 2"]);
+    assert!(scene.entries.is_empty());
+}
+
+#[test]
+fn waiting_message_is_forgotten_at_once() {
+    let mut scene = scene();
+    scene.submit(0, "a");
+    scene.generate("ab");
+    scene.submit(0, "b");
+    let want = ["release stopped b", "all done - b", "not-0 forgotten 3 b from 2", "complete 3"];
+    assert_eq!(forget_last(&mut scene, 0), want);
+    assert_eq!(scene.finish()[..2], ["record a", "all done 4 a"]);
+}
+
+#[test]
+fn message_that_another_core_forgets_ends_here() {
+    let mut scene = scene();
+    scene.submit(0, "a");
+    scene.generate("ab");
+    let forgotten = scene.forget(&"a".parse().unwrap()).unwrap().forgotten;
+    let frame = ServerFrame::Forgotten(forgotten);
+    assert_eq!(
+        scene.receive_frame(7, frame.clone()),
+        ["publish here { connections: 2 }", "cancel a", "all forgotten 2 a from 1"]
+    );
+    assert_eq!(scene.receive_frame(7, frame), NOTHING, "once");
+    assert_eq!(scene.finish(), ["record a", "wake"]);
+    assert!(scene.entries.is_empty());
+}
+
+#[test]
+fn catch_up_finds_a_forgotten_message_whose_event_was_lost() {
+    let mut scene = scene();
+    scene.submit(0, "a");
+    scene.generate("ab");
+    scene.forget(&"a".parse().unwrap());
+    // The store refuses its answer too.
+    let ended = scene.finish();
+    assert_eq!(ended, ["record a", "all done - a", "wake"]);
+    let ticket = scene.ticket();
+    assert_eq!(scene.on(Input::CatchUp(ticket)), ["all forgotten 2 a from 1", "complete 2"]);
+}
+
+#[test]
+fn failed_forgetting_changes_nothing() {
+    let mut scene = scene();
+    scene.failure = Some(Failure::Rejected(MessageRejection::unavailable()));
+    assert_eq!(forget_last(&mut scene, 0), ["fail 1"]);
+}
+
+fn rotate(scene: &mut Scene, from: usize) -> Vec<String> {
+    let (from, ticket, token) = (scene.connection(from), scene.ticket(), ResumeToken::random());
+    scene.on(Input::RotateResume { from, token, ticket })
+}
+
+#[test]
+fn rotation_closes_all_connections_but_the_requester() {
+    let mut scene = scene();
+    assert_eq!(rotate(&mut scene, 1), ["publish rotated { rotations: 1 }", "close 0 revoked", "complete 1"]);
+    assert_eq!(rotate(&mut scene, 1), ["publish rotated { rotations: 2 }", "complete 2"]);
+    scene.submit(1, "a");
+    assert_eq!(scene.generate("ab"), ["all delta 0 a ab"], "the answer goes on");
+}
+
+#[test]
+fn connection_with_a_replaced_token_cannot_attach() {
+    let mut scene = scene();
+    rotate(&mut scene, 0);
+    scene.rotations = 0;
+    assert_eq!(scene.attach(), ["gone"]);
+    // Another core has replaced it again, and its event is late: the record of the next resume says so.
+    scene.rotations = 2;
+    assert_eq!(scene.attach()[0], "attached at 0");
+    assert_eq!(scene.receive(7, SessionEvent::Rotated { rotations: 2 })[0], "publish here { connections: 1 }");
+    assert_eq!(
+        scene.receive(7, SessionEvent::Rotated { rotations: 3 }),
+        ["close 2 revoked", "publish here { connections: 0 }"]
+    );
+}
+
+#[test]
+fn catch_up_finds_a_rotation_whose_event_was_lost() {
+    let mut scene = scene();
+    scene.rotations = 1;
+    let ticket = scene.ticket();
+    assert_eq!(scene.on(Input::CatchUp(ticket)), ["close 0 revoked", "close 1 revoked", "complete 1"]);
+}
+
+#[test]
+fn failed_rotation_closes_nothing() {
+    let mut scene = scene();
+    scene.failure = Some(Failure::Rejected(MessageRejection::unavailable()));
+    assert_eq!(rotate(&mut scene, 0), ["fail 1"]);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Role, Source, Timing};
+use protocol::server_frame::{Done, Entry, ErrorFrame, Finish, Forgotten, Role, Source, Timing};
 use protocol::trace::Traceparent;
 use protocol::{ErrorCode, Language, Locale, MessageId, ServerFrame, Timestamp, UserLabel, UserText};
 use session::{
     Admission, AdmissionRequest, AnswerOwner, AnswerQuery, Claims, ConnectionId, CoreId, Delta, Effect, Ended,
-    EntryPage, Failure, Grant, Input, Message, MessageRejection, Now, Opening, Progress, Recipients, Session,
+    EntryPage, Erased, Failure, Grant, Input, Message, MessageRejection, Now, Opening, Progress, Recipients, Session,
     SessionEvent, Settings, StoreRequest, Stored, StoredSession, Ticket, TurnEvent,
 };
 
@@ -21,6 +21,7 @@ pub(crate) const ABANDONED_AFTER: Duration = Duration::from_secs(120);
 pub(crate) struct Scene {
     pub(crate) session: Session,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) forgotten: Vec<Forgotten>,
     pub(crate) is_erased: bool,
     /// Operations on the store wait for [`Scene::answer`].
     pub(crate) is_held: bool,
@@ -31,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) failure: Option<Failure>,
     pub(crate) claims: Claims,
     pub(crate) stored_locale: Locale,
+    /// Number of resume tokens before the stored one.
+    pub(crate) rotations: u64,
     connections: Vec<ConnectionId>,
     start: Instant,
     elapsed: Duration,
@@ -66,7 +69,16 @@ impl Scene {
         Self::open(Some(true), entries)
     }
 
+    /// A new session that is not kept.
+    pub(crate) fn not_kept() -> Self {
+        Self::of(UserLabel::FIRST_UNKEPT, None, Vec::new())
+    }
+
     fn open(cluster: Option<bool>, entries: Vec<Entry>) -> Self {
+        Self::of(UserLabel(1), cluster, entries)
+    }
+
+    fn of(user: UserLabel, cluster: Option<bool>, entries: Vec<Entry>) -> Self {
         let start = Instant::now();
         let settings = Settings {
             per_user_max: 2,
@@ -75,12 +87,13 @@ impl Scene {
             source: Source::Llm,
         };
         let locale = Locale::default();
-        let (user, country) = (UserLabel(1), None);
+        let country = None;
         let (seq, messages, is_new) = (entries.len() as u64, entries.len() as u64, entries.is_empty());
-        let opening = Opening { user, seq, messages, locale, country, is_new, cluster };
+        let opening = Opening { user, seq, messages, locale, country, rotations: 0, is_new, cluster };
         Self {
             session: Session::new(settings, opening, start),
             entries,
+            forgotten: Vec::new(),
             is_erased: false,
             is_held: false,
             held: VecDeque::new(),
@@ -88,6 +101,7 @@ impl Scene {
             failure: None,
             claims: Claims::Free,
             stored_locale: locale,
+            rotations: 0,
             connections: Vec::new(),
             start,
             elapsed: Duration::ZERO,
@@ -126,7 +140,7 @@ impl Scene {
     /// Attaches the next connection: they are numbered from 0.
     pub(crate) fn attach(&mut self) -> Vec<String> {
         let mut out = Vec::new();
-        let attached = self.session.attach(self.now(), &mut out);
+        let attached = self.session.attach(self.now(), self.rotations, &mut out);
         match attached {
             Some((id, seq)) => {
                 self.connections.push(id);
@@ -227,9 +241,24 @@ impl Scene {
     }
 
     fn append(&mut self, mut entry: Entry) -> Entry {
-        entry.seq = self.entries.len() as u64 + 1;
+        entry.seq = self.last() + 1;
         self.entries.push(entry.clone());
         entry
+    }
+
+    fn last(&self) -> u64 {
+        let entries = self.entries.iter().map(|entry| entry.seq);
+        entries.chain(self.forgotten.iter().map(|forgotten| forgotten.seq)).max().unwrap_or(0)
+    }
+
+    /// Erases a message as any core does.
+    pub(crate) fn forget(&mut self, id: &MessageId) -> Option<Erased> {
+        let from_seq = self.entries.iter().find(|entry| entry.id == *id)?.seq;
+        let forgotten = Forgotten { seq: self.last() + 1, id: id.clone(), from_seq };
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.id != *id);
+        self.forgotten.push(forgotten.clone());
+        Some(Erased { forgotten, entries: (before - self.entries.len()) as u64 })
     }
 
     fn entries_of(&self, id: &MessageId) -> Vec<Entry> {
@@ -267,14 +296,26 @@ impl Scene {
                 }
             }
             StoreRequest::ReadRecord { .. } => {
-                let record = StoredSession { seq: self.entries.len() as u64, locale: self.stored_locale };
+                let record = StoredSession { seq: self.last(), locale: self.stored_locale, rotations: self.rotations };
                 Stored::Record((!self.is_erased).then_some(record))
             }
             StoreRequest::ReadEntries { after, limit } => {
                 let entries: Vec<Entry> =
                     self.entries.iter().filter(|entry| after < entry.seq).take(limit).cloned().collect();
-                let (rows, last_seq) = (entries.len(), entries.last().map(|last| last.seq));
-                Stored::Entries(EntryPage { entries, rows, last_seq })
+                let forgotten: Vec<Forgotten> =
+                    self.forgotten.iter().filter(|forgotten| after < forgotten.seq).cloned().collect();
+                let rows = entries.len() + forgotten.len();
+                let last_seq = (0 < rows).then_some(self.last());
+                Stored::Entries(EntryPage { entries, forgotten, rows, last_seq })
+            }
+            StoreRequest::ReadLastMessage => {
+                let last = self.entries.iter().rev().find(|entry| entry.role == Role::User);
+                Stored::LastMessage(last.map(|last| last.id.clone()))
+            }
+            StoreRequest::Forget { id, .. } => Stored::Forgotten(self.forget(&id)),
+            StoreRequest::RotateResume(_) => {
+                self.rotations += 1;
+                Stored::Rotated(self.rotations)
             }
             StoreRequest::Erase => {
                 self.is_erased = true;
@@ -300,6 +341,9 @@ impl Scene {
 
     fn admit(&mut self, request: AdmissionRequest) -> Admission {
         let known = self.entries_of(&request.message.id);
+        if let Some(forgotten) = self.forgotten.iter().find(|forgotten| forgotten.id == request.message.id) {
+            return Admission::Forgotten(forgotten.clone());
+        }
         match self.owner(&request) {
             Ok(owner) if known.is_empty() => {
                 let message = request.message;
@@ -387,6 +431,7 @@ impl Scene {
         let Running { text, .. } = self.running.take().unwrap();
         self.journal.push(format!("record {id}"));
         let answered = self.entries.iter().find(|entry| entry.id == *id && entry.role == Role::Assistant);
+        let after = after.filter(|_| !self.forgotten.iter().any(|forgotten| forgotten.id == *id));
         let ended = match (self.failure, answered) {
             (Some(failure), _) => Ended::NotRecorded(failure),
             (None, Some(answer)) if after.is_some() && answer.text != text => {
@@ -478,6 +523,9 @@ fn short(frame: &ServerFrame) -> String {
             None => format!("error {}", error.code),
         },
         ServerFrame::Support(support) => format!("support {}", support.id),
+        ServerFrame::Forgotten(forgotten) => {
+            format!("forgotten {} {} from {}", forgotten.seq, forgotten.id, forgotten.from_seq)
+        }
         other => format!("{other:?}"),
     }
 }
@@ -486,6 +534,9 @@ fn request_name(request: &StoreRequest) -> String {
     match request {
         StoreRequest::SetLocale(_) => "locale".into(),
         StoreRequest::SetCountry(_) => "country".into(),
+        StoreRequest::RotateResume(_) => "rotate".into(),
+        StoreRequest::ReadLastMessage => "last message".into(),
+        StoreRequest::Forget { id, .. } => format!("forget {id}"),
         StoreRequest::Admit(request) => format!("admit {}", request.message.id),
         StoreRequest::Retry(request) => format!("retry {}", request.message.id),
         StoreRequest::AppendHelp { support, .. } => format!("help {}", support.id),

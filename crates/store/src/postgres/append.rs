@@ -9,9 +9,10 @@ use protocol::UserLabel;
 use protocol::server_frame::Role;
 
 use super::error::PostgresError;
+use super::forget;
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
-use crate::content::{self, Content, SealedContent};
+use crate::content::{self, Content, RowRole, SealedContent};
 use crate::error::StoreError;
 use crate::keys::Keyring;
 use crate::model::{Appended, EntryPosition, NewEntry};
@@ -21,7 +22,7 @@ use crate::rows::{LAST_SEEN_GRANULARITY_MS, column, number};
 const MAX_ATTEMPTS: usize = 3;
 
 const APPEND: &str = "WITH known AS ( \
-        SELECT seq FROM entries WHERE user_id = $1 AND message_id = $3 AND role IN ($4, $10) \
+        SELECT seq, role = $11 AS forgotten FROM entries WHERE user_id = $1 AND message_id = $3 AND role IN ($4, $10, $11) \
     ), numbered AS ( \
         UPDATE sessions SET seq = seq + 1, messages = messages + $5, oldest_at = coalesce(oldest_at, $6), \
             last_seen = CASE WHEN seq = swept OR last_seen < $7 THEN greatest(last_seen, $6) ELSE last_seen END \
@@ -30,7 +31,7 @@ const APPEND: &str = "WITH known AS ( \
         INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
         SELECT $1, seq, $3, $4, $8::bigint, $9::bytea, $6 FROM numbered RETURNING seq \
     ) \
-    SELECT (SELECT seq FROM known) AS known, (SELECT seq FROM stored) AS stored, seq AS was \
+    SELECT (SELECT seq FROM known) AS known, (SELECT forgotten FROM known) AS forgotten, (SELECT seq FROM stored) AS stored, seq AS was \
     FROM sessions WHERE user_id = $1";
 
 /// Outcome of one attempt.
@@ -87,6 +88,7 @@ async fn attempt(
 ) -> Result<AttemptOutcome, StoreError> {
     let EntryPosition { user, seq: after } = position;
     let next = EntryPosition { user, seq: after.saturating_add(1) };
+    let forgotten = content::tag(keys, position, &entry.id, RowRole::Forgotten);
     let SealedContent { tag, sealed } = Content::of(entry).seal(keys, next, &entry.id);
     let (user_id, at) = (column(user.0), entry.at.unix_ms());
     let counted = i64::from(entry.role == Role::User);
@@ -101,11 +103,18 @@ async fn attempt(
         &sealed.key.map(|id| id.0),
         &sealed.bytes,
         &content::legacy_role(entry.role),
+        &forgotten,
     ];
     match connection.query(APPEND, &parameters).await {
         Ok(rows) => {
             let row = rows.first().ok_or(StoreError::NoSession { user })?;
-            if let Some(seq) = get::<Option<i64>>(row, "known")? {
+            if let Some(true) = get::<Option<bool>>(row, "forgotten")? {
+                // Removed meanwhile only by retention: the next attempt stores the entry.
+                let tombstone = forget::tombstone(connection, keys, user, &entry.id).await?;
+                Ok(tombstone.map_or(AttemptOutcome::Conflict(after), |tombstone| {
+                    AttemptOutcome::Done(Appended::Forgotten(tombstone.forgotten))
+                }))
+            } else if let Some(seq) = get::<Option<i64>>(row, "known")? {
                 Ok(AttemptOutcome::Done(Appended::Existing { seq: number(seq)? }))
             } else if get::<Option<i64>>(row, "stored")?.is_some() {
                 Ok(AttemptOutcome::Done(Appended::New(entry.clone().numbered(next.seq))))

@@ -20,7 +20,7 @@ pub(super) async fn create_session(
     // The no-op update makes a retry return the existing row.
     let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
                VALUES ($1, $2, $3, $4, $4, $5) ON CONFLICT (token_hash) DO UPDATE SET seq = sessions.seq \
-               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
+               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept, rotations";
     let (id, locale) = (session.id.as_str(), session.locale.to_string());
     let (at, country) = (session.created_at.unix_ms(), session.country.map(name));
     let rows = connection.query(sql, &[&id, &token.as_bytes().as_slice(), &locale, &at, &country]).await?;
@@ -67,9 +67,9 @@ pub(super) async fn erase(connection: &mut PooledConnection, user: UserLabel) ->
     // written while the first waited for the lock of the session. Formatting an integer is injection-safe.
     let user_id = column(user.0);
     let delete = |table| format!("DELETE FROM {table} WHERE user_id = {user_id}");
-    let sql = ["sessions", "summaries", "entries"].map(delete).join("; ");
+    let sql = ["sessions", "summaries", "links", "entries"].map(delete).join("; ");
     match connection.batch(&sql).await?[..] {
-        [1, _, entries] => Ok(entries),
+        [1, _, _, entries] => Ok(entries),
         _ => Err(StoreError::NoSession { user }),
     }
 }

@@ -3,6 +3,7 @@
 use super::error::PostgresError;
 use super::pooled_connection::PooledConnection;
 use super::queries::get;
+use super::tokens;
 use crate::error::StoreError;
 use crate::model::Cutoffs;
 use crate::rows::column;
@@ -54,6 +55,7 @@ pub(super) async fn prune(
     cutoffs: Cutoffs,
     limit: usize,
 ) -> Result<usize, StoreError> {
+    tokens::prune_links(connection, cutoffs.now).await?;
     let mut left = limit;
     left -= delete(connection, EMPTY, cutoffs.empty_before.unix_ms(), left).await?;
     // All entries of inactive sessions, then expired ones of the others.

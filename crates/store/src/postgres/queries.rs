@@ -8,12 +8,15 @@ use tokio_postgres::types::FromSql;
 use super::pooled_connection::PooledConnection;
 use crate::error::StoreError;
 use crate::keys::{Keyring, TokenHash};
-use crate::model::{Page, ReadableEntries, SessionRecord};
+use crate::model::{self, Page, ReadableEntries, SessionRecord};
 use crate::rows::{self, EntryRow, SessionRow, column, number};
 
 /// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
-const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, \
+const SESSION_BY_TOKEN: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, rotations, \
     token_hash FROM sessions WHERE token_hash = $1";
+
+const SESSION_BY_USER: &str = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, \
+    rotations FROM sessions WHERE user_id = $1";
 
 /// Selects the entries of a message. Joined with the session, so that a session without entries (one row
 /// without a `seq`) differs from a missing session (no row).
@@ -44,6 +47,19 @@ pub(super) async fn session_by_token(
     if token.matches(stored) { session(row)?.read().map(Some) } else { Ok(None) }
 }
 
+/// Returns the record of a session; `None` only on a server that accepts writes.
+pub(super) async fn session_by_user(
+    connection: &mut PooledConnection,
+    user: UserLabel,
+) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = connection.query(SESSION_BY_USER, &[&column(user.0)]).await?;
+    match rows.first() {
+        Some(row) => session(row)?.read().map(Some),
+        None if connection.may_write() => Ok(None),
+        None => Err(super::behind()),
+    }
+}
+
 /// Returns the entries of a message.
 pub(super) async fn entries_of(
     connection: &mut PooledConnection,
@@ -52,7 +68,14 @@ pub(super) async fn entries_of(
     id: &MessageId,
 ) -> Result<Vec<Entry>, StoreError> {
     let rows = connection.query(ENTRIES_OF, &[&column(user.0), &id.as_str()]).await?;
-    read_entries(&rows, user, keys)
+    Ok(read_rows(&rows, user, keys)?.into_iter().filter_map(entry_of).collect())
+}
+
+fn entry_of(row: model::Row) -> Option<Entry> {
+    match row {
+        model::Row::Entry(entry) => Some(entry),
+        model::Row::Tombstone(_) => None,
+    }
 }
 
 /// Returns a page of entries.
@@ -62,7 +85,8 @@ pub(super) async fn entries(
     user: UserLabel,
     page: Page,
 ) -> Result<Vec<Entry>, StoreError> {
-    read_entries(&page_rows(connection, user, page).await?, user, keys)
+    let rows = read_rows(&page_rows(connection, user, page).await?, user, keys)?;
+    Ok(rows.into_iter().filter_map(entry_of).collect())
 }
 
 /// Returns a page without its unreadable entries.
@@ -84,7 +108,7 @@ async fn page_rows(connection: &mut PooledConnection, user: UserLabel, page: Pag
 }
 
 /// Decrypts the rows of a statement above.
-pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<Vec<Entry>, StoreError> {
+fn read_rows(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<Vec<model::Row>, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });
     }
@@ -92,7 +116,7 @@ pub(super) fn read_entries(rows: &[Row], user: UserLabel, keys: &Keyring) -> Res
     found.map(|row| entry(row)?.read(user, keys)).collect()
 }
 
-/// Like [`read_entries`], without unreadable entries.
+/// Like [`read_rows`], without unreadable entries.
 pub(super) fn decrypt_readable(rows: &[Row], user: UserLabel, keys: &Keyring) -> Result<ReadableEntries, StoreError> {
     if rows.is_empty() {
         return Err(StoreError::NoSession { user });
@@ -125,6 +149,7 @@ pub(super) fn session(row: &Row) -> Result<SessionRow, StoreError> {
         seq: get(row, "seq")?,
         messages: get(row, "messages")?,
         pruned: get(row, "swept")?,
+        rotations: get(row, "rotations")?,
     })
 }
 

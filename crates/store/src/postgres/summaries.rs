@@ -22,7 +22,8 @@ const RECENT: &str = "SELECT e.*, y.first_seq, y.last_seq, y.key_id AS summary_k
 /// the conditions are evaluated once it is held. Replaces only a summary that reaches less far, and
 /// only while every summarized message exists.
 const PUT: &str = "WITH place AS ( \
-        SELECT user_id FROM sessions WHERE user_id = $1 AND swept < $2 AND $3 <= seq FOR NO KEY UPDATE \
+        SELECT user_id FROM sessions WHERE user_id = $1 AND swept < $2 \
+            AND EXISTS (SELECT FROM entries WHERE user_id = $1 AND seq = $3) FOR NO KEY UPDATE \
     ), stored AS ( \
         INSERT INTO summaries (user_id, first_seq, last_seq, key_id, text) \
         SELECT user_id, $2, $3, $4::bigint, $5::bytea FROM place \
@@ -31,6 +32,20 @@ const PUT: &str = "WITH place AS ( \
         WHERE summaries.last_seq < excluded.last_seq RETURNING user_id \
     ) \
     SELECT EXISTS (SELECT FROM stored) AS stored FROM sessions WHERE user_id = $1";
+
+/// Replaces the summary by one without text that covers the session's entries.
+const FORGET: &str = "WITH stored AS ( \
+        INSERT INTO summaries (user_id, first_seq, last_seq, key_id, text) \
+        SELECT user_id, seq, seq, NULL, '' FROM sessions WHERE user_id = $1 AND swept < seq FOR NO KEY UPDATE \
+        ON CONFLICT (user_id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq, \
+            key_id = excluded.key_id, text = excluded.text \
+    ) \
+    SELECT FROM sessions WHERE user_id = $1";
+
+pub(super) async fn forget(connection: &mut PooledConnection, user: UserLabel) -> Result<(), StoreError> {
+    let rows = connection.query(FORGET, &[&column(user.0)]).await?;
+    if rows.is_empty() { Err(StoreError::NoSession { user }) } else { Ok(()) }
+}
 
 pub(super) async fn recent(
     connection: &mut PooledConnection,

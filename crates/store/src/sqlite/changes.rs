@@ -3,16 +3,16 @@
 //! A change that fails with [`StoreError::NoSession`] must not have written anything by then: it is not
 //! rolled back.
 
-use protocol::server_frame::Role;
-use protocol::{Country, Locale, Timestamp, UserLabel};
+use protocol::server_frame::{Forgotten, Role};
+use protocol::{Country, Locale, MessageId, Timestamp, UserLabel};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, named_params, params};
 
 use super::connection::DatabaseFile;
-use super::{queries, summaries};
-use crate::content::{self, Content, SealedContent};
+use super::{queries, summaries, tokens};
+use crate::content::{self, Content, RowRole, SealedContent};
 use crate::error::StoreError;
 use crate::keys::{KeyId, Keyring, Sealed, TokenHash, TokenKey};
-use crate::model::{Appended, Cutoffs, EntryPosition, NewEntry, NewSession, SessionRecord};
+use crate::model::{Appended, Cutoffs, EntryPosition, Forget, NewEntry, NewSession, Row, SessionRecord, Tombstone};
 use crate::rows::{EntryRow, LAST_SEEN_GRANULARITY_MS, column, name, number};
 
 /// Returns the token key of the database, and generates one for a new database.
@@ -50,7 +50,7 @@ pub(super) fn create_session(
     let sql = "INSERT INTO sessions (session_id, token_hash, locale, created_at, last_seen, country) \
                VALUES (?1, ?2, ?3, ?4, ?4, ?5) \
                ON CONFLICT (token_hash) DO UPDATE SET seq = seq \
-               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept";
+               RETURNING user_id, session_id, locale, country, created_at, seq, messages, swept, rotations";
     let columns = params![
         session.id.as_str(),
         token.as_bytes(),
@@ -68,11 +68,19 @@ pub(super) fn append(
     entry: &NewEntry,
 ) -> Result<Appended, StoreError> {
     let user_id = column(user.0);
-    let tag = content::tag(keys, EntryPosition { user, seq: 0 }, &entry.id, entry.role);
-    let sql = "SELECT seq FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role IN (?3, ?4)";
-    let known = params![user_id, entry.id.as_str(), tag, content::legacy_role(entry.role)];
-    let known = db.prepare_cached(sql)?.query_row(known, |row| row.get(0));
-    if let Some(seq) = known.optional()? {
+    let position = EntryPosition { user, seq: 0 };
+    let tag = content::tag(keys, position, &entry.id, RowRole::Entry(entry.role));
+    let forgotten = content::tag(keys, position, &entry.id, RowRole::Forgotten);
+    let sql = "SELECT seq, role FROM entries WHERE user_id = ?1 AND message_id = ?2 AND role IN (?3, ?4, ?5)";
+    let known = params![user_id, entry.id.as_str(), tag, content::legacy_role(entry.role), forgotten];
+    let known = db.prepare_cached(sql)?.query_row(known, |row| Ok((row.get(0)?, row.get(1)?)));
+    if let Some((seq, role)) = known.optional()? {
+        let role: String = role;
+        if role == forgotten
+            && let Some(tombstone) = tombstone(db, keys, user, &entry.id)?
+        {
+            return Ok(Appended::Forgotten(tombstone.forgotten));
+        }
         return Ok(Appended::Existing { seq: number(seq)? });
     }
     let sql = "UPDATE sessions SET seq = seq + 1, messages = messages + ?2 WHERE user_id = ?1 \
@@ -86,22 +94,76 @@ pub(super) fn append(
         db.prepare_cached(sql)?.execute([user_id, at])?;
     }
     let seq = number(seq)?;
-    insert(db, keys, EntryPosition { user, seq }, entry)?;
+    let position = EntryPosition { user, seq };
+    insert(db, position, &entry.id, entry.at, Content::of(entry).seal(keys, position, &entry.id))?;
     Ok(Appended::New(entry.clone().numbered(seq)))
 }
 
-fn insert(db: &Connection, keys: &Keyring, position: EntryPosition, entry: &NewEntry) -> rusqlite::Result<()> {
-    let SealedContent { tag, sealed } = Content::of(entry).seal(keys, position, &entry.id);
+/// Returns the tombstone of a forgotten message.
+fn tombstone(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    id: &MessageId,
+) -> Result<Option<Tombstone>, StoreError> {
+    let tag = content::tag(keys, EntryPosition { user, seq: 0 }, id, RowRole::Forgotten);
+    let row = queries::entries_of(db, user, id)?.into_iter().find(|row| row.role == tag);
+    Ok(match row.map(|row| row.read(user, keys)).transpose()? {
+        Some(Row::Tombstone(tombstone)) => Some(tombstone),
+        Some(Row::Entry(_)) | None => None,
+    })
+}
+
+/// Replaces the entries of a message by a tombstone.
+pub(super) fn forget(
+    db: &Connection,
+    keys: &Keyring,
+    user: UserLabel,
+    forget: &Forget,
+) -> Result<Option<(Forgotten, u64)>, StoreError> {
+    let Forget { id, at, help } = forget;
+    if !queries::exists(db, user)? {
+        return Err(StoreError::NoSession { user });
+    }
+    if let Some(tombstone) = tombstone(db, keys, user, id)? {
+        return Ok(Some((tombstone.forgotten, 0)));
+    }
+    let user_id = column(user.0);
+    let sql = "SELECT min(seq) FROM entries WHERE user_id = ?1 AND message_id = ?2";
+    let from: Option<i64> = db.prepare_cached(sql)?.query_row(params![user_id, id.as_str()], |row| row.get(0))?;
+    let Some(from) = from else { return Ok(None) };
+    let sql = "DELETE FROM entries WHERE user_id = ?1 AND message_id = ?2";
+    let erased = db.prepare_cached(sql)?.execute(params![user_id, id.as_str()])?;
+    let sql = "UPDATE sessions SET seq = seq + 1 WHERE user_id = ?1 RETURNING seq";
+    let seq = number(db.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))?)?;
+    let forgotten = Forgotten { seq, id: id.clone(), from_seq: number(from)? };
+    let content = Content::forgotten(forgotten.from_seq, help.clone());
+    insert(db, EntryPosition { user, seq }, id, *at, content.seal(keys, EntryPosition { user, seq }, id))?;
+    // The first entry may be gone.
+    let sql = "UPDATE sessions SET oldest_at = (SELECT at FROM entries WHERE user_id = ?1 ORDER BY seq LIMIT 1) \
+               WHERE user_id = ?1";
+    db.prepare_cached(sql)?.execute([user_id])?;
+    summaries::delete_from(db, user_id, from)?;
+    Ok(Some((forgotten, erased as u64)))
+}
+
+fn insert(
+    db: &Connection,
+    position: EntryPosition,
+    id: &MessageId,
+    at: Timestamp,
+    SealedContent { tag, sealed }: SealedContent,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO entries (user_id, seq, message_id, role, key_id, text, at) \
                VALUES (:user_id, :seq, :message_id, :role, :key_id, :text, :at)";
     let columns = named_params! {
         ":user_id": column(position.user.0),
         ":seq": column(position.seq),
-        ":message_id": entry.id.as_str(),
+        ":message_id": id.as_str(),
         ":role": tag,
         ":key_id": sealed.key.map(|id| id.0),
         ":text": sealed.bytes,
-        ":at": entry.at.unix_ms(),
+        ":at": at.unix_ms(),
     };
     db.prepare_cached(sql)?.execute(columns).map(drop)
 }
@@ -133,10 +195,12 @@ pub(super) fn erase(db: &Connection, user: UserLabel) -> Result<u64, StoreError>
         return Err(StoreError::NoSession { user });
     }
     summaries::delete(db, user_id, i64::MAX)?;
+    tokens::delete_link(db, user_id)?;
     Ok(db.prepare_cached("DELETE FROM entries WHERE user_id = ?1")?.execute([user_id])? as u64)
 }
 
 pub(super) fn prune(db: &Connection, cutoffs: Cutoffs, limit: usize) -> Result<usize, StoreError> {
+    tokens::prune_links(db, cutoffs.now)?;
     let sql = "DELETE FROM sessions WHERE user_id IN \
                (SELECT user_id FROM sessions WHERE seq = 0 AND last_seen < ?1 LIMIT ?2)";
     let mut removed = db.prepare_cached(sql)?.execute([cutoffs.empty_before.unix_ms(), column(limit as u64)])?;

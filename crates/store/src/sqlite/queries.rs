@@ -11,9 +11,15 @@ use crate::rows::{EntryRow, SeqAndRow, SessionRow, SummaryRow, column, decrypt_r
 
 /// Finds the session of a token; returns its stored hash, too, for a comparison in constant time.
 pub(super) fn session_by_token(db: &Connection, token: TokenHash) -> rusqlite::Result<(SessionRow, Vec<u8>)> {
-    let sql = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, token_hash \
+    let sql = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, rotations, token_hash \
                FROM sessions WHERE token_hash = ?1";
     db.prepare_cached(sql)?.query_row([token.as_bytes()], |row| Ok((session(row)?, row.get("token_hash")?)))
+}
+
+pub(super) fn session_by_user(db: &Connection, user: UserLabel) -> rusqlite::Result<SessionRow> {
+    let sql = "SELECT user_id, session_id, locale, country, created_at, seq, messages, swept, rotations \
+               FROM sessions WHERE user_id = ?1";
+    db.prepare_cached(sql)?.query_row([column(user.0)], session)
 }
 
 pub(super) fn exists(db: &Connection, user: UserLabel) -> rusqlite::Result<bool> {
@@ -100,7 +106,7 @@ pub(super) fn decrypt_entries(
     if rows.is_empty() && !exists(db, user)? {
         return Err(StoreError::NoSession { user });
     }
-    rows.into_iter().map(|row| row.read(user, keys)).collect()
+    rows.into_iter().filter_map(|row| row.read_entry(user, keys).transpose()).collect()
 }
 
 pub(super) fn summary(db: &Connection, user: UserLabel) -> rusqlite::Result<Option<SummaryRow>> {
@@ -126,6 +132,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         seq: row.get("seq")?,
         messages: row.get("messages")?,
         pruned: row.get("swept")?,
+        rotations: row.get("rotations")?,
     })
 }
 

@@ -85,7 +85,7 @@ impl RecentHistoryCache {
         });
     }
 
-    /// Evicts a session, because it was erased.
+    /// Evicts a session, because entries or its summary were removed.
     pub(super) fn evict(&self, user: UserLabel) {
         self.note(user, |_| false);
     }

@@ -9,7 +9,8 @@ use crate::keys::{KeyId, Keyring};
 use crate::model::{Page, Recent, Summary};
 use crate::rows::{column, readable_summary};
 
-/// Reads the last `limit` readable entries and the summary; returns whether everything was readable.
+/// Reads the last `limit` readable entries and the summary; returns whether every row was an
+/// entry and readable.
 pub(super) fn recent(
     db: &Connection,
     keys: &Keyring,
@@ -22,7 +23,7 @@ pub(super) fn recent(
         None => Vec::new(),
     };
     let summary = stored(db, keys, user);
-    let is_whole = last.unreadable.is_empty() && summary.is_ok();
+    let is_whole = last.is_whole() && summary.is_ok();
     let summary = readable_summary(summary, user)?;
     Ok((Recent { summary, entries: [older, last.entries].concat() }, is_whole))
 }
@@ -38,7 +39,8 @@ pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Su
     }
     let sealed = keys.seal_summary(user, summary);
     let sql = "INSERT INTO summaries (user_id, first_seq, last_seq, key_id, text) \
-               SELECT user_id, ?2, ?3, ?4, ?5 FROM sessions WHERE user_id = ?1 AND swept < ?2 AND ?3 <= seq \
+               SELECT user_id, ?2, ?3, ?4, ?5 FROM sessions WHERE user_id = ?1 AND swept < ?2 \
+                   AND EXISTS (SELECT 1 FROM entries WHERE user_id = ?1 AND seq = ?3) \
                ON CONFLICT (user_id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq, \
                    key_id = excluded.key_id, text = excluded.text \
                WHERE summaries.last_seq < excluded.last_seq";
@@ -51,6 +53,23 @@ pub(super) fn put(db: &Connection, keys: &Keyring, user: UserLabel, summary: &Su
 pub(super) fn delete(db: &Connection, user_id: i64, swept: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM summaries WHERE user_id = ?1 AND first_seq <= ?2";
     db.prepare_cached(sql)?.execute([user_id, swept]).map(drop)
+}
+
+/// Replaces the summary by one without text that covers the session's entries.
+pub(super) fn forget(db: &Connection, user: UserLabel) -> Result<(), StoreError> {
+    if !queries::exists(db, user)? {
+        return Err(StoreError::NoSession { user });
+    }
+    let sql = "INSERT OR REPLACE INTO summaries (user_id, first_seq, last_seq, key_id, text) \
+               SELECT user_id, seq, seq, NULL, x'' FROM sessions WHERE user_id = ?1 AND swept < seq";
+    db.prepare_cached(sql)?.execute([column(user.0)])?;
+    Ok(())
+}
+
+/// Deletes a summary that draws on the message at `seq`.
+pub(super) fn delete_from(db: &Connection, user_id: i64, seq: i64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM summaries WHERE user_id = ?1 AND ?2 <= last_seq AND text <> x''";
+    db.prepare_cached(sql)?.execute([user_id, seq]).map(drop)
 }
 
 /// Re-encrypts the summary of `user` unless it is under the current key.

@@ -78,6 +78,7 @@ fn text_of(recent: &Recent) -> &str {
 #[tokio::test]
 async fn removed_texts_are_in_no_file() {
     let prune_all = Cutoffs {
+        now: Timestamp::from_unix_ms(0),
         empty_before: Timestamp::from_unix_ms(0),
         entries_before: Some(Timestamp::from_unix_ms(10)),
         inactive_before: None,
@@ -105,6 +106,7 @@ async fn removed_texts_are_in_no_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn removed_sessions_are_not_cached() {
     let prune_all = Cutoffs {
+        now: Timestamp::from_unix_ms(0),
         empty_before: Timestamp::from_unix_ms(0),
         entries_before: Some(Timestamp::from_unix_ms(10)),
         inactive_before: None,

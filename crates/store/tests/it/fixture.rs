@@ -121,7 +121,7 @@ impl Fixture {
                 .any(|file| fs::read(file.unwrap().path()).unwrap().windows(bytes.len()).any(|window| window == bytes)),
             Kind::Postgres { .. } => {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                let rows = ["sessions", "entries", "summaries", "keys"]
+                let rows = ["sessions", "entries", "summaries", "links", "keys"]
                     .map(|table| self.sql(&format!("SELECT * FROM {table}")));
                 rows.iter().any(|rows| rows.contains(&hex) || rows.contains(&*String::from_utf8_lossy(bytes)))
             }

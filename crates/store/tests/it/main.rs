@@ -5,6 +5,7 @@
 mod concurrency;
 mod entries;
 mod fixture;
+mod forgetting;
 mod keys;
 mod model;
 mod postgres;
@@ -13,6 +14,7 @@ mod recent;
 mod referrals;
 mod sessions;
 mod summaries;
+mod unkept;
 
 use protocol::server_frame::{Entry, Finish, Help, Kind, Level, Role, Source, Subject};
 use protocol::{Locale, MessageId, ResumeToken, SessionId, Timestamp, UserLabel, UserText};
@@ -65,6 +67,7 @@ fn new(appended: Appended) -> Entry {
     match appended {
         Appended::New(entry) => entry,
         Appended::Existing { seq } => panic!("known as {seq}"),
+        Appended::Forgotten(forgotten) => panic!("{forgotten:?}"),
     }
 }
 

@@ -60,6 +60,7 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
             store.append(label(user), *after, entry).await.map_or_else(said, |appended| match appended {
                 Appended::New(entry) => plain(&[entry]),
                 Appended::Existing { seq } => format!("known {seq}"),
+                Appended::Forgotten(forgotten) => format!("forgotten as {}", forgotten.seq),
             })
         }
         Call::EntriesOf { user, id: name } => {
@@ -88,6 +89,7 @@ async fn run(store: &dyn Store, call: &Call, new: &NewSession, base: u64, now: i
         Call::Erase { user } => store.erase(label(user)).await.map_or_else(said, |count| count.to_string()),
         Call::Prune { empty, kept } => {
             let cutoffs = Cutoffs {
+                now: hours(now),
                 empty_before: hours(now - empty),
                 entries_before: kept.map(|kept| hours(now - kept)),
                 inactive_before: None,

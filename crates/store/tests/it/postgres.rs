@@ -58,6 +58,7 @@ async fn server_restarts_lose_no_accepted_entry() {
                 loop {
                     match store.append(user, after, message(&name, "hola")).await {
                         Ok(Appended::New(Entry { seq, .. }) | Appended::Existing { seq }) => break after = seq,
+                        Ok(Appended::Forgotten(forgotten)) => panic!("{forgotten:?}"),
                         Err(StoreError::Unavailable(_)) => refused += 1,
                         Err(error) => panic!("{error}"),
                     }

@@ -8,7 +8,7 @@ use super::*;
 const FROM_START: Page = Page::After { seq: 0, limit: 99 };
 
 fn cutoffs(empty: i64, kept: Option<i64>) -> Cutoffs {
-    Cutoffs { empty_before: hours(empty), entries_before: kept.map(hours), inactive_before: None }
+    Cutoffs { now: hours(0), empty_before: hours(empty), entries_before: kept.map(hours), inactive_before: None }
 }
 
 #[tokio::test]
@@ -86,8 +86,12 @@ async fn prune_respects_its_limit_and_reports_completion() {
 async fn prunes_inactive_sessions_in_bounded_steps() {
     for fixture in Fixture::all() {
         let store = fixture.open().await;
-        let unreached =
-            |hour| Cutoffs { empty_before: hours(0), entries_before: None, inactive_before: Some(hours(hour)) };
+        let unreached = |hour| Cutoffs {
+            now: hours(0),
+            empty_before: hours(0),
+            entries_before: None,
+            inactive_before: Some(hours(hour)),
+        };
         let (lost, read) = (new_session(hours(0)), new_session(hours(0)));
         for made in [&lost, &read] {
             let user = store.create_session(made.clone()).await.unwrap().user;

@@ -23,7 +23,7 @@ async fn talk(store: &dyn Store, count: u64) -> UserLabel {
 }
 
 fn prune_before(hour: i64) -> Cutoffs {
-    Cutoffs { empty_before: hours(0), entries_before: Some(hours(hour)), inactive_before: None }
+    Cutoffs { now: hours(0), empty_before: hours(0), entries_before: Some(hours(hour)), inactive_before: None }
 }
 
 #[tokio::test]

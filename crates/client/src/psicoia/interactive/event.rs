@@ -28,6 +28,7 @@ impl InteractiveSession<'_> {
             Event::Delta { id, text, .. } => self.on_piece(&id, text.expose())?,
             Event::Restarted { id } => self.on_restarted(&id)?,
             Event::Done(done) => self.on_done(&done)?,
+            Event::Forgotten { id } => self.on_forgotten(&id)?,
             Event::Refused(error) => self.on_refused(&error)?,
             Event::Deferred { error, .. } => {
                 self.print_note(&format!("{} {}", sanitize(&error.message), self.strings.sent_later))?;
@@ -150,6 +151,17 @@ impl InteractiveSession<'_> {
             Finish::Error if own => self.print_note(&format!("{} {}", self.strings.cut, self.strings.go_on))?,
             Finish::Error => self.print_note(self.strings.cut)?,
         }
+        if own { self.await_next() } else { Ok(()) }
+    }
+
+    fn on_forgotten(&mut self, id: &MessageId) -> Result<(), Exit> {
+        self.unanswered.take_if(|(unanswered, _)| unanswered == id);
+        self.other_answers.retain(|(other, _)| other != id);
+        let own = self.finish(id);
+        if own {
+            self.screen.end_line()?;
+        }
+        self.print_note(self.strings.forgotten)?;
         if own { self.await_next() } else { Ok(()) }
     }
 

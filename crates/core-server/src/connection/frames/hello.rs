@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::client_frame::Hello;
 use protocol::limits::{MAX_LINE_BYTES, MAX_TEXT_CHARS};
 use protocol::server_frame::{Limits, NoticeCode, Rate, Welcome};
-use protocol::{CloseReason, ErrorCode, ResumeToken, ServerFrame, UserText};
+use protocol::{CloseReason, ErrorCode, ResumeSecret, ServerFrame, UserText};
 use safety::guide;
 
 use super::{Frames, Phase, Replay, Welcomed};
@@ -37,18 +37,18 @@ impl Frames {
             link.closing = Some(CloseReason::VersionUnsupported);
             return;
         }
-        let Hello { resume, since, locale, country, time_zone, .. } = hello;
+        let Hello { resume, since, locale, country, time_zone, keep, .. } = hello;
         let country = country.and_then(known_country);
         pre_session.learn(country, time_zone.as_ref(), locale);
-        let token = match resume.map(|token| token.expose().parse::<ResumeToken>()).transpose() {
-            Ok(token) => token,
+        let secret = match resume.map(|secret| secret.expose().parse::<ResumeSecret>()).transpose() {
+            Ok(secret) => secret,
             Err(_) => return self.error(ErrorCode::BadResume, None, link),
         };
-        let (sessions, resumed) = (Arc::clone(&link.context.sessions), token.is_some());
+        let (sessions, resumed) = (Arc::clone(&link.context.sessions), secret.is_some());
         link.spawn(async move {
-            let opened = match token {
-                None => sessions.create(locale, country).await.map(Some),
-                Some(token) => sessions.resume(token, locale, country).await,
+            let opened = match secret {
+                None => sessions.create(keep.unwrap_or(true), locale, country).await.map(Some),
+                Some(secret) => sessions.resume(secret, locale, country).await,
             };
             Completion::HelloOpened(Box::new(HelloOutcome { opened, resumed, since, time_zone }))
         });
@@ -74,7 +74,7 @@ impl Frames {
     fn welcome(&mut self, opened: Opened, resumed: bool, since: Option<u64>, link: &mut Link) {
         let swept = opened.swept;
         let Some((attached, seq)) = link.attach(opened, resumed) else {
-            // Erased by another connection in the meantime.
+            // Erased by another connection in the meantime, or its token was replaced.
             return self.error(ErrorCode::BadResume, None, link);
         };
         let replay = Replay::new(since, seq);
@@ -104,13 +104,14 @@ fn welcome_frame(attached: &Attached, link: &Link, position: Resumption) -> Serv
         v: VERSION,
         session: session.id().clone(),
         user: session.user(),
-        resume: UserText::new(attached.token.expose()),
+        resume: UserText::new(session.token().expose()),
         resumed,
         seq,
         missed: (0 < missed).then_some(missed),
         locale: session.locale(),
         trace_id: link.peer.trace.trace_id,
         limits: limits(&link.context),
+        kept: session.user().is_kept(),
     }))
 }
 

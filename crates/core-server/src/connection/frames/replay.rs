@@ -103,9 +103,11 @@ impl Welcomed {
 
     fn on_page(&mut self, replay: Replay, page: ReadableEntries, link: &mut Link) {
         self.replay = replay.behind(&page);
-        for entry in page.entries.into_iter().take_while(|entry| entry.seq <= replay.last) {
-            link.writer.write_frame(&ServerFrame::Turn(entry));
-        }
+        let entries = page.entries.into_iter().map(|entry| (entry.seq, ServerFrame::Turn(entry)));
+        let forgotten = page.tombstones.into_iter().map(|it| (it.forgotten.seq, ServerFrame::Forgotten(it.forgotten)));
+        let mut frames: Vec<_> = entries.chain(forgotten).filter(|(seq, _)| *seq <= replay.last).collect();
+        frames.sort_by_key(|(seq, _)| *seq);
+        frames.iter().for_each(|(_, frame)| link.writer.write_frame(frame));
     }
 }
 
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn continues_behind_each_page() {
-        let page = |unreadable: &[u64]| ReadableEntries { entries: Vec::new(), unreadable: unreadable.to_vec() };
+        let page =
+            |unreadable: &[u64]| ReadableEntries { unreadable: unreadable.to_vec(), ..ReadableEntries::default() };
         let replay = Replay { after: 3, last: 9 };
         for (seqs, want) in [
             (&[4, 5][..], Some(Replay { after: 5, last: 9 })),

@@ -20,7 +20,7 @@ use crate::connection::link::Link;
 use crate::connection::mode::PreSession;
 use crate::connection::{Context, notices};
 use crate::sessions::{LiveSession, Outbox, RequestError};
-use session::MessageRejection;
+use session::{ConnectionId, MessageRejection};
 
 impl Frames {
     /// Runs a request in a task of its own and responds from a second one, so that it delays no message and, below
@@ -42,6 +42,7 @@ impl Frames {
         let place = Outbox::occupy(&outbox);
         let run = RequestRun {
             session: Arc::clone(&session),
+            from,
             request,
             deadline,
             permits: Arc::clone(&self.request_permits),
@@ -81,6 +82,7 @@ impl Frames {
 /// A request with all that its task needs.
 struct RequestRun {
     session: Arc<LiveSession>,
+    from: ConnectionId,
     request: Request,
     deadline: Instant,
     permits: Arc<Semaphore>,
@@ -91,11 +93,11 @@ struct RequestRun {
 impl RequestRun {
     /// Executes the request once it has its permits; holds `place` until its work has ended.
     async fn execute(self, place: impl Send) -> Result<ResponseResult, RequestError> {
-        let Self { session, request, deadline, permits, context, subnet } = self;
+        let Self { session, from, request, deadline, permits, context, subnet } = self;
         let permits_held = async { (permits.acquire().await.ok(), context.request_limiter.acquire(subnet).await) };
         // A request that has not begun by its deadline must not begin later: the client took it for failed.
         let result = match timeout_at(deadline, permits_held).await {
-            Ok(_permit) => session.request(request).await,
+            Ok(_permit) => session.request(from, request).await,
             Err(_) => Err(RequestError::TooLate),
         };
         drop(place);

@@ -83,7 +83,7 @@ impl Undecided {
 /// Opens a session for the greeting.
 pub(in crate::connection) fn greet(link: &mut Link) {
     let sessions = Arc::clone(&link.context.sessions);
-    link.spawn(async move { Completion::Greeted(sessions.create(None, None).await) });
+    link.spawn(async move { Completion::Greeted(sessions.create(true, None, None).await) });
 }
 
 impl Mode {

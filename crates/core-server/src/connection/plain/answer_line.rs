@@ -56,6 +56,11 @@ impl AnswerLine {
                     None => line,
                 })
             }
+            ServerFrame::Forgotten(forgotten) if awaited == Some(&forgotten.id) => {
+                self.reply.clear();
+                self.awaiting = None;
+                Some(ErrorCode::Stopped.message(language, None))
+            }
             ServerFrame::Notice { code: NoticeCode::Ai, text, .. } => {
                 self.reminder = text;
                 None
@@ -72,7 +77,7 @@ impl AnswerLine {
 #[cfg(test)]
 mod tests {
     use protocol::UserText;
-    use protocol::server_frame::ErrorFrame;
+    use protocol::server_frame::{ErrorFrame, Forgotten};
 
     use super::*;
 
@@ -89,6 +94,10 @@ mod tests {
         let json =
             format!(r#"{{"type":"done","id":"{name}","seq":2,"finish":"stop","source":"llm","chars":4,"ms":{ms}}}"#);
         serde_json::from_str(&json).unwrap()
+    }
+
+    fn forgotten(name: &str) -> ServerFrame {
+        ServerFrame::Forgotten(Forgotten { seq: 3, id: id(name), from_seq: 1 })
     }
 
     fn error(name: &str) -> ServerFrame {
@@ -110,6 +119,7 @@ mod tests {
             ("of another device", vec![delta("b", 0, "no"), done("b"), error("b")], &[]),
             ("without text", vec![done("a")], &[&stopped]),
             ("error", vec![delta("a", 0, "uno"), error("a")], &[&overloaded]),
+            ("forgotten", vec![delta("a", 0, "uno"), forgotten("a"), done("a")], &[&stopped]),
             ("once", vec![delta("a", 0, "uno"), done("a"), done("a"), error("a")], &["uno"]),
             (
                 "reminder",

@@ -1,6 +1,6 @@
 //! Commands of the plain face.
 
-use protocol::{Language, Locale};
+use protocol::{Language, LinkCode, Locale};
 
 /// Meaning of a line in the plain face.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,11 @@ pub(in crate::connection) enum Command<'a> {
     About,
     Protection,
     Plan,
+    LinkCode,
+    CloseOthers,
+    ForgetLast,
+    Summary,
+    ForgetSummary,
     Unknown,
 }
 
@@ -49,6 +54,11 @@ impl<'a> Command<'a> {
             "/acerca" | "/about" => Self::About,
             "/proteccion" | "/protection" => Self::Protection,
             "/plan" => Self::Plan,
+            "/codigo" | "/code" => Self::LinkCode,
+            "/cerrar-otros" | "/close-others" => Self::CloseOthers,
+            "/olvidar" | "/forget" => Self::ForgetLast,
+            "/resumen" | "/summary" => Self::Summary,
+            "/olvidar-resumen" | "/forget-summary" => Self::ForgetSummary,
             _ => Self::Unknown,
         }
     }
@@ -58,8 +68,8 @@ impl<'a> Command<'a> {
     pub(in crate::connection) fn trailing_text(&self, line: &'a str) -> Option<&'a str> {
         match self {
             Self::Message | Self::Exit | Self::Crisis => None,
-            // A resume token is a secret: it must not reach the assessment.
-            Self::Resume(token) if !token.contains(char::is_whitespace) => None,
+            // A resume token or a code is a secret: it must not reach the assessment.
+            Self::Resume(secret) if !secret.contains(char::is_whitespace) || secret.parse::<LinkCode>().is_ok() => None,
             Self::Unknown => Some(line.trim().trim_start_matches('/')),
             _ => line.trim().split_once(char::is_whitespace).map(|(_, rest)| rest),
         }
@@ -122,6 +132,15 @@ mod tests {
             ("/protection", Command::Protection),
             ("/plan", Command::Plan),
             ("/Plan ", Command::Plan),
+            ("/código", Command::LinkCode),
+            ("/code", Command::LinkCode),
+            ("/Cerrar-otros.", Command::CloseOthers),
+            ("/close-others", Command::CloseOthers),
+            ("/cerrar", Command::Unknown),
+            ("/Olvidar", Command::ForgetLast),
+            ("/forget", Command::ForgetLast),
+            ("/resumen", Command::Summary),
+            ("/olvidar-resumen", Command::ForgetSummary),
             ("/planes", Command::Unknown),
             ("/erase", Command::Erase),
             ("/pais  México ", Command::Country("México")),
@@ -155,6 +174,7 @@ mod tests {
             ("/plan me quiero matar", Some("me quiero matar")),
             ("/plan", None),
             ("/reanudar abc", None),
+            ("/reanudar k7qm 2xtb 9rwd", None),
             ("/reanudar me quiero matar", Some("me quiero matar")),
             ("me quiero matar", None),
         ] {

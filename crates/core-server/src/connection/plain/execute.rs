@@ -5,13 +5,13 @@ use std::sync::Arc;
 use protocol::limits::MAX_TEXT_CHARS;
 use protocol::server_frame::{Entry, SafetyPlan};
 use protocol::trace::Traceparent;
-use protocol::{CloseReason, Country, ErrorCode, Locale, MessageId, ResumeToken, UserText};
+use protocol::{CloseReason, Country, ErrorCode, LinkCode, Locale, MessageId, ResumeSecret, ResumeToken, UserText};
 use safety::guide::{self, Topic};
 use safety::resources::parse_country;
 
 use super::Plain;
 use super::command::{Command, language_named};
-use super::lines::{history, safety_plan};
+use super::lines::{history, safety_plan, to_single_line};
 use crate::connection::attached::NewMessage;
 use crate::connection::completion::Completion;
 use crate::connection::link::Link;
@@ -19,6 +19,7 @@ use crate::connection::read_ahead::Line;
 use crate::connection::{notices, texts};
 use crate::sessions::Opened;
 use crate::sessions::SessionError;
+use store::Summary;
 
 /// Entries shown by `/historial`.
 const HISTORY_ENTRIES: usize = 20;
@@ -45,7 +46,7 @@ impl Plain {
                 session.save_help_later();
                 writer.write_line(texts::unknown_command(language));
             }
-            Command::Session => writer.write_line(&texts::session_token(language, &self.attached.token.expose())),
+            Command::Session => writer.write_line(&texts::session_token(language, &session.token().expose())),
             Command::Resume("") => writer.write_line(texts::token_missing(language)),
             Command::Resume(token) => self.resume(token, link),
             Command::Erase if erase_requested => self.erase(link),
@@ -60,6 +61,13 @@ impl Plain {
             }
             Command::History => self.read_history(link),
             Command::Plan => self.read_safety_plan(link),
+            Command::LinkCode => link.spawn(async move { Completion::PlainLinked(session.link().await) }),
+            Command::ForgetLast => self.forget_last(link),
+            Command::Summary => link.spawn(async move { Completion::PlainSummary(session.summary().await) }),
+            Command::ForgetSummary => {
+                link.spawn(async move { Completion::PlainSummaryForgotten(session.forget_summary().await) });
+            }
+            Command::CloseOthers => self.close_others(link),
             Command::Language(name) => {
                 match language_named(name) {
                     None => writer.write_line(texts::languages(language)),
@@ -151,12 +159,12 @@ impl Plain {
         self.attached.session.resend_help();
     }
 
-    fn resume(&self, token: &str, link: &mut Link) {
-        let Ok(token) = token.parse::<ResumeToken>() else {
+    fn resume(&self, secret: &str, link: &mut Link) {
+        let Ok(secret) = secret.parse::<ResumeSecret>() else {
             return link.write_error(ErrorCode::BadResume, self.attached.language());
         };
         let sessions = Arc::clone(&link.context.sessions);
-        link.spawn(async move { Completion::PlainResumed(sessions.resume(token, None, None).await) });
+        link.spawn(async move { Completion::PlainResumed(sessions.resume(secret, None, None).await) });
     }
 
     pub(in crate::connection) fn on_resumed(&mut self, opened: Result<Option<Opened>, SessionError>, link: &mut Link) {
@@ -169,6 +177,63 @@ impl Plain {
             }
             Ok(None) => link.write_error(ErrorCode::BadResume, self.attached.language()),
             Err(error) => link.write_store_error(&error, self.attached.language()),
+        }
+    }
+
+    fn forget_last(&self, link: &mut Link) {
+        let (session, from) = (Arc::clone(&self.attached.session), self.attached.id);
+        link.spawn(
+            async move { Completion::PlainForgotten(session.forget_last(from).await.map(|(id, ..)| id.is_some())) },
+        );
+    }
+
+    fn close_others(&self, link: &mut Link) {
+        let (session, from) = (Arc::clone(&self.attached.session), self.attached.id);
+        link.spawn(async move { Completion::PlainRotated(session.rotate_resume(from, ResumeToken::random()).await) });
+    }
+
+    pub(in crate::connection) fn on_linked(&self, code: Result<LinkCode, SessionError>, link: &mut Link) {
+        let language = self.attached.language();
+        match code {
+            Ok(code) => link.writer.write_line(&texts::link_code(language, &code.expose())),
+            Err(error) => link.write_store_error(&error, language),
+        }
+    }
+
+    pub(in crate::connection) fn on_forgotten(&self, forgotten: Result<bool, SessionError>, link: &mut Link) {
+        let language = self.attached.language();
+        match forgotten {
+            Ok(true) => link.writer.write_line(texts::forgotten(language)),
+            Ok(false) => link.writer.write_line(texts::no_history(language)),
+            Err(error) => link.write_store_error(&error, language),
+        }
+    }
+
+    pub(in crate::connection) fn on_summary(&self, summary: Result<Option<Summary>, SessionError>, link: &mut Link) {
+        let language = self.attached.language();
+        match summary {
+            Ok(Some(summary)) => link.writer.write_line(&to_single_line(summary.text.expose())),
+            Ok(None) => link.writer.write_line(texts::no_summary(language)),
+            Err(error) => link.write_store_error(&error, language),
+        }
+    }
+
+    pub(in crate::connection) fn on_summary_forgotten(&self, forgotten: Result<(), SessionError>, link: &mut Link) {
+        let language = self.attached.language();
+        match forgotten {
+            Ok(()) => link.writer.write_line(texts::summary_forgotten(language)),
+            Err(error) => link.write_store_error(&error, language),
+        }
+    }
+
+    pub(in crate::connection) fn on_rotated(&self, rotated: Result<(), SessionError>, link: &mut Link) {
+        let language = self.attached.language();
+        match rotated {
+            Ok(()) => {
+                link.writer.write_line(texts::others_closed(language));
+                link.writer.write_line(&texts::session_token(language, &self.attached.session.token().expose()));
+            }
+            Err(error) => link.write_store_error(&error, language),
         }
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use limits::{ConcurrencyLimiter, RateLimit, RequestLimiter};
-use protocol::server_frame::Entry;
-use protocol::{Country, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
+use protocol::server_frame::{Entry, Forgotten};
+use protocol::{Country, LinkCode, Locale, MessageId, ResumeToken, Timestamp, UserLabel};
 use store::{
-    Appended, Cutoffs, EntryPosition, MemoryStore, NewEntry, NewSession, Page, Recent, ReferralBatch, ReferralCount,
-    SessionRecord, Store, StoreError, Summary,
+    Appended, Cutoffs, EntryPosition, Forget, MemoryStore, NewEntry, NewLink, NewSession, Page, Recent, ReferralBatch,
+    ReferralCount, SessionRecord, Store, StoreError, Summary,
 };
 use testkit::line_peer::LinePeer;
 use testkit::peer::Peer as _;
@@ -67,6 +67,24 @@ impl Store for FlakyStore {
     }
     async fn session_by_token(&self, token: &ResumeToken) -> Result<Option<SessionRecord>, StoreError> {
         self.call().await?.session_by_token(token).await
+    }
+    async fn session(&self, user: UserLabel) -> Result<Option<SessionRecord>, StoreError> {
+        self.call().await?.session(user).await
+    }
+    async fn rotate_token(&self, user: UserLabel, token: ResumeToken) -> Result<u64, StoreError> {
+        self.call().await?.rotate_token(user, token).await
+    }
+    async fn put_link(&self, user: UserLabel, link: NewLink) -> Result<(), StoreError> {
+        self.call().await?.put_link(user, link).await
+    }
+    async fn take_link(&self, code: &LinkCode, now: Timestamp) -> Result<Option<ResumeToken>, StoreError> {
+        self.call().await?.take_link(code, now).await
+    }
+    async fn forget(&self, user: UserLabel, forget: Forget) -> Result<Option<(Forgotten, u64)>, StoreError> {
+        self.call().await?.forget(user, forget).await
+    }
+    async fn forget_summary(&self, user: UserLabel) -> Result<(), StoreError> {
+        self.call().await?.forget_summary(user).await
     }
     async fn append(&self, user: UserLabel, after: u64, entry: NewEntry) -> Result<Appended, StoreError> {
         self.call().await?.append(user, after, entry).await

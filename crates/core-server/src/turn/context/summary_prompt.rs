@@ -51,7 +51,7 @@ impl Context {
     ) -> Option<SummaryPrompt> {
         let settings = self.settings.summary?;
         let instructions = instructions(summary_job.language, settings);
-        let earlier = summary_job.earlier.as_ref().map(|earlier| &earlier.text);
+        let earlier = summary_job.earlier.as_ref().map(|earlier| &earlier.text).filter(|text| !text.is_empty());
         let fixed = self.tokens(&instructions) + self.tokens(earlier.map_or("", UserText::expose));
         let room = self.settings.token_budget / self.calibration.factor() - fixed;
         let each = self.chars(TOKENS_PER_EXCHANGE);

@@ -117,10 +117,16 @@ impl Cluster {
     }
 
     async fn hello(&self, core: usize, hello: Value) -> (ClusterClient, Value) {
-        let mut client = TestClient::new(LinePeer::connect(self.cores[core].address()).await.unwrap());
-        client.send(hello).await;
-        let welcome = client.frame().await;
+        let (client, welcome) = self.try_hello(core, hello).await;
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         (client, welcome)
+    }
+
+    /// Sends `hello` to a core; returns the client and the first frame, `welcome` or an error.
+    pub(crate) async fn try_hello(&self, core: usize, hello: Value) -> (ClusterClient, Value) {
+        let mut client = TestClient::new(LinePeer::connect(self.cores[core].address()).await.unwrap());
+        client.send(hello).await;
+        let first = client.frame().await;
+        (client, first)
     }
 }

@@ -7,7 +7,7 @@ use testkit::watchdog::{LIMIT, within};
 use super::cluster::{Cluster, ClusterClient, Plan};
 
 /// Connects one device per core to one session, with events flowing both ways.
-async fn two_devices(cluster: &Cluster) -> (ClusterClient, ClusterClient, Value) {
+pub(super) async fn two_devices(cluster: &Cluster) -> (ClusterClient, ClusterClient, Value) {
     let (mut first, welcome) = cluster.arrive(0).await;
     let (mut second, _) = cluster.resume(1, &welcome, 0).await;
     for device in [&mut first, &mut second] {
@@ -20,7 +20,7 @@ async fn both_are_there(device: &mut ClusterClient) {
     while request(device, "session", Value::Null).await["connections"] != 2 {}
 }
 
-async fn request(device: &mut ClusterClient, method: &str, params: Value) -> Value {
+pub(super) async fn request(device: &mut ClusterClient, method: &str, params: Value) -> Value {
     device.send(json!({"type": "request", "id": "r", "method": method, "params": params})).await;
     device.frame_of("response").await["result"].take()
 }

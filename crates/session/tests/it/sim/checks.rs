@@ -5,6 +5,7 @@ use protocol::{MessageId, ServerFrame};
 use session::{Effect, SessionEvent};
 
 use super::client::{Client, Draft};
+use super::connection::Connection;
 use super::world::World;
 
 impl World {
@@ -16,12 +17,14 @@ impl World {
         match frame {
             ServerFrame::Accepted { id, seq, .. } => {
                 let is_stored = self.store.at(*seq).is_some_and(|entry| entry.id == *id && entry.role == Role::User);
+                let is_stored = is_stored || self.store.is_forgotten(id);
                 self.require(is_stored, || format!("core {core}: accepted {id} is not stored as {seq}"));
             }
             ServerFrame::Turn(entry) => {
                 let is_stored = self.store.at(entry.seq).is_some_and(|stored| {
                     stored.id == entry.id && stored.role == entry.role && stored.text == entry.text
                 });
+                let is_stored = is_stored || self.store.is_forgotten(&entry.id);
                 self.require(is_stored, || format!("core {core}: turn {} is not stored", entry.seq));
             }
             ServerFrame::Done(done) => {
@@ -29,6 +32,7 @@ impl World {
                     let is_stored = self.store.at(seq).is_some_and(|entry| {
                         entry.id == done.id && entry.role == Role::Assistant && entry.text.chars() == done.chars
                     });
+                    let is_stored = is_stored || self.store.is_forgotten(&done.id);
                     self.require(is_stored, || format!("core {core}: done {} is not stored as {seq}", done.id));
                 }
             }
@@ -77,6 +81,10 @@ impl World {
             self.require(permits == 0, || format!("core {core}: {permits} permits are left"));
             self.require(!is_busy, || format!("core {core}: still busy"));
         }
+        let is_revoked = |it: &&Connection| it.id.is_some() && it.rotations < self.store.rotations;
+        let revoked = self.connections.iter().filter(is_revoked).count();
+        let is_known = !self.store.is_unsure && self.store.completed_rotations == self.store.rotations;
+        self.require(revoked == 0 || !is_known, || format!("{revoked} connections with an earlier token are open"));
         for client in 0..self.clients.len() {
             self.check_reader(client);
         }
@@ -101,11 +109,14 @@ impl World {
             });
             !(is_same || is_excused)
         });
+        let shown = entries.values().find(|(id, ..)| self.store.is_forgotten(id)).map(|(id, ..)| id.clone());
         let wrong = wrong.map(|stored| (stored.seq, entries.get(&stored.seq).map(|entry| entry.2.clone())));
         let unanswered: Vec<MessageId> = own.iter().map(|message| message.id.clone()).collect();
         let is_open = *is_open;
         self.require(is_open, || format!("client {number}: not connected at rest"));
         self.require(wrong.is_none(), || format!("client {number}: its entry is not the stored one: {wrong:?}"));
+        let is_unsure = self.store.is_unsure;
+        self.require(shown.is_none() || is_unsure, || format!("client {number}: shows {shown:?}, which is forgotten"));
         self.require(unanswered.is_empty(), || format!("client {number}: unanswered {unanswered:?}"));
         self.require(drafts.is_empty(), || format!("client {number}: has drafts without an end: {drafts:?}"));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::server_frame::{Done, Entry, ErrorFrame, Role};
+use protocol::server_frame::{Done, Entry, ErrorFrame, Forgotten, Role};
 use protocol::{CloseReason, MessageId, ServerFrame, UserText};
 
 use super::connection::{Line, Received, WISH};
@@ -136,13 +136,15 @@ impl World {
         let Client { connection: Some(connection), is_open: true, .. } = self.clients[client] else {
             return;
         };
-        let line = match self.rng.u8(..8) {
+        let line = match self.rng.u8(..11) {
             0 => return self.cut(connection),
             1 => Line::HalfClose,
             2 => Line::Locale(if self.rng.bool() { "en" } else { "es-AR" }.parse().unwrap()),
             3 => Line::Country(if self.rng.bool() { "AR" } else { "ES" }.parse().unwrap()),
             4 => Line::Bye,
             5 if self.profile.has_erasure && self.rng.u8(..3) == 0 => Line::Erase,
+            6 => Line::Rotate,
+            7 | 8 => Line::ForgetLast,
             _ => {
                 let Client { own, drafts, .. } = &self.clients[client];
                 let own = own.iter().map(|own| own.id.to_string());
@@ -244,6 +246,7 @@ impl World {
             ServerFrame::Delta { id, offset, text, .. } => self.on_delta(number, &id, offset, &text),
             ServerFrame::Done(done) => self.on_done(number, &done),
             ServerFrame::Error(error) => self.on_error(number, &error),
+            ServerFrame::Forgotten(forgotten) => self.on_forgotten(number, &forgotten),
             _ => {}
         }
     }
@@ -281,6 +284,15 @@ impl World {
             Role::Assistant => client.end_own(&id),
             Role::Support => {}
         }
+    }
+
+    fn on_forgotten(&mut self, number: usize, forgotten: &Forgotten) {
+        if self.clients[number].last < forgotten.seq {
+            self.advance(number, forgotten.seq);
+        }
+        let client = &mut self.clients[number];
+        client.entries.retain(|_, (id, ..)| *id != forgotten.id);
+        client.end_own(&forgotten.id);
     }
 
     fn on_accepted(&mut self, number: usize, id: &MessageId, seq: u64) {
@@ -345,7 +357,7 @@ impl World {
         let is_late = seq <= client.last && !client.lost.contains(id.as_str());
         let text: String = draft.text.chars().take(draft.held).collect();
         let stored = self.store.at(seq).map(|entry| entry.text.expose().to_owned());
-        let is_stored = self.store.is_erased || stored.as_ref() == Some(&text);
+        let is_stored = self.store.is_erased || self.store.is_forgotten(id) || stored.as_ref() == Some(&text);
         self.require(!is_late, || format!("client {number}: done {seq} comes late"));
         self.require(is_stored, || format!("client {number}: {id} is {text:?}, stored is {stored:?}"));
         self.advance(number, seq);

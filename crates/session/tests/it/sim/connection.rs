@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use protocol::server_frame::{Entry, Role};
+use protocol::server_frame::{Forgotten, Role};
 use protocol::trace::Traceparent;
-use protocol::{CloseReason, Country, Locale, MessageId, ServerFrame, UserText};
+use protocol::{CloseReason, Country, Locale, MessageId, ResumeToken, ServerFrame, UserText};
 use session::{Completed, ConnectionId, Effect, Failure, Input, Message, Recipients, StoredSession, Watch};
 
 use super::owner::Call;
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pub(super) id: Option<ConnectionId>,
     /// The core holds it.
     pub(super) is_open: bool,
+    /// Number of resume tokens before the one that has opened it.
+    pub(super) rotations: u64,
     /// Highest `seq` of the client at its `hello`.
     since: u64,
     /// Live frames that wait for the replay.
@@ -45,6 +47,8 @@ pub(super) enum Line {
     Country(Country),
     HalfClose,
     Erase,
+    Rotate,
+    ForgetLast,
     Bye,
 }
 
@@ -76,6 +80,7 @@ impl World {
             boot,
             id: None,
             is_open: true,
+            rotations: 0,
             since,
             held: None,
             lines: VecDeque::new(),
@@ -119,7 +124,8 @@ impl World {
 
     fn on_record(&mut self, number: usize, record: StoredSession) {
         let core = self.connections[number].core;
-        self.open_session(core, record.seq);
+        self.connections[number].rotations = record.rotations;
+        self.open_session(core, record);
         if self.cores[core].session.as_ref().is_some_and(|session| session.is_outdated(record)) {
             self.feed_call(core, Call::Open(number), Input::CatchUp);
         } else {
@@ -129,7 +135,7 @@ impl World {
 
     /// Attaches the connection, and replays what the client lacks.
     pub(super) fn opened(&mut self, number: usize, is_caught_up: bool) {
-        let Connection { core, is_open, .. } = self.connections[number];
+        let Connection { core, is_open, rotations, .. } = self.connections[number];
         if !is_open {
             return;
         }
@@ -150,9 +156,11 @@ impl World {
             self.cores[core].knows_help |= self.store.entries.iter().any(|entry| entry.help.is_some());
         }
         let mut out = Vec::new();
-        let attached = self.cores[core].session.as_mut().and_then(|session| session.attach(now, &mut out));
+        let attached = self.cores[core].session.as_mut().and_then(|session| session.attach(now, rotations, &mut out));
         let Some((id, seq)) = attached else {
-            return self.close_connection(number, CloseReason::Erased);
+            let is_replaced = rotations < self.store.rotations && !self.store.is_erased;
+            self.start(core, out);
+            return self.close_connection(number, if is_replaced { CloseReason::Revoked } else { CloseReason::Erased });
         };
         let connection = &mut self.connections[number];
         (connection.id, connection.held) = (Some(id), Some(Vec::new()));
@@ -170,10 +178,14 @@ impl World {
             self.close_connection(number, CloseReason::Internal);
             return detached.into_iter().for_each(|input| self.feed(core, input));
         }
-        let entries: Vec<Entry> = self.store.after(since).filter(|entry| entry.seq <= last).cloned().collect();
+        let entries = self.store.after(since).map(|entry| (entry.seq, ServerFrame::Turn(entry.clone())));
+        let forgotten = self.store.forgotten.iter().filter(|it| since < it.seq);
+        let forgotten = forgotten.map(|it| (it.seq, ServerFrame::Forgotten(it.clone())));
+        let mut replayed: Vec<_> = entries.chain(forgotten).filter(|(seq, _)| *seq <= last).collect();
+        replayed.sort_by_key(|(seq, _)| *seq);
         let held = self.connections[number].held.take().unwrap_or_default();
         self.send_down(number, Received::Welcome);
-        let replayed = entries.into_iter().map(ServerFrame::Turn);
+        let replayed = replayed.into_iter().map(|(_, frame)| frame);
         replayed.chain(held).for_each(|frame| self.send_down(number, Received::Frame(frame)));
     }
 
@@ -183,6 +195,13 @@ impl World {
         match &mut self.connections[number].held {
             Some(held) => held.push(frame),
             None => self.send_down(number, Received::Frame(frame)),
+        }
+    }
+
+    /// Sends the response to a request, which stands for the frame that the others get.
+    pub(super) fn push_response(&mut self, number: usize, forgotten: Forgotten) {
+        if self.connections[number].id.is_some() {
+            self.push(number, ServerFrame::Forgotten(forgotten));
         }
     }
 
@@ -285,6 +304,13 @@ impl World {
                     session.await_erasure(connection);
                     self.feed_call(core, Call::Erase(number), Input::Erase);
                 }
+            }
+            Line::ForgetLast => {
+                self.feed_call(core, Call::Forget(number), |ticket| Input::ForgetLast { from: connection, ticket });
+            }
+            Line::Rotate => {
+                let ticket = |ticket| Input::RotateResume { from: connection, token: ResumeToken::random(), ticket };
+                self.feed_call(core, Call::Rotate(number), ticket);
             }
             Line::Bye => {
                 self.detach(number);

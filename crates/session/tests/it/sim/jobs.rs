@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::MessageId;
-use protocol::server_frame::{Entry, Role};
+use protocol::server_frame::{Entry, Forgotten, Role};
 use session::{
     Admission, AdmissionRequest, AnswerOwner, AnswerQuery, Claims, ClaimsQuery, EntryPage, Failure, Grant, Input,
     MessageRejection, StoreRequest, Stored,
@@ -59,7 +59,7 @@ impl World {
                 entry.help = Some(Box::new(support.help));
                 Ok(match world.store.append(entry)? {
                     Appended::New(entry) => Stored::Appended(Box::new(entry)),
-                    Appended::Existing(seq) => Stored::Existing(seq),
+                    Appended::Existing(seq) | Appended::Forgotten(Forgotten { seq, .. }) => Stored::Existing(seq),
                 })
             }),
             StoreRequest::ReadRecord { .. } => Box::new(|world| Ok(Stored::Record(world.store.record()))),
@@ -67,9 +67,23 @@ impl World {
                 if world.store.is_erased {
                     return Err(Failure::NoSession);
                 }
-                let entries: Vec<Entry> = world.store.after(after).take(limit).cloned().collect();
-                let (rows, last_seq) = (entries.len(), entries.last().map(|last| last.seq));
-                Ok(Stored::Entries(EntryPage { entries, rows, last_seq }))
+                let entries: Vec<Entry> = world.store.after(after).cloned().collect();
+                let forgotten = world.store.forgotten.iter().filter(|it| after < it.seq).cloned();
+                let forgotten: Vec<Forgotten> = forgotten.collect();
+                let rows = entries.len() + forgotten.len();
+                world.require(rows < limit, || "a page does not hold a whole conversation".into());
+                let last_seq = (0 < rows).then_some(world.store.last());
+                Ok(Stored::Entries(EntryPage { entries, forgotten, rows, last_seq }))
+            }),
+            StoreRequest::ReadLastMessage => Box::new(|world| {
+                let last = world.store.entries.iter().rev().find(|entry| entry.role == Role::User);
+                let id = last.map(|last| last.id.clone());
+                if world.store.is_erased { Err(Failure::NoSession) } else { Ok(Stored::LastMessage(id)) }
+            }),
+            StoreRequest::Forget { id, .. } => Box::new(move |world| world.store.forget(&id).map(Stored::Forgotten)),
+            StoreRequest::RotateResume(_) => Box::new(|world| {
+                world.store.rotations += 1;
+                if world.store.is_erased { Err(Failure::NoSession) } else { Ok(Stored::Rotated(world.store.rotations)) }
             }),
             StoreRequest::Erase => Box::new(|world| world.store.erase().map(Stored::Erased)),
         };
@@ -115,6 +129,10 @@ impl World {
     ) {
         let admission = match result {
             Ok((Appended::New(entry), _)) => Ok(Admission::Accepted(entry, owner)),
+            Ok((Appended::Forgotten(forgotten), _)) => {
+                self.return_permit(core, id, owner);
+                Ok(Admission::Forgotten(forgotten))
+            }
             Ok((Appended::Existing(_), known)) if !is_answered(&known) => Ok(Admission::Known(known, owner)),
             Ok((Appended::Existing(_), known)) => {
                 self.return_permit(core, id, owner);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use protocol::server_frame::Source;
+use protocol::server_frame::{Forgotten, Source};
 use protocol::{CloseReason, MessageId, ServerFrame, UserLabel};
 use session::{
     Completed, ConnectionId, Effect, Failure, Input, Opening, Recipients, Session, SessionEvent, Settings, Stored,
-    Ticket,
+    StoredSession, Ticket,
 };
 
 use super::bus::Link;
@@ -55,6 +55,8 @@ pub(super) enum Call {
     /// This connection is opened after it.
     Open(usize),
     Erase(usize),
+    Rotate(usize),
+    Forget(usize),
     /// A chosen language or country.
     Choice,
 }
@@ -110,6 +112,7 @@ impl World {
             return;
         }
         self.note(|| format!("core {core}: dies"));
+        self.store.is_unsure = true;
         self.drop_link(core);
         self.cores[core].reset();
         self.cores[core].stopped.clear();
@@ -140,8 +143,8 @@ impl World {
         });
     }
 
-    /// Creates the session if it is not live. `seq`: that of its record, which was read just now.
-    pub(super) fn open_session(&mut self, core: usize, seq: u64) {
+    /// Creates the session if it is not live, from its record, which was read just now.
+    pub(super) fn open_session(&mut self, core: usize, StoredSession { seq, rotations, .. }: StoredSession) {
         if self.cores[core].session.is_some() {
             return;
         }
@@ -152,6 +155,7 @@ impl World {
             messages: messages as u64,
             locale: self.store.locale,
             country: self.store.country,
+            rotations,
             is_new: self.now_ms == 0,
             cluster: Some(self.cores[core].link.is_connected),
         };
@@ -319,6 +323,17 @@ impl World {
             }
             Some(Call::Erase(connection)) => {
                 self.for_session(core, 0, move |world| world.erasure_done(connection, result));
+            }
+            Some(Call::Rotate(connection)) => {
+                self.store.completed_rotations += u64::from(result.is_ok());
+                if result.is_ok() && self.connections[connection].id.is_some() {
+                    self.connections[connection].rotations = self.store.rotations;
+                }
+            }
+            Some(Call::Forget(connection)) => {
+                if let Ok(Completed::Forgotten { id: Some(id), seq, .. }) = result {
+                    self.push_response(connection, Forgotten { seq, id, from_seq: 0 });
+                }
             }
             Some(Call::Choice) => {}
             None => self.fail(|| format!("core {core}: completes {ticket:?} twice")),

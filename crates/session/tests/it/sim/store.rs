@@ -1,15 +1,23 @@
 //! The store of the simulation: the one truth, with outages and lost replies.
 
-use protocol::server_frame::{Entry, Role};
+use protocol::server_frame::{Entry, Forgotten, Role};
 use protocol::{Country, Locale, MessageId, Timestamp, UserText};
-use session::{Failure, MessageRejection, StoredSession};
+use session::{Erased, Failure, MessageRejection, StoredSession};
 
 /// Entries and record of the one session.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) entries: Vec<Entry>,
+    pub(super) forgotten: Vec<Forgotten>,
+    last: u64,
     pub(super) locale: Locale,
     pub(super) country: Option<Country>,
+    /// Rotations whose call has completed.
+    pub(super) completed_rotations: u64,
+    /// A core has died: others may not know of its last rotation or forgotten message before they read the store again.
+    pub(super) is_unsure: bool,
+    /// Number of resume tokens before the present one.
+    pub(super) rotations: u64,
     pub(super) is_erased: bool,
     pub(super) is_down: bool,
 }
@@ -18,6 +26,7 @@ pub(super) struct Store {
 pub(super) enum Appended {
     New(Entry),
     Existing(u64),
+    Forgotten(Forgotten),
 }
 
 impl Store {
@@ -26,10 +35,14 @@ impl Store {
         if self.is_erased {
             return Err(Failure::NoSession);
         }
+        if let Some(forgotten) = self.forgotten.iter().find(|forgotten| forgotten.id == entry.id) {
+            return Ok(Appended::Forgotten(forgotten.clone()));
+        }
         if let Some(known) = self.find(&entry.id, entry.role) {
             return Ok(Appended::Existing(known.seq));
         }
-        entry.seq = self.last() + 1;
+        self.last += 1;
+        entry.seq = self.last;
         self.entries.push(entry.clone());
         Ok(Appended::New(entry))
     }
@@ -39,7 +52,30 @@ impl Store {
     }
 
     pub(super) fn at(&self, seq: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(seq.checked_sub(1)?).unwrap())
+        self.entries.iter().find(|entry| entry.seq == seq)
+    }
+
+    pub(super) fn is_forgotten(&self, id: &MessageId) -> bool {
+        self.forgotten.iter().any(|forgotten| forgotten.id == *id)
+    }
+
+    /// Erases a message with its help and its answer.
+    pub(super) fn forget(&mut self, id: &MessageId) -> Result<Option<Erased>, Failure> {
+        if self.is_erased {
+            return Err(Failure::NoSession);
+        }
+        if let Some(known) = self.forgotten.iter().find(|forgotten| forgotten.id == *id) {
+            return Ok(Some(Erased { forgotten: known.clone(), entries: 0 }));
+        }
+        let Some(from_seq) = self.entries.iter().find(|entry| entry.id == *id).map(|first| first.seq) else {
+            return Ok(None);
+        };
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.id != *id);
+        self.last += 1;
+        let forgotten = Forgotten { seq: self.last, id: id.clone(), from_seq };
+        self.forgotten.push(forgotten.clone());
+        Ok(Some(Erased { forgotten, entries: (before - self.entries.len()) as u64 }))
     }
 
     /// Returns the message with this id, its help and its answer, oldest first.
@@ -52,15 +88,15 @@ impl Store {
     }
 
     pub(super) fn last(&self) -> u64 {
-        self.entries.len() as u64
+        self.last
     }
 
     pub(super) fn record(&self) -> Option<StoredSession> {
-        (!self.is_erased).then_some(StoredSession { seq: self.last(), locale: self.locale })
+        (!self.is_erased).then_some(StoredSession { seq: self.last(), locale: self.locale, rotations: self.rotations })
     }
 
     pub(super) fn erase(&mut self) -> Result<u64, Failure> {
-        let entries = self.last();
+        let entries = self.entries.len() as u64;
         if std::mem::replace(&mut self.is_erased, true) {
             return Err(Failure::NoSession);
         }

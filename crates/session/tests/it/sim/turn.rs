@@ -156,11 +156,12 @@ impl World {
             let mut entry = entry(&id, Role::Assistant, &answer, world.wall());
             (entry.finish, entry.source) = (Some(finish), Some(Source::Llm));
             Ok(match world.store.append(entry)? {
-                Appended::New(entry) => Some(entry.seq),
+                Appended::New(entry) => Some(Some(entry.seq)),
+                Appended::Forgotten(_) => Some(None),
                 // This answer, if the reply of its commit was lost, or that of another core.
                 Appended::Existing(seq) => {
                     let is_same = world.store.at(seq).is_some_and(|stored| stored.text == answer);
-                    is_same.then_some(seq)
+                    is_same.then_some(Some(seq))
                 }
             })
         };
@@ -170,7 +171,7 @@ impl World {
             }
             Err(failure) => world.recorded(core, Err(failure)),
             Ok(None) => world.recorded(core, Err(Failure::Rejected(MessageRejection::abandoned()))),
-            Ok(seq) => world.recorded(core, Ok(seq)),
+            Ok(Some(seq)) => world.recorded(core, Ok(seq)),
         });
     }
 
