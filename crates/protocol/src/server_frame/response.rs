@@ -48,6 +48,13 @@ pub enum ResponseResult {
         country: Country,
     },
     About(Box<About>),
+    // Before `Ai`, which has one of its fields.
+    Summary {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<UserText>,
+        first_seq: u64,
+        last_seq: u64,
+    },
     Ai {
         text: String,
     },
@@ -57,12 +64,6 @@ pub enum ResponseResult {
     Link {
         code: UserText,
         expires_in_ms: u64,
-    },
-    Summary {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        text: Option<UserText>,
-        first_seq: u64,
-        last_seq: u64,
     },
     // Last, as `untagged` tries in order: without a plan it is `{}`, as the result of other methods.
     SafetyPlan {

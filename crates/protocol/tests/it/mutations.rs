@@ -235,7 +235,7 @@ fn fields_of(frame: ClientFrame) -> Value {
     let mut fields = match frame {
         ClientFrame::Hello(Hello { v, resume, since, locale, client, auth, country, time_zone, keep }) => json!({
             "type": "hello", "v": v, "resume": resume, "since": since, "locale": locale, "client": client, "auth": auth,
-            "country": country, "time_zone": time_zone,
+            "country": country, "time_zone": time_zone, "keep": keep,
         }),
         ClientFrame::Message { id: of, text } => json!({"type": "message", "id": id(of), "text": text.expose()}),
         ClientFrame::Stop { id: of } => json!({"type": "stop", "id": id(of)}),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{MAX_ANSWER_CHARS, MAX_INTEGER, MAX_SERVER_LINE_BYTES};
 use protocol::server_frame::{
-    Done, Entry, ErrorFrame, Exercise, Finish, Help, Kind, Level, Limits, NoticeCode, PlanStep, Rate, Resource,
-    ResponseResult, Role, SafetyPlan, Sms, Source, Subject, Support, Timing, Usage, Welcome,
+    Done, Entry, ErrorFrame, Exercise, Finish, Forgotten, Help, Kind, Level, Limits, NoticeCode, PlanStep, Rate,
+    Resource, ResponseResult, Role, SafetyPlan, Sms, Source, Subject, Support, Timing, Usage, Welcome,
 };
 use protocol::trace::TraceId;
 use protocol::{
@@ -219,6 +219,7 @@ fn frame() -> impl Strategy<Value = ServerFrame> {
             exercise
         }),
         done(),
+        (id(), seq(), seq()).prop_map(|(id, seq, from_seq)| ServerFrame::Forgotten(Forgotten { seq, id, from_seq })),
         (id(), result()).prop_map(|(id, result)| ServerFrame::Response { id, result }),
         error(),
         natural().prop_map(|ms| ServerFrame::Notice {

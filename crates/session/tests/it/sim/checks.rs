@@ -94,7 +94,8 @@ impl World {
         let Client { entries, own, drafts, lost, is_open, is_gone, .. } = &self.clients[number];
         if self.store.is_erased || *is_gone {
             let (is_erased, is_gone) = (self.store.is_erased, *is_gone);
-            return self.require(is_erased && is_gone, || {
+            let is_unknown = self.store.is_erasure_unknown;
+            return self.require(is_erased && (is_gone || is_unknown), || {
                 format!("client {number}: erased in the store {is_erased}, for the client {is_gone}")
             });
         }

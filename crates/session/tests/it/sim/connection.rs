@@ -372,6 +372,7 @@ impl World {
             return;
         };
         let ended = session.end_erasure(id);
+        self.store.is_erasure_unknown |= result.is_err();
         self.require(result.is_err() || ended.is_some(), || format!("core {core}: erased, but not ended"));
         if ended.is_some() {
             self.close_connection(number, CloseReason::Erased);

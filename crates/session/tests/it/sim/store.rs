@@ -12,6 +12,8 @@ pub(super) struct Store {
     last: u64,
     pub(super) locale: Locale,
     pub(super) country: Option<Country>,
+    /// An erasure has failed, as far as its client knows: the session may be gone, which shows with the next message.
+    pub(super) is_erasure_unknown: bool,
     /// Rotations whose call has completed.
     pub(super) completed_rotations: u64,
     /// A core has died: others may not know of its last rotation or forgotten message before they read the store again.
