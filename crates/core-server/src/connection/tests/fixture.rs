@@ -15,6 +15,7 @@ use store::{
 use testkit::line_peer::LinePeer;
 use testkit::peer::Peer as _;
 use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::super::*;
