@@ -1,5 +1,7 @@
 //! The bundle of the real folder.
 
+#![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
+
 use std::path::Path;
 
 use page_bundle::{Bundle, brotli, bundle, gzip, integrity};

@@ -244,7 +244,8 @@ impl HttpService {
         }
         let peer_trusted = self.settings.trusted_proxies.contains(ends.0.ip());
         let is_own_origin = self.settings.origins.admits(request.headers(), peer_trusted);
-        let format = lines::check(request.method(), request.headers(), is_own_origin).map_err(|(reason, answer)| {
+        let format = lines::check(request.method(), request.headers(), is_own_origin).map_err(|rejected| {
+            let (reason, answer) = *rejected;
             self.reject(reason);
             Box::new(answer)
         })?;

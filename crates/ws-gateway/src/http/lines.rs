@@ -99,14 +99,14 @@ pub(super) fn check(
     method: &Method,
     headers: &HeaderMap,
     is_own_origin: bool,
-) -> Result<LinesFormat, (UpgradeRejection, HttpResponse)> {
+) -> Result<LinesFormat, Box<(UpgradeRejection, HttpResponse)>> {
     if !is_own_origin {
-        return Err((UpgradeRejection::Origin, upgrade::foreign_origin()));
+        return Err(Box::new((UpgradeRejection::Origin, upgrade::foreign_origin())));
     }
     if method != Method::POST {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "lines are sent with POST\n");
         answer.headers_mut().insert(hyper::header::ALLOW, HeaderValue::from_static("POST"));
-        return Err((UpgradeRejection::Malformed, answer));
+        return Err(Box::new((UpgradeRejection::Malformed, answer)));
     }
     let has = |name: &HeaderName, wanted: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -117,7 +117,7 @@ pub(super) fn check(
     // A type that no form has: a page of another origin cannot send it without being asked first.
     if !has(&CONTENT_TYPE, LINES_TYPE) {
         let answer = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "lines are of the type application/x-ndjson\n");
-        return Err((UpgradeRejection::Malformed, answer));
+        return Err(Box::new((UpgradeRejection::Malformed, answer)));
     }
     Ok(if has(&ACCEPT, EVENTS_TYPE) { LinesFormat::Events } else { LinesFormat::Lines })
 }
