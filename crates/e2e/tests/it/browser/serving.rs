@@ -1,6 +1,6 @@
 //! How the page arrives: on a slow line, in parts, and without scripts. Chromium only, whose network is emulated.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::driver::Browser;
 use super::engine::Engine;
@@ -96,11 +96,8 @@ async fn only_the_scripts_of_the_page_run() {
     browser.until(CONNECTED).await;
     let refused =
         |sink: &'static str| format!("try {{ {sink}; return 'taken'; }} catch (error) {{ return error.name; }}");
-    for sink in
-        ["document.body.innerHTML = '<b>x</b>'", "document.createElement('script').src = '/other.js'", "eval('1')"]
-    {
-        let result: Value = browser.run(&refused(sink)).await;
-        assert!(result == "TypeError" || result == "EvalError", "{sink}: {result}");
+    for sink in ["document.body.innerHTML = '<b>x</b>'", "document.createElement('script').src = '/other.js'"] {
+        assert_eq!(browser.run(&refused(sink)).await, "TypeError", "{sink}");
     }
     assert_eq!(browser.run(&refused("document.createElement('script').src = 'app.0123.js'")).await, "taken");
     browser.close().await;
