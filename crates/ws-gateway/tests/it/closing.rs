@@ -12,8 +12,9 @@ use crate::rig::{Rig, upgrade, within};
 #[tokio::test]
 async fn maps_closing_line_to_close_code() {
     let rig = Rig::start().await;
-    for (reason, code) in
-        CloseReason::ALL.into_iter().zip([1000, 1000, 1001, 4009, 4008, 4010, 4010, 1011, 1008, 1008, 1013, 1000, 1011])
+    for (reason, code) in CloseReason::ALL
+        .into_iter()
+        .zip([1000, 1000, 4011, 1001, 4009, 4008, 4010, 4010, 1011, 1008, 1008, 1013, 1000, 1011])
     {
         let (mut client, mut core) = rig.pair(None).await;
         core.say(format!("adiós\n\u{4}{reason}\n")).await;
