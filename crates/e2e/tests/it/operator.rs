@@ -48,9 +48,12 @@ async fn doctor(node: &mut SingleNode, core: &str) -> (Option<i32>, Value) {
 #[tokio::test]
 async fn top_shows_figures_of_all_services() {
     let mut node = Plan::with_gateway().core("RATE_MAX_MESSAGES", 1_000_000).start().await;
+    let mut at_risk = node.at_core().await;
+    at_risk.hello().await;
+    at_risk.say("risk", RISK).await;
+    at_risk.frame_of("support").await;
     let mut person = node.at_gateway(Face::Frames).await;
     person.hello().await;
-    person.ask("risk", RISK).await;
     let admin = admin_ports(&mut node);
     let talk = async {
         for number in 0.. {
@@ -64,7 +67,7 @@ async fn top_shows_figures_of_all_services() {
     };
     assert_eq!(code, Some(0), "{overview}");
     let (total, services) = (&overview["total"], overview["services"].as_array().unwrap());
-    assert_eq!((&total["people"], &total["sessions"]), (&1.0.into(), &1.0.into()), "{overview}");
+    assert_eq!((&total["people"], &total["sessions"]), (&1.0.into(), &2.0.into()), "{overview}");
     for positive in
         [&total["turns_per_second"], &total["first_token"]["p50"], &total["turn"]["p95"], &total["memory_bytes"]]
     {
@@ -101,7 +104,10 @@ async fn top_draws_in_a_terminal() {
         node.core.admin()
     );
     let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &top, "/dev/null"]).env("TERM", "xterm").kill_on_drop(true);
+    command
+        .args(["--quiet", "--return", "--command", top.as_str(), "/dev/null"])
+        .env("TERM", "xterm")
+        .kill_on_drop(true);
     let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
     let mut seen = Vec::new();
@@ -153,7 +159,7 @@ async fn doctor_names_failures_and_remedies() {
     assert_eq!((code, &report["state"]), (Some(2), &"failure".into()), "{report}");
     assert_eq!(finding(&report, "page")["state"], "ok", "{report}");
     let admin = node.core.admin().to_string();
-    for check in ["WebSocket", "core port", &admin] {
+    for check in ["WebSocket", "core port", admin.as_str()] {
         let finding = finding(&report, check);
         assert_eq!(finding["state"], "failure", "{report}");
         assert!(!finding["remedy"].as_str().unwrap().is_empty());
