@@ -31,6 +31,23 @@ async fn pressable(browser: &Browser, selector: &str) -> bool {
 }
 
 #[tokio::test]
+async fn the_words_before_the_first_conversation_fit() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
+    for (width, height, letters) in [(360, 740, 32), (320, 256, 16), (360, 740, 16), (1_440, 900, 16)] {
+        let size = format!("{width}x{height}, {letters} px");
+        browser.run(&format!("document.documentElement.style.fontSize = '{letters}px'")).await;
+        browser.resize(width, height).await;
+        assert_eq!(browser.run(TOO_WIDE).await, json!([]), "{size}");
+        assert_eq!(browser.run(SMALL).await, json!([]), "{size}");
+        assert_eq!(browser.run("return one('#scroller').scrollTop").await, 0, "read from its beginning: {size}");
+        browser.screenshot(&format!("browser-intro-{width}x{height}-{letters}")).await;
+    }
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn the_conversation_keeps_its_room() {
     let node = Plan::with_gateway().start().await;
     let Some(browser) = connected_browser(&node).await else { return };
