@@ -184,6 +184,12 @@ fn exercise(act: Act) -> Option<Exercise> {
     }
 }
 
+/// Returns `true` if `answer` is one of the companion's steps of a safety plan: the next message belongs to the plan, on
+/// any core.
+pub fn is_plan_step(answer: &str) -> bool {
+    memory::identify(answer).is_some_and(|(act, _)| exercise(act) == Some(Exercise::SafetyPlan))
+}
+
 /// Returns `true` if `text` says good-bye for now ("chau", "me voy a dormir", "gotta go").
 pub fn takes_leave(text: &str) -> bool {
     ordinary::takes_leave(&Reading::of(text))

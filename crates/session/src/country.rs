@@ -80,6 +80,42 @@ pub(crate) fn answered_country(text: &str) -> Option<Country> {
     resources::parse_country(short)?.parse().ok()
 }
 
+/// A yes and nothing else, in lower case.
+const YES: &[&str] = &[
+    "sí",
+    "si",
+    "sip",
+    "sii",
+    "siii",
+    "sí, ahí",
+    "si, ahi",
+    "sí señor",
+    "claro",
+    "claro que sí",
+    "claro que si",
+    "así es",
+    "asi es",
+    "exacto",
+    "correcto",
+    "afirmativo",
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "yes i am",
+    "i am",
+    "that's right",
+    "thats right",
+    "correct",
+    "right",
+];
+
+/// Returns true if `text` is a bare yes.
+pub(crate) fn confirms(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    YES.contains(&lower.trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '!' | '¡' | ',' | '.')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +145,21 @@ mod tests {
         ] {
             let found = answered_country(text);
             assert_eq!(found.as_ref().map(Country::as_str), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn recognises_a_bare_yes() {
+        for (text, want) in [
+            ("Sí.", true),
+            (" si ", true),
+            ("Yes!", true),
+            ("I am", true),
+            ("sí, pero me voy", false),
+            ("no", false),
+            ("", false),
+        ] {
+            assert_eq!(confirms(text), want, "{text}");
         }
     }
 

@@ -25,9 +25,14 @@ impl Whereabouts {
 
     /// Returns the emergency number of the country that is known or guessed.
     pub(crate) fn emergency_number(&self) -> Option<String> {
-        let guessed = || self.time_zone.as_deref().and_then(resources::country_of_zone);
-        let country = self.country.as_ref().map(Country::as_str).or_else(guessed)?;
-        resources::emergency_number(country).map(str::to_owned)
+        let country = self.country.or_else(|| self.guessed_country())?;
+        resources::emergency_number(country.as_str()).map(str::to_owned)
+    }
+
+    /// Returns the country that the time zone suggests; `None` where one was chosen.
+    pub(crate) fn guessed_country(&self) -> Option<Country> {
+        let zone = self.time_zone.as_deref().filter(|_| self.country.is_none())?;
+        resources::country_of_zone(zone)?.parse().ok()
     }
 
     pub(crate) fn support(&self, id: MessageId, need: Need, language: Language, now: Timestamp) -> Support {

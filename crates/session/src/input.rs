@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::server_frame::{Done, Entry, Exercise, Forgotten};
+use protocol::server_frame::{Done, Entry, Forgotten};
 use protocol::{Country, Locale, MessageId, ResumeToken, ServerFrame, Timestamp};
 
 use crate::effect::{AnswerQuery, ClaimsQuery, Delta};
@@ -102,10 +102,7 @@ pub enum TurnEvent {
     /// It goes on.
     Progress(Progress),
     /// All of the answer is generated. The turn waits for [`Effect::RecordTurn`](crate::Effect::RecordTurn).
-    Generated {
-        /// Exercise that the answer offers or continues.
-        exercise: Option<Exercise>,
-    },
+    Generated,
     /// It is over, and its claim is released.
     Ended(Ended),
 }

@@ -2,7 +2,7 @@
 
 use protocol::{Country, Language, Locale, UserText};
 
-use crate::country::answered_country;
+use crate::country::{answered_country, confirms};
 use crate::help::Whereabouts;
 use crate::language::is_english;
 
@@ -87,9 +87,22 @@ impl Profile {
         let Some(country) = answered_country(text.expose()).filter(|_| self.whereabouts.country.is_none()) else {
             return false;
         };
+        self.adopt_country(country);
+        true
+    }
+
+    /// Adopts the country guessed by the time zone, if `text` is a bare yes and none was chosen. Returns true if it did.
+    pub(crate) fn adopt_confirmed_country(&mut self, text: &UserText) -> bool {
+        let Some(country) = self.whereabouts.guessed_country().filter(|_| confirms(text.expose())) else {
+            return false;
+        };
+        self.adopt_country(country);
+        true
+    }
+
+    fn adopt_country(&mut self, country: Country) {
         self.set_country(country);
         self.is_country_unsaved = true;
-        true
     }
 
     /// Takes the adopted country to be stored.

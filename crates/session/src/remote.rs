@@ -160,7 +160,6 @@ impl Agreement<'_> {
                 if done.seq.is_some() {
                     conversation.note_answered(&done.id);
                 }
-                conversation.assessor.watch.note_exercise(done.exercise);
                 conversation.fanout.publish_locally(Recipients::All, ServerFrame::Done(done), cx);
             }
         }

@@ -117,8 +117,7 @@ impl Session {
             Input::ResendHelp => conversation.resend_help(cx),
             Input::SaveHelp => self.ledger.save_help(),
             Input::Broadcast(frame) => conversation.fanout.publish(Recipients::All, frame, cx),
-            Input::Turn(TurnEvent::Generated { exercise }) => {
-                conversation.assessor.watch.note_exercise(exercise);
+            Input::Turn(TurnEvent::Generated) => {
                 let ended = conversation.turns.on_generated();
                 ended.into_iter().for_each(|id| self.ledger.commits.push(Commit::Record(id)));
             }
@@ -246,11 +245,15 @@ impl Session {
         need.is_some()
     }
 
-    /// Uses the country that `text` names, if the help shown last has asked for it, and sends that help again with its
-    /// lines. The next admission stores the country.
+    /// Uses the country that `text` names or confirms, if the help shown last has asked for it, and sends that help again
+    /// with its lines. The next admission stores the country.
     pub fn adopt_answered_country(&mut self, now: Now, text: &UserText, out: &mut Vec<Effect>) {
         let conversation = &mut self.ledger.conversation;
-        if conversation.assessor.watch.shown().is_some() && conversation.profile.adopt_answered_country(text) {
+        let watch = &conversation.assessor.watch;
+        let is_adopted = watch.shown().is_some()
+            && (conversation.profile.adopt_answered_country(text)
+                || watch.awaits_country() && conversation.profile.adopt_confirmed_country(text));
+        if is_adopted {
             conversation.resend_help(&mut Cx::new(now, out));
         }
     }

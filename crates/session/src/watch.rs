@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use protocol::server_frame::{Entry, Exercise, Help, Level as WireLevel, Role, Subject as WireSubject};
+use protocol::server_frame::{Entry, Help, Level as WireLevel, Role, Subject as WireSubject};
 use protocol::{MessageId, Timestamp, UserText};
+use safety::companion::is_plan_step;
 use safety::episode::Episode;
 use safety::resources::Need;
 use safety::{Kind, Kinds, Level, Subject};
@@ -50,6 +51,8 @@ pub struct Watch {
     high_at: Option<Timestamp>,
     /// The last answer was a step of a safety plan.
     is_planning: bool,
+    /// An answer has asked something since help was shown last: a "yes" replies to that.
+    is_asked_since_help: bool,
     /// Stored messages are part of it, or there are none.
     is_restored: bool,
 }
@@ -133,6 +136,8 @@ impl Watch {
     /// Applies an answer: a question about safety changes the meaning of a "yes".
     pub(crate) fn answered(&mut self, answer: &UserText) {
         self.episode.asked(answer.expose());
+        self.is_planning = is_plan_step(answer.expose());
+        self.is_asked_since_help |= answer.expose().contains('?');
     }
 
     /// Applies help that another core has shown for message `id`.
@@ -175,11 +180,6 @@ impl Watch {
         self.is_planning || self.high_at.is_some_and(|at| Duration::from_millis(since(at)) <= window)
     }
 
-    /// Records the exercise that an answer offers or continues.
-    pub(crate) fn note_exercise(&mut self, exercise: Option<Exercise>) {
-        self.is_planning = exercise == Some(Exercise::SafetyPlan);
-    }
-
     /// Applies a second opinion that raises the risk of message `id`. Returns the need to show help for.
     pub(crate) fn raise(&mut self, id: &MessageId, risk: Risk) -> Option<Need> {
         self.raised = Some((risk, self.turns));
@@ -196,6 +196,11 @@ impl Watch {
     pub(crate) fn shown(&self) -> Option<(&MessageId, Need)> {
         let shown = self.shown.as_ref().filter(|shown| self.turns < shown.turn + REPEAT_AFTER)?;
         Some((&shown.id, shown.need))
+    }
+
+    /// Returns true if the question that came with the last help is the last question asked.
+    pub(crate) fn awaits_country(&self) -> bool {
+        self.shown().is_some() && !self.is_asked_since_help
     }
 
     /// Returns the need for help lines on request, by the risk in force.
@@ -270,6 +275,7 @@ impl Watch {
             need.level = need.level.max(shown.level);
         }
         self.shown = Some(Shown { id: id.clone(), need, turn: self.turns });
+        self.is_asked_since_help = false;
     }
 }
 

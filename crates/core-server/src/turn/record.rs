@@ -74,7 +74,7 @@ impl TurnService {
             }
         };
         let total = Instant::now();
-        sink.on(TurnEvent::Generated { exercise: answer.exercise });
+        sink.on(TurnEvent::Generated);
         // The sender is dropped with the session's owner only.
         let after = control.record.await.ok().flatten();
         let recorded = match after.filter(|_| 0 < answer.chars) {

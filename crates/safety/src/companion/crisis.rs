@@ -45,6 +45,9 @@ const BARRIERS: [(Group, Act); 7] = [
     (Group::Wait, Act::BarrierWait),
     (Group::Useless, Act::BarrierUseless),
 ];
+/// Acts about violence by others.
+const VIOLENCE: [Act; 5] =
+    [Act::AbuseOpen, Act::AbuseNext, Act::AbuseUnsafe, Act::SexualViolenceOpen, Act::SexualViolenceNext];
 /// Kinds with words of their own, the most urgent first.
 const KINDS: [(Kind, Act, Act); 7] = [
     (Kind::SexualViolence, Act::SexualViolenceOpen, Act::SexualViolenceNext),
@@ -209,6 +212,8 @@ struct Facts {
     asked: bool,
     /// The question about death was answered with a no.
     denied: bool,
+    /// An intent for today was denied in plain words: plan, means and time are not asked for.
+    will_not: bool,
     /// A question was refused: no such question is asked again.
     refused: bool,
     /// Ideas of death were confirmed, or said in plain words.
@@ -235,6 +240,9 @@ impl Facts {
         Self {
             asked,
             denied: !yes && reply.is_some_and(|reading| reading.answer() == Answer::No),
+            will_not: memory
+                .reply_to(&[Act::CrisisAskNow])
+                .is_some_and(|reading| reading.has(Group::Deny) && reading.answer() == Answer::No),
             refused: refusals.count() > 0,
             confirmed: yes || memory.said_any(&[Act::CrisisAskNow, Act::CrisisPlan]),
             plan: memory.reply_to(&[Act::CrisisPlan]).map(Reading::answer),
@@ -252,7 +260,7 @@ pub(super) fn crisis(memory: &Memory<'_>) -> Option<Act> {
         return None;
     }
     let facts = Facts::of(memory);
-    if is_of_other(memory) {
+    if is_of_other(memory) || is_of_violence(memory) {
         return None;
     }
     let open = facts.confirmed && memory.since(is_crisis).is_some_and(|since| since < 3);
@@ -390,7 +398,8 @@ fn next_step(memory: &Memory<'_>, facts: &Facts) -> Option<Act> {
     let turn = memory.turn;
     let planned = !matches!(facts.plan, Some(Answer::No)) && !facts.safe;
     let imminent = memory.said(Act::Imminent);
-    let assessed = facts.refused || facts.safe || facts.given_away || imminent || !facts.confirmed;
+    let spared = facts.refused || facts.will_not || facts.safe || facts.given_away;
+    let assessed = spared || imminent || !facts.confirmed;
     let out_of_reach = matches!(facts.means, Some(Answer::No));
     let with = if turn.minor { Act::CrisisWithAdult } else { Act::CrisisWith };
     // The last step of the plan asks for distance too.
@@ -441,6 +450,14 @@ fn afterwards(memory: &Memory<'_>) -> Option<Act> {
     let remembered = turn.level >= Level::High || turn.level == Level::Concern && turn.now >= Level::Concern;
     let since = memory.since(|act| is_crisis(act) || act == Act::GoodbyeRisk)?;
     (remembered && since >= 4).then_some(Act::LookBack)
+}
+
+/// Returns `true` if the risk is violence by others, and suicide was no subject: somebody who was beaten is
+/// not asked for a wish to die.
+fn is_of_violence(memory: &Memory<'_>) -> bool {
+    let turn = memory.turn;
+    let spoken = turn.kinds.has_self_directed() || memory.now().has(Group::Explicit) || turn.now == Level::Imminent;
+    memory.said_any(&VIOLENCE) && !spoken && !memory.said_any(&ASKS)
 }
 
 /// Returns `true` if a crisis was the subject of the last turns, so that only presence fits.

@@ -225,8 +225,24 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Nouns that the person named in the last `count` messages, newest first, without repetition.
+    /// Nouns that the person named in the last `count` messages, newest first, without repetition. Not the dead: what
+    /// would fit the living ("¿qué te gustaría que cambie con tu mamá?") hurts.
     pub(super) fn topics(&self, count: usize) -> Vec<&'static Topic> {
+        let mourned = self.mourned();
+        let mut topics = self.named(count);
+        topics.retain(|topic| !mourned.contains(&topic.forms));
+        topics
+    }
+
+    /// Persons and animals named in messages about a death.
+    fn mourned(&self) -> Vec<Text> {
+        let mourning = self.readings().filter(|reading| reading.has(Group::Grief));
+        let named = mourning.flat_map(|reading| reading.topics.iter()).filter_map(|index| TOPICS.get(*index));
+        named.filter(|topic| topic.person).map(|topic| topic.forms).collect()
+    }
+
+    /// Nouns as in [`Memory::topics`], with the dead.
+    pub(super) fn named(&self, count: usize) -> Vec<&'static Topic> {
         let mut topics: Vec<&'static Topic> = Vec::new();
         for index in self.readings().take(count).flat_map(|reading| reading.topics.iter()) {
             if let Some(topic) = TOPICS.get(*index)

@@ -9,6 +9,7 @@ use unicode_normalization::char::is_combining_mark;
 
 use super::data::{Group, PHRASES, TOPICS};
 use super::{asked, truth};
+use crate::resources::parse_country;
 
 /// Characters read at the beginning and at the end of a message.
 const MAX_READ_CHARS: usize = 2_000;
@@ -39,6 +40,13 @@ const REFUSALS: [&str; 17] = [
     "no", "not", "nunca", "never", "tampoco", "ni", "dont", "doesnt", "didnt", "isnt", "arent", "wont", "wouldnt",
     "cant", "cannot", "nadie", "nobody",
 ];
+
+/// Words before the place where somebody is.
+const ABROAD: [&str; 8] =
+    [" vive en ", " viven en ", " esta en ", " estan en ", " se fue a ", " lives in ", " live in ", " is in "];
+/// Words and least letters of a country's name: codes are words too ("la", "my").
+const MAX_COUNTRY_WORDS: usize = 4;
+const MIN_COUNTRY_LETTERS: usize = 4;
 
 static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let topics = TOPICS.iter().map(|topic| topic.found_as);
@@ -199,7 +207,18 @@ impl Reading {
     /// Returns `true` if it rules out the person that it names as company: by harm, death, absence or refusal.
     pub(super) fn rules_out_company(&self) -> bool {
         let names_person = || self.topics.iter().filter_map(|topic| TOPICS.get(*topic)).any(|topic| topic.person);
-        self.has(Group::NoCompany) || self.negates() && names_person()
+        self.has(Group::NoCompany) || (self.negates() || self.is_abroad()) && names_person()
+    }
+
+    /// Returns `true` if it says that somebody is in a country by its name ("vive en España"): too far to come.
+    fn is_abroad(&self) -> bool {
+        ABROAD.iter().filter_map(|opening| self.normal.split_once(opening)).any(|(_, place)| {
+            let words: Vec<&str> = place.split(' ').take_while(|word| *word != "|").take(MAX_COUNTRY_WORDS).collect();
+            (1..=words.len()).any(|count| {
+                let name = words.get(..count).unwrap_or_default().join(" ");
+                name.len() >= MIN_COUNTRY_LETTERS && parse_country(&name).is_some()
+            })
+        })
     }
 
     /// Returns `true` if it says that somebody is with the person.

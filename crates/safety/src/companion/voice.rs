@@ -84,7 +84,7 @@ impl Slots {
         let name = |topic: &&'static Topic| topic.forms.get(register).copied().unwrap_or(topic.forms[0]);
         // Reflections name only what the last message named; questions and summaries reach back.
         let reach = if matches!(act, Act::Summarise | Act::AskTopic) { 8 } else { 1 };
-        let topics = memory.topics(reach);
+        let topics = if act == Act::ReflectGrief { memory.named(reach) } else { memory.topics(reach) };
         let person = memory
             .reply_to(&COMPANY)
             .filter(|reading: &&Reading| reading.answer() != Answer::No)

@@ -1,6 +1,8 @@
 //! Help at once, not repeated too soon, and one assessment per message.
 
+use protocol::Language;
 use protocol::server_frame::{Kind as WireKind, Level as WireLevel};
+use safety::companion::{Turn, Utterance, reply};
 
 use super::*;
 
@@ -201,9 +203,13 @@ fn high_risk_is_followed_for_the_window_of_the_limit() {
 
 #[test]
 fn high_risk_is_followed_while_a_safety_plan_is_made() {
+    let asked = Utterance { by_person: true, text: "quiero armar un plan de seguridad", at: at(0) };
+    let step = reply(&Turn { history: &[asked], ..Turn::new(Language::Spanish) }).text;
     let mut watch = Watch::of_new();
-    for (exercise, want) in [(Some(Exercise::SafetyPlan), true), (Some(Exercise::Grounding), false), (None, false)] {
-        watch.note_exercise(exercise);
-        assert_eq!(watch.follows_high(Duration::ZERO, at(0)), want, "{exercise:?}");
+    for (answer, want) in [(step.as_str(), true), ("¿Cómo dormiste?", false), (step.as_str(), true)] {
+        watch.answered(&UserText::new(answer));
+        assert_eq!(watch.follows_high(Duration::ZERO, at(0)), want, "{answer}");
     }
+    let stored = restored(&[entry(1, Role::User, "a", asked.text), entry(2, Role::Assistant, "a", &step)]);
+    assert!(stored.follows_high(Duration::ZERO, at(0)), "a restart does not end the plan");
 }

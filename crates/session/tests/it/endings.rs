@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{ResumeToken, ServerFrame};
+use protocol::{ResumeToken, ServerFrame, UserText};
 use session::{Failure, Input, MessageRejection, SessionEvent};
 
 use crate::scene::{ABANDONED_AFTER, Scene, WISH};
@@ -54,6 +54,19 @@ fn message_that_names_the_country_sets_it() {
     scene.say(0, "a", WISH);
     assert_eq!(scene.say(0, "b", "estoy en argentina")[0], "all support a");
     assert_eq!(scene.session.country(), Some("AR".parse().unwrap()));
+}
+
+#[test]
+fn yes_confirms_the_guessed_country_unless_something_else_was_asked() {
+    for (answer, want) in [("Te leo.", Some("AR")), ("¿Estás pensando en matarte?", None)] {
+        let mut scene = scene();
+        scene.session.note_time_zone(&UserText::new("America/Argentina/Buenos_Aires"));
+        scene.say(0, "a", WISH);
+        scene.generate(answer);
+        scene.finish();
+        scene.say(0, "b", "Sí.");
+        assert_eq!(scene.session.country(), want.map(|code| code.parse().unwrap()), "{answer}");
+    }
 }
 
 #[test]

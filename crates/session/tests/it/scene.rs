@@ -193,7 +193,7 @@ impl Scene {
     /// The running turn has generated all of its answer.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         self.running.as_mut().unwrap().is_generated = true;
-        self.on(Input::Turn(TurnEvent::Generated { exercise: None }))
+        self.on(Input::Turn(TurnEvent::Generated))
     }
 
     /// Returns true while a turn generates its answer.

@@ -426,6 +426,70 @@ fn each_kind_has_its_own_script() {
 }
 
 #[test]
+fn violence_is_no_crisis_of_suicide_unless_it_is_named() {
+    for (language, texts) in [
+        (
+            Language::Spanish,
+            ["mi marido me pega", "sí", "anoche me volvió a pegar", "no sé qué hacer", "tengo miedo de irme"],
+        ),
+        (
+            Language::English,
+            ["my husband beats me", "yes", "he did it again last night", "i don't know", "i'm scared to go"],
+        ),
+    ] {
+        let mut conversation = Conversation::new(language).at(Level::High);
+        for text in texts {
+            conversation.now = Level::High;
+            conversation.kinds.insert(Kind::Abuse);
+            let act = conversation.act(text);
+            let asks = [Act::ConcernAsk, Act::CrisisAsk, Act::CrisisAskNow, Act::CrisisPlan, Act::CrisisUnsure];
+            assert!(!asks.contains(&act), "{text}: {act:?}");
+        }
+        conversation.now = Level::High;
+        conversation.kinds.insert(Kind::Suicide);
+        let wish = if language == Language::Spanish { "me quiero morir" } else { "i want to die" };
+        assert_eq!(conversation.act(wish), Act::CrisisAskNow);
+    }
+}
+
+#[test]
+fn the_dead_are_not_spoken_of_as_the_living() {
+    for (language, name, texts) in [
+        (
+            Language::Spanish,
+            "tu mamá",
+            [
+                "hace un mes se murió mi mamá",
+                "la extraño mucho",
+                "mi mamá cocinaba los domingos",
+                "no puedo dejar de llorar",
+                "la casa está vacía",
+            ],
+        ),
+        (
+            Language::English,
+            "your mom",
+            [
+                "my mom died last month",
+                "i miss her so much",
+                "my mom cooked on sundays",
+                "i can't stop crying",
+                "the house is empty",
+            ],
+        ),
+    ] {
+        for seed in 0..12 {
+            let mut conversation = Conversation { seed, ..Conversation::new(language) };
+            assert_eq!(conversation.act(texts[0]), Act::ReflectGrief);
+            for text in texts.iter().skip(1) {
+                let reply = conversation.say(text).text;
+                assert!(!reply.to_lowercase().contains(name), "{text}: {reply}");
+            }
+        }
+    }
+}
+
+#[test]
 fn points_a_minor_to_an_adult() {
     let mut conversation = Conversation { minor: true, ..spanish().at(Level::High) };
     follow(
@@ -642,12 +706,27 @@ fn person_who_does_harm_or_is_absent_is_not_proposed() {
         (
             Language::Spanish,
             "me quiero morir",
-            &["mi papa me viola", "mi mama no me cree", "mi mama murio hace un mes", "mi perro", "mi ex me dejó"][..],
+            &[
+                "mi papa me viola",
+                "mi mama no me cree",
+                "mi mama murio hace un mes",
+                "mi perro",
+                "mi ex me dejó",
+                "mi hermano, pero vive en España",
+                "mi mamá está en los Estados Unidos",
+            ][..],
         ),
         (
             Language::English,
             "i want to die",
-            &["my mom died", "my dog", "i tried the hotline, they hung up", "my ex left me", "my dad hits me"],
+            &[
+                "my mom died",
+                "my dog",
+                "i tried the hotline, they hung up",
+                "my ex left me",
+                "my dad hits me",
+                "my brother lives in New Zealand",
+            ],
         ),
     ] {
         for text in texts {
@@ -663,7 +742,7 @@ fn person_who_does_harm_or_is_absent_is_not_proposed() {
 
 #[test]
 fn person_is_proposed_in_spite_of_doubt() {
-    for text in ["no sé, quizás mi hermana", "mi hermana Violeta", "mi vecina capaz"] {
+    for text in ["no sé, quizás mi hermana", "mi hermana Violeta", "mi vecina capaz", "mi mamá, que vive en casa"] {
         let mut conversation = spanish().at(Level::High);
         follow(
             &mut conversation,
@@ -680,7 +759,7 @@ fn person_is_proposed_in_spite_of_doubt() {
 #[test]
 fn no_and_safety_are_no_yes() {
     let mut english = Conversation::new(Language::English).at(Level::High);
-    let start = [("i want to kill myself", Act::CrisisAskNow), ("no im not going to do it", Act::CrisisPlan)];
+    let start = [("i want to kill myself", Act::CrisisAskNow), ("no im not going to do it", Act::CrisisWith)];
     follow(&mut english, &start);
     let act = english.act("im safe, im with my mom");
     assert!(![Act::CrisisMeans, Act::CrisisTime, Act::CrisisDistance, Act::CrisisWith].contains(&act), "{act:?}");

@@ -108,7 +108,7 @@ impl World {
             }
             None => {
                 turn.is_generated = true;
-                return self.feed(core, Input::Turn(TurnEvent::Generated { exercise: None }));
+                return self.feed(core, Input::Turn(TurnEvent::Generated));
             }
         };
         self.feed(core, Input::Turn(TurnEvent::Progress(progress)));
