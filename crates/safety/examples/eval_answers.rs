@@ -37,7 +37,11 @@ fn main() -> io::Result<ExitCode> {
     let misses = options.iter().any(|option| option == "--misses");
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sets/dev");
     let files = if files.is_empty() {
-        ["es", "en"].map(|language| format!("{folder}/answers.{language}.txt")).to_vec()
+        ["es", "en"]
+            .map(|language| format!("{folder}/answers.{language}.txt"))
+            .into_iter()
+            .chain(["es", "en"].map(|language| format!("{folder}/answers_fresh.{language}.txt")))
+            .collect()
     } else {
         files
     };

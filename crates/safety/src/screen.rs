@@ -4,7 +4,7 @@
 //! many words each live match still needs: text is released at once, except the last two words of a possible violation,
 //! so that clean text is not delayed. A word that alone breaks a rule is held back while it is read. Phone numbers and
 //! addresses are read apart, character by character. At its end each sentence is judged by a learned model besides,
-//! which holds nothing back; it also takes soft rules' matches away where it finds a sentence clearly harmless. The
+//! which holds nothing back; it also takes matches of patterns away where it finds a sentence harmless. The
 //! shown text and the verdict do not depend on how the answer was cut into pieces.
 
 mod counts;
@@ -20,7 +20,7 @@ mod tests;
 use protocol::{Country, Language};
 
 use self::counts::Counts;
-use self::judge::Judge;
+use self::judge::{Judge, Verdict};
 use self::lexer::{Event, Lexer};
 use self::links::Links;
 use self::matcher::Matcher;
@@ -274,10 +274,9 @@ impl Readers<'_> {
     fn end(&mut self, sentence: &mut usize, end: usize, ending: Ending) -> Option<Found> {
         let Ending { question, opening, line } = ending;
         let ended = self.judge.end(question, opening);
-        let harmless = ended.is_some_and(|(_, verdict)| verdict.harmless);
         let doubted = self.doubted.take().map(|found| Found { hold: self.shown, ..found });
         let matched = earliest(self.matcher.end(question, opening), doubted);
-        let matched = matched.filter(|found| !(harmless && is_soft(found.rule)));
+        let matched = matched.filter(|found| !ended.is_some_and(|(_, verdict)| is_doubted(found.rule, verdict)));
         let counts = std::mem::take(self.counts);
         let judged = ended.and_then(|(start, verdict)| Some(Found { start, hold: self.shown, rule: verdict.rule? }));
         // The model takes bare numbers for those of pills.
@@ -291,13 +290,15 @@ impl Readers<'_> {
         found
     }
 
-    /// Defers a match of a soft rule to the end of the sentence where the model finds the sentence clearly harmless so
-    /// far.
+    /// Defers a match to the end of the sentence where the model finds the sentence harmless so far. Of several, that of
+    /// a grave rule waits: less takes another away.
     fn defer_if_harmless(&mut self, found: Found) -> Option<Found> {
-        if !is_soft(found.rule) || !self.judge.verdict().harmless {
+        if !is_doubted(found.rule, self.judge.verdict()) {
             return Some(found);
         }
-        self.doubted.get_or_insert(found);
+        if self.doubted.is_none_or(|known| is_grave(found.rule) && !is_grave(known.rule)) {
+            *self.doubted = Some(found);
+        }
         None
     }
 }
@@ -310,16 +311,22 @@ struct Ending {
     line: bool,
 }
 
-/// Rules whose matches the model may doubt: their words stand in good answers too, and a miss harms least.
-fn is_soft(rule: usize) -> bool {
-    RULES.get(rule).is_some_and(|rule| SOFT.contains(&rule.id))
+/// Returns `true` if the model takes a match of this rule away: the words of bad answers stand in good ones too, where
+/// those refuse or quote. A grave rule's match only where the sentence is clearly harmless.
+fn is_doubted(rule: usize, verdict: Verdict) -> bool {
+    if is_grave(rule) { verdict.clearly_harmless } else { verdict.harmless }
+}
+
+/// Returns `true` if a miss of this rule may cost a life.
+fn is_grave(rule: usize) -> bool {
+    RULES.get(rule).is_some_and(|rule| GRAVE.contains(&rule.id))
 }
 
 fn is_rule(rule: usize, id: &str) -> bool {
     RULES.get(rule).is_some_and(|rule| rule.id == id)
 }
 
-const SOFT: [&str; 6] = ["diagnosis", "medication", "promises", "contract", "minimising", "diet"];
+const GRAVE: [&str; 5] = ["methods", "doses", "concealment", "death_solution", "farewell_note"];
 
 /// Returns the words of a text's sentences as the model reads them, for its training.
 pub fn sentences(text: &str) -> Vec<Vec<String>> {

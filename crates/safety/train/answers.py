@@ -26,10 +26,11 @@ D, FILTERS, HIDDEN, GRAM_ROWS, MAX_GRAMS = 24, 48, 32, 1 << 13, 16
 LENGTH, SENTENCES = 32, 4
 BITS = 18
 MIX = 0.7  # weight of the sequences
-# A sentence breaks a rule from MARK on; matches of patterns that may be doubted count from HARMLESS on. Between the marks
-# that stop 1 % and 2 % of the good answers of sentences held out by cross-validation, with the patterns' matches: a bad
-# answer that gets through harms more than a good one that is replaced.
-MARK, HARMLESS = float(os.environ.get('MARK', '7.3')), float(os.environ.get('HARMLESS', '1.5'))
+# A sentence breaks a rule from MARK on; matches of patterns count from HARMLESS on, those of grave rules from CLEARLY on.
+# With these marks 2 % of the good answers of sentences held out by cross-validation are stopped, with the patterns'
+# matches; half of them refuse or quote what a bad answer says. A bad answer that gets through harms more than a good one
+# that is replaced.
+MARK, HARMLESS, CLEARLY = 5.5, 0.0, -4.0
 EPOCHS = int(os.environ.get('EPOCHS', '16'))
 
 def read(path, source):
@@ -57,7 +58,8 @@ def texts():
     out = []
     for lang in ('es', 'en'):
         out += read(SAFETY / f'sets/train/answers.{lang}.txt', 'train')
-        out += read(SAFETY / f'sets/dev/answers.{lang}.txt', 'dev')
+        for name in ('answers', 'answers_fresh'):
+            out += read(SAFETY / f'sets/dev/{name}.{lang}.txt', 'dev')
         for name in ('companion', 'guide'):
             for text in strings(tomllib.loads((SAFETY / f'data/{name}.{lang}.toml').read_text())):
                 if len(text.split()) >= 3 and (text[0].isupper() or text[0] in '¿¡'):
@@ -272,7 +274,7 @@ def combine(o, s, lens):
     i = np.arange(len(z))
     return z[i, k], o[i, k, 1:].argmax(1) + 1
 
-def write(path, p, w, bias, vocabulary, marks, harmless):
+def write(path, p, w, bias, vocabulary, marks):
     """Little-endian: counts, marks, network in f32 but its tables in i8 with a scale each, sequences in i8."""
     out = bytearray(b'ANSW')
     def floats(a): out.extend(np.ascontiguousarray(a, '<f4').tobytes())
@@ -282,7 +284,7 @@ def write(path, p, w, bias, vocabulary, marks, harmless):
         out.extend(np.clip(np.round(a / scale), -127, 127).astype(np.int8).tobytes())
     words = sorted((fnv(t.encode()), i) for t, i in vocabulary.items())
     out.extend(struct.pack('<I', len(words)))
-    floats(marks[1:]); floats([harmless, MIX, bias])
+    floats(marks[1:]); floats([HARMLESS, CLEARLY, MIX, bias])
     floats(p['W']); floats(p['b']); floats(p['W1']); floats(p['b1']); floats(p['W2']); floats(p['b2'])
     out.extend(np.array([h for h, _ in words], '<u4').tobytes())
     bytes_of(p['E'][[i for _, i in words]]); bytes_of(p['G']); bytes_of(np.clip(w, -np.quantile(np.abs(w[w != 0]), .9995), np.quantile(np.abs(w[w != 0]), .9995)))
@@ -340,7 +342,7 @@ def main():
         marks = np.full(len(RULES), MARK, np.float32)
         score, rule = judge(model, np.arange(len(y)))
         np.savez(WORK / 'final.npz', score=score, rule=rule, y=y, text=np.array([a['text'] for a in answers]))
-        write(SAFETY / 'data/answers.weights.bin', *model, vocabulary, marks, HARMLESS)
+        write(SAFETY / 'data/answers.weights.bin', *model, vocabulary, marks)
 
 if __name__ == '__main__':
     main()

@@ -118,8 +118,10 @@ fn is_quote(char: char) -> bool {
 pub(super) struct Verdict {
     /// It breaks this rule, by its index in the data.
     pub(super) rule: Option<usize>,
-    /// It is clearly harmless.
+    /// It is harmless, so that a match of most rules is doubted.
     pub(super) harmless: bool,
+    /// It is so clearly harmless that a match of a grave rule is doubted too.
+    pub(super) clearly_harmless: bool,
 }
 
 impl Default for Judge {
@@ -191,6 +193,7 @@ impl Judge {
         Verdict {
             rule: (score > threshold).then(|| model.rules.get(rule).copied()).flatten(),
             harmless: score < model.harmless,
+            clearly_harmless: score < model.clearly_harmless,
         }
     }
 
@@ -311,8 +314,9 @@ struct Model {
     thresholds: Vec<f32>,
     /// Index of each head's rule in the data.
     rules: Vec<usize>,
-    /// Below, a sentence is clearly harmless.
+    /// Below, a sentence is harmless, and clearly harmless.
     harmless: f32,
+    clearly_harmless: f32,
     /// Weight of the sequences.
     mix: f32,
     bias: f32,
@@ -351,12 +355,13 @@ impl Model {
         let words = usize::try_from(u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?)).ok()?;
         let rest = &mut rest;
         let thresholds = floats(rest, NAMES.len())?;
-        let [harmless, mix, bias] = floats(rest, 3)?[..] else { return None };
+        let [harmless, clearly_harmless, mix, bias] = floats(rest, 4)?[..] else { return None };
         let rules = NAMES.iter().map(|name| RULES.iter().position(|rule| rule.id == *name)).collect::<Option<_>>()?;
         let model = Self {
             thresholds,
             rules,
             harmless,
+            clearly_harmless,
             mix,
             bias,
             filters: floats(rest, WINDOW * WIDTH * FILTERS)?,
