@@ -104,7 +104,8 @@ pub fn assess(context: &Context<'_>, text: &str) -> Assessment {
     if let Some(judgement) = score::judge(text, &alone.reading, alone.found, false) {
         apply_judgement(context, &mut alone, judgement, text.len());
     }
-    if context.recent.is_empty() {
+    // A narrow idiom is a message of its own, and no part of one: means handed over ("le di las pastillas a mi mamá").
+    if context.recent.is_empty() || alone.is_idiom {
         return alone.assessment;
     }
     let recent = context.recent.join(" ");
@@ -173,6 +174,7 @@ fn apply_judgement(context: &Context<'_>, read: &mut Read, judgement: Judgement,
         // Most good-byes are for now, and the model knows few of those.
         _ if !has_weight && read.is_leave_taking => Level::None,
         _ if context.remembered < Level::High && read.is_idiom => Level::None,
+        level if read.is_idiom => level.min(Level::High),
         // A plain denial or a plain past caps the level at concern.
         Level::High | Level::Imminent if is_over => Level::Concern,
         // The words of violence and of suicide are the same ("me mata"): the model confuses the two.
