@@ -193,7 +193,7 @@ mod tests {
         let text = metrics.registry().text();
         let has = |line: String| assert!(text.lines().any(|got| got == line), "no {line} in\n{text}");
         has("psicoia_core_connections_open 0".to_owned());
-        has("psicoia_core_connections_opened_total 14".to_owned());
+        has("psicoia_core_connections_opened_total 15".to_owned());
         for reason in CloseReason::ALL {
             let count = 1 + u32::from(reason == CloseReason::Internal);
             has(format!("psicoia_core_connections_closed_total{{reason=\"{reason}\"}} {count}"));
