@@ -58,7 +58,7 @@ pub(crate) fn frame(line: &str) -> Result<Option<ServerFrame>, MalformedFrame> {
         "error" => serde_json::from_str(line)
             .or_else(|_| serde_json::from_str(line).map(unknown_error))
             .map(ServerFrame::Error),
-        "welcome" | "accepted" | "queued" | "response" | "notice" | "pong" => serde_json::from_str(line),
+        "welcome" | "accepted" | "queued" | "forgotten" | "response" | "notice" | "pong" => serde_json::from_str(line),
         _ => return Ok(None),
     };
     frame.map(Some).map_err(|_| MalformedFrame)
