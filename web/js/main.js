@@ -5,7 +5,7 @@ import { Chat } from "./chat.js";
 import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
 import { forgetChoices, rememberChoice } from "./cookies.js";
-import { byId, element, fillWords, label } from "./dom.js";
+import { byId, fillWords, label } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { EditLast } from "./edit-last.js";
 import { Exit, removeTraces } from "./exit.js";
