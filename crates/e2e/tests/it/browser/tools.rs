@@ -211,6 +211,80 @@ async fn exercises_and_the_own_plan_work_without_a_connection() {
     browser.close().await;
 }
 
+#[tokio::test]
+async fn the_last_exchange_is_erased_and_rewritten_on_every_device() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = talkative(&node, &["uno", "dos"]).await else { return };
+    let first = browser.tab().await;
+    let second = browser.new_tab().await;
+    browser.open(&page(&node)).await;
+    browser.until("entries().length === 4").await;
+    browser.show(&first).await;
+    browser.run("all('.edit-last').at(-1).click()").await;
+    browser.fill("#message", "").await;
+    browser.write("tres").await;
+    let expected = json!([["user", "uno"], ["assistant", "eco: uno"], ["user", "tres"], ["assistant", "eco: tres"]]);
+    for tab in [&first, &second] {
+        browser.show(tab).await;
+        browser.until("entries().length === 4 && entries()[3][1] === 'eco: tres'").await;
+        assert_eq!(browser.entries().await, expected);
+    }
+    browser.menu(&["#my-data-open", "#data-forget-last", "#data-sure"]).await;
+    browser.until("entries().length === 2").await;
+    browser.show(&first).await;
+    browser.until("entries().length === 2").await;
+    browser.reload().await;
+    browser.until("entries().length === 2").await;
+    assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_code_opens_the_conversation_once_and_others_can_be_closed() {
+    let node = Plan::with_gateway().start().await;
+    let Some(browser) = talkative(&node, &["uno"]).await else { return };
+    browser.menu(&["#my-data-open", "#data-link"]).await;
+    let code = browser.until("one('#data-code-text')?.value").await;
+    browser.until("one('.qr')").await;
+    let Some(other) = connected_browser(&node).await else { return };
+    // As a camera opens it: the code waits in its field for the person.
+    other.open(&format!("{}#codigo={}", page(&node), code.as_str().unwrap())).await;
+    other.reload().await;
+    other.until("one('#way-back-dialog').open").await;
+    assert_eq!(other.run("return [one('#way-back-field').value, location.hash]").await, json!([code, ""]));
+    other.until(CONNECTED).await;
+    other.click("#way-back-enter").await;
+    other.until("!one('#way-back-dialog').open && entries().length === 2").await;
+    browser.click("#data-close-others").await;
+    browser.click("#data-sure").await;
+    browser.until("one('#data-confirm p')?.textContent.startsWith('Listo')").await;
+    other.until("entries().length === 0 && !one('#notice').hidden").await;
+    let notice = other.run("return one('#notice .words').textContent").await;
+    assert!(notice.as_str().unwrap().contains("otro dispositivo"), "{notice}");
+    browser.press(ESCAPE).await;
+    browser.write("dos").await;
+    browser.until("entries().length === 4 && all('[data-finish]').length === 2").await;
+    other.close().await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_not_kept_ends_with_its_server() {
+    let mut node = Plan::with_gateway().start().await;
+    let Some(browser) = connected_browser(&node).await else { return };
+    browser.menu(&["#way-back", "#begin-unkept"]).await;
+    browser.until("!one('#unkept').hidden").await;
+    browser.write("solo entre nosotros").await;
+    browser.until(IDLE).await;
+    node.core.kill().await;
+    browser.until("one('#status').dataset.state !== 'connected'").await;
+    node.core.restart().await;
+    browser.run(NUDGE).await;
+    browser.until(CONNECTED).await;
+    browser.until("entries().length === 0 && !one('#unkept').hidden").await;
+    browser.close().await;
+}
+
 /// Buttons of the open dialog that are smaller than a thumb.
 const SMALL: &str = "
     return all('dialog[open] :is(button, input, textarea, select, a)').filter((node) => {
