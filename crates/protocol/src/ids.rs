@@ -156,8 +156,8 @@ pub struct LinkCode([u8; LINK_CODE_CHARS]);
 impl LinkCode {
     /// Returns a new code.
     pub fn random() -> Self {
-        let bits: u64 = rand::random();
-        Self(std::array::from_fn(|at| LINK_CODE_ALPHABET[(bits >> (5 * at)) as usize & 31]))
+        let bytes: [u8; LINK_CODE_CHARS] = rand::random();
+        Self(bytes.map(|byte| LINK_CODE_ALPHABET[usize::from(byte & 31)]))
     }
 
     /// Returns the characters of the code: to be hashed, never stored.

@@ -228,7 +228,7 @@ impl Ledger {
             }
             Active::Forget(Forgetting { ticket, .. }) => {
                 cx.start(Effect::Complete(ticket, Err(failure)));
-                // It may be forgotten all the same: no client may go on showing it, or repeat the call for another message.
+                // The store may have forgotten it all the same; a client that still shows it would repeat the call for another message.
                 self.commits.push(Commit::CatchUp(CatchUpReason::Gap));
             }
             Active::Erase(ticket) => {

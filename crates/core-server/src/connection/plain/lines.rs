@@ -16,7 +16,7 @@ pub(in crate::connection) fn history(entries: &[Entry], language: Language) -> V
         Role::Assistant => {
             format!("{}: {}", texts::speaker(language, entry.role), answer(entry.text.expose()))
         }
-        role => format!("{}: {}", texts::speaker(language, role), to_single_line(entry.text.expose())),
+        role @ Role::User => format!("{}: {}", texts::speaker(language, role), to_single_line(entry.text.expose())),
     };
     entries.iter().map(line).collect()
 }

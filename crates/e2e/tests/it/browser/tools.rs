@@ -6,7 +6,7 @@ use testkit::llm::Answer;
 
 use super::driver::{Browser, ESCAPE};
 use super::engine::{Engine, in_each_engine};
-use super::{CONNECTED, IDLE, NUDGE, TOO_WIDE, connected_browser, connected_browser_in, slow_story};
+use super::{CONNECTED, IDLE, NUDGE, TOO_WIDE, connected_browser, connected_browser_in, page, slow_story};
 use crate::single_node::{Plan, SingleNode};
 
 in_each_engine!(an_answer_is_shown_with_its_type, another_conversation_is_begun_beside_the_first);
