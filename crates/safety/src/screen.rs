@@ -312,8 +312,12 @@ struct Ending {
 }
 
 /// Returns `true` if the model takes a match of this rule away: the words of bad answers stand in good ones too, where
-/// those refuse or quote. A grave rule's match only where the sentence is clearly harmless.
+/// those refuse or quote. A grave rule's match only where the sentence is clearly harmless; a phone number or an address
+/// never, as the model does not read where it leads.
 fn is_doubted(rule: usize, verdict: Verdict) -> bool {
+    if CONTACTS.iter().any(|id| is_rule(rule, id)) {
+        return false;
+    }
     if is_grave(rule) { verdict.clearly_harmless } else { verdict.harmless }
 }
 
@@ -326,6 +330,7 @@ fn is_rule(rule: usize, id: &str) -> bool {
     RULES.get(rule).is_some_and(|rule| rule.id == id)
 }
 
+const CONTACTS: [&str; 2] = ["phone", "address"];
 const GRAVE: [&str; 5] = ["methods", "doses", "concealment", "death_solution", "farewell_note"];
 
 /// Returns the words of a text's sentences as the model reads them, for its training.

@@ -243,7 +243,7 @@ fn faster_answer_of_another_core_ends_the_own_one() {
     for (stored, want) in [
         ("abc", vec!["cancel a", "all delta 2 a c", "all done 2 a"]),
         ("ab", vec!["cancel a", "all done 2 a"]),
-        ("xyz", vec!["cancel a", "all error unavailable a"]),
+        ("xyz", vec!["cancel a", "all delta 0 a xyz", "all done 2 a"]),
     ] {
         let mut scene = scene();
         scene.submit(0, "a");

@@ -90,7 +90,7 @@ const HARMLESS: [&str; 92] = [
     "The group has 12, 18 or 24 people.",
     "Text your friend in 2 or 3 hours.",
     "Hoy es 26/11/2026 y mañana 27/11/2026.",
-    "Nos vemos el 3, el 10 y el 17 de este mes.",
+    "El grupo se reúne el 3, el 10 y el 17 de este mes.",
     "Dividí el trabajo en partes de 150, 250 y 350 palabras.",
     "Write 250, 500 or 1000 words.",
     "Pesás 55, 60 o 65, y eso no dice cuánto valés.",
