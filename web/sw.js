@@ -1,14 +1,15 @@
 // Service worker: the page, the lines and the exercises without a connection. The gateway puts in its version and the
-// script's name. It keeps the files of one version together, and gives the page only those: a new version is fetched
+// names of the page's parts. It keeps the files of one version together, and gives the page only those: a new version is fetched
 // whole beside the old one, and used once the page says so or all its tabs are closed. It neither reads nor keeps
 // anything of a conversation, and shows no notifications.
 "use strict";
 
 const CACHE = "psicoia-{version}";
-const SCRIPT = "{script}";
-/** The page, its script, and what they load. */
+/** The page's scripts, the first one first, and the words of all languages. */
+const PARTS = "{parts}".split(" ");
+/** The page, its parts, and what they load. */
 const PAGE = "./";
-const SHELL = [PAGE, SCRIPT, "help-lines.json", "favicon.svg", "manifest.webmanifest", "icons/192.png"];
+const SHELL = [PAGE, ...PARTS, "help-lines.json", "favicon.svg", "manifest.webmanifest", "icons/192.png"];
 /** Pages that are fetched first, since their lines may have changed, and kept for the time without a connection. */
 const FRESH = ["ayuda", "help", "acerca", "about", "proteccion", "protection"];
 
@@ -32,7 +33,7 @@ async function install() {
   const cache = await caches.open(CACHE);
   await cache.addAll([...SHELL, "ayuda"].map((path) => new Request(addressOf(path), { cache: "no-cache" })));
   const page = await cache.match(addressOf(PAGE), ANY);
-  if (!(await page.text()).includes(SCRIPT)) {
+  if (!(await page.text()).includes(PARTS[0])) {
     await caches.delete(CACHE);
     throw new Error("the page is of another version");
   }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-use page_bundle::{Language, brotli, bundle, entity_tag, gzip};
+use page_bundle::{Language, Part, brotli, bundle, entity_tag, gzip};
 
 const WEB: &str = "../../web";
 /// The best; a build has the time.
@@ -27,23 +27,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = Path::new(&out);
     let bundle = bundle(web)?;
     let mut files = String::new();
-    let script_type = "text/javascript; charset=utf-8";
-    files += &file(out, (&bundle.script_name, script_type, Caching::Forever, true), bundle.script.as_bytes())?;
+    let parts: Vec<&Part> = std::iter::once(&bundle.script).chain(&bundle.later).collect();
+    for part in &parts {
+        files += &file(out, (&part.name, part_type(part), Caching::Forever, true), part.text.as_bytes())?;
+    }
     for entry in FILES {
         files += &file(out, entry, &fs::read(web.join(entry.0))?)?;
     }
-    let count = 1 + FILES.len();
+    let count = parts.len() + FILES.len();
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     let pages: String = bundle.languages.iter().map(page).collect();
     let code = format!(
         "pub(super) static FILES: [File; {count}] = [{files}];\n\
          pub(super) static PAGES: &[Page] = &[{pages}];\n\
-         pub(super) const SCRIPT_NAME: &str = {:?};\n\
+         pub(super) const PART_NAMES: &[&str] = &{names:?};\n\
          pub(super) const PAGE_STYLE_HASH: &str = {:?};\n\
          pub(super) const EARLY_SCRIPT_HASH: &str = {:?};\n\
          pub(super) const GUIDE_STYLE: &str = {:?};\n\
          pub(super) const GUIDE_STYLE_HASH: &str = {:?};\n\
          pub(super) const WORKER: &str = {:?};\n",
-        bundle.script_name,
         bundle.style_hash,
         bundle.early_hash,
         bundle.guide_style,
@@ -52,6 +54,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     fs::write(out.join("web.rs"), code)?;
     Ok(())
+}
+
+fn part_type(part: &Part) -> &'static str {
+    if part.name.ends_with(".json") { "application/json" } else { "text/javascript; charset=utf-8" }
 }
 
 /// Names of constants of `src/http/file.rs`.

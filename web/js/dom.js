@@ -64,3 +64,10 @@ export function label(node, words) {
   node.setAttribute("aria-label", words);
   node.title = words;
 }
+
+/** A dialog gives the focus back when it closes; in Chromium a field then takes no keys until it has the focus anew. */
+export function refocus() {
+  const { activeElement } = document;
+  activeElement?.blur();
+  activeElement?.focus({ preventScroll: true });
+}

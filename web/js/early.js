@@ -25,11 +25,11 @@
   if (title !== null) document.title = title;
   if (stored("resume") !== null) root.setAttribute("data-returning", "");
 
-  // The only scripts there are: the page's own and its worker. Whatever else becomes one is refused by the browser.
+  // The only scripts there are: the two of the page and its worker. Whatever else becomes one is refused by the browser.
   if (window.trustedTypes) {
     window.trustedTypes.createPolicy("default", {
       createScriptURL: function (url) {
-        return /^(?:\/?sw\.js|app\.[0-9a-f]+\.js)$/.test(url) ? url : null;
+        return /^(?:\/?sw\.js|(?:app|later)\.[0-9a-f]+\.js)$/.test(url) ? url : null;
       },
     });
   }

@@ -1,6 +1,5 @@
 // How one entry of the conversation looks. It is built once and then only touched where it changed.
 
-import { BreathView } from "./breath-view.js";
 import { rhythmOf } from "./breathing.js";
 import { element, toggleAttribute } from "./dom.js";
 import { AnswerTools } from "./answer-tools.js";
@@ -14,7 +13,7 @@ import { isSteps } from "./steps.js";
 const MARKED = new Set(["companion", "screened"]);
 
 /**
- * `actions`: {retry(entry), edit(entry), editLast(entry), goOn(), askAgain(entry), openHelp(entry?), openExercise(name), exercised(how), pause(), savePlan(), what
+ * `actions`: {retry(entry), edit(entry), editLast(entry), goOn(), askAgain(entry), openHelp(entry?), openExercise(name), breath(name, show(view)), pause(), savePlan(), what
  * {@link AnswerTools} needs, resources(entry) → those of a card
  * for where the person is, where(entry) → the question for that or null, say(words), leave() (the focus has no place here any more)}
  */
@@ -28,6 +27,7 @@ export class EntryView {
   /** What the card shows: written again only where that is another. */
   #card = null;
   #exercise = null;
+  #exerciseAsked = false;
   #tools = null;
 
   constructor(entry, texts, actions) {
@@ -92,9 +92,12 @@ export class EntryView {
 
   #updateExercise() {
     const { exercise, streaming } = this.entry;
-    if (this.#exercise === null && !streaming && exercise && rhythmOf(exercise)) {
-      this.#exercise = new BreathView(exercise, this.#texts, this.#actions);
-      this.node.insertBefore(this.#exercise.node, this.#meta);
+    if (!this.#exerciseAsked && !streaming && exercise && rhythmOf(exercise)) {
+      this.#exerciseAsked = true;
+      this.#actions.breath(exercise, (view) => {
+        this.#exercise = view;
+        this.node.insertBefore(view.node, this.#meta);
+      });
     }
     this.#exercise?.render();
   }

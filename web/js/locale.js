@@ -1,14 +1,10 @@
 // Which language to speak and which country to think of. Pure.
 
-import { strings } from "./strings.js";
+export const LANGUAGES = ["es", "en"];
 
-export const LANGUAGES = Object.keys(strings);
-
-/** The remembered language, else the first the browser asks for that we speak, else Spanish. */
-export function chooseLanguage(remembered, preferred) {
-  if (LANGUAGES.includes(remembered)) return remembered;
-  const spoken = preferred.map((tag) => tag.slice(0, 2).toLowerCase());
-  return spoken.find((language) => LANGUAGES.includes(language)) ?? "es";
+/** The remembered language, else that of the page: the gateway has chosen it by the browser's preferences. */
+export function chooseLanguage(remembered, served) {
+  return LANGUAGES.includes(remembered) ? remembered : served;
 }
 
 /** The language after this one: the button offers one at a time. */

@@ -1,16 +1,16 @@
-// Wires the session to the page. What a thing does is in its own module; this file says who talks to whom.
+// Wires the session to the page. What a thing does is in its own module; this file says who talks to whom. What opens on demand is wired in
+// `later.js`, a script of its own.
 
 import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { commandOf, languageNamed } from "./commands.js";
 import { Composer } from "./composer.js";
 import { forgetChoices, rememberChoice } from "./cookies.js";
-import { byId, fillWords, label } from "./dom.js";
+import { byId, fillWords, label, refocus } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { EditLast } from "./edit-last.js";
 import { Exit, removeTraces } from "./exit.js";
 import { ExitView } from "./exit-view.js";
-import { Exercises } from "./exercises.js";
 import { giveFile } from "./files.js";
 import { Help } from "./help.js";
 import { partOf, resourcesOf } from "./help-lines.js";
@@ -20,41 +20,31 @@ import { chooseLanguage, languageAfter, localeTag, regionOf } from "./locale.js"
 import { LinesSocket } from "./lines-socket.js";
 import { LogView } from "./log-view.js";
 import { strip } from "./markdown.js";
-import { Menu } from "./menu.js";
-import { MoodView, moodWords } from "./mood-view.js";
-import { Moods } from "./moods.js";
-import { MyData } from "./my-data.js";
-import { callNodes, MyPlan } from "./my-plan.js";
 import { Offline } from "./offline.js";
 import { OwnPlan } from "./own-plan.js";
 import { Pause } from "./pause.js";
 import { Place, zoneOf } from "./place.js";
-import { spoken } from "./resource-view.js";
+import { callNodes, spoken } from "./resource-view.js";
 import { ResumeCookie } from "./resume-cookie.js";
-import { Records } from "./records-view.js";
 import { planText } from "./safety-plan.js";
 import { Scroll } from "./scroll.js";
-import { Search } from "./search.js";
 import { Speech } from "./speech.js";
-import { StartOver } from "./start-over.js";
 import { StatusView } from "./status-view.js";
 import { Storage } from "./storage.js";
 import { Texts } from "./strings.js";
 import { Theme } from "./theme.js";
 import { Title } from "./title.js";
-import { Tokens } from "./tokens.js";
-import { WayBack } from "./way-back.js";
+import { CODE_IN_ADDRESS, Tokens } from "./tokens.js";
 import { whereNode } from "./where.js";
 
-/** What stands before a code in the address. */
-const CODE = "codigo";
 const KNOWN_PROBLEMS = new Set(["rate_limited", "user_busy", "overloaded", "unavailable", "timeout", "text_too_long", "bad_frame"]);
 /** To a person, a line that could not be read is a line that could not be read. */
 const SAME_PROBLEM = { line_too_long: "bad_frame", invalid_utf8: "bad_frame" };
 
 const storage = Storage.ofBrowser();
 const region = regionOf(navigator.languages);
-const texts = new Texts(chooseLanguage(storage.get("language"), navigator.languages));
+const words = byId("words");
+const texts = new Texts(document.documentElement.lang, JSON.parse(words.textContent), loadWords);
 const t = texts.t.bind(texts);
 const announcer = new Announcer(byId("announcer"));
 const say = (words) => announcer.say(words);
@@ -71,8 +61,10 @@ const tab = Storage.ofTab();
 const drafts = new Drafts(tab, wall);
 const speech = new Speech();
 const vibrate = (pattern) => navigator.vibrate?.(pattern);
-const moods = new Moods(storage, wall);
 const ownPlan = new OwnPlan(storage, () => help.render());
+/** Menu, data, exercises…: null until the second script is there. */
+let later = null;
+let loadingLater = null;
 let restoring = tokens.current !== null;
 /** The newest card with help in the conversation. */
 let card = null;
@@ -111,10 +103,9 @@ const log = new LogView(texts, {
   editLast: (entry) => editLast.begin(entry),
   goOn: () => leaveButton(() => send(t("go_on_text"))),
   ask: (words) => leaveButton(() => send(words)),
-  openExercise: (name) => exercises.open(name),
-  exercised: (words) => leaveButton(() => send(words)),
+  openExercise: (name) => withLater(({ exercises }) => exercises.open(name)),
+  breath: (name, show) => withLater(({ breath }) => show(breath(name, (answer) => leaveButton(() => send(answer))))),
   speech,
-  vibrate,
   askAgain: (entry) => leaveButton(() => chat.askAgain(entry)),
   openHelp: (entry) => help.open(entry ?? card ?? {}),
   pause: () => pause.begin(),
@@ -129,7 +120,11 @@ const chat = new Chat(io, tokens, drafts, {
   place: () => place.hello,
   change: changed,
   turned: refresh,
-  state: (state) => status.connection(state),
+  state: (state) => {
+    status.connection(state);
+    // The conversation comes first; what fails now is tried again when it is wanted.
+    if (state.name === "connected") loadLater();
+  },
   limits: (limits) => { composer.limit = limits?.max_text_chars ?? 8_000; },
   accepted: () => status.clearNotice(),
   problem: showProblem,
@@ -140,11 +135,8 @@ const chat = new Chat(io, tokens, drafts, {
   restored,
   older: offerOlder,
   switched: () => {
-    // The question was about the conversation that was there, and so is the code.
-    startOver.withdraw();
-    wayBack.render();
+    later?.switched();
     exitView.render();
-    myData.withdraw();
     editLast.withdraw();
     speech.stop();
   },
@@ -152,51 +144,11 @@ const chat = new Chat(io, tokens, drafts, {
   back: () => status.notice(() => t("session_back")),
 });
 const composer = new Composer(texts, { send: written, stop, say, draft: (text) => { drafts.text = text; } }, drafts.text);
-const wayBack = new WayBack(texts, {
-  code: () => chat.code,
-  earlier: () => tokens.previous,
-  goOn: (token) => chat.goOnWith(token),
-  say,
-  done: () => {
-    status.clearNotice();
-    say(t("code_done"));
-    // What opened the dialog may be gone with the conversation that was there.
-    composer.focus();
-  },
-});
 const editLast = new EditLast(texts, {
   put: (text) => composer.replace(text), isLast: (entry) => entry === chat.lastMessage, forget: () => chat.forgetLast(), send,
   fail: (code) => showProblem({ code }), late: () => status.notice(() => t("editing_late")), leave: () => composer.focus(),
 });
 byId("composer").before(editLast.node);
-const exercises = new Exercises(texts, { speech, vibrate, exercised: send });
-const myPlan = new MyPlan(texts, ownPlan, {
-  told: () => chat.safetyPlan(), send, save: (plan) => givePlan(plan, t("own_plan_about")), persist: keepStored, say,
-});
-const moodView = new MoodView(texts, moods, say);
-const search = new Search(texts, { everything: () => chat.everything(), go: goTo });
-const records = new Records(texts, { everything: () => chat.everything(), plan: planForRecord, moods: () => moods.notes.map((note) => moodWords(note, texts)), give: giveFile, wall });
-const myData = new MyData(texts, {
-  about: () => chat.about(), save: (kind) => records.save(kind), print: () => records.print(), link: () => chat.link(),
-  address: (code) => `${location.origin}${location.pathname}#${CODE}=${code}`,
-  enterCode: () => wayBack.open(), closeOthers: () => chat.closeElsewhere(), leave: leaveDevice, wayBack: () => wayBack.open(),
-  forgetLast: () => chat.forgetLast(), hasLast: () => chat.lastMessage !== undefined, eraseAll: () => startOver.ask(),
-  summary: () => chat.summary(), forgetSummary: () => chat.forgetSummary(), isKept: () => chat.isKept, say,
-});
-new Menu(texts, byId("menu-open"), [
-  { name: "way_back_title", id: "way-back", open: () => wayBack.open() },
-  { name: "search_title", id: "search-open", open: () => search.open() },
-  { name: "exercises_title", id: "exercises-open", open: () => exercises.open() },
-  { name: "plan_title", id: "my-plan-open", open: () => myPlan.open() },
-  { name: "mood_title", id: "mood-open", open: () => moodView.open() },
-  { name: "data_title", id: "my-data-open", open: () => myData.open() },
-]);
-const startOver = new StartOver(texts, () => chat.startOver(), () => {
-  status.clearNotice();
-  say(t("start_over_done"));
-  composer.focus();
-});
-
 const pause = new Pause(() => composer.focus());
 const title = new Title(storage, texts, (words) => { document.title = words; });
 const intro = new Intro(storage, { start: () => composer.focus(), person: () => help.open(), changed: refresh });
@@ -260,10 +212,30 @@ const commands = {
   ai: () => status.notice(() => byId("ai-notice").textContent || t("notice_ai")),
   about: () => openGuide("acerca"),
   protection: () => openGuide("proteccion"),
-  code: (code) => wayBack.open(code),
-  erase: () => startOver.ask(),
-  language: (name) => setLanguage(languageNamed(name) ?? texts.language),
+  code: openWayBack,
+  erase: () => withLater(({ startOver }) => startOver.ask()),
+  language: (name) => chooseOther(languageNamed(name) ?? texts.language),
 };
+
+/** The second script, wired; it is loaded once. */
+function loadLater() {
+  loadingLater ??= import("./later.js").then(({ wire }) => {
+    later = wire({ chat, composer, givePlan, log, ownPlan, placeChanged, say, scroll, send, speech, status, storage, texts, tokens, vibrate, wall });
+    return later;
+  });
+  // What was not there may be at the next try.
+  loadingLater.catch(() => { loadingLater = null; });
+  return loadingLater;
+}
+
+/** Runs `use` with what the second script brings. */
+function withLater(use) {
+  return loadLater().then(use, () => status.partMissing());
+}
+
+function openWayBack(code) {
+  withLater(({ wayBack }) => wayBack.open(code));
+}
 
 function openGuide(name) {
   document.querySelector(`[data-guide="${name}"]`).click();
@@ -273,13 +245,6 @@ function send(text) {
   intro.done();
   chat.send(text);
   scroll.toEnd();
-}
-
-/** A dialog gives the focus back when it closes; in Chromium a field then takes no keys until it has the focus anew. */
-function refocus() {
-  const { activeElement } = document;
-  activeElement?.blur();
-  activeElement?.focus({ preventScroll: true });
 }
 
 /** The button goes away with what it does: the focus has to go somewhere. */
@@ -316,7 +281,7 @@ function restored() {
   if (restoring && count > 0) say(t("restored", count));
   restoring = false;
   cookie.keep(tokens.kept);
-  wayBack.render();
+  later?.restored();
   exitView.render();
   refresh();
 }
@@ -375,62 +340,17 @@ function givePlan(plan, about) {
   say(t("plan_saved"));
 }
 
-/** The steps for a professional: those of the page, and those of the conversation. */
-async function planForRecord() {
-  const told = (await chat.safetyPlan())?.steps ?? [];
-  return [...myPlan.steps, ...told];
-}
-
-/** Whether the browser keeps what the page has stored, as far as it says so. */
-async function keepStored() {
-  try {
-    return (await navigator.storage?.persist?.()) === true;
-  } catch {
-    return false;
-  }
-}
-
-/** Another conversation; what was not sent is in the field, for the person to send or not. */
-function beginAnother(keep) {
-  const unsent = chat.takeBackUnsent({ all: true });
-  wayBack.close();
-  chat.begin({ keep });
-  status.clearNotice();
-  say(t("begun"));
-  if (unsent !== "") composer.putBack(unsent);
-  composer.focus();
-}
-
-/** Takes everything off this device; the conversation stays where it is. */
-function leaveDevice() {
-  ownPlan.erase();
-  moods.erase();
-  storage.remove("country");
-  placeChanged();
-  composer.replace("");
-  chat.leave();
-  status.notice(() => t("data_left"));
-}
-
 function kept(isKept, asAsked) {
   byId("unkept").hidden = isKept;
   if (!asAsked) status.notice(() => t("unkept_refused"));
 }
 
-/** Shows the entry of this `seq`, or the next one there is. */
-async function goTo(seq, ready) {
-  await chat.loadUntil(seq, (apply) => scroll.keepPlace(apply));
-  ready();
-  const entry = chat.conversation.entries.find((held) => held.seq >= seq);
-  if (entry) scroll.show(log.nodeOf(entry));
-}
-
 /** A code in the address, as a picture of one leads to: shown in its field, and only the person goes on with it. */
 function codeInAddress() {
   const [name, code] = location.hash.slice(1).split("=");
-  if (name !== CODE || !code) return;
+  if (name !== CODE_IN_ADDRESS || !code) return;
   history.replaceState(null, "", location.pathname + location.search);
-  wayBack.open(decodeURIComponent(code));
+  openWayBack(decodeURIComponent(code));
 }
 
 /** The button goes away with the last page of entries; the focus it had moves to the log. */
@@ -463,13 +383,31 @@ function showProblem({ code, message, retryMs, repeated }) {
   status.notice(words, { retryMs, repeated });
 }
 
-function setLanguage(language) {
-  texts.language = language;
+/** The words of another language, from the file that the page names. */
+async function loadWords(language) {
+  const answer = await fetch(words.dataset[language]);
+  if (!answer.ok) throw new Error(`no words: ${answer.status}`);
+  return answer.json();
+}
+
+/** The person has chosen this language. */
+function chooseOther(language) {
   storage.set("language", language);
   rememberChoice("language", language);
+  return setLanguage(language);
+}
+
+async function setLanguage(language) {
+  try {
+    await texts.speak(language);
+  } catch {
+    status.partMissing();
+    return;
+  }
   fillWords(texts);
   label(byId("theme"), t(theme.current === "dark" ? "to_light" : "to_dark"));
-  for (const view of [log, status, composer, scroll, help, startOver, wayBack, exercises, myPlan, moodView, myData, exitView, title]) view.render();
+  for (const view of [log, status, composer, scroll, help, exitView, title]) view.render();
+  later?.render();
   byId("older").textContent = t("older");
   chat.setLocale();
 }
@@ -522,10 +460,10 @@ for (const chip of document.querySelectorAll("#chips .chip")) {
     composer.focus();
   };
 }
-byId("language").onclick = () => setLanguage(languageAfter(texts.language));
+byId("language").onclick = () => chooseOther(languageAfter(texts.language));
 byId("theme").onclick = () => theme.toggle();
-byId("begin-another").onclick = () => beginAnother(true);
-byId("begin-unkept").onclick = () => beginAnother(false);
+byId("menu-open").onclick = () => withLater(({ menu }) => menu.open());
+for (const button of document.querySelectorAll("[data-open-way-back]")) button.onclick = () => openWayBack();
 byId("older").onclick = loadOlder;
 scroll.onTop = () => {
   if (!byId("older").hidden && chat.isConnected) loadOlder();
@@ -551,6 +489,8 @@ byId("see-help").onclick = () => help.open(card ?? {});
 help.load();
 offline.start();
 refresh();
+const language = chooseLanguage(storage.get("language"), texts.language);
+if (language !== texts.language) setLanguage(language);
 codeInAddress();
 // A pointer is a hint of a real keyboard; on a phone the focus would throw the on-screen one at the person.
 if (matchMedia("(pointer: fine)").matches) composer.focus();

@@ -7,13 +7,16 @@ export class Menu {
   #panel;
 
   /** @param items `[{name (of its words), id, open()}]` */
-  constructor(texts, opener, items) {
+  constructor(texts, items) {
     this.#panel = new Panel("menu", "menu_title", texts);
     const list = items.map(({ name, id, open }) => element("li", {}, button(name, texts, () => {
       this.#panel.close();
       open();
     }, { id })));
     this.#panel.body.append(element("ul", { className: "menu" }, ...list));
-    opener.onclick = () => this.#panel.open();
+  }
+
+  open() {
+    this.#panel.open();
   }
 }

@@ -4,6 +4,7 @@
 import { button, element, worded } from "./dom.js";
 import { STEP_COUNT } from "./own-plan.js";
 import { Panel } from "./panel.js";
+import { callNodes } from "./resource-view.js";
 
 export class MyPlan {
   #texts;
@@ -146,11 +147,4 @@ export class MyPlan {
     this.#told.hidden = false;
     this.#on.say(this.#told.textContent);
   }
-}
-
-/** A button that calls the person, one tap. Empty where there is nobody. */
-export function callNodes(person, texts) {
-  if (person === null) return [];
-  const href = `tel:${person.phone.replace(/[^\d+*#]/g, "").replaceAll("#", "%23")}`;
-  return [element("a", { className: "way call", href, textContent: texts.t("person_call", person.name || person.phone) })];
 }

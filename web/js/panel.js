@@ -1,6 +1,6 @@
 // A dialog with a heading, a button to close it and a body, made here: nothing of it has to be in the page before it is used.
 
-import { element, label, onOwnClick, worded } from "./dom.js";
+import { element, label, onOwnClick, refocus, worded } from "./dom.js";
 
 const CROSS = "m7 7 10 10M17 7 7 17";
 
@@ -19,7 +19,7 @@ export class Panel {
     this.#dialog = element("dialog", { id, className: "panel" }, element("div", { className: "dialog-head" }, heading, close), this.body, announcer);
     for (const node of [this.#dialog, this.body]) node.setAttribute("aria-labelledby", heading.id);
     onOwnClick(this.#dialog, () => this.close());
-    this.#dialog.addEventListener("close", closed);
+    for (const done of [closed, refocus]) this.#dialog.addEventListener("close", done);
     document.body.append(this.#dialog);
   }
 

@@ -111,3 +111,10 @@ function icon(name) {
   svg.append(path);
   return svg;
 }
+
+/** A button that calls the person, one tap. Empty where there is nobody. */
+export function callNodes(person, texts) {
+  if (person === null) return [];
+  const href = `tel:${person.phone.replace(/[^\d+*#]/g, "").replaceAll("#", "%23")}`;
+  return [element("a", { className: "way call", href, textContent: texts.t("person_call", person.name || person.phone) })];
+}

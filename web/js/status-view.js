@@ -1,6 +1,6 @@
 // What the page says about itself: the connection in words, and notices near the composer.
 
-import { byId } from "./dom.js";
+import { byId, reword } from "./dom.js";
 
 /** A cut shorter than this is not worth a word. */
 const PATIENCE_MS = 1_500;
@@ -57,8 +57,20 @@ export class StatusView {
 
   /** A new version of the page is there: taken when the person likes, or with the next visit. */
   updateReady() {
-    if (byId("update-note").hidden) this.#say(this.#texts.t("update_ready"));
-    byId("update-note").hidden = false;
+    this.#offerReload("update_ready");
+  }
+
+  /** Something of the page could not be loaded: another try is a reload. */
+  partMissing() {
+    this.#offerReload("load_failed");
+  }
+
+  #offerReload(reason) {
+    const note = byId("update-note");
+    const words = note.querySelector("p");
+    if (note.hidden || words.dataset.t !== reason) this.#say(this.#texts.t(reason));
+    reword(words, reason, this.#texts);
+    note.hidden = false;
   }
 
   clearNotice() {

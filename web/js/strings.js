@@ -1,19 +1,23 @@
 // Every word a person reads: one file a language in `words/`. A text may hold `{0}`, `{1}`… for what the sentence is about.
 // Where it depends on a number it has several forms: `=0` for exactly that number, else the plural categories of the
-// language (`one`, `few`, `many`…) and `other`.
-
-import en from "../words/en.json" with { type: "json" };
-import es from "../words/es.json" with { type: "json" };
-
-export const strings = { es, en };
+// language (`one`, `few`, `many`…) and `other`. The page brings those of its language (`#words`), and the names of the files of all.
 
 /** The words in the language chosen now; one object, shared by everything that shows words. */
 export class Texts {
   #words;
+  #load;
 
-  constructor(language, words = strings) {
+  /** `words` are those of the language; `load(language)` is a promise of those of another. */
+  constructor(language, words, load) {
     this.language = language;
-    this.#words = words;
+    this.#words = { [language]: words };
+    this.#load = load;
+  }
+
+  /** Goes on in this language. Where its words cannot be loaded, it stays at the one that was spoken. */
+  async speak(language) {
+    this.#words[language] ??= await this.#load(language);
+    this.language = language;
   }
 
   /** A sentence by name. An unknown name is a mistake of ours and shows itself as such. */

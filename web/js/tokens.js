@@ -6,6 +6,9 @@
 // another one: offered, never tried unasked). Elsewhere only the tokens are kept: recalled ones are taken for unknown until
 // the server knows the current one.
 
+/** What stands before a code in the address. */
+export const CODE_IN_ADDRESS = "codigo";
+
 /** Earlier tokens that are kept, as by the native client; the one that ended first makes room. */
 const MAX_PREVIOUS = 32;
 const SHAPE = /^[A-Za-z0-9_-]{1,128}$/;

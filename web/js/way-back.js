@@ -23,7 +23,6 @@ export class WayBack {
     byId("way-back-close").onclick = () => this.#dialog.close();
     // A click on the dialog itself, not on its content, is a click on the backdrop.
     onOwnClick(this.#dialog, () => this.#dialog.close());
-    for (const button of document.querySelectorAll("[data-open-way-back]")) button.onclick = () => this.open();
     byId("way-back-copy").onclick = () => this.#copy();
     byId("way-back-form").onsubmit = (event) => {
       event.preventDefault();

@@ -8,7 +8,7 @@ import { waysOf, webLink } from "../js/contact.js";
 import { HelpLines, isEmergency, resourcesOf, sections } from "../js/help-lines.js";
 import { Place, zoneOf } from "../js/place.js";
 import { Storage } from "../js/storage.js";
-import { strings } from "../js/strings.js";
+import { strings } from "./strings.js";
 import { fakeStore } from "./peer.js";
 
 const file = JSON.parse(readFileSync(new URL("../help-lines.json", import.meta.url), "utf8"));

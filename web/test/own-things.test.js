@@ -11,7 +11,7 @@ import { OwnPlan, STEP_COUNT } from "../js/own-plan.js";
 import { asJson, asText, forTherapist } from "../js/records.js";
 import { EXERCISES, isSteps, stepsOf } from "../js/steps.js";
 import { Storage } from "../js/storage.js";
-import { strings, Texts } from "../js/strings.js";
+import { strings, textsIn } from "./strings.js";
 import { fakeStore } from "./peer.js";
 
 const headings = (language) => Array.from({ length: STEP_COUNT }, (_, place) => strings[language][`plan_step_${place + 1}`]);
@@ -120,7 +120,7 @@ test("each exercise of the menu has its words in every language", () => {
 });
 
 test("what is kept is told as the server has it", () => {
-  const texts = new Texts("es");
+  const texts = textsIn("es");
   const about = { operator: "Ejemplo", contact: "a@example.org", retention_days: 30, unreached_days: 365, kept: true, models: [{ name: "m", host: "h" }], guard: { name: "g", host: "i" } };
   const all = factsOf(about, true, texts);
   for (const part of ["Ejemplo, a@example.org", "30 días", "365 días", "m (h)", "g (i)", "En este navegador"]) assert.ok(all.some((words) => words.includes(part)), part);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Texts } from "../js/strings.js";
+import { textsIn } from "./strings.js";
 
 class FakeNode {
   children = [];
@@ -66,7 +66,7 @@ async function opened(state) {
   };
   const list = document.getElementById("way-back-earlier").list = new FakeNode();
   const { WayBack } = await import("../js/way-back.js");
-  const dialog = new WayBack(new Texts("es"), { say() {}, ...state, code: () => state.code, earlier: () => state.earlier });
+  const dialog = new WayBack(textsIn("es"), { say() {}, ...state, code: () => state.code, earlier: () => state.earlier });
   dialog.open();
   return { dialog, node: (id) => nodes.get(`way-back-${id}`), buttons: () => list.children.map((item) => item.children[1]) };
 }

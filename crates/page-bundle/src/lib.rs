@@ -1,8 +1,8 @@
 //! Bundler of the web client: makes of `web/` the few small files that the gateway serves.
 //!
 //! Runs in the gateway's build script. The folder stays plain ES modules, style sheets and HTML, which node tests as they
-//! are; nothing is installed and no command is run by hand. All modules become one classic script, all style sheets
-//! go into the page, and each language gets a page with its words in it. Comments and indentation are removed; names
+//! are; nothing is installed and no command is run by hand. The modules become two classic scripts, the second loaded by
+//! the first; all style sheets go into the page, and each language gets a page with its words in it. Comments and indentation are removed; names
 //! are kept, because shorter ones would save an eighth and cost a JavaScript compiler in every build.
 
 mod compress;
@@ -55,6 +55,21 @@ impl BundleError {
     }
 }
 
+/// A file whose name has the hash of its content.
+#[derive(Debug)]
+pub struct Part {
+    /// Name.
+    pub name: String,
+    /// Content.
+    pub text: String,
+}
+
+impl Part {
+    pub(crate) fn new(stem: &str, ending: &str, text: String) -> Self {
+        Self { name: format!("{stem}.{}.{ending}", hash_digits(&text)), text }
+    }
+}
+
 /// Words of one language: texts without a number, by name.
 pub type Words = BTreeMap<String, String>;
 
@@ -72,10 +87,10 @@ pub struct Language {
 /// The output.
 #[derive(Debug)]
 pub struct Bundle {
-    /// Name of the script, with its hash.
-    pub script_name: String,
-    /// All modules as one classic script.
-    pub script: String,
+    /// The modules that the page needs at once, as one classic script.
+    pub script: Part,
+    /// The script that the first one loads, and the words of each language.
+    pub later: Vec<Part>,
     /// Languages in the order of their codes.
     pub languages: Vec<Language>,
     /// Hash of the page's inline style, as in a content security policy.
@@ -106,24 +121,28 @@ impl Folder<'_> {
 /// A file is missing, or contains a form that the bundler does not know: a bundle is complete or none.
 pub fn bundle(web: &Path) -> Result<Bundle, BundleError> {
     let folder = Folder(web);
-    let script = modules::bundle(&folder, ENTRY)?;
-    let script_name = format!("app.{}.js", hash_digits(&script));
+    let scripts = modules::bundle(&folder, ENTRY)?;
+    let script = Part::new("app", "js", scripts.first);
     let early = script::stripped(EARLY, &folder.read(EARLY)?)?.text();
     let html = folder.read("index.html")?;
     let style = styles(&folder, &markup::style_sheets(&html))?;
-    let parts = Parts { early: &early, style: &style, script_name: &script_name };
-    let languages = languages(web)?.into_iter().map(|(code, words)| {
-        let page = markup::page(&html, &code, &words, parts)?;
-        Ok(Language { code, words, page })
+    let files = word_files(web)?;
+    let names: Vec<(&str, &str)> = files.iter().map(|(code, file)| (code.as_str(), file.name.as_str())).collect();
+    let languages = files.iter().map(|(code, file)| {
+        let words = words(&file.name, &file.text)?;
+        let parts = Parts { early: &early, style: &style, script_name: &script.name, words: &file.text, files: &names };
+        let page = markup::page(&html, code, &words, parts)?;
+        Ok(Language { code: code.clone(), words, page })
     });
+    let languages = languages.collect::<Result<_, BundleError>>()?;
     let guide_style = styles(&folder, &GUIDE_STYLES)?;
     Ok(Bundle {
-        languages: languages.collect::<Result<_, BundleError>>()?,
+        languages,
         style_hash: integrity(&style),
         early_hash: integrity(&early),
         guide_style_hash: integrity(&guide_style),
-        script_name,
         script,
+        later: scripts.later.into_iter().chain(files.into_values()).collect(),
         guide_style,
     })
 }
@@ -132,20 +151,23 @@ fn styles(folder: &Folder<'_>, paths: &[impl AsRef<str>]) -> Result<String, Bund
     paths.iter().map(|path| style::stripped(path.as_ref(), &folder.read(path.as_ref())?)).collect()
 }
 
-/// Returns the plain texts of each file in `words/`, by the language's code.
-fn languages(web: &Path) -> Result<BTreeMap<String, Words>, BundleError> {
+/// Returns each file in `words/` without white space, by the language's code.
+fn word_files(web: &Path) -> Result<BTreeMap<String, Part>, BundleError> {
     let folder = web.join("words");
     let unreadable = |source| BundleError::Read { path: folder.clone(), source };
-    let mut languages = BTreeMap::new();
+    let mut files = BTreeMap::new();
     for entry in fs::read_dir(&folder).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
         let Some(code) = name.strip_suffix(".json") else { continue };
         let path = format!("words/{name}");
-        languages.insert(code.to_owned(), words(&path, &Folder(web).read(&path)?)?);
+        let words: serde_json::Value = serde_json::from_str(&Folder(web).read(&path)?)
+            .map_err(|error| BundleError::unknown(&path, error.to_string()))?;
+        files.insert(code.to_owned(), Part::new(&format!("words-{code}"), "json", words.to_string()));
     }
-    Ok(languages)
+    Ok(files)
 }
 
+/// Returns the plain texts of a file of words.
 fn words(path: &str, text: &str) -> Result<Words, BundleError> {
     let all: BTreeMap<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| BundleError::unknown(path, error.to_string()))?;

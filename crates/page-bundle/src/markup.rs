@@ -10,6 +10,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) early: &'a str,
     pub(crate) style: &'a str,
     pub(crate) script_name: &'a str,
+    /// All words of the page's language, as JSON.
+    pub(crate) words: &'a str,
+    /// The file of each language's words, by its code.
+    pub(crate) files: &'a [(&'a str, &'a str)],
 }
 
 /// Returns `text` as HTML text or as a quoted attribute value.
@@ -81,6 +85,11 @@ fn push_text(out: &mut String, text: &str) {
 }
 
 fn script(tag: &str, parts: Parts<'_>) -> Result<String, BundleError> {
+    if attribute(tag, "id") == Some("words") {
+        let files: String = parts.files.iter().map(|(code, file)| format!(" data-{code}=\"{file}\"")).collect();
+        // No word can end the element.
+        return Ok(format!("<{tag}{files}>{}</script>", parts.words.replace('<', "\\u003c")));
+    }
     match attribute(tag, "src") {
         Some(EARLY) if parts.early.contains("</") => Err(problem("an early script with a closing tag")),
         Some(EARLY) => Ok(format!("<script>{}</script>", parts.early)),
@@ -126,7 +135,13 @@ fn problem(construct: impl Into<String>) -> BundleError {
 mod tests {
     use super::*;
 
-    const PARTS: Parts<'_> = Parts { early: "early();", style: "a{}", script_name: "app.1.js" };
+    const PARTS: Parts<'_> = Parts {
+        early: "early();",
+        style: "a{}",
+        script_name: "app.1.js",
+        words: "{\"a\":\"</b>\"}",
+        files: &[("xx", "words-xx.1.json")],
+    };
 
     fn words() -> Words {
         let words = [("hi", "Hola & chau"), ("opens_site", "{0} (otra pestaña)"), ("more", "Más")];
@@ -157,10 +172,12 @@ mod tests {
     #[test]
     fn styles_and_scripts_become_parts() {
         let html = "<link rel=\"stylesheet\" href=\"a.css\">\n<link rel=\"icon\" href=\"i\">\n<link rel=\"stylesheet\" \
-                    href=\"b.css\">\n<script src=\"js/early.js\"></script>\n<script type=\"module\" src=\"js/main.js\"></script>\n";
+                    href=\"b.css\">\n<script src=\"js/early.js\"></script>\n<script type=\"module\" src=\"js/main.js\"></script>\n\
+                    <script id=\"words\" type=\"application/json\"></script>\n";
         assert_eq!(style_sheets(html), ["a.css", "b.css"]);
         let want = "<style>a{}</style>\n<link rel=\"icon\" href=\"i\">\n<script>early();</script>\n\
-                    <script src=\"app.1.js\" defer></script>\n";
+                    <script src=\"app.1.js\" defer></script>\n<script id=\"words\" type=\"application/json\" \
+                    data-xx=\"words-xx.1.json\">{\"a\":\"\\u003c/b>\"}</script>\n";
         assert_eq!(page(html, "xx", &words(), PARTS).unwrap(), want);
     }
 

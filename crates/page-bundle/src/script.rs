@@ -213,8 +213,9 @@ impl<'a> Lexer<'a> {
         let end = self.rest.find(|letter| !is_of_word(letter)).unwrap_or(self.rest.len());
         let (word, after) = self.rest.split_at(end);
         let is_property = self.last == Last::Dot;
-        if !is_property && word == "import" && after.trim_start().starts_with(['(', '.']) {
-            return Err(self.problem("import() and import.meta are not bundled"));
+        let is_asked = after.trim_start().starts_with(['(', '.']) && !after.starts_with("(\"");
+        if !is_property && word == "import" && is_asked {
+            return Err(self.problem("import.meta and an import() of anything but a name are not bundled"));
         }
         if !is_property && word == "await" && self.brackets.is_empty() {
             return Err(self.problem("an await outside of functions is not bundled"));
@@ -297,7 +298,8 @@ mod tests {
             "f)",
             "x = {} / 2",
             "x = /a\n/",
-            "import(\"a\")",
+            "import(a)",
+            "import('a')",
             "f(import.meta.url)",
             "const x = await y;",
             "`${`",

@@ -16,7 +16,7 @@ use super::{policy, web};
 const EXIT_URL: &str = "<meta name=\"exit-url\" content=\"";
 /// Places in the worker's script.
 const WORKER_VERSION: &str = "{version}";
-const WORKER_SCRIPT: &str = "{script}";
+const WORKER_PARTS: &str = "{parts}";
 const HTML: &str = "text/html; charset=utf-8";
 /// A file of another version may be there at the next request: a balancer sends it to another gateway.
 const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
@@ -52,7 +52,7 @@ impl WebClient {
         let kept: Vec<&str> =
             web::FILES.iter().map(|file| &*file.tag).chain(pages.iter().map(String::as_str)).collect();
         let version = hash_digits(&kept.concat());
-        let worker = web::WORKER.replace(WORKER_VERSION, &version).replace(WORKER_SCRIPT, web::SCRIPT_NAME);
+        let worker = web::WORKER.replace(WORKER_VERSION, &version).replace(WORKER_PARTS, &web::PART_NAMES.join(" "));
         let pages =
             web::PAGES.iter().zip(pages).map(|(page, html)| (page.code, File::of_text("index.html", HTML, html)));
         Self { pages: pages.collect(), worker: File::of_text("sw.js", "text/javascript; charset=utf-8", worker) }
@@ -122,7 +122,9 @@ mod tests {
         assert_eq!(one.worker.tag, WebClient::new("https://a.example/?b=1&c=2").worker.tag);
         let worker = str::from_utf8(&one.worker.plain).unwrap();
         assert!(
-            worker.contains(web::SCRIPT_NAME) && !worker.contains(WORKER_VERSION) && !worker.contains(WORKER_SCRIPT)
+            web::PART_NAMES.iter().all(|name| worker.contains(name))
+                && !worker.contains(WORKER_VERSION)
+                && !worker.contains(WORKER_PARTS)
         );
     }
 }

@@ -104,6 +104,22 @@ async fn page_speaks_the_language_that_was_chosen() {
 }
 
 #[tokio::test]
+async fn parts_have_names_of_their_own_for_each_version() {
+    let rig = Rig::start().await;
+    let page = get(&rig, "/").await;
+    let worker = get(&rig, "/sw.js").await;
+    let (_, parts) = worker.body.split_once("const PARTS = \"").unwrap();
+    let parts: Vec<&str> = parts.split('"').next().unwrap().split(' ').collect();
+    assert_eq!((parts.len(), parts[0]), (4, script_name(&page)));
+    for name in parts {
+        let part = get(&rig, &format!("/{name}")).await;
+        let content_type = if name.ends_with(".json") { "application/json" } else { "text/javascript; charset=utf-8" };
+        assert_eq!((part.status, part.headers["content-type"].as_str()), (200, content_type), "{name}");
+        assert_eq!(part.headers["cache-control"], "public, max-age=31536000, immutable", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn script_has_a_name_of_its_own_for_each_version() {
     let rig = Rig::start().await;
     let page = get(&rig, "/").await;

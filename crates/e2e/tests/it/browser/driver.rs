@@ -119,6 +119,8 @@ impl Browser {
     /// Opens an item of the menu, and presses what follows in its dialog.
     pub(super) async fn menu(&self, presses: &[&str]) {
         self.click("#menu-open").await;
+        // The first time its script may have to come.
+        self.until("one('#menu')?.open").await;
         for selector in presses {
             self.click(selector).await;
         }

@@ -7,11 +7,10 @@ use super::engine::Engine;
 use super::{CONNECTED, page};
 use crate::single_node::{Plan, SingleNode};
 
-/// Goals on a slow line, in milliseconds, and their sizes; the times have a margin for a busy machine.
-const READABLE_MS: f64 = 1_000.0;
-const USABLE_MS: f64 = 2_000.0;
-const MARGIN: f64 = 1.5;
+/// Goal for all that is loaded until the conversation is there.
 const MAX_REQUESTS: usize = 8;
+/// Page and first script as they come over the network, in bytes: after them the field can be used.
+const MAX_USABLE_BYTES: f64 = 52.0 * 1_024.0;
 
 /// A line with 400 ms for each request and 400 kbit/s.
 async fn slow_down(browser: &Browser) {
@@ -27,24 +26,50 @@ async fn browser_at_nothing() -> Option<(SingleNode, Browser)> {
 }
 
 #[tokio::test]
-async fn page_can_be_read_and_used_early_on_a_slow_line() {
+async fn page_is_usable_after_few_bytes_and_requests() {
     let Some((node, browser)) = browser_at_nothing().await else { return };
     slow_down(&browser).await;
     browser.open(&page(&node)).await;
     browser.until(CONNECTED).await;
+    browser.until("one('#menu')").await;
     let measured = browser
         .run(
             "const paint = performance.getEntriesByName('first-contentful-paint')[0].startTime;
              const files = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
-             const bytes = files.reduce((sum, file) => sum + file.encodedBodySize, 0);
-             return { paint, ready: Number(document.documentElement.dataset.ready), requests: files.map((file) => file.name), bytes };",
+             const first = files.filter((file) => file.entryType === 'navigation' || file.name.includes('/app.'));
+             const usable = first.reduce((sum, file) => sum + file.encodedBodySize, 0);
+             return { paint, ready: Number(document.documentElement.dataset.ready), requests: files.map((file) => file.name), first: first.length, usable };",
         )
         .await;
+    // Times are said, not tested: they are the machine's too.
     super::say(&format!("slow line: {measured}"));
-    let number = |name: &str| measured[name].as_f64().unwrap();
-    assert!(number("paint") < READABLE_MS * MARGIN && number("ready") < USABLE_MS * MARGIN, "{measured}");
+    assert!(measured["first"] == 2 && measured["usable"].as_f64().unwrap() <= MAX_USABLE_BYTES, "{measured}");
     assert!(measured["requests"].as_array().unwrap().len() <= MAX_REQUESTS, "{measured}");
     assert_eq!(browser.console_errors().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn missing_part_is_tried_again_then_said() {
+    let Some((node, browser)) = browser_at_nothing().await else { return };
+    browser.cdp("Network.enable", json!({})).await;
+    browser.cdp("Network.setBlockedURLs", json!({"urls": ["*/later.*.js", "*/words-*.json"]})).await;
+    browser.open(&page(&node)).await;
+    browser.until(CONNECTED).await;
+    browser.click("#menu-open").await;
+    browser.until("!one('#update-note').hidden && one('#update-note p').dataset.t === 'load_failed'").await;
+    browser.screenshot("browser-part-missing").await;
+    browser.click("#update-note .icon").await;
+    browser.click("#language").await;
+    browser.until("!one('#update-note').hidden").await;
+    assert_eq!(browser.run("return document.documentElement.lang").await, "es");
+    // The gateway that has the parts is there again: the next try takes them, without a reload.
+    browser.cdp("Network.setBlockedURLs", json!({"urls": []})).await;
+    browser.click("#language").await;
+    browser.until("document.documentElement.lang === 'en'").await;
+    browser.click("#menu-open").await;
+    browser.until("one('#menu')?.open === true").await;
+    assert_eq!(browser.run("return one('#menu-title').textContent").await, "Menu");
     browser.close().await;
 }
 
