@@ -38,10 +38,12 @@ async fn page_is_usable_after_few_bytes_and_requests() {
              const files = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
              const first = files.filter((file) => file.entryType === 'navigation' || file.name.includes('/app.'));
              const usable = first.reduce((sum, file) => sum + file.encodedBodySize, 0);
-             return { paint, ready: Number(document.documentElement.dataset.ready), requests: files.map((file) => file.name), first: first.length, usable };",
+             const requests = [...new Set(files.map((file) => file.name))];
+             const ready = Number(document.documentElement.dataset.ready);
+             return { paint, ready, requests, first: first.length, usable };",
         )
         .await;
-    // Times are said, not tested: they are the machine's too.
+    // Times are said, not tested: they are the machine's too. A file wanted in several places is one request, then cached.
     super::say(&format!("slow line: {measured}"));
     assert!(measured["first"] == 2 && measured["usable"].as_f64().unwrap() <= MAX_USABLE_BYTES, "{measured}");
     assert!(measured["requests"].as_array().unwrap().len() <= MAX_REQUESTS, "{measured}");
