@@ -32,19 +32,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     help_lines::build()?;
     companion::build()?;
     write_tables("data", "tables.deflate")?;
-    write_tables("data/questions", "questions.deflate")
+    write_tables("data/questions", "questions.deflate")?;
+    write_packed("weights.deflate", &std::fs::read("data/weights.bin")?)?;
+    write_packed("answers.weights.deflate", &std::fs::read("data/answers.weights.bin")?)
 }
 
 /// Strongest compression of deflate.
 const STRONGEST: u8 = 9;
 
-/// Compiles the rules of `folder` into `file`: those of the risk engine, and those for questions about safety. Packs
-/// them: they would be a fifth of the program.
+/// Compiles the rules of `folder` into `file`: those of the risk engine, and those for questions about safety.
 fn write_tables(folder: &str, file: &str) -> Result<(), Box<dyn Error>> {
     let tables = grammar::sources(Path::new(folder)).and_then(|sources| grammar::compile(&sources));
     let tables = tables.map_err(|reason| format!("{folder}: {reason}"))?;
+    write_packed(file, &postcard::to_allocvec(&tables)?)
+}
+
+/// Writes `bytes` to `file` of the output folder, packed: rules and weights would be a fifth of the program.
+fn write_packed(file: &str, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?;
-    let packed = miniz_oxide::deflate::compress_to_vec(&postcard::to_allocvec(&tables)?, STRONGEST);
-    std::fs::write(Path::new(&out).join(file), packed)?;
+    std::fs::write(Path::new(&out).join(file), miniz_oxide::deflate::compress_to_vec(bytes, STRONGEST))?;
     Ok(())
 }

@@ -77,10 +77,9 @@ pub struct Assessment {
 /// Compiled data, read once.
 static TABLES: LazyLock<Tables> = LazyLock::new(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/tables.deflate"))));
 
-/// Reads tables that `build.rs` packed. Must not fall back to empty ones: they would find no risk, without an error.
+/// Reads tables that `build.rs` packed.
 fn unpack(packed: &[u8]) -> Tables {
-    let tables = miniz_oxide::inflate::decompress_to_vec(packed).expect("the build packed these tables");
-    postcard::from_bytes(&tables).expect("the build wrote these tables")
+    postcard::from_bytes(&crate::inflate(packed)).expect("the build wrote these tables")
 }
 
 /// Bytes of the messages before, and of the message, that are read as one: a sentence sent in parts is short.

@@ -71,10 +71,11 @@ pub(super) struct Found {
     pub level: Level,
 }
 
-static FILE: &[u8] = include_bytes!("../../data/weights.bin");
+static FILE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| crate::inflate(include_bytes!(concat!(env!("OUT_DIR"), "/weights.deflate"))));
 
 static BUILT_IN: LazyLock<Network> =
-    LazyLock::new(|| Network::read(FILE, &TABLES.atoms).expect("a test reads the file"));
+    LazyLock::new(|| Network::read(&FILE, &TABLES.atoms).expect("a test reads the file"));
 
 /// Most words of a sentence sent in parts. More words are several messages: each has been judged before, so joined they
 /// need a higher score.
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn weights_file_loads() {
-        assert!(Network::read(FILE, &TABLES.atoms).is_some());
+        assert!(Network::read(&FILE, &TABLES.atoms).is_some());
         for length in [0, 4, 40, FILE.len() - 1] {
             assert!(Network::read(FILE.get(..length).unwrap_or_default(), &TABLES.atoms).is_none(), "{length}");
         }

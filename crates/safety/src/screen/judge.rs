@@ -340,9 +340,10 @@ struct Table {
     values: &'static [u8],
 }
 
-static FILE: &[u8] = include_bytes!("../../data/answers.weights.bin");
+static FILE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| crate::inflate(include_bytes!(concat!(env!("OUT_DIR"), "/answers.weights.deflate"))));
 
-static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(FILE).expect("a test reads the file"));
+static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(&FILE).expect("a test reads the file"));
 
 /// Reads the weights.
 pub(super) fn prepare() {
@@ -462,7 +463,7 @@ mod tests {
 
     #[test]
     fn weights_file_loads() {
-        assert!(Model::read(FILE).is_some());
+        assert!(Model::read(&FILE).is_some());
         for length in [0, 4, 40, FILE.len() - 1] {
             assert!(Model::read(FILE.get(..length).unwrap_or_default()).is_none(), "{length}");
         }
